@@ -1,0 +1,2 @@
+//! The `npayload` command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Newtypes shared by every room.

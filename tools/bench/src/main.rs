@@ -1,0 +1,2 @@
+//! The `npayload-bench` command.
+fn main() {}

@@ -1,0 +1,2 @@
+//! The `npayload-inspect` command.
+fn main() {}
