@@ -1,1 +1,3 @@
 //! The `storage` room.
+pub mod disk;
+mod mmap;
