@@ -7,13 +7,18 @@
 //! | --- | --- |
 //! | [`RealDisk`] | production: files of the operating system |
 //! | [`MemoryDisk`] | tests that need no failure, and throw-away brokers |
+//! | [`FailingDisk`] | the n-th call fails with a chosen errno |
+//! | [`CrashingDisk`] | process death and power loss at any call |
 //!
 //! Calls are blocking and positioned; there is no cursor and no buffer. What a call wrote survives
 //! a killed process; it survives power loss only after [`DiskFile::sync_data`], and the *name* of
 //! a file only after [`Disk::sync_dir`] of its directory. Not here: retries, paths of the data
 //! directory, any knowledge of formats.
 
+mod crashing;
+mod failing;
 mod memory;
+mod power_loss;
 mod real;
 #[cfg(test)]
 mod tests;
@@ -26,7 +31,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+pub use crashing::CrashingDisk;
+pub use failing::{FailingDisk, Fault, Operation};
 pub use memory::MemoryDisk;
+pub use power_loss::{Loss, SECTOR_BYTES};
 pub use real::RealDisk;
 
 /// A file system as storage needs it. Used as `Arc<dyn Disk>`.

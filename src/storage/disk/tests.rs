@@ -1,3 +1,6 @@
+mod crashing;
+mod failing;
+
 use std::io::{ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +14,11 @@ fn every_disk() -> Vec<(Arc<dyn Disk>, PathBuf, Option<tempfile::TempDir>)> {
     let real = temp.path().join("data");
     RealDisk.create_dir(&real).unwrap();
     let mut disks: Vec<(Arc<dyn Disk>, _, _)> = vec![(Arc::new(RealDisk), real, Some(temp))];
-    let in_memory: Vec<Arc<dyn Disk>> = vec![Arc::new(MemoryDisk::new())];
+    let in_memory: Vec<Arc<dyn Disk>> = vec![
+        Arc::new(MemoryDisk::new()),
+        Arc::new(FailingDisk::new(Arc::new(MemoryDisk::new()))),
+        Arc::new(CrashingDisk::new()),
+    ];
     for disk in in_memory {
         disk.create_dir(Path::new("/data")).unwrap();
         disks.push((disk, "/data".into(), None));
