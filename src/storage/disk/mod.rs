@@ -15,6 +15,7 @@
 //! a file only after [`Disk::sync_dir`] of its directory. Not here: retries, paths of the data
 //! directory, any knowledge of formats.
 
+mod crash_state;
 mod crashing;
 mod failing;
 mod memory;

@@ -222,6 +222,8 @@ fn names_behave_alike_on_every_disk() {
         disk.rename(&sub, &dir.join("renamed")).unwrap();
         assert!(disk.exists(&dir.join("renamed/moved")).unwrap());
         disk.rename(&dir.join("c"), &dir.join("c")).unwrap();
+        disk.rename(&dir.join("renamed"), &dir.join("renamed"))
+            .unwrap();
         assert!(disk.exists(&dir.join("c")).unwrap());
 
         let removed = disk.open(&dir.join("c"), OpenMode::ReadWrite).unwrap();

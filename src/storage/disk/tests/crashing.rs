@@ -213,6 +213,36 @@ fn a_rename_over_a_file_leaves_one_of_the_two() {
 }
 
 #[test]
+fn a_change_of_a_name_is_not_kept_without_the_one_before() {
+    let (disk, _file) = disk_with(b"first");
+    write(
+        &*disk.open(Path::new("b"), OpenMode::Create).unwrap(),
+        0,
+        b"second",
+    );
+    disk.open(Path::new("b"), OpenMode::ReadWrite)
+        .unwrap()
+        .sync_data()
+        .unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    disk.rename(Path::new("b"), Path::new("a")).unwrap();
+    disk.open(Path::new("b"), OpenMode::CreateNew).unwrap();
+    let mut seen = BTreeSet::new();
+    for seed in 0..100 {
+        let after = disk.after(Loss::Random(seed));
+        let b = after
+            .exists(Path::new("b"))
+            .unwrap()
+            .then(|| contents(&after, "b"));
+        seen.insert((contents(&after, "a"), b));
+    }
+    let (first, second) = (b"first".to_vec(), b"second".to_vec());
+    let neither = (first, Some(second.clone()));
+    let expected = [neither, (second.clone(), None), (second, Some(Vec::new()))];
+    assert_eq!(seen, expected.into());
+}
+
+#[test]
 fn a_move_between_directories_is_two_changes() {
     let (disk, _file) = disk_with(b"moved");
     disk.create_dir(Path::new("to")).unwrap();
