@@ -120,7 +120,8 @@ fn decompress_zstd(stored: &[u8], raw_len: usize) -> Result<Vec<u8>, DecodeError
         )));
     }
     let mut raw = Vec::with_capacity(raw_len);
-    zstd::bulk::decompress_to_buffer(stored, &mut raw)
+    zstd::bulk::Decompressor::new()
+        .and_then(|mut zstd| zstd.decompress_to_buffer(stored, &mut raw))
         .map_err(|error| failure(error.to_string()))?;
     Ok(raw)
 }
