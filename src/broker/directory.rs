@@ -252,8 +252,8 @@ impl Directory {
         self.names.is_empty()
     }
 
-    /// The whole state as events, to be appended as one entry. Applied in order, to any state,
-    /// they give a state identical to this one.
+    /// The whole state as events, to be appended as one entry. Applied in order, to any state that
+    /// stands between two entries, they give a state identical to this one.
     #[must_use]
     pub fn fold(&self) -> Vec<DirectoryEvent> {
         self.fold_in_parts(MAX_PART_BYTES)

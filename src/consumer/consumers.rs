@@ -303,8 +303,8 @@ impl Consumers {
             .map(|(id, channel)| (*id, &channel.name))
     }
 
-    /// The whole state as events, to be appended as one entry. Applied in order, to any state,
-    /// they give a state identical to this one.
+    /// The whole state as events, to be appended as one entry. Applied in order, to any state that
+    /// stands between two entries, they give a state identical to this one.
     #[must_use]
     pub fn fold(&self) -> Vec<ConsumerEvent> {
         self.fold_in_parts(MAX_PART_BYTES)
