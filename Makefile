@@ -1,0 +1,57 @@
+# A menu: `make` lists it. CI runs the same recipes through .ci/run.
+
+SECONDS ?= 600
+DATA_DIR ?= ./data
+export CARGO_TERM_COLOR ?= auto
+
+.DEFAULT_GOAL := help
+.PHONY: help run test test-rust test-python test-node check check-format check-lints check-docs check-licences bench soak soak-fuzz soak-crash install-tools
+
+# $(call part,DIRECTORY,PROGRAM,COMMAND): runs COMMAND in DIRECTORY, where the tree has it. Without PROGRAM
+# the part is skipped and says so; in CI (the variable CI is set) that is a failure.
+part = @if [ ! -d $(1) ]; then :; elif command -v $(2) >/dev/null; then cd $(1) && $(3); elif [ -n "$$CI" ]; then echo "$(1): $(2) is missing" >&2; exit 1; else echo "$(1): skipped, $(2) is not installed"; fi
+
+help: ## list these recipes
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+
+run: ## start the broker on 127.0.0.1:7400 (DATA_DIR=./data)
+	cargo run --release -q -- serve --data-dir $(DATA_DIR)
+
+test: test-rust test-python test-node ## run every test, those of the clients in other languages too
+
+test-rust: ## only the Rust tests, doc tests included
+	cargo test --workspace -q
+
+test-python: ## only the Python client's tests
+	$(call part,clients/python,python3,python3 -m unittest discover)
+
+test-node: ## only the Node client's tests
+	$(call part,clients/node,node,npm test)
+
+check: check-format check-lints check-docs check-licences ## formatting, lints, documentation, licences
+
+check-format:
+	cargo fmt --all --check
+
+check-lints:
+	cargo clippy --workspace --all-targets -q -- -D warnings
+
+check-docs:
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items -q
+
+check-licences:
+	@if command -v cargo-deny >/dev/null; then cargo deny --log-level warn check licenses bans sources; elif [ -n "$$CI" ]; then echo "licences: cargo-deny is missing" >&2; exit 1; else echo "licences: not checked, cargo-deny is not installed (make install-tools)"; fi
+
+bench: ## run the benches: codec, append, replay
+	cargo bench --workspace --benches
+
+soak: soak-crash soak-fuzz ## long runs: crash tests and fuzzing (SECONDS=600 for each target)
+
+soak-crash: ## only the long crash and model tests
+	NPAYLOAD_SOAK_SECONDS=$(SECONDS) cargo test --release --workspace -- --ignored
+
+soak-fuzz: ## only the fuzzing of every decoder
+	cd fuzz && for target in $$(cargo fuzz list); do cargo fuzz run "$$target" -- -max_total_time=$(SECONDS) || exit 1; done
+
+install-tools: ## install what `check` and `soak` can use: rustfmt, clippy, cargo-deny, cargo-fuzz
+	rustup component add rustfmt clippy && cargo install --locked cargo-deny cargo-fuzz
