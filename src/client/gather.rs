@@ -80,7 +80,9 @@ mod tests {
         let mut gather = Gather::default();
         let mut wanted = Vec::new();
         for length in [3, LARGE, 0, 5, 7, LARGE + 1, 1] {
-            let piece: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            let piece: Vec<u8> = (0..length)
+                .map(|at| u8::try_from(at % 251).unwrap())
+                .collect();
             wanted.extend_from_slice(&piece);
             gather.push(piece.into());
         }
