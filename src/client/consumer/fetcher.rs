@@ -71,6 +71,21 @@ impl Fetcher {
         let room = Arc::clone(&self.room).acquire_many_owned(permits).await;
         let answer = self.fetch().await.map_err(ConsumeError::from_request)?;
         let FetchResponse { head, batches } = answer;
+        if let FetchFrom::Offset(expected) = self.from
+            && head.from_offset != expected
+        {
+            let found = head.from_offset;
+            return Err(ConsumeError::Gap { expected, found });
+        }
+        if let Some(expected) = self.incarnation
+            && head.incarnation != expected
+        {
+            return Err(ConsumeError::Foreign {
+                offset: head.from_offset,
+                expected,
+                found: head.incarnation,
+            });
+        }
         if self.to.is_none() {
             self.to = if self.options.follow {
                 self.options.to
@@ -116,7 +131,8 @@ impl Fetcher {
 
     /// Asks until there is an answer, or no hope of one.
     async fn fetch(&mut self) -> Result<FetchResponse, RequestError> {
-        let wait = if self.options.follow {
+        // The first answer tells where the end is; from then on there is something to wait for.
+        let wait = if self.options.follow || self.to.is_some() {
             self.options.max_wait
         } else {
             Duration::ZERO

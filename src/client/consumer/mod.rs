@@ -262,10 +262,6 @@ struct Current {
 /// - After an error it ends; a new one may begin at [`position`](Self::position).
 ///
 /// ```no_run
-/// use std::future::poll_fn;
-/// use std::pin::Pin;
-///
-/// use futures_core::Stream;
 /// use npayload::client::Client;
 /// use npayload::types::ChannelName;
 ///
@@ -306,7 +302,7 @@ impl Consumer {
         std::future::poll_fn(|context| {
             let batch = match self.current.take() {
                 Some(Current { mut batch, .. }) if self.position.offset < Some(batch.end) => {
-                    batch.first = self.position.offset.unwrap_or(batch.first);
+                    batch.first = batch.first.max(self.position.offset.unwrap_or_default());
                     batch
                 }
                 _ => match ready!(self.poll_batch(context)) {
