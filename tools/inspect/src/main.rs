@@ -52,9 +52,7 @@ fn main() -> ExitCode {
     });
     let result = match args.command {
         Command::Verify { path, json } => run_verify(&path, json),
-        Command::Dump(args) => {
-            dump::run(&args, &mut io::stdout().lock()).map(|()| ExitCode::SUCCESS)
-        }
+        Command::Dump(args) => run_dump(&args),
     };
     result.unwrap_or_else(|error| {
         if is_broken_pipe(&error) {
@@ -76,6 +74,13 @@ fn run_verify(path: &std::path::Path, json: bool) -> Result<ExitCode> {
         report.print(&path, &mut out)?;
     }
     Ok(ExitCode::from(if report.clean { 0 } else { 2 }))
+}
+
+fn run_dump(args: &DumpArgs) -> Result<ExitCode> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    dump::run(args, &mut out)?;
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Whether the reader of our output went away, as `head` does.
