@@ -1,1 +1,34 @@
-//! The `protocol` room.
+//! Wire bytes ⇄ requests and responses. Sans-io: nothing here opens a socket, reads a clock or
+//! waits; the server and the client feed bytes in and take bytes out.
+//!
+//! - [`frame`]: the envelope of every message, and the decoder that finds it in a stream of bytes.
+//! - [`api`]: the one table of request kinds, their versions and limits.
+//! - [`request`] and [`response`]: the bodies, binary for the data path, JSON for control.
+//! - [`control`]: the JSON bodies.
+//! - [`error_code`]: the one table of errors.
+//! - [`version`]: what the hello settles.
+//!
+//! Every byte is specified by `docs/wire-protocol.md`; a test compares its tables with these. A
+//! published batch is carried without being looked at: its rules belong to the `format` room.
+
+pub mod api;
+pub mod control;
+pub mod error_code;
+pub mod frame;
+mod primitive;
+pub mod request;
+pub mod response;
+pub mod version;
+
+pub use api::{Api, Encoding, Kind};
+pub use error_code::{ErrorCode, WireError};
+pub use frame::{Frame, FrameDecoder, FrameError, FrameHeader};
+pub use primitive::BodyError;
+pub use request::{
+    AtomicCommit, AtomicPart, CommitRequest, ExpectedPosition, FetchFrom, FetchRequest,
+    PublishAtomicRequest, PublishRequest, PublishTarget, Request,
+};
+pub use response::{
+    CommitResponse, FetchHead, FetchResponse, PublishAtomicResponse, PublishResponse, Response,
+    ResponseError,
+};

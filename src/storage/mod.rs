@@ -1,1 +1,38 @@
-//! The `storage` room.
+//! The journal and the logs behind it.
+//!
+//! Writers stage entries; a round puts all that were staged behind one sync of the journal;
+//! upkeep writes them to the segments of their logs afterwards. [`Storage`] holds the state and
+//! does no I/O: work is planned under the broker's lock, run without it, and booked under it.
+//! An acknowledged record is in a synced journal group or in a synced segment at any time.
+//!
+//! Deliberately not here: channels, names and consumers (`broker/`), and any knowledge of what
+//! a record means.
+
+mod checkpoint;
+pub mod disk;
+mod error;
+mod index;
+mod journal;
+mod layout;
+mod log;
+mod mmap;
+mod open_files;
+mod points;
+mod read;
+mod recovery;
+mod round;
+mod segment;
+mod store;
+mod upkeep;
+mod walk;
+
+pub use checkpoint::ProducerRows;
+pub use error::{CommitError, IoFailure, OpenError, ReadError, StageError};
+pub use layout::Layout;
+pub use log::{Log, LogOptions, LogPoint};
+pub use read::{EpochAt, EpochJob, LoadTask, Loaded, Read, ReadJob, TimeJob};
+pub use recovery::{Damage, FoldProducers, LiveLog, RecoveryReport, Replayed, Unrecovered, open};
+pub use round::{Finished, PointJob, Round, RoundEnd};
+pub use segment::Slices;
+pub use store::{EntryId, NewBatch, Outcome, Staged, StagedBatch, Storage, StorageConfig};
+pub use upkeep::{Upkeep, UpkeepEnd};

@@ -1,0 +1,147 @@
+//! What is recorded on the topic `__channels`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::broker::config::ChannelConfig;
+use crate::consumer::folding::{self, EventError, Folded};
+use crate::types::{ChannelName, Incarnation, Offset, Timestamp};
+
+/// A fact about channels, stored as one JSON record of the topic `__channels`. The record's type
+/// is the member `type`; the member `v` is the version, now 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+#[non_exhaustive]
+pub enum DirectoryEvent {
+    /// A channel came to be.
+    #[serde(rename = "channel.created")]
+    Created(Created),
+    /// A channel was configured anew.
+    #[serde(rename = "channel.updated")]
+    Updated(Updated),
+    /// A channel was deleted: its name is free again, its files are still there.
+    #[serde(rename = "channel.deleted")]
+    Deleted(Deleted),
+    /// The files of a deleted channel are gone.
+    #[serde(rename = "channel.removed")]
+    Removed(Removed),
+    /// The records below an offset were given up.
+    #[serde(rename = "channel.trimmed")]
+    Trimmed(Trimmed),
+    /// A part of the whole state; replaces all that was before once the last part is there.
+    #[serde(rename = "directory.folded")]
+    Folded(Folded<ChannelRow>),
+    /// An event of a newer broker: kept as it is, and without effect here.
+    #[serde(skip)]
+    Unknown {
+        /// Type of the record.
+        record_type: String,
+        /// Payload of the record.
+        payload: Vec<u8>,
+    },
+}
+
+/// See [`DirectoryEvent::Created`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Created {
+    /// Its name, which no other live channel has.
+    pub name: ChannelName,
+    /// Identity of its log, never used before.
+    pub incarnation: Incarnation,
+    /// How it keeps its records.
+    pub config: ChannelConfig,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// See [`DirectoryEvent::Updated`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Updated {
+    /// Which channel.
+    pub incarnation: Incarnation,
+    /// The whole configuration from now on.
+    pub config: ChannelConfig,
+}
+
+/// See [`DirectoryEvent::Deleted`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Deleted {
+    /// Which channel.
+    pub incarnation: Incarnation,
+    /// Its name.
+    pub name: ChannelName,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// See [`DirectoryEvent::Removed`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Removed {
+    /// Which channel.
+    pub incarnation: Incarnation,
+}
+
+/// See [`DirectoryEvent::Trimmed`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trimmed {
+    /// Which channel.
+    pub incarnation: Incarnation,
+    /// Lowest offset still readable, higher than before.
+    pub log_start: Offset,
+}
+
+/// One channel in a state record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChannelRow {
+    /// Identity of its log.
+    pub incarnation: Incarnation,
+    /// All that is known of it.
+    #[serde(flatten)]
+    pub channel: super::Channel,
+}
+
+impl DirectoryEvent {
+    /// Type of the record that holds this event.
+    #[must_use]
+    pub fn record_type(&self) -> &str {
+        match self {
+            Self::Created(_) => "channel.created",
+            Self::Updated(_) => "channel.updated",
+            Self::Deleted(_) => "channel.deleted",
+            Self::Removed(_) => "channel.removed",
+            Self::Trimmed(_) => "channel.trimmed",
+            Self::Folded(_) => "directory.folded",
+            Self::Unknown { record_type, .. } => record_type,
+        }
+    }
+
+    /// Payload of the record that holds this event.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        match self {
+            Self::Unknown { payload, .. } => payload.clone(),
+            known => folding::encode(known),
+        }
+    }
+
+    /// The event that a record of the topic holds. A type this broker does not know gives
+    /// [`DirectoryEvent::Unknown`]; members it does not know are passed over.
+    ///
+    /// # Errors
+    /// [`EventError`] when the payload is not that event's JSON, or has a newer version.
+    pub fn decode(record_type: &str, payload: &[u8]) -> Result<Self, EventError> {
+        match record_type {
+            "channel.created" | "channel.updated" | "channel.deleted" | "channel.removed"
+            | "channel.trimmed" | "directory.folded" => folding::decode(record_type, payload),
+            _ => Ok(Self::Unknown {
+                record_type: record_type.to_owned(),
+                payload: payload.to_owned(),
+            }),
+        }
+    }
+}

@@ -1,0 +1,418 @@
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::*;
+use crate::consumer::folding::{EventError, Folded};
+use crate::types::Durability;
+
+const FIRST: Incarnation = Incarnation(1);
+const SECOND: Incarnation = Incarnation(2);
+
+fn name(text: &str) -> ChannelName {
+    ChannelName::parse_any(text).unwrap()
+}
+
+fn created(text: &str, incarnation: Incarnation) -> Created {
+    Created {
+        name: name(text),
+        incarnation,
+        config: ChannelConfig::default(),
+        at: Timestamp(10),
+    }
+}
+
+fn create(text: &str, incarnation: Incarnation) -> DirectoryEvent {
+    DirectoryEvent::Created(created(text, incarnation))
+}
+
+fn update(incarnation: Incarnation) -> DirectoryEvent {
+    DirectoryEvent::Updated(Updated {
+        incarnation,
+        config: ChannelConfig {
+            durability: Durability::Written,
+            ..ChannelConfig::default()
+        },
+    })
+}
+
+fn delete(text: &str, incarnation: Incarnation) -> DirectoryEvent {
+    DirectoryEvent::Deleted(Deleted {
+        incarnation,
+        name: name(text),
+        at: Timestamp(20),
+    })
+}
+
+fn remove(incarnation: Incarnation) -> DirectoryEvent {
+    DirectoryEvent::Removed(Removed { incarnation })
+}
+
+fn trim(incarnation: Incarnation, log_start: u64) -> DirectoryEvent {
+    DirectoryEvent::Trimmed(Trimmed {
+        incarnation,
+        log_start: Offset(log_start),
+    })
+}
+
+fn folded(part: u32, parts: u32, rows: Vec<ChannelRow>) -> DirectoryEvent {
+    DirectoryEvent::Folded(Folded { part, parts, rows })
+}
+
+fn row(text: &str, incarnation: Incarnation) -> ChannelRow {
+    ChannelRow {
+        incarnation,
+        channel: Channel {
+            name: name(text),
+            config: ChannelConfig::default(),
+            created_at: Timestamp(10),
+            log_start: Offset(0),
+            deleted_at: None,
+        },
+    }
+}
+
+fn after(events: &[DirectoryEvent]) -> Directory {
+    let mut state = Directory::default();
+    for event in events {
+        state.apply(event).unwrap();
+    }
+    state
+}
+
+#[track_caller]
+fn refused(state: &Directory, event: &DirectoryEvent) {
+    let mut tried = state.clone();
+    let error = tried.apply(event).unwrap_err();
+    assert_eq!(&tried, state, "a refused event has changed the state");
+    assert_eq!(error.event, event.record_type());
+}
+
+#[test]
+fn absent_to_live_by_creation() {
+    let state = after(&[create("a", FIRST)]);
+    let channel = row("a", FIRST).channel;
+    assert_eq!(state.by_name("a"), Some((FIRST, &channel)));
+    assert_eq!(state.by_incarnation(FIRST), Some(&channel));
+    assert_eq!(state.log_start(FIRST), Some(Offset(0)));
+}
+
+#[test]
+fn live_to_live_by_an_update_of_the_configuration() {
+    let state = after(&[create("a", FIRST), update(FIRST)]);
+    let channel = state.by_incarnation(FIRST).unwrap();
+    assert_eq!(channel.config.durability, Durability::Written);
+}
+
+#[test]
+fn live_to_live_by_a_trim_that_raises_the_log_start() {
+    let state = after(&[create("a", FIRST), trim(FIRST, 5), trim(FIRST, 6)]);
+    assert_eq!(state.log_start(FIRST), Some(Offset(6)));
+    refused(&state, &trim(FIRST, 6));
+    refused(&state, &trim(FIRST, 5));
+}
+
+#[test]
+fn live_to_deleting_frees_the_name_and_keeps_the_files_known() {
+    let state = after(&[create("a", FIRST), delete("a", FIRST)]);
+    assert_eq!(state.by_name("a"), None);
+    assert_eq!(state.log_start(FIRST), None);
+    assert_eq!(state.len(), 0);
+    let deleting: Vec<_> = state.deleting().collect();
+    assert_eq!(deleting.len(), 1);
+    assert_eq!(deleting[0].0, FIRST);
+    assert_eq!(deleting[0].1.deleted_at, Some(Timestamp(20)));
+}
+
+#[test]
+fn deleting_to_absent_once_the_files_are_gone() {
+    let state = after(&[create("a", FIRST), delete("a", FIRST), remove(FIRST)]);
+    assert_eq!(state, Directory::default());
+}
+
+#[test]
+fn a_name_created_again_is_another_channel() {
+    let state = after(&[
+        create("a", FIRST),
+        trim(FIRST, 5),
+        delete("a", FIRST),
+        create("a", SECOND),
+    ]);
+    let (incarnation, channel) = state.by_name("a").unwrap();
+    assert_eq!((incarnation, channel.log_start), (SECOND, Offset(0)));
+    let mut removed = state.clone();
+    removed.apply(&remove(FIRST)).unwrap();
+    assert_eq!(removed, after(&[create("a", SECOND)]));
+}
+
+#[test]
+fn what_is_absent_can_only_be_created() {
+    let state = Directory::default();
+    for event in [
+        update(FIRST),
+        delete("a", FIRST),
+        remove(FIRST),
+        trim(FIRST, 1),
+    ] {
+        refused(&state, &event);
+    }
+}
+
+#[test]
+fn what_is_live_can_be_neither_created_again_nor_removed() {
+    let state = after(&[create("a", FIRST)]);
+    refused(&state, &create("a", SECOND));
+    refused(&state, &create("b", FIRST));
+    refused(&state, &remove(FIRST));
+    refused(&state, &delete("b", FIRST));
+}
+
+#[test]
+fn what_is_being_deleted_can_only_be_removed() {
+    let state = after(&[create("a", FIRST), delete("a", FIRST)]);
+    for event in [
+        create("b", FIRST),
+        update(FIRST),
+        delete("a", FIRST),
+        trim(FIRST, 1),
+    ] {
+        refused(&state, &event);
+    }
+}
+
+#[test]
+fn a_channel_is_created_once_and_only_with_a_good_configuration() {
+    let state = after(&[
+        create("a", FIRST),
+        create("gone", SECOND),
+        delete("gone", SECOND),
+    ]);
+    let third = Incarnation(3);
+    assert_eq!(
+        state.check_create(created("b", third)),
+        Ok(create("b", third))
+    );
+    assert_eq!(
+        state.check_create(created("a", third)),
+        Err(CreateError::Exists {
+            name: name("a"),
+            incarnation: FIRST
+        })
+    );
+    assert_eq!(
+        state.check_create(created("b", SECOND)),
+        Err(CreateError::IncarnationTaken {
+            incarnation: SECOND
+        })
+    );
+    assert_eq!(
+        state.check_create(created("__b", third)),
+        Err(CreateError::Internal { name: name("__b") })
+    );
+    let mut bad = created("b", third);
+    bad.config.segment_bytes = 1;
+    let error = state.check_create(bad).unwrap_err();
+    assert!(matches!(
+        error,
+        CreateError::Config(InvalidConfig {
+            field: "segmentBytes",
+            ..
+        })
+    ));
+}
+
+#[test]
+fn clients_change_and_delete_only_live_channels_that_are_not_internal() {
+    let state = after(&[
+        create("a", FIRST),
+        create("gone", SECOND),
+        delete("gone", SECOND),
+        create("__own", Incarnation(3)),
+    ]);
+    let change = ConfigChange {
+        durability: Some(Durability::Written),
+        ..ConfigChange::default()
+    };
+    assert_eq!(state.check_update(FIRST, &change), Ok(update(FIRST)));
+    assert_eq!(
+        state.check_delete(FIRST, Timestamp(20)),
+        Ok(delete("a", FIRST))
+    );
+    for (incarnation, error) in [
+        (
+            SECOND,
+            ChangeError::Deleted {
+                name: name("gone"),
+                incarnation: SECOND,
+            },
+        ),
+        (
+            Incarnation(3),
+            ChangeError::Internal {
+                name: name("__own"),
+            },
+        ),
+        (
+            Incarnation(4),
+            ChangeError::NotFound {
+                incarnation: Incarnation(4),
+            },
+        ),
+    ] {
+        assert_eq!(state.check_update(incarnation, &change), Err(error.clone()));
+        assert_eq!(state.check_delete(incarnation, Timestamp(20)), Err(error));
+    }
+    let bad = ConfigChange {
+        retention_days: Some(Some(0)),
+        ..ConfigChange::default()
+    };
+    let error = state.check_update(FIRST, &bad).unwrap_err();
+    assert!(matches!(error, ChangeError::Config(_)));
+}
+
+#[test]
+fn names_come_sorted_and_by_prefix() {
+    let state = after(&["b.x", "a", "b", "b.a", "c", "__own"].map(|text| {
+        let incarnation = Incarnation(text.bytes().map(u128::from).sum());
+        create(text, incarnation)
+    }));
+    let names = |prefix| -> Vec<&str> { state.names(prefix).map(ChannelName::as_str).collect() };
+    assert_eq!(names(""), ["__own", "a", "b", "b.a", "b.x", "c"]);
+    assert_eq!(names("b"), ["b", "b.a", "b.x"]);
+    assert_eq!(names("b."), ["b.a", "b.x"]);
+    assert_eq!(names("d"), [] as [&str; 0]);
+    let all: Vec<_> = state.iter().map(|(_, c)| c.name.as_str()).collect();
+    assert_eq!(all, names(""));
+}
+
+#[test]
+fn the_json_of_each_event_is_stable() {
+    let id = FIRST.to_string();
+    let config = serde_json::to_string(&ChannelConfig::default()).unwrap();
+    let written = config.replace("synced", "written");
+    let mut trimmed = row("a", FIRST);
+    trimmed.channel.log_start = Offset(5);
+    trimmed.channel.deleted_at = Some(Timestamp(20));
+    for (event, json) in [
+        (
+            create("a", FIRST),
+            format!(
+                r#"{{"v":1,"type":"channel.created","name":"a","incarnation":"{id}","config":{config},"at":10}}"#
+            ),
+        ),
+        (
+            update(FIRST),
+            format!(
+                r#"{{"v":1,"type":"channel.updated","incarnation":"{id}","config":{written}}}"#
+            ),
+        ),
+        (
+            delete("a", FIRST),
+            format!(
+                r#"{{"v":1,"type":"channel.deleted","incarnation":"{id}","name":"a","at":20}}"#
+            ),
+        ),
+        (
+            remove(FIRST),
+            format!(r#"{{"v":1,"type":"channel.removed","incarnation":"{id}"}}"#),
+        ),
+        (
+            trim(FIRST, 5),
+            format!(r#"{{"v":1,"type":"channel.trimmed","incarnation":"{id}","logStart":5}}"#),
+        ),
+        (
+            folded(1, 1, vec![trimmed]),
+            format!(
+                r#"{{"v":1,"type":"directory.folded","part":1,"parts":1,"rows":[{{"incarnation":"{id}","name":"a","config":{config},"createdAt":10,"logStart":5,"deletedAt":20}}]}}"#
+            ),
+        ),
+    ] {
+        assert_eq!(String::from_utf8(event.encode()).unwrap(), json);
+        let decoded = DirectoryEvent::decode(event.record_type(), json.as_bytes()).unwrap();
+        assert_eq!(decoded, event);
+    }
+}
+
+#[test]
+fn an_unknown_event_is_kept_as_it_is_and_a_newer_version_is_called_unsupported() {
+    let event = DirectoryEvent::decode("channel.moved", b"{}").unwrap();
+    assert_eq!(
+        (event.record_type(), event.encode()),
+        ("channel.moved", b"{}".to_vec())
+    );
+    assert_eq!(
+        after(&[create("a", FIRST), event]),
+        after(&[create("a", FIRST)])
+    );
+    let newer = br#"{"v":2,"type":"channel.created"}"#;
+    let error = DirectoryEvent::decode("channel.created", newer).unwrap_err();
+    assert!(matches!(
+        error,
+        EventError::UnsupportedVersion { found: 2, .. }
+    ));
+}
+
+#[test]
+fn a_state_record_is_whole_or_refused() {
+    let begun = after(&[create("old", FIRST), folded(1, 2, vec![row("a", FIRST)])]);
+    assert!(begun.by_name("old").is_some());
+    for event in [
+        create("b", SECOND),
+        folded(1, 2, Vec::new()),
+        folded(2, 2, vec![row("a", SECOND)]),
+        folded(2, 2, vec![row("b", FIRST)]),
+    ] {
+        refused(&begun, &event);
+    }
+    let mut whole = begun;
+    whole.apply(&folded(2, 2, vec![row("b", SECOND)])).unwrap();
+    assert_eq!(whole, after(&[create("a", FIRST), create("b", SECOND)]));
+}
+
+fn event() -> impl Strategy<Value = DirectoryEvent> {
+    (1..5_u128, 0..3_usize, 1..6_u64, 0..8).prop_map(|(incarnation, text, log_start, kind)| {
+        let (incarnation, text) = (Incarnation(incarnation), ["a", "b", "__c"][text]);
+        match kind {
+            0..=2 => create(text, incarnation),
+            3 => update(incarnation),
+            4 => delete(text, incarnation),
+            5 => remove(incarnation),
+            _ => trim(incarnation, log_start),
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_state_folded_and_read_back_is_identical_after_any_events(
+        events in vec(event(), 0..60),
+        max_part_bytes in 0..2000_usize,
+    ) {
+        let (mut state, mut replayed) = (Directory::default(), Directory::default());
+        for event in &events {
+            let before = state.clone();
+            let result = state.apply(event);
+            if result.is_err() {
+                prop_assert_eq!(&state, &before);
+            }
+            let stored = DirectoryEvent::decode(event.record_type(), &event.encode()).unwrap();
+            prop_assert_eq!(&stored, event);
+            prop_assert_eq!(replayed.apply(&stored), result);
+            for (incarnation, channel) in state.iter() {
+                prop_assert_eq!(state.by_name(channel.name.as_str()), Some((incarnation, channel)));
+            }
+            prop_assert_eq!(state.len() + state.deleting().count(), state.channels.len());
+        }
+        prop_assert_eq!(&replayed, &state);
+
+        let parts = state.fold_in_parts(max_part_bytes);
+        let mut refolded = Directory::default();
+        for part in &parts {
+            let stored = DirectoryEvent::decode(part.record_type(), &part.encode()).unwrap();
+            refolded.apply(&stored).unwrap();
+            replayed.apply(&stored).unwrap();
+        }
+        prop_assert_eq!(&refolded, &state);
+        prop_assert_eq!(&replayed, &state, "the same when it stands after what it replaces");
+        prop_assert_eq!(refolded.fold_in_parts(max_part_bytes), parts);
+    }
+}

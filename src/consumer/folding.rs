@@ -1,0 +1,200 @@
+//! What all topics of typed events share: the JSON envelope with its version, the refusal of an
+//! event that cannot follow, and the state record that lets a topic be trimmed.
+//!
+//! A state record is too large for one record when there is much state, so it is written as parts
+//! that stand in one journal entry: all of them or none are found again. Replay starts at the log
+//! start, and a topic is trimmed exactly to the first part, so nothing before it is ever missed.
+
+use std::borrow::Cow;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Version of every event's JSON, its member `v`.
+pub const EVENT_VERSION: u16 = 1;
+
+/// Most bytes of one part of a state record: the record's own header and type are included.
+/// Only a single row larger than that makes a larger part.
+pub const MAX_PART_BYTES: usize = 256 * 1024;
+
+/// Room left in a part for what is not rows: braces, version, numbers, the record's header.
+const PART_OVERHEAD_BYTES: usize = 256;
+
+/// Why a record of a topic is not an event.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EventError {
+    /// Written by a newer broker in a form this one does not know. Not damage.
+    #[error("unsupported version {found} of event `{event}`, this broker knows {supported}")]
+    UnsupportedVersion {
+        /// Type of the record.
+        event: String,
+        /// Version the event claims.
+        found: u64,
+        /// The only version known here.
+        supported: u16,
+    },
+    /// The record's type and the type inside its payload differ.
+    #[error("a record of type `{record}` holds an event of type `{event}`")]
+    TypeMismatch {
+        /// Type of the record.
+        record: String,
+        /// The member `type` of the payload.
+        event: String,
+    },
+    /// The payload is not the JSON of that event.
+    #[error("the payload of `{event}` cannot be read")]
+    Json {
+        /// Type of the record.
+        event: String,
+        /// What the reader met.
+        source: serde_json::Error,
+    },
+}
+
+/// An event that cannot follow in the present state, which is left unchanged.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{event}` for {subject} refused: {rule}")]
+pub struct IllegalEvent {
+    /// Type of the event.
+    pub event: String,
+    /// Whom the event is about.
+    pub subject: String,
+    /// What it breaks.
+    pub rule: &'static str,
+}
+
+/// One part of a topic's folded state. The parts of one state record are numbered from 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Folded<Row> {
+    /// Number of this part: 1, 2, … `parts`.
+    pub part: u32,
+    /// Number of parts of the state record, at least 1.
+    pub parts: u32,
+    /// The rows of this part.
+    pub rows: Vec<Row>,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a, E> {
+    v: u16,
+    #[serde(flatten)]
+    event: &'a E,
+}
+
+#[derive(Deserialize)]
+struct Head<'a> {
+    v: u64,
+    #[serde(borrow, rename = "type")]
+    event: Cow<'a, str>,
+}
+
+/// The JSON of an event that serde tags with `type`, with the version added.
+pub(crate) fn encode<E: Serialize>(event: &E) -> Vec<u8> {
+    serde_json::to_vec(&Envelope {
+        v: EVENT_VERSION,
+        event,
+    })
+    .expect("events have string keys and no fallible values")
+}
+
+/// The event in a payload, when its record's type is one that the caller knows.
+pub(crate) fn decode<E: DeserializeOwned>(
+    record_type: &str,
+    payload: &[u8],
+) -> Result<E, EventError> {
+    let json = |source| EventError::Json {
+        event: record_type.to_owned(),
+        source,
+    };
+    let head: Head<'_> = serde_json::from_slice(payload).map_err(json)?;
+    if head.event != record_type {
+        return Err(EventError::TypeMismatch {
+            record: record_type.to_owned(),
+            event: head.event.into_owned(),
+        });
+    }
+    if head.v != u64::from(EVENT_VERSION) {
+        return Err(EventError::UnsupportedVersion {
+            event: record_type.to_owned(),
+            found: head.v,
+            supported: EVENT_VERSION,
+        });
+    }
+    serde_json::from_slice(payload).map_err(json)
+}
+
+/// Rows as parts of at most `max_bytes` each; one empty part when there are no rows.
+pub(crate) fn split<Row: Serialize>(
+    rows: impl Iterator<Item = Row>,
+    max_bytes: usize,
+) -> Vec<Folded<Row>> {
+    let room = max_bytes.saturating_sub(PART_OVERHEAD_BYTES);
+    let mut chunks = vec![Vec::new()];
+    let mut used = 0;
+    for row in rows {
+        // One more byte: the comma.
+        let bytes = 1 + serde_json::to_vec(&row)
+            .expect("rows have string keys and no fallible values")
+            .len();
+        let chunk = chunks.last_mut().expect("starts with one chunk");
+        if used + bytes > room && !chunk.is_empty() {
+            chunks.push(vec![row]);
+            used = bytes;
+        } else {
+            chunk.push(row);
+            used += bytes;
+        }
+    }
+    let parts = u32::try_from(chunks.len()).expect("fewer than 2^32 parts fit into memory");
+    (1..=parts)
+        .zip(chunks)
+        .map(|(part, rows)| Folded { part, parts, rows })
+        .collect()
+}
+
+/// Parts of a state record seen so far, while its last one is still to come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Assembly<Row> {
+    seen: u32,
+    parts: u32,
+    rows: Vec<Row>,
+}
+
+/// Adds a part to the parts before it. The last one gives what `build` makes of all rows.
+///
+/// On refusal, by the part's number or by `build`, `before` is as it was.
+pub(crate) fn join<Row: Clone, State>(
+    before: &mut Option<Assembly<Row>>,
+    part: &Folded<Row>,
+    build: impl FnOnce(&mut dyn Iterator<Item = &Row>) -> Result<State, &'static str>,
+) -> Result<Option<State>, &'static str> {
+    let (seen, parts, rows) = before.as_ref().map_or((0, part.parts, [].as_slice()), |a| {
+        (a.seen, a.parts, a.rows.as_slice())
+    });
+    if parts != part.parts {
+        return Err("the parts before it belong to another state record");
+    }
+    if part.part == 0 || part.part > part.parts {
+        return Err("the part's number is outside 1..=parts");
+    }
+    if part.part - 1 != seen {
+        return Err("it is not the next part of its state record");
+    }
+    if part.part == part.parts {
+        let state = build(&mut rows.iter().chain(&part.rows))?;
+        *before = None;
+        return Ok(Some(state));
+    }
+    let assembly = before.get_or_insert_with(|| Assembly {
+        seen,
+        parts,
+        rows: Vec::new(),
+    });
+    assembly.seen = part.part;
+    assembly.rows.extend(part.rows.iter().cloned());
+    Ok(None)
+}
+
+/// Rule broken by any other event between the parts of a state record.
+pub(crate) const BETWEEN_PARTS: &str = "a state record has begun and its last part is to come";

@@ -1,0 +1,240 @@
+//! The one table of request kinds. `docs/wire-protocol.md`, "Kinds".
+
+use super::frame::{MAX_CONTROL_FRAME_BYTES, MAX_FRAME_BYTES, MAX_HELLO_FRAME_BYTES};
+
+/// How the bodies of a kind are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// Fixed fields, strings and blobs, little-endian.
+    Binary,
+    /// One JSON object, UTF-8.
+    Json,
+    /// No bytes at all.
+    Empty,
+}
+
+impl Encoding {
+    /// The word used in the document.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Binary => "binary",
+            Self::Json => "JSON",
+            Self::Empty => "empty",
+        }
+    }
+}
+
+/// What a request asks for. The discriminant is the number on the wire; numbers are never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u16)]
+pub enum Kind {
+    /// Opens a connection: names, versions, limits.
+    Hello = 1,
+    /// Asks for nothing but an answer.
+    Ping = 2,
+    /// Appends one batch to one channel.
+    Publish = 16,
+    /// Appends to several channels and commits for several consumers, all or nothing.
+    PublishAtomic = 17,
+    /// Reads whole batches, waiting for them if asked to.
+    Fetch = 18,
+    /// Stores a consumer's position.
+    Commit = 19,
+    /// Creates a channel.
+    ChannelCreate = 32,
+    /// Lists channels.
+    ChannelList = 33,
+    /// Describes one channel.
+    ChannelInfo = 34,
+    /// Changes a channel's configuration.
+    ChannelUpdate = 35,
+    /// Deletes a channel and all its records.
+    ChannelDelete = 36,
+    /// Turns a place in a channel (an end, a time) into an offset.
+    ChannelResolve = 37,
+    /// Lists the consumers of a channel.
+    ConsumerList = 48,
+    /// Tells one consumer's position and lag.
+    ConsumerPosition = 49,
+    /// Moves a consumer to another place.
+    ConsumerReset = 50,
+    /// Lists the lag of all consumers, of one channel or of all.
+    ConsumerLag = 51,
+    /// Forgets a consumer.
+    ConsumerDelete = 52,
+    /// Describes the broker.
+    BrokerInfo = 64,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Api {
+    /// The kind; its number is `kind.number()`.
+    pub kind: Kind,
+    /// The name in the document, in hello answers, in metrics and logs.
+    pub name: &'static str,
+    /// Oldest version of the request that is understood.
+    pub min_version: u16,
+    /// Newest version of the request that is understood.
+    pub max_version: u16,
+    /// How request and response are written.
+    pub encoding: Encoding,
+    /// Largest request frame: the bytes after its length field.
+    pub max_frame_bytes: u32,
+}
+
+const fn row(kind: Kind, name: &'static str, encoding: Encoding, max_frame_bytes: u32) -> Api {
+    Api {
+        kind,
+        name,
+        min_version: 1,
+        max_version: 1,
+        encoding,
+        max_frame_bytes,
+    }
+}
+
+/// Every request kind, by number.
+pub const APIS: [Api; 18] = [
+    row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
+    row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
+    row(Kind::Publish, "publish", Encoding::Binary, MAX_FRAME_BYTES),
+    row(
+        Kind::PublishAtomic,
+        "publish_atomic",
+        Encoding::Binary,
+        MAX_FRAME_BYTES,
+    ),
+    row(
+        Kind::Fetch,
+        "fetch",
+        Encoding::Binary,
+        MAX_CONTROL_FRAME_BYTES,
+    ),
+    row(
+        Kind::Commit,
+        "commit",
+        Encoding::Binary,
+        MAX_CONTROL_FRAME_BYTES,
+    ),
+    row(
+        Kind::ChannelCreate,
+        "channel.create",
+        Encoding::Json,
+        MAX_CONTROL_FRAME_BYTES,
+    ),
+    row(
+        Kind::ChannelList,
+        "channel.list",
+        Encoding::Json,
+        MAX_CONTROL_FRAME_BYTES,
+    ),
+    row(
+        Kind::ChannelInfo,
+        "channel.info",
+        Encoding::Json,
+        MAX_CONTROL_FRAME_BYTES,
+    ),
+    row(
+        Kind::ChannelUpdate,
+        "channel.update",
+        Encoding::Json,
+        MAX_CONTROL_FRAME_BYTES,
+    ),
+    row(
+        Kind::ChannelDelete,
+        "channel.delete",
+        Encoding::Json,
+        MAX_CONTROL_FRAME_BYTES,
+    ),
+    row(
+        Kind::ChannelResolve,
+        "channel.resolve",
+        Encoding::Json,
+        MAX_CONTROL_FRAME_BYTES,
+    ),
+    row(
+        Kind::ConsumerList,
+        "consumer.list",
+        Encoding::Json,
+        MAX_CONTROL_FRAME_BYTES,
+    ),
+    row(
+        Kind::ConsumerPosition,
+        "consumer.position",
+        Encoding::Json,
+        MAX_CONTROL_FRAME_BYTES,
+    ),
+    row(
+        Kind::ConsumerReset,
+        "consumer.reset",
+        Encoding::Json,
+        MAX_CONTROL_FRAME_BYTES,
+    ),
+    row(
+        Kind::ConsumerLag,
+        "consumer.lag",
+        Encoding::Json,
+        MAX_CONTROL_FRAME_BYTES,
+    ),
+    row(
+        Kind::ConsumerDelete,
+        "consumer.delete",
+        Encoding::Json,
+        MAX_CONTROL_FRAME_BYTES,
+    ),
+    row(
+        Kind::BrokerInfo,
+        "broker.info",
+        Encoding::Json,
+        MAX_CONTROL_FRAME_BYTES,
+    ),
+];
+
+impl Kind {
+    /// The kind with this number, if there is one.
+    #[must_use]
+    pub fn from_number(number: u16) -> Option<Self> {
+        APIS.iter()
+            .map(|api| api.kind)
+            .find(|kind| kind.number() == number)
+    }
+
+    /// The number on the wire.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+
+    /// Its row of the table.
+    #[must_use]
+    pub fn api(self) -> &'static Api {
+        APIS.iter()
+            .find(|api| api.kind == self)
+            .expect("every kind has a row: checked by a test")
+    }
+
+    /// The name in the document, in metrics and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.api().name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_in_order_and_numbers_stay_below_the_response_bit() {
+        assert!(APIS.is_sorted_by(|a, b| a.kind < b.kind));
+        for api in &APIS {
+            assert!(api.kind.number() < 0x8000);
+            assert_eq!(Kind::from_number(api.kind.number()), Some(api.kind));
+            assert_eq!(api.kind.api().name, api.name);
+        }
+        assert_eq!(Kind::from_number(0), None);
+        assert_eq!(Kind::from_number(0x8001), None);
+    }
+}

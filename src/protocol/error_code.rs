@@ -1,0 +1,234 @@
+//! The one table of errors. `docs/wire-protocol.md`, "Errors".
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub struct ErrorInfo {
+    /// The code; its number is `code.number()`.
+    pub code: ErrorCode,
+    /// The stable name.
+    pub name: &'static str,
+    /// Whether the same request may succeed later without being changed.
+    pub retryable: bool,
+    /// What it means.
+    pub text: &'static str,
+}
+
+macro_rules! errors {
+    ($($number:literal $code:ident $name:literal $retryable:literal $text:literal;)*) => {
+        /// What went wrong. The discriminant is the number on the wire; numbers are never reused.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[repr(u16)]
+        #[non_exhaustive]
+        pub enum ErrorCode {
+            $(#[doc = $text] $code = $number,)*
+        }
+
+        /// Every error, by number.
+        pub const ERRORS: &[ErrorInfo] = &[
+            $(ErrorInfo {
+                code: ErrorCode::$code,
+                name: $name,
+                retryable: $retryable,
+                text: $text,
+            },)*
+        ];
+    };
+}
+
+errors! {
+    1 InvalidFrame "INVALID_FRAME" false "The length of a frame leaves no room for its header; the broker closes the connection.";
+    2 FrameTooLong "FRAME_TOO_LONG" false "A frame is longer than the limit of its kind; the broker closes the connection.";
+    3 UnknownKind "UNKNOWN_KIND" false "The broker knows no request of this kind.";
+    4 UnsupportedVersion "UNSUPPORTED_VERSION" false "The broker does not speak this version of the request, or none of the protocol versions offered.";
+    5 HelloRequired "HELLO_REQUIRED" false "The first request of a connection must be a hello.";
+    6 InvalidRequest "INVALID_REQUEST" false "The body of a request breaks a rule of its layout.";
+    100 InvalidName "INVALID_NAME" false "A name of a channel or consumer breaks the rule for names.";
+    101 InternalTopic "INTERNAL_TOPIC" false "The channel is an internal topic, which only the broker writes to.";
+    102 ChannelNotFound "CHANNEL_NOT_FOUND" false "There is no channel of this name.";
+    103 ChannelExists "CHANNEL_EXISTS" false "There is already a channel of this name.";
+    104 ChannelRecreated "CHANNEL_RECREATED" false "The channel was deleted and created again: its incarnation is another than the one named.";
+    105 InvalidConfig "INVALID_CONFIG" false "A value of a channel's configuration is outside its range.";
+    200 InvalidBatch "INVALID_BATCH" false "A batch breaks a rule of its layout.";
+    201 BatchChecksum "BATCH_CHECKSUM" false "The body of a batch does not match its checksum.";
+    202 BatchTooLarge "BATCH_TOO_LARGE" false "A batch is larger than the limit, stored or uncompressed.";
+    203 RecordTooLarge "RECORD_TOO_LARGE" false "A record is larger than the channel allows.";
+    204 CompressionNotAllowed "COMPRESSION_NOT_ALLOWED" false "The channel does not allow the compression of the batch.";
+    205 AtomicTooLarge "ATOMIC_TOO_LARGE" false "An atomic publish is larger than one journal entry may be, or has too many parts.";
+    206 ExpectedOffsetMismatch "EXPECTED_OFFSET_MISMATCH" false "The next offset of the channel is not the expected one.";
+    207 Fenced "FENCED" false "A batch with a higher fence was appended before.";
+    208 UnknownProducer "UNKNOWN_PRODUCER" false "The broker does not know the producer, and the batch is not its first.";
+    209 SequenceGap "SEQUENCE_GAP" false "The batch does not follow the producer's last one: batches before it are missing.";
+    210 ProducerFenced "PRODUCER_FENCED" false "A batch with a newer producer epoch was appended before.";
+    211 SequenceTooOld "SEQUENCE_TOO_OLD" false "The batch is older than the producer's last one, and its offsets are no longer known.";
+    300 OffsetOutOfRange "OFFSET_OUT_OF_RANGE" false "The offset is above the end of the channel.";
+    301 OffsetTrimmed "OFFSET_TRIMMED" false "The record was removed by retention.";
+    302 Diverged "DIVERGED" false "The log was cut below the offset and has grown again: the records read before are not the records it holds.";
+    303 Damaged "DAMAGED" false "Stored bytes no longer match their checksum, so the records are not served, or the channel refuses writes.";
+    400 ConsumerNotFound "CONSUMER_NOT_FOUND" false "The channel has no consumer of this name.";
+    401 PositionMismatch "POSITION_MISMATCH" false "The consumer's position is not the expected one.";
+    402 MetadataTooLarge "METADATA_TOO_LARGE" false "The metadata of a commit is larger than the limit.";
+    500 DiskFull "DISK_FULL" true "The disk is full or nearly so; reads go on.";
+    501 JournalFailed "JOURNAL_FAILED" false "A sync of the journal failed: the broker takes no more writes until it is restarted; reads go on.";
+    502 ChannelPoisoned "CHANNEL_POISONED" false "A sync of a segment failed: the channel takes no more writes until the broker is restarted.";
+    503 Overloaded "OVERLOADED" true "Too many bytes or requests are in flight.";
+    504 Timeout "TIMEOUT" true "The broker gave up waiting; the request may have been carried out.";
+    505 ShuttingDown "SHUTTING_DOWN" true "The broker is stopping.";
+    506 TooManyConnections "TOO_MANY_CONNECTIONS" true "The broker has as many connections as it allows.";
+    599 Internal "INTERNAL" false "The broker broke a rule of its own; its log tells more.";
+}
+
+impl ErrorCode {
+    /// The code with this number, if this version of the code knows it.
+    #[must_use]
+    pub fn from_number(number: u16) -> Option<Self> {
+        ERRORS
+            .iter()
+            .map(|row| row.code)
+            .find(|code| code.number() == number)
+    }
+
+    /// The number on the wire.
+    #[must_use]
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+
+    /// Its row of the table.
+    #[must_use]
+    pub fn info(self) -> &'static ErrorInfo {
+        ERRORS
+            .iter()
+            .find(|row| row.code == self)
+            .expect("the enum and the table are one macro")
+    }
+
+    /// The stable name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        self.info().name
+    }
+
+    /// Whether the same request may succeed later without being changed.
+    #[must_use]
+    pub fn is_retryable(self) -> bool {
+        self.info().retryable
+    }
+}
+
+impl fmt::Display for ErrorCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// The body of an error response: what a peer is told.
+///
+/// A client keeps codes that it does not know: number, name and `retryable` come with the error.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WireError {
+    /// Number of the [`ErrorCode`].
+    pub code: u16,
+    /// Name of the code.
+    pub name: Cow<'static, str>,
+    /// A sentence fragment for people, with the values that disagree.
+    pub message: String,
+    /// Whether the same request may succeed later without being changed.
+    pub retryable: bool,
+    /// Values for programs, an object; null when there are none.
+    #[serde(default, skip_serializing_if = "Value::is_null")]
+    pub details: Value,
+    /// How long to wait before trying again, if the broker can tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+}
+
+impl WireError {
+    /// An error with this code and text, without details.
+    #[must_use]
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self {
+            code: code.number(),
+            name: Cow::Borrowed(code.name()),
+            message: message.into(),
+            retryable: code.is_retryable(),
+            details: Value::Null,
+            retry_after_ms: None,
+        }
+    }
+
+    /// The error with one more value among its details.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
+        if let Value::Object(fields) = &mut self.details {
+            fields.insert(name.to_owned(), value.into());
+        } else {
+            self.details = Value::Object([(name.to_owned(), value.into())].into_iter().collect());
+        }
+        self
+    }
+
+    /// The error with a time to wait before the next try.
+    #[must_use]
+    pub fn retry_after_ms(mut self, ms: u64) -> Self {
+        self.retry_after_ms = Some(ms);
+        self
+    }
+
+    /// The code, if this version of the code knows it.
+    #[must_use]
+    pub fn known(&self) -> Option<ErrorCode> {
+        ErrorCode::from_number(self.code)
+    }
+
+    /// Whether it has this code.
+    #[must_use]
+    pub fn is(&self, code: ErrorCode) -> bool {
+        self.code == code.number()
+    }
+
+    /// A whole number among the details.
+    #[must_use]
+    pub fn detail_u64(&self, name: &str) -> Option<u64> {
+        self.details.get(name)?.as_u64()
+    }
+}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}): {}", self.name, self.code, self.message)
+    }
+}
+
+impl std::error::Error for WireError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_unique_and_in_order() {
+        assert!(ERRORS.is_sorted_by(|a, b| a.code.number() < b.code.number()));
+        let mut names: Vec<_> = ERRORS.iter().map(|row| row.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ERRORS.len());
+        assert!(ERRORS.iter().all(|row| row.code.number() != 0));
+    }
+
+    #[test]
+    fn an_unknown_code_is_kept_as_it_came() {
+        let text = r#"{"code":9999,"name":"NEW","message":"m","retryable":true,"later":1}"#;
+        let error: WireError = serde_json::from_str(text).unwrap();
+        assert_eq!(
+            (error.known(), error.retryable, &*error.name),
+            (None, true, "NEW")
+        );
+    }
+}

@@ -1,0 +1,442 @@
+//! Checkpoints: the point up to which segments are synced, so that journal files may be reused.
+//!
+//! ```text
+//!   cut (locked)               wait                run (no lock)                      finish (locked)
+//!   positions of dirty logs ─▶ all of it flushed ─▶ write behind, sync segments,  ──▶ free journal
+//!   and the next group                              write checkpoint, recovery point  files
+//! ```
+//! Batches staged after the cut start on a fresh block, so what the checkpoint vouches for is never
+//! written again. Nothing here is waited for by an acknowledgement.
+
+use std::collections::HashMap;
+use std::io::IoSlice;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::disk::{Disk, OpenMode};
+use super::error::{IoFailure, While};
+use super::journal::JournalPoint;
+use super::layout::Layout;
+use super::open_files::OpenFiles;
+use super::points::Points;
+use super::segment::Segment;
+use super::store::Storage;
+use super::upkeep::{Removal, Tail};
+use crate::format::{Checkpoint, LogRow, ProducerRow};
+use crate::types::{Incarnation, Offset, Timestamp};
+
+/// Start a checkpoint when this much of the ring, in percent, is in use.
+const JOURNAL_PERCENT: u64 = 50;
+
+/// What is known of checkpoints between jobs.
+#[derive(Debug)]
+pub(super) struct Checkpoints {
+    /// Number of the last one.
+    pub number: u64,
+    /// Where a replay would start now.
+    pub start: JournalPoint,
+    /// The rows of the last one.
+    rows: HashMap<Incarnation, LogRow>,
+    last_taken: Timestamp,
+    is_wanted: bool,
+    phase: Phase,
+    /// The next one is the last before the broker stops.
+    is_last: bool,
+    is_clean: bool,
+    retry: Vec<Removal>,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Idle,
+    Cut(Cut),
+    Running,
+}
+
+/// The positions that a checkpoint will record.
+#[derive(Debug)]
+struct Cut {
+    /// The last entry staged before it.
+    entry: u64,
+    start: JournalPoint,
+    rows: Vec<(Incarnation, LogRow)>,
+}
+
+/// What a broker knows of its producers, for the rows of a checkpoint.
+pub trait ProducerRows {
+    /// The highest fence of a log, and its producers.
+    fn rows(&self, log: Incarnation) -> (u64, Vec<ProducerRow>);
+}
+
+/// One checkpoint, ready to run.
+#[derive(Debug)]
+pub struct CheckpointJob {
+    disk: Arc<dyn Disk>,
+    layout: Layout,
+    open_files: Arc<OpenFiles>,
+    points: Arc<Points>,
+    cut: Cut,
+    tails: Vec<Tail>,
+    /// Every segment that may hold unsynced bytes of a log in the cut.
+    segments: Vec<(Incarnation, Arc<Segment>)>,
+    others: Vec<LogRow>,
+    number: u64,
+    directory_id: Incarnation,
+    epoch: u64,
+    is_clean: bool,
+}
+
+/// How a checkpoint ended.
+#[derive(Debug)]
+pub struct CheckpointEnd {
+    cut: Cut,
+    number: u64,
+    tails: Vec<(Incarnation, Range<Offset>, Result<(), IoFailure>)>,
+    failed: Vec<(Incarnation, IoFailure)>,
+    /// Why the checkpoint as a whole was not taken.
+    failure: Option<IoFailure>,
+    is_point_failed: bool,
+    is_clean: bool,
+}
+
+impl Checkpoints {
+    pub fn new(
+        number: u64,
+        start: JournalPoint,
+        rows: HashMap<Incarnation, LogRow>,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            number,
+            start,
+            rows,
+            last_taken: now,
+            is_wanted: false,
+            phase: Phase::Idle,
+            is_last: false,
+            is_clean: false,
+            retry: Vec::new(),
+        }
+    }
+
+    /// Asks for a checkpoint as soon as possible.
+    pub fn want(&mut self) {
+        self.is_wanted = true;
+    }
+
+    pub fn is_wanted(&self) -> bool {
+        self.is_wanted
+    }
+
+    /// Keeps a removal that failed for the time after the next checkpoint.
+    pub fn retry_removal(&mut self, removal: Removal) {
+        self.retry.push(removal);
+    }
+}
+
+impl Storage {
+    /// Takes a last checkpoint that marks the directory clean; upkeep runs it.
+    pub fn want_clean_stop(&mut self) {
+        self.checkpoints.is_last = true;
+        self.checkpoints.want();
+        self.want_sync();
+    }
+
+    /// Whether the directory is marked clean: nothing is left to do before a stop.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.checkpoints.is_clean
+    }
+
+    /// Cuts a checkpoint if one is due at `now`; its job comes from upkeep once all is flushed.
+    ///
+    /// - `producers`: asked for the rows of every dirty log, as of this moment.
+    pub fn cut_checkpoint(&mut self, now: Timestamp, producers: &dyn ProducerRows) -> bool {
+        if !matches!(self.checkpoints.phase, Phase::Idle) || self.journal_failed.is_some() {
+            return false;
+        }
+        let is_used = self
+            .journal
+            .is_used_since(self.checkpoints.start, JOURNAL_PERCENT);
+        let age = now.0.saturating_sub(self.checkpoints.last_taken.0);
+        let is_old = age >= self.config.checkpoint_interval_ms && !self.dirty.is_empty();
+        if !(is_used || is_old || self.checkpoints.is_wanted) {
+            return false;
+        }
+        self.checkpoints.is_wanted = false;
+        let mut rows = Vec::with_capacity(self.dirty.len());
+        for id in self.dirty.drain() {
+            let Some(log) = self.logs.get_mut(&id) else {
+                continue;
+            };
+            log.is_dirty = false;
+            log.align_next = true;
+            let (fence, producers) = producers.rows(id);
+            let mut point = log.point();
+            point.fence = fence;
+            point.producers = producers;
+            rows.push((id, point.to_row(id)));
+        }
+        let entry = self.next_entry - 1;
+        let start = self.journal.point();
+        self.checkpoints.phase = Phase::Cut(Cut { entry, start, rows });
+        self.want_sync();
+        true
+    }
+
+    /// The job of the checkpoint that was cut, once all it records is flushed.
+    pub(super) fn plan_checkpoint(&mut self, _now: Timestamp) -> Option<CheckpointJob> {
+        let Phase::Cut(cut) = &self.checkpoints.phase else {
+            return None;
+        };
+        let is_flushed = self.synced_through >= cut.entry || self.awaiting_sync.is_empty();
+        if !is_flushed || self.is_round_running || self.journal_failed.is_some() {
+            return None;
+        }
+        let is_writing = |(id, _): &(Incarnation, LogRow)| {
+            self.logs.get(id).is_some_and(|log| log.is_writing_behind)
+        };
+        if cut.rows.iter().any(is_writing) || self.written_through < cut.entry {
+            return None;
+        }
+        let Phase::Cut(mut cut) = std::mem::replace(&mut self.checkpoints.phase, Phase::Running)
+        else {
+            return None;
+        };
+        cut.rows.retain(|(id, _)| self.logs.contains_key(id));
+        let ends: Vec<(Incarnation, Offset)> = cut
+            .rows
+            .iter()
+            .map(|(id, row)| (*id, row.end_offset))
+            .collect();
+        let tails = ends
+            .iter()
+            .filter_map(|(id, end)| self.take_tail(*id, *end))
+            .collect();
+        let mut segments = Vec::new();
+        for (id, row) in &cut.rows {
+            let Some(log) = self.logs.get(id) else {
+                continue;
+            };
+            let known = self
+                .checkpoints
+                .rows
+                .get(id)
+                .map_or(Offset(0), |old| old.segment_base);
+            for segment in log.segments.iter().rev() {
+                let base = segment.id().base;
+                if base < known {
+                    break;
+                }
+                if base <= row.segment_base {
+                    segments.push((*id, segment.clone()));
+                }
+            }
+        }
+        let changed: std::collections::HashSet<Incarnation> =
+            cut.rows.iter().map(|(id, _)| *id).collect();
+        let others = self
+            .checkpoints
+            .rows
+            .iter()
+            .filter(|(id, _)| !changed.contains(id) && self.logs.contains_key(id))
+            .map(|(_, row)| row.clone())
+            .collect();
+        let is_idle = self.queue.is_empty() && self.dirty.is_empty();
+        Some(CheckpointJob {
+            disk: self.disk.clone(),
+            layout: self.layout.clone(),
+            open_files: self.open_files.clone(),
+            points: self.points.clone(),
+            cut,
+            tails,
+            segments,
+            others,
+            number: self.checkpoints.number + 1,
+            directory_id: self.directory_id,
+            epoch: self.epoch.0,
+            is_clean: self.checkpoints.is_last && is_idle,
+        })
+    }
+
+    pub(super) fn finish_checkpoint(&mut self, end: CheckpointEnd, now: Timestamp) {
+        self.checkpoints.phase = Phase::Idle;
+        for (id, offsets, written) in end.tails {
+            self.book_tail(id, &offsets, written);
+        }
+        for (id, failure) in &end.failed {
+            if let Some(log) = self.logs.get_mut(id)
+                && !failure.is_out_of_space()
+            {
+                tracing::error!(log = %id, %failure, "a segment failed: the log takes no writes");
+                log.refused = Some(failure.to_string().into());
+            }
+        }
+        if let Some(failure) = end.failure {
+            if failure.is_out_of_space() {
+                self.is_disk_full = true;
+            }
+            tracing::error!(%failure, "the checkpoint was not taken");
+            // What it would have recorded is still to be recorded.
+            for (id, _) in &end.cut.rows {
+                if let Some(log) = self.logs.get_mut(id) {
+                    log.is_dirty = true;
+                    self.dirty.insert(*id);
+                }
+            }
+            if end.is_point_failed {
+                self.fail_journal(self.synced_through + 1, failure);
+            }
+            self.checkpoints.last_taken = now;
+            return;
+        }
+        self.checkpoints.number = end.number;
+        self.checkpoints.last_taken = now;
+        self.checkpoints.is_clean = end.is_clean;
+        for (id, row) in end.cut.rows {
+            if self.logs.contains_key(&id) {
+                self.checkpoints.rows.insert(id, row);
+            }
+        }
+        self.checkpoints
+            .rows
+            .retain(|id, _| self.logs.contains_key(id));
+        self.checkpoints.start = end.cut.start;
+        self.journal.recycle(end.cut.start);
+        let retry = std::mem::take(&mut self.checkpoints.retry);
+        self.removals_mut().extend(retry);
+        if self.checkpoints.is_last && !end.is_clean {
+            self.checkpoints.want();
+        }
+    }
+}
+
+impl CheckpointJob {
+    /// Does the work. Call it without any lock.
+    pub(super) fn run(self) -> CheckpointEnd {
+        let mut failed: Vec<(Incarnation, IoFailure)> = Vec::new();
+        let mut tails = Vec::new();
+        for tail in &self.tails {
+            let written = tail.write(&*self.disk, &self.open_files);
+            if let Err(failure) = &written {
+                failed.push((tail.log, failure.clone()));
+            }
+            tails.push((tail.log, tail.offsets.clone(), written));
+        }
+        for (id, segment) in self
+            .segments
+            .iter()
+            .filter(|(_, segment)| segment.is_dirty())
+        {
+            if failed.iter().any(|(log, _)| log == id) {
+                continue;
+            }
+            if let Err(failure) = segment.sync(&*self.disk) {
+                failed.push((*id, failure));
+                continue;
+            }
+            // An index is a cache: one that can't be saved is rebuilt.
+            if let Err(failure) = segment.save_index(&*self.disk) {
+                tracing::warn!(%failure, "an index could not be saved; it will be rebuilt");
+            }
+        }
+        let mut is_point_failed = false;
+        let failure = match failed.first() {
+            // A log that failed keeps its place in the journal, so nothing may be recycled.
+            Some((_, failure)) => Some(failure.clone()),
+            None => match self.write() {
+                Err(failure) => Some(failure),
+                Ok(()) => {
+                    let pointed = self.point();
+                    is_point_failed = pointed.is_err();
+                    pointed.err()
+                }
+            },
+        };
+        if failure.is_none() {
+            self.remove_old();
+        }
+        CheckpointEnd {
+            is_clean: self.is_clean && failure.is_none(),
+            cut: self.cut,
+            number: self.number,
+            tails,
+            failed,
+            failure,
+            is_point_failed,
+        }
+    }
+
+    fn write(&self) -> Result<(), IoFailure> {
+        let changed = self.cut.rows.iter().map(|(_, row)| row.clone());
+        let checkpoint = Checkpoint {
+            number: self.number,
+            directory_id: self.directory_id,
+            epoch: self.epoch,
+            journal_group: self.cut.start.group,
+            journal_file: self.cut.start.file,
+            journal_position: self.cut.start.position,
+            logs: self.others.iter().cloned().chain(changed).collect(),
+        };
+        write_checkpoint(&*self.disk, &self.layout, &checkpoint)
+    }
+
+    fn point(&self) -> Result<(), IoFailure> {
+        self.points.update(|point| {
+            point.checkpoint = self.number;
+            point.is_clean = self.is_clean;
+        })
+    }
+
+    fn remove_old(&self) {
+        let dir = self.layout.checkpoint_dir();
+        remove_other_checkpoints(&*self.disk, &self.layout, self.number).unwrap_or_else(
+            |failure| {
+                tracing::warn!(%failure, dir = %dir.display(), "old checkpoints were not removed");
+            },
+        );
+    }
+}
+
+/// Writes both copies of a checkpoint and makes them durable. It counts only once the recovery
+/// point names it.
+pub(super) fn write_checkpoint(
+    disk: &dyn Disk,
+    layout: &Layout,
+    checkpoint: &Checkpoint,
+) -> Result<(), IoFailure> {
+    let bytes = checkpoint.encode();
+    for path in [
+        layout.checkpoint(checkpoint.number),
+        layout.checkpoint_copy(checkpoint.number),
+    ] {
+        let file = disk
+            .open(&path, OpenMode::Create)
+            .or_while("creating", &path)?;
+        // A file of this number may be left from a checkpoint that was never named.
+        file.set_len(0).or_while("cutting", &path)?;
+        file.write_at(0, &[IoSlice::new(&bytes)])
+            .or_while("writing", &path)?;
+        file.sync_data().or_while("syncing", &path)?;
+    }
+    let dir = layout.checkpoint_dir();
+    disk.sync_dir(&dir).or_while("syncing", &dir)
+}
+
+/// Removes every checkpoint but `keep`.
+pub(super) fn remove_other_checkpoints(
+    disk: &dyn Disk,
+    layout: &Layout,
+    keep: u64,
+) -> Result<(), IoFailure> {
+    let dir = layout.checkpoint_dir();
+    let kept = [layout.checkpoint(keep), layout.checkpoint_copy(keep)];
+    for entry in disk.list(&dir).or_while("listing", &dir)? {
+        let path = dir.join(&entry.name);
+        let is_ours = entry.name.ends_with(".checkpoint") || entry.name.ends_with(".copy");
+        if is_ours && !kept.contains(&path) {
+            disk.remove_file(&path).or_while("removing", &path)?;
+        }
+    }
+    Ok(())
+}

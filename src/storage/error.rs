@@ -1,0 +1,216 @@
+//! Why an operation of the storage room failed: one enum for each operation.
+
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::format::{DecodeError, NoRecoveryPoint};
+use crate::types::{Incarnation, Offset};
+
+/// The operating system refused; `action` reads as "while …". Cloned to everyone who waited.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{action} {}: {source}", .path.display())]
+pub struct IoFailure {
+    /// What was being done, as "writing" or "syncing".
+    pub action: &'static str,
+    /// The file or directory.
+    pub path: PathBuf,
+    /// What the operating system said.
+    pub source: Arc<io::Error>,
+}
+
+impl IoFailure {
+    pub(crate) fn new(action: &'static str, path: &Path, source: io::Error) -> Self {
+        Self {
+            action,
+            path: path.to_owned(),
+            source: Arc::new(source),
+        }
+    }
+
+    /// Whether the medium is full or over quota: such a write may be tried again later.
+    #[must_use]
+    pub fn is_out_of_space(&self) -> bool {
+        matches!(
+            self.source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        )
+    }
+}
+
+/// Adds the action and the path to what the operating system said.
+pub(crate) trait While<T> {
+    fn or_while(self, action: &'static str, path: &Path) -> Result<T, IoFailure>;
+}
+
+impl<T> While<T> for io::Result<T> {
+    fn or_while(self, action: &'static str, path: &Path) -> Result<T, IoFailure> {
+        self.map_err(|source| IoFailure::new(action, path, source))
+    }
+}
+
+/// Why a data directory was not opened. Nothing in it was changed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Another process holds the directory.
+    #[error("{} is in use by {holder}; stop that broker or choose another --data-dir", .path.display())]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// What the holder wrote into the lock file.
+        holder: String,
+    },
+    /// There are files, but no marker of ours.
+    #[error("{} is not an npayload data directory: it holds `{found}` but no npayload.marker; choose an empty --data-dir", .path.display())]
+    NotOurs {
+        /// The directory.
+        path: PathBuf,
+        /// The first entry found.
+        found: String,
+    },
+    /// A file without which the directory can't be judged is missing or damaged.
+    #[error("{}: {source}; refusing to guess (npayload-inspect verify shows what is intact)", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: DecodeError,
+    },
+    /// Neither slot of the recovery point can be read.
+    #[error("{}: {source}; refusing to guess what was acknowledged", .path.display())]
+    NoRecoveryPoint {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the slots.
+        source: NoRecoveryPoint,
+    },
+    /// The log that names all others can't be read whole.
+    #[error("the directory of channels is damaged: {0}")]
+    Directory(ReadError),
+    /// The log that names all others has a hole.
+    #[error("the directory of channels is damaged: {what}")]
+    BrokenDirectory {
+        /// What is missing.
+        what: String,
+    },
+    /// A file belongs to another data directory.
+    #[error("{} belongs to data directory {found:032x}, this one is {expected:032x}", .path.display())]
+    Misplaced {
+        /// The file.
+        path: PathBuf,
+        /// The directory it names.
+        found: u128,
+        /// The directory it lies in.
+        expected: u128,
+    },
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] IoFailure),
+}
+
+/// Why an entry was not taken. Nothing was changed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum StageError {
+    /// No log of this identity is open.
+    #[error("log {0} does not exist")]
+    NoSuchLog(Incarnation),
+    /// The log's next offset is another.
+    #[error("expected offset {expected}, the log's next is {actual}")]
+    WrongOffset {
+        /// What the writer expected.
+        expected: Offset,
+        /// What the next record will get.
+        actual: Offset,
+    },
+    /// Buffers are full or a large run of the log is under way: try again after the next round.
+    #[error("the broker's write buffers are full; try again")]
+    Busy,
+    /// The disk is full: try again once space was freed.
+    #[error("the disk is full")]
+    DiskFull,
+    /// More bytes in one entry over several logs than the limit.
+    #[error("an entry over several channels holds {found} bytes, the limit is {limit}")]
+    TooLarge {
+        /// Bytes of the entry.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The log takes no more writes.
+    #[error("log {log} takes no writes: {reason}")]
+    Refused {
+        /// The log.
+        log: Incarnation,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// The journal failed; nothing is written until a restart.
+    #[error("the journal failed, the broker takes no writes until it is restarted: {0}")]
+    JournalFailed(IoFailure),
+}
+
+/// Why a staged entry was never acknowledged.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CommitError {
+    /// The journal failed; whether the entry will be found after a restart is not known.
+    #[error("the journal failed, the broker takes no writes until it is restarted: {0}")]
+    Journal(IoFailure),
+    /// The log's segment failed; the entry was not stored.
+    #[error("log {log} failed and takes no more writes: {source}")]
+    Segment {
+        /// The log.
+        log: Incarnation,
+        /// What failed.
+        source: IoFailure,
+    },
+}
+
+/// Why a read returned no batches.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// No log of this identity is open.
+    #[error("log {0} does not exist")]
+    NoSuchLog(Incarnation),
+    /// The offset is outside the log; `available` is what a retry could ask for.
+    #[error("offset {offset} is outside {}..{}", .available.start, .available.end)]
+    OutOfRange {
+        /// What was asked for.
+        offset: Offset,
+        /// Log start to high watermark.
+        available: Range<Offset>,
+    },
+    /// Acknowledged bytes do not match their checksum, or are missing. Never skipped.
+    #[error("{}: the batch with offset {offset} at byte {position} is damaged: {what}", .segment.display())]
+    Damaged {
+        /// The segment file.
+        segment: PathBuf,
+        /// First byte that is damaged.
+        position: u64,
+        /// First offset that can't be read.
+        offset: Offset,
+        /// The next offset that can be read, if there is one in this segment.
+        next: Option<Offset>,
+        /// What is wrong.
+        what: Arc<str>,
+    },
+    /// The log was cut below this position and has grown again.
+    #[error(
+        "offset {offset} was read at log epoch {seen}, the log holds another record there, of epoch {found}: it was cut and has grown again"
+    )]
+    Diverged {
+        /// The position of the reader.
+        offset: Offset,
+        /// The epoch the reader saw.
+        seen: u64,
+        /// The epoch found.
+        found: u64,
+    },
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] IoFailure),
+}

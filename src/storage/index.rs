@@ -1,0 +1,274 @@
+//! The index of one segment: runs of whole batches, by offset and by append time.
+//!
+//! An index is a cache of the segment: where it is missing, short, ahead or damaged, it is rebuilt
+//! from the batch headers, and what it says is never evidence about the log.
+
+use std::ops::Range;
+
+use bytes::BytesMut;
+
+use super::disk::{Disk, DiskFile, OpenMode};
+use super::error::{IoFailure, While};
+use super::segment::{FIRST_BATCH, SegmentId};
+use super::walk::{Gap, Step, Walker};
+use crate::format::{IndexHeader, IndexKind, OffsetEntry, TimeEntry};
+use crate::types::{Offset, Timestamp};
+
+/// A run is closed once it holds this many bytes: the most that a reader skips to find its batch.
+pub const RUN_BYTES: u32 = 16 * 1024;
+
+/// Bytes of an entry of either index, and of their headers.
+const ENTRY_BYTES: usize = OffsetEntry::BYTES;
+const INDEX_HEADER_BYTES: usize = IndexHeader::BYTES;
+
+/// Whole batches that follow each other without padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Run {
+    /// Offset of the first record.
+    pub first: Offset,
+    /// Append time of the first batch.
+    pub append_time: Timestamp,
+    /// First byte in the segment file.
+    pub position: u32,
+    /// Bytes of all its batches.
+    pub length: u32,
+}
+
+impl Run {
+    fn end(&self) -> u32 {
+        self.position + self.length
+    }
+}
+
+/// The runs of a segment in order, and the gaps between them that should hold records.
+#[derive(Debug, Default)]
+pub struct Index {
+    runs: Vec<Run>,
+    gaps: Vec<Gap>,
+    /// Offset after the last indexed batch.
+    end: Option<Offset>,
+    /// How many runs the files hold, the last of them perhaps shorter than it is now.
+    saved: usize,
+}
+
+impl Index {
+    /// Books a batch that lies in the segment at `range`.
+    pub fn push(&mut self, offsets: Range<Offset>, range: Range<u32>, append_time: Timestamp) {
+        let length = range.end - range.start;
+        match self.runs.last_mut() {
+            Some(run) if run.end() == range.start && run.length < RUN_BYTES => run.length += length,
+            _ => self.runs.push(Run {
+                first: offsets.start,
+                append_time,
+                position: range.start,
+                length,
+            }),
+        }
+        self.end = Some(offsets.end);
+    }
+
+    /// Books bytes that should hold batches and do not.
+    pub fn push_gap(&mut self, gap: Gap) {
+        self.end = self.end.max(gap.next);
+        self.gaps.push(gap);
+    }
+
+    /// Offset after the last batch, if there is any.
+    pub fn end(&self) -> Option<Offset> {
+        self.end
+    }
+
+    /// The run that holds `offset`, as its number; the first run for an offset below all.
+    pub fn run_of(&self, offset: Offset) -> usize {
+        self.runs
+            .partition_point(|run| run.first <= offset)
+            .saturating_sub(1)
+    }
+
+    /// The last run that begins before `time`, as its number; the first for an earlier time.
+    pub fn run_before(&self, time: Timestamp) -> usize {
+        self.runs
+            .partition_point(|run| run.append_time < time)
+            .saturating_sub(1)
+    }
+
+    /// All runs in order.
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// The damaged stretch that holds `offset`, if there is one.
+    pub fn gap_at(&self, offset: Offset) -> Option<&Gap> {
+        self.gaps
+            .iter()
+            .find(|gap| gap.first <= offset && gap.next.is_none_or(|next| offset < next))
+    }
+
+    /// All damaged stretches in order.
+    pub fn gaps(&self) -> &[Gap] {
+        &self.gaps
+    }
+
+    /// Reads the index files of a segment, and completes or rebuilds the index from the batch
+    /// headers below `limit`, the first byte not vouched for.
+    pub fn load(
+        disk: &dyn Disk,
+        id: &SegmentId,
+        segment: &dyn DiskFile,
+        limit: u64,
+    ) -> Result<Self, IoFailure> {
+        let mut index = Self::read_files(disk, id, limit).unwrap_or_default();
+        // The last run may have grown since it was saved, so it is walked again.
+        if let Some(last) = index.runs.pop() {
+            index.saved = index.runs.len();
+            if index.walk(Walker::new(
+                segment,
+                id,
+                last.position.into(),
+                limit,
+                last.first,
+            ))? {
+                return Ok(index);
+            }
+        }
+        let mut rebuilt = Self::default();
+        rebuilt.walk(Walker::new(segment, id, FIRST_BATCH, limit, id.base))?;
+        Ok(rebuilt)
+    }
+
+    /// Adds what the walker meets; false when nothing lies where the walk began.
+    fn walk(&mut self, mut walker: Walker<'_>) -> Result<bool, IoFailure> {
+        let mut is_first = true;
+        while let Some(step) = walker.step()? {
+            match step {
+                Step::Batch(batch) => self.push(batch.offsets, batch.range, batch.append_time),
+                Step::Gap(_) if is_first && !self.runs.is_empty() => return Ok(false),
+                Step::Gap(gap) => self.push_gap(gap),
+            }
+            is_first = false;
+        }
+        Ok(true)
+    }
+
+    /// The runs that both files agree on, as far as they are intact and below `limit`.
+    fn read_files(disk: &dyn Disk, id: &SegmentId, limit: u64) -> Option<Self> {
+        let offsets = read_entries(disk, id, IndexKind::Offset)?;
+        let times = read_entries(disk, id, IndexKind::Time)?;
+        let mut index = Self::default();
+        for (offset, time) in offsets
+            .chunks_exact(ENTRY_BYTES)
+            .zip(times.chunks_exact(ENTRY_BYTES))
+        {
+            let Ok(offset) = OffsetEntry::decode(offset, id.log, id.base) else {
+                break;
+            };
+            let Ok(time) = TimeEntry::decode(time, id.log, id.base) else {
+                break;
+            };
+            if offset.offset_delta != time.offset_delta
+                || u64::from(offset.position) + u64::from(offset.length) > limit
+                || index.runs.last().is_some_and(|last| {
+                    last.end() > offset.position
+                        || last.first.0 >= id.base.0 + u64::from(offset.offset_delta)
+                })
+            {
+                break;
+            }
+            index.runs.push(Run {
+                first: Offset(id.base.0 + u64::from(offset.offset_delta)),
+                append_time: time.append_time,
+                position: offset.position,
+                length: offset.length,
+            });
+        }
+        Some(index)
+    }
+
+    /// What must be written so that the files hold all runs: bytes of the offset index and of the
+    /// time index, and where both begin. The first time, the headers are part of it.
+    pub fn unsaved(&mut self, id: &SegmentId) -> Option<(u64, BytesMut, BytesMut)> {
+        if self.saved >= self.runs.len() && self.saved > 0 && self.last_run_saved() {
+            return None;
+        }
+        // The last saved run may have grown: it is written again.
+        let from = self.saved.saturating_sub(1);
+        let mut offsets = BytesMut::new();
+        let mut times = BytesMut::new();
+        let position = if from == 0 {
+            offsets.extend_from_slice(&header(IndexKind::Offset, id).encode());
+            times.extend_from_slice(&header(IndexKind::Time, id).encode());
+            0
+        } else {
+            (INDEX_HEADER_BYTES + from * ENTRY_BYTES) as u64
+        };
+        for run in &self.runs[from..] {
+            let delta = u32::try_from(run.first.0 - id.base.0)
+                .expect("a segment is rolled before its offsets exceed 32 bits");
+            let offset = OffsetEntry {
+                offset_delta: delta,
+                position: run.position,
+                length: run.length,
+            };
+            offsets.extend_from_slice(&offset.encode(id.log, id.base));
+            let time = TimeEntry {
+                append_time: run.append_time,
+                offset_delta: delta,
+            };
+            times.extend_from_slice(&time.encode(id.log, id.base));
+        }
+        self.saved = self.runs.len();
+        Some((position, offsets, times))
+    }
+
+    fn last_run_saved(&self) -> bool {
+        // A closed run never grows, an open one may.
+        self.runs.last().is_some_and(|run| run.length >= RUN_BYTES)
+    }
+}
+
+fn header(kind: IndexKind, id: &SegmentId) -> IndexHeader {
+    IndexHeader {
+        kind,
+        incarnation: id.log,
+        base_offset: id.base,
+    }
+}
+
+fn read_entries(disk: &dyn Disk, id: &SegmentId, kind: IndexKind) -> Option<Vec<u8>> {
+    let path = id.index_path(kind);
+    let file = disk.open(&path, OpenMode::Read).ok()?;
+    let len = usize::try_from(file.len().ok()?).ok()?;
+    // A longer file is not ours: a segment of 4 GiB has 2^18 runs of 16 KiB.
+    if !(INDEX_HEADER_BYTES..=INDEX_HEADER_BYTES + (ENTRY_BYTES << 25)).contains(&len) {
+        return None;
+    }
+    let mut bytes = vec![0; len];
+    let read = file.read_at(0, &mut bytes).ok()?;
+    bytes.truncate(read);
+    let found = IndexHeader::decode(bytes.get(..INDEX_HEADER_BYTES)?, kind).ok()?;
+    if found != header(kind, id) {
+        return None;
+    }
+    Some(bytes.split_off(INDEX_HEADER_BYTES))
+}
+
+/// Writes both index files of a segment, as [`Index::unsaved`] gave them.
+pub(super) fn save(
+    disk: &dyn Disk,
+    id: &SegmentId,
+    (position, offsets, times): &(u64, BytesMut, BytesMut),
+) -> Result<(), IoFailure> {
+    for (kind, bytes) in [(IndexKind::Offset, offsets), (IndexKind::Time, times)] {
+        let path = id.index_path(kind);
+        let file = disk
+            .open(&path, OpenMode::Create)
+            .or_while("opening", &path)?;
+        file.write_at(*position, &[std::io::IoSlice::new(bytes)])
+            .or_while("writing", &path)?;
+        let end = position + bytes.len() as u64;
+        if file.len().or_while("reading the length of", &path)? > end {
+            file.set_len(end).or_while("cutting", &path)?;
+        }
+    }
+    Ok(())
+}

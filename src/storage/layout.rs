@@ -1,0 +1,107 @@
+//! Where each file of a data directory lies. Specified by storage-format.md, "Files".
+
+use std::path::{Path, PathBuf};
+
+use crate::types::{Incarnation, Offset};
+
+/// Paths inside one data directory.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    root: PathBuf,
+}
+
+impl Layout {
+    /// The paths of the data directory `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into() }
+    }
+
+    /// The data directory itself.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The file that says whose directory this is.
+    #[must_use]
+    pub fn marker(&self) -> PathBuf {
+        self.root.join("npayload.marker")
+    }
+
+    /// The file whose lock a running broker holds.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    /// The two slots that say how far the journal was known synced.
+    #[must_use]
+    pub fn recovery_point(&self) -> PathBuf {
+        self.root.join("recovery-point")
+    }
+
+    /// The directory of journal files.
+    #[must_use]
+    pub fn journal_dir(&self) -> PathBuf {
+        self.root.join("journal")
+    }
+
+    /// Journal file `number` of the ring.
+    #[must_use]
+    pub fn journal_file(&self, number: u32) -> PathBuf {
+        self.journal_dir().join(format!("{number:04}.journal"))
+    }
+
+    /// The directory of checkpoints.
+    #[must_use]
+    pub fn checkpoint_dir(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+
+    /// Checkpoint `number`.
+    #[must_use]
+    pub fn checkpoint(&self, number: u64) -> PathBuf {
+        self.checkpoint_dir()
+            .join(format!("{number:020}.checkpoint"))
+    }
+
+    /// The second copy of checkpoint `number`.
+    #[must_use]
+    pub fn checkpoint_copy(&self, number: u64) -> PathBuf {
+        self.checkpoint_dir().join(format!("{number:020}.copy"))
+    }
+
+    /// The directory of all logs.
+    #[must_use]
+    pub fn channels_dir(&self) -> PathBuf {
+        self.root.join("channels")
+    }
+
+    /// The directory of one log.
+    #[must_use]
+    pub fn log_dir(&self, id: Incarnation) -> PathBuf {
+        self.channels_dir().join(id.to_string())
+    }
+
+    /// The segment of `id` whose first record is `base`.
+    #[must_use]
+    pub fn segment(&self, id: Incarnation, base: Offset) -> PathBuf {
+        self.log_dir(id).join(format!("{:020}.log", base.0))
+    }
+
+    /// Where files that belong to nothing are kept.
+    #[must_use]
+    pub fn lost_and_found(&self) -> PathBuf {
+        self.root.join("lost+found")
+    }
+}
+
+/// The base offset in a segment's file name, if `name` is one.
+#[must_use]
+pub fn segment_base(name: &str) -> Option<Offset> {
+    let digits = name.strip_suffix(".log")?;
+    if digits.len() != 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok().map(Offset)
+}

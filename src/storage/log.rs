@@ -1,0 +1,682 @@
+//! One log as the broker holds it in memory: its offsets, its tail buffer and its segments.
+//!
+//! ```text
+//!            in segments            tail buffer
+//!        ┌──────────────────┬───────────────────────┐
+//!    log start          behind     flushed  written  log end
+//! ```
+//! Offsets and segment positions are given when a batch is staged, so nothing later chooses them.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::disk::Disk;
+use super::error::{IoFailure, ReadError, While};
+use super::index::Run;
+use super::layout::{Layout, segment_base};
+use super::segment::{FIRST_BATCH, Previous, Segment, SegmentId, Slices};
+use super::walk::BLOCK_BYTES;
+use crate::format::{DamageRow, LogRow, ProducerRow};
+use crate::types::{Durability, Incarnation, LogEpoch, Offset, Timestamp};
+
+/// What a log is told of its channel's configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogOptions {
+    /// The active segment is sealed before it would exceed this many bytes.
+    pub segment_bytes: u64,
+    /// What an acknowledgement promises.
+    pub durability: Durability,
+    /// How long `written` bytes may wait for a sync.
+    pub sync_interval_ms: i64,
+}
+
+/// A batch that is not yet, or not only, in its segment file.
+#[derive(Debug, Clone)]
+pub(super) struct TailBatch {
+    pub offsets: Range<Offset>,
+    pub position: u64,
+    pub append_time: Timestamp,
+    pub epoch: LogEpoch,
+    pub bytes: Bytes,
+    pub segment: Arc<Segment>,
+    /// The segment file holds it.
+    pub is_behind: bool,
+}
+
+impl TailBatch {
+    fn end_position(&self) -> u64 {
+        self.position + self.bytes.len() as u64
+    }
+}
+
+/// Where the last checkpoint, or the journal's replay, says that a log stands.
+#[derive(Debug, Clone)]
+pub struct LogPoint {
+    /// Lowest offset still readable.
+    pub log_start: Offset,
+    /// Offset of the next record.
+    pub end: Offset,
+    /// The active segment and the byte after its last batch, once there is one.
+    pub active: Option<ActivePoint>,
+    /// Append time of the last batch.
+    pub last_time: Timestamp,
+    /// Epoch of the last batch.
+    pub last_epoch: LogEpoch,
+    /// Why writes are refused since damage was found.
+    pub refused: bool,
+    /// Known damage.
+    pub damage: Vec<DamageRow>,
+    /// The highest fence and the producers that the checkpoint knew.
+    pub fence: u64,
+    /// As above.
+    pub producers: Vec<ProducerRow>,
+}
+
+/// The active segment of a [`LogPoint`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActivePoint {
+    /// Its base offset.
+    pub base: Offset,
+    /// The byte after its last batch.
+    pub position: u64,
+    /// Append time of its first batch.
+    pub start_time: Timestamp,
+    /// The segment before it, as base offset and length.
+    pub previous: Option<Previous>,
+}
+
+impl LogPoint {
+    /// A log that nothing was ever appended to.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self {
+            log_start: Offset(0),
+            end: Offset(0),
+            active: None,
+            last_time: Timestamp(i64::MIN),
+            last_epoch: LogEpoch(0),
+            refused: false,
+            damage: Vec::new(),
+            fence: 0,
+            producers: Vec::new(),
+        }
+    }
+
+    pub(super) fn from_row(row: &LogRow) -> Self {
+        let active = (row.position >= FIRST_BATCH).then_some(ActivePoint {
+            base: row.segment_base,
+            position: row.position,
+            start_time: row.segment_start_time,
+            previous: row.previous_base.map(|base| Previous {
+                base,
+                length: row.previous_length,
+                last_time: row.segment_start_time,
+            }),
+        });
+        Self {
+            log_start: row.log_start,
+            end: row.end_offset,
+            active,
+            last_time: row.last_append_time,
+            last_epoch: row.last_epoch,
+            refused: row.refuses_writes,
+            damage: row.damage.clone(),
+            fence: row.fence,
+            producers: row.producers.clone(),
+        }
+    }
+
+    pub(super) fn to_row(&self, id: Incarnation) -> LogRow {
+        let active = self.active.unwrap_or(ActivePoint {
+            base: Offset(0),
+            position: 0,
+            start_time: Timestamp(0),
+            previous: None,
+        });
+        LogRow {
+            incarnation: id,
+            log_start: self.log_start,
+            end_offset: self.end,
+            segment_base: active.base,
+            position: active.position,
+            segment_start_time: active.start_time,
+            last_append_time: self.last_time,
+            fence: self.fence,
+            last_epoch: self.last_epoch,
+            previous_base: active.previous.map(|previous| previous.base),
+            previous_length: active.previous.map_or(0, |previous| previous.length),
+            refuses_writes: self.refused,
+            producers: self.producers.clone(),
+            damage: self.damage.clone(),
+        }
+    }
+}
+
+/// One log.
+#[derive(Debug)]
+pub struct Log {
+    pub(super) id: Incarnation,
+    pub(super) options: LogOptions,
+    pub(super) log_start: Offset,
+    /// Everything below survives a killed process.
+    pub(super) written: Offset,
+    /// Everything below survives power loss.
+    pub(super) flushed: Offset,
+    pub(super) end: Offset,
+    pub(super) active: Option<Active>,
+    pub(super) last_time: Timestamp,
+    pub(super) last_epoch: LogEpoch,
+    /// The next batch starts on a fresh block.
+    pub(super) align_next: bool,
+    pub(super) tail: VecDeque<TailBatch>,
+    /// Bytes of the tail that its segment files lack.
+    pub(super) unwritten_bytes: u64,
+    /// The segments known so far, in order; the last is the active one.
+    pub(super) segments: Vec<Arc<Segment>>,
+    /// The directory was read, so that no older segment is unknown.
+    pub(super) is_loaded: bool,
+    pub(super) refused: Option<Arc<str>>,
+    pub(super) damage: Vec<DamageRow>,
+    /// Bytes staged and not yet in a round.
+    pub(super) queued_bytes: u64,
+    /// Entries over several logs among them.
+    pub(super) queued_shared: u32,
+    /// A direct run of this log is being written.
+    pub(super) direct_in_flight: bool,
+    /// Bytes of direct runs were written and not synced.
+    pub(super) unsynced_direct: bool,
+    /// The keeper is writing this log's tail.
+    pub(super) is_writing_behind: bool,
+    /// Staged to since the last checkpoint took its positions.
+    pub(super) is_dirty: bool,
+    /// In the list of logs whose unflushed offsets the next sync moves.
+    pub(super) awaits_sync: bool,
+}
+
+/// The segment that staging appends to.
+#[derive(Debug, Clone)]
+pub(super) struct Active {
+    pub segment: Arc<Segment>,
+    /// The byte after the last staged batch.
+    pub position: u64,
+    pub start_time: Timestamp,
+}
+
+/// Where a batch will lie; given once, when it is staged.
+#[derive(Debug)]
+pub(super) struct Place {
+    pub segment: Arc<Segment>,
+    pub position: u64,
+}
+
+impl Log {
+    pub(super) fn new(
+        layout: &Layout,
+        id: Incarnation,
+        options: LogOptions,
+        point: &LogPoint,
+    ) -> Self {
+        let active = point.active.map(|active| {
+            let id = SegmentId::new(layout, id, active.base);
+            let segment = Segment::reopened(id, active.previous, active.position);
+            Active {
+                segment: Arc::new(segment),
+                position: active.position,
+                start_time: active.start_time,
+            }
+        });
+        Self {
+            id,
+            options,
+            log_start: point.log_start,
+            written: point.end,
+            flushed: point.end,
+            end: point.end,
+            segments: active.iter().map(|active| active.segment.clone()).collect(),
+            // Without a segment before the active one there is nothing to list.
+            is_loaded: active
+                .as_ref()
+                .is_none_or(|active| active.segment.previous().is_none()),
+            active,
+            last_time: point.last_time,
+            last_epoch: point.last_epoch,
+            align_next: true,
+            tail: VecDeque::new(),
+            unwritten_bytes: 0,
+            refused: point
+                .refused
+                .then(|| "damage was found; see the channel's info and npayload-inspect".into()),
+            damage: point.damage.clone(),
+            queued_bytes: 0,
+            queued_shared: 0,
+            direct_in_flight: false,
+            unsynced_direct: false,
+            is_writing_behind: false,
+            is_dirty: false,
+            awaits_sync: false,
+        }
+    }
+
+    /// Lowest offset still readable.
+    pub fn log_start(&self) -> Offset {
+        self.log_start
+    }
+
+    /// Everything below survives power loss on this node.
+    pub fn flushed(&self) -> Offset {
+        self.flushed
+    }
+
+    /// Offset of the next record.
+    pub fn end(&self) -> Offset {
+        self.end
+    }
+
+    /// Everything below may be read.
+    pub fn high_watermark(&self) -> Offset {
+        match self.options.durability {
+            Durability::Synced => self.flushed,
+            Durability::Written => self.written,
+        }
+    }
+
+    /// Append time of the last batch; the earliest time before there is one.
+    pub fn last_time(&self) -> Timestamp {
+        self.last_time
+    }
+
+    /// Epoch of the last batch.
+    pub fn last_epoch(&self) -> LogEpoch {
+        self.last_epoch
+    }
+
+    /// Why the log takes no more writes, if so.
+    pub fn refused(&self) -> Option<&Arc<str>> {
+        self.refused.as_ref()
+    }
+
+    /// Damage that recovery found.
+    pub fn damage(&self) -> &[DamageRow] {
+        &self.damage
+    }
+
+    /// Segments and bytes of batches on disk and in the tail; `None` until the log is loaded.
+    pub fn size(&self) -> Option<(usize, u64)> {
+        if !self.is_loaded {
+            return None;
+        }
+        let on_disk: u64 = self
+            .segments
+            .iter()
+            .map(|segment| segment.length().saturating_sub(FIRST_BATCH))
+            .sum();
+        Some((self.segments.len(), on_disk + self.unwritten_bytes))
+    }
+
+    /// Asserts what must always hold.
+    pub(super) fn check(&self) {
+        assert!(
+            self.log_start <= self.high_watermark(),
+            "log start beyond the high watermark"
+        );
+        assert!(
+            self.high_watermark() <= self.end,
+            "high watermark beyond the log end"
+        );
+        assert!(
+            self.flushed <= self.written && self.written <= self.end,
+            "flushed ≤ written ≤ end"
+        );
+    }
+
+    /// Chooses the place of the next batch; rolls to a new segment where it does not fit.
+    pub(super) fn place(
+        &self,
+        layout: &Layout,
+        len: u64,
+        span: u64,
+        now: Timestamp,
+        epoch: LogEpoch,
+    ) -> Place {
+        let position = self.active.as_ref().map(|active| {
+            let aligned = active.position.next_multiple_of(BLOCK_BYTES);
+            if self.align_next {
+                aligned
+            } else {
+                active.position
+            }
+        });
+        if let (Some(active), Some(position)) = (&self.active, position) {
+            let base = active.segment.id().base;
+            let fits = position + len <= FIRST_BATCH + self.options.segment_bytes
+                && self.end.0 + span - base.0 <= u64::from(u32::MAX);
+            if fits || active.position == FIRST_BATCH {
+                return Place {
+                    segment: active.segment.clone(),
+                    position,
+                };
+            }
+        }
+        let previous = self.active.as_ref().map(|active| Previous {
+            base: active.segment.id().base,
+            length: active.position,
+            last_time: self.last_time,
+        });
+        let id = SegmentId::new(layout, self.id, self.end);
+        Place {
+            segment: Arc::new(Segment::create(id, previous, now, epoch)),
+            position: FIRST_BATCH,
+        }
+    }
+
+    /// Appends a stamped batch at the place chosen for it.
+    pub(super) fn append(&mut self, batch: TailBatch) {
+        let is_new_segment = self
+            .active
+            .as_ref()
+            .is_none_or(|active| !Arc::ptr_eq(&active.segment, &batch.segment));
+        if is_new_segment {
+            self.segments.push(batch.segment.clone());
+            self.active = Some(Active {
+                segment: batch.segment.clone(),
+                position: FIRST_BATCH,
+                start_time: batch.append_time,
+            });
+        }
+        let active = self.active.as_mut().expect("set above");
+        active.position = batch.end_position();
+        self.align_next = false;
+        self.is_dirty = true;
+        self.end = batch.offsets.end;
+        self.last_time = batch.append_time;
+        self.last_epoch = batch.epoch;
+        self.unwritten_bytes += batch.bytes.len() as u64;
+        self.tail.push_back(batch);
+    }
+
+    /// Takes back the staged batches from offset `to` on: they were never acknowledged.
+    pub(super) fn roll_back(&mut self, to: Offset) {
+        while self
+            .tail
+            .back()
+            .is_some_and(|batch| batch.offsets.start >= to)
+        {
+            let batch = self.tail.pop_back().expect("seen above");
+            if !batch.is_behind {
+                self.unwritten_bytes -= batch.bytes.len() as u64;
+            }
+            self.end = batch.offsets.start;
+        }
+        self.queued_bytes = 0;
+    }
+
+    /// The batches to write behind: in the journal, not in the segment, below `below`.
+    pub(super) fn unwritten(&self, below: Offset) -> Vec<WriteRun> {
+        let limit = below.min(self.high_watermark());
+        let mut runs: Vec<WriteRun> = Vec::new();
+        for batch in self.tail.iter().filter(|batch| !batch.is_behind) {
+            if batch.offsets.end > limit {
+                break;
+            }
+            let entry = (batch.position, batch.bytes.clone());
+            match runs.last_mut() {
+                Some(run) if Arc::ptr_eq(&run.segment, &batch.segment) => run.batches.push(entry),
+                _ => runs.push(WriteRun {
+                    segment: batch.segment.clone(),
+                    batches: vec![entry],
+                }),
+            }
+        }
+        runs
+    }
+
+    /// Books the batches of `offsets` as lying in their segments, and lets go of the part of the
+    /// tail that memory no longer has to serve. Returns the bytes let go.
+    pub(super) fn book_behind(&mut self, offsets: &Range<Offset>) -> u64 {
+        let mut freed = 0;
+        for batch in &mut self.tail {
+            if offsets.contains(&batch.offsets.start) && !batch.is_behind {
+                batch.is_behind = true;
+                freed += batch.bytes.len() as u64;
+            }
+        }
+        self.unwritten_bytes -= freed;
+        let limit = self.high_watermark();
+        let ready = self
+            .tail
+            .iter()
+            .take_while(|batch| batch.is_behind && batch.offsets.end <= limit)
+            .count();
+        let mut done = self.tail.drain(..ready).peekable();
+        while let Some(first) = done.next() {
+            let segment = first.segment.clone();
+            let mut runs = vec![run_of(&first)];
+            let mut ends = vec![first.offsets.end];
+            while let Some(next) = done.next_if(|next| Arc::ptr_eq(&next.segment, &segment)) {
+                runs.push(run_of(&next));
+                ends.push(next.offsets.end);
+            }
+            segment.publish(runs.into_iter(), &ends);
+        }
+        freed
+    }
+
+    /// Where the log stands now, as a checkpoint records it.
+    pub(super) fn point(&self) -> LogPoint {
+        LogPoint {
+            log_start: self.log_start,
+            end: self.end,
+            active: self.active.as_ref().map(|active| ActivePoint {
+                base: active.segment.id().base,
+                position: active.position,
+                start_time: active.start_time,
+                previous: active.segment.previous(),
+            }),
+            last_time: self.last_time,
+            last_epoch: self.last_epoch,
+            refused: !self.damage.is_empty() && self.refused.is_some(),
+            damage: self.damage.clone(),
+            fence: 0,
+            producers: Vec::new(),
+        }
+    }
+
+    /// What a read of `from` needs: bytes from memory at once, or a segment to read.
+    pub(super) fn plan_read(&self, from: Offset, max_bytes: u64) -> Result<ReadPlan, ReadError> {
+        let high_watermark = self.high_watermark();
+        if from < self.log_start || from > high_watermark {
+            return Err(ReadError::OutOfRange {
+                offset: from,
+                available: self.log_start..high_watermark,
+            });
+        }
+        if from == high_watermark {
+            return Ok(ReadPlan::Memory(Slices {
+                next: from,
+                ..Slices::default()
+            }));
+        }
+        if self
+            .tail
+            .front()
+            .is_some_and(|batch| batch.offsets.start <= from)
+        {
+            return Ok(ReadPlan::Memory(self.read_tail(from, max_bytes)));
+        }
+        let segments = &self.segments;
+        let at = segments.partition_point(|segment| segment.id().base <= from);
+        match at.checked_sub(1) {
+            Some(at) => Ok(ReadPlan::Segment {
+                segment: segments[at].clone(),
+            }),
+            None if !self.is_loaded => Ok(ReadPlan::Load),
+            None => Err(ReadError::Damaged {
+                segment: "the log's directory".into(),
+                position: 0,
+                offset: from,
+                next: segments.first().map(|first| first.id().base),
+                what: "the segment that held this offset is missing".into(),
+            }),
+        }
+    }
+
+    fn read_tail(&self, from: Offset, max_bytes: u64) -> Slices {
+        let high_watermark = self.high_watermark();
+        let mut slices = Slices {
+            next: from,
+            ..Slices::default()
+        };
+        let first = self.tail.partition_point(|batch| batch.offsets.end <= from);
+        for batch in self.tail.range(first..) {
+            let len = batch.bytes.len() as u64;
+            if batch.offsets.end > high_watermark
+                || (!slices.parts.is_empty() && slices.bytes + len > max_bytes)
+            {
+                break;
+            }
+            slices.parts.push(batch.bytes.clone());
+            slices.bytes += len;
+            slices.next = batch.offsets.end;
+        }
+        slices
+    }
+
+    /// The epoch of the record at `offset`, when memory knows it.
+    pub(super) fn epoch_in_tail(&self, offset: Offset) -> Option<LogEpoch> {
+        let at = self
+            .tail
+            .partition_point(|batch| batch.offsets.end <= offset);
+        let batch = self.tail.get(at)?;
+        (batch.offsets.start <= offset).then_some(batch.epoch)
+    }
+
+    /// The first offset in the tail appended at or after `time`, below the high watermark.
+    pub(super) fn offset_in_tail(&self, time: Timestamp) -> Option<Offset> {
+        let at = self.tail.partition_point(|batch| batch.append_time < time);
+        let batch = self.tail.get(at)?;
+        (batch.offsets.end <= self.high_watermark()).then_some(batch.offsets.start)
+    }
+
+    /// The job that lists the segments before the first known one, if that is still to do.
+    pub(super) fn plan_load(&self) -> Option<LoadJob> {
+        let first = self.segments.first().filter(|_| !self.is_loaded)?;
+        Some(LoadJob {
+            id: self.id,
+            below: first.id().base,
+            previous: first.previous()?,
+            log_start: self.log_start,
+        })
+    }
+
+    /// Takes the older segments that a load found.
+    pub(super) fn loaded(&mut self, mut older: Vec<Arc<Segment>>) {
+        if !self.is_loaded {
+            older.append(&mut self.segments);
+            self.segments = older;
+            self.is_loaded = true;
+        }
+    }
+
+    /// Segments whose records all lie below the log start, taken out of the log.
+    pub(super) fn take_expired(&mut self) -> Vec<Arc<Segment>> {
+        if !self.is_loaded {
+            return Vec::new();
+        }
+        let below = |segment: &Arc<Segment>| segment.id().base <= self.log_start;
+        let keep_from = self.segments.partition_point(below).saturating_sub(1);
+        self.segments.drain(..keep_from).collect()
+    }
+}
+
+fn run_of(batch: &TailBatch) -> Run {
+    let position = u32::try_from(batch.position).expect("segments stay below 4 GiB");
+    let length = u32::try_from(batch.bytes.len()).expect("a batch's length is 32 bits");
+    Run {
+        first: batch.offsets.start,
+        append_time: batch.append_time,
+        position,
+        length,
+    }
+}
+
+/// Batches to write to one segment.
+#[derive(Debug)]
+pub(super) struct WriteRun {
+    pub segment: Arc<Segment>,
+    pub batches: Vec<(u64, Bytes)>,
+}
+
+/// How a read goes on.
+#[derive(Debug)]
+pub(super) enum ReadPlan {
+    /// Here it is.
+    Memory(Slices),
+    /// The log's directory must be read first.
+    Load,
+    /// From this segment.
+    Segment { segment: Arc<Segment> },
+}
+
+/// Lists the older segments of a log from its directory.
+#[derive(Debug)]
+pub(super) struct LoadJob {
+    id: Incarnation,
+    below: Offset,
+    previous: Previous,
+    log_start: Offset,
+}
+
+impl LoadJob {
+    /// The older segments in order, and what is missing or does not fit between them.
+    pub(super) fn run(
+        &self,
+        disk: &dyn Disk,
+        layout: &Layout,
+    ) -> Result<(Vec<Arc<Segment>>, Vec<String>), IoFailure> {
+        let dir = layout.log_dir(self.id);
+        let mut faults = Vec::new();
+        let mut found: Vec<(SegmentId, Option<Previous>, u64)> = Vec::new();
+        for entry in disk.list(&dir).or_while("listing", &dir)? {
+            let base = segment_base(&entry.name).filter(|base| *base < self.below);
+            let Some(base) = base else { continue };
+            let id = SegmentId::new(layout, self.id, base);
+            let path = id.path();
+            match Segment::read_header(disk, &id)? {
+                Ok(header) if header.incarnation == self.id && header.base_offset == base => {
+                    found.push((id, Previous::of(&header), entry.len));
+                }
+                Ok(_) => faults.push(format!("{}: its header names another", path.display())),
+                Err(error) => faults.push(format!("{}: {error}", path.display())),
+            }
+        }
+        let mut next = (self.below, Some(self.previous));
+        let mut segments = Vec::new();
+        for (id, previous, file_bytes) in found.into_iter().rev() {
+            let follows = next.1.filter(|previous| previous.base == id.base);
+            if follows.is_none() {
+                let path = id.path();
+                faults.push(format!(
+                    "no segment between {} and offset {}",
+                    path.display(),
+                    next.0
+                ));
+            }
+            next = (id.base, previous);
+            let length = follows.map_or(file_bytes, |previous| previous.length);
+            segments.push(Arc::new(Segment::existing(id, previous, length)));
+        }
+        if next.0 > self.log_start {
+            faults.push(format!(
+                "{}: the segments from log start {} to offset {} are missing",
+                dir.display(),
+                self.log_start,
+                next.0
+            ));
+        }
+        segments.reverse();
+        Ok((segments, faults))
+    }
+}

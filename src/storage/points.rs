@@ -1,0 +1,54 @@
+//! Writes the recovery point: two slots in turn, so that one is whole at any time.
+
+use std::io::IoSlice;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use super::disk::DiskFile;
+use super::error::{IoFailure, While};
+use crate::format::RecoveryPoint;
+
+/// The recovery point as last written.
+#[derive(Debug)]
+pub(super) struct Points {
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    current: Mutex<RecoveryPoint>,
+}
+
+impl Points {
+    pub fn new(path: PathBuf, file: Arc<dyn DiskFile>, current: RecoveryPoint) -> Self {
+        Self {
+            path,
+            file,
+            current: Mutex::new(current),
+        }
+    }
+
+    /// The recovery point as last written.
+    pub fn current(&self) -> RecoveryPoint {
+        *self
+            .current
+            .lock()
+            .expect("no panic while the recovery point is locked")
+    }
+
+    /// Writes a changed recovery point into the older slot and syncs it.
+    pub fn update(&self, change: impl FnOnce(&mut RecoveryPoint)) -> Result<(), IoFailure> {
+        let mut current = self
+            .current
+            .lock()
+            .expect("no panic while the recovery point is locked");
+        let mut next = *current;
+        change(&mut next);
+        next.sequence = current.sequence + 1;
+        let slot = next.encode();
+        let written = self
+            .file
+            .write_at(next.slot_position(), &[IoSlice::new(&slot)]);
+        written.or_while("writing", &self.path)?;
+        self.file.sync_data().or_while("syncing", &self.path)?;
+        *current = next;
+        Ok(())
+    }
+}

@@ -1,0 +1,274 @@
+//! Reading stored batches: what memory holds at once, the rest by a job without the lock.
+
+use std::sync::Arc;
+
+use super::disk::Disk;
+use super::error::{IoFailure, ReadError};
+use super::layout::Layout;
+use super::log::{LoadJob, Log, ReadPlan};
+use super::open_files::OpenFiles;
+use super::segment::{Segment, Slices};
+use super::store::Storage;
+use crate::types::{Incarnation, LogEpoch, Offset, Timestamp};
+
+/// How a read goes on.
+#[derive(Debug)]
+pub enum Read {
+    /// The batches, from memory.
+    Ready(Slices),
+    /// The batches lie in a segment: run the job without the lock.
+    Segment(ReadJob),
+    /// The log's older segments must be listed first: run the job, book it, plan again.
+    Load(LoadTask),
+}
+
+/// What a read from a segment needs, apart from the lock.
+#[derive(Debug, Clone)]
+pub struct ReadJob {
+    disk: Arc<dyn Disk>,
+    open_files: Arc<OpenFiles>,
+    segment: Arc<Segment>,
+    from: Offset,
+    max_bytes: u64,
+}
+
+impl ReadJob {
+    /// Reads whole batches; the slices map the segment file.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] where a checksum fails or bytes are missing.
+    pub fn run(&self) -> Result<Slices, ReadError> {
+        self.segment
+            .read(&*self.disk, &self.open_files, self.from, self.max_bytes)
+    }
+}
+
+/// Lists the older segments of a log.
+#[derive(Debug)]
+pub struct LoadTask {
+    disk: Arc<dyn Disk>,
+    layout: Layout,
+    id: Incarnation,
+    job: LoadJob,
+}
+
+/// What a [`LoadTask`] found.
+#[derive(Debug)]
+pub struct Loaded {
+    id: Incarnation,
+    found: Result<(Vec<Arc<Segment>>, Vec<String>), IoFailure>,
+}
+
+impl LoadTask {
+    /// Lists the directory. Call it without any lock.
+    #[must_use]
+    pub fn run(&self) -> Loaded {
+        Loaded {
+            id: self.id,
+            found: self.job.run(&*self.disk, &self.layout),
+        }
+    }
+}
+
+/// Finds the first offset of a time in the segments of a log.
+#[derive(Debug)]
+pub struct TimeJob {
+    disk: Arc<dyn Disk>,
+    open_files: Arc<OpenFiles>,
+    segments: Vec<Arc<Segment>>,
+    time: Timestamp,
+    in_tail: Option<Offset>,
+    log_start: Offset,
+    high_watermark: Offset,
+}
+
+impl TimeJob {
+    /// The first offset appended at or after the time; the high watermark where none is.
+    ///
+    /// # Errors
+    /// [`IoFailure`] when a segment can't be read.
+    pub fn run(&self) -> Result<Offset, IoFailure> {
+        // The last segment whose successor began before the time may hold it; so may that one.
+        let is_before = |segment: &Arc<Segment>| {
+            segment
+                .previous()
+                .is_some_and(|previous| previous.last_time < self.time)
+        };
+        let first = self.segments.partition_point(is_before).saturating_sub(1);
+        for segment in &self.segments[first..] {
+            let found = segment.offset_at(&*self.disk, &self.open_files, self.time)?;
+            if let Some(offset) = found.filter(|offset| *offset < self.high_watermark) {
+                return Ok(offset.max(self.log_start));
+            }
+        }
+        Ok(self
+            .in_tail
+            .unwrap_or(self.high_watermark)
+            .max(self.log_start))
+    }
+}
+
+/// Finds the epoch of one record.
+#[derive(Debug)]
+pub enum EpochAt {
+    /// It is known.
+    Known(LogEpoch),
+    /// A segment must be read.
+    Segment(EpochJob),
+    /// Nothing is known of it: the log is empty below the offset, or not yet loaded.
+    Unknown,
+}
+
+/// Reads the epoch of one record from its segment.
+#[derive(Debug)]
+pub struct EpochJob(ReadJob);
+
+impl EpochJob {
+    /// The epoch of the batch that holds the record.
+    ///
+    /// # Errors
+    /// [`IoFailure`] when the segment can't be read.
+    pub fn run(&self) -> Result<Option<LogEpoch>, IoFailure> {
+        self.0
+            .segment
+            .epoch_at(&*self.0.disk, &self.0.open_files, self.0.from)
+    }
+}
+
+pub(super) fn plan(
+    storage: &Storage,
+    log: &Log,
+    from: Offset,
+    max_bytes: u64,
+) -> Result<Read, ReadError> {
+    match log.plan_read(from, max_bytes)? {
+        ReadPlan::Memory(slices) => Ok(Read::Ready(slices)),
+        ReadPlan::Segment { segment } => {
+            Ok(Read::Segment(storage.read_job(segment, from, max_bytes)))
+        }
+        ReadPlan::Load => match log.plan_load() {
+            Some(job) => Ok(Read::Load(storage.load_task(log.id, job))),
+            None => Err(ReadError::OutOfRange {
+                offset: from,
+                available: log.log_start()..log.high_watermark(),
+            }),
+        },
+    }
+}
+
+impl Storage {
+    fn read_job(&self, segment: Arc<Segment>, from: Offset, max_bytes: u64) -> ReadJob {
+        ReadJob {
+            disk: self.disk.clone(),
+            open_files: self.open_files.clone(),
+            segment,
+            from,
+            max_bytes,
+        }
+    }
+
+    fn load_task(&self, id: Incarnation, job: LoadJob) -> LoadTask {
+        LoadTask {
+            disk: self.disk.clone(),
+            layout: self.layout.clone(),
+            id,
+            job,
+        }
+    }
+
+    /// The job that lists a log's older segments, if they are not known yet.
+    #[must_use]
+    pub fn plan_load(&self, id: Incarnation) -> Option<LoadTask> {
+        let job = self.logs.get(&id)?.plan_load()?;
+        Some(self.load_task(id, job))
+    }
+
+    /// Books what a load found. A broken chain of segments closes the log to writers.
+    ///
+    /// # Errors
+    /// [`IoFailure`] when the directory could not be listed.
+    pub fn finish_load(&mut self, loaded: Loaded) -> Result<(), IoFailure> {
+        let (segments, faults) = loaded.found?;
+        let Some(log) = self.logs.get_mut(&loaded.id) else {
+            return Ok(());
+        };
+        for fault in &faults {
+            tracing::error!(log = %loaded.id, %fault, "damage found in the chain of segments");
+        }
+        if let Some(first) = faults.first() {
+            log.refused = Some(first.as_str().into());
+        }
+        log.loaded(segments);
+        Ok(())
+    }
+
+    /// The job that finds the first record appended at or after `time`; `None` while the log's
+    /// older segments are not known: load them and ask again.
+    #[must_use]
+    pub fn plan_time(&self, id: Incarnation, time: Timestamp) -> Option<TimeJob> {
+        let log = self.logs.get(&id).filter(|log| log.is_loaded)?;
+        Some(TimeJob {
+            disk: self.disk.clone(),
+            open_files: self.open_files.clone(),
+            // A segment none of whose batches is behind has no file to look into.
+            segments: log
+                .segments
+                .iter()
+                .filter(|segment| segment.length() > super::segment::FIRST_BATCH)
+                .cloned()
+                .collect(),
+            time,
+            in_tail: log.offset_in_tail(time),
+            log_start: log.log_start(),
+            high_watermark: log.high_watermark(),
+        })
+    }
+
+    /// The epoch of the record at `offset`, or how to find it.
+    #[must_use]
+    pub fn plan_epoch(&self, id: Incarnation, offset: Offset) -> EpochAt {
+        let Some(log) = self.logs.get(&id) else {
+            return EpochAt::Unknown;
+        };
+        if let Some(epoch) = log.epoch_in_tail(offset) {
+            return EpochAt::Known(epoch);
+        }
+        match log.plan_read(offset, 0) {
+            Ok(ReadPlan::Segment { segment }) => {
+                EpochAt::Segment(EpochJob(self.read_job(segment, offset, 0)))
+            }
+            _ => EpochAt::Unknown,
+        }
+    }
+
+    /// Bytes of batches from `from` to the high watermark, as far as the segments tell without
+    /// reading: the lag of a consumer in bytes, to within one segment's sparse index.
+    #[must_use]
+    pub fn bytes_from(&self, id: Incarnation, from: Offset) -> u64 {
+        let Some(log) = self.logs.get(&id) else {
+            return 0;
+        };
+        let tail = log
+            .tail
+            .iter()
+            .filter(|batch| batch.offsets.end > from && !batch.is_behind);
+        let in_tail: u64 = tail.map(|batch| batch.bytes.len() as u64).sum();
+        let mut on_disk = 0;
+        for (at, segment) in log.segments.iter().enumerate() {
+            let end = log
+                .segments
+                .get(at + 1)
+                .map_or(log.end(), |next| next.id().base);
+            if end <= from {
+                continue;
+            }
+            let bytes = segment.length().saturating_sub(super::segment::FIRST_BATCH);
+            let base = segment.id().base;
+            let records = (end.0 - base.0).max(1);
+            let wanted = end.0 - from.0.max(base.0);
+            let share = u128::from(bytes) * u128::from(wanted) / u128::from(records);
+            on_disk += u64::try_from(share).unwrap_or(bytes);
+        }
+        on_disk + in_tail
+    }
+}

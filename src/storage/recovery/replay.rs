@@ -1,0 +1,678 @@
+//! Brings every log to where the journal says it was.
+
+use std::collections::{HashMap, HashSet};
+use std::io::IoSlice;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::super::checkpoint::{Checkpoints, remove_other_checkpoints, write_checkpoint};
+use super::super::disk::OpenMode;
+use super::super::error::{IoFailure, OpenError, ReadError, While};
+use super::super::journal::{FIRST_GROUP, Journal, prepare_file};
+use super::super::layout::segment_base;
+use super::super::log::{ActivePoint, Log, LogOptions, LogPoint, ReadPlan};
+use super::super::segment::{FIRST_BATCH, Previous, Segment, SegmentId};
+use super::super::store::Storage;
+use super::super::upkeep::remove_log_dir;
+use super::super::walk::{Step, Walker};
+use super::scan::FoundItem;
+use super::{Damage, Unrecovered};
+use crate::format::{
+    BatchHeader, Checkpoint, DamageKind, DamageRow, ItemKind, LogRow, ProducerRow,
+};
+use crate::types::{Durability, Incarnation, LogEpoch, Offset, Timestamp};
+
+/// A log that the directory says is alive.
+#[derive(Debug, Clone, Copy)]
+pub struct LiveLog {
+    /// Its configuration.
+    pub options: LogOptions,
+    /// Its log start.
+    pub log_start: Offset,
+}
+
+/// Where a log stands after its replay.
+#[derive(Debug)]
+pub struct Replayed {
+    /// Its position, with the producers that the checkpoint knew.
+    pub point: LogPoint,
+    /// The batches after the checkpoint, in order: what to fold onto those producers.
+    pub headers: Vec<BatchHeader>,
+}
+
+/// Folds a log's replayed batches onto the producers that its checkpoint knew: the highest fence
+/// and the rows of the next checkpoint.
+pub type FoldProducers<'a> = dyn Fn(Incarnation, &Replayed) -> (u64, Vec<ProducerRow>) + 'a;
+
+/// The options of the log that holds the directory of all others.
+pub(super) fn directory_options() -> LogOptions {
+    LogOptions {
+        segment_bytes: 16 * 1024 * 1024,
+        durability: Durability::Synced,
+        sync_interval_ms: 0,
+    }
+}
+
+impl Unrecovered {
+    /// Identity of the data directory, and of the log that holds its directory of logs.
+    #[must_use]
+    pub fn directory_id(&self) -> Incarnation {
+        self.directory_id
+    }
+
+    /// Replays the directory's own log and gives all its batches in order.
+    ///
+    /// # Errors
+    /// [`OpenError`] when it can't be read whole: without it nobody knows which logs there are.
+    pub fn replay_directory(&mut self) -> Result<Vec<Bytes>, OpenError> {
+        let id = self.directory_id;
+        let replayed = self.replay(id, Offset(0))?;
+        let log = Log::new(&self.layout, id, directory_options(), &replayed.point);
+        self.directory_log = Some(replayed);
+        self.read_all(log)
+    }
+
+    fn read_all(&self, mut log: Log) -> Result<Vec<Bytes>, OpenError> {
+        let mut batches = Vec::new();
+        let mut from = log.log_start;
+        let unreadable = |error: ReadError| match error {
+            ReadError::Io(failure) => OpenError::Io(failure),
+            other => OpenError::Directory(other),
+        };
+        while from < log.end {
+            let slices = match log.plan_read(from, 1 << 20).map_err(unreadable)? {
+                ReadPlan::Memory(slices) => slices,
+                ReadPlan::Segment { segment } => segment
+                    .read(&*self.disk, &self.open_files, from, 1 << 20)
+                    .map_err(unreadable)?,
+                ReadPlan::Load => {
+                    let Some(job) = log.plan_load() else { break };
+                    let (segments, faults) = job.run(&*self.disk, &self.layout)?;
+                    if let Some(fault) = faults.into_iter().next() {
+                        return Err(OpenError::BrokenDirectory { what: fault });
+                    }
+                    log.loaded(segments);
+                    continue;
+                }
+            };
+            from = slices.next;
+            batches.extend(slices.parts);
+        }
+        Ok(batches)
+    }
+
+    /// Replays every live log, makes all of it durable under a new epoch, and opens the storage.
+    ///
+    /// - `live`: the logs that the directory says exist.
+    /// - `deleted`: logs whose deletion was recorded and whose files may still be there.
+    /// - `producers`: folds a log's replayed batches onto the producers its checkpoint knew.
+    ///
+    /// # Errors
+    /// [`OpenError`]; trying again later finds the same state.
+    pub fn recover(
+        mut self,
+        live: &HashMap<Incarnation, LiveLog>,
+        deleted: &HashSet<Incarnation>,
+        producers: &FoldProducers<'_>,
+        now: Timestamp,
+    ) -> Result<(Storage, HashMap<Incarnation, Replayed>), OpenError> {
+        let mut replayed = HashMap::new();
+        let directory = self
+            .directory_log
+            .take()
+            .expect("the directory is replayed first");
+        let mut ids: Vec<Incarnation> = live.keys().copied().collect();
+        ids.sort_unstable();
+        ids.retain(|id| *id != self.directory_id);
+        for id in ids {
+            replayed.insert(id, self.replay(id, live[&id].log_start)?);
+        }
+        replayed.insert(self.directory_id, directory);
+        if let Some(log) = live.get(&self.directory_id) {
+            let replayed = replayed
+                .get_mut(&self.directory_id)
+                .expect("inserted above");
+            replayed.point.log_start = replayed.point.log_start.max(log.log_start);
+        }
+        self.sort_out(live, deleted)?;
+        self.keep_damaged_journal()?;
+        let epoch = self.points.current().epoch + 1;
+        let next_group = self.scan.last_group + 1;
+        let checkpoint = Checkpoint {
+            number: self.checkpoint + 1,
+            directory_id: self.directory_id,
+            epoch,
+            journal_group: next_group,
+            journal_file: 0,
+            journal_position: u32::try_from(FIRST_GROUP).expect("a small constant"),
+            logs: Self::rows(&replayed, producers),
+        };
+        write_checkpoint(&*self.disk, &self.layout, &checkpoint)?;
+        self.points.update(|point| {
+            point.is_clean = false;
+            point.epoch = epoch;
+            point.salt = self.salt;
+            point.checkpoint = checkpoint.number;
+            point.flushed_group = next_group - 1;
+            point.flushed_file = 0;
+            point.flushed_end = 0;
+        })?;
+        remove_other_checkpoints(&*self.disk, &self.layout, checkpoint.number)?;
+        self.log_report();
+        let storage = self.into_storage(checkpoint, live, &replayed, now)?;
+        Ok((storage, replayed))
+    }
+
+    /// The rows of the first checkpoint, with the producers folded up to the logs' ends.
+    fn rows(
+        replayed: &HashMap<Incarnation, Replayed>,
+        producers: &FoldProducers<'_>,
+    ) -> Vec<LogRow> {
+        let mut rows = Vec::with_capacity(replayed.len());
+        for (id, one) in replayed {
+            let mut row = one.point.to_row(*id);
+            (row.fence, row.producers) = producers(*id, one);
+            rows.push(row);
+        }
+        rows.sort_unstable_by_key(|row| row.incarnation);
+        rows
+    }
+
+    /// Brings one log from its checkpoint to the journal's end.
+    fn replay(&mut self, id: Incarnation, log_start: Offset) -> Result<Replayed, IoFailure> {
+        let mut point = self.rows.get(&id).cloned().unwrap_or_else(LogPoint::empty);
+        point.log_start = point.log_start.max(log_start);
+        let items: Vec<FoundItem> = self
+            .scan
+            .items
+            .iter()
+            .filter(|found| found.item.incarnation == id)
+            .cloned()
+            .collect();
+        let mut replay = LogReplay {
+            id,
+            point,
+            headers: Vec::new(),
+            segment: None,
+            is_cut: false,
+        };
+        for found in &items {
+            replay.apply(self, found)?;
+        }
+        if self.scan.is_list_lost && id != self.directory_id {
+            replay.point.refused = true;
+        }
+        replay.close(self)?;
+        Ok(Replayed {
+            point: replay.point,
+            headers: replay.headers,
+        })
+    }
+
+    /// Removes what is left of deleted logs, and moves aside what belongs to nothing.
+    fn sort_out(
+        &mut self,
+        live: &HashMap<Incarnation, LiveLog>,
+        deleted: &HashSet<Incarnation>,
+    ) -> Result<(), IoFailure> {
+        let dir = self.layout.channels_dir();
+        for entry in self.disk.list(&dir).or_while("listing", &dir)? {
+            let id = entry
+                .name
+                .parse::<Incarnation>()
+                .ok()
+                .filter(|_| entry.is_dir);
+            match id {
+                Some(id) if live.contains_key(&id) || id == self.directory_id => {}
+                Some(id) if deleted.contains(&id) => {
+                    remove_log_dir(&*self.disk, &self.layout, id)?;
+                }
+                _ => self.move_aside(&dir.join(&entry.name), "no channel has this identity")?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves a file or directory to `lost+found`, with the reason beside it.
+    fn move_aside(&mut self, path: &std::path::Path, why: &str) -> Result<(), IoFailure> {
+        let lost = self.layout.lost_and_found();
+        self.disk.create_dir(&lost).or_while("creating", &lost)?;
+        let relative = path.strip_prefix(self.layout.root()).unwrap_or(path);
+        let flat = relative.to_string_lossy().replace('/', "-");
+        let mut target = lost.join(&flat);
+        let mut copy = 1;
+        while self.disk.exists(&target).or_while("looking for", &target)? {
+            copy += 1;
+            target = lost.join(format!("{flat}.{copy}"));
+        }
+        let mut reason = target.clone().into_os_string();
+        reason.push(".why");
+        let text = format!("{}: {why}\n", relative.display());
+        super::prepare::write_file(&*self.disk, reason.as_ref(), text.as_bytes())?;
+        self.disk.sync_dir(&lost).or_while("syncing", &lost)?;
+        self.disk.rename(path, &target).or_while("moving", path)?;
+        self.disk.sync_dir(&lost).or_while("syncing", &lost)?;
+        let parent = path.parent().unwrap_or(path);
+        self.disk.sync_dir(parent).or_while("syncing", parent)?;
+        self.report.moved.push((path.to_owned(), target));
+        Ok(())
+    }
+
+    /// Copies journal files with damage in them to `lost+found` before the ring is used again.
+    fn keep_damaged_journal(&mut self) -> Result<(), IoFailure> {
+        self.scan.damaged_files.sort_unstable();
+        self.scan.damaged_files.dedup();
+        for file in std::mem::take(&mut self.scan.damaged_files) {
+            let number = u32::try_from(file).expect("a ring has few files");
+            let path = self.layout.journal_file(number);
+            let bytes = super::prepare::read_file(&*self.disk, &path)?;
+            let lost = self.layout.lost_and_found();
+            self.disk.create_dir(&lost).or_while("creating", &lost)?;
+            let epoch = self.points.current().epoch;
+            let name = format!("journal-{number:04}-epoch-{epoch}.journal");
+            let target = lost.join(name);
+            super::prepare::write_file(&*self.disk, &target, &bytes)?;
+            self.disk.sync_dir(&lost).or_while("syncing", &lost)?;
+            self.report.moved.push((path, target));
+        }
+        Ok(())
+    }
+
+    fn log_report(&self) {
+        let report = &self.report;
+        for damage in &report.damage {
+            tracing::error!(
+                file = %damage.path.display(), from = damage.from, to = damage.to,
+                log = ?damage.log.map(|log| log.to_string()), offsets = ?damage.offsets,
+                what = %damage.what, "damage found"
+            );
+        }
+        for lost in &report.lost_unsynced {
+            tracing::warn!(
+                file = %lost.path.display(), log = ?lost.log.map(|log| log.to_string()),
+                offsets = ?lost.offsets, what = %lost.what, "unsynced records lost"
+            );
+        }
+        for repaired in &report.repaired {
+            tracing::warn!(
+                file = %repaired.path.display(), from = repaired.from, to = repaired.to,
+                "repaired from the journal"
+            );
+        }
+        for (from, to) in &report.moved {
+            tracing::warn!(from = %from.display(), to = %to.display(), "moved aside");
+        }
+        if let Some((path, from, to)) = &report.torn {
+            tracing::info!(
+                file = %path.display(), from, to, dropped = report.dropped_groups,
+                "an unfinished group at the journal's end was cut off; it was never acknowledged"
+            );
+        }
+    }
+
+    fn into_storage(
+        self,
+        checkpoint: Checkpoint,
+        live: &HashMap<Incarnation, LiveLog>,
+        replayed: &HashMap<Incarnation, Replayed>,
+        now: Timestamp,
+    ) -> Result<Storage, OpenError> {
+        let mut files = self.journal.files;
+        let sizes: Result<Vec<u64>, _> = files.iter().map(|file| file.len()).collect();
+        let sizes = sizes.or_while("reading the length of", &self.layout.journal_dir())?;
+        // A ring of another file size, or with a short file, is prepared anew; nothing in it is
+        // needed any more.
+        for (at, size) in sizes.iter().enumerate() {
+            if *size != self.config.journal_file_bytes {
+                let number = u32::try_from(at).expect("a ring has few files");
+                let (disk, layout) = (&*self.disk, &self.layout);
+                let path = layout.journal_file(number);
+                files[at].set_len(0).or_while("cutting", &path)?;
+                let bytes = self.config.journal_file_bytes;
+                files[at] = prepare_file(disk, layout, self.directory_id, number, bytes)?;
+            }
+        }
+        let epoch = LogEpoch(checkpoint.epoch);
+        let max_files = self.config.journal_files.max(2);
+        let journal = Journal::new(
+            files,
+            max_files,
+            self.config.journal_file_bytes,
+            epoch,
+            self.salt,
+            checkpoint.journal_group,
+        );
+        let logs = replayed
+            .iter()
+            .map(|(id, replayed)| {
+                let options = live
+                    .get(id)
+                    .map_or_else(directory_options, |log| log.options);
+                (*id, Log::new(&self.layout, *id, options, &replayed.point))
+            })
+            .collect();
+        let start = journal.point();
+        let rows = checkpoint
+            .logs
+            .into_iter()
+            .map(|row| (row.incarnation, row))
+            .collect();
+        Ok(Storage::recovered(super::super::store::Recovered {
+            disk: self.disk,
+            layout: self.layout,
+            config: self.config,
+            lock: self.lock,
+            open_files: self.open_files,
+            points: self.points,
+            directory_id: self.directory_id,
+            epoch,
+            logs,
+            journal,
+            checkpoints: Checkpoints::new(checkpoint.number, start, rows, now),
+            report: self.report,
+        }))
+    }
+}
+
+/// The replay of one log.
+struct LogReplay {
+    id: Incarnation,
+    point: LogPoint,
+    headers: Vec<BatchHeader>,
+    segment: Option<Arc<Segment>>,
+    /// Unsynced bytes were lost: nothing that follows belongs to the log any more.
+    is_cut: bool,
+}
+
+impl LogReplay {
+    fn apply(&mut self, all: &mut Unrecovered, found: &FoundItem) -> Result<(), IoFailure> {
+        let item = &found.item;
+        let (base, end) = (item.base_offset, item.end_offset);
+        if self.is_cut || end <= self.point.log_start && end <= self.point.end {
+            return Ok(());
+        }
+        if end <= self.point.end {
+            return self.compare(all, found);
+        }
+        if base < self.point.end {
+            let what = "a batch overlaps the log's end";
+            self.damage(all, found, (base, end), DamageKind::JournalGroup, what);
+            return Ok(());
+        }
+        if base > self.point.end {
+            let lost = (self.point.end, base);
+            let what = "the records before this batch are lost with a damaged group";
+            self.damage(all, found, lost, DamageKind::JournalGroup, what);
+            self.point.end = base;
+        }
+        match item.kind {
+            ItemKind::Batch if found.is_intact => self.write(all, found),
+            ItemKind::Batch => {
+                // The report has it already; the place stays a hole that reads run into.
+                self.point
+                    .damage
+                    .push(damage_row(found, (base, end), DamageKind::JournalGroup));
+                self.point.refused = true;
+                self.move_to(all, found, Timestamp(i64::MIN), self.point.last_epoch)?;
+                self.advance(found, self.point.last_time, self.point.last_epoch);
+                Ok(())
+            }
+            ItemKind::Reference => self.follow(all, found),
+        }
+    }
+
+    /// A batch that the checkpoint vouches for and the journal still has: where the segment
+    /// differs, the journal is right.
+    fn compare(&mut self, all: &mut Unrecovered, found: &FoundItem) -> Result<(), IoFailure> {
+        let item = &found.item;
+        if item.kind != ItemKind::Batch
+            || !found.is_intact
+            || item.base_offset < self.point.log_start
+        {
+            return Ok(());
+        }
+        let id = SegmentId::new(&all.layout, self.id, item.segment_base);
+        let path = id.path();
+        let bytes = all.journal.batch(found)?;
+        let file = match all.disk.open(&path, OpenMode::ReadWrite) {
+            Ok(file) => file,
+            // A missing segment is for the chain check to report.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(IoFailure::new("opening", &path, error)),
+        };
+        let mut stored = vec![0; bytes.len()];
+        let read = file
+            .read_at(item.position, &mut stored)
+            .or_while("reading", &path)?;
+        if read == bytes.len() && stored == bytes {
+            return Ok(());
+        }
+        file.write_at(item.position, &[IoSlice::new(&bytes)])
+            .or_while("writing", &path)?;
+        file.sync_data().or_while("syncing", &path)?;
+        all.report.repaired.push(Damage {
+            path,
+            from: item.position,
+            to: item.position + item.length,
+            log: Some(self.id),
+            offsets: Some((item.base_offset, item.end_offset)),
+            what: "differed from the journal and was written again from it".to_owned(),
+        });
+        Ok(())
+    }
+
+    fn write(&mut self, all: &mut Unrecovered, found: &FoundItem) -> Result<(), IoFailure> {
+        let bytes = Bytes::from(all.journal.batch(found)?);
+        let header = BatchHeader::peek(&bytes).expect("the scan has checked it");
+        let (time, epoch) = (header.append_time(), header.log_epoch());
+        let segment = self.move_to(all, found, time, epoch)?;
+        segment.write(&*all.disk, &all.open_files, &[(found.item.position, bytes)])?;
+        all.report.batches += 1;
+        all.report.bytes += found.item.length;
+        self.headers.push(header);
+        self.advance(found, time, epoch);
+        Ok(())
+    }
+
+    /// Bytes that went straight to the segment: their headers are read, for the producers.
+    fn follow(&mut self, all: &mut Unrecovered, found: &FoundItem) -> Result<(), IoFailure> {
+        let item = &found.item;
+        let is_promised = item.was_synced_before || found.group <= all.scan.promised;
+        let (time, epoch) = (self.point.last_time, self.point.last_epoch);
+        let segment = self.move_to(all, found, time, epoch)?;
+        let path = segment.id().path();
+        let read = read_reference(all, segment.id(), found, !is_promised)?;
+        match read {
+            Ok(headers) => {
+                let last = headers.last().expect("a reference holds a batch");
+                let (time, epoch) = (last.append_time(), last.log_epoch());
+                self.headers.extend(headers);
+                self.advance(found, time, epoch);
+            }
+            Err(what) if is_promised => {
+                let lost = (item.base_offset, item.end_offset);
+                self.damage(all, found, lost, DamageKind::Reference, &what);
+                self.advance(found, time, epoch);
+            }
+            Err(what) => {
+                self.is_cut = true;
+                all.report.lost_unsynced.push(Damage {
+                    path,
+                    from: item.position,
+                    to: item.position + item.length,
+                    log: Some(self.id),
+                    offsets: Some((item.base_offset, item.end_offset)),
+                    what,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The segment of an item; a new one when the item names another than the active.
+    fn move_to(
+        &mut self,
+        all: &Unrecovered,
+        found: &FoundItem,
+        time: Timestamp,
+        epoch: LogEpoch,
+    ) -> Result<Arc<Segment>, IoFailure> {
+        let base = found.item.segment_base;
+        if let Some(segment) = &self.segment
+            && segment.id().base == base
+        {
+            return Ok(segment.clone());
+        }
+        let id = SegmentId::new(&all.layout, self.id, base);
+        let segment = match self.point.active {
+            Some(active) if active.base == base => {
+                Segment::existing(id, active.previous, active.position)
+            }
+            before => {
+                let previous = before.map(|before| Previous {
+                    base: before.base,
+                    length: before.position,
+                    last_time: self.point.last_time,
+                });
+                self.point.active = Some(ActivePoint {
+                    base,
+                    position: FIRST_BATCH,
+                    start_time: time,
+                    previous,
+                });
+                Segment::create(id, previous, time, epoch)
+            }
+        };
+        if let Some(left) = self.segment.replace(Arc::new(segment)) {
+            finish_segment(all, &left, None)?;
+        }
+        Ok(self.segment.clone().expect("set above"))
+    }
+
+    fn advance(&mut self, found: &FoundItem, time: Timestamp, epoch: LogEpoch) {
+        self.point.end = found.item.end_offset;
+        self.point.last_time = time;
+        self.point.last_epoch = epoch;
+        if let Some(active) = &mut self.point.active {
+            active.position = found.item.position + found.item.length;
+        }
+    }
+
+    fn damage(
+        &mut self,
+        all: &mut Unrecovered,
+        found: &FoundItem,
+        lost: (Offset, Offset),
+        kind: DamageKind,
+        what: &str,
+    ) {
+        self.point.refused = true;
+        self.point.damage.push(damage_row(found, lost, kind));
+        let id = SegmentId::new(&all.layout, self.id, found.item.segment_base);
+        all.report.damage.push(Damage {
+            path: id.path(),
+            from: found.item.position,
+            to: found.item.position + found.item.length,
+            log: Some(self.id),
+            offsets: Some(lost),
+            what: what.to_owned(),
+        });
+    }
+
+    /// Makes the replayed bytes durable and cuts off what lies beyond them.
+    fn close(&mut self, all: &mut Unrecovered) -> Result<(), IoFailure> {
+        let Some(segment) = self.segment.take() else {
+            return Ok(());
+        };
+        let end = self.point.active.map(|active| active.position);
+        finish_segment(all, &segment, end)?;
+        let active = segment.id().base;
+        let dir = all.layout.log_dir(self.id);
+        for entry in all.disk.list(&dir).or_while("listing", &dir)? {
+            if segment_base(&entry.name).is_some_and(|base| base > active) {
+                all.move_aside(&dir.join(&entry.name), "lies beyond the log's end")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn finish_segment(
+    all: &Unrecovered,
+    segment: &Arc<Segment>,
+    end: Option<u64>,
+) -> Result<(), IoFailure> {
+    let path = segment.id().path();
+    if let Some(end) = end
+        && all.disk.exists(&path).or_while("looking for", &path)?
+    {
+        let file = all
+            .disk
+            .open(&path, OpenMode::ReadWrite)
+            .or_while("opening", &path)?;
+        if file.len().or_while("reading the length of", &path)? > end {
+            file.set_len(end).or_while("cutting", &path)?;
+        }
+    }
+    // Bytes of references may be in the page cache alone, so a segment is synced even if nothing
+    // was written to it here.
+    if all.disk.exists(&path).or_while("looking for", &path)? {
+        segment.sync(&*all.disk)
+    } else {
+        Ok(())
+    }
+}
+
+/// The headers of the batches that a reference names, or what is wrong with them.
+fn read_reference(
+    all: &Unrecovered,
+    id: &SegmentId,
+    found: &FoundItem,
+    checks_bytes: bool,
+) -> Result<Result<Vec<BatchHeader>, String>, IoFailure> {
+    let item = &found.item;
+    let path = id.path();
+    let file = match all.disk.open(&path, OpenMode::Read) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(Err("the segment file is missing".to_owned()));
+        }
+        Err(error) => return Err(IoFailure::new("opening", &path, error)),
+    };
+    let end = item.position + item.length;
+    if checks_bytes {
+        let mut bytes = vec![0; usize::try_from(item.length).unwrap_or(0)];
+        let read = file
+            .read_at(item.position, &mut bytes)
+            .or_while("reading", &path)?;
+        if read < bytes.len() || crc32fast::hash(&bytes) != item.checksum {
+            return Ok(Err(
+                "the bytes do not match the reference's checksum".to_owned()
+            ));
+        }
+    }
+    let mut walker = Walker::new(&*file, id, item.position, end, item.base_offset);
+    let mut headers = Vec::new();
+    while let Some(step) = walker.step()? {
+        match step {
+            Step::Batch(batch) => headers.push(batch.header),
+            Step::Gap(gap) => return Ok(Err(gap.what.to_string())),
+        }
+    }
+    match headers.last() {
+        Some(last) if last.end_offset() == item.end_offset => Ok(Ok(headers)),
+        _ => Ok(Err("the batches end before the reference does".to_owned())),
+    }
+}
+
+fn damage_row(found: &FoundItem, lost: (Offset, Offset), what: DamageKind) -> DamageRow {
+    DamageRow {
+        first_offset: lost.0,
+        end_offset: lost.1,
+        segment_base: found.item.segment_base,
+        position: found.item.position,
+        length: found.item.length,
+        what,
+    }
+}

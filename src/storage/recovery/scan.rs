@@ -1,0 +1,360 @@
+//! Reading the journal from the last checkpoint on, and judging its end.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::super::disk::DiskFile;
+use super::super::error::{IoFailure, While};
+use super::super::journal::FIRST_GROUP;
+use super::super::layout::Layout;
+use super::{Damage, RecoveryReport};
+use crate::format::{
+    GROUP_ALIGNMENT, GroupHeader, GroupItem, ItemKind, RecoveryPoint, check_stored, items_crc,
+};
+
+const GROUP_HEADER_BYTES: usize = GroupHeader::BYTES;
+const GROUP_ITEM_BYTES: usize = GroupItem::BYTES;
+
+const BLOCK: u64 = GROUP_ALIGNMENT as u64;
+
+/// A batch or reference found in the journal.
+#[derive(Debug, Clone)]
+pub(super) struct FoundItem {
+    pub item: GroupItem,
+    /// The file and the position of its bytes, for a batch.
+    pub file: usize,
+    pub position: u64,
+    pub group: u64,
+    /// Its bytes match their checksums.
+    pub is_intact: bool,
+}
+
+/// What the journal holds from the checkpoint on.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    pub items: Vec<FoundItem>,
+    pub groups: u64,
+    /// The highest group number met, dropped groups included.
+    pub last_group: u64,
+    /// Groups up to this one were promised.
+    pub promised: u64,
+    /// A promised group is lost with its list of entries: nobody knows whose it was.
+    pub is_list_lost: bool,
+    /// Journal files with damage in them.
+    pub damaged_files: Vec<usize>,
+}
+
+/// The files of the ring, opened for reading.
+#[derive(Debug)]
+pub(super) struct JournalFiles {
+    pub layout: Layout,
+    pub files: Vec<Arc<dyn DiskFile>>,
+    pub salt: u64,
+    pub epoch: u64,
+}
+
+/// A group at a position, as far as it could be read.
+enum At {
+    /// Whole, with its items; some batches may be damaged.
+    Group {
+        header: GroupHeader,
+        items: Vec<FoundItem>,
+        end: u64,
+    },
+    /// Not a group of this run.
+    Nothing { is_clean: bool, what: String },
+}
+
+impl JournalFiles {
+    fn path(&self, file: usize) -> PathBuf {
+        self.layout
+            .journal_file(u32::try_from(file).unwrap_or(u32::MAX))
+    }
+
+    fn read(&self, file: usize, range: Range<u64>) -> Result<Vec<u8>, IoFailure> {
+        let len = usize::try_from(range.end - range.start).expect("journal files fit memory");
+        let mut bytes = vec![0; len];
+        let read = self.files[file]
+            .read_at(range.start, &mut bytes)
+            .or_while("reading", &self.path(file))?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+
+    /// Bytes of a batch in the journal.
+    pub fn batch(&self, found: &FoundItem) -> Result<Vec<u8>, IoFailure> {
+        self.read(
+            found.file,
+            found.position..found.position + found.item.length,
+        )
+    }
+
+    fn len(&self, file: usize) -> Result<u64, IoFailure> {
+        self.files[file]
+            .len()
+            .or_while("reading the length of", &self.path(file))
+    }
+
+    fn at(&self, file: usize, position: u64) -> Result<At, IoFailure> {
+        let nothing = |is_clean, what: String| Ok(At::Nothing { is_clean, what });
+        let len = self.len(file)?;
+        if position + GROUP_HEADER_BYTES as u64 > len {
+            return nothing(true, "the file ends".to_owned());
+        }
+        let head = self.read(file, position..position + GROUP_HEADER_BYTES as u64)?;
+        if head.iter().all(|byte| *byte == 0) {
+            return nothing(true, "only zeros".to_owned());
+        }
+        let header = match GroupHeader::decode(&head) {
+            Ok(header) => header,
+            Err(error) => return nothing(false, error.to_string()),
+        };
+        if header.epoch != self.epoch {
+            let what = format!("group {} of epoch {}", header.group, header.epoch);
+            return nothing(header.epoch < self.epoch, what);
+        }
+        let items_at = position + GROUP_HEADER_BYTES as u64;
+        let data_at = items_at + u64::from(header.item_count) * GROUP_ITEM_BYTES as u64;
+        let end = data_at + u64::from(header.data_len);
+        if end > len {
+            return nothing(
+                false,
+                format!("group {} ends beyond the file", header.group),
+            );
+        }
+        let items = self.read(file, items_at..data_at)?;
+        if items_crc(self.salt, header.group, &items) != header.items_crc {
+            return nothing(
+                false,
+                format!("the entry list of group {} is damaged", header.group),
+            );
+        }
+        let mut found = Vec::with_capacity(header.item_count as usize);
+        let mut position = data_at;
+        for bytes in items.chunks_exact(GROUP_ITEM_BYTES) {
+            let item = match GroupItem::decode(bytes) {
+                Ok(item) => item,
+                Err(error) => return nothing(false, error.to_string()),
+            };
+            let mut one = FoundItem {
+                file,
+                position,
+                group: header.group,
+                is_intact: true,
+                item,
+            };
+            if one.item.kind == ItemKind::Batch {
+                position += one.item.length;
+                if position > end {
+                    return nothing(false, format!("group {} is inconsistent", header.group));
+                }
+                one.is_intact = is_intact(&self.batch(&one)?, &one.item);
+            }
+            found.push(one);
+        }
+        Ok(At::Group {
+            header,
+            items: found,
+            end,
+        })
+    }
+
+    /// Reads from the checkpoint's position on, and judges what it can't read.
+    pub fn scan(
+        &self,
+        (mut file, mut position, first): (usize, u64, u64),
+        point: &RecoveryPoint,
+        report: &mut RecoveryReport,
+    ) -> Result<Scan, IoFailure> {
+        let mut scan = Scan {
+            last_group: first - 1,
+            promised: point.flushed_group,
+            ..Scan::default()
+        };
+        let mut expected = first;
+        loop {
+            let met = self.at(file, position)?;
+            let what = match met {
+                At::Group { header, items, end } if header.group == expected => {
+                    let is_torn = items.iter().any(|found| !found.is_intact);
+                    scan.promised = scan.promised.max(header.synced_group);
+                    if !is_torn || self.is_promised(&scan, (file, position), expected)? {
+                        self.take(&mut scan, items, expected, report);
+                        position = end.next_multiple_of(BLOCK);
+                        expected += 1;
+                        continue;
+                    }
+                    format!("group {expected} is not whole")
+                }
+                At::Group { header, .. } if header.group > expected => {
+                    format!("group {} where {expected} was expected", header.group)
+                }
+                At::Group { .. } => String::new(),
+                At::Nothing { is_clean: true, .. } => String::new(),
+                At::Nothing { what, .. } => what,
+            };
+            // The group may have not fitted here and stand first in another file.
+            if let Some(other) = self.file_that_begins_with(expected)?
+                && (other, FIRST_GROUP) != (file, position)
+            {
+                (file, position) = (other, FIRST_GROUP);
+                continue;
+            }
+            let later = self.later_groups(file, position, expected)?;
+            let vouched = later
+                .iter()
+                .map(|(_, _, header)| header.synced_group)
+                .max()
+                .unwrap_or(0);
+            scan.promised = scan.promised.max(vouched);
+            if expected <= scan.promised {
+                let next = later.iter().min_by_key(|(_, _, header)| header.group);
+                let to = match next {
+                    Some((next_file, next, _)) if *next_file == file => *next,
+                    _ if position < self.len(file)? => self
+                        .len(file)?
+                        .min(position.max(u64::from(point.flushed_end))),
+                    _ => position,
+                };
+                scan.is_list_lost = true;
+                scan.damaged_files.push(file);
+                let last = next.map_or(scan.promised, |(_, _, header)| header.group - 1);
+                let what = if what.is_empty() {
+                    "the groups are missing"
+                } else {
+                    &what
+                };
+                report.damage.push(Damage {
+                    path: self.path(file),
+                    from: position,
+                    to: to.max(position + 1),
+                    log: None,
+                    offsets: None,
+                    what: format!("acknowledged groups {expected} to {last}: {what}"),
+                });
+                match next {
+                    Some((next_file, next_position, header)) => {
+                        (file, position, expected) = (*next_file, *next_position, header.group);
+                        continue;
+                    }
+                    None => break,
+                }
+            }
+            if !what.is_empty() {
+                let end = self.torn_end(file, position)?;
+                report.torn = Some((self.path(file), position, end));
+            }
+            report.dropped_groups = later.len() as u64;
+            let dropped = later
+                .iter()
+                .map(|(_, _, header)| header.group)
+                .max()
+                .unwrap_or(0);
+            // A group number is never used twice, not even that of a torn group.
+            scan.last_group = scan.last_group.max(dropped).max(expected);
+            break;
+        }
+        scan.last_group = scan.last_group.max(expected - 1).max(point.flushed_group);
+        report.groups = scan.groups;
+        Ok(scan)
+    }
+
+    fn take(
+        &self,
+        scan: &mut Scan,
+        items: Vec<FoundItem>,
+        group: u64,
+        report: &mut RecoveryReport,
+    ) {
+        scan.groups += 1;
+        scan.last_group = group;
+        for found in items {
+            if !found.is_intact {
+                scan.damaged_files.push(found.file);
+                report.damage.push(Damage {
+                    path: self.path(found.file),
+                    from: found.position,
+                    to: found.position + found.item.length,
+                    log: Some(found.item.incarnation),
+                    offsets: Some((found.item.base_offset, found.item.end_offset)),
+                    what: format!("a batch of acknowledged group {group} fails its checksum"),
+                });
+            }
+            scan.items.push(found);
+        }
+    }
+
+    fn is_promised(
+        &self,
+        scan: &Scan,
+        (file, position): (usize, u64),
+        group: u64,
+    ) -> Result<bool, IoFailure> {
+        if group <= scan.promised {
+            return Ok(true);
+        }
+        let later = self.later_groups(file, position + BLOCK, group)?;
+        Ok(later
+            .iter()
+            .any(|(_, _, header)| header.synced_group >= group))
+    }
+
+    /// The file whose first group has this number.
+    fn file_that_begins_with(&self, group: u64) -> Result<Option<usize>, IoFailure> {
+        for file in 0..self.files.len() {
+            if let At::Group { header, .. } = self.at(file, FIRST_GROUP)?
+                && header.group == group
+            {
+                return Ok(Some(file));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Every valid group of this run with a higher number than `expected`, wherever it lies.
+    fn later_groups(
+        &self,
+        file: usize,
+        position: u64,
+        expected: u64,
+    ) -> Result<Vec<(usize, u64, GroupHeader)>, IoFailure> {
+        let mut found = Vec::new();
+        for other in 0..self.files.len() {
+            let len = self.len(other)?;
+            let mut at = if other == file { position } else { FIRST_GROUP };
+            while at + BLOCK <= len {
+                match self.at(other, at)? {
+                    At::Group { header, items, end } if header.group > expected => {
+                        if items.iter().all(|found| found.is_intact) {
+                            found.push((other, at, header));
+                        }
+                        at = end.next_multiple_of(BLOCK);
+                    }
+                    _ => at += BLOCK,
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The last byte that is not zero from `position` on, within what one group may hold.
+    fn torn_end(&self, file: usize, position: u64) -> Result<u64, IoFailure> {
+        let len = self.len(file)?;
+        let bytes = self.read(file, position..len)?;
+        let used = bytes
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |at| at as u64 + 1);
+        Ok(position + used)
+    }
+}
+
+fn is_intact(bytes: &[u8], item: &GroupItem) -> bool {
+    check_stored(bytes).is_ok_and(|header| {
+        header.header_crc() == item.checksum
+            && header.incarnation() == item.incarnation
+            && header.base_offset() == item.base_offset
+            && header.end_offset() == item.end_offset
+    })
+}

@@ -1,0 +1,636 @@
+//! One round of the committer: what collected while the last sync was in flight becomes durable.
+//!
+//! ```text
+//!   plan (locked)           run (no lock)                                   finish (locked)
+//!   take the queue ──▶ large runs: write, sync segments ──▶ group: write, sync ──▶ move offsets
+//! ```
+
+use std::collections::HashMap;
+use std::io::IoSlice;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::disk::{Disk, DiskFile};
+use super::error::{CommitError, IoFailure, While};
+use super::journal::{GroupEnd, Room};
+use super::layout::Layout;
+use super::open_files::OpenFiles;
+use super::segment::Segment;
+use super::store::{EntryId, QueuedBatch, QueuedEntry, Storage};
+use crate::format::{GROUP_ALIGNMENT, GroupHeader, GroupItem, ItemKind, items_crc};
+use crate::types::{Durability, Incarnation, Offset, Timestamp};
+
+const GROUP_HEADER_BYTES: usize = GroupHeader::BYTES;
+const GROUP_ITEM_BYTES: usize = GroupItem::BYTES;
+
+/// The batches of one log that go straight to their segments in this round.
+#[derive(Debug)]
+struct DirectRun {
+    log: Incarnation,
+    entries: Vec<EntryId>,
+    batches: Vec<QueuedBatch>,
+}
+
+/// One round, planned and ready to run.
+#[derive(Debug)]
+pub struct Round {
+    disk: Arc<dyn Disk>,
+    layout: Layout,
+    open_files: Arc<OpenFiles>,
+    direct: Vec<DirectRun>,
+    /// Segments that `written` channels wrote to and that this round must sync.
+    owed: Vec<(Incarnation, Arc<Segment>)>,
+    entries: Vec<QueuedEntry>,
+    room: Option<Room>,
+    active_file: (Arc<dyn DiskFile>, u32),
+    header: GroupHeader,
+    salt: u64,
+    is_synced: bool,
+    through: u64,
+    /// For each log, the offset that the round's end makes written.
+    ends: HashMap<Incarnation, Offset>,
+    /// Logs whose segment failed in this round.
+    failed: Vec<(Incarnation, IoFailure)>,
+    is_segment_work_done: bool,
+}
+
+/// How a round ended.
+#[derive(Debug)]
+pub enum RoundEnd {
+    /// It is on the disk as far as it could be.
+    Done(Box<Round>),
+    /// The disk is full: nothing was acknowledged; the same round is to be run again.
+    Full(Box<Round>, IoFailure),
+    /// The journal failed: nothing was acknowledged, and nothing will be.
+    Failed(Box<Round>, IoFailure),
+}
+
+/// What a finished round changed, for those who wait.
+#[derive(Debug, Default)]
+pub struct Finished {
+    /// Logs whose high watermark may have moved.
+    pub logs: Vec<Incarnation>,
+    /// Everything in the tails that is due was written; upkeep has work.
+    pub wants_upkeep: bool,
+}
+
+impl Storage {
+    /// Whether a round has work at `now`.
+    #[must_use]
+    pub fn has_round(&self, now: Timestamp) -> bool {
+        self.journal_failed.is_none()
+            && !self.is_round_running
+            && (!self.queue.is_empty() || self.is_sync_due(now))
+    }
+
+    /// When the next sync of `written` channels is due.
+    #[must_use]
+    pub fn sync_due(&self) -> Option<Timestamp> {
+        self.sync_due
+    }
+
+    fn is_sync_due(&self, now: Timestamp) -> bool {
+        let is_behind = !self.awaiting_sync.is_empty();
+        is_behind && (self.sync_wanted || self.sync_due.is_some_and(|due| due <= now))
+    }
+
+    /// Takes everything that was staged; `None` when there is nothing to do or no journal space,
+    /// which a checkpoint will free.
+    pub fn plan_round(&mut self, now: Timestamp) -> Option<Round> {
+        if !self.has_round(now) {
+            return None;
+        }
+        let direct = self.take_direct_logs();
+        // At most one item for each batch: a reference stands for one batch or more.
+        let group_bytes: u64 = self
+            .queue
+            .iter()
+            .flat_map(|entry| &entry.batches)
+            .map(|batch| {
+                let is_direct = direct.contains(&batch.log);
+                GROUP_ITEM_BYTES as u64
+                    + if is_direct {
+                        0
+                    } else {
+                        batch.bytes.len() as u64
+                    }
+            })
+            .sum();
+        let room = if self.queue.is_empty() {
+            None
+        } else {
+            match self
+                .journal
+                .reserve(GROUP_HEADER_BYTES as u64 + group_bytes)
+            {
+                Some(room) => Some(room),
+                None => {
+                    self.checkpoints.want();
+                    return None;
+                }
+            }
+        };
+        let mut entries = std::mem::take(&mut self.queue);
+        let is_synced = self.is_sync_due(now)
+            || self.sync_wanted
+            || entries
+                .iter()
+                .any(|entry| entry.level == Durability::Synced);
+        let mut ends = HashMap::new();
+        for batch in entries.iter().flat_map(|entry| &entry.batches) {
+            ends.insert(batch.log, batch.offsets.end);
+        }
+        let mut owed = Vec::new();
+        if is_synced {
+            self.sync_due = None;
+            self.sync_wanted = false;
+            for log in self.logs.values_mut().filter(|log| log.unsynced_direct) {
+                log.unsynced_direct = false;
+                let dirty = log
+                    .segments
+                    .iter()
+                    .rev()
+                    .take_while(|segment| segment.is_dirty());
+                owed.extend(dirty.map(|segment| (log.id, segment.clone())));
+            }
+        }
+        for id in ends.keys() {
+            if let Some(log) = self.logs.get_mut(id) {
+                log.queued_bytes = 0;
+                log.queued_shared = 0;
+            }
+        }
+        let mut runs: Vec<DirectRun> = Vec::new();
+        if !direct.is_empty() {
+            let mut kept = Vec::with_capacity(entries.len());
+            for mut entry in entries {
+                let log = entry.batches[0].log;
+                if !direct.contains(&log) {
+                    kept.push(entry);
+                    continue;
+                }
+                let run = match runs.iter().position(|run| run.log == log) {
+                    Some(at) => &mut runs[at],
+                    None => {
+                        runs.push(DirectRun {
+                            log,
+                            entries: Vec::new(),
+                            batches: Vec::new(),
+                        });
+                        runs.last_mut().expect("just pushed")
+                    }
+                };
+                run.entries.push(entry.id);
+                run.batches.append(&mut entry.batches);
+            }
+            entries = kept;
+            for id in &direct {
+                if let Some(log) = self.logs.get_mut(id) {
+                    log.direct_in_flight = true;
+                    log.align_next = true;
+                    log.unsynced_direct = !is_synced;
+                }
+            }
+        }
+        self.queue_bytes = 0;
+        self.is_round_running = true;
+        let header = GroupHeader {
+            item_count: 0,
+            items_crc: 0,
+            data_len: 0,
+            group: self.journal.next_group - u64::from(room.is_some()),
+            epoch: self.journal.epoch.0,
+            synced_group: self.journal.synced.group,
+            written_at: now,
+        };
+        Some(Round {
+            disk: self.disk.clone(),
+            layout: self.layout.clone(),
+            open_files: self.open_files.clone(),
+            direct: runs,
+            owed,
+            entries,
+            room,
+            active_file: self.journal.active_file(),
+            header,
+            salt: self.journal.salt,
+            is_synced,
+            through: self.next_entry - 1,
+            ends,
+            failed: Vec::new(),
+            is_segment_work_done: false,
+        })
+    }
+
+    /// The logs that have enough staged for a direct run, and no entry shared with others.
+    fn take_direct_logs(&self) -> Vec<Incarnation> {
+        let mut direct = Vec::new();
+        for entry in &self.queue {
+            let id = entry.batches[0].log;
+            let Some(log) = self.logs.get(&id) else {
+                continue;
+            };
+            let is_large = log.queued_bytes >= self.config.direct_bytes;
+            if is_large && log.queued_shared == 0 && !direct.contains(&id) {
+                direct.push(id);
+            }
+        }
+        direct
+    }
+
+    /// Books how a round ended and moves the offsets it made durable.
+    pub fn finish_round(&mut self, end: RoundEnd) -> (Finished, Option<Box<Round>>) {
+        match end {
+            RoundEnd::Full(round, failure) => {
+                if !self.is_disk_full {
+                    tracing::warn!(%failure, "the disk is full: writers are turned away");
+                }
+                self.is_disk_full = true;
+                (Finished::default(), Some(round))
+            }
+            RoundEnd::Failed(round, failure) => {
+                tracing::error!(%failure, "the journal failed: no more writes until a restart");
+                self.is_round_running = false;
+                self.fail_journal(round.first_entry(), failure);
+                (
+                    Finished {
+                        logs: round.ends.into_keys().collect(),
+                        wants_upkeep: false,
+                    },
+                    None,
+                )
+            }
+            RoundEnd::Done(round) => {
+                self.is_round_running = false;
+                (self.finish_done(*round), None)
+            }
+        }
+    }
+
+    /// Fails every entry from `first` on and refuses all that follow.
+    pub(super) fn fail_journal(&mut self, first: u64, failure: IoFailure) {
+        for id in first..self.next_entry {
+            let error = CommitError::Journal(failure.clone());
+            self.failed.entry(id).or_insert(error);
+        }
+        self.queue.clear();
+        self.queue_bytes = 0;
+        self.journal_failed = Some(failure);
+    }
+
+    fn finish_done(&mut self, round: Round) -> Finished {
+        let mut finished = Finished::default();
+        if let Some(room) = &round.room {
+            let end = GroupEnd {
+                group: round.header.group,
+                file: room.number,
+                end: u32::try_from(room.position + round.header.total_len())
+                    .expect("journal files stay below 4 GiB"),
+            };
+            if room.left.is_some() {
+                self.journal.synced = self.journal.written;
+            }
+            self.journal.settle(end);
+        }
+        if round.is_synced {
+            self.journal.synced = self.journal.written;
+        }
+        for (id, failure) in &round.failed {
+            self.poison(*id, failure, &round.direct);
+        }
+        for (id, end) in &round.ends {
+            if round.failed.iter().any(|(failed, _)| failed == id) {
+                finished.logs.push(*id);
+                continue;
+            }
+            let Some(log) = self.logs.get_mut(id) else {
+                continue;
+            };
+            log.written = *end;
+            if !log.awaits_sync {
+                log.awaits_sync = true;
+                self.awaiting_sync.push(*id);
+            }
+            finished.logs.push(*id);
+        }
+        if round.is_synced {
+            for id in self.awaiting_sync.drain(..) {
+                let Some(log) = self.logs.get_mut(&id) else {
+                    continue;
+                };
+                log.awaits_sync = false;
+                if round.failed.iter().any(|(failed, _)| *failed == id) {
+                    continue;
+                }
+                log.flushed = log.written;
+                log.check();
+                if !round.ends.contains_key(&id) {
+                    finished.logs.push(id);
+                }
+            }
+            self.synced_through = round.through;
+        }
+        self.written_through = round.through;
+        for run in &round.direct {
+            let Some(log) = self.logs.get_mut(&run.log) else {
+                continue;
+            };
+            log.direct_in_flight = false;
+            if let (Some(first), Some(last)) = (run.batches.first(), run.batches.last())
+                && log.refused.is_none()
+            {
+                self.unwritten_bytes -= log.book_behind(&(first.offsets.start..last.offsets.end));
+            }
+        }
+        for id in &finished.logs {
+            let Some(log) = self.logs.get(id) else {
+                continue;
+            };
+            if log.unwritten_bytes >= self.config.write_behind_bytes && !log.is_writing_behind {
+                self.behind_queue.push_back(*id);
+                finished.wants_upkeep = true;
+            }
+        }
+        finished
+    }
+
+    /// Closes a log to writers: what was staged on it since the failure is taken back.
+    fn poison(&mut self, id: Incarnation, failure: &IoFailure, direct: &[DirectRun]) {
+        tracing::error!(log = %id, %failure, "a segment failed: the log takes no more writes");
+        let error = || CommitError::Segment {
+            log: id,
+            source: failure.clone(),
+        };
+        for run in direct.iter().filter(|run| run.log == id) {
+            for entry in &run.entries {
+                self.failed.insert(entry.0, error());
+            }
+        }
+        // Entries over several logs are not staged while a direct run is in flight, so whatever
+        // of this log is still queued is of this log alone.
+        let queue = std::mem::take(&mut self.queue);
+        for entry in queue {
+            if entry.batches[0].log == id && !entry.is_shared() {
+                self.failed.insert(entry.id.0, error());
+            } else {
+                self.queue.push(entry);
+            }
+        }
+        self.queue_bytes = self
+            .queue
+            .iter()
+            .flat_map(|entry| &entry.batches)
+            .map(|b| b.bytes.len() as u64)
+            .sum();
+        if let Some(log) = self.logs.get_mut(&id) {
+            let before = log.unwritten_bytes;
+            log.roll_back(log.written);
+            self.unwritten_bytes -= before - log.unwritten_bytes;
+            log.refused = Some(failure.to_string().into());
+            log.direct_in_flight = false;
+        }
+    }
+}
+
+impl Round {
+    fn first_entry(&self) -> u64 {
+        let queued = self.entries.iter().map(|entry| entry.id.0);
+        let direct = self
+            .direct
+            .iter()
+            .flat_map(|run| run.entries.iter().map(|id| id.0));
+        queued.chain(direct).min().unwrap_or(self.through + 1)
+    }
+
+    /// Writes and syncs. Call it without any lock.
+    #[must_use]
+    pub fn run(mut self: Box<Self>) -> RoundEnd {
+        if !self.is_segment_work_done {
+            match self.run_segments() {
+                Ok(()) => self.is_segment_work_done = true,
+                Err(failure) => return RoundEnd::Full(self, failure),
+            }
+        }
+        match self.run_journal() {
+            Ok(()) => RoundEnd::Done(self),
+            Err((failure, true)) if failure.is_out_of_space() => RoundEnd::Full(self, failure),
+            Err((failure, _)) => RoundEnd::Failed(self, failure),
+        }
+    }
+
+    /// Writes the direct runs and syncs what must be synced. A full disk ends the try.
+    fn run_segments(&mut self) -> Result<(), IoFailure> {
+        for run in &self.direct {
+            let written = write_direct(&*self.disk, &self.open_files, run, self.is_synced);
+            match written {
+                Ok(()) => {}
+                Err(failure) if failure.is_out_of_space() => return Err(failure),
+                Err(failure) => self.failed.push((run.log, failure)),
+            }
+        }
+        for (id, segment) in &self.owed {
+            if let Err(failure) = segment.sync(&*self.disk) {
+                self.failed.push((*id, failure));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the group and syncs the journal. The flag of the error says whether trying again
+    /// could help: a failed sync is never tried again.
+    fn run_journal(&mut self) -> Result<(), (IoFailure, bool)> {
+        let path = |number| self.layout.journal_file(number);
+        if let Some(room) = &self.room {
+            if let Some(left) = &room.left {
+                let number = room.number.wrapping_sub(1);
+                left.sync_data()
+                    .or_while("syncing", &path(number))
+                    .map_err(|e| (e, false))?;
+            }
+            let (header, bytes) = self.group();
+            let room = self.room.as_ref().expect("seen above");
+            let written = room.file.write_at(room.position, &[IoSlice::new(&bytes)]);
+            written
+                .or_while("writing", &path(room.number))
+                .map_err(|e| (e, true))?;
+            self.header = header;
+        }
+        if self.is_synced {
+            let (file, number) = &self.active_file;
+            file.sync_data()
+                .or_while("syncing", &path(*number))
+                .map_err(|e| (e, false))?;
+        }
+        Ok(())
+    }
+
+    /// The bytes of the group, filled with zeros up to the next block.
+    fn group(&self) -> (GroupHeader, Vec<u8>) {
+        let mut items = Vec::new();
+        let mut entry = 0;
+        for run in &self.direct {
+            if self.failed.iter().any(|(failed, _)| *failed == run.log) {
+                continue;
+            }
+            for reference in references(run, self.is_synced, &mut entry) {
+                items.extend_from_slice(&reference.encode());
+            }
+        }
+        let mut data_len = 0;
+        for queued in &self.entries {
+            let last = queued.batches.len() - 1;
+            for (at, batch) in queued.batches.iter().enumerate() {
+                data_len += batch.bytes.len();
+                let span = batch.offsets.clone();
+                let place = (&batch.segment, batch.position, batch.bytes.len() as u64);
+                let item = item(ItemKind::Batch, entry, batch.log, span, place);
+                let item = GroupItem {
+                    is_last_of_entry: at == last,
+                    checksum: batch.header_crc,
+                    batch_count: 1,
+                    ..item
+                };
+                items.extend_from_slice(&item.encode());
+            }
+            entry += 1;
+        }
+        let count = items.len() / GROUP_ITEM_BYTES;
+        let header = GroupHeader {
+            item_count: u32::try_from(count).expect("a round's bytes are bounded"),
+            items_crc: items_crc(self.salt, self.header.group, &items),
+            data_len: u32::try_from(data_len).expect("a round's bytes are bounded"),
+            ..self.header
+        };
+        let len = GROUP_HEADER_BYTES + items.len() + data_len;
+        let mut bytes = Vec::with_capacity(len.next_multiple_of(GROUP_ALIGNMENT));
+        bytes.extend_from_slice(&header.encode());
+        bytes.extend_from_slice(&items);
+        for batch in self.entries.iter().flat_map(|entry| &entry.batches) {
+            bytes.extend_from_slice(&batch.bytes);
+        }
+        bytes.resize(len.next_multiple_of(GROUP_ALIGNMENT), 0);
+        (header, bytes)
+    }
+}
+
+fn item(
+    kind: ItemKind,
+    entry: u32,
+    log: Incarnation,
+    offsets: Range<Offset>,
+    (segment, position, length): (&Arc<Segment>, u64, u64),
+) -> GroupItem {
+    GroupItem {
+        kind,
+        is_last_of_entry: false,
+        was_synced_before: false,
+        is_copied: false,
+        entry,
+        incarnation: log,
+        base_offset: offsets.start,
+        end_offset: offsets.end,
+        segment_base: segment.id().base,
+        position,
+        length,
+        checksum: 0,
+        batch_count: 0,
+        previous_base: segment.previous().map(|previous| previous.base),
+    }
+}
+
+fn write_direct(
+    disk: &dyn Disk,
+    open_files: &OpenFiles,
+    run: &DirectRun,
+    is_synced: bool,
+) -> Result<(), IoFailure> {
+    for part in run
+        .batches
+        .chunk_by(|a, b| Arc::ptr_eq(&a.segment, &b.segment))
+    {
+        let batches: Vec<(u64, Bytes)> = part
+            .iter()
+            .map(|batch| (batch.position, batch.bytes.clone()))
+            .collect();
+        let segment = &part[0].segment;
+        segment.write(disk, open_files, &batches)?;
+        if is_synced {
+            segment.sync(disk)?;
+        }
+    }
+    Ok(())
+}
+
+/// One reference for each stretch of adjacent batches.
+fn references(run: &DirectRun, is_synced: bool, entry: &mut u32) -> Vec<GroupItem> {
+    let is_adjacent = |a: &QueuedBatch, b: &QueuedBatch| {
+        Arc::ptr_eq(&a.segment, &b.segment) && a.position + a.bytes.len() as u64 == b.position
+    };
+    let mut items = Vec::new();
+    for part in run.batches.chunk_by(is_adjacent) {
+        let mut crc = crc32fast::Hasher::new();
+        part.iter().for_each(|batch| crc.update(&batch.bytes));
+        let length = part.iter().map(|batch| batch.bytes.len() as u64).sum();
+        let (first, last) = (&part[0], &part[part.len() - 1]);
+        let place = (&first.segment, first.position, length);
+        let span = first.offsets.start..last.offsets.end;
+        items.push(GroupItem {
+            is_last_of_entry: true,
+            was_synced_before: is_synced,
+            checksum: crc.finalize(),
+            batch_count: u32::try_from(part.len()).expect("a round's batches are bounded"),
+            ..item(ItemKind::Reference, *entry, run.log, span, place)
+        });
+        *entry += 1;
+    }
+    items
+}
+
+/// When nothing came for a while: the recovery point that vouches for the last group.
+#[derive(Debug)]
+pub struct PointJob {
+    points: Arc<super::points::Points>,
+    synced: GroupEnd,
+}
+
+impl Storage {
+    /// The job that writes how far the journal is synced, if the recovery point lags behind.
+    #[must_use]
+    pub fn plan_point(&self) -> Option<PointJob> {
+        let lags = self.points.current().flushed_group < self.journal.synced.group;
+        (lags && self.journal_failed.is_none()).then(|| PointJob {
+            points: self.points.clone(),
+            synced: self.journal.synced,
+        })
+    }
+
+    /// Books that the recovery point could not be written: like a failed journal.
+    pub fn finish_point(&mut self, ended: Result<(), IoFailure>) {
+        if let Err(failure) = ended {
+            tracing::error!(%failure, "the recovery point failed: no more writes until a restart");
+            self.fail_journal(self.synced_through + 1, failure);
+        }
+    }
+
+    /// When `now` is: whether a `written` channel's interval is over.
+    #[must_use]
+    pub fn wants_sync(&self, now: Timestamp) -> bool {
+        self.is_sync_due(now)
+    }
+}
+
+impl PointJob {
+    /// Writes and syncs the recovery point. Call it without any lock.
+    ///
+    /// # Errors
+    /// [`IoFailure`]; it is not tried again.
+    pub fn run(&self) -> Result<(), IoFailure> {
+        self.points.update(|point| {
+            point.flushed_group = self.synced.group;
+            point.flushed_file = self.synced.file;
+            point.flushed_end = self.synced.end;
+        })
+    }
+}

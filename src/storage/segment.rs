@@ -1,0 +1,573 @@
+//! One segment: a file of batches with its indexes, opened when first needed.
+
+use std::io::IoSlice;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::Bytes;
+
+use super::disk::{Disk, DiskFile, OpenMode};
+use super::error::{IoFailure, ReadError, While};
+use super::index::{self, Index, Run};
+use super::layout::Layout;
+use super::open_files::OpenFiles;
+use super::walk::{Step, Walker};
+use crate::format::{DecodeError, IndexKind, SegmentHeader};
+use crate::types::{Incarnation, LogEpoch, Offset, Timestamp};
+
+/// The first byte that a batch may occupy; the header's block is before it.
+pub const FIRST_BATCH: u64 = 4096;
+
+/// Which segment, and where its files are.
+#[derive(Debug, Clone)]
+pub struct SegmentId {
+    /// The log it belongs to.
+    pub log: Incarnation,
+    /// Offset of its first record.
+    pub base: Offset,
+    path: PathBuf,
+}
+
+impl SegmentId {
+    pub(super) fn new(layout: &Layout, log: Incarnation, base: Offset) -> Self {
+        Self {
+            log,
+            base,
+            path: layout.segment(log, base),
+        }
+    }
+
+    /// The segment file.
+    pub fn path(&self) -> PathBuf {
+        self.path.clone()
+    }
+
+    /// One of its index files.
+    pub fn index_path(&self, kind: IndexKind) -> PathBuf {
+        self.path.with_extension(match kind {
+            IndexKind::Offset => "index",
+            IndexKind::Time => "timeindex",
+        })
+    }
+}
+
+/// What a segment's header says of the segment before it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Previous {
+    /// Its base offset.
+    pub base: Offset,
+    /// The byte after its last batch.
+    pub length: u64,
+    /// The append time of its last batch.
+    pub last_time: Timestamp,
+}
+
+impl Previous {
+    pub(super) fn of(header: &SegmentHeader) -> Option<Self> {
+        Some(Self {
+            base: header.previous_base?,
+            length: header.previous_length,
+            last_time: header.previous_last_time,
+        })
+    }
+}
+
+/// One file of a log, shared by the log, its readers and the jobs that write it.
+#[derive(Debug)]
+pub struct Segment {
+    id: SegmentId,
+    previous: Option<Previous>,
+    created_at: Timestamp,
+    epoch: LogEpoch,
+    /// The byte after the last batch that may be read.
+    length: AtomicU64,
+    /// Has writes that no sync has covered yet.
+    is_dirty: AtomicBool,
+    /// Its directory entry is durable.
+    is_entered: AtomicBool,
+    /// Bytes beyond its length may be left from before the last start: never promised, cut off
+    /// when the file is first opened.
+    may_be_long: AtomicBool,
+    open: Mutex<Option<Open>>,
+}
+
+#[derive(Debug)]
+struct Open {
+    file: Arc<dyn DiskFile>,
+    index: Index,
+    /// The mapped beginning of the file; grows by mapping anew.
+    map: Bytes,
+}
+
+impl Segment {
+    /// A segment that no file holds yet; the first write creates it.
+    pub(super) fn create(
+        id: SegmentId,
+        previous: Option<Previous>,
+        created_at: Timestamp,
+        epoch: LogEpoch,
+    ) -> Self {
+        Self {
+            id,
+            previous,
+            created_at,
+            epoch,
+            length: AtomicU64::new(FIRST_BATCH),
+            is_dirty: AtomicBool::new(false),
+            is_entered: AtomicBool::new(false),
+            may_be_long: AtomicBool::new(false),
+            open: Mutex::new(None),
+        }
+    }
+
+    /// A segment whose batches end at `length`.
+    pub(super) fn existing(id: SegmentId, previous: Option<Previous>, length: u64) -> Self {
+        Self {
+            id,
+            previous,
+            created_at: Timestamp(0),
+            epoch: LogEpoch(0),
+            length: AtomicU64::new(length),
+            is_dirty: AtomicBool::new(false),
+            is_entered: AtomicBool::new(true),
+            may_be_long: AtomicBool::new(false),
+            open: Mutex::new(None),
+        }
+    }
+
+    /// The active segment as a start finds it.
+    pub(super) fn reopened(id: SegmentId, previous: Option<Previous>, length: u64) -> Self {
+        let segment = Self::existing(id, previous, length);
+        segment.may_be_long.store(true, Ordering::Release);
+        segment
+    }
+
+    /// Which segment this is.
+    pub fn id(&self) -> &SegmentId {
+        &self.id
+    }
+
+    /// What its header says of the one before.
+    pub fn previous(&self) -> Option<Previous> {
+        self.previous
+    }
+
+    /// The byte after the last batch that may be read.
+    pub fn length(&self) -> u64 {
+        self.length.load(Ordering::Acquire)
+    }
+
+    pub(super) fn is_dirty(&self) -> bool {
+        self.is_dirty.load(Ordering::Acquire)
+    }
+
+    /// Reads the header of a segment file.
+    pub(super) fn read_header(
+        disk: &dyn Disk,
+        id: &SegmentId,
+    ) -> Result<Result<SegmentHeader, DecodeError>, IoFailure> {
+        let file = disk
+            .open(&id.path, OpenMode::Read)
+            .or_while("opening", &id.path)?;
+        let mut block = vec![0; usize::try_from(FIRST_BATCH).expect("a small constant")];
+        let read = file.read_at(0, &mut block).or_while("reading", &id.path)?;
+        Ok(SegmentHeader::decode(&block[..read]))
+    }
+
+    /// Writes whole batches at their positions; the first write creates the file with its header.
+    pub(super) fn write(
+        self: &Arc<Self>,
+        disk: &dyn Disk,
+        open_files: &OpenFiles,
+        batches: &[(u64, Bytes)],
+    ) -> Result<(), IoFailure> {
+        self.is_dirty.store(true, Ordering::Release);
+        let file = self.file_for_writing(disk, open_files)?;
+        // Adjacent batches go in one call; a gap of padding begins another.
+        let mut from = 0;
+        while from < batches.len() {
+            let mut end = batches[from].0;
+            let mut to = from;
+            while to < batches.len() && batches[to].0 == end {
+                end += batches[to].1.len() as u64;
+                to += 1;
+            }
+            let parts: Vec<IoSlice<'_>> = batches[from..to]
+                .iter()
+                .map(|(_, bytes)| IoSlice::new(bytes))
+                .collect();
+            file.write_at(batches[from].0, &parts)
+                .or_while("writing", &self.id.path)?;
+            from = to;
+        }
+        Ok(())
+    }
+
+    /// Makes all that was written durable, and the file's entry in its directory with it.
+    pub(super) fn sync(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
+        // Cleared first: a write that comes after this line is covered by the next sync.
+        self.is_dirty.store(false, Ordering::Release);
+        let file = self.lock().as_ref().map(|open| open.file.clone());
+        let file = match file {
+            Some(file) => file,
+            None => disk
+                .open(&self.id.path, OpenMode::ReadWrite)
+                .or_while("opening", &self.id.path)?,
+        };
+        let synced = file.sync_data().or_while("syncing", &self.id.path);
+        let synced = synced.and_then(|()| self.sync_entry(disk));
+        if synced.is_err() {
+            self.is_dirty.store(true, Ordering::Release);
+        }
+        synced
+    }
+
+    fn sync_entry(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
+        if self.is_entered.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let dir = self
+            .id
+            .path
+            .parent()
+            .expect("a segment lies in its log's directory");
+        disk.sync_dir(dir).or_while("syncing", dir)?;
+        let parent = dir
+            .parent()
+            .expect("a log's directory lies in the directory of all logs");
+        disk.sync_dir(parent).or_while("syncing", parent)?;
+        self.is_entered.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Books batches that lie in the file, in order: from now on they can be read from it.
+    pub(super) fn publish(&self, batches: impl Iterator<Item = Run>, ends: &[Offset]) {
+        let mut guard = self.lock();
+        let mut length = self.length();
+        for (run, end) in batches.zip(ends) {
+            let range = run.position..run.position + run.length;
+            length = range.end.into();
+            if let Some(open) = guard.as_mut() {
+                open.index.push(run.first..*end, range, run.append_time);
+            }
+        }
+        self.length.store(length, Ordering::Release);
+    }
+
+    /// Writes what the index files lack.
+    pub(super) fn save_index(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
+        let unsaved = match self.lock().as_mut() {
+            Some(open) => open.index.unsaved(&self.id),
+            None => None,
+        };
+        match unsaved {
+            Some(unsaved) => index::save(disk, &self.id, &unsaved),
+            None => Ok(()),
+        }
+    }
+
+    /// Whole batches from the one that holds `from`, at least one, about `max_bytes` in all.
+    pub(super) fn read(
+        self: &Arc<Self>,
+        disk: &dyn Disk,
+        open_files: &OpenFiles,
+        from: Offset,
+        max_bytes: u64,
+    ) -> Result<Slices, ReadError> {
+        let mut guard = self.opened(disk, open_files)?;
+        let open = guard.as_mut().expect("opened above");
+        if let Some(gap) = open.index.gap_at(from) {
+            return Err(self.damaged(gap.position, from, gap.next, gap.what.clone()));
+        }
+        if open.index.end().is_none_or(|end| from >= end) {
+            let end = open.index.end().unwrap_or(self.id.base);
+            let what = format!("the segment ends before offset {end}");
+            return Err(self.damaged(self.length(), from, None, what.into()));
+        }
+        let chosen = choose(open, &self.id, from, max_bytes)?;
+        let needed = chosen.ranges.last().map_or(0, |range| range.1);
+        if (open.map.len() as u64) < needed {
+            let len = self.length().max(needed);
+            open.map = open.file.map(0..len).or_while("mapping", &self.id.path)?;
+        }
+        let at = |position: u64| usize::try_from(position).expect("mapped, so it fits");
+        let map = &open.map;
+        let parts = chosen
+            .ranges
+            .iter()
+            .map(|(from, to)| map.slice(at(*from)..at(*to)))
+            .collect();
+        Ok(Slices {
+            parts,
+            bytes: chosen.bytes,
+            next: chosen.next,
+        })
+    }
+
+    /// The first offset whose append time is at or after `time`, if the segment has one.
+    pub(super) fn offset_at(
+        self: &Arc<Self>,
+        disk: &dyn Disk,
+        open_files: &OpenFiles,
+        time: Timestamp,
+    ) -> Result<Option<Offset>, IoFailure> {
+        let mut guard = self.opened(disk, open_files)?;
+        let open = guard.as_mut().expect("opened above");
+        let first = open.index.run_before(time);
+        let Some(run) = open.index.runs().get(first) else {
+            return Ok(None);
+        };
+        let limit = self.length();
+        let mut walker = Walker::new(&*open.file, &self.id, run.position.into(), limit, run.first);
+        while let Some(step) = walker.step()? {
+            if let Step::Batch(batch) = step
+                && batch.append_time >= time
+            {
+                return Ok(Some(batch.offsets.start));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The epoch of the batch that holds `offset`.
+    pub(super) fn epoch_at(
+        self: &Arc<Self>,
+        disk: &dyn Disk,
+        open_files: &OpenFiles,
+        offset: Offset,
+    ) -> Result<Option<LogEpoch>, IoFailure> {
+        let mut guard = self.opened(disk, open_files)?;
+        let open = guard.as_mut().expect("opened above");
+        let Some(run) = open.index.runs().get(open.index.run_of(offset)) else {
+            return Ok(None);
+        };
+        let limit = self.length();
+        let mut walker = Walker::new(&*open.file, &self.id, run.position.into(), limit, run.first);
+        while let Some(step) = walker.step()? {
+            if let Step::Batch(batch) = step
+                && offset < batch.offsets.end
+            {
+                return Ok(Some(batch.header.log_epoch()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Closes the file and forgets the index, unless a sync is owed or somebody is using it.
+    pub(super) fn try_close(&self) -> bool {
+        let Ok(mut guard) = self.open.try_lock() else {
+            return false;
+        };
+        if self.is_dirty() {
+            return false;
+        }
+        guard.take();
+        true
+    }
+
+    fn damaged(
+        &self,
+        position: u64,
+        offset: Offset,
+        next: Option<Offset>,
+        what: Arc<str>,
+    ) -> ReadError {
+        ReadError::Damaged {
+            segment: self.id.path(),
+            position,
+            offset,
+            next,
+            what,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
+        self.open
+            .lock()
+            .expect("no panic while a segment is locked")
+    }
+
+    fn opened(
+        self: &Arc<Self>,
+        disk: &dyn Disk,
+        open_files: &OpenFiles,
+    ) -> Result<MutexGuard<'_, Option<Open>>, IoFailure> {
+        let mut guard = self.lock();
+        if guard.is_none() {
+            let path = &self.id.path;
+            let file = disk
+                .open(path, OpenMode::ReadWrite)
+                .or_while("opening", path)?;
+            let length = self.length();
+            if self.may_be_long.swap(false, Ordering::AcqRel)
+                && file.len().or_while("reading the length of", path)? > length
+            {
+                file.set_len(length).or_while("cutting", path)?;
+            }
+            let index = Index::load(disk, &self.id, &*file, length)?;
+            for gap in index.gaps() {
+                tracing::error!(
+                    segment = %path.display(), position = gap.position, length = gap.length,
+                    first = %gap.first, next = ?gap.next, what = %gap.what, "damage found"
+                );
+            }
+            *guard = Some(Open {
+                file,
+                index,
+                map: Bytes::new(),
+            });
+            open_files.opened(self);
+        }
+        Ok(guard)
+    }
+
+    fn file_for_writing(
+        self: &Arc<Self>,
+        disk: &dyn Disk,
+        open_files: &OpenFiles,
+    ) -> Result<Arc<dyn DiskFile>, IoFailure> {
+        let path = &self.id.path;
+        if self.length() > FIRST_BATCH {
+            let guard = self.opened(disk, open_files)?;
+            return Ok(guard.as_ref().expect("opened above").file.clone());
+        }
+        let mut guard = self.lock();
+        if let Some(open) = guard.as_ref() {
+            return Ok(open.file.clone());
+        }
+        let dir = path
+            .parent()
+            .expect("a segment lies in its log's directory");
+        disk.create_dir(dir).or_while("creating", dir)?;
+        let file = disk
+            .open(path, OpenMode::Create)
+            .or_while("creating", path)?;
+        let header = SegmentHeader {
+            incarnation: self.id.log,
+            base_offset: self.id.base,
+            previous_base: self.previous.map(|previous| previous.base),
+            previous_length: self.previous.map_or(0, |previous| previous.length),
+            previous_last_time: self
+                .previous
+                .map_or(Timestamp(0), |previous| previous.last_time),
+            created_at: self.created_at,
+            epoch: self.epoch.0,
+        };
+        file.write_at(0, &[IoSlice::new(&header.encode())])
+            .or_while("writing", path)?;
+        *guard = Some(Open {
+            file: file.clone(),
+            index: Index::default(),
+            map: Bytes::new(),
+        });
+        open_files.opened(self);
+        Ok(file)
+    }
+}
+
+/// Stored bytes of whole batches, in order.
+#[derive(Debug, Default)]
+pub struct Slices {
+    /// The bytes; each part holds whole batches, without padding.
+    pub parts: Vec<Bytes>,
+    /// Bytes of all parts.
+    pub bytes: u64,
+    /// Offset after the last batch.
+    pub next: Offset,
+}
+
+struct Chosen {
+    ranges: Vec<(u64, u64)>,
+    bytes: u64,
+    next: Offset,
+}
+
+/// Chooses the batches to read: from the one that holds `from`, while they fit `max_bytes`.
+fn choose(open: &Open, id: &SegmentId, from: Offset, max_bytes: u64) -> Result<Chosen, ReadError> {
+    let runs = open.index.runs();
+    let mut chosen = Chosen {
+        ranges: Vec::new(),
+        bytes: 0,
+        next: from,
+    };
+    for (at, run) in runs.iter().enumerate().skip(open.index.run_of(from)) {
+        let is_first = chosen.bytes == 0;
+        // The offset after a run is the start of the next, where no damage is between.
+        let end = match runs.get(at + 1) {
+            Some(next) => next.first,
+            None => open.index.end().unwrap_or(run.first),
+        };
+        if !is_first && (open.index.gap_at(chosen.next).is_some() || run.first != chosen.next) {
+            break;
+        }
+        let room = max_bytes.saturating_sub(chosen.bytes);
+        if !is_first && u64::from(run.length) <= room {
+            push_range(
+                &mut chosen,
+                run.position.into(),
+                u64::from(run.position + run.length),
+            );
+            chosen.next = end;
+            if open
+                .index
+                .gaps()
+                .iter()
+                .any(|gap| gap.first >= run.first && gap.first < end)
+            {
+                chosen.next = run_end_by_walking(open, id, run)?;
+                break;
+            }
+            continue;
+        }
+        let limit = u64::from(run.position) + u64::from(run.length);
+        let mut walker = Walker::new(&*open.file, id, run.position.into(), limit, run.first);
+        while let Some(step) = walker.step()? {
+            let batch = match step {
+                Step::Batch(batch) => batch,
+                Step::Gap(gap) if from >= gap.first && chosen.bytes == 0 => {
+                    return Err(ReadError::Damaged {
+                        segment: id.path(),
+                        position: gap.position,
+                        offset: from,
+                        next: gap.next,
+                        what: gap.what,
+                    });
+                }
+                Step::Gap(_) => return Ok(chosen),
+            };
+            if batch.offsets.end <= from {
+                continue;
+            }
+            let len = u64::from(batch.range.end - batch.range.start);
+            if chosen.bytes > 0 && chosen.bytes + len > max_bytes {
+                return Ok(chosen);
+            }
+            push_range(
+                &mut chosen,
+                batch.range.start.into(),
+                batch.range.end.into(),
+            );
+            chosen.next = batch.offsets.end;
+        }
+    }
+    Ok(chosen)
+}
+
+fn run_end_by_walking(open: &Open, id: &SegmentId, run: &Run) -> Result<Offset, IoFailure> {
+    let limit = u64::from(run.position) + u64::from(run.length);
+    let mut walker = Walker::new(&*open.file, id, run.position.into(), limit, run.first);
+    let mut end = run.first;
+    while let Some(Step::Batch(batch)) = walker.step()? {
+        end = batch.offsets.end;
+    }
+    Ok(end)
+}
+
+fn push_range(chosen: &mut Chosen, from: u64, to: u64) {
+    chosen.bytes += to - from;
+    match chosen.ranges.last_mut() {
+        Some(last) if last.1 == from => last.1 = to,
+        _ => chosen.ranges.push((from, to)),
+    }
+}

@@ -1,0 +1,553 @@
+//! All logs of a broker behind one journal: staging entries, and what became of them.
+//!
+//! [`Storage`] is the in-memory state; it does no I/O. Rounds, upkeep and reads are planned here,
+//! run by their own jobs without the broker's lock, and booked here again.
+
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+
+use super::checkpoint::Checkpoints;
+use super::disk::{Disk, DiskLock};
+use super::error::{CommitError, IoFailure, ReadError, StageError};
+use super::journal::Journal;
+use super::layout::Layout;
+use super::log::{Log, LogOptions, LogPoint, TailBatch};
+use super::open_files::OpenFiles;
+use super::points::Points;
+use crate::format::{Stamp, stamp};
+use crate::types::{Durability, Incarnation, LogEpoch, Offset, Timestamp};
+
+/// Sizes and limits of the storage room.
+#[derive(Debug, Clone)]
+pub struct StorageConfig {
+    /// Bytes of one journal file; all files of a ring have the same size.
+    pub journal_file_bytes: u64,
+    /// Most files in the journal's ring, at least 2.
+    pub journal_files: u32,
+    /// Most bytes staged for one round; also the limit of an entry over several logs.
+    pub max_round_bytes: u64,
+    /// From this many bytes of one log in a round, its batches go straight to the segment.
+    pub direct_bytes: u64,
+    /// A batch above this always goes straight to the segment.
+    pub always_direct_bytes: u64,
+    /// A tail of this many bytes is written behind.
+    pub write_behind_bytes: u64,
+    /// Most bytes of all tails that no segment file holds yet; past it, writers wait.
+    pub max_unwritten_bytes: u64,
+    /// Most segments that are open at once.
+    pub max_open_segments: usize,
+    /// Writers get an error when fewer bytes than this are free on the disk.
+    pub min_free_bytes: u64,
+    /// A checkpoint is taken after this long without one, where there is something to record.
+    pub checkpoint_interval_ms: i64,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        const MIB: u64 = 1024 * 1024;
+        Self {
+            journal_file_bytes: 64 * MIB,
+            journal_files: 4,
+            max_round_bytes: 16 * MIB,
+            direct_bytes: 256 * 1024,
+            always_direct_bytes: 8 * MIB,
+            write_behind_bytes: 64 * 1024,
+            max_unwritten_bytes: 256 * MIB,
+            max_open_segments: 512,
+            min_free_bytes: 64 * MIB,
+            checkpoint_interval_ms: 5_000,
+        }
+    }
+}
+
+/// Number of a staged entry; later entries have higher numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryId(pub u64);
+
+/// A batch that was checked at the door and not yet stamped.
+#[derive(Debug)]
+pub struct NewBatch {
+    /// The log it goes to.
+    pub log: Incarnation,
+    /// The batch as its producer built it.
+    pub bytes: BytesMut,
+    /// How many offsets it takes, from its checked header.
+    pub span: u32,
+    /// The offset its first record must get, if the producer says so.
+    pub expected: Option<Offset>,
+    /// Who wrote it.
+    pub principal: u32,
+}
+
+/// What a batch was given when it was staged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StagedBatch {
+    /// Its offsets.
+    pub offsets: Range<Offset>,
+    /// Its append time.
+    pub append_time: Timestamp,
+    /// Its log epoch.
+    pub epoch: LogEpoch,
+    /// The level its acknowledgement will name.
+    pub level: Durability,
+}
+
+/// An entry that waits for its round.
+#[derive(Debug, Clone)]
+pub struct Staged {
+    /// Its number.
+    pub entry: EntryId,
+    /// The level that must be reached before it is acknowledged.
+    pub level: Durability,
+    /// One for each batch, in order.
+    pub batches: Vec<StagedBatch>,
+}
+
+/// What became of an entry.
+#[derive(Debug, Clone)]
+pub enum Outcome {
+    /// Its round is not over.
+    Pending,
+    /// Its level is reached.
+    Done,
+    /// It will never be acknowledged.
+    Failed(CommitError),
+}
+
+/// A staged batch on its way to the journal.
+#[derive(Debug)]
+pub(super) struct QueuedBatch {
+    pub log: Incarnation,
+    pub offsets: Range<Offset>,
+    pub segment: Arc<super::segment::Segment>,
+    pub position: u64,
+    pub bytes: Bytes,
+    pub header_crc: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct QueuedEntry {
+    pub id: EntryId,
+    pub level: Durability,
+    pub batches: Vec<QueuedBatch>,
+}
+
+impl QueuedEntry {
+    pub fn is_shared(&self) -> bool {
+        self.batches
+            .iter()
+            .any(|batch| batch.log != self.batches[0].log)
+    }
+}
+
+/// What recovery hands over.
+pub(super) struct Recovered {
+    pub disk: Arc<dyn Disk>,
+    pub layout: Layout,
+    pub config: StorageConfig,
+    pub lock: Box<dyn DiskLock>,
+    pub open_files: Arc<OpenFiles>,
+    pub points: Arc<Points>,
+    pub directory_id: Incarnation,
+    pub epoch: LogEpoch,
+    pub logs: HashMap<Incarnation, Log>,
+    pub journal: Journal,
+    pub checkpoints: Checkpoints,
+    pub report: super::recovery::RecoveryReport,
+}
+
+/// The logs of one data directory.
+#[derive(Debug)]
+pub struct Storage {
+    _lock: Box<dyn DiskLock>,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) layout: Layout,
+    pub(super) config: StorageConfig,
+    pub(super) open_files: Arc<OpenFiles>,
+    pub(super) points: Arc<Points>,
+    pub(super) directory_id: Incarnation,
+    pub(super) epoch: LogEpoch,
+    pub(super) logs: HashMap<Incarnation, Log>,
+    pub(super) queue: Vec<QueuedEntry>,
+    pub(super) queue_bytes: u64,
+    pub(super) next_entry: u64,
+    pub(super) written_through: u64,
+    pub(super) synced_through: u64,
+    pub(super) failed: BTreeMap<u64, CommitError>,
+    pub(super) journal: Journal,
+    pub(super) journal_failed: Option<IoFailure>,
+    pub(super) is_round_running: bool,
+    /// Logs whose flushed offset the next sync moves.
+    pub(super) awaiting_sync: Vec<Incarnation>,
+    /// When a `written` channel's interval is over.
+    pub(super) sync_due: Option<Timestamp>,
+    /// A sync was asked for whatever the queue holds.
+    pub(super) sync_wanted: bool,
+    pub(super) unwritten_bytes: u64,
+    pub(super) behind_queue: VecDeque<Incarnation>,
+    pub(super) dirty: HashSet<Incarnation>,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) is_disk_full: bool,
+    pub(super) removals: VecDeque<super::upkeep::Removal>,
+    pub(super) report: super::recovery::RecoveryReport,
+}
+
+impl Storage {
+    pub(super) fn recovered(from: Recovered) -> Self {
+        Self {
+            _lock: from.lock,
+            disk: from.disk,
+            layout: from.layout,
+            config: from.config,
+            open_files: from.open_files,
+            points: from.points,
+            directory_id: from.directory_id,
+            epoch: from.epoch,
+            logs: from.logs,
+            queue: Vec::new(),
+            queue_bytes: 0,
+            next_entry: 1,
+            written_through: 0,
+            synced_through: 0,
+            failed: BTreeMap::new(),
+            journal: from.journal,
+            journal_failed: None,
+            is_round_running: false,
+            awaiting_sync: Vec::new(),
+            sync_due: None,
+            sync_wanted: false,
+            unwritten_bytes: 0,
+            behind_queue: VecDeque::new(),
+            dirty: HashSet::new(),
+            checkpoints: from.checkpoints,
+            is_disk_full: false,
+            removals: VecDeque::new(),
+            report: from.report,
+        }
+    }
+
+    /// What opening the directory found and did.
+    #[must_use]
+    pub fn recovery_report(&self) -> &super::recovery::RecoveryReport {
+        &self.report
+    }
+
+    /// Identity of the data directory.
+    #[must_use]
+    pub fn directory_id(&self) -> Incarnation {
+        self.directory_id
+    }
+
+    /// The epoch of this start.
+    #[must_use]
+    pub fn epoch(&self) -> LogEpoch {
+        self.epoch
+    }
+
+    /// A log by its identity.
+    #[must_use]
+    pub fn log(&self, id: Incarnation) -> Option<&Log> {
+        self.logs.get(&id)
+    }
+
+    /// Opens a new, empty log. Nothing reaches the disk before its first batch.
+    pub fn create_log(&mut self, id: Incarnation, options: LogOptions) {
+        let log = Log::new(&self.layout, id, options, &LogPoint::empty());
+        self.logs.insert(id, log);
+    }
+
+    /// Changes what a log was told of its configuration.
+    ///
+    /// A change to `synced` must be followed by a round before anyone reads: the high watermark
+    /// falls to the flushed offset until then. [`Storage::want_sync`] is called for it here.
+    pub fn set_options(&mut self, id: Incarnation, options: LogOptions) {
+        if let Some(log) = self.logs.get_mut(&id) {
+            log.options = options;
+        }
+        self.sync_wanted = true;
+    }
+
+    /// Bytes staged, in tails and not yet in segments.
+    #[must_use]
+    pub fn unwritten_bytes(&self) -> u64 {
+        self.unwritten_bytes
+    }
+
+    /// Journal files in use, and how many there may be.
+    #[must_use]
+    pub fn journal_usage(&self) -> (u32, u32) {
+        self.journal.usage()
+    }
+
+    /// Why the journal takes nothing more, if it failed.
+    #[must_use]
+    pub fn journal_failure(&self) -> Option<&IoFailure> {
+        self.journal_failed.as_ref()
+    }
+
+    /// Whether writers are turned away because the disk is full.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        self.is_disk_full
+    }
+
+    /// Books what the last look at the disk's free space found.
+    pub fn book_free_bytes(&mut self, available: u64) {
+        // Full below the limit, writable again a quarter above it: no flapping in between.
+        let limit = self.config.min_free_bytes;
+        if available < limit {
+            self.is_disk_full = true;
+        } else if available >= limit + limit / 4 {
+            self.is_disk_full = false;
+        }
+    }
+
+    /// Whether an entry of these batches would be taken now; changes nothing.
+    ///
+    /// # Errors
+    /// As for [`Storage::stage`].
+    pub fn check_stage(&self, batches: &[NewBatch]) -> Result<(), StageError> {
+        if let Some(failure) = &self.journal_failed {
+            return Err(StageError::JournalFailed(failure.clone()));
+        }
+        let bytes: u64 = batches.iter().map(|batch| batch.bytes.len() as u64).sum();
+        let is_shared = batches.iter().any(|batch| batch.log != batches[0].log);
+        if (is_shared || batches.len() > 1) && bytes > self.config.always_direct_bytes {
+            let limit = self.config.always_direct_bytes;
+            return Err(StageError::TooLarge {
+                found: bytes,
+                limit,
+            });
+        }
+        let mut ends: Vec<(Incarnation, Offset)> = Vec::with_capacity(1);
+        for batch in batches {
+            let log = self
+                .logs
+                .get(&batch.log)
+                .ok_or(StageError::NoSuchLog(batch.log))?;
+            if let Some(reason) = &log.refused {
+                let reason = reason.clone();
+                return Err(StageError::Refused {
+                    log: batch.log,
+                    reason,
+                });
+            }
+            let known = ends.iter().position(|(id, _)| *id == batch.log);
+            let end = known.map_or(log.end, |at| ends[at].1);
+            if let Some(expected) = batch.expected
+                && expected != end
+            {
+                return Err(StageError::WrongOffset {
+                    expected,
+                    actual: end,
+                });
+            }
+            let span = u64::from(batch.span);
+            match known {
+                Some(at) => ends[at].1.0 += span,
+                None => ends.push((batch.log, Offset(end.0 + span))),
+            }
+            let is_huge = batch.bytes.len() as u64 > self.config.always_direct_bytes;
+            if is_shared && (log.direct_in_flight || log.queued_bytes > self.config.direct_bytes)
+                || is_huge && log.queued_shared > 0
+            {
+                return Err(StageError::Busy);
+            }
+        }
+        if self.is_disk_full {
+            return Err(StageError::DiskFull);
+        }
+        let is_over =
+            self.queue_bytes > 0 && self.queue_bytes + bytes > self.config.max_round_bytes;
+        let is_full = self.unwritten_bytes > 0
+            && self.unwritten_bytes + bytes > self.config.max_unwritten_bytes;
+        if is_over || is_full {
+            return Err(StageError::Busy);
+        }
+        Ok(())
+    }
+
+    /// Stamps the batches of one entry, gives them their offsets and places, and queues the entry
+    /// for the next round. All of them or none.
+    ///
+    /// # Errors
+    /// [`StageError`]; `batches` is then left as it was.
+    pub fn stage(
+        &mut self,
+        batches: &mut Vec<NewBatch>,
+        now: Timestamp,
+    ) -> Result<Staged, StageError> {
+        self.check_stage(batches)?;
+        let is_shared = batches.iter().any(|batch| batch.log != batches[0].log);
+        let entry = EntryId(self.next_entry);
+        self.next_entry += 1;
+        let mut level = Durability::Written;
+        let mut staged = Vec::with_capacity(batches.len());
+        let mut queued = Vec::with_capacity(batches.len());
+        for new in batches.drain(..) {
+            let log = self.logs.get_mut(&new.log).expect("checked above");
+            level = level.max(log.options.durability);
+            let (one, batch) = append(log, &self.layout, new, now, self.epoch);
+            let len = batch.bytes.len() as u64;
+            log.queued_bytes += len;
+            log.queued_shared += u32::from(is_shared);
+            log.check();
+            self.queue_bytes += len;
+            self.unwritten_bytes += len;
+            self.dirty.insert(batch.log);
+            staged.push(one);
+            queued.push(batch);
+        }
+        for one in &mut staged {
+            one.level = level;
+        }
+        if level == Durability::Written {
+            let intervals = queued.iter().filter_map(|batch| self.logs.get(&batch.log));
+            let interval = intervals
+                .map(|log| log.options.sync_interval_ms)
+                .min()
+                .unwrap_or(0);
+            let due = now.saturating_add_ms(interval);
+            self.sync_due = Some(self.sync_due.map_or(due, |known| known.min(due)));
+        }
+        self.queue.push(QueuedEntry {
+            id: entry,
+            level,
+            batches: queued,
+        });
+        Ok(Staged {
+            entry,
+            level,
+            batches: staged,
+        })
+    }
+
+    /// What became of an entry.
+    #[must_use]
+    pub fn outcome(&self, entry: EntryId, level: Durability) -> Outcome {
+        if let Some(error) = self.failed.get(&entry.0) {
+            return Outcome::Failed(error.clone());
+        }
+        let through = match level {
+            Durability::Written => self.written_through,
+            Durability::Synced => self.synced_through,
+        };
+        if entry.0 <= through {
+            Outcome::Done
+        } else {
+            Outcome::Pending
+        }
+    }
+
+    /// The last entry that was staged; [`EntryId`] 0 before any.
+    #[must_use]
+    pub fn last_entry(&self) -> EntryId {
+        EntryId(self.next_entry - 1)
+    }
+
+    /// Asks for a sync in the next round, even without entries.
+    pub fn want_sync(&mut self) {
+        self.sync_wanted = true;
+    }
+
+    /// Moves the log start; whole segments below it are given to upkeep for removal.
+    pub fn set_log_start(&mut self, id: Incarnation, log_start: Offset) {
+        let Some(log) = self.logs.get_mut(&id) else {
+            return;
+        };
+        log.log_start = log.log_start.max(log_start.min(log.high_watermark()));
+        self.dirty.insert(id);
+        log.is_dirty = true;
+        let expired = log.take_expired();
+        if !expired.is_empty() {
+            self.removals.push_back(super::upkeep::Removal::Segments {
+                log: id,
+                segments: expired,
+            });
+        }
+    }
+
+    /// Closes a log for good and gives its files to upkeep for removal.
+    pub fn drop_log(&mut self, id: Incarnation) {
+        if let Some(log) = self.logs.remove(&id) {
+            self.unwritten_bytes -= log.unwritten_bytes;
+        }
+        self.dirty.remove(&id);
+        self.removals.push_back(super::upkeep::Removal::Log(id));
+    }
+
+    /// Reads stored batches; [`super::read::ReadJob`] does what needs the disk.
+    ///
+    /// - `from`: offset of a record; the first batch may begin below it.
+    /// - `max_bytes`: bytes of encoded batches; at least one batch comes where there is one.
+    ///
+    /// # Errors
+    /// [`ReadError::OutOfRange`] below the log start or above the high watermark.
+    pub fn plan_read(
+        &self,
+        id: Incarnation,
+        from: Offset,
+        max_bytes: u64,
+    ) -> Result<super::read::Read, ReadError> {
+        let log = self.logs.get(&id).ok_or(ReadError::NoSuchLog(id))?;
+        super::read::plan(self, log, from, max_bytes)
+    }
+}
+
+fn append(
+    log: &mut Log,
+    layout: &Layout,
+    new: NewBatch,
+    now: Timestamp,
+    epoch: LogEpoch,
+) -> (StagedBatch, QueuedBatch) {
+    let mut bytes = new.bytes;
+    let span = u64::from(new.span);
+    let append_time = now.max(log.last_time);
+    let place = log.place(layout, bytes.len() as u64, span, now, epoch);
+    let offsets = log.end..Offset(log.end.0 + span);
+    let given = Stamp {
+        incarnation: log.id,
+        base_offset: offsets.start,
+        append_time,
+        log_epoch: epoch,
+        principal: new.principal,
+    };
+    let header_crc = stamp(&mut bytes, &given).header_crc();
+    // A small batch gets memory of its own, so that it does not pin a whole receive buffer.
+    let bytes = if bytes.len() <= COPY_BYTES {
+        Bytes::copy_from_slice(&bytes)
+    } else {
+        bytes.freeze()
+    };
+    log.append(TailBatch {
+        offsets: offsets.clone(),
+        position: place.position,
+        append_time,
+        epoch,
+        bytes: bytes.clone(),
+        segment: place.segment.clone(),
+        is_behind: false,
+    });
+    let staged = StagedBatch {
+        offsets: offsets.clone(),
+        append_time,
+        epoch,
+        level: Durability::Written,
+    };
+    let queued = QueuedBatch {
+        log: log.id,
+        offsets,
+        segment: place.segment,
+        position: place.position,
+        bytes,
+        header_crc,
+    };
+    (staged, queued)
+}
+
+/// Batches up to this size are copied out of the buffer they were received in.
+const COPY_BYTES: usize = 16 * 1024;

@@ -1,0 +1,331 @@
+//! The keeper's work: write tails behind, prepare journal files, take checkpoints, remove files.
+//!
+//! None of it stands between a writer and its acknowledgement.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::checkpoint::{CheckpointEnd, CheckpointJob};
+use super::disk::{Disk, DiskFile};
+use super::error::{IoFailure, While};
+use super::journal::prepare_file;
+use super::layout::Layout;
+use super::log::WriteRun;
+use super::open_files::OpenFiles;
+use super::segment::Segment;
+use super::store::Storage;
+use crate::format::IndexKind;
+use crate::types::{Incarnation, Offset, Timestamp};
+
+/// Most bytes that one write-behind job takes, so that upkeep stays responsive.
+const JOB_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Files that no record needs any more.
+#[derive(Debug)]
+pub(super) enum Removal {
+    /// Segments below a log's start.
+    Segments {
+        log: Incarnation,
+        segments: Vec<Arc<Segment>>,
+    },
+    /// A deleted log with all it has.
+    Log(Incarnation),
+}
+
+/// One piece of upkeep.
+#[derive(Debug)]
+pub enum Upkeep {
+    /// Write tails to their segments.
+    WriteBehind(WriteBehindJob),
+    /// Prepare one more journal file.
+    Prepare(PrepareJob),
+    /// Take a checkpoint.
+    Checkpoint(Box<CheckpointJob>),
+    /// Remove files.
+    Remove(RemoveJob),
+}
+
+/// How a piece of upkeep ended.
+#[derive(Debug)]
+pub enum UpkeepEnd {
+    /// Tails were written, each or not.
+    WriteBehind(Vec<(Incarnation, Range<Offset>, Result<(), IoFailure>)>),
+    /// A journal file is ready, or not.
+    Prepare(Result<Arc<dyn DiskFile>, IoFailure>),
+    /// A checkpoint was taken, or not.
+    Checkpoint(Box<CheckpointEnd>),
+    /// Files were removed, or not.
+    Remove(RemoveJob, Result<(), IoFailure>),
+}
+
+/// Writes tails to their segments, without a sync.
+#[derive(Debug)]
+pub struct WriteBehindJob {
+    disk: Arc<dyn Disk>,
+    open_files: Arc<OpenFiles>,
+    tails: Vec<Tail>,
+}
+
+/// The batches of one log that a job writes behind.
+#[derive(Debug)]
+pub(super) struct Tail {
+    pub log: Incarnation,
+    pub offsets: Range<Offset>,
+    pub runs: Vec<WriteRun>,
+}
+
+impl Tail {
+    pub fn write(&self, disk: &dyn Disk, open_files: &OpenFiles) -> Result<(), IoFailure> {
+        self.runs
+            .iter()
+            .try_for_each(|run| run.segment.write(disk, open_files, &run.batches))
+    }
+}
+
+/// Prepares one journal file.
+#[derive(Debug)]
+pub struct PrepareJob {
+    disk: Arc<dyn Disk>,
+    layout: Layout,
+    directory_id: Incarnation,
+    number: u32,
+    file_bytes: u64,
+}
+
+/// Removes the files of one log.
+#[derive(Debug)]
+pub struct RemoveJob {
+    disk: Arc<dyn Disk>,
+    layout: Layout,
+    removal: Removal,
+}
+
+impl RemoveJob {
+    /// The deleted log whose files this job removes; `None` for expired segments.
+    #[must_use]
+    pub fn removed_log(&self) -> Option<Incarnation> {
+        match self.removal {
+            Removal::Log(id) => Some(id),
+            Removal::Segments { .. } => None,
+        }
+    }
+}
+
+impl Storage {
+    /// The next piece of upkeep that is due at `now`.
+    pub fn plan_upkeep(&mut self, now: Timestamp) -> Option<Upkeep> {
+        if let Some(number) = self.journal.wants_file() {
+            return Some(Upkeep::Prepare(PrepareJob {
+                disk: self.disk.clone(),
+                layout: self.layout.clone(),
+                directory_id: self.directory_id,
+                number,
+                file_bytes: self.config.journal_file_bytes,
+            }));
+        }
+        if let Some(job) = self.plan_checkpoint(now) {
+            return Some(Upkeep::Checkpoint(Box::new(job)));
+        }
+        if let Some(job) = self.plan_write_behind() {
+            return Some(Upkeep::WriteBehind(job));
+        }
+        let removal = self.removals.pop_front()?;
+        Some(Upkeep::Remove(RemoveJob {
+            disk: self.disk.clone(),
+            layout: self.layout.clone(),
+            removal,
+        }))
+    }
+
+    /// Whether a log has waiting work for upkeep that is not bound to a time.
+    #[must_use]
+    pub fn has_upkeep(&self) -> bool {
+        !self.behind_queue.is_empty() || !self.removals.is_empty() || self.checkpoints.is_wanted()
+    }
+
+    fn plan_write_behind(&mut self) -> Option<WriteBehindJob> {
+        let mut tails = Vec::new();
+        let mut bytes = 0;
+        while bytes < JOB_BYTES {
+            let Some(id) = self.behind_queue.pop_front() else {
+                break;
+            };
+            let Some(tail) = self.take_tail(id, Offset(u64::MAX)) else {
+                continue;
+            };
+            let parts = tail.runs.iter().flat_map(|run| &run.batches);
+            bytes += parts.map(|(_, bytes)| bytes.len() as u64).sum::<u64>();
+            tails.push(tail);
+        }
+        (!tails.is_empty()).then(|| WriteBehindJob {
+            disk: self.disk.clone(),
+            open_files: self.open_files.clone(),
+            tails,
+        })
+    }
+
+    /// The unwritten tail of a log below `below`; until it is booked, nobody else takes it.
+    pub(super) fn take_tail(&mut self, id: Incarnation, below: Offset) -> Option<Tail> {
+        let log = self.logs.get_mut(&id)?;
+        if log.is_writing_behind || log.refused.is_some() && log.damage.is_empty() {
+            return None;
+        }
+        let runs = log.unwritten(below);
+        if runs.is_empty() {
+            return None;
+        }
+        log.is_writing_behind = true;
+        let end = log.high_watermark().min(below);
+        let start = log.tail.front().map_or(end, |batch| batch.offsets.start);
+        Some(Tail {
+            log: id,
+            offsets: start..end,
+            runs,
+        })
+    }
+
+    /// Books how a piece of upkeep ended. Returns the deleted log whose files are gone, if that
+    /// is what the piece was.
+    pub fn finish_upkeep(&mut self, end: UpkeepEnd, now: Timestamp) -> Option<Incarnation> {
+        match end {
+            UpkeepEnd::WriteBehind(tails) => {
+                for (id, offsets, written) in tails {
+                    self.book_tail(id, &offsets, written);
+                }
+            }
+            UpkeepEnd::Prepare(Ok(file)) => self.journal.prepared(Some(file)),
+            UpkeepEnd::Prepare(Err(failure)) => {
+                tracing::warn!(%failure, "a journal file could not be prepared");
+                self.is_disk_full |= failure.is_out_of_space();
+                self.journal.prepared(None);
+            }
+            UpkeepEnd::Checkpoint(end) => self.finish_checkpoint(*end, now),
+            UpkeepEnd::Remove(job, Ok(())) => return job.removed_log(),
+            UpkeepEnd::Remove(job, Err(failure)) => {
+                tracing::warn!(%failure, "files that are no longer needed could not be removed");
+                self.checkpoints.retry_removal(job.removal);
+            }
+        }
+        None
+    }
+
+    pub(super) fn book_tail(
+        &mut self,
+        id: Incarnation,
+        offsets: &Range<Offset>,
+        written: Result<(), IoFailure>,
+    ) {
+        let Some(log) = self.logs.get_mut(&id) else {
+            return;
+        };
+        log.is_writing_behind = false;
+        match written {
+            Ok(()) => {
+                self.unwritten_bytes -= log.book_behind(offsets);
+                if log.unwritten_bytes >= self.config.write_behind_bytes {
+                    self.behind_queue.push_back(id);
+                }
+            }
+            Err(failure) if failure.is_out_of_space() => {
+                // The bytes stay in memory and in the journal; the next checkpoint tries again.
+                if !self.is_disk_full {
+                    tracing::warn!(%failure, "the disk is full: writers are turned away");
+                }
+                self.is_disk_full = true;
+            }
+            Err(failure) => {
+                tracing::error!(log = %id, %failure, "a segment failed: the log takes no writes");
+                log.refused = Some(failure.to_string().into());
+            }
+        }
+    }
+
+    pub(super) fn removals_mut(&mut self) -> &mut VecDeque<Removal> {
+        &mut self.removals
+    }
+}
+
+impl Upkeep {
+    /// Does the work. Call it without any lock.
+    #[must_use]
+    pub fn run(self) -> UpkeepEnd {
+        match self {
+            Self::WriteBehind(job) => UpkeepEnd::WriteBehind(job.run()),
+            Self::Prepare(job) => UpkeepEnd::Prepare(prepare_file(
+                &*job.disk,
+                &job.layout,
+                job.directory_id,
+                job.number,
+                job.file_bytes,
+            )),
+            Self::Checkpoint(job) => UpkeepEnd::Checkpoint(Box::new(job.run())),
+            Self::Remove(job) => {
+                let removed = job.run();
+                UpkeepEnd::Remove(job, removed)
+            }
+        }
+    }
+}
+
+impl WriteBehindJob {
+    fn run(self) -> Vec<(Incarnation, Range<Offset>, Result<(), IoFailure>)> {
+        let write = |tail: Tail| {
+            let written = tail.write(&*self.disk, &self.open_files);
+            (tail.log, tail.offsets, written)
+        };
+        self.tails.into_iter().map(write).collect()
+    }
+}
+
+impl RemoveJob {
+    fn run(&self) -> Result<(), IoFailure> {
+        match &self.removal {
+            Removal::Segments { log, segments } => {
+                for segment in segments {
+                    // The segment goes last: an index without a segment is found and removed by
+                    // nobody, a segment without an index is rebuilt or removed again.
+                    self.remove(&segment.id().index_path(IndexKind::Time))?;
+                    self.remove(&segment.id().index_path(IndexKind::Offset))?;
+                    self.remove(&segment.id().path())?;
+                }
+                let dir = self.layout.log_dir(*log);
+                match self.disk.sync_dir(&dir) {
+                    // The log was deleted meanwhile, or never reached the disk.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+                    synced => synced.or_while("syncing", &dir),
+                }
+            }
+            Removal::Log(id) => remove_log_dir(&*self.disk, &self.layout, *id),
+        }
+    }
+
+    fn remove(&self, path: &std::path::Path) -> Result<(), IoFailure> {
+        remove_file(&*self.disk, path)
+    }
+}
+
+fn remove_file(disk: &dyn Disk, path: &std::path::Path) -> Result<(), IoFailure> {
+    match disk.remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.or_while("removing", path),
+    }
+}
+
+/// Removes a log's directory with all that is in it. Doing it twice changes nothing.
+pub(super) fn remove_log_dir(
+    disk: &dyn Disk,
+    layout: &Layout,
+    id: Incarnation,
+) -> Result<(), IoFailure> {
+    let dir = layout.log_dir(id);
+    if !disk.exists(&dir).or_while("looking for", &dir)? {
+        return Ok(());
+    }
+    for entry in disk.list(&dir).or_while("listing", &dir)? {
+        remove_file(disk, &dir.join(&entry.name))?;
+    }
+    disk.remove_dir(&dir).or_while("removing", &dir)?;
+    let parent = layout.channels_dir();
+    disk.sync_dir(&parent).or_while("syncing", &parent)
+}

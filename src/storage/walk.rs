@@ -1,0 +1,227 @@
+//! Walking a segment from batch to batch by its headers, with plain reads.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::disk::DiskFile;
+use super::error::{IoFailure, While};
+use super::segment::SegmentId;
+use crate::format::{BATCH_HEADER_BYTES, BatchHeader};
+use crate::types::{Offset, Timestamp};
+
+/// Batches may start on the next multiple of this after zeros.
+pub const BLOCK_BYTES: u64 = crate::format::BLOCK_BYTES as u64;
+
+/// How much is read at once: headers of small batches share a read.
+const WINDOW_BYTES: usize = 64 * 1024;
+
+/// Where a batch lies, from its header.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Offsets of its records.
+    pub offsets: Range<Offset>,
+    /// Its bytes in the segment file.
+    pub range: Range<u32>,
+    /// When it was appended.
+    pub append_time: Timestamp,
+    /// The whole header.
+    pub header: BatchHeader,
+}
+
+/// A stretch of a segment that should hold batches and does not.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gap {
+    /// The first offset that can't be read.
+    pub first: Offset,
+    /// The next offset that can be read, if any follows in this segment.
+    pub next: Option<Offset>,
+    /// The first damaged byte.
+    pub position: u64,
+    /// Bytes up to the next intact batch or the end of the segment.
+    pub length: u64,
+    /// What is wrong at its first byte.
+    pub what: Arc<str>,
+}
+
+/// What the walker met.
+#[derive(Debug)]
+pub enum Step {
+    /// The next batch in order.
+    Batch(Found),
+    /// Damage, up to the next intact batch.
+    Gap(Gap),
+}
+
+/// Reads batch headers one after the other, up to a position that is vouched for.
+pub struct Walker<'a> {
+    file: &'a dyn DiskFile,
+    id: &'a SegmentId,
+    position: u64,
+    limit: u64,
+    next: Offset,
+    window: Vec<u8>,
+    window_start: u64,
+}
+
+impl<'a> Walker<'a> {
+    /// Starts at byte `position`, where the batch with record `next` begins.
+    ///
+    /// - `limit`: the byte after the last batch; below it everything must be batches or padding.
+    pub fn new(
+        file: &'a dyn DiskFile,
+        id: &'a SegmentId,
+        position: u64,
+        limit: u64,
+        next: Offset,
+    ) -> Self {
+        Self {
+            file,
+            id,
+            position,
+            limit,
+            next,
+            window: Vec::new(),
+            window_start: 0,
+        }
+    }
+
+    /// The next batch or damaged stretch; `None` at the limit.
+    ///
+    /// # Errors
+    /// [`IoFailure`] when the operating system can't read the file.
+    pub fn step(&mut self) -> Result<Option<Step>, IoFailure> {
+        if self.position >= self.limit {
+            return Ok(None);
+        }
+        match self.batch_at(self.position)? {
+            Ok(found) => Ok(Some(self.advance(found))),
+            Err(what) => {
+                let aligned = self.position.next_multiple_of(BLOCK_BYTES);
+                if aligned > self.position && self.is_zero(self.position, aligned)? {
+                    if aligned >= self.limit {
+                        self.position = self.limit;
+                        return Ok(None);
+                    }
+                    if let Ok(found) = self.batch_at(aligned)? {
+                        return Ok(Some(self.advance(found)));
+                    }
+                }
+                self.gap(what).map(Some)
+            }
+        }
+    }
+
+    fn advance(&mut self, found: Found) -> Step {
+        self.position = found.range.end.into();
+        self.next = found.offsets.end;
+        Step::Batch(found)
+    }
+
+    /// The damaged stretch from here to the next batch of this log with a higher offset.
+    fn gap(&mut self, what: Arc<str>) -> Result<Step, IoFailure> {
+        let start = self.position;
+        let mut at = start + 8;
+        let mut resumed = None;
+        while at < self.limit {
+            if let Some(found) = self.any_batch_at(at)? {
+                resumed = Some(found);
+                break;
+            }
+            at += 8;
+        }
+        let next = resumed.as_ref().map(|found| found.offsets.start);
+        let end = resumed.map_or(self.limit, |found| found.range.start.into());
+        let gap = Gap {
+            first: self.next,
+            next,
+            position: start,
+            length: end - start,
+            what,
+        };
+        self.position = end;
+        self.next = next.unwrap_or(self.next);
+        Ok(Step::Gap(gap))
+    }
+
+    /// The batch at `position` if it is the next of this log, else what is wrong.
+    fn batch_at(&mut self, position: u64) -> Result<Result<Found, Arc<str>>, IoFailure> {
+        let header = match self.header_at(position)? {
+            Ok(header) => header,
+            Err(what) => return Ok(Err(what)),
+        };
+        if header.base_offset() != self.next {
+            let what = format!(
+                "holds offset {}, expected {}",
+                header.base_offset(),
+                self.next
+            );
+            return Ok(Err(what.into()));
+        }
+        Ok(self.found(position, header))
+    }
+
+    /// A batch of this log at `position` with an offset not below the next.
+    fn any_batch_at(&mut self, position: u64) -> Result<Option<Found>, IoFailure> {
+        let Ok(header) = self.header_at(position)? else {
+            return Ok(None);
+        };
+        if header.base_offset() < self.next {
+            return Ok(None);
+        }
+        Ok(self.found(position, header).ok())
+    }
+
+    fn header_at(&mut self, position: u64) -> Result<Result<BatchHeader, Arc<str>>, IoFailure> {
+        let bytes = self.bytes(position, BATCH_HEADER_BYTES)?;
+        let header = match BatchHeader::peek(bytes) {
+            Ok(header) => header,
+            Err(error) => return Ok(Err(error.to_string().into())),
+        };
+        if header.incarnation() != self.id.log {
+            let what = format!("belongs to log {}", header.incarnation());
+            return Ok(Err(what.into()));
+        }
+        Ok(Ok(header))
+    }
+
+    fn found(&self, position: u64, header: BatchHeader) -> Result<Found, Arc<str>> {
+        let end = position + header.len() as u64;
+        if end > self.limit {
+            return Err(format!("ends at byte {end}, beyond {}", self.limit).into());
+        }
+        let (Ok(start), Ok(end)) = (u32::try_from(position), u32::try_from(end)) else {
+            return Err(format!("ends at byte {end}, beyond the largest segment").into());
+        };
+        Ok(Found {
+            offsets: header.base_offset()..header.end_offset(),
+            range: start..end,
+            append_time: header.append_time(),
+            header,
+        })
+    }
+
+    fn is_zero(&mut self, from: u64, to: u64) -> Result<bool, IoFailure> {
+        let needed = usize::try_from(to - from).expect("less than a block");
+        let bytes = self.bytes(from, needed)?;
+        Ok(bytes.iter().all(|b| *b == 0))
+    }
+
+    /// Up to `needed` bytes from `position`, fewer at the end of the file.
+    fn bytes(&mut self, position: u64, needed: usize) -> Result<&[u8], IoFailure> {
+        let has = |start: u64, window: &[u8]| {
+            position >= start && position + needed as u64 <= start + window.len() as u64
+        };
+        if !has(self.window_start, &self.window) {
+            self.window.resize(WINDOW_BYTES.max(needed), 0);
+            let read = self
+                .file
+                .read_at(position, &mut self.window)
+                .or_while("reading", &self.id.path())?;
+            self.window.truncate(read);
+            self.window_start = position;
+        }
+        let from = usize::try_from(position - self.window_start).expect("inside the window");
+        let to = (from + needed).min(self.window.len());
+        Ok(&self.window[from..to])
+    }
+}

@@ -1,0 +1,121 @@
+//! `docs/wire-protocol.md` against the code: its tables of kinds and errors, and its frames in hex.
+
+use npayload::protocol::api::APIS;
+use npayload::protocol::error_code::ERRORS;
+
+use super::fixtures::{examples, produced_batch};
+
+const DOCUMENT: &str = include_str!("../../../docs/wire-protocol.md");
+
+/// The rows of the first table after a heading, without its head; cells without back-ticks.
+fn table_under(heading: &str) -> Vec<Vec<String>> {
+    DOCUMENT
+        .lines()
+        .skip_while(|line| line.trim_start_matches('#').trim() != heading)
+        .skip(1)
+        .skip_while(|line| !line.starts_with('|'))
+        .take_while(|line| line.starts_with('|'))
+        .skip(2)
+        .map(|line| {
+            line.trim_matches('|')
+                .split('|')
+                .map(|cell| cell.replace('`', "").trim().to_owned())
+                .collect()
+        })
+        .collect()
+}
+
+#[test]
+fn the_table_of_kinds_is_the_code() {
+    let code: Vec<Vec<String>> = APIS
+        .iter()
+        .map(|api| {
+            let versions = if api.min_version == api.max_version {
+                api.min_version.to_string()
+            } else {
+                format!("{}-{}", api.min_version, api.max_version)
+            };
+            let largest = match api.max_frame_bytes {
+                bytes if bytes % (1 << 20) == 0 => format!("{} MiB", bytes >> 20),
+                bytes => format!("{} KiB", bytes >> 10),
+            };
+            vec![
+                api.kind.number().to_string(),
+                api.name.to_owned(),
+                versions,
+                api.encoding.name().to_owned(),
+                largest,
+            ]
+        })
+        .collect();
+    let document: Vec<Vec<String>> = table_under("Kinds")
+        .into_iter()
+        .map(|mut row| {
+            row.truncate(5);
+            row
+        })
+        .collect();
+    assert_eq!(document, code);
+}
+
+#[test]
+fn the_table_of_errors_is_the_code() {
+    let code: Vec<Vec<String>> = ERRORS
+        .iter()
+        .map(|row| {
+            vec![
+                row.code.number().to_string(),
+                row.name.to_owned(),
+                if row.retryable { "yes" } else { "no" }.to_owned(),
+                row.text.to_owned(),
+            ]
+        })
+        .collect();
+    assert_eq!(table_under("Table of errors"), code);
+}
+
+/// The bytes of the code block that follows a line of the form `Frame: NAME` or `Batch: NAME`.
+/// In a block, everything from `#` on is a remark.
+fn hex_after(marker: &str) -> Vec<u8> {
+    let mut lines = DOCUMENT.lines().skip_while(|line| *line != marker);
+    assert!(lines.next().is_some(), "no line `{marker}`");
+    let block = lines
+        .skip_while(|line| !line.starts_with("```"))
+        .skip(1)
+        .take_while(|line| !line.starts_with("```"));
+    block
+        .flat_map(|line| {
+            let code = line.split('#').next().unwrap_or_default();
+            code.split_whitespace().map(ToOwned::to_owned)
+        })
+        .map(|byte| u8::from_str_radix(&byte, 16).unwrap())
+        .collect()
+}
+
+#[test]
+fn the_frames_in_hex_are_the_golden_frames() {
+    let shown: Vec<_> = DOCUMENT
+        .lines()
+        .filter_map(|line| line.strip_prefix("Frame: "))
+        .collect();
+    assert!(shown.len() >= 6, "{shown:?}");
+    for name in shown {
+        let example = examples()
+            .into_iter()
+            .find(|example| example.name == name)
+            .unwrap_or_else(|| panic!("no example {name}"));
+        assert_eq!(
+            hex_after(&format!("Frame: {name}")),
+            example.message.encode(),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn the_batch_in_hex_is_a_batch() {
+    assert_eq!(
+        hex_after("Batch: a produced batch of two records"),
+        produced_batch()
+    );
+}
