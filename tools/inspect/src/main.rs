@@ -3,6 +3,7 @@
 //! It opens every file read-only and takes no lock, so it works on a stopped broker's directory, on a copy, and beside a running
 //! broker. It repairs nothing.
 
+mod directory;
 mod dump;
 #[cfg(test)]
 mod fixture;

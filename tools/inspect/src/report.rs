@@ -61,6 +61,9 @@ pub struct FileReport {
     /// Half-open byte ranges, ascending, whose every bit is under a check.
     pub used_ranges: Vec<[u64; 2]>,
     pub damage: Vec<Damage>,
+    /// Name of the channel it belongs to, where it is known.
+    #[serde(skip)]
+    pub channel: Option<String>,
     /// What is worth knowing and is no damage.
     #[serde(skip)]
     pub notes: Vec<String>,
@@ -77,6 +80,7 @@ impl FileReport {
             kind,
             used_ranges: Vec::new(),
             damage: Vec::new(),
+            channel: None,
             notes: Vec::new(),
         }
     }
@@ -179,15 +183,23 @@ impl Report {
         writeln!(to, "{}", table.trim_fmt())?;
         for file in &self.files {
             let path = file.path.strip_prefix(base).unwrap_or(&file.path).display();
+            let channel = file
+                .channel
+                .as_ref()
+                .map_or(String::new(), |name| format!(" (channel {name})"));
             for damage in &file.damage {
-                write!(to, "damage: {path}: bytes {}..{}", damage.from, damage.to)?;
+                write!(
+                    to,
+                    "damage: {path}{channel}: bytes {}..{}",
+                    damage.from, damage.to
+                )?;
                 if let (Some(first), Some(last)) = (damage.first_offset, damage.last_offset) {
                     write!(to, ", offsets {first} to {last}")?;
                 }
                 writeln!(to, ": {}", damage.what)?;
             }
             for note in &file.notes {
-                writeln!(to, "note: {path}: {note}")?;
+                writeln!(to, "note: {path}{channel}: {note}")?;
             }
         }
         for note in &self.notes {

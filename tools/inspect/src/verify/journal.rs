@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use bytes::Bytes;
 use npayload::format::{
     DecodeError, GroupHeader, GroupItem, ItemKind, JournalFileHeader, check_stored, items_crc,
 };
@@ -33,8 +34,21 @@ pub struct Expected {
     pub start: Place,
     /// Last group known to be synced, zero for none, with its file and the byte after it.
     pub flushed: Place,
-    /// The salt of each epoch that is known.
-    pub salts: BTreeMap<u64, u64>,
+    /// Epoch of the start that wrote all groups from there on.
+    pub epoch: u64,
+    /// Salt of that start, if it is known.
+    pub salt: Option<u64>,
+    /// The log whose batches are handed out.
+    pub wanted: Option<Incarnation>,
+}
+
+/// What the journal says of other files.
+#[derive(Debug, Default)]
+pub struct Promised {
+    /// Bytes in segments.
+    pub references: Vec<Reference>,
+    /// The intact batches of the wanted log, in order.
+    pub batches: Vec<Bytes>,
 }
 
 /// A group and a byte of a journal file.
@@ -146,8 +160,8 @@ pub struct JournalCheck<'a> {
     findings: Vec<Finding>,
     /// Last group that a later group vouches for.
     vouched: u64,
-    last_epoch: u64,
     references: Vec<(u64, Reference)>,
+    batches: Vec<Bytes>,
     /// What the next batch of each log must follow.
     ends: BTreeMap<Incarnation, LogEnd>,
 }
@@ -165,14 +179,14 @@ impl<'a> JournalCheck<'a> {
             spans: Vec::new(),
             findings: Vec::new(),
             vouched: 0,
-            last_epoch: 0,
             references: Vec::new(),
+            batches: Vec::new(),
             ends,
         }
     }
 
-    /// Walks all groups, books what was found into the files' reports, and returns the promised references.
-    pub fn run(mut self) -> io::Result<Vec<Reference>> {
+    /// Walks all groups and books what was found into the files' reports.
+    pub fn run(mut self) -> io::Result<Promised> {
         let mut place = self.expected.start;
         place.group = place.group.max(1);
         place.position = place.position.max(BLOCK);
@@ -222,7 +236,7 @@ impl<'a> JournalCheck<'a> {
         for (file, at) in here.into_iter().chain(others) {
             if let Some(header) = self.files[file].group_at(at)?
                 && header.group == group
-                && header.epoch >= self.last_epoch
+                && header.epoch == self.expected.epoch
             {
                 return Ok(Some((file, at, header)));
             }
@@ -245,11 +259,13 @@ impl<'a> JournalCheck<'a> {
                 BLOCK
             };
             while at < other.source.len() {
-                let later = other.group_at(at)?.filter(|header| header.group > group);
+                let later = other
+                    .group_at(at)?
+                    .filter(|header| header.group > group && header.epoch == self.expected.epoch);
                 if let Some(header) = later
                     && best.is_none_or(|(_, _, best)| header.group < best.group)
-                    && let Some(salt) = self.expected.salts.get(&header.epoch)
-                    && other.items(at, &header, *salt)?.is_ok()
+                    && let Some(salt) = self.expected.salt
+                    && other.items(at, &header, salt)?.is_ok()
                 {
                     best = Some((number, at, header));
                     break;
@@ -333,7 +349,7 @@ impl<'a> JournalCheck<'a> {
         let journal = &mut self.files[file];
         let stale = journal
             .group_at(position)?
-            .is_some_and(|header| header.group < group);
+            .is_some_and(|header| header.group < group || header.epoch < self.expected.epoch);
         if !stale && let Some(at) = journal.source.first_set(position, position + BLOCK)? {
             journal.report.note(format!(
                 "torn tail from byte {at}: a group that was never acknowledged"
@@ -346,7 +362,6 @@ impl<'a> JournalCheck<'a> {
         let group = header.group;
         let end = group_end(position, header);
         self.spans.push((group, file, position, block_end(end)));
-        self.last_epoch = header.epoch;
         self.vouched = self.vouched.max(header.synced_group);
         if group == self.expected.flushed.group && end != self.expected.flushed.position {
             let what = format!(
@@ -359,7 +374,7 @@ impl<'a> JournalCheck<'a> {
             let what = format!("byte {at} behind group {group} is not zero");
             self.find(group, file, end, block_end(end), None, what);
         }
-        let Some(salt) = self.expected.salts.get(&header.epoch) else {
+        let Some(salt) = self.expected.salt else {
             let what = format!(
                 "group {group}: items not checked, the salt of epoch {} is not known",
                 header.epoch
@@ -370,7 +385,7 @@ impl<'a> JournalCheck<'a> {
         };
         let items_at = position + GroupHeader::BYTES as u64;
         let data_at = items_at + header.items_len();
-        let items = match self.files[file].items(position, header, *salt)? {
+        let items = match self.files[file].items(position, header, salt)? {
             Ok(items) => items,
             Err(what) => {
                 self.find(
@@ -406,7 +421,7 @@ impl<'a> JournalCheck<'a> {
                 }
                 self.check_batch(group, file, at, item)?;
                 at = to;
-            } else if item.was_synced_before {
+            } else {
                 self.references.push((group, reference(item)));
             }
         }
@@ -457,6 +472,9 @@ impl<'a> JournalCheck<'a> {
                     && (header.base_offset(), header.end_offset())
                         == (item.base_offset, item.end_offset) =>
             {
+                if self.expected.wanted == Some(item.incarnation) {
+                    self.batches.push(bytes.into());
+                }
                 return Ok(());
             }
             Ok(_) => "not the batch that the item names".to_owned(),
@@ -487,7 +505,7 @@ impl<'a> JournalCheck<'a> {
     }
 
     /// Books ranges and findings: those of promised groups count, the others are the torn tail.
-    fn finish(self, next_group: u64) -> Vec<Reference> {
+    fn finish(self, next_group: u64) -> Promised {
         let promised = self.expected.flushed.group.max(self.vouched);
         for (group, file, from, to) in self.spans {
             if group <= promised {
@@ -508,7 +526,10 @@ impl<'a> JournalCheck<'a> {
         }
         let promised =
             |(group, reference): (u64, Reference)| (group <= promised).then_some(reference);
-        self.references.into_iter().filter_map(promised).collect()
+        Promised {
+            references: self.references.into_iter().filter_map(promised).collect(),
+            batches: self.batches,
+        }
     }
 }
 

@@ -45,6 +45,8 @@ pub struct LogCheck<'a> {
     pub incarnation: Incarnation,
     /// What the checkpoint has of it.
     pub row: Option<&'a LogRow>,
+    /// Lowest offset still readable: segments that end below it may be gone.
+    pub log_start: u64,
     /// What the journal promises of its segments.
     pub references: &'a [Reference],
 }
@@ -144,8 +146,7 @@ impl LogCheck<'_> {
             return Vec::new();
         };
         let mut gaps: BTreeMap<u64, u64> = BTreeMap::new();
-        let log_start = row.log_start.0;
-        let mut covered = log_start;
+        let log_start = self.log_start;
         for (segment, header) in segments.iter().zip(headers) {
             let previous = header
                 .and_then(|header| header.previous_base)
@@ -166,7 +167,6 @@ impl LogCheck<'_> {
                     _ => {}
                 }
             }
-            covered = covered.max(segment.number);
         }
         let has_active = segments
             .iter()
@@ -220,23 +220,9 @@ impl SegmentCheck<'_> {
         let index_promise = end.unwrap_or(u64::MAX);
         let mut index =
             IndexCheck::open(&offset_path, &time_path, identity, index_promise, is_sealed)?;
-        let mut missing = Vec::new();
-        if is_sealed && index.has(Kind::OffsetIndex) != index.has(Kind::TimeIndex)
-            || is_sealed && !index.has(Kind::OffsetIndex)
-        {
-            for (kind, path) in [
-                (Kind::OffsetIndex, &offset_path),
-                (Kind::TimeIndex, &time_path),
-            ] {
-                if !index.has(kind) {
-                    let mut report = FileReport::new(path, kind);
-                    report.damaged(
-                        0,
-                        0,
-                        "the file is missing; the next start of the broker rebuilds it",
-                    );
-                    missing.push(report);
-                }
+        for kind in [Kind::OffsetIndex, Kind::TimeIndex] {
+            if is_sealed && !index.has(kind) {
+                report.note(format!("no {kind} yet; it is rebuilt when it is needed"));
             }
         }
         let stretch = Stretch {
@@ -290,10 +276,9 @@ impl SegmentCheck<'_> {
         for reference in &self.references {
             self.check_reference(&source, reference, stretch.to, &mut report)?;
         }
-        let mut reports = vec![report];
-        reports.extend(index.finish(checked_to, is_sealed));
-        reports.append(&mut missing);
-        Ok(reports)
+        Ok(std::iter::once(report)
+            .chain(index.finish(checked_to, is_sealed))
+            .collect())
     }
 
     /// Checks the header block, and books it where it is promised.

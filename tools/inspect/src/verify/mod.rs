@@ -7,7 +7,7 @@ mod fixed;
 mod index;
 mod journal;
 mod log;
-mod walk;
+pub mod walk;
 
 #[cfg(test)]
 mod tests;
@@ -22,10 +22,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use npayload::format::{Checkpoint, IndexKind, RecoveryPoint, SegmentHeader};
 use npayload::types::Incarnation;
 
+use crate::directory::Channels;
 use crate::layout::{self, MARKER, Numbered};
 use crate::report::{FileReport, Kind, Report};
 use crate::source::Source;
-use journal::{Expected, JournalCheck, JournalFile, LogEnd, Place, Reference};
+use journal::{Expected, JournalCheck, JournalFile, LogEnd, Place, Promised};
 use log::{LogCheck, Promise, SegmentCheck};
 use walk::FIRST_BATCH;
 
@@ -180,8 +181,8 @@ impl<'a> Pass<'a> {
             };
         let directory_id = directory_id.or(points.first().map(|point| point.directory_id));
         let checkpoint = self.checkpoints(directory_id, &points)?;
-        let references = self.journal(directory_id, &points, checkpoint.as_ref())?;
-        self.logs(checkpoint.as_ref(), &references)?;
+        let promised = self.journal(directory_id, &points, checkpoint.as_ref())?;
+        self.logs(directory_id, checkpoint.as_ref(), promised)?;
         for path in std::mem::take(&mut self.strangers) {
             let path = path.strip_prefix(self.directory).unwrap_or(&path).display();
             self.notes
@@ -215,7 +216,12 @@ impl<'a> Pass<'a> {
     ) -> io::Result<Option<Checkpoint>> {
         let folder = self.directory.join("checkpoints");
         let files = layout::numbered(&folder, &["checkpoint", "copy"], &mut self.strangers)?;
-        let is_sure = self.files.iter().all(|report| report.damage.is_empty());
+        let is_point = |report: &&FileReport| report.kind == Kind::RecoveryPoint;
+        let is_sure = self
+            .files
+            .iter()
+            .filter(is_point)
+            .all(|report| report.damage.is_empty());
         let named = points.first().map_or(0, |point| point.checkpoint);
         let mut newest: Option<Checkpoint> = None;
         let mut seen = 0;
@@ -252,13 +258,13 @@ impl<'a> Pass<'a> {
         Ok(newest.filter(|newest| newest.number >= named))
     }
 
-    /// Checks the journal; the references of its promised part.
+    /// Checks the journal; what its promised part says of other files.
     fn journal(
         &mut self,
         directory_id: Option<Incarnation>,
         points: &[RecoveryPoint],
         checkpoint: Option<&Checkpoint>,
-    ) -> io::Result<Vec<Reference>> {
+    ) -> io::Result<Promised> {
         let folder = self.directory.join("journal");
         let mut files = Vec::new();
         for Numbered { number, path } in
@@ -279,14 +285,17 @@ impl<'a> Pass<'a> {
                 "groups of the journal not checked: no recovery point to judge them by".to_owned(),
             );
             self.files.extend(files.into_iter().map(|file| file.report));
-            return Ok(Vec::new());
+            return Ok(Promised::default());
         };
         if checkpoint.is_none() && newest.checkpoint > 0 {
             self.notes
                 .push("groups of the journal not checked: no checkpoint to start from".to_owned());
             self.files.extend(files.into_iter().map(|file| file.report));
-            return Ok(Vec::new());
+            return Ok(Promised::default());
         }
+        // Every start begins with a checkpoint, so one start wrote all groups that follow it.
+        let epoch = checkpoint.map_or(newest.epoch, |checkpoint| checkpoint.epoch);
+        let epoch = epoch.max(newest.epoch);
         let expected = Expected {
             start: checkpoint.map_or_else(Place::default, |checkpoint| Place {
                 group: checkpoint.journal_group,
@@ -298,10 +307,12 @@ impl<'a> Pass<'a> {
                 file: newest.flushed_file,
                 position: u64::from(newest.flushed_end),
             },
-            salts: points
+            epoch,
+            salt: points
                 .iter()
-                .map(|point| (point.epoch, point.salt))
-                .collect(),
+                .find(|point| point.epoch == epoch)
+                .map(|point| point.salt),
+            wanted: directory_id,
         };
         let ends = checkpoint
             .into_iter()
@@ -316,47 +327,66 @@ impl<'a> Pass<'a> {
                     },
                 )
             });
-        let references = JournalCheck::new(&expected, &mut files, ends.collect()).run()?;
+        let promised = JournalCheck::new(&expected, &mut files, ends.collect()).run()?;
         self.files.extend(files.into_iter().map(|file| file.report));
-        Ok(references)
+        Ok(promised)
     }
 
     fn logs(
         &mut self,
+        directory_id: Option<Incarnation>,
         checkpoint: Option<&Checkpoint>,
-        references: &[Reference],
+        promised: Promised,
     ) -> io::Result<()> {
         let rows: BTreeMap<_, _> = checkpoint
             .into_iter()
             .flat_map(|checkpoint| &checkpoint.logs)
             .map(|row| (row.incarnation, row))
             .collect();
-        let mut folders: BTreeMap<_, _> = rows
-            .keys()
-            .map(|log| (*log, self.directory.join("channels").join(log.to_string())))
-            .collect();
+        let folder_of = |log: Incarnation| self.directory.join("channels").join(log.to_string());
+        let channels = match directory_id {
+            Some(own) => {
+                let row = rows.get(&own).copied();
+                Channels::read(&folder_of(own), own, row, promised.batches)?
+            }
+            None => Channels::default(),
+        };
+        let mut folders: BTreeMap<_, _> = rows.keys().map(|log| (*log, folder_of(*log))).collect();
         folders.extend(layout::logs(self.directory, &mut self.strangers)?);
         for (incarnation, folder) in folders {
-            let row = rows.get(&incarnation).copied();
+            let is_deleted = channels.is_deleted(incarnation);
+            let row = rows.get(&incarnation).copied().filter(|_| !is_deleted);
+            let name = channels.name_of(incarnation);
             if let Some(row) = row.filter(|row| row.refuses_writes || !row.damage.is_empty()) {
                 let writes = if row.refuses_writes {
                     "; it refuses writes"
                 } else {
                     ""
                 };
+                let name = name.unwrap_or("of no known channel");
+                let damages = row.damage.len();
                 self.notes.push(format!(
-                    "log {incarnation}: {} known damages{writes}",
-                    row.damage.len()
+                    "log {incarnation} ({name}): {damages} known damages{writes}"
                 ));
             }
+            let log_start = channels.log_start(incarnation).map_or(0, |offset| offset.0);
             let check = LogCheck {
                 folder: &folder,
                 incarnation,
                 row,
-                references,
+                log_start: row.map_or(0, |row| row.log_start.0).max(log_start),
+                references: if is_deleted {
+                    &[]
+                } else {
+                    &promised.references
+                },
             };
             let found = check.run(self.wanted, &mut self.strangers, self.progress)?;
-            self.files.extend(found);
+            self.files
+                .extend(found.into_iter().map(|report| FileReport {
+                    channel: name.map(str::to_owned),
+                    ..report
+                }));
         }
         Ok(())
     }
