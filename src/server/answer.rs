@@ -6,7 +6,7 @@ use crate::broker::producers::ProducerError;
 use crate::broker::{BrokerError, ChannelInfo, Place, Published};
 use crate::consumer::CommitError as PositionError;
 use crate::consumer::Expected;
-use crate::format::{DamageKind, DecodeError};
+use crate::format::DamageKind;
 use crate::protocol::control;
 use crate::protocol::{ErrorCode, ExpectedPosition, FetchFrom, PublishResponse, WireError};
 use crate::storage::{CommitError, IoFailure, ReadError, StageError};
@@ -78,7 +78,9 @@ pub(super) fn config_change(change: control::ConfigChange) -> ConfigChange {
 
 fn config(config: ChannelConfig) -> control::ChannelConfig {
     control::ChannelConfig {
-        retention_days: config.retention_days.map(|days| u32::try_from(days).unwrap_or(u32::MAX)),
+        retention_days: config
+            .retention_days
+            .map(|days| u32::try_from(days).unwrap_or(u32::MAX)),
         retention_bytes: config.retention_bytes,
         durability: config.durability,
         sync_interval_ms: config.sync_interval_ms,
@@ -101,7 +103,10 @@ pub(super) fn channel_info(info: ChannelInfo) -> control::ChannelInfo {
     let damage = info.damage.iter().map(|row| control::DamageRow {
         first_offset: row.first_offset,
         end_offset: row.end_offset,
-        file: format!("channels/{}/{:020}.log", info.incarnation, row.segment_base.0),
+        file: format!(
+            "channels/{}/{:020}.log",
+            info.incarnation, row.segment_base.0
+        ),
         position: row.position,
         length: row.length,
         what: damage_kind(row.what).to_owned(),
@@ -132,27 +137,6 @@ fn damage_kind(kind: DamageKind) -> &'static str {
         DamageKind::SegmentFile => "a segment file",
         DamageKind::Padding => "padding that should be zero",
     }
-}
-
-/// Why a batch did not pass the door.
-pub(super) fn refused_batch(error: &DecodeError) -> WireError {
-    let code = match error {
-        DecodeError::Checksum { .. } => ErrorCode::BatchChecksum,
-        DecodeError::UnsupportedVersion { .. } => ErrorCode::UnsupportedVersion,
-        DecodeError::Length { what, .. } if what.contains("record") && !what.contains("records") => {
-            ErrorCode::RecordTooLarge
-        }
-        DecodeError::Length { .. } => ErrorCode::BatchTooLarge,
-        DecodeError::Field { what, .. } if what.contains("compression") => {
-            ErrorCode::CompressionNotAllowed
-        }
-        _ => ErrorCode::InvalidBatch,
-    };
-    let mut wire = WireError::new(code, error.to_string());
-    if let DecodeError::Length { found, limit, .. } = error {
-        wire = wire.with("found", *found).with("limit", *limit);
-    }
-    wire
 }
 
 /// Why an entry was never acknowledged.
@@ -191,13 +175,17 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
         BrokerError::Position(error) => position(error, &text),
         BrokerError::Reset(error) => plain(ErrorCode::OffsetOutOfRange)
             .with("offset", error.offset.0)
-            .with("first", error.available.start.0)
+            .with("start", error.available.start.0)
             .with("end", error.available.end.0),
         BrokerError::Delete(_) | BrokerError::NoSuchConsumer { .. } => {
             plain(ErrorCode::ConsumerNotFound)
         }
         BrokerError::Read(error) => read(error, &text),
-        BrokerError::Diverged { offset, seen, log_end } => plain(ErrorCode::Diverged)
+        BrokerError::Diverged {
+            offset,
+            seen,
+            log_end,
+        } => plain(ErrorCode::Diverged)
             .with("offset", offset.0)
             .with("seen", *seen)
             .with("end", log_end.0),
@@ -208,11 +196,9 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
 
 fn create(error: &CreateError, text: &str) -> WireError {
     match error {
-        CreateError::Exists { name, incarnation } => {
-            WireError::new(ErrorCode::ChannelExists, text)
-                .with("channel", name.to_string())
-                .with("incarnation", incarnation.to_string())
-        }
+        CreateError::Exists { name, incarnation } => WireError::new(ErrorCode::ChannelExists, text)
+            .with("channel", name.to_string())
+            .with("incarnation", incarnation.to_string()),
         CreateError::Config(error) => invalid_config(error),
         CreateError::Internal { .. } => WireError::new(ErrorCode::InternalTopic, text),
         _ => WireError::new(ErrorCode::Internal, text),
@@ -235,9 +221,9 @@ fn stage(error: &StageError, text: &str) -> WireError {
             .with("actual", actual.0),
         StageError::Busy => plain(ErrorCode::Overloaded).retry_after_ms(RETRY_MS),
         StageError::DiskFull => plain(ErrorCode::DiskFull).retry_after_ms(5 * RETRY_MS),
-        StageError::TooLarge { found, limit } => {
-            plain(ErrorCode::AtomicTooLarge).with("found", *found).with("limit", *limit)
-        }
+        StageError::TooLarge { found, limit } => plain(ErrorCode::AtomicTooLarge)
+            .with("found", *found)
+            .with("limit", *limit),
         StageError::Refused { reason, .. } if reason.contains("damage") => {
             plain(ErrorCode::Damaged)
         }
@@ -252,36 +238,45 @@ fn producer(error: &ProducerError, text: &str) -> WireError {
         ProducerError::Unknown { sequence } => {
             plain(ErrorCode::UnknownProducer).with("sequence", *sequence)
         }
-        ProducerError::Gap { expected, found } => {
-            plain(ErrorCode::SequenceGap).with("expected", *expected).with("found", *found)
-        }
-        ProducerError::Fenced { epoch, highest_epoch } => plain(ErrorCode::ProducerFenced)
+        ProducerError::Gap { expected, found } => plain(ErrorCode::SequenceGap)
+            .with("expected", *expected)
+            .with("actual", *found),
+        ProducerError::Fenced {
+            epoch,
+            highest_epoch,
+        } => plain(ErrorCode::ProducerFenced)
             .with("epoch", *epoch)
             .with("highest", *highest_epoch),
-        ProducerError::TooOld { oldest, found } => {
-            plain(ErrorCode::SequenceTooOld).with("oldest", *oldest).with("found", *found)
-        }
-        ProducerError::Overlap { expected, found, .. } => {
-            plain(ErrorCode::SequenceGap).with("expected", *expected).with("found", *found)
-        }
+        ProducerError::TooOld { oldest, found } => plain(ErrorCode::SequenceTooOld)
+            .with("oldest", *oldest)
+            .with("found", *found),
+        ProducerError::Overlap {
+            expected, found, ..
+        } => plain(ErrorCode::SequenceGap)
+            .with("expected", *expected)
+            .with("actual", *found),
     }
 }
 
 fn position(error: &PositionError, text: &str) -> WireError {
     let plain = |code| WireError::new(code, text);
     match error {
-        PositionError::PositionMismatch { actual, .. } => plain(ErrorCode::PositionMismatch)
-            .with("actual", actual.map_or(serde_json::Value::Null, |offset| offset.0.into())),
-        PositionError::BeyondLogEnd { offset, log_start, log_end } => {
-            plain(ErrorCode::OffsetOutOfRange)
-                .with("offset", offset.0)
-                .with("first", log_start.0)
-                .with("end", log_end.0)
-        }
-        PositionError::MetadataTooLarge { found, limit } => {
-            plain(ErrorCode::MetadataTooLarge).with("found", *found).with("limit", *limit)
-        }
-        _ => plain(ErrorCode::Internal),
+        PositionError::PositionMismatch { expected, actual } => plain(ErrorCode::PositionMismatch)
+            .with("expected", expected.to_string())
+            .with("actual",
+            actual.map_or(serde_json::Value::Null, |offset| offset.0.into()),
+        ),
+        PositionError::BeyondLogEnd {
+            offset,
+            log_start,
+            log_end,
+        } => plain(ErrorCode::OffsetOutOfRange)
+            .with("offset", offset.0)
+            .with("start", log_start.0)
+            .with("end", log_end.0),
+        PositionError::MetadataTooLarge { found, limit } => plain(ErrorCode::MetadataTooLarge)
+            .with("found", *found)
+            .with("limit", *limit),
     }
 }
 
@@ -300,12 +295,25 @@ fn read(error: &ReadError, text: &str) -> WireError {
                 .with("first", available.start.0)
                 .with("end", available.end.0)
         }
-        ReadError::Damaged { segment, position, offset, next, .. } => plain(ErrorCode::Damaged)
+        ReadError::Damaged {
+            segment,
+            position,
+            offset,
+            next,
+            ..
+        } => plain(ErrorCode::Damaged)
             .with("file", segment.display().to_string())
             .with("position", *position)
             .with("offset", offset.0)
-            .with("next", next.map_or(serde_json::Value::Null, |offset| offset.0.into())),
-        ReadError::Diverged { offset, seen, found } => plain(ErrorCode::Diverged)
+            .with(
+                "next",
+                next.map_or(serde_json::Value::Null, |offset| offset.0.into()),
+            ),
+        ReadError::Diverged {
+            offset,
+            seen,
+            found,
+        } => plain(ErrorCode::Diverged)
             .with("offset", offset.0)
             .with("seen", *seen)
             .with("found", *found),

@@ -99,5 +99,8 @@ pub(super) async fn wait(
 
 fn high_watermark(shared: &Shared, fetched: &Fetched) -> Offset {
     let broker = shared.broker();
-    broker.storage().log(fetched.head.incarnation).map_or(Offset(u64::MAX), |log| log.high_watermark())
+    broker
+        .storage()
+        .log(fetched.head.incarnation)
+        .map_or(Offset(u64::MAX), |log| log.high_watermark())
 }

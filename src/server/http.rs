@@ -27,14 +27,26 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     shared.metrics.observe(&shared.broker());
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+    let kind = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
     (kind, shared.metrics.render()).into_response()
 }
 
 /// 200 while all is well, 503 when writes are refused or damage was found; the body says why.
 async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
     let health = dispatch::health(&shared, &shared.broker());
-    let status = if health.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    let status = if health.ok {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
     let body = serde_json::to_string(&health).unwrap_or_default();
-    (status, [(header::CONTENT_TYPE, "application/json")], body + "\n").into_response()
+    (
+        status,
+        [(header::CONTENT_TYPE, "application/json")],
+        body + "\n",
+    )
+        .into_response()
 }

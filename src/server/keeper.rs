@@ -44,8 +44,15 @@ fn wait(shared: &Shared) {
     let (has_work, signal) = &shared.upkeep;
     let mut guard = has_work.lock().expect("never held across a panic");
     if !*guard {
-        let timeout = if shared.is_ending() { Duration::from_millis(2) } else { LOOK };
-        guard = signal.wait_timeout(guard, timeout).expect("never held across a panic").0;
+        let timeout = if shared.is_ending() {
+            Duration::from_millis(2)
+        } else {
+            LOOK
+        };
+        guard = signal
+            .wait_timeout(guard, timeout)
+            .expect("never held across a panic")
+            .0;
     }
     *guard = false;
 }

@@ -29,8 +29,9 @@ pub(crate) struct Metrics {
 }
 
 /// Upper bounds of the round histogram, in seconds: a sync takes 0.1 ms on a good disk.
-const ROUND_BUCKETS: &[f64] =
-    &[0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0];
+const ROUND_BUCKETS: &[f64] = &[
+    0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0,
+];
 
 impl Metrics {
     /// A recorder of its own, so that several brokers in a process do not mix.
@@ -62,20 +63,31 @@ impl Metrics {
         recorder.register_gauge(&build, &metadata).set(1.0);
         Self {
             published_batches: counter("npayload_published_batches_total", "Batches appended."),
-            published_bytes: counter("npayload_published_bytes_total", "Bytes of batches appended."),
-            duplicates: counter("npayload_duplicate_batches_total", "Retries answered as before."),
+            published_bytes: counter(
+                "npayload_published_bytes_total",
+                "Bytes of batches appended.",
+            ),
+            duplicates: counter(
+                "npayload_duplicate_batches_total",
+                "Retries answered as before.",
+            ),
             fetched_bytes: counter("npayload_fetched_bytes_total", "Bytes of batches sent."),
             fetches: counter("npayload_fetches_total", "Fetches answered."),
             requests: counter("npayload_requests_total", "Requests received."),
-            errors: counter("npayload_request_errors_total", "Requests answered with an error."),
+            errors: counter(
+                "npayload_request_errors_total",
+                "Requests answered with an error.",
+            ),
             connections: gauge("npayload_connections", "Open connections."),
             refused_connections: counter(
                 "npayload_refused_connections_total",
                 "Connections refused at the limit.",
             ),
             rounds: counter("npayload_rounds_total", "Rounds of the journal."),
-            round_seconds: recorder
-                .register_histogram(&Key::from_name("npayload_round_duration_seconds"), &metadata),
+            round_seconds: recorder.register_histogram(
+                &Key::from_name("npayload_round_duration_seconds"),
+                &metadata,
+            ),
             channels: gauge("npayload_channels", "Channels, internal topics included."),
             unwritten_bytes: gauge(
                 "npayload_unwritten_bytes",
@@ -103,8 +115,10 @@ impl Metrics {
         self.channels.set(float(broker.channel_count() as u64));
         self.unwritten_bytes.set(float(storage.unwritten_bytes()));
         self.journal_files.set(f64::from(storage.journal_usage().0));
-        self.journal_failed.set(f64::from(u8::from(storage.journal_failure().is_some())));
-        self.disk_full.set(f64::from(u8::from(storage.is_disk_full())));
+        self.journal_failed
+            .set(f64::from(u8::from(storage.journal_failure().is_some())));
+        self.disk_full
+            .set(f64::from(u8::from(storage.is_disk_full())));
         self.handle.run_upkeep();
     }
 

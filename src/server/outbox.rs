@@ -67,8 +67,12 @@ impl Outbox {
                 self.parts.pop_front();
                 continue;
             }
-            let slices: Vec<IoSlice<'_>> =
-                self.parts.iter().take(MAX_SLICES).map(|part| IoSlice::new(part)).collect();
+            let slices: Vec<IoSlice<'_>> = self
+                .parts
+                .iter()
+                .take(MAX_SLICES)
+                .map(|part| IoSlice::new(part))
+                .collect();
             let written = tokio::time::timeout(timeout, socket.write_vectored(&slices));
             let written = written.await.map_err(|_| std::io::ErrorKind::TimedOut)??;
             if written == 0 {
@@ -82,7 +86,9 @@ impl Outbox {
 
     fn advance(&mut self, mut written: usize) {
         while written > 0 {
-            let Some(first) = self.parts.front_mut() else { return };
+            let Some(first) = self.parts.front_mut() else {
+                return;
+            };
             let taken = written.min(first.len());
             first.advance(taken);
             written -= taken;

@@ -51,7 +51,9 @@ impl Shared {
 
     /// The broker, for a short section without I/O.
     pub fn broker(&self) -> MutexGuard<'_, Broker> {
-        self.broker.lock().expect("a panic under the broker's lock ends the process")
+        self.broker
+            .lock()
+            .expect("a panic under the broker's lock ends the process")
     }
 
     /// Tells the committer that something was staged.
