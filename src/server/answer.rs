@@ -263,9 +263,10 @@ fn position(error: &PositionError, text: &str) -> WireError {
     match error {
         PositionError::PositionMismatch { expected, actual } => plain(ErrorCode::PositionMismatch)
             .with("expected", expected.to_string())
-            .with("actual",
-            actual.map_or(serde_json::Value::Null, |offset| offset.0.into()),
-        ),
+            .with(
+                "actual",
+                actual.map_or(serde_json::Value::Null, |offset| offset.0.into()),
+            ),
         PositionError::BeyondLogEnd {
             offset,
             log_start,
@@ -293,6 +294,7 @@ fn read(error: &ReadError, text: &str) -> WireError {
             plain(code)
                 .with("offset", offset.0)
                 .with("first", available.start.0)
+                .with("start", available.start.0)
                 .with("end", available.end.0)
         }
         ReadError::Damaged {
