@@ -59,6 +59,10 @@ fn next_round(shared: &Arc<Shared>) -> Option<Box<crate::storage::Round>> {
         if let Some(round) = broker.plan_round(clock::now()) {
             return Some(round);
         }
+        if broker.storage().has_upkeep() {
+            // Journal space may have to be freed before there is a round.
+            shared.wake_keeper();
+        }
         if shared.is_ending() && broker.stop_state() != Stop::Waiting {
             return None;
         }

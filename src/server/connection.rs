@@ -34,6 +34,9 @@ use crate::storage::Outcome;
 /// A client says hello within this time.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A frame that was begun is whole within this time: 72 MiB at 1.2 MiB/s.
+const FRAME_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// Answers are written once this many bytes wait, even while frames are left in the buffer.
 const FLUSH_BYTES: usize = 1 << 20;
 
@@ -79,6 +82,8 @@ struct Connection {
     finder: mpsc::UnboundedSender<Found>,
     tasks: usize,
     has_said_hello: bool,
+    /// Since when the buffer holds a part of a frame.
+    partial_since: Option<std::time::Instant>,
     is_closing: bool,
 }
 
@@ -99,6 +104,7 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream) {
         finder,
         tasks: 0,
         has_said_hello: false,
+        partial_since: None,
         is_closing: false,
     };
     if let Err(error) = connection.run().await {
@@ -152,6 +158,14 @@ impl Connection {
             (true, None) => self.shared.options.idle_timeout,
         };
         let is_waiting = !self.pending.is_empty() || self.tasks > 0;
+        // A frame that never ends is cut off, however slowly its bytes trickle in.
+        let patience = if self.has_said_hello {
+            FRAME_TIMEOUT
+        } else {
+            HELLO_TIMEOUT
+        };
+        let partial = self.partial_since.filter(|_| may_read);
+        let late = partial.map(|since| patience.saturating_sub(since.elapsed()));
         if may_read {
             self.input.reserve(READ_BYTES);
         }
@@ -164,6 +178,10 @@ impl Connection {
             () = self.waker.0.notified() => Ok(Event::Round),
             read = self.socket.read_buf(&mut self.input), if may_read => Ok(Event::Read(read?)),
             () = self.shared.stop.cancelled(), if !self.is_closing => Ok(Event::Stop),
+            () = tokio::time::sleep(late.unwrap_or_default()), if late.is_some() => {
+                tracing::debug!("a frame did not end in time");
+                Ok(Event::Silent)
+            }
             () = tokio::time::sleep(silence), if !is_waiting || self.stalled.is_some() => {
                 if self.stalled.is_some() { Ok(Event::Round) } else { Ok(Event::Silent) }
             }
@@ -176,6 +194,7 @@ impl Connection {
             return true;
         }
         let mut has_staged = false;
+        let mut has_taken = false;
         let mut is_whole = true;
         while !self.is_closing && self.stalled.is_none() {
             if self.pending_bytes >= self.shared.options.in_flight_bytes {
@@ -186,7 +205,10 @@ impl Connection {
                 break;
             }
             match self.decoder.decode(&mut self.input) {
-                Ok(Some(frame)) => has_staged |= self.take(frame),
+                Ok(Some(frame)) => {
+                    has_taken = true;
+                    has_staged |= self.take(frame);
+                }
                 Ok(None) => break,
                 Err(error) => {
                     self.refuse_frame(&error);
@@ -195,10 +217,13 @@ impl Connection {
             }
         }
         if has_staged {
-            let waiter: Arc<dyn Wake> = self.waker.clone();
-            self.shared.broker().wake_after_round(waiter);
             self.shared.wake_committer();
         }
+        self.partial_since = match self.partial_since {
+            _ if self.input.is_empty() || has_taken => None,
+            Some(since) => Some(since),
+            None => Some(clock::instant()),
+        };
         is_whole
     }
 
@@ -299,13 +324,7 @@ impl Connection {
             bytes,
             since,
         } = stalled;
-        let handled = {
-            let mut broker = self.shared.broker();
-            let handled = dispatch::carry_out(&mut broker, &self.shared, command);
-            let waiter: Arc<dyn Wake> = self.waker.clone();
-            broker.wake_after_round(waiter);
-            handled
-        };
+        let handled = dispatch::carry_out(&mut self.shared.broker(), &self.shared, command);
         self.shared.wake_committer();
         match handled {
             Handled::Busy(command) if since.elapsed() < BUSY_TIMEOUT => {
@@ -334,7 +353,7 @@ impl Connection {
 
     /// Moves answers whose wait is over to the outbox.
     fn settle(&mut self) {
-        if self.pending.is_empty() {
+        if self.pending.is_empty() && self.stalled.is_none() {
             return;
         }
         let mut done = Vec::new();
@@ -350,7 +369,7 @@ impl Connection {
                 }
             }
             self.pending = kept;
-            if !self.pending.is_empty() {
+            if !self.pending.is_empty() || self.stalled.is_some() {
                 let waiter: Arc<dyn Wake> = self.waker.clone();
                 broker.wake_after_round(waiter);
             }
