@@ -1,5 +1,6 @@
 //! The integration tests.
 
+mod architecture; // the rooms of src against their table in ARCHITECTURE.md
 mod fuzz_corpus; // the bodies of the fuzz targets, over their corpora and over random bytes
 mod golden; // the files of tests/golden: format stability, and every bit of them flipped
 mod server; // a server in this process, with the Rust client
