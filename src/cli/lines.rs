@@ -240,7 +240,10 @@ mod tests {
         for _ in 0..2 {
             assert!(matches!(
                 reader.next_chunk(),
-                Err(LinesError::TooLong { line: 1, limit: 100 })
+                Err(LinesError::TooLong {
+                    line: 1,
+                    limit: 100
+                })
             ));
         }
     }

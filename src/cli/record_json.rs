@@ -177,7 +177,8 @@ mod tests {
 
     fn payload_of(payload: &'static [u8]) -> String {
         let line = line(&record(Some(payload)));
-        let start = r#"{"offset":7,"appendTime":1000,"eventTime":null,"type":"t","key":null,"headers":{},"#;
+        let start =
+            r#"{"offset":7,"appendTime":1000,"eventTime":null,"type":"t","key":null,"headers":{},"#;
         let rest = line.strip_prefix(start).unwrap();
         rest.strip_suffix('}').unwrap().to_owned()
     }
