@@ -10,6 +10,8 @@ const READ_BYTES: usize = 256 << 10;
 #[derive(Debug)]
 pub struct LineReader<R> {
     input: R,
+    /// What is read into, again and again.
+    buffer: Box<[u8]>,
     /// Longest line, without its newline.
     max_line_bytes: usize,
     /// The beginning of a line whose newline has not come yet.
@@ -80,6 +82,7 @@ impl<R: Read> LineReader<R> {
     pub fn new(input: R, max_line_bytes: usize) -> Self {
         Self {
             input,
+            buffer: vec![0; READ_BYTES].into_boxed_slice(),
             max_line_bytes,
             rest: Vec::new(),
             lines: 0,
@@ -104,21 +107,19 @@ impl<R: Read> LineReader<R> {
                 }
                 State::Ended => return Ok(None),
             }
+            let read = match self.input.read(&mut self.buffer) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(source) => {
+                    return Err(LinesError::Io {
+                        line: self.lines + 1,
+                        source,
+                    });
+                }
+                Ok(read) => read,
+            };
             let mut bytes = std::mem::take(&mut self.rest);
             let searched = bytes.len();
-            // Room for the rest of a long line is taken as it comes, never for what is only claimed.
-            bytes.resize(searched + READ_BYTES, 0);
-            let read = loop {
-                match self.input.read(&mut bytes[searched..]) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    result => break result,
-                }
-            };
-            let read = read.map_err(|source| LinesError::Io {
-                line: self.lines + 1,
-                source,
-            })?;
-            bytes.truncate(searched + read);
+            bytes.extend_from_slice(&self.buffer[..read]);
             let chunk = self.split(bytes, searched, read == 0);
             if !chunk.is_empty() {
                 return Ok(Some(chunk));
