@@ -6,7 +6,28 @@
 //! [`crate::consumer`]. A command is checked against them, appended, then applied; replay applies
 //! the same events, so a restarted broker stands where the stopped one stood.
 //!
+//! Every answer that reveals an append comes with a [`Wait`]: it may be sent once
+//! [`Broker::outcome`] says that the append is as durable as its channel promises.
+//!
 //! Not here: sockets, frames and the clock (the server), bytes on disk (storage and format).
+
+mod channels;
 pub mod config;
+mod core;
 pub mod directory;
+mod error;
+mod fetch;
+mod journal;
+mod open;
+mod positions;
 pub mod producers;
+mod publish;
+mod upkeep;
+
+pub use channels::{ChannelInfo, CreateOutcome, Place};
+pub use core::{Accepted, Broker, BrokerConfig, Refusal, RoundResult, Wait, Wake};
+pub use error::{BrokerError, BrokerOpenError};
+pub use fetch::{Fetch, FetchFrom, FetchHead, FetchJob, FetchStep, Fetched, JobEnd};
+pub use positions::{CommitRequest, ConsumerInfo};
+pub use publish::{AtomicPublished, CheckedBatch, Published, Target};
+pub use upkeep::Stop;

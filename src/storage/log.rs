@@ -353,7 +353,9 @@ impl Log {
             let base = active.segment.id().base;
             let fits = position + len <= FIRST_BATCH + self.options.segment_bytes
                 && self.end.0 + span - base.0 <= u64::from(u32::MAX);
-            if fits || active.position == FIRST_BATCH {
+            // A segment whose records are all trimmed is left, so that it can be removed.
+            let is_spent = self.log_start >= self.end && self.log_start > base;
+            if fits && !is_spent || active.position == FIRST_BATCH {
                 return Place {
                     segment: active.segment.clone(),
                     position,
@@ -544,13 +546,13 @@ impl Log {
         slices
     }
 
-    /// The epoch of the record at `offset`, when memory knows it.
-    pub(super) fn epoch_in_tail(&self, offset: Offset) -> Option<LogEpoch> {
+    /// Epoch and append time of the record at `offset`, when memory knows them.
+    pub(super) fn batch_in_tail(&self, offset: Offset) -> Option<(LogEpoch, Timestamp)> {
         let at = self
             .tail
             .partition_point(|batch| batch.offsets.end <= offset);
         let batch = self.tail.get(at)?;
-        (batch.offsets.start <= offset).then_some(batch.epoch)
+        (batch.offsets.start <= offset).then_some((batch.epoch, batch.append_time))
     }
 
     /// The first offset in the tail appended at or after `time`, below the high watermark.

@@ -108,30 +108,37 @@ impl TimeJob {
     }
 }
 
-/// Finds the epoch of one record.
+/// Finds the batch of one record.
 #[derive(Debug)]
-pub enum EpochAt {
-    /// It is known.
-    Known(LogEpoch),
+pub enum BatchAt {
+    /// It is in memory.
+    Known {
+        /// Its log epoch.
+        epoch: LogEpoch,
+        /// Its append time.
+        append_time: Timestamp,
+    },
     /// A segment must be read.
-    Segment(EpochJob),
-    /// Nothing is known of it: the log is empty below the offset, or not yet loaded.
+    Segment(BatchJob),
+    /// The log's older segments must be listed first.
+    Load(LoadTask),
+    /// The log has no such record.
     Unknown,
 }
 
-/// Reads the epoch of one record from its segment.
+/// Reads what a record's batch says of itself from its segment.
 #[derive(Debug)]
-pub struct EpochJob(ReadJob);
+pub struct BatchJob(ReadJob);
 
-impl EpochJob {
-    /// The epoch of the batch that holds the record.
+impl BatchJob {
+    /// Epoch and append time of the batch that holds the record; `None` where it is damaged.
     ///
     /// # Errors
     /// [`IoFailure`] when the segment can't be read.
-    pub fn run(&self) -> Result<Option<LogEpoch>, IoFailure> {
+    pub fn run(&self) -> Result<Option<(LogEpoch, Timestamp)>, IoFailure> {
         self.0
             .segment
-            .epoch_at(&*self.0.disk, &self.0.open_files, self.0.from)
+            .batch_at(&*self.0.disk, &self.0.open_files, self.0.from)
     }
 }
 
@@ -224,20 +231,24 @@ impl Storage {
         })
     }
 
-    /// The epoch of the record at `offset`, or how to find it.
+    /// What the batch of the record at `offset` says of itself, or how to find it.
     #[must_use]
-    pub fn plan_epoch(&self, id: Incarnation, offset: Offset) -> EpochAt {
+    pub fn plan_batch_at(&self, id: Incarnation, offset: Offset) -> BatchAt {
         let Some(log) = self.logs.get(&id) else {
-            return EpochAt::Unknown;
+            return BatchAt::Unknown;
         };
-        if let Some(epoch) = log.epoch_in_tail(offset) {
-            return EpochAt::Known(epoch);
+        if let Some((epoch, append_time)) = log.batch_in_tail(offset) {
+            return BatchAt::Known { epoch, append_time };
         }
         match log.plan_read(offset, 0) {
             Ok(ReadPlan::Segment { segment }) => {
-                EpochAt::Segment(EpochJob(self.read_job(segment, offset, 0)))
+                BatchAt::Segment(BatchJob(self.read_job(segment, offset, 0)))
             }
-            _ => EpochAt::Unknown,
+            Ok(ReadPlan::Load) => match log.plan_load() {
+                Some(job) => BatchAt::Load(self.load_task(id, job)),
+                None => BatchAt::Unknown,
+            },
+            _ => BatchAt::Unknown,
         }
     }
 

@@ -330,13 +330,13 @@ impl Segment {
         Ok(None)
     }
 
-    /// The epoch of the batch that holds `offset`.
-    pub(super) fn epoch_at(
+    /// Epoch and append time of the batch that holds `offset`.
+    pub(super) fn batch_at(
         self: &Arc<Self>,
         disk: &dyn Disk,
         open_files: &OpenFiles,
         offset: Offset,
-    ) -> Result<Option<LogEpoch>, IoFailure> {
+    ) -> Result<Option<(LogEpoch, Timestamp)>, IoFailure> {
         let mut guard = self.opened(disk, open_files)?;
         let open = guard.as_mut().expect("opened above");
         let Some(run) = open.index.runs().get(open.index.run_of(offset)) else {
@@ -348,7 +348,7 @@ impl Segment {
             if let Step::Batch(batch) = step
                 && offset < batch.offsets.end
             {
-                return Ok(Some(batch.header.log_epoch()));
+                return Ok(Some((batch.header.log_epoch(), batch.append_time)));
             }
         }
         Ok(None)

@@ -1,0 +1,278 @@
+//! Channels: create, list, info, update, delete, and finding offsets in them.
+
+use super::config::{ChannelConfig, ConfigChange};
+use super::core::{Accepted, After, Broker, Refusal, Wait, log_options};
+use super::directory::CreateError;
+use super::error::BrokerError;
+use super::journal::{OwnRecord, own_batch};
+use crate::consumer::{ChannelDropped, ConsumerEvent};
+use crate::format::DamageRow;
+use crate::storage::LoadTask;
+use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, Timestamp};
+
+/// What is known of a channel.
+#[derive(Debug, Clone)]
+pub struct ChannelInfo {
+    /// Its name.
+    pub name: ChannelName,
+    /// Its identity.
+    pub incarnation: Incarnation,
+    /// Lowest offset still readable.
+    pub log_start: Offset,
+    /// Everything below survives power loss.
+    pub flushed: Offset,
+    /// Everything below may be read.
+    pub high_watermark: Offset,
+    /// Offset of the next record.
+    pub log_end: Offset,
+    /// Bytes of its batches; `None` until its older segments were listed.
+    pub size: Option<(usize, u64)>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// Epoch of its last batch.
+    pub log_epoch: LogEpoch,
+    /// Known damage.
+    pub damage: Vec<DamageRow>,
+    /// Why it takes no writes, if so.
+    pub refused: Option<String>,
+    /// How it keeps its records.
+    pub config: ChannelConfig,
+}
+
+/// What a creation found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CreateOutcome {
+    /// The channel is new.
+    Created,
+    /// A channel of that name was there, which the client allows.
+    Existed,
+}
+
+/// A place in a log, as a client names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// An offset.
+    Offset(Offset),
+    /// The log start.
+    Start,
+    /// The high watermark.
+    End,
+    /// The first record appended at or after a time.
+    Time(Timestamp),
+    /// So many records before the high watermark, at most to the log start.
+    Back(u64),
+}
+
+impl Broker {
+    /// Creates a channel.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the name is taken (unless `if_not_exists`), or a configuration value is wrong.
+    pub fn create_channel(
+        &mut self,
+        name: ChannelName,
+        change: &ConfigChange,
+        if_not_exists: bool,
+        now: Timestamp,
+    ) -> Result<Accepted<CreateOutcome>, Refusal> {
+        let config = change.apply(&self.config.defaults)?;
+        let outcome = match self.create_with(name, config, now) {
+            Ok(_) => CreateOutcome::Created,
+            Err(BrokerError::Create(CreateError::Exists { .. })) if if_not_exists => {
+                CreateOutcome::Existed
+            }
+            Err(error) => {
+                return Err(Refusal {
+                    error,
+                    wait: Some(self.directory_wait()),
+                });
+            }
+        };
+        Ok(Accepted {
+            value: outcome,
+            wait: self.directory_wait(),
+        })
+    }
+
+    /// What an answer about the directory waits for.
+    #[must_use]
+    pub fn directory_wait(&self) -> Wait {
+        self.wait_for(self.storage.directory_id())
+    }
+
+    /// Changes a channel's configuration; a change to `synced` syncs all that the channel holds.
+    ///
+    /// # Errors
+    /// [`Refusal`]: no such channel, an internal topic, or a value that breaks its rule.
+    pub fn update_channel(
+        &mut self,
+        name: &ChannelName,
+        change: &ConfigChange,
+        now: Timestamp,
+    ) -> Result<Accepted<()>, Refusal> {
+        let id = self.channel_to_change(name, None)?;
+        let event = self.directory.check_update(id, change)?;
+        self.record_directory(&[event], now)?;
+        if let Some(channel) = self.directory.by_incarnation(id) {
+            self.storage.set_options(id, log_options(&channel.config));
+        }
+        Ok(Accepted {
+            value: (),
+            wait: self.directory_wait(),
+        })
+    }
+
+    /// Deletes a channel. It is gone for everybody at once; its files follow.
+    ///
+    /// # Errors
+    /// [`Refusal`]: no such channel, another identity than expected, or an internal topic.
+    pub fn delete_channel(
+        &mut self,
+        name: &ChannelName,
+        incarnation: Option<Incarnation>,
+        now: Timestamp,
+    ) -> Result<Accepted<Incarnation>, Refusal> {
+        let id = self.channel_to_change(name, incarnation)?;
+        let event = self.directory.check_delete(id, now)?;
+        let staged = self.record_directory(&[event], now)?;
+        self.after.push((staged.entry, After::Drop(id)));
+        if self.consumers.list(id).next().is_some() {
+            let dropped = ConsumerEvent::ChannelDropped(ChannelDropped {
+                channel: id,
+                at: now,
+            });
+            let mut batches = vec![own_batch(
+                self.positions,
+                &[OwnRecord::of_consumer(&dropped)],
+            )?];
+            // Positions of a deleted channel do no harm; the next deletion or start tries again.
+            if let Ok(staged) = self.storage.stage(&mut batches, now) {
+                self.apply_commits(&[dropped], &staged)?;
+            }
+        }
+        Ok(Accepted {
+            value: id,
+            wait: self.directory_wait(),
+        })
+    }
+
+    /// What is known of a channel.
+    ///
+    /// # Errors
+    /// [`BrokerError::NoSuchChannel`].
+    pub fn channel_info(&self, name: &ChannelName) -> Result<Accepted<ChannelInfo>, BrokerError> {
+        let id = self.channel_to_read(name, None)?;
+        let value = self
+            .info_of(id)
+            .ok_or_else(|| super::positions::no_such(name))?;
+        Ok(Accepted {
+            value,
+            wait: self.directory_wait(),
+        })
+    }
+
+    /// The job that must run before a channel's size is known, if there is one.
+    #[must_use]
+    pub fn plan_load(&self, id: Incarnation) -> Option<LoadTask> {
+        self.storage.plan_load(id)
+    }
+
+    /// Books what a load found.
+    ///
+    /// # Errors
+    /// [`BrokerError::Io`] when the directory could not be listed.
+    pub fn finish_load(&mut self, loaded: crate::storage::Loaded) -> Result<(), BrokerError> {
+        Ok(self.storage.finish_load(loaded)?)
+    }
+
+    /// The live channels from `cursor` on, by name, at most `limit`.
+    ///
+    /// - `is_internal`: whether internal topics are wanted too.
+    #[must_use]
+    pub fn list_channels(
+        &self,
+        prefix: &str,
+        is_internal: bool,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Accepted<Vec<ChannelInfo>> {
+        let from = cursor.unwrap_or("");
+        let infos = self
+            .directory
+            .iter()
+            .filter(|(_, channel)| {
+                let name = channel.name.as_str();
+                name.starts_with(prefix)
+                    && (cursor.is_none() || name > from)
+                    && (is_internal || !channel.name.is_internal())
+            })
+            .take(limit)
+            .filter_map(|(id, _)| self.info_of(id))
+            .collect();
+        Accepted {
+            value: infos,
+            wait: self.directory_wait(),
+        }
+    }
+
+    fn info_of(&self, id: Incarnation) -> Option<ChannelInfo> {
+        let channel = self.directory.by_incarnation(id)?;
+        let log = self.storage.log(id)?;
+        Some(ChannelInfo {
+            name: channel.name.clone(),
+            incarnation: id,
+            log_start: log.log_start(),
+            flushed: log.flushed(),
+            high_watermark: log.high_watermark(),
+            // Records that a power cut could still take are nobody's to count on.
+            log_end: log.high_watermark(),
+            size: log.size(),
+            created_at: channel.created_at,
+            log_epoch: log.last_epoch(),
+            damage: log.damage().to_vec(),
+            refused: log.refused().map(ToString::to_string),
+            config: channel.config.clone(),
+        })
+    }
+
+    /// How many channels have known damage, and how many take no writes.
+    #[must_use]
+    pub fn sick_channels(&self) -> (u64, u64) {
+        let logs = self
+            .directory
+            .iter()
+            .filter_map(|(id, _)| self.storage.log(id));
+        logs.fold((0, 0), |(damaged, refusing), log| {
+            let is_damaged = u64::from(!log.damage().is_empty());
+            (
+                damaged + is_damaged,
+                refusing + u64::from(log.refused().is_some()),
+            )
+        })
+    }
+
+    /// The channel of that name, of that identity if one is given.
+    pub(super) fn channel_to_read(
+        &self,
+        name: &ChannelName,
+        incarnation: Option<Incarnation>,
+    ) -> Result<Incarnation, BrokerError> {
+        let found = self.directory.by_name(name.as_str());
+        let (id, _) = found.ok_or_else(|| super::positions::no_such(name))?;
+        self.same_life(id, incarnation)?;
+        Ok(id)
+    }
+
+    fn channel_to_change(
+        &self,
+        name: &ChannelName,
+        incarnation: Option<Incarnation>,
+    ) -> Result<Incarnation, BrokerError> {
+        if name.is_internal() {
+            return Err(BrokerError::Internal {
+                name: name.to_string(),
+            });
+        }
+        self.channel_to_read(name, incarnation)
+    }
+}

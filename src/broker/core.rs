@@ -1,0 +1,292 @@
+//! The broker's state, and the bookkeeping between an append and its answer.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::config::{AllowedCompression, ChannelConfig};
+use super::directory::Directory;
+use super::error::BrokerError;
+use super::producers::{AppendedBatch, ProducerLimits, Producers};
+use crate::consumer::Consumers;
+use crate::format::{BatchHeader, DoorLimits, ProducerRow};
+use crate::storage::{
+    EntryId, Finished, LogOptions, Outcome, ProducerRows, RoundEnd, StageError, Storage,
+    StorageConfig,
+};
+use crate::types::{Durability, Incarnation, Offset, Timestamp};
+
+/// What a broker is told at its start.
+#[derive(Debug, Clone)]
+pub struct BrokerConfig {
+    /// Sizes and limits of the storage.
+    pub storage: StorageConfig,
+    /// Whether publishing to a channel that does not exist creates it.
+    pub auto_create: bool,
+    /// The configuration of a channel that was created without one.
+    pub defaults: ChannelConfig,
+    /// Bounds of each channel's table of producers.
+    pub producers: ProducerLimits,
+}
+
+impl Default for BrokerConfig {
+    fn default() -> Self {
+        Self {
+            storage: StorageConfig::default(),
+            auto_create: true,
+            defaults: ChannelConfig::default(),
+            producers: ProducerLimits::default(),
+        }
+    }
+}
+
+/// Somebody who waits for a round or for a log to grow.
+pub trait Wake: Send + Sync {
+    /// Called without the broker's lock.
+    fn wake(&self);
+}
+
+/// What must be durable before an answer is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// The entry.
+    pub entry: EntryId,
+    /// The level it must have reached.
+    pub level: Durability,
+}
+
+/// An answer that may be sent once its wait is over.
+#[derive(Debug, Clone)]
+pub struct Accepted<T> {
+    /// The answer.
+    pub value: T,
+    /// What it waits for.
+    pub wait: Wait,
+}
+
+/// A refusal; where it reveals appends that are not yet durable, it waits for them.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// Why.
+    pub error: BrokerError,
+    /// What the refusal must wait for.
+    pub wait: Option<Wait>,
+}
+
+impl<E: Into<BrokerError>> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self {
+            error: error.into(),
+            wait: None,
+        }
+    }
+}
+
+impl Refusal {
+    /// Whether the same command may be tried again as soon as a round has ended.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self.error, BrokerError::Stage(StageError::Busy))
+    }
+}
+
+/// What the broker keeps of a channel beside its log and its directory row.
+pub(super) struct ChannelState {
+    pub producers: Producers,
+    /// The last entry staged to it, and the level its answer waits for.
+    pub last: Wait,
+}
+
+/// The broker.
+pub struct Broker {
+    pub(super) config: BrokerConfig,
+    pub(super) storage: Storage,
+    pub(super) directory: Directory,
+    pub(super) consumers: Consumers,
+    pub(super) channels: HashMap<Incarnation, ChannelState>,
+    /// The topic of committed offsets.
+    pub(super) positions: Incarnation,
+    pub(super) random: Box<dyn FnMut() -> u64 + Send>,
+    /// What follows once an entry is flushed.
+    pub(super) after: Vec<(EntryId, After)>,
+    pub(super) round_waiters: Vec<Arc<dyn Wake>>,
+    pub(super) log_waiters: HashMap<Incarnation, Vec<Arc<dyn Wake>>>,
+    pub(super) retention_cursor: Option<Incarnation>,
+    pub(super) directory_events: u64,
+    pub(super) consumer_events: u64,
+    pub(super) is_stopping: bool,
+}
+
+impl std::fmt::Debug for Broker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broker")
+            .field("channels", &self.directory.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is done once an entry is flushed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum After {
+    /// Records below are gone: their segments may be removed.
+    Trim(Incarnation, Offset),
+    /// The channel is deleted: its log may be closed and its files removed.
+    Drop(Incarnation),
+}
+
+/// The rows of a checkpoint, from the channels' tables.
+pub(super) struct Rows<'a>(pub &'a HashMap<Incarnation, ChannelState>);
+
+impl ProducerRows for Rows<'_> {
+    fn rows(&self, log: Incarnation) -> (u64, Vec<ProducerRow>) {
+        self.0
+            .get(&log)
+            .map_or((0, Vec::new()), |channel| rows_of(&channel.producers))
+    }
+}
+
+/// A table of producers as a checkpoint holds it.
+pub(super) fn rows_of(producers: &Producers) -> (u64, Vec<ProducerRow>) {
+    let rows = producers.to_rows().into_iter().map(|state| ProducerRow {
+        producer_id: state.producer_id,
+        epoch: state.epoch,
+        base_sequence: state.base_sequence,
+        next_sequence: state.next_sequence,
+        base_offset: state.base_offset,
+        last_append_time: state.last_append_time,
+    });
+    (producers.fence(), rows.collect())
+}
+
+/// What a table books of a stored batch.
+pub(super) fn appended(header: &BatchHeader) -> AppendedBatch {
+    AppendedBatch {
+        producer_id: header.producer_id(),
+        epoch: header.producer_epoch(),
+        base_sequence: header.base_sequence(),
+        count: header.record_count(),
+        base_offset: header.base_offset(),
+        append_time: header.append_time(),
+        fence: header.fence(),
+    }
+}
+
+/// What a log is told of its channel's configuration.
+pub(super) fn log_options(config: &ChannelConfig) -> LogOptions {
+    LogOptions {
+        segment_bytes: config.segment_bytes,
+        durability: config.durability,
+        sync_interval_ms: i64::try_from(config.sync_interval_ms).unwrap_or(i64::MAX),
+    }
+}
+
+/// What a batch for a channel is checked against at the door.
+pub(super) fn door_limits(config: &ChannelConfig) -> DoorLimits {
+    DoorLimits {
+        max_record_bytes: u32::try_from(config.max_record_bytes).unwrap_or(u32::MAX),
+        lz4: config.allows(AllowedCompression::Lz4 as u8),
+        zstd: config.allows(AllowedCompression::Zstd as u8),
+    }
+}
+
+impl Broker {
+    /// The storage, for its state: report, usage, failures.
+    #[must_use]
+    pub fn storage(&self) -> &Storage {
+        &self.storage
+    }
+
+    /// How many channels there are, internal topics included.
+    #[must_use]
+    pub fn channel_count(&self) -> usize {
+        self.directory.len()
+    }
+
+    /// What became of the append that an answer waits for.
+    #[must_use]
+    pub fn outcome(&self, wait: Wait) -> Outcome {
+        self.storage.outcome(wait.entry, wait.level)
+    }
+
+    /// Wakes `waiter` once, when the next round ends.
+    pub fn wake_after_round(&mut self, waiter: Arc<dyn Wake>) {
+        self.round_waiters.push(waiter);
+    }
+
+    /// Wakes `waiter` once, when the log's high watermark may have moved or the channel is gone.
+    pub fn wake_on_append(&mut self, log: Incarnation, waiter: Arc<dyn Wake>) {
+        self.log_waiters.entry(log).or_default().push(waiter);
+    }
+
+    /// Takes back a waiter that was not woken.
+    pub fn forget_waiter(&mut self, log: Incarnation, waiter: &Arc<dyn Wake>) {
+        if let Some(waiters) = self.log_waiters.get_mut(&log) {
+            waiters.retain(|other| !Arc::ptr_eq(other, waiter));
+            if waiters.is_empty() {
+                self.log_waiters.remove(&log);
+            }
+        }
+    }
+
+    /// The next round of the committer, if there is work.
+    pub fn plan_round(&mut self, now: Timestamp) -> Option<Box<crate::storage::Round>> {
+        self.storage.plan_round(now).map(Box::new)
+    }
+
+    /// Books how a round ended; the waiters are to be woken without the lock. A round that found
+    /// the disk full comes back, to be run again.
+    pub fn finish_round(&mut self, end: RoundEnd) -> RoundResult {
+        let (finished, again) = self.storage.finish_round(end);
+        if again.is_none() {
+            self.do_what_follows();
+        }
+        let wake = self.take_waiters(&finished);
+        RoundResult {
+            wake,
+            wants_upkeep: finished.wants_upkeep,
+            again,
+        }
+    }
+
+    fn take_waiters(&mut self, finished: &Finished) -> Vec<Arc<dyn Wake>> {
+        let mut wake = std::mem::take(&mut self.round_waiters);
+        for log in &finished.logs {
+            if let Some(waiters) = self.log_waiters.remove(log) {
+                wake.extend(waiters);
+            }
+        }
+        wake
+    }
+
+    /// Does what waited for a flush: removes trimmed segments and deleted logs.
+    pub(super) fn do_what_follows(&mut self) {
+        let mut waiting = std::mem::take(&mut self.after);
+        waiting.retain(|(entry, after)| {
+            match self.storage.outcome(*entry, Durability::Synced) {
+                Outcome::Pending => return true,
+                Outcome::Failed(_) => {}
+                Outcome::Done => match *after {
+                    After::Trim(log, offset) => self.storage.set_log_start(log, offset),
+                    After::Drop(log) => {
+                        self.storage.drop_log(log);
+                        self.channels.remove(&log);
+                        if let Some(waiters) = self.log_waiters.remove(&log) {
+                            self.round_waiters.extend(waiters);
+                        }
+                    }
+                },
+            }
+            false
+        });
+        self.after.append(&mut waiting);
+    }
+}
+
+/// What a finished round leaves to do, without the lock.
+pub struct RoundResult {
+    /// Those who waited.
+    pub wake: Vec<Arc<dyn Wake>>,
+    /// The keeper has work.
+    pub wants_upkeep: bool,
+    /// The disk is full: run it again after a while.
+    pub again: Option<Box<crate::storage::Round>>,
+}

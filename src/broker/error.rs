@@ -1,0 +1,160 @@
+//! Why the broker refuses a command.
+
+use std::sync::Arc;
+
+use super::config::InvalidConfig;
+use super::directory::{ChangeError, CreateError};
+use super::producers::{Fenced, ProducerError};
+use crate::consumer::folding::{EventError, IllegalEvent};
+use crate::consumer::{CommitError as PositionError, DeleteError, ResetError};
+use crate::format::DecodeError;
+use crate::storage::{IoFailure, OpenError, ReadError, StageError};
+use crate::types::{ConsumerName, Incarnation, Offset};
+
+/// Why a command was refused. Nothing was changed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum BrokerError {
+    /// No live channel has this name.
+    #[error("channel `{name}` does not exist")]
+    NoSuchChannel {
+        /// The name.
+        name: String,
+    },
+    /// The name belongs to another channel now.
+    #[error("the channel was deleted and created again: expected {expected}, it is {actual}")]
+    Recreated {
+        /// The identity that the client knows.
+        expected: Incarnation,
+        /// The identity of the channel that has the name now.
+        actual: Incarnation,
+    },
+    /// Only the broker writes to internal topics.
+    #[error("`{name}` is an internal topic: only the broker writes to it")]
+    Internal {
+        /// The topic.
+        name: String,
+    },
+    /// The channel can't be created.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// The channel can't be changed or deleted.
+    #[error(transparent)]
+    Change(#[from] ChangeError),
+    /// A configuration value breaks its rule.
+    #[error(transparent)]
+    Config(#[from] InvalidConfig),
+    /// The entry was not taken.
+    #[error(transparent)]
+    Stage(#[from] StageError),
+    /// The batch is neither new nor a known retry.
+    #[error(transparent)]
+    Producer(#[from] ProducerError),
+    /// The batch carries a fence below the highest.
+    #[error(transparent)]
+    Fenced(#[from] Fenced),
+    /// The commit does not fit.
+    #[error(transparent)]
+    Position(#[from] PositionError),
+    /// The reset does not fit.
+    #[error(transparent)]
+    Reset(#[from] ResetError),
+    /// The consumer can't be deleted.
+    #[error(transparent)]
+    Delete(#[from] DeleteError),
+    /// The consumer has no position.
+    #[error("consumer `{consumer}` has no position on channel `{channel}`")]
+    NoSuchConsumer {
+        /// The channel.
+        channel: String,
+        /// The consumer.
+        consumer: ConsumerName,
+    },
+    /// The read failed.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] IoFailure),
+    /// The position a client holds is of a part of the log that was cut off.
+    #[error(
+        "the position {offset} was read at log epoch {seen}, the log was cut and is at {log_end} now"
+    )]
+    Diverged {
+        /// The position.
+        offset: Offset,
+        /// The epoch the client saw.
+        seen: u64,
+        /// Where the log ends.
+        log_end: Offset,
+    },
+    /// Parts of an atomic request that exclude each other.
+    #[error("{rule}")]
+    Atomic {
+        /// The rule that is broken.
+        rule: &'static str,
+    },
+    /// The broker's own state refused an event: a bug, and nothing was changed.
+    #[error("{0}")]
+    Bug(Arc<str>),
+}
+
+/// Why a broker did not open its data directory.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BrokerOpenError {
+    /// The storage did not open.
+    #[error(transparent)]
+    Storage(Box<OpenError>),
+    /// A batch of an internal topic can't be decoded.
+    #[error("internal topic {topic}: {source}")]
+    Batch {
+        /// The topic.
+        topic: &'static str,
+        /// What is wrong.
+        source: DecodeError,
+    },
+    /// A record of an internal topic can't be decoded.
+    #[error("internal topic {topic}, offset {offset}: {source}")]
+    Record {
+        /// The topic.
+        topic: &'static str,
+        /// The record.
+        offset: Offset,
+        /// What is wrong.
+        source: EventError,
+    },
+    /// A record of an internal topic cannot follow those before it.
+    #[error("internal topic {topic}, offset {offset}: {source}")]
+    Event {
+        /// The topic.
+        topic: &'static str,
+        /// The record.
+        offset: Offset,
+        /// What is wrong.
+        source: IllegalEvent,
+    },
+    /// An internal topic can't be read.
+    #[error("internal topic {topic}: {source}")]
+    Read {
+        /// The topic.
+        topic: &'static str,
+        /// What is wrong.
+        source: Box<ReadError>,
+    },
+    /// The broker's own events were refused.
+    #[error(transparent)]
+    Own(Box<BrokerError>),
+}
+
+impl From<OpenError> for BrokerOpenError {
+    fn from(error: OpenError) -> Self {
+        Self::Storage(Box::new(error))
+    }
+}
+
+impl From<BrokerError> for BrokerOpenError {
+    fn from(error: BrokerError) -> Self {
+        Self::Own(Box::new(error))
+    }
+}

@@ -1,0 +1,252 @@
+//! Fetching: from a place in a log to stored batches, step by step, with I/O between the steps.
+//!
+//! ```text
+//! named ──▶ (load segments) ──▶ offset known ──▶ (epoch checked) ──▶ batches
+//! ```
+
+use super::channels::Place;
+use super::core::Broker;
+use super::error::BrokerError;
+use crate::storage::IoFailure;
+use crate::storage::{
+    BatchAt, BatchJob, LoadTask, Loaded, Read, ReadError, ReadJob, Slices, TimeJob,
+};
+use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, Timestamp};
+
+/// Where a fetch begins.
+pub type FetchFrom = Place;
+
+/// A fetch under way.
+#[derive(Debug)]
+pub struct Fetch {
+    channel: ChannelName,
+    incarnation: Option<Incarnation>,
+    from: Place,
+    last_epoch: LogEpoch,
+    max_bytes: u64,
+    offset: Option<Offset>,
+    is_epoch_checked: bool,
+    slices: Option<Slices>,
+}
+
+/// What a fetch says beside its batches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FetchHead {
+    /// The channel's identity.
+    pub incarnation: Incarnation,
+    /// Lowest offset still readable.
+    pub log_start: Offset,
+    /// Everything below may be read.
+    pub high_watermark: Offset,
+    /// Offset of the first record asked for.
+    pub from: Offset,
+    /// Epoch of the last batch of the log.
+    pub log_epoch: LogEpoch,
+}
+
+/// What a fetch found.
+#[derive(Debug)]
+pub struct Fetched {
+    /// Where the log stands.
+    pub head: FetchHead,
+    /// The batches; empty at the high watermark.
+    pub slices: Slices,
+}
+
+/// The next step of a fetch.
+#[derive(Debug)]
+pub enum FetchStep {
+    /// It is done.
+    Done(Fetched),
+    /// Run this without the lock and feed its end to the fetch.
+    Run(FetchJob),
+}
+
+/// What a fetch needs from the disk.
+#[derive(Debug)]
+pub enum FetchJob {
+    /// List the log's older segments.
+    Load(LoadTask),
+    /// Find a time.
+    Time(TimeJob),
+    /// Find the epoch of a record.
+    Epoch(BatchJob),
+    /// Read batches.
+    Read(ReadJob),
+}
+
+/// How a job ended.
+#[derive(Debug)]
+pub enum JobEnd {
+    /// The segments were listed, or not.
+    Load(Loaded),
+    /// The time was found, or not.
+    Time(Result<Offset, IoFailure>),
+    /// The epoch was found, or not.
+    Epoch(Result<Option<(LogEpoch, Timestamp)>, IoFailure>),
+    /// The batches were read, or not.
+    Read(Result<Slices, ReadError>),
+}
+
+impl FetchJob {
+    /// Does the work. Call it without any lock.
+    #[must_use]
+    pub fn run(&self) -> JobEnd {
+        match self {
+            Self::Load(task) => JobEnd::Load(task.run()),
+            Self::Time(job) => JobEnd::Time(job.run()),
+            Self::Epoch(job) => JobEnd::Epoch(job.run()),
+            Self::Read(job) => JobEnd::Read(job.run()),
+        }
+    }
+}
+
+impl Fetch {
+    /// A fetch from `from`.
+    ///
+    /// - `last_epoch`: epoch of the record before `from` that the reader has seen; 0 when none.
+    /// - `max_bytes`: bytes of batches; at least one batch comes where there is one.
+    #[must_use]
+    pub fn new(
+        channel: ChannelName,
+        incarnation: Option<Incarnation>,
+        from: Place,
+        last_epoch: LogEpoch,
+        max_bytes: u64,
+    ) -> Self {
+        Self {
+            channel,
+            incarnation,
+            from,
+            last_epoch,
+            max_bytes,
+            offset: None,
+            is_epoch_checked: last_epoch.0 == 0,
+            slices: None,
+        }
+    }
+
+    /// The offset that the fetch begins at, once it is known; a later try goes on from it.
+    #[must_use]
+    pub fn offset(&self) -> Option<Offset> {
+        self.offset
+    }
+}
+
+impl Broker {
+    /// The next step of a fetch.
+    ///
+    /// # Errors
+    /// [`BrokerError`]: no such channel, an offset outside the log, a position of a part that was
+    /// cut off.
+    pub fn fetch_step(&self, fetch: &mut Fetch) -> Result<FetchStep, BrokerError> {
+        let id = self.channel_to_read(&fetch.channel, fetch.incarnation)?;
+        // The first step has chosen a channel; a new one of the same name is another.
+        fetch.incarnation = Some(id);
+        let Some(log) = self.storage.log(id) else {
+            return Err(super::positions::no_such(&fetch.channel));
+        };
+        if fetch.offset.is_none() {
+            fetch.offset = match fetch.from {
+                Place::Offset(offset) => Some(offset),
+                Place::Start => Some(log.log_start()),
+                Place::End => Some(log.high_watermark()),
+                Place::Back(records) => {
+                    let back = log.high_watermark().0.saturating_sub(records);
+                    Some(Offset(back).max(log.log_start()))
+                }
+                Place::Time(time) => return self.find_time(id, time),
+            };
+        }
+        let Some(offset) = fetch.offset else {
+            return Err(BrokerError::Bug("a fetch without an offset".into()));
+        };
+        if !fetch.is_epoch_checked {
+            if offset > log.high_watermark() && fetch.last_epoch < self.storage.epoch() {
+                return Err(BrokerError::Diverged {
+                    offset,
+                    seen: fetch.last_epoch.0,
+                    log_end: log.high_watermark(),
+                });
+            }
+            // Nothing was cut since the reader saw the epoch that the log still has.
+            if fetch.last_epoch != log.last_epoch() && offset > log.log_start() {
+                match self.storage.plan_batch_at(id, Offset(offset.0 - 1)) {
+                    BatchAt::Known { epoch, .. } => self.check_epoch(fetch, epoch)?,
+                    BatchAt::Segment(job) => return Ok(FetchStep::Run(FetchJob::Epoch(job))),
+                    BatchAt::Load(task) => return Ok(FetchStep::Run(FetchJob::Load(task))),
+                    BatchAt::Unknown => {}
+                }
+            }
+            fetch.is_epoch_checked = true;
+        }
+        let slices = match fetch.slices.take() {
+            Some(slices) => slices,
+            None => match self.storage.plan_read(id, offset, fetch.max_bytes)? {
+                Read::Ready(slices) => slices,
+                Read::Segment(job) => return Ok(FetchStep::Run(FetchJob::Read(job))),
+                Read::Load(task) => return Ok(FetchStep::Run(FetchJob::Load(task))),
+            },
+        };
+        let head = FetchHead {
+            incarnation: id,
+            log_start: log.log_start(),
+            high_watermark: log.high_watermark(),
+            from: offset,
+            log_epoch: log.last_epoch(),
+        };
+        Ok(FetchStep::Done(Fetched { head, slices }))
+    }
+
+    fn find_time(&self, id: Incarnation, time: Timestamp) -> Result<FetchStep, BrokerError> {
+        if let Some(job) = self.storage.plan_time(id, time) {
+            return Ok(FetchStep::Run(FetchJob::Time(job)));
+        }
+        match self.storage.plan_load(id) {
+            Some(task) => Ok(FetchStep::Run(FetchJob::Load(task))),
+            None => Err(BrokerError::Bug(
+                "a log that can be neither searched nor loaded".into(),
+            )),
+        }
+    }
+
+    fn check_epoch(&self, fetch: &Fetch, found: LogEpoch) -> Result<(), BrokerError> {
+        match fetch.offset {
+            Some(offset) if found != fetch.last_epoch => {
+                let seen = fetch.last_epoch.0;
+                Err(ReadError::Diverged {
+                    offset,
+                    seen,
+                    found: found.0,
+                }
+                .into())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes the end of a fetch's job.
+    ///
+    /// # Errors
+    /// [`BrokerError`] that ends the fetch.
+    pub fn feed_fetch(&mut self, fetch: &mut Fetch, end: JobEnd) -> Result<(), BrokerError> {
+        match end {
+            JobEnd::Load(loaded) => self.storage.finish_load(loaded)?,
+            JobEnd::Time(found) => fetch.offset = Some(found?),
+            JobEnd::Epoch(found) => {
+                if let Some((epoch, _)) = found? {
+                    self.check_epoch(fetch, epoch)?;
+                }
+                fetch.is_epoch_checked = true;
+            }
+            JobEnd::Read(slices) => fetch.slices = Some(slices?),
+        }
+        Ok(())
+    }
+
+    /// When the record at `offset` was appended, or how to find out.
+    #[must_use]
+    pub fn append_time_of(&self, log: Incarnation, offset: Offset) -> BatchAt {
+        self.storage.plan_batch_at(log, offset)
+    }
+}

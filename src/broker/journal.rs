@@ -1,0 +1,128 @@
+//! The broker's own records: events as batches of the internal topics.
+
+use bytes::BytesMut;
+
+use super::core::{Broker, Wait};
+use super::directory::DirectoryEvent;
+use super::error::BrokerError;
+use crate::consumer::ConsumerEvent;
+use crate::format::{BatchBuilder, Compression, NewRecord};
+use crate::storage::{NewBatch, Staged};
+use crate::types::{Durability, Incarnation, Timestamp};
+
+/// The topic that says which channels there are.
+pub(super) const CHANNELS: &str = "__channels";
+/// The topic of committed offsets.
+pub(super) const CONSUMERS: &str = "__consumers";
+
+/// A record of the broker's own.
+pub(super) struct OwnRecord {
+    pub record_type: String,
+    pub key: String,
+    pub payload: Vec<u8>,
+}
+
+impl OwnRecord {
+    pub fn of_directory(event: &DirectoryEvent) -> Self {
+        let key = match event {
+            DirectoryEvent::Created(created) => created.name.to_string(),
+            DirectoryEvent::Updated(updated) => updated.incarnation.to_string(),
+            DirectoryEvent::Deleted(deleted) => deleted.name.to_string(),
+            DirectoryEvent::Removed(removed) => removed.incarnation.to_string(),
+            DirectoryEvent::Trimmed(trimmed) => trimmed.incarnation.to_string(),
+            _ => String::new(),
+        };
+        Self {
+            record_type: event.record_type().to_owned(),
+            key,
+            payload: event.encode(),
+        }
+    }
+
+    pub fn of_consumer(event: &ConsumerEvent) -> Self {
+        let key = match event {
+            ConsumerEvent::Committed(e) => format!("{}/{}", e.channel, e.consumer),
+            ConsumerEvent::Reset(e) => format!("{}/{}", e.channel, e.consumer),
+            ConsumerEvent::Deleted(e) => format!("{}/{}", e.channel, e.consumer),
+            ConsumerEvent::Repositioned(e) => format!("{}/{}", e.channel, e.consumer),
+            ConsumerEvent::ChannelDropped(e) => e.channel.to_string(),
+            _ => String::new(),
+        };
+        Self {
+            record_type: event.record_type().to_owned(),
+            key,
+            payload: event.encode(),
+        }
+    }
+}
+
+/// A batch of the broker's own records.
+pub(super) fn own_batch(log: Incarnation, records: &[OwnRecord]) -> Result<NewBatch, BrokerError> {
+    let bug = |error: crate::format::BuildError| BrokerError::Bug(error.to_string().into());
+    let mut builder = BatchBuilder::new(Compression::None);
+    for record in records {
+        let key = Some(record.key.as_bytes()).filter(|key| !key.is_empty());
+        builder
+            .push(&NewRecord {
+                record_type: &record.record_type,
+                key,
+                headers: &[],
+                payload: Some(&record.payload),
+                event_time: None,
+            })
+            .map_err(bug)?;
+    }
+    let span = builder.record_count();
+    let bytes: BytesMut = builder.build().map_err(bug)?;
+    Ok(NewBatch {
+        log,
+        bytes,
+        span,
+        expected: None,
+        principal: 0,
+    })
+}
+
+impl Broker {
+    /// Records directory events in one entry, then applies them.
+    pub(super) fn record_directory(
+        &mut self,
+        events: &[DirectoryEvent],
+        now: Timestamp,
+    ) -> Result<Staged, BrokerError> {
+        let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_directory).collect();
+        let log = self.storage.directory_id();
+        let mut batches = vec![own_batch(log, &records)?];
+        // What can't be staged must not be applied, and what can't follow must not be staged.
+        self.storage.check_stage(&batches)?;
+        for event in events {
+            let applied = self.directory.apply(event);
+            applied.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
+        }
+        let staged = self.storage.stage(&mut batches, now)?;
+        self.directory_events += events.len() as u64;
+        self.booked(log, &staged);
+        Ok(staged)
+    }
+
+    /// Books the last entry of a log, for answers that reveal it.
+    pub(super) fn booked(&mut self, log: Incarnation, staged: &Staged) {
+        if let Some(channel) = self.channels.get_mut(&log) {
+            channel.last = Wait {
+                entry: staged.entry,
+                level: staged.level,
+            };
+        }
+    }
+
+    /// What an answer about a log must wait for, so that it reveals nothing that could be lost.
+    pub(super) fn wait_for(&self, log: Incarnation) -> Wait {
+        let nothing = Wait {
+            entry: crate::storage::EntryId(0),
+            level: Durability::Written,
+        };
+        self.channels
+            .get(&log)
+            .map_or(nothing, |channel| channel.last)
+    }
+}

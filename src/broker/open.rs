@@ -1,0 +1,330 @@
+//! Opening: the storage's recovery, with the directory and the consumers folded from their topics.
+
+use std::collections::{HashMap, HashSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::config::ChannelConfig;
+use super::core::{Broker, BrokerConfig, ChannelState, Wait, appended, log_options, rows_of};
+use super::directory::{Created, Directory, DirectoryEvent, Removed};
+use super::error::{BrokerError, BrokerOpenError};
+use super::journal::{CHANNELS, CONSUMERS, OwnRecord, own_batch};
+use super::producers::{ProducerLimits, ProducerState, Producers};
+use crate::consumer::{ConsumerEvent, Consumers};
+use crate::format::{Record, records};
+use crate::storage::disk::Disk;
+use crate::storage::{self, EntryId, LiveLog, Read, ReadError, Replayed, Storage};
+use crate::types::{ChannelName, Durability, Incarnation, Offset, Timestamp};
+
+impl Broker {
+    /// Opens a data directory, making it if it is new.
+    ///
+    /// - `holder`: what another process that finds the directory locked is told of this one.
+    /// - `random`: 64 random bits at each call.
+    ///
+    /// # Errors
+    /// [`BrokerOpenError`]; nothing that was stored is lost by it.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        root: &Path,
+        config: BrokerConfig,
+        holder: &str,
+        now: Timestamp,
+        mut random: Box<dyn FnMut() -> u64 + Send>,
+    ) -> Result<Self, BrokerOpenError> {
+        let mut unrecovered = storage::open(
+            disk,
+            root,
+            config.storage.clone(),
+            holder,
+            now,
+            &mut *random,
+        )?;
+        let mut directory = Directory::default();
+        for batch in unrecovered.replay_directory()? {
+            fold_directory(&mut directory, &batch)?;
+        }
+        let directory_id = unrecovered.directory_id();
+        let live: HashMap<Incarnation, LiveLog> = directory
+            .iter()
+            .map(|(id, channel)| {
+                let options = log_options(&channel.config);
+                (
+                    id,
+                    LiveLog {
+                        options,
+                        log_start: channel.log_start,
+                    },
+                )
+            })
+            .collect();
+        let deleting: Vec<Incarnation> = directory.deleting().map(|(id, _)| id).collect();
+        let deleted: HashSet<Incarnation> = deleting.iter().copied().collect();
+        let limits = config.producers;
+        let fold = |_: Incarnation, replayed: &Replayed| rows_of(&fold_producers(limits, replayed));
+        let (storage, replayed) = unrecovered.recover(&live, &deleted, &fold, now)?;
+        let channels = replayed
+            .iter()
+            .map(|(id, replayed)| (*id, ChannelState::new(fold_producers(limits, replayed))))
+            .collect();
+        let positions = directory.by_name(CONSUMERS).map(|(id, _)| id);
+        let mut broker = Self {
+            config,
+            storage,
+            directory,
+            consumers: Consumers::default(),
+            channels,
+            positions: positions.unwrap_or_default(),
+            random,
+            after: Vec::new(),
+            round_waiters: Vec::new(),
+            log_waiters: HashMap::new(),
+            retention_cursor: None,
+            directory_events: 0,
+            consumer_events: 0,
+            is_stopping: false,
+        };
+        broker.make_own_topics(directory_id, positions, now)?;
+        broker.fold_consumers()?;
+        broker.clamp_positions(now)?;
+        let removed: Vec<DirectoryEvent> = deleting
+            .into_iter()
+            .map(|incarnation| DirectoryEvent::Removed(Removed { incarnation }))
+            .collect();
+        if !removed.is_empty() {
+            broker.record_directory(&removed, now)?;
+        }
+        Ok(broker)
+    }
+
+    /// A new identity for a log.
+    pub(super) fn new_incarnation(&mut self) -> Incarnation {
+        Incarnation(u128::from((self.random)()) << 64 | u128::from((self.random)()))
+    }
+
+    /// Records the broker's own topics in the directory, the first time.
+    fn make_own_topics(
+        &mut self,
+        directory_id: Incarnation,
+        positions: Option<Incarnation>,
+        now: Timestamp,
+    ) -> Result<(), BrokerOpenError> {
+        let config = ChannelConfig {
+            // They are trimmed behind their folded state, never by age.
+            retention_days: None,
+            segment_bytes: 16 * 1024 * 1024,
+            max_record_bytes: 64 * 1024 * 1024,
+            ..ChannelConfig::default()
+        };
+        let mut events = Vec::new();
+        let mut create = |text: &str, incarnation: Incarnation| {
+            let name = ChannelName::parse_any(text).expect("a constant that follows the rule");
+            let config = config.clone();
+            events.push(DirectoryEvent::Created(Created {
+                name,
+                incarnation,
+                config,
+                at: now,
+            }));
+        };
+        if self.directory.by_name(CHANNELS).is_none() {
+            create(CHANNELS, directory_id);
+        }
+        if positions.is_none() {
+            let id = self.new_incarnation();
+            create(CONSUMERS, id);
+            self.positions = id;
+            self.storage.create_log(id, log_options(&config));
+            self.channels
+                .insert(id, ChannelState::new(Producers::new(self.config.producers)));
+        }
+        if !events.is_empty() {
+            self.record_directory(&events, now)?;
+        }
+        Ok(())
+    }
+
+    fn fold_consumers(&mut self) -> Result<(), BrokerOpenError> {
+        let topic = CONSUMERS;
+        for batch in read_topic(&mut self.storage, self.positions)? {
+            for record in decoded(topic, &batch)? {
+                let record = record?;
+                let payload = record.payload.clone().unwrap_or_default();
+                let event = ConsumerEvent::decode(record.record_type.as_str(), &payload).map_err(
+                    |source| BrokerOpenError::Record {
+                        topic,
+                        offset: record.offset,
+                        source,
+                    },
+                )?;
+                self.consumers
+                    .apply(&event)
+                    .map_err(|source| BrokerOpenError::Event {
+                        topic,
+                        offset: record.offset,
+                        source,
+                    })?;
+                self.consumer_events += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings positions beyond the end of a log that was cut back to that end, on the record.
+    fn clamp_positions(&mut self, now: Timestamp) -> Result<(), BrokerOpenError> {
+        let channels: Vec<Incarnation> = self.consumers.channels().map(|(id, _)| id).collect();
+        let mut events = Vec::new();
+        for id in channels {
+            let Some(log) = self.storage.log(id) else {
+                continue;
+            };
+            events.extend(
+                self.consumers
+                    .clamp_to(id, log.end(), log.last_epoch(), now),
+            );
+        }
+        for event in &events {
+            if let ConsumerEvent::Repositioned(moved) = event {
+                tracing::warn!(
+                    channel = %moved.channel, consumer = %moved.consumer,
+                    from = %moved.from, to = %moved.to,
+                    "a consumer stood beyond the end of its log and was moved there"
+                );
+            }
+        }
+        if !events.is_empty() {
+            let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_consumer).collect();
+            let mut batches = vec![own_batch(self.positions, &records)?];
+            let staged = self
+                .storage
+                .stage(&mut batches, now)
+                .map_err(BrokerError::from)?;
+            self.booked(self.positions, &staged);
+            for event in &events {
+                let applied = self.consumers.apply(event);
+                applied.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ChannelState {
+    pub(super) fn new(producers: Producers) -> Self {
+        let last = Wait {
+            entry: EntryId(0),
+            level: Durability::Written,
+        };
+        Self { producers, last }
+    }
+}
+
+fn fold_producers(limits: ProducerLimits, replayed: &Replayed) -> Producers {
+    let rows: Vec<ProducerState> = replayed
+        .point
+        .producers
+        .iter()
+        .map(|row| ProducerState {
+            producer_id: row.producer_id,
+            epoch: row.epoch,
+            base_sequence: row.base_sequence,
+            next_sequence: row.next_sequence,
+            base_offset: row.base_offset,
+            last_append_time: row.last_append_time,
+        })
+        .collect();
+    let fence = replayed.point.fence;
+    let mut producers = Producers::from_rows(limits, fence, &rows).unwrap_or_else(|error| {
+        tracing::error!(%error, "the producers of a checkpoint do not fit; retries are refused");
+        Producers::new(limits)
+    });
+    for header in &replayed.headers {
+        producers.record(&appended(header));
+    }
+    producers
+}
+
+fn fold_directory(directory: &mut Directory, batch: &Bytes) -> Result<(), BrokerOpenError> {
+    let topic = CHANNELS;
+    for record in decoded(topic, batch)? {
+        let record = record?;
+        let payload = record.payload.clone().unwrap_or_default();
+        let offset = record.offset;
+        let event =
+            DirectoryEvent::decode(record.record_type.as_str(), &payload).map_err(|source| {
+                BrokerOpenError::Record {
+                    topic,
+                    offset,
+                    source,
+                }
+            })?;
+        directory
+            .apply(&event)
+            .map_err(|source| BrokerOpenError::Event {
+                topic,
+                offset,
+                source,
+            })?;
+    }
+    Ok(())
+}
+
+/// The records of consecutive batches.
+fn decoded(
+    topic: &'static str,
+    bytes: &Bytes,
+) -> Result<impl Iterator<Item = Result<Record, BrokerOpenError>>, BrokerOpenError> {
+    let mut all = Vec::new();
+    let mut rest = bytes.clone();
+    while !rest.is_empty() {
+        let damaged = |source| BrokerOpenError::Batch { topic, source };
+        let header = crate::format::BatchHeader::peek(&rest).map_err(damaged)?;
+        if rest.len() < header.len() {
+            let (needed, found) = (header.len() as u64, rest.len() as u64);
+            let source = crate::format::DecodeError::Short {
+                what: "batch",
+                needed,
+                found,
+            };
+            return Err(damaged(source));
+        }
+        let batch = rest.split_to(header.len());
+        crate::format::check_stored(&batch).map_err(damaged)?;
+        all.extend(records(&batch).map_err(damaged)?);
+    }
+    Ok(all
+        .into_iter()
+        .map(move |record| record.map_err(|source| BrokerOpenError::Batch { topic, source })))
+}
+
+/// All batches of an internal topic, read before anybody else may.
+fn read_topic(storage: &mut Storage, id: Incarnation) -> Result<Vec<Bytes>, BrokerOpenError> {
+    let topic = CONSUMERS;
+    let failed = |source: ReadError| BrokerOpenError::Read {
+        topic,
+        source: Box::new(source),
+    };
+    let Some(log) = storage.log(id) else {
+        return Ok(Vec::new());
+    };
+    let (mut from, end): (Offset, Offset) = (log.log_start(), log.high_watermark());
+    let mut batches = Vec::new();
+    while from < end {
+        let slices = match storage.plan_read(id, from, 1 << 20).map_err(failed)? {
+            Read::Ready(slices) => slices,
+            Read::Segment(job) => job.run().map_err(failed)?,
+            Read::Load(task) => {
+                let loaded = task.run();
+                storage
+                    .finish_load(loaded)
+                    .map_err(|failure| failed(failure.into()))?;
+                continue;
+            }
+        };
+        from = slices.next;
+        batches.extend(slices.parts);
+    }
+    Ok(batches)
+}

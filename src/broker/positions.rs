@@ -1,0 +1,278 @@
+//! Consumers: commits, positions, resets, and how far behind they are.
+
+use super::core::{Accepted, Broker, Refusal, Wait};
+use super::error::BrokerError;
+use super::journal::{OwnRecord, own_batch};
+use crate::consumer::{Commit, Committed, ConsumerEvent, Deleted, Expected, Position, Reset};
+use crate::types::{ChannelName, ConsumerName, Incarnation, LogEpoch, Offset, Timestamp};
+
+/// A commit as a client asks for it.
+#[derive(Debug, Clone)]
+pub struct CommitRequest {
+    /// The channel.
+    pub channel: ChannelName,
+    /// The identity it must have, if the client knows it.
+    pub incarnation: Option<Incarnation>,
+    /// The consumer.
+    pub consumer: ConsumerName,
+    /// The next offset it will read.
+    pub offset: Offset,
+    /// The epoch it last saw; 0 when it knows none.
+    pub log_epoch: LogEpoch,
+    /// Where it must stand before.
+    pub expected: Expected,
+    /// What it wants to find beside the position.
+    pub metadata: String,
+}
+
+/// Where a consumer stands.
+#[derive(Debug, Clone)]
+pub struct ConsumerInfo {
+    /// The channel.
+    pub channel: ChannelName,
+    /// The consumer.
+    pub consumer: ConsumerName,
+    /// Its position.
+    pub position: Position,
+    /// Records up to the high watermark.
+    pub lag_records: u64,
+    /// Their bytes, as stored, estimated from the segments' sizes.
+    pub lag_bytes: u64,
+    /// The channel's identity; with the position, it finds when the next record was appended:
+    /// [`Broker::append_time_of`].
+    pub incarnation: Incarnation,
+}
+
+impl Broker {
+    /// Records that a consumer has read up to an offset.
+    ///
+    /// # Errors
+    /// [`Refusal`]: a position ahead of the log, another previous position than expected, metadata
+    /// beyond its limit, or a position read from a part of the log that was cut off.
+    pub fn commit(
+        &mut self,
+        request: &CommitRequest,
+        now: Timestamp,
+    ) -> Result<Accepted<Offset>, Refusal> {
+        let events = self.check_commits(std::slice::from_ref(request), now)?;
+        self.record_positions(&events, now)?;
+        Ok(Accepted {
+            value: request.offset,
+            wait: self.wait_for(self.positions),
+        })
+    }
+
+    /// Moves a consumer to an offset, backwards or forwards.
+    ///
+    /// # Errors
+    /// [`Refusal`] when the offset is outside the log.
+    pub fn reset(
+        &mut self,
+        channel: &ChannelName,
+        consumer: ConsumerName,
+        offset: Offset,
+        now: Timestamp,
+    ) -> Result<Accepted<ConsumerInfo>, Refusal> {
+        let id = self.channel_to_read(channel, None)?;
+        let log = self.storage.log(id).ok_or_else(|| no_such(channel))?;
+        let event = self.consumers.check_reset(
+            Reset {
+                channel: id,
+                channel_name: channel.clone(),
+                consumer: consumer.clone(),
+                offset,
+                log_epoch: log.last_epoch(),
+                at: now,
+            },
+            log.log_start()..log.high_watermark(),
+        )?;
+        self.record_positions(&[event], now)?;
+        Ok(Accepted {
+            value: self.position(channel, &consumer)?.value,
+            wait: self.wait_for(self.positions),
+        })
+    }
+
+    /// Forgets a consumer.
+    ///
+    /// # Errors
+    /// [`Refusal`] when it has no position.
+    pub fn delete_consumer(
+        &mut self,
+        channel: &ChannelName,
+        consumer: ConsumerName,
+        now: Timestamp,
+    ) -> Result<Accepted<()>, Refusal> {
+        let id = self.channel_to_read(channel, None)?;
+        let event = self.consumers.check_delete(Deleted {
+            channel: id,
+            consumer,
+            at: now,
+        })?;
+        self.record_positions(&[event], now)?;
+        Ok(Accepted {
+            value: (),
+            wait: self.wait_for(self.positions),
+        })
+    }
+
+    /// Where a consumer stands, and how far behind.
+    ///
+    /// # Errors
+    /// [`BrokerError::NoSuchConsumer`] when it has no position.
+    pub fn position(
+        &self,
+        channel: &ChannelName,
+        consumer: &ConsumerName,
+    ) -> Result<Accepted<ConsumerInfo>, BrokerError> {
+        let id = self.channel_to_read(channel, None)?;
+        let position = self.consumers.position(id, consumer.as_str());
+        let position = position.ok_or_else(|| BrokerError::NoSuchConsumer {
+            channel: channel.to_string(),
+            consumer: consumer.clone(),
+        })?;
+        let value = self.consumer_info(id, channel, consumer, position);
+        Ok(Accepted {
+            value,
+            wait: self.wait_for(self.positions),
+        })
+    }
+
+    /// The consumers of one channel, or of all, by channel and name.
+    ///
+    /// # Errors
+    /// [`BrokerError::NoSuchChannel`].
+    pub fn consumers(
+        &self,
+        channel: Option<&ChannelName>,
+    ) -> Result<Accepted<Vec<ConsumerInfo>>, BrokerError> {
+        let mut infos = Vec::new();
+        let mut add = |id: Incarnation, name: &ChannelName| {
+            for (consumer, position) in self.consumers.list(id) {
+                infos.push(self.consumer_info(id, name, consumer, position));
+            }
+        };
+        match channel {
+            Some(channel) => add(self.channel_to_read(channel, None)?, channel),
+            None => self
+                .directory
+                .iter()
+                .for_each(|(id, channel)| add(id, &channel.name)),
+        }
+        Ok(Accepted {
+            value: infos,
+            wait: self.wait_for(self.positions),
+        })
+    }
+
+    fn consumer_info(
+        &self,
+        id: Incarnation,
+        channel: &ChannelName,
+        consumer: &ConsumerName,
+        position: &Position,
+    ) -> ConsumerInfo {
+        let log = self.storage.log(id);
+        let end = log.map_or(Offset(0), |log| log.high_watermark());
+        let from = position
+            .offset
+            .max(log.map_or(Offset(0), |log| log.log_start()));
+        let lag_records = end.0.saturating_sub(from.0);
+        let lag_bytes = if lag_records == 0 {
+            0
+        } else {
+            self.storage.bytes_from(id, from)
+        };
+        ConsumerInfo {
+            channel: channel.clone(),
+            consumer: consumer.clone(),
+            position: position.clone(),
+            lag_records,
+            lag_bytes,
+            incarnation: id,
+        }
+    }
+
+    /// Turns commits into the events that record them.
+    pub(super) fn check_commits(
+        &self,
+        commits: &[CommitRequest],
+        now: Timestamp,
+    ) -> Result<Vec<ConsumerEvent>, Refusal> {
+        let mut events = Vec::with_capacity(commits.len());
+        for (at, commit) in commits.iter().enumerate() {
+            let is_repeated = commits[..at].iter().any(|earlier| {
+                earlier.channel == commit.channel && earlier.consumer == commit.consumer
+            });
+            if is_repeated {
+                let rule = "a consumer may commit once for each channel in an atomic publish";
+                return Err(BrokerError::Atomic { rule }.into());
+            }
+            events.push(self.check_one_commit(commit, now)?);
+        }
+        Ok(events)
+    }
+
+    fn check_one_commit(
+        &self,
+        commit: &CommitRequest,
+        now: Timestamp,
+    ) -> Result<ConsumerEvent, Refusal> {
+        let id = self.channel_to_read(&commit.channel, commit.incarnation)?;
+        let log = self
+            .storage
+            .log(id)
+            .ok_or_else(|| no_such(&commit.channel))?;
+        if commit.log_epoch > log.last_epoch() && commit.offset > log.high_watermark() {
+            return Err(BrokerError::Diverged {
+                offset: commit.offset,
+                seen: commit.log_epoch.0,
+                log_end: log.high_watermark(),
+            }
+            .into());
+        }
+        let known = commit.log_epoch.0 != 0;
+        let committed = Committed {
+            channel: id,
+            channel_name: commit.channel.clone(),
+            consumer: commit.consumer.clone(),
+            offset: commit.offset,
+            metadata: commit.metadata.clone(),
+            log_epoch: if known {
+                commit.log_epoch
+            } else {
+                log.last_epoch()
+            },
+            at: now,
+        };
+        let checked = self.consumers.check_commit(
+            Commit {
+                committed,
+                expected: commit.expected,
+            },
+            log.log_start()..log.high_watermark(),
+        );
+        checked.map_err(|error| Refusal {
+            error: error.into(),
+            wait: Some(self.wait_for(self.positions)),
+        })
+    }
+
+    fn record_positions(
+        &mut self,
+        events: &[ConsumerEvent],
+        now: Timestamp,
+    ) -> Result<Wait, Refusal> {
+        let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_consumer).collect();
+        let mut batches = vec![own_batch(self.positions, &records)?];
+        let staged = self.storage.stage(&mut batches, now)?;
+        self.apply_commits(events, &staged)?;
+        Ok(self.wait_for(self.positions))
+    }
+}
+
+pub(super) fn no_such(channel: &ChannelName) -> BrokerError {
+    BrokerError::NoSuchChannel {
+        name: channel.to_string(),
+    }
+}

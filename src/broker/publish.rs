@@ -1,0 +1,438 @@
+//! Publishing: one batch to one channel, or several with consumer commits, all or nothing.
+
+use bytes::BytesMut;
+
+use super::core::{Accepted, Broker, ChannelState, Refusal, appended, door_limits, log_options};
+use super::directory::{Created, DirectoryEvent};
+use super::error::BrokerError;
+use super::journal::{OwnRecord, own_batch};
+use super::positions::CommitRequest;
+use super::producers::{Producers, Verdict};
+use crate::consumer::ConsumerEvent;
+use crate::format::{BatchHeader, DoorLimits};
+use crate::storage::{NewBatch, Staged};
+use crate::types::{ChannelName, Durability, Incarnation, LogEpoch, Offset, Timestamp};
+
+/// A batch that was checked at the door.
+#[derive(Debug)]
+pub struct CheckedBatch {
+    /// Its header, as the check gave it.
+    pub header: BatchHeader,
+    /// All of it.
+    pub bytes: BytesMut,
+}
+
+/// Where a batch goes, and on what conditions.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// The channel.
+    pub channel: ChannelName,
+    /// The identity it must have, if the client knows it.
+    pub incarnation: Option<Incarnation>,
+    /// The offset that the first record must get.
+    pub expected: Option<Offset>,
+    /// Who writes.
+    pub principal: u32,
+}
+
+/// What a published batch was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Published {
+    /// Offset of its first record.
+    pub first: Offset,
+    /// Offset of its last record.
+    pub last: Offset,
+    /// Its append time.
+    pub append_time: Timestamp,
+    /// Its log epoch.
+    pub log_epoch: LogEpoch,
+    /// The channel's identity.
+    pub incarnation: Incarnation,
+    /// The level its acknowledgement promises.
+    pub level: Durability,
+    /// It was a retry of a batch appended before.
+    pub is_duplicate: bool,
+}
+
+/// What an atomic publish was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AtomicPublished {
+    /// One for each batch, in order.
+    pub published: Vec<Published>,
+    /// One for each commit, in order.
+    pub committed: Vec<Offset>,
+}
+
+impl Broker {
+    /// What a batch for this channel is checked against, before it is published.
+    ///
+    /// # Errors
+    /// [`BrokerError::NoSuchChannel`] where the channel neither exists nor may be created.
+    pub fn door(&self, channel: &ChannelName) -> Result<DoorLimits, BrokerError> {
+        if channel.is_internal() {
+            return Err(BrokerError::Internal {
+                name: channel.to_string(),
+            });
+        }
+        match self.directory.by_name(channel.as_str()) {
+            Some((_, channel)) => Ok(door_limits(&channel.config)),
+            None if self.config.auto_create => Ok(door_limits(&self.config.defaults)),
+            None => Err(BrokerError::NoSuchChannel {
+                name: channel.to_string(),
+            }),
+        }
+    }
+
+    /// Appends a batch to a channel; its offsets are given at once, its answer waits.
+    ///
+    /// # Errors
+    /// [`Refusal`]; where [`Refusal::is_busy`], `batch` is left in place for another try.
+    pub fn publish(
+        &mut self,
+        target: &Target,
+        batch: &mut Option<CheckedBatch>,
+        now: Timestamp,
+    ) -> Result<Accepted<Published>, Refusal> {
+        let (id, _) = self.channel_to_write(target, now)?;
+        let Some(checked) = batch.take() else {
+            return Err(BrokerError::Bug("a batch is published once".into()).into());
+        };
+        match self.check_batch(id, &checked.header) {
+            Ok(Verdict::New) => {}
+            Ok(Verdict::Duplicate {
+                base_offset,
+                append_time,
+            }) => {
+                let published = self.duplicate(id, &checked.header, base_offset, append_time);
+                return Ok(Accepted {
+                    value: published,
+                    wait: self.wait_for(id),
+                });
+            }
+            Err(error) => return Err(self.revealing(id, error)),
+        }
+        let header = checked.header;
+        let mut batches = vec![new_batch(id, target, checked)];
+        let staged = match self.storage.stage(&mut batches, now) {
+            Ok(staged) => staged,
+            Err(error) => {
+                let bytes = batches.pop().map(|batch| batch.bytes).unwrap_or_default();
+                *batch = Some(CheckedBatch { header, bytes });
+                return Err(self.revealing(id, error.into()));
+            }
+        };
+        self.booked(id, &staged);
+        let published = self.book_batch(id, &header, &staged, 0);
+        let wait = super::core::Wait {
+            entry: staged.entry,
+            level: staged.level,
+        };
+        Ok(Accepted {
+            value: published,
+            wait,
+        })
+    }
+
+    /// Appends several batches and records several commits, all or nothing, as one entry.
+    ///
+    /// # Errors
+    /// [`Refusal`]; where [`Refusal::is_busy`], `batches` is left as it was for another try.
+    pub fn publish_atomic(
+        &mut self,
+        batches: &mut Vec<(Target, CheckedBatch)>,
+        commits: &[CommitRequest],
+        now: Timestamp,
+    ) -> Result<Accepted<AtomicPublished>, Refusal> {
+        let mut ids = Vec::with_capacity(batches.len());
+        for (target, _) in batches.iter() {
+            ids.push(self.channel_to_write(target, now)?.0);
+        }
+        let verdicts = self.check_atomic(&ids, batches)?;
+        let is_duplicate = |verdict: &Verdict| matches!(verdict, Verdict::Duplicate { .. });
+        if !verdicts.is_empty() && verdicts.iter().all(is_duplicate) {
+            return Ok(self.atomic_duplicate(&ids, batches, &verdicts, commits));
+        }
+        if verdicts.iter().any(is_duplicate) {
+            let rule = "some batches of the atomic publish were appended before, others were not";
+            return Err(BrokerError::Atomic { rule }.into());
+        }
+        let events = self.check_commits(commits, now)?;
+        let headers: Vec<BatchHeader> = batches.iter().map(|(_, batch)| batch.header).collect();
+        let mut targets = Vec::with_capacity(batches.len());
+        let mut new: Vec<NewBatch> = Vec::with_capacity(batches.len() + 1);
+        for (id, (target, checked)) in ids.iter().zip(batches.drain(..)) {
+            new.push(new_batch(*id, &target, checked));
+            targets.push(target);
+        }
+        if !events.is_empty() {
+            let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_consumer).collect();
+            new.push(own_batch(self.positions, &records)?);
+        }
+        if new.is_empty() {
+            return Err(BrokerError::Atomic {
+                rule: "the atomic publish is empty",
+            }
+            .into());
+        }
+        let staged = match self.storage.stage(&mut new, now) {
+            Ok(staged) => staged,
+            Err(error) => {
+                let parts = targets.into_iter().zip(headers).zip(new);
+                batches.extend(parts.map(|((target, header), new)| {
+                    (
+                        target,
+                        CheckedBatch {
+                            header,
+                            bytes: new.bytes,
+                        },
+                    )
+                }));
+                let first = ids.first().copied().unwrap_or(self.positions);
+                return Err(self.revealing(first, error.into()));
+            }
+        };
+        let mut published = Vec::with_capacity(ids.len());
+        for (at, (id, header)) in ids.iter().zip(&headers).enumerate() {
+            self.booked(*id, &staged);
+            published.push(self.book_batch(*id, header, &staged, at));
+        }
+        self.apply_commits(&events, &staged)?;
+        let committed = commits.iter().map(|commit| commit.offset).collect();
+        let wait = super::core::Wait {
+            entry: staged.entry,
+            level: staged.level,
+        };
+        Ok(Accepted {
+            value: AtomicPublished {
+                published,
+                committed,
+            },
+            wait,
+        })
+    }
+
+    fn check_atomic(
+        &self,
+        ids: &[Incarnation],
+        batches: &[(Target, CheckedBatch)],
+    ) -> Result<Vec<Verdict>, Refusal> {
+        let mut verdicts = Vec::with_capacity(ids.len());
+        for (at, (id, (_, batch))) in ids.iter().zip(batches).enumerate() {
+            let producer = batch.header.producer_id();
+            let is_repeated = ids[..at].iter().zip(batches).any(|(other, (_, earlier))| {
+                other == id && earlier.header.producer_id() == producer
+            });
+            if is_repeated && !producer.is_none() {
+                let rule = "a producer may have one batch for each channel in an atomic publish";
+                return Err(BrokerError::Atomic { rule }.into());
+            }
+            match self.check_batch(*id, &batch.header) {
+                Ok(verdict) => verdicts.push(verdict),
+                Err(error) => return Err(self.revealing(*id, error)),
+            }
+        }
+        Ok(verdicts)
+    }
+
+    fn atomic_duplicate(
+        &self,
+        ids: &[Incarnation],
+        batches: &[(Target, CheckedBatch)],
+        verdicts: &[Verdict],
+        commits: &[CommitRequest],
+    ) -> Accepted<AtomicPublished> {
+        let mut published = Vec::with_capacity(ids.len());
+        let mut wait = self.wait_for(self.positions);
+        for ((id, (_, batch)), verdict) in ids.iter().zip(batches).zip(verdicts) {
+            if let Verdict::Duplicate {
+                base_offset,
+                append_time,
+            } = *verdict
+            {
+                published.push(self.duplicate(*id, &batch.header, base_offset, append_time));
+            }
+            let other = self.wait_for(*id);
+            wait = if other.entry > wait.entry {
+                other
+            } else {
+                wait
+            };
+        }
+        let committed = commits.iter().map(|commit| commit.offset).collect();
+        Accepted {
+            value: AtomicPublished {
+                published,
+                committed,
+            },
+            wait,
+        }
+    }
+
+    /// A refusal that says where the log stands waits until that is durable.
+    fn revealing(&self, id: Incarnation, error: BrokerError) -> Refusal {
+        Refusal {
+            error,
+            wait: Some(self.wait_for(id)),
+        }
+    }
+
+    fn check_batch(&self, id: Incarnation, header: &BatchHeader) -> Result<Verdict, BrokerError> {
+        let Some(channel) = self.channels.get(&id) else {
+            return Ok(Verdict::New);
+        };
+        let producer = header.producer_id();
+        if !producer.is_none() {
+            let (epoch, sequence) = (header.producer_epoch(), header.base_sequence());
+            let count = header.record_count();
+            let verdict = channel.producers.check(producer, epoch, sequence, count)?;
+            if matches!(verdict, Verdict::Duplicate { .. }) {
+                return Ok(verdict);
+            }
+        }
+        channel.producers.check_fence(header.fence())?;
+        Ok(Verdict::New)
+    }
+
+    fn duplicate(
+        &self,
+        id: Incarnation,
+        header: &BatchHeader,
+        base: Offset,
+        append_time: Timestamp,
+    ) -> Published {
+        let level = self.level_of(id);
+        let last = Offset(base.0 + u64::from(header.record_count()) - 1);
+        let log_epoch = self
+            .storage
+            .log(id)
+            .map_or(LogEpoch(0), |log| log.last_epoch());
+        Published {
+            first: base,
+            last,
+            append_time,
+            log_epoch,
+            incarnation: id,
+            level,
+            is_duplicate: true,
+        }
+    }
+
+    fn level_of(&self, id: Incarnation) -> Durability {
+        let channel = self.directory.by_incarnation(id);
+        channel.map_or(Durability::Synced, |channel| channel.config.durability)
+    }
+
+    fn book_batch(
+        &mut self,
+        id: Incarnation,
+        header: &BatchHeader,
+        staged: &Staged,
+        at: usize,
+    ) -> Published {
+        let given = &staged.batches[at];
+        if let Some(channel) = self.channels.get_mut(&id) {
+            let mut batch = appended(header);
+            batch.base_offset = given.offsets.start;
+            batch.append_time = given.append_time;
+            channel.producers.record(&batch);
+        }
+        Published {
+            first: given.offsets.start,
+            last: Offset(given.offsets.end.0 - 1),
+            append_time: given.append_time,
+            log_epoch: given.epoch,
+            incarnation: id,
+            level: given.level,
+            is_duplicate: false,
+        }
+    }
+
+    /// The channel to write to; created with defaults where that is allowed.
+    fn channel_to_write(
+        &mut self,
+        target: &Target,
+        now: Timestamp,
+    ) -> Result<(Incarnation, bool), BrokerError> {
+        if target.channel.is_internal() {
+            return Err(BrokerError::Internal {
+                name: target.channel.to_string(),
+            });
+        }
+        if let Some((id, _)) = self.directory.by_name(target.channel.as_str()) {
+            self.same_life(id, target.incarnation)?;
+            return Ok((id, false));
+        }
+        if !self.config.auto_create || target.incarnation.is_some() {
+            return Err(BrokerError::NoSuchChannel {
+                name: target.channel.to_string(),
+            });
+        }
+        let config = self.config.defaults.clone();
+        Ok((self.create_with(target.channel.clone(), config, now)?, true))
+    }
+
+    /// Refuses a channel that is not the one the client knows under its name.
+    pub(super) fn same_life(
+        &self,
+        actual: Incarnation,
+        expected: Option<Incarnation>,
+    ) -> Result<(), BrokerError> {
+        match expected {
+            Some(expected) if expected != actual => {
+                Err(BrokerError::Recreated { expected, actual })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Creates a channel: on the record first, its log at once.
+    pub(super) fn create_with(
+        &mut self,
+        name: ChannelName,
+        config: super::config::ChannelConfig,
+        now: Timestamp,
+    ) -> Result<Incarnation, BrokerError> {
+        let incarnation = self.new_incarnation();
+        let options = log_options(&config);
+        let created = Created {
+            name,
+            incarnation,
+            config,
+            at: now,
+        };
+        let event: DirectoryEvent = self.directory.check_create(created)?;
+        self.record_directory(&[event], now)?;
+        self.storage.create_log(incarnation, options);
+        let mut channel = ChannelState::new(Producers::new(self.config.producers));
+        channel.last = self.wait_for(self.storage.directory_id());
+        self.channels.insert(incarnation, channel);
+        Ok(incarnation)
+    }
+
+    /// Takes commits into the state once they are staged.
+    pub(super) fn apply_commits(
+        &mut self,
+        events: &[ConsumerEvent],
+        staged: &Staged,
+    ) -> Result<(), BrokerError> {
+        for event in events {
+            let applied = self.consumers.apply(event);
+            applied.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
+        }
+        if !events.is_empty() {
+            self.consumer_events += events.len() as u64;
+            self.booked(self.positions, staged);
+        }
+        Ok(())
+    }
+}
+
+fn new_batch(log: Incarnation, target: &Target, checked: CheckedBatch) -> NewBatch {
+    NewBatch {
+        log,
+        span: checked.header.offset_span(),
+        bytes: checked.bytes,
+        expected: target.expected,
+        principal: target.principal,
+    }
+}

@@ -1,0 +1,197 @@
+//! The keeper's side of the broker: checkpoints, retention, folded topics, the last stop.
+
+use super::core::{After, Broker, Rows};
+use super::directory::{DirectoryEvent, Removed, Trimmed};
+use super::error::BrokerError;
+use super::journal::{OwnRecord, own_batch};
+use crate::storage::{LoadTask, PointJob, Upkeep, UpkeepEnd};
+use crate::types::{Incarnation, Offset, Timestamp};
+
+/// A topic of state is folded after this many events, or four for each row of state.
+const FOLD_EVENTS: u64 = 10_000;
+
+const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// How far a stop has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// There is work for the committer or the keeper.
+    Waiting,
+    /// All is durable and the directory is marked clean.
+    Clean,
+    /// The journal failed: what was acknowledged is durable, the rest never will be.
+    Failed,
+}
+
+impl Broker {
+    /// The next piece of upkeep that is due.
+    pub fn plan_upkeep(&mut self, now: Timestamp) -> Option<Upkeep> {
+        self.storage.cut_checkpoint(now, &Rows(&self.channels));
+        self.storage.plan_upkeep(now)
+    }
+
+    /// Books how a piece of upkeep ended.
+    pub fn finish_upkeep(&mut self, end: UpkeepEnd, now: Timestamp) {
+        if let Some(incarnation) = self.storage.finish_upkeep(end, now)
+            && self.directory.by_incarnation(incarnation).is_some()
+        {
+            let removed = DirectoryEvent::Removed(Removed { incarnation });
+            // If this is not recorded, the next start finds no files and records it.
+            if let Err(error) = self.record_directory(&[removed], now) {
+                tracing::debug!(%error, %incarnation, "a removal is not on the record yet");
+            }
+        }
+    }
+
+    /// The job that vouches for the last group after a while without work.
+    #[must_use]
+    pub fn plan_point(&self) -> Option<PointJob> {
+        self.storage.plan_point()
+    }
+
+    /// Books how that job ended.
+    pub fn finish_point(&mut self, ended: Result<(), crate::storage::IoFailure>) {
+        self.storage.finish_point(ended);
+    }
+
+    /// Books what the last look at the disk's free space found.
+    pub fn book_free_bytes(&mut self, available: u64) {
+        self.storage.book_free_bytes(available);
+    }
+
+    /// Looks at the retention of the next few channels, and folds topics that have grown. Returns
+    /// a job when a channel's segments must be listed first; feed its end to
+    /// [`Broker::finish_load`].
+    pub fn tick(&mut self, now: Timestamp) -> Option<LoadTask> {
+        const CHANNELS_PER_TICK: usize = 64;
+        if self.is_stopping {
+            return None;
+        }
+        self.fold_topics(now);
+        let mut ids: Vec<Incarnation> = self.directory.iter().map(|(id, _)| id).collect();
+        ids.sort_unstable();
+        let after = self.retention_cursor;
+        let from = ids.partition_point(|id| after.is_some_and(|after| *id <= after));
+        let mut load = None;
+        self.retention_cursor = None;
+        for id in ids.into_iter().skip(from).take(CHANNELS_PER_TICK) {
+            if let Some(task) = self.retain(id, now) {
+                load = Some(task);
+                break;
+            }
+            if let Some(channel) = self.channels.get_mut(&id) {
+                channel.producers.expire(now);
+            }
+            self.retention_cursor = Some(id);
+        }
+        load
+    }
+
+    /// Trims one channel to its retention: on the record first, the files follow.
+    fn retain(&mut self, id: Incarnation, now: Timestamp) -> Option<LoadTask> {
+        let config = &self.directory.by_incarnation(id)?.config;
+        if config.retention_days.is_none() && config.retention_bytes.is_none() {
+            return None;
+        }
+        let days = config
+            .retention_days
+            .and_then(|days| i64::try_from(days).ok());
+        let oldest = days.map(|days| now.saturating_add_ms(-days.saturating_mul(DAY_MS)));
+        let max_bytes = config.retention_bytes;
+        if let Some(task) = self.storage.plan_load(id) {
+            return Some(task);
+        }
+        let is_pending =
+            |(_, after): &(_, After)| matches!(after, After::Trim(log, _) if *log == id);
+        if self.after.iter().any(is_pending) {
+            return None;
+        }
+        if let Some(log_start) = self.storage.retention_start(id, oldest, max_bytes) {
+            self.trim(id, log_start, now).unwrap_or_else(|error| {
+                tracing::warn!(log = %id, %error, "retention waits");
+            });
+        }
+        None
+    }
+
+    fn trim(
+        &mut self,
+        id: Incarnation,
+        log_start: Offset,
+        now: Timestamp,
+    ) -> Result<(), BrokerError> {
+        let trimmed = DirectoryEvent::Trimmed(Trimmed {
+            incarnation: id,
+            log_start,
+        });
+        let staged = self.record_directory(&[trimmed], now)?;
+        self.after.push((staged.entry, After::Trim(id, log_start)));
+        tracing::info!(log = %id, %log_start, "retention moved the log start");
+        Ok(())
+    }
+
+    /// Writes the folded state of a topic that only carries state, and trims the topic before it.
+    fn fold_topics(&mut self, now: Timestamp) {
+        let directory_rows = self.directory.len() as u64;
+        if self.directory_events >= FOLD_EVENTS.max(4 * directory_rows) {
+            let events = self.directory.fold();
+            let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_directory).collect();
+            let id = self.storage.directory_id();
+            if self.fold_topic(id, &records, now) {
+                self.directory_events = 0;
+            }
+        }
+        let consumer_rows = self
+            .consumers
+            .channels()
+            .map(|(id, _)| self.consumers.list(id).count() as u64)
+            .sum();
+        if self.consumer_events >= FOLD_EVENTS.max(4u64.saturating_mul(consumer_rows)) {
+            let events = self.consumers.fold();
+            let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_consumer).collect();
+            if self.fold_topic(self.positions, &records, now) {
+                self.consumer_events = 0;
+            }
+        }
+    }
+
+    fn fold_topic(&mut self, id: Incarnation, records: &[OwnRecord], now: Timestamp) -> bool {
+        let folded = own_batch(id, records)
+            .and_then(|batch| Ok(self.storage.stage(&mut vec![batch], now)?));
+        let staged = match folded {
+            Ok(staged) => staged,
+            Err(error) => {
+                tracing::debug!(log = %id, %error, "folding a topic waits");
+                return false;
+            }
+        };
+        self.booked(id, &staged);
+        let start = staged.batches[0].offsets.start;
+        if id == self.storage.directory_id() {
+            // The directory's own log start is in the checkpoint: nothing else is read before it.
+            self.after.push((staged.entry, After::Trim(id, start)));
+        } else if let Err(error) = self.trim(id, start, now) {
+            tracing::debug!(log = %id, %error, "a folded topic is trimmed later");
+        }
+        true
+    }
+
+    /// Takes no more commands' upkeep than a stop needs: a last sync, a last checkpoint.
+    pub fn begin_stop(&mut self) {
+        self.is_stopping = true;
+        self.storage.want_clean_stop();
+    }
+
+    /// How far the stop has come.
+    #[must_use]
+    pub fn stop_state(&self) -> Stop {
+        if self.storage.journal_failure().is_some() {
+            return Stop::Failed;
+        }
+        if self.storage.is_clean() {
+            Stop::Clean
+        } else {
+            Stop::Waiting
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Which channels a data directory has: folded from its log of channels, as far as that can be read.
+//!
+//! It gives names to logs, and tells a segment that was removed on purpose from one that is missing.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use bytes::Bytes;
+use npayload::broker::directory::{Directory, DirectoryEvent};
+use npayload::format::{LogRow, records};
+use npayload::types::{Incarnation, Offset};
+
+use crate::layout;
+use crate::source::Source;
+use crate::verify::walk::{FIRST_BATCH, Step, Stretch, Walk};
+
+/// The channels as they were last recorded.
+#[derive(Debug, Default)]
+pub struct Channels {
+    directory: Directory,
+    /// Nothing of the log of channels was damaged or missing.
+    is_complete: bool,
+    own: Option<Incarnation>,
+}
+
+impl Channels {
+    /// Folds the log `own` in `folder`: what the checkpoint has of it (`row`), then `newer` batches, from the journal.
+    pub fn read(
+        folder: &Path,
+        own: Incarnation,
+        row: Option<&LogRow>,
+        newer: Vec<Bytes>,
+    ) -> io::Result<Self> {
+        let mut events = BTreeMap::new();
+        let mut is_intact = true;
+        if let Some(row) = row {
+            for segment in layout::numbered(folder, &["log"], &mut Vec::new())? {
+                let source = Source::open(&segment.path)?;
+                let to = match segment.number.cmp(&row.segment_base.0) {
+                    std::cmp::Ordering::Less => source.len(),
+                    std::cmp::Ordering::Equal => row.position,
+                    std::cmp::Ordering::Greater => continue,
+                };
+                let stretch = Stretch {
+                    from: FIRST_BATCH,
+                    to,
+                    first_offset: Some(segment.number),
+                    end_offset: None,
+                };
+                let mut walk = Walk::new(&source, own, stretch, None);
+                while let Some(step) = walk.step()? {
+                    match step {
+                        Step::Batch(batch) => {
+                            let bytes = source.read(batch.position, batch.length)?;
+                            is_intact &= add(&mut events, &bytes.into());
+                        }
+                        Step::Damage { .. } => is_intact = false,
+                    }
+                }
+            }
+        }
+        for bytes in newer {
+            is_intact &= add(&mut events, &bytes);
+        }
+        let first = row.map_or(0, |row| row.log_start.0);
+        let is_whole = events
+            .keys()
+            .zip(first..)
+            .all(|(offset, expected)| *offset == expected);
+        let mut directory = Directory::default();
+        let mut is_legal = true;
+        for event in events.values() {
+            is_legal &= directory.apply(event).is_ok();
+        }
+        Ok(Self {
+            directory,
+            is_complete: is_intact && is_whole && is_legal && !events.is_empty(),
+            own: Some(own),
+        })
+    }
+
+    /// The name of a log's channel.
+    pub fn name_of(&self, log: Incarnation) -> Option<&str> {
+        match self.directory.by_incarnation(log) {
+            Some(channel) => Some(channel.name.as_str()),
+            None => (self.own == Some(log)).then_some("__channels"),
+        }
+    }
+
+    /// Lowest readable offset of a log, if it was ever trimmed.
+    pub fn log_start(&self, log: Incarnation) -> Option<Offset> {
+        self.directory.log_start(log)
+    }
+
+    /// Whether a log was deleted, so that its files may be gone.
+    pub fn is_deleted(&self, log: Incarnation) -> bool {
+        match self.directory.by_incarnation(log) {
+            Some(channel) => !channel.is_live(),
+            None => self.is_complete && self.own != Some(log),
+        }
+    }
+}
+
+/// Adds the events of a batch; false when one can't be read.
+fn add(events: &mut BTreeMap<u64, DirectoryEvent>, bytes: &Bytes) -> bool {
+    let Ok(records) = records(bytes) else {
+        return false;
+    };
+    let mut is_intact = true;
+    for record in records {
+        let event = record.ok().and_then(|record| {
+            let payload = record.payload.unwrap_or_default();
+            let event = DirectoryEvent::decode(&record.record_type, &payload).ok()?;
+            Some((record.offset.0, event))
+        });
+        is_intact &= event.is_some();
+        events.extend(event);
+    }
+    is_intact
+}
