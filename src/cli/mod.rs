@@ -17,6 +17,7 @@ mod place;
 mod publish;
 mod record_json;
 mod serve;
+mod serve_config;
 
 #[cfg(test)]
 mod tests;

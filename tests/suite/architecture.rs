@@ -6,9 +6,16 @@ use std::path::Path;
 fn table() -> BTreeMap<String, BTreeSet<String>> {
     let document = include_str!("../../ARCHITECTURE.md");
     let names = |cell: &str| -> BTreeSet<String> {
-        cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+        cell.split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect()
     };
-    let rows = document.lines().skip_while(|line| !line.starts_with("| Room |")).skip(2);
+    let rows = document
+        .lines()
+        .skip_while(|line| !line.starts_with("| Room |"))
+        .skip(2);
     rows.take_while(|line| line.starts_with('|'))
         .map(|line| {
             let cells: Vec<&str> = line.split('|').collect();
@@ -43,8 +50,10 @@ fn every_room_uses_only_the_rooms_that_its_row_names() {
         assert!(!files.is_empty(), "room {room} has no files");
         for file in &files {
             for used in file.split("crate::").skip(1) {
-                let used: String =
-                    used.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+                let used: String = used
+                    .chars()
+                    .take_while(|c| c.is_ascii_lowercase() || *c == '_')
+                    .collect();
                 if table.contains_key(&used) && used != *room && !allowed.contains(&used) {
                     wrong.push(format!("{room} uses {used}"));
                 }
@@ -61,6 +70,9 @@ fn every_room_has_a_row() {
     let lib = include_str!("../../src/lib.rs");
     for line in lib.lines().filter_map(|line| line.strip_prefix("pub mod ")) {
         let room = line.trim_end_matches(';');
-        assert!(table().contains_key(room), "ARCHITECTURE.md has no row for {room}");
+        assert!(
+            table().contains_key(room),
+            "ARCHITECTURE.md has no row for {room}"
+        );
     }
 }
