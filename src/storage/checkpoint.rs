@@ -25,8 +25,15 @@ use super::upkeep::{Removal, Tail};
 use crate::format::{Checkpoint, LogRow, ProducerRow};
 use crate::types::{Incarnation, Offset, Timestamp};
 
-/// Start a checkpoint when this much of the ring, in percent, is in use.
-const JOURNAL_PERCENT: u64 = 50;
+/// Start a checkpoint when less than this much of the ring, in percent, is free.
+const FREE_PERCENT: u64 = 50;
+
+/// Start a checkpoint when nothing was staged for this long, so that the next start has nothing
+/// to replay.
+const IDLE_MS: i64 = 1_000;
+
+/// How often a stop tries to leave the directory clean.
+const LAST_TRIES: u32 = 5;
 
 /// What is known of checkpoints between jobs.
 #[derive(Debug)]
@@ -38,11 +45,14 @@ pub(super) struct Checkpoints {
     /// The rows of the last one.
     rows: HashMap<Incarnation, LogRow>,
     last_taken: Timestamp,
+    /// The last entry when it was last looked at, and since when it is the last.
+    last_seen: (u64, Timestamp),
     is_wanted: bool,
     phase: Phase,
     /// The next one is the last before the broker stops.
     is_last: bool,
     is_clean: bool,
+    last_tries: u32,
     retry: Vec<Removal>,
 }
 
@@ -111,10 +121,12 @@ impl Checkpoints {
             start,
             rows,
             last_taken: now,
+            last_seen: (0, now),
             is_wanted: false,
             phase: Phase::Idle,
             is_last: false,
             is_clean: false,
+            last_tries: 0,
             retry: Vec::new(),
         }
     }
@@ -155,20 +167,35 @@ impl Storage {
         if !matches!(self.checkpoints.phase, Phase::Idle) || self.journal_failed.is_some() {
             return false;
         }
-        let is_used = self
-            .journal
-            .is_used_since(self.checkpoints.start, JOURNAL_PERCENT);
-        let age = now.0.saturating_sub(self.checkpoints.last_taken.0);
-        let is_old = age >= self.config.checkpoint_interval_ms && !self.dirty.is_empty();
-        if !(is_used || is_old || self.checkpoints.is_wanted) {
+        let last_entry = self.next_entry - 1;
+        if self.checkpoints.last_seen.0 != last_entry {
+            self.checkpoints.last_seen = (last_entry, now);
+        }
+        let since = |then: Timestamp| now.0.saturating_sub(then.0);
+        let is_idle = since(self.checkpoints.last_seen.1) >= IDLE_MS;
+        let is_old = since(self.checkpoints.last_taken) >= self.config.checkpoint_interval_ms;
+        let is_healthy = |id| self.logs.get(id).is_some_and(|log| !log.is_poisoned);
+        let is_due = (is_idle || is_old) && self.dirty.iter().any(is_healthy);
+        // Cut while there is still room in the ring for what is staged and not yet written.
+        let is_low = self.journal.has_less_free_than(FREE_PERCENT)
+            && self.checkpoints.start != self.journal.point();
+        if !(is_low || is_due || self.checkpoints.is_wanted) {
             return false;
         }
         self.checkpoints.is_wanted = false;
         let mut rows = Vec::with_capacity(self.dirty.len());
-        for id in self.dirty.drain() {
+        let mut start = self.journal.point();
+        for id in std::mem::take(&mut self.dirty) {
             let Some(log) = self.logs.get_mut(&id) else {
                 continue;
             };
+            if log.is_poisoned {
+                // Its segment lacks bytes that only the journal has: the log keeps its old row,
+                // and the journal everything since.
+                self.dirty.insert(id);
+                start = self.checkpoints.start;
+                continue;
+            }
             log.is_dirty = false;
             log.align_next = true;
             let (fence, producers) = producers.rows(id);
@@ -177,8 +204,7 @@ impl Storage {
             point.producers = producers;
             rows.push((id, point.to_row(id)));
         }
-        let entry = self.next_entry - 1;
-        let start = self.journal.point();
+        let entry = last_entry;
         self.checkpoints.phase = Phase::Cut(Cut { entry, start, rows });
         self.want_sync();
         true
@@ -268,8 +294,7 @@ impl Storage {
             if let Some(log) = self.logs.get_mut(id)
                 && !failure.is_out_of_space()
             {
-                tracing::error!(log = %id, %failure, "a segment failed: the log takes no writes");
-                log.refused = Some(failure.to_string().into());
+                log.poison(failure);
             }
         }
         if let Some(failure) = end.failure {
@@ -288,6 +313,7 @@ impl Storage {
                 self.fail_journal(self.synced_through + 1, failure);
             }
             self.checkpoints.last_taken = now;
+            self.try_last_again(false);
             return;
         }
         self.checkpoints.number = end.number;
@@ -305,9 +331,25 @@ impl Storage {
         self.journal.recycle(end.cut.start);
         let retry = std::mem::take(&mut self.checkpoints.retry);
         self.removals_mut().extend(retry);
-        if self.checkpoints.is_last && !end.is_clean {
-            self.checkpoints.want();
+        self.try_last_again(end.is_clean);
+    }
+}
+
+impl Storage {
+    /// Asks for another last checkpoint where one did not leave everything clean; not for ever.
+    fn try_last_again(&mut self, is_clean: bool) {
+        if self.checkpoints.is_last && !is_clean {
+            self.checkpoints.last_tries += 1;
+            if !self.has_given_up() {
+                self.checkpoints.want();
+            }
         }
+    }
+
+    /// Whether a stop can't leave the directory clean: the next start replays the journal.
+    #[must_use]
+    pub fn has_given_up(&self) -> bool {
+        self.checkpoints.last_tries >= LAST_TRIES
     }
 }
 

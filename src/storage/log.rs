@@ -178,7 +178,12 @@ pub struct Log {
     pub(super) segments: Vec<Arc<Segment>>,
     /// The directory was read, so that no older segment is unknown.
     pub(super) is_loaded: bool,
+    /// Why the log takes no writes, if so.
     pub(super) refused: Option<Arc<str>>,
+    /// Recovery found damage that hides the log's end: refused, and kept over restarts.
+    pub(super) is_damaged: bool,
+    /// A segment failed: nothing more is written to it, so the journal keeps what it lacks.
+    pub(super) is_poisoned: bool,
     pub(super) damage: Vec<DamageRow>,
     /// Bytes staged and not yet in a round.
     pub(super) queued_bytes: u64,
@@ -249,6 +254,8 @@ impl Log {
             refused: point
                 .refused
                 .then(|| "damage was found; see the channel's info and npayload-inspect".into()),
+            is_damaged: point.refused,
+            is_poisoned: false,
             damage: point.damage.clone(),
             queued_bytes: 0,
             queued_shared: 0,
@@ -258,6 +265,14 @@ impl Log {
             is_dirty: false,
             awaits_sync: false,
         }
+    }
+
+    /// Closes the log to writers after a segment failed.
+    pub(super) fn poison(&mut self, failure: &IoFailure) {
+        tracing::error!(log = %self.id, %failure, "a segment failed: the log takes no more writes");
+        self.is_poisoned = true;
+        self.refused
+            .get_or_insert_with(|| failure.to_string().into());
     }
 
     /// Lowest offset still readable.
@@ -479,7 +494,7 @@ impl Log {
             }),
             last_time: self.last_time,
             last_epoch: self.last_epoch,
-            refused: !self.damage.is_empty() && self.refused.is_some(),
+            refused: self.is_damaged,
             damage: self.damage.clone(),
             fence: 0,
             producers: Vec::new(),

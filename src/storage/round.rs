@@ -339,7 +339,7 @@ impl Storage {
             };
             log.direct_in_flight = false;
             if let (Some(first), Some(last)) = (run.batches.first(), run.batches.last())
-                && log.refused.is_none()
+                && !log.is_poisoned
             {
                 self.unwritten_bytes -= log.book_behind(&(first.offsets.start..last.offsets.end));
             }
@@ -358,7 +358,6 @@ impl Storage {
 
     /// Closes a log to writers: what was staged on it since the failure is taken back.
     fn poison(&mut self, id: Incarnation, failure: &IoFailure, direct: &[DirectRun]) {
-        tracing::error!(log = %id, %failure, "a segment failed: the log takes no more writes");
         let error = || CommitError::Segment {
             log: id,
             source: failure.clone(),
@@ -388,7 +387,7 @@ impl Storage {
             let before = log.unwritten_bytes;
             log.roll_back(log.written);
             self.unwritten_bytes -= before - log.unwritten_bytes;
-            log.refused = Some(failure.to_string().into());
+            log.poison(failure);
             log.direct_in_flight = false;
         }
     }

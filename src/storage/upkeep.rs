@@ -168,7 +168,7 @@ impl Storage {
     /// The unwritten tail of a log below `below`; until it is booked, nobody else takes it.
     pub(super) fn take_tail(&mut self, id: Incarnation, below: Offset) -> Option<Tail> {
         let log = self.logs.get_mut(&id)?;
-        if log.is_writing_behind || log.refused.is_some() && log.damage.is_empty() {
+        if log.is_writing_behind || log.is_poisoned {
             return None;
         }
         let runs = log.unwritten(below);
@@ -234,10 +234,7 @@ impl Storage {
                 }
                 self.is_disk_full = true;
             }
-            Err(failure) => {
-                tracing::error!(log = %id, %failure, "a segment failed: the log takes no writes");
-                log.refused = Some(failure.to_string().into());
-            }
+            Err(failure) => log.poison(&failure),
         }
     }
 
