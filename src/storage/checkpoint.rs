@@ -103,6 +103,8 @@ pub struct CheckpointEnd {
     number: u64,
     tails: Vec<(Incarnation, Range<Offset>, Result<(), IoFailure>)>,
     failed: Vec<(Incarnation, IoFailure)>,
+    /// The segments it vouches for.
+    segments: Vec<(Incarnation, Arc<Segment>)>,
     /// Why the checkpoint as a whole was not taken.
     failure: Option<IoFailure>,
     is_point_failed: bool,
@@ -319,6 +321,7 @@ impl Storage {
         self.checkpoints.number = end.number;
         self.checkpoints.last_taken = now;
         self.checkpoints.is_clean = end.is_clean;
+        self.want_indexes(end.segments, &end.cut.rows);
         for (id, row) in end.cut.rows {
             if self.logs.contains_key(&id) {
                 self.checkpoints.rows.insert(id, row);
@@ -336,6 +339,26 @@ impl Storage {
 }
 
 impl Storage {
+    /// Leaves the indexes of what a checkpoint vouches for to upkeep.
+    fn want_indexes(
+        &mut self,
+        segments: Vec<(Incarnation, Arc<Segment>)>,
+        rows: &[(Incarnation, LogRow)],
+    ) {
+        let active: HashMap<Incarnation, (Offset, u64)> = rows
+            .iter()
+            .map(|(id, row)| (*id, (row.segment_base, row.position)))
+            .collect();
+        let limit = |id, segment: &Segment| match active.get(&id) {
+            Some((base, position)) if segment.id().base == *base => *position,
+            _ => u64::MAX,
+        };
+        let wanted = segments
+            .into_iter()
+            .map(|(id, segment)| (limit(id, &segment), segment));
+        self.unsaved_indexes.extend(wanted);
+    }
+
     /// Asks for another last checkpoint where one did not leave everything clean; not for ever.
     fn try_last_again(&mut self, is_clean: bool) {
         if self.checkpoints.is_last && !is_clean {
@@ -377,10 +400,6 @@ impl CheckpointJob {
                 failed.push((*id, failure));
                 continue;
             }
-            // An index is a cache: one that can't be saved is rebuilt.
-            if let Err(failure) = segment.save_index(&*self.disk) {
-                tracing::warn!(%failure, "an index could not be saved; it will be rebuilt");
-            }
         }
         let mut is_point_failed = false;
         let failure = match failed.first() {
@@ -404,6 +423,7 @@ impl CheckpointJob {
             number: self.number,
             tails,
             failed,
+            segments: self.segments,
             failure,
             is_point_failed,
         }

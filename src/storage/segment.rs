@@ -255,10 +255,10 @@ impl Segment {
         self.length.store(length, Ordering::Release);
     }
 
-    /// Writes what the index files lack.
-    pub(super) fn save_index(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
+    /// Writes what the index files lack of the runs below `limit`, which a checkpoint vouches for.
+    pub(super) fn save_index(&self, disk: &dyn Disk, limit: u64) -> Result<(), IoFailure> {
         let unsaved = match self.lock().as_mut() {
-            Some(open) => open.index.unsaved(&self.id),
+            Some(open) => open.index.unsaved(&self.id, limit),
             None => None,
         };
         match unsaved {

@@ -193,6 +193,8 @@ pub struct Storage {
     pub(super) checkpoints: Checkpoints,
     pub(super) is_disk_full: bool,
     pub(super) removals: VecDeque<super::upkeep::Removal>,
+    /// Segments whose indexes are to be saved, each up to a position.
+    pub(super) unsaved_indexes: Vec<(u64, Arc<super::segment::Segment>)>,
     pub(super) report: super::recovery::RecoveryReport,
 }
 
@@ -226,6 +228,7 @@ impl Storage {
             checkpoints: from.checkpoints,
             is_disk_full: false,
             removals: VecDeque::new(),
+            unsaved_indexes: Vec::new(),
             report: from.report,
         }
     }

@@ -42,6 +42,8 @@ pub enum Upkeep {
     Prepare(PrepareJob),
     /// Take a checkpoint.
     Checkpoint(Box<CheckpointJob>),
+    /// Save indexes.
+    Index(IndexJob),
     /// Remove files.
     Remove(RemoveJob),
 }
@@ -55,6 +57,8 @@ pub enum UpkeepEnd {
     Prepare(Result<Arc<dyn DiskFile>, IoFailure>),
     /// A checkpoint was taken, or not.
     Checkpoint(Box<CheckpointEnd>),
+    /// Indexes were saved as far as they could be.
+    Index,
     /// Files were removed, or not.
     Remove(RemoveJob, Result<(), IoFailure>),
 }
@@ -93,6 +97,13 @@ pub struct PrepareJob {
     file_bytes: u64,
 }
 
+/// Saves the indexes of segments, each up to a position.
+#[derive(Debug)]
+pub struct IndexJob {
+    disk: Arc<dyn Disk>,
+    segments: Vec<(u64, Arc<Segment>)>,
+}
+
 /// Removes the files of one log.
 #[derive(Debug)]
 pub struct RemoveJob {
@@ -129,6 +140,11 @@ impl Storage {
         }
         if let Some(job) = self.plan_write_behind() {
             return Some(Upkeep::WriteBehind(job));
+        }
+        if !self.unsaved_indexes.is_empty() {
+            let segments = std::mem::take(&mut self.unsaved_indexes);
+            let disk = self.disk.clone();
+            return Some(Upkeep::Index(IndexJob { disk, segments }));
         }
         let removal = self.removals.pop_front()?;
         Some(Upkeep::Remove(RemoveJob {
@@ -201,6 +217,7 @@ impl Storage {
                 self.journal.prepared(None);
             }
             UpkeepEnd::Checkpoint(end) => self.finish_checkpoint(*end, now),
+            UpkeepEnd::Index => {}
             UpkeepEnd::Remove(job, Ok(())) => return job.removed_log(),
             UpkeepEnd::Remove(job, Err(failure)) => {
                 tracing::warn!(%failure, "files that are no longer needed could not be removed");
@@ -257,6 +274,10 @@ impl Upkeep {
                 job.file_bytes,
             )),
             Self::Checkpoint(job) => UpkeepEnd::Checkpoint(Box::new(job.run())),
+            Self::Index(job) => {
+                job.run();
+                UpkeepEnd::Index
+            }
             Self::Remove(job) => {
                 let removed = job.run();
                 UpkeepEnd::Remove(job, removed)
@@ -272,6 +293,17 @@ impl WriteBehindJob {
             (tail.log, tail.offsets, written)
         };
         self.tails.into_iter().map(write).collect()
+    }
+}
+
+impl IndexJob {
+    /// An index is a cache: one that can't be saved is rebuilt.
+    fn run(&self) {
+        for (limit, segment) in &self.segments {
+            if let Err(failure) = segment.save_index(&*self.disk, *limit) {
+                tracing::warn!(%failure, "an index could not be saved; it will be rebuilt");
+            }
+        }
     }
 }
 
