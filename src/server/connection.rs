@@ -78,6 +78,8 @@ struct Connection {
     pending_bytes: u64,
     stalled: Option<Stalled>,
     waker: Arc<TaskWake>,
+    /// The broker will wake this connection when the next round ends.
+    is_registered: bool,
     found: mpsc::UnboundedReceiver<Found>,
     finder: mpsc::UnboundedSender<Found>,
     tasks: usize,
@@ -100,6 +102,7 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream) {
         pending_bytes: 0,
         stalled: None,
         waker: TaskWake::new(),
+        is_registered: false,
         found,
         finder,
         tasks: 0,
@@ -175,7 +178,10 @@ impl Connection {
                 Some(found) => Ok(Event::Found(found)),
                 None => Ok(Event::Stop),
             },
-            () = self.waker.0.notified() => Ok(Event::Round),
+            () = self.waker.0.notified() => {
+                self.is_registered = false;
+                Ok(Event::Round)
+            }
             read = self.socket.read_buf(&mut self.input), if may_read => Ok(Event::Read(read?)),
             () = self.shared.stop.cancelled(), if !self.is_closing => Ok(Event::Stop),
             () = tokio::time::sleep(late.unwrap_or_default()), if late.is_some() => {
@@ -369,7 +375,9 @@ impl Connection {
                 }
             }
             self.pending = kept;
-            if !self.pending.is_empty() || self.stalled.is_some() {
+            let is_waiting = !self.pending.is_empty() || self.stalled.is_some();
+            if is_waiting && !self.is_registered {
+                self.is_registered = true;
                 let waiter: Arc<dyn Wake> = self.waker.clone();
                 broker.wake_after_round(waiter);
             }
