@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::codec::Decoder;
 
 use super::answer;
@@ -39,6 +39,9 @@ const FRAME_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Answers are written once this many bytes wait, even while frames are left in the buffer.
 const FLUSH_BYTES: usize = 1 << 20;
+
+/// A frame above this is received only while the broker has room for all of it.
+const LARGE_FRAME_BYTES: usize = 128 * 1024;
 
 /// Room made for each read.
 const READ_BYTES: usize = 64 * 1024;
@@ -66,6 +69,8 @@ struct Stalled {
 enum Found {
     Fetched(u64, Result<Fetched, WireError>),
     Answer(u64, Box<Response>, Option<Wait>),
+    /// Room to receive a large frame.
+    Room,
 }
 
 struct Connection {
@@ -84,6 +89,8 @@ struct Connection {
     finder: mpsc::UnboundedSender<Found>,
     tasks: usize,
     has_said_hello: bool,
+    /// Room for the large frame that is being received.
+    room: Option<OwnedSemaphorePermit>,
     /// Since when the buffer holds a part of a frame.
     partial_since: Option<std::time::Instant>,
     is_closing: bool,
@@ -107,12 +114,24 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream) {
         finder,
         tasks: 0,
         has_said_hello: false,
+        room: None,
         partial_since: None,
         is_closing: false,
     };
     if let Err(error) = connection.run().await {
         tracing::debug!(%error, "connection ended");
     }
+}
+
+/// Waits for room to receive a large frame; the broker never ends its semaphore.
+async fn receive_room(shared: &Shared, kib: Option<u32>) -> Option<OwnedSemaphorePermit> {
+    let kib = kib.unwrap_or(1).min(shared.receive_kib);
+    shared
+        .receive_room
+        .clone()
+        .acquire_many_owned(kib)
+        .await
+        .ok()
 }
 
 /// What woke a connection.
@@ -152,9 +171,12 @@ impl Connection {
     }
 
     async fn next(&mut self) -> std::io::Result<Event> {
-        let may_read = !self.is_closing
+        let wants_read = !self.is_closing
             && self.stalled.is_none()
             && self.pending_bytes < self.shared.options.in_flight_bytes;
+        // A large frame is received once there is room for all of it.
+        let lacks_room = if wants_read { self.lacks_room() } else { None };
+        let may_read = wants_read && lacks_room.is_none();
         let silence = match (self.has_said_hello, &self.stalled) {
             (false, _) => HELLO_TIMEOUT,
             (true, Some(_)) => Duration::from_millis(200),
@@ -182,6 +204,11 @@ impl Connection {
                 self.is_registered = false;
                 Ok(Event::Round)
             }
+            room = receive_room(&self.shared, lacks_room), if lacks_room.is_some() => {
+                self.room = room;
+                self.partial_since = Some(clock::instant());
+                Ok(Event::Found(Found::Room))
+            }
             read = self.socket.read_buf(&mut self.input), if may_read => Ok(Event::Read(read?)),
             () = self.shared.stop.cancelled(), if !self.is_closing => Ok(Event::Stop),
             () = tokio::time::sleep(late.unwrap_or_default()), if late.is_some() => {
@@ -192,6 +219,16 @@ impl Connection {
                 if self.stalled.is_some() { Ok(Event::Round) } else { Ok(Event::Silent) }
             }
         }
+    }
+
+    /// Room in KiB that the frame in the buffer still needs, where it is a large one.
+    fn lacks_room(&self) -> Option<u32> {
+        if self.room.is_some() {
+            return None;
+        }
+        let total = self.decoder.peek(&self.input).ok().flatten()?;
+        let kib = u32::try_from(total / 1024 + 1).unwrap_or(u32::MAX);
+        (total > LARGE_FRAME_BYTES).then_some(kib)
     }
 
     /// Handles the complete frames in the buffer; true when none is left, or none may be taken.
@@ -213,6 +250,7 @@ impl Connection {
             match self.decoder.decode(&mut self.input) {
                 Ok(Some(frame)) => {
                     has_taken = true;
+                    self.room = None;
                     has_staged |= self.take(frame);
                 }
                 Ok(None) => break,
@@ -455,8 +493,11 @@ impl Connection {
     }
 
     fn book(&mut self, found: Found) {
-        self.tasks -= 1;
+        if !matches!(found, Found::Room) {
+            self.tasks -= 1;
+        }
         match found {
+            Found::Room => {}
             Found::Fetched(correlation, Ok(fetched)) => self.fetched(correlation, fetched),
             Found::Fetched(correlation, Err(error)) => {
                 self.answer(correlation, &Response::Error(error));

@@ -21,6 +21,8 @@ pub struct ServeOptions {
     pub max_connections: usize,
     /// Most published bytes of one connection that wait for their acknowledgement.
     pub in_flight_bytes: u64,
+    /// Most bytes of large frames (above 128 KiB) of all connections that are received at once.
+    pub receive_bytes: u64,
     /// Most fetches of one connection that wait at once.
     pub max_waiting_fetches: usize,
     /// A connection that neither sends nor waits for anything is closed after this.
@@ -42,6 +44,7 @@ impl Default for ServeOptions {
             insecure: false,
             max_connections: 10_000,
             in_flight_bytes: 64 << 20,
+            receive_bytes: 256 << 20,
             max_waiting_fetches: 256,
             idle_timeout: Duration::from_secs(600),
             write_timeout: Duration::from_secs(30),

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
@@ -21,6 +21,9 @@ pub(crate) struct Shared {
     pub options: ServeOptions,
     pub metrics: Metrics,
     pub connections: AtomicUsize,
+    /// KiB of large frames that may be received at once, and the room for them.
+    pub receive_kib: u32,
+    pub receive_room: Arc<Semaphore>,
     /// Cancelled when the server stops: connections finish what is due and close.
     pub stop: CancellationToken,
     /// Committer and keeper end once this is set and the broker is clean.
@@ -33,7 +36,10 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub fn new(broker: Broker, options: ServeOptions, metrics: Metrics, now: Timestamp) -> Self {
+        let receive_kib = u32::try_from(options.receive_bytes / 1024).unwrap_or(u32::MAX);
         Self {
+            receive_kib,
+            receive_room: Arc::new(Semaphore::new(receive_kib as usize)),
             directory_id: broker.storage().directory_id(),
             epoch: broker.storage().epoch(),
             broker: Mutex::new(broker),

@@ -101,3 +101,33 @@ async fn what_was_published_is_read_again_after_a_restart() {
             .expect("in time")
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_frames_of_many_connections_take_turns_for_little_room() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut options = options(dir.path());
+    options.receive_bytes = 1 << 20;
+    options.broker.defaults.max_record_bytes = 4 << 20;
+    let running = start(options).await.expect("starts");
+    let channel = name("large");
+    let mut tasks = Vec::new();
+    for n in 0..6u8 {
+        let (c, channel) = (client(&running).await, channel.clone());
+        tasks.push(tokio::spawn(async move {
+            publish(&c, &channel, &[vec![n; 700_000], vec![n; 2_000_000]]).await;
+        }));
+    }
+    for task in tasks {
+        task.await.expect("every publisher is served");
+    }
+    let c = client(&running).await;
+    let found = read_all(&c, &channel, 0).await;
+    assert_eq!(found.len(), 12);
+    assert!(
+        found
+            .iter()
+            .all(|(_, payload)| payload.iter().all(|byte| *byte == payload[0]))
+    );
+    c.close().await;
+    assert!(running.stop().await);
+}
