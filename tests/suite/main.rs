@@ -4,8 +4,10 @@ mod architecture; // the rooms of src against their table in ARCHITECTURE.md
 mod binary; // the real binary, end to end, also across kills
 mod fuzz_corpus; // the bodies of the fuzz targets, over their corpora and over random bytes
 mod golden; // the files of tests/golden: format stability, and every bit of them flipped
+mod hostile; // hostile and broken clients, byte by byte
 mod model; // logs against vectors: every kind of append, upkeep and reopening
 mod process; // starts the real binary, stops it, kills it
+mod raw; // a client made of bytes, for the tests that need one
 mod server; // a server in this process, with the Rust client
 mod spec; // storage-format.md against the layouts of the format room
 mod storage_harness; // drives the storage room from one thread, and models what it must hold
