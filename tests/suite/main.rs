@@ -7,6 +7,7 @@ mod golden; // the files of tests/golden: format stability, and every bit of the
 mod hostile; // hostile and broken clients, byte by byte
 mod model; // logs against vectors: every kind of append, upkeep and reopening
 mod process; // starts the real binary, stops it, kills it
+mod promises; // what the wire protocol promises: order, retries, long polls, all or nothing
 mod raw; // a client made of bytes, for the tests that need one
 mod server; // a server in this process, with the Rust client
 mod spec; // storage-format.md against the layouts of the format room
