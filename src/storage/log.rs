@@ -105,6 +105,11 @@ impl LogPoint {
         }
     }
 
+    /// Moves the end to the log start where all that lay between was lost.
+    pub(super) fn reach_log_start(&mut self) {
+        self.end = self.end.max(self.log_start);
+    }
+
     pub(super) fn from_row(row: &LogRow) -> Self {
         let active = (row.position >= FIRST_BATCH).then_some(ActivePoint {
             base: row.segment_base,
@@ -191,8 +196,12 @@ pub struct Log {
     pub(super) queued_shared: u32,
     /// A direct run of this log is being written.
     pub(super) direct_in_flight: bool,
-    /// Bytes of direct runs were written and not synced.
-    pub(super) unsynced_direct: bool,
+    /// Segments with bytes of direct runs that no sync has covered.
+    pub(super) unsynced_direct: Vec<Arc<Segment>>,
+    /// The round under way syncs such segments.
+    pub(super) owed_in_flight: bool,
+    /// High watermark when the log's durability was last changed: what was shown stays shown.
+    pub(super) shown: Offset,
     /// The keeper is writing this log's tail.
     pub(super) is_writing_behind: bool,
     /// Staged to since the last checkpoint took its positions.
@@ -260,7 +269,9 @@ impl Log {
             queued_bytes: 0,
             queued_shared: 0,
             direct_in_flight: false,
-            unsynced_direct: false,
+            unsynced_direct: Vec::new(),
+            owed_in_flight: false,
+            shown: Offset(0),
             is_writing_behind: false,
             is_dirty: false,
             awaits_sync: false,
@@ -293,7 +304,7 @@ impl Log {
     /// Everything below may be read.
     pub fn high_watermark(&self) -> Offset {
         match self.options.durability {
-            Durability::Synced => self.flushed,
+            Durability::Synced => self.flushed.max(self.shown),
             Durability::Written => self.written,
         }
     }
@@ -414,6 +425,12 @@ impl Log {
         self.tail.push_back(batch);
     }
 
+    /// The batches in front of `below` that the segment files lack.
+    pub(super) fn unwritten_before(&self, below: Offset) -> Vec<TailBatch> {
+        let before = self.tail.iter().take_while(|one| one.offsets.end <= below);
+        before.filter(|one| !one.is_behind).cloned().collect()
+    }
+
     /// Takes back the staged batches from offset `to` on: they were never acknowledged.
     pub(super) fn roll_back(&mut self, to: Offset) {
         while self
@@ -528,6 +545,7 @@ impl Log {
         match at.checked_sub(1) {
             Some(at) => Ok(ReadPlan::Segment {
                 segment: segments[at].clone(),
+                after: segments.get(at + 1).map(|next| next.id().base),
             }),
             None if !self.is_loaded => Ok(ReadPlan::Load),
             None => Err(ReadError::Damaged {
@@ -634,7 +652,22 @@ pub(super) enum ReadPlan {
     /// The log's directory must be read first.
     Load,
     /// From this segment.
-    Segment { segment: Arc<Segment> },
+    Segment {
+        segment: Arc<Segment>,
+        /// Where the next one begins.
+        after: Option<Offset>,
+    },
+}
+
+/// The older segments of a log.
+#[derive(Debug, Default)]
+pub(super) struct Older {
+    /// Those that hold records, in order.
+    pub segments: Vec<Arc<Segment>>,
+    /// Those below the log start, left from a removal that a crash ended.
+    pub expired: Vec<Arc<Segment>>,
+    /// What is missing or does not fit between them.
+    pub faults: Vec<String>,
 }
 
 /// Lists the older segments of a log from its directory.
@@ -647,14 +680,12 @@ pub(super) struct LoadJob {
 }
 
 impl LoadJob {
-    /// The older segments in order, and what is missing or does not fit between them.
-    pub(super) fn run(
-        &self,
-        disk: &dyn Disk,
-        layout: &Layout,
-    ) -> Result<(Vec<Arc<Segment>>, Vec<String>), IoFailure> {
+    /// Reads the headers of all segments and follows them back from the first known one.
+    pub(super) fn run(&self, disk: &dyn Disk, layout: &Layout) -> Result<Older, IoFailure> {
         let dir = layout.log_dir(self.id);
         let mut faults = Vec::new();
+        let mut expired = Vec::new();
+        let mut unreadable: Vec<(Offset, String)> = Vec::new();
         let mut found: Vec<(SegmentId, Option<Previous>, u64)> = Vec::new();
         for entry in disk.list(&dir).or_while("listing", &dir)? {
             let base = segment_base(&entry.name).filter(|base| *base < self.below);
@@ -665,13 +696,18 @@ impl LoadJob {
                 Ok(header) if header.incarnation == self.id && header.base_offset == base => {
                     found.push((id, Previous::of(&header), entry.len));
                 }
-                Ok(_) => faults.push(format!("{}: its header names another", path.display())),
-                Err(error) => faults.push(format!("{}: {error}", path.display())),
+                // Below the log start a header may be gone with its segment.
+                Ok(_) => unreadable.push((base, format!("{}: it is another's", path.display()))),
+                Err(error) => unreadable.push((base, format!("{}: {error}", path.display()))),
             }
         }
         let mut next = (self.below, Some(self.previous));
         let mut segments = Vec::new();
         for (id, previous, file_bytes) in found.into_iter().rev() {
+            if next.0 <= self.log_start {
+                expired.push(Arc::new(Segment::existing(id, previous, file_bytes)));
+                continue;
+            }
             let follows = next.1.filter(|previous| previous.base == id.base);
             if follows.is_none() {
                 let path = id.path();
@@ -685,6 +721,9 @@ impl LoadJob {
             let length = follows.map_or(file_bytes, |previous| previous.length);
             segments.push(Arc::new(Segment::existing(id, previous, length)));
         }
+        let lowest = next.0.min(self.log_start);
+        let of_records = unreadable.into_iter().filter(|(base, _)| *base >= lowest);
+        faults.extend(of_records.map(|(_, fault)| fault));
         if next.0 > self.log_start {
             faults.push(format!(
                 "{}: the segments from log start {} to offset {} are missing",
@@ -694,6 +733,11 @@ impl LoadJob {
             ));
         }
         segments.reverse();
-        Ok((segments, faults))
+        expired.reverse();
+        Ok(Older {
+            segments,
+            expired,
+            faults,
+        })
     }
 }

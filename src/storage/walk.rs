@@ -97,14 +97,12 @@ impl<'a> Walker<'a> {
             Ok(found) => Ok(Some(self.advance(found))),
             Err(what) => {
                 let aligned = self.position.next_multiple_of(BLOCK_BYTES);
-                if aligned > self.position && self.is_zero(self.position, aligned)? {
-                    if aligned >= self.limit {
-                        self.position = self.limit;
-                        return Ok(None);
-                    }
-                    if let Ok(found) = self.batch_at(aligned)? {
-                        return Ok(Some(self.advance(found)));
-                    }
+                // The limit is the end of a batch, so padding never reaches it.
+                if (self.position + 1..self.limit).contains(&aligned)
+                    && self.is_zero(self.position, aligned)?
+                    && let Ok(found) = self.batch_at(aligned)?
+                {
+                    return Ok(Some(self.advance(found)));
                 }
                 self.gap(what).map(Some)
             }

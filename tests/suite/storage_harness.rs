@@ -509,6 +509,25 @@ impl Harness {
         }
     }
 
+    /// Compares the first offset at or after a time with the model's.
+    pub fn check_time(&mut self, id: Incarnation, time: i64) {
+        let job = loop {
+            if let Some(job) = self.storage.plan_time(id, Timestamp(time)) {
+                break job;
+            }
+            let loaded = self.storage.plan_load(id).expect("not loaded").run();
+            self.storage.finish_load(loaded).unwrap();
+        };
+        let log = self.storage.log(id).unwrap();
+        let (start, high) = (log.log_start().0, log.high_watermark().0);
+        let at = self.model.logs[&id]
+            .batches
+            .iter()
+            .find(|batch| batch.append_time >= time && batch.end > start && batch.end <= high);
+        let expected = at.map_or(high, |batch| batch.first.max(start));
+        assert_eq!(job.run().unwrap().0, expected, "log {id} at time {time}");
+    }
+
     /// Compares a log with its model, read from `from`.
     pub fn check_from(&mut self, id: Incarnation, from: u64, max: u64) {
         let high = self.storage.log(id).unwrap().high_watermark().0;

@@ -80,8 +80,9 @@ pub fn open(
     let (file, point) = read_point(&*disk, &layout, marker.directory_id)?;
     let checkpoint = read_checkpoint(&*disk, &layout, &point, &mut report)?;
     report.was_clean = point.is_clean;
-    let files = open_journal(&*disk, &layout, marker.directory_id, &mut report)?;
+    let (files, unprepared) = open_journal(&*disk, &layout, marker.directory_id, &mut report)?;
     let journal = JournalFiles {
+        unprepared,
         layout: layout.clone(),
         files,
         salt: point.salt,
@@ -134,7 +135,14 @@ fn refuse_foreign(disk: &dyn Disk, layout: &Layout) -> Result<(), OpenError> {
         return Ok(());
     }
     // `lost+found` alone is what a fresh ext4 file system holds.
-    let known = ["lock", "journal", "checkpoints", "channels", "lost+found"];
+    let known = [
+        "lock",
+        "journal",
+        "checkpoints",
+        "channels",
+        "lost+found",
+        "recovery-point.new",
+    ];
     let entries = disk.list(root).or_while("listing", root)?;
     match entries
         .into_iter()
@@ -351,13 +359,17 @@ fn read_checkpoint(
     Err(last.expect("two copies were tried"))
 }
 
+/// The files of the ring, and the numbers of those without a header.
+type OpenedJournal = (Vec<Arc<dyn DiskFile>>, Vec<usize>);
+
 fn open_journal(
     disk: &dyn Disk,
     layout: &Layout,
     directory_id: Incarnation,
     report: &mut RecoveryReport,
-) -> Result<Vec<Arc<dyn DiskFile>>, OpenError> {
+) -> Result<OpenedJournal, OpenError> {
     let mut files = Vec::new();
+    let mut unprepared = Vec::new();
     for number in 0.. {
         let path = layout.journal_file(number);
         if !disk.exists(&path).or_while("looking for", &path)? {
@@ -370,16 +382,22 @@ fn open_journal(
         let read = file.read_at(0, &mut block).or_while("reading", &path)?;
         match JournalFileHeader::decode(&block[..read]) {
             Ok(header) => belongs(&path, header.directory_id, directory_id)?,
-            Err(error) => report.damage.push(Damage {
-                path: path.clone(),
-                from: 0,
-                to: JournalFileHeader::BYTES as u64,
-                log: None,
-                offsets: None,
-                what: format!("{error}; its groups are judged one by one"),
-            }),
+            Err(error) => {
+                unprepared.push(files.len());
+                // The header comes last: a file without one was never used.
+                if block[..read].iter().any(|byte| *byte != 0) {
+                    report.damage.push(Damage {
+                        path: path.clone(),
+                        from: 0,
+                        to: JournalFileHeader::BYTES as u64,
+                        log: None,
+                        offsets: None,
+                        what: format!("{error}; its groups are judged one by one"),
+                    });
+                }
+            }
         }
         files.push(file);
     }
-    Ok(files)
+    Ok((files, unprepared))
 }
