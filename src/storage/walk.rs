@@ -211,7 +211,8 @@ impl<'a> Walker<'a> {
             position >= start && position + needed as u64 <= start + window.len() as u64
         };
         if !has(self.window_start, &self.window) {
-            self.window.resize(WINDOW_BYTES.max(needed), 0);
+            let left = usize::try_from(self.limit.saturating_sub(position)).unwrap_or(usize::MAX);
+            self.window = vec![0; WINDOW_BYTES.min(left).max(needed)];
             let read = self
                 .file
                 .read_at(position, &mut self.window)
