@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::disk::DiskFile;
 use super::error::{IoFailure, While};
 use super::segment::SegmentId;
-use crate::format::{BATCH_HEADER_BYTES, BatchHeader};
+use crate::format::{BATCH_HEADER_BYTES, BatchHeader, check_stored};
 use crate::types::{Offset, Timestamp};
 
 /// Batches may start on the next multiple of this after zeros.
@@ -94,7 +94,7 @@ impl<'a> Walker<'a> {
             return Ok(None);
         }
         match self.batch_at(self.position)? {
-            Ok(found) => Ok(Some(self.advance(found))),
+            Ok(found) => self.advance(found).map(Some),
             Err(what) => {
                 let aligned = self.position.next_multiple_of(BLOCK_BYTES);
                 // The limit is the end of a batch, so padding never reaches it.
@@ -102,7 +102,7 @@ impl<'a> Walker<'a> {
                     && self.is_zero(self.position, aligned)?
                 {
                     if let Ok(found) = self.batch_at(aligned)? {
-                        return Ok(Some(self.advance(found)));
+                        return self.advance(found).map(Some);
                     }
                 }
                 self.gap(what).map(Some)
@@ -110,10 +110,45 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn advance(&mut self, found: Found) -> Step {
+    fn advance(&mut self, found: Found) -> Result<Step, IoFailure> {
         self.position = found.range.end.into();
         self.next = found.offsets.end;
-        Step::Batch(found)
+        // How many offsets a batch takes is not under its header's checksum. Where the next batch
+        // begins elsewhere, either this span is damaged, or records are missing in between.
+        let Some(next) = self.next_base()?.filter(|next| *next != found.offsets.end) else {
+            return Ok(Step::Batch(found));
+        };
+        let (start, end) = (found.range.start.into(), found.range.end.into());
+        if next <= found.offsets.start || self.is_intact(start, end)? {
+            return Ok(Step::Batch(found));
+        }
+        self.next = next;
+        Ok(Step::Gap(Gap {
+            first: found.offsets.start,
+            next: Some(next),
+            position: start,
+            length: end - start,
+            what: "the batch fails its checksum".into(),
+        }))
+    }
+
+    /// Where the batch that follows here says that it begins.
+    fn next_base(&mut self) -> Result<Option<Offset>, IoFailure> {
+        for at in [self.position, self.position.next_multiple_of(BLOCK_BYTES)] {
+            if at < self.limit
+                && let Ok(header) = self.header_at(at)?
+            {
+                return Ok(Some(header.base_offset()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_intact(&mut self, from: u64, to: u64) -> Result<bool, IoFailure> {
+        let mut bytes = vec![0; usize::try_from(to - from).expect("a batch fits memory")];
+        let read = self.file.read_at(from, &mut bytes);
+        let read = read.or_while("reading", &self.id.path())?;
+        Ok(check_stored(&bytes[..read]).is_ok())
     }
 
     /// The damaged stretch from here to the next batch of this log with a higher offset.

@@ -1,6 +1,7 @@
 //! The integration tests.
 
 mod crash; // a crash at every call that changes the disk, with every outcome
+mod damage; // every synced byte damaged in turn: reported at its place, no other record touched
 mod fuzz_corpus; // the bodies of the fuzz targets, over their corpora and over random bytes
 mod golden; // the files of tests/golden: format stability, and every bit of them flipped
 mod model; // logs against vectors: every kind of append, upkeep and reopening

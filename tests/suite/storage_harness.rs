@@ -158,6 +158,14 @@ pub struct Model {
     next_entry: u64,
 }
 
+impl Model {
+    /// Whatever waited when the broker ended has no outcome.
+    pub fn forget_waiting(&mut self) {
+        self.waiting.clear();
+        self.unsure.clear();
+    }
+}
+
 struct NoProducers;
 
 impl ProducerRows for NoProducers {
@@ -589,7 +597,7 @@ impl Harness {
     pub fn check_recovered(&mut self, mercy: Mercy) {
         assert_eq!(self.report.damage, [], "damage after a crash");
         let unsure = std::mem::take(&mut self.model.unsure);
-        self.model.waiting.clear();
+        self.model.forget_waiting();
         for id in unsure {
             // A creation or deletion under way is done or undone.
             if self.storage.log(id).is_none() {
