@@ -685,26 +685,26 @@ impl LoadJob {
         let dir = layout.log_dir(self.id);
         let mut faults = Vec::new();
         let mut expired = Vec::new();
-        let mut unreadable: Vec<(Offset, String)> = Vec::new();
-        let mut found: Vec<(SegmentId, Option<Previous>, u64)> = Vec::new();
+        let mut found: Vec<(SegmentId, Result<Option<Previous>, String>, u64)> = Vec::new();
         for entry in disk.list(&dir).or_while("listing", &dir)? {
             let base = segment_base(&entry.name).filter(|base| *base < self.below);
             let Some(base) = base else { continue };
             let id = SegmentId::new(layout, self.id, base);
             let path = id.path();
-            match Segment::read_header(disk, &id)? {
+            let previous = match Segment::read_header(disk, &id)? {
                 Ok(header) if header.incarnation == self.id && header.base_offset == base => {
-                    found.push((id, Previous::of(&header), entry.len));
+                    Ok(Previous::of(&header))
                 }
-                // Below the log start a header may be gone with its segment.
-                Ok(_) => unreadable.push((base, format!("{}: it is another's", path.display()))),
-                Err(error) => unreadable.push((base, format!("{}: {error}", path.display()))),
-            }
+                Ok(_) => Err(format!("{}: its header names another", path.display())),
+                Err(error) => Err(format!("{}: {error}", path.display())),
+            };
+            found.push((id, previous, entry.len));
         }
         let mut next = (self.below, Some(self.previous));
         let mut segments = Vec::new();
-        for (id, previous, file_bytes) in found.into_iter().rev() {
+        while let Some((id, previous, file_bytes)) = found.pop() {
             if next.0 <= self.log_start {
+                let previous = previous.unwrap_or(None);
                 expired.push(Arc::new(Segment::existing(id, previous, file_bytes)));
                 continue;
             }
@@ -717,13 +717,19 @@ impl LoadJob {
                     next.0
                 ));
             }
+            // Without its header a segment still has its batches, and the file before it.
+            let previous = previous.unwrap_or_else(|fault| {
+                faults.push(fault);
+                found.last().map(|(before, _, len)| Previous {
+                    base: before.base,
+                    length: *len,
+                    last_time: Timestamp(i64::MAX),
+                })
+            });
             next = (id.base, previous);
             let length = follows.map_or(file_bytes, |previous| previous.length);
             segments.push(Arc::new(Segment::existing(id, previous, length)));
         }
-        let lowest = next.0.min(self.log_start);
-        let of_records = unreadable.into_iter().filter(|(base, _)| *base >= lowest);
-        faults.extend(of_records.map(|(_, fault)| fault));
         if next.0 > self.log_start {
             faults.push(format!(
                 "{}: the segments from log start {} to offset {} are missing",

@@ -345,7 +345,10 @@ impl Segment {
         let chosen = chosen?;
         let needed = chosen.ranges.last().map_or(0, |range| range.1);
         if (open.map.len() as u64) < needed {
-            let len = self.length().max(needed);
+            // A damaged end may be missing from the file.
+            let path = &self.id.path;
+            let file_len = open.file.len().or_while("reading the length of", path)?;
+            let len = self.length().min(file_len).max(needed);
             open.map = open.file.map(0..len).or_while("mapping", &self.id.path)?;
         }
         let at = |position: u64| usize::try_from(position).expect("mapped, so it fits");

@@ -77,7 +77,7 @@ pub fn open(
         report.is_new = true;
     }
     let marker = read_marker(&*disk, &layout)?;
-    let (file, point) = read_point(&*disk, &layout, marker.directory_id)?;
+    let (file, point) = read_point(&*disk, &layout, marker.directory_id, &mut report)?;
     let checkpoint = read_checkpoint(&*disk, &layout, &point, &mut report)?;
     report.was_clean = point.is_clean;
     let (files, unprepared) = open_journal(&*disk, &layout, marker.directory_id, &mut report)?;
@@ -293,6 +293,7 @@ fn read_point(
     disk: &dyn Disk,
     layout: &Layout,
     directory_id: Incarnation,
+    report: &mut RecoveryReport,
 ) -> Result<(Arc<dyn DiskFile>, RecoveryPoint), OpenError> {
     let path = layout.recovery_point();
     let mut bytes = read_file(disk, &path)?;
@@ -309,6 +310,20 @@ fn read_point(
         },
     })?;
     belongs(&path, point.directory_id, directory_id)?;
+    // Torn by a power cut or damaged: the other slot vouches for less, and the next point written
+    // takes its place.
+    for (slot, from) in [(a, 0), (b, RecoveryPoint::SLOT_BYTES)] {
+        if let Err(error) = RecoveryPoint::decode(slot) {
+            report.repaired.push(Damage {
+                path: path.clone(),
+                from: from as u64,
+                to: (from + RecoveryPoint::SLOT_BYTES) as u64,
+                log: None,
+                offsets: None,
+                what: format!("{error}; the other slot is used"),
+            });
+        }
+    }
     let file = disk
         .open(&path, OpenMode::ReadWrite)
         .or_while("opening", &path)?;
