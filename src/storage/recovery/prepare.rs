@@ -306,7 +306,7 @@ fn read_point(
         },
         source => OpenError::NoRecoveryPoint {
             path: path.clone(),
-            source,
+            source: Box::new(source),
         },
     })?;
     belongs(&path, point.directory_id, directory_id)?;

@@ -87,7 +87,9 @@ impl Driver {
         let payload_bytes =
             usize::try_from([30, 300, 3_000][usize::try_from(self.random(3)).unwrap()]).unwrap();
         for _ in 0..=self.random(8) {
-            let payload: Vec<u8> = (0..payload_bytes).map(|_| self.random(251) as u8).collect();
+            let payload: Vec<u8> = (0..payload_bytes)
+                .map(|_| u8::try_from(self.random(251)).unwrap())
+                .collect();
             let record = NewRecord {
                 payload: Some(&payload),
                 ..NewRecord::default()
