@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 use super::disk::{Disk, OpenMode};
 use super::error::{IoFailure, While};
-use super::journal::JournalPoint;
+use super::journal::{GroupEnd, JournalPoint};
 use super::layout::Layout;
+use super::log::Log;
 use super::open_files::OpenFiles;
 use super::points::Points;
 use super::segment::Segment;
@@ -34,6 +35,9 @@ const IDLE_MS: i64 = 1_000;
 
 /// How often a stop tries to leave the directory clean.
 const LAST_TRIES: u32 = 5;
+
+/// How long after a checkpoint that freed nothing the next one is tried.
+const RETRY_MS: i64 = 1_000;
 
 /// What is known of checkpoints between jobs.
 #[derive(Debug)]
@@ -53,6 +57,8 @@ pub(super) struct Checkpoints {
     is_last: bool,
     is_clean: bool,
     last_tries: u32,
+    /// The last one freed nothing: the next comes at this time.
+    retry_at: Option<Timestamp>,
     retry: Vec<Removal>,
 }
 
@@ -60,7 +66,7 @@ pub(super) struct Checkpoints {
 enum Phase {
     Idle,
     Cut(Cut),
-    Running,
+    Running { is_clean: bool },
 }
 
 /// The positions that a checkpoint will record.
@@ -93,6 +99,11 @@ pub struct CheckpointJob {
     number: u64,
     directory_id: Incarnation,
     epoch: u64,
+    /// Where a replay starts from it.
+    start: JournalPoint,
+    synced: GroupEnd,
+    /// A log that can't be written keeps all of the journal.
+    is_pinned: bool,
     is_clean: bool,
 }
 
@@ -101,6 +112,8 @@ pub struct CheckpointJob {
 pub struct CheckpointEnd {
     cut: Cut,
     number: u64,
+    start: JournalPoint,
+    is_pinned: bool,
     tails: Vec<(Incarnation, Range<Offset>, Result<(), IoFailure>)>,
     failed: Vec<(Incarnation, IoFailure)>,
     /// The segments it vouches for.
@@ -129,6 +142,7 @@ impl Checkpoints {
             is_last: false,
             is_clean: false,
             last_tries: 0,
+            retry_at: None,
             retry: Vec::new(),
         }
     }
@@ -139,7 +153,7 @@ impl Checkpoints {
     }
 
     pub fn is_wanted(&self) -> bool {
-        self.is_wanted
+        self.is_wanted && self.retry_at.is_none()
     }
 
     /// Keeps a removal that failed for the time after the next checkpoint.
@@ -162,6 +176,17 @@ impl Storage {
         self.checkpoints.is_clean
     }
 
+    /// Whether the last checkpoint is being taken or was: nothing may follow it.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.checkpoints.is_clean
+            || matches!(self.checkpoints.phase, Phase::Running { is_clean: true })
+    }
+
+    /// Whether a checkpoint was cut that waits for entries still queued.
+    pub(super) fn is_checkpoint_waiting(&self) -> bool {
+        matches!(&self.checkpoints.phase, Phase::Cut(cut) if self.written_through < cut.entry)
+    }
+
     /// Cuts a checkpoint if one is due at `now`; its job comes from upkeep once all is flushed.
     ///
     /// - `producers`: asked for the rows of every dirty log, as of this moment.
@@ -181,23 +206,17 @@ impl Storage {
         // Cut while there is still room in the ring for what is staged and not yet written.
         let is_low = self.journal.has_less_free_than(FREE_PERCENT)
             && self.checkpoints.start != self.journal.point();
-        if !(is_low || is_due || self.checkpoints.is_wanted) {
+        let is_early = self.checkpoints.retry_at.is_some_and(|at| now < at);
+        if is_early || !(is_low || is_due || self.checkpoints.is_wanted) {
             return false;
         }
+        self.checkpoints.retry_at = None;
         self.checkpoints.is_wanted = false;
         let mut rows = Vec::with_capacity(self.dirty.len());
-        let mut start = self.journal.point();
-        for id in std::mem::take(&mut self.dirty) {
+        for id in self.dirty.drain() {
             let Some(log) = self.logs.get_mut(&id) else {
                 continue;
             };
-            if log.is_poisoned {
-                // Its segment lacks bytes that only the journal has: the log keeps its old row,
-                // and the journal everything since.
-                self.dirty.insert(id);
-                start = self.checkpoints.start;
-                continue;
-            }
             log.is_dirty = false;
             log.align_next = true;
             let (fence, producers) = producers.rows(id);
@@ -207,6 +226,7 @@ impl Storage {
             rows.push((id, point.to_row(id)));
         }
         let entry = last_entry;
+        let start = self.journal.point();
         self.checkpoints.phase = Phase::Cut(Cut { entry, start, rows });
         self.want_sync();
         true
@@ -227,11 +247,21 @@ impl Storage {
         if cut.rows.iter().any(is_writing) || self.written_through < cut.entry {
             return None;
         }
-        let Phase::Cut(mut cut) = std::mem::replace(&mut self.checkpoints.phase, Phase::Running)
-        else {
+        let running = Phase::Running { is_clean: false };
+        let Phase::Cut(mut cut) = std::mem::replace(&mut self.checkpoints.phase, running) else {
             return None;
         };
-        cut.rows.retain(|(id, _)| self.logs.contains_key(id));
+        // A log whose segments can't be written keeps its place: its last row, and all of the
+        // journal since.
+        let is_kept = |log: &Log| !log.is_poisoned;
+        cut.rows
+            .retain(|(id, _)| self.logs.get(id).is_some_and(is_kept));
+        let is_pinned = !self.logs.values().all(is_kept);
+        let start = if is_pinned {
+            self.checkpoints.start
+        } else {
+            self.journal.without_empty_end(cut.start)
+        };
         let ends: Vec<(Incarnation, Offset)> = cut
             .rows
             .iter()
@@ -271,6 +301,8 @@ impl Storage {
             .map(|(_, row)| row.clone())
             .collect();
         let is_idle = self.queue.is_empty() && self.dirty.is_empty();
+        let is_clean = self.checkpoints.is_last && is_idle;
+        self.checkpoints.phase = Phase::Running { is_clean };
         Some(CheckpointJob {
             disk: self.disk.clone(),
             layout: self.layout.clone(),
@@ -283,7 +315,10 @@ impl Storage {
             number: self.checkpoints.number + 1,
             directory_id: self.directory_id,
             epoch: self.epoch.0,
-            is_clean: self.checkpoints.is_last && is_idle,
+            start,
+            synced: self.journal.synced,
+            is_pinned,
+            is_clean,
         })
     }
 
@@ -315,6 +350,8 @@ impl Storage {
                 self.fail_journal(self.synced_through + 1, failure);
             }
             self.checkpoints.last_taken = now;
+            self.checkpoints.retry_at = Some(now.saturating_add_ms(RETRY_MS));
+            self.checkpoints.want();
             self.try_last_again(false);
             return;
         }
@@ -330,8 +367,11 @@ impl Storage {
         self.checkpoints
             .rows
             .retain(|id, _| self.logs.contains_key(id));
-        self.checkpoints.start = end.cut.start;
-        self.journal.recycle(end.cut.start);
+        if end.is_pinned {
+            self.checkpoints.retry_at = Some(now.saturating_add_ms(RETRY_MS));
+        }
+        self.checkpoints.start = end.start;
+        self.journal.recycle(end.start);
         let retry = std::mem::take(&mut self.checkpoints.retry);
         self.removals_mut().extend(retry);
         self.try_last_again(end.is_clean);
@@ -388,17 +428,17 @@ impl CheckpointJob {
             }
             tails.push((tail.log, tail.offsets.clone(), written));
         }
-        for (id, segment) in self
-            .segments
-            .iter()
-            .filter(|(_, segment)| segment.is_dirty())
-        {
+        for (id, segment) in &self.segments {
             if failed.iter().any(|(log, _)| log == id) {
                 continue;
             }
-            if let Err(failure) = segment.sync(&*self.disk) {
-                failed.push((*id, failure));
-                continue;
+            match segment.sync(&*self.disk) {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(failure) => {
+                    failed.push((*id, failure));
+                    continue;
+                }
             }
         }
         let mut is_point_failed = false;
@@ -421,6 +461,8 @@ impl CheckpointJob {
             is_clean: self.is_clean && failure.is_none(),
             cut: self.cut,
             number: self.number,
+            start: self.start,
+            is_pinned: self.is_pinned,
             tails,
             failed,
             segments: self.segments,
@@ -435,9 +477,9 @@ impl CheckpointJob {
             number: self.number,
             directory_id: self.directory_id,
             epoch: self.epoch,
-            journal_group: self.cut.start.group,
-            journal_file: self.cut.start.file,
-            journal_position: self.cut.start.position,
+            journal_group: self.start.group,
+            journal_file: self.start.file,
+            journal_position: self.start.position,
             logs: self.others.iter().cloned().chain(changed).collect(),
         };
         write_checkpoint(&*self.disk, &self.layout, &checkpoint)
@@ -446,7 +488,12 @@ impl CheckpointJob {
     fn point(&self) -> Result<(), IoFailure> {
         self.points.update(|point| {
             point.checkpoint = self.number;
-            point.is_clean = self.is_clean;
+            point.is_clean = self.is_clean && !self.is_pinned;
+            if self.synced.group > point.flushed_group {
+                point.flushed_group = self.synced.group;
+                point.flushed_file = self.synced.file;
+                point.flushed_end = self.synced.end;
+            }
         })
     }
 

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use super::disk::{Disk, DiskFile, OpenMode};
 use super::error::{IoFailure, While};
 use super::segment::{FIRST_BATCH, SegmentId};
-use super::walk::{Gap, Step, Walker};
+use super::walk::{BLOCK_BYTES, Gap, Step, Walker};
 use crate::format::{IndexHeader, IndexKind, OffsetEntry, TimeEntry};
 use crate::types::{Offset, Timestamp};
 
@@ -49,6 +49,8 @@ pub struct Index {
     end: Option<Offset>,
     /// How many runs the files hold, the last of them perhaps shorter than it is now.
     saved: usize,
+    /// Some runs are the files' word; the batches in them were not looked at.
+    is_from_files: bool,
 }
 
 impl Index {
@@ -128,12 +130,23 @@ impl Index {
                 limit,
                 last.first,
             ))? {
+                index.is_from_files = true;
                 return Ok(index);
             }
         }
+        Self::rebuild(id, segment, limit)
+    }
+
+    /// Reads the index from the batch headers alone.
+    pub fn rebuild(id: &SegmentId, segment: &dyn DiskFile, limit: u64) -> Result<Self, IoFailure> {
         let mut rebuilt = Self::default();
         rebuilt.walk(Walker::new(segment, id, FIRST_BATCH, limit, id.base))?;
         Ok(rebuilt)
+    }
+
+    /// Whether a rebuilt index could say something else.
+    pub fn is_from_files(&self) -> bool {
+        self.is_from_files
     }
 
     /// Adds what the walker meets; false when nothing lies where the walk began.
@@ -165,6 +178,16 @@ impl Index {
             let Ok(time) = TimeEntry::decode(time, id.log, id.base) else {
                 break;
             };
+            // A run begins where the last one ends, or on the next block. An entry that was saved
+            // before its run was full, and kept by a power loss beside newer ones, shows here.
+            let end = index
+                .runs
+                .last()
+                .map_or(FIRST_BATCH, |last| last.end().into());
+            let position = u64::from(offset.position);
+            if position != end && position != end.next_multiple_of(BLOCK_BYTES) {
+                break;
+            }
             if offset.offset_delta != time.offset_delta
                 || u64::from(offset.position) + u64::from(offset.length) > limit
                 || index.runs.last().is_some_and(|last| {
@@ -252,6 +275,29 @@ fn read_entries(disk: &dyn Disk, id: &SegmentId, kind: IndexKind) -> Option<Vec<
         return None;
     }
     Some(bytes.split_off(INDEX_HEADER_BYTES))
+}
+
+/// Cuts off what the index files say beyond byte `limit` of the segment: batches that were lost,
+/// whose places others may take. Synced, since a power loss could bring it back.
+pub(super) fn trim(disk: &dyn Disk, id: &SegmentId, limit: u64) -> Result<(), IoFailure> {
+    let known = Index::read_files(disk, id, limit).map_or(0, |index| index.runs.len());
+    for kind in [IndexKind::Offset, IndexKind::Time] {
+        let path = id.index_path(kind);
+        let file = match disk.open(&path, OpenMode::ReadWrite) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(IoFailure::new("opening", &path, error)),
+        };
+        let len = match known {
+            0 => 0,
+            known => (INDEX_HEADER_BYTES + known * ENTRY_BYTES) as u64,
+        };
+        if file.len().or_while("reading the length of", &path)? > len {
+            file.set_len(len).or_while("cutting", &path)?;
+            file.sync_data().or_while("syncing", &path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes both index files of a segment, as [`Index::unsaved`] gave them.

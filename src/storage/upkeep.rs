@@ -13,13 +13,16 @@ use super::journal::prepare_file;
 use super::layout::Layout;
 use super::log::WriteRun;
 use super::open_files::OpenFiles;
-use super::segment::Segment;
+use super::segment::{Segment, remove_file};
 use super::store::Storage;
 use crate::format::IndexKind;
 use crate::types::{Incarnation, Offset, Timestamp};
 
 /// Most bytes that one write-behind job takes, so that upkeep stays responsive.
 const JOB_BYTES: u64 = 32 * 1024 * 1024;
+
+/// How long after a failure a journal file is prepared again.
+const RETRY_MS: i64 = 1_000;
 
 /// Files that no record needs any more.
 #[derive(Debug)]
@@ -126,7 +129,8 @@ impl RemoveJob {
 impl Storage {
     /// The next piece of upkeep that is due at `now`.
     pub fn plan_upkeep(&mut self, now: Timestamp) -> Option<Upkeep> {
-        if let Some(number) = self.journal.wants_file() {
+        let may_prepare = self.prepare_at.is_none_or(|at| now >= at);
+        if may_prepare && let Some(number) = self.journal.wants_file() {
             return Some(Upkeep::Prepare(PrepareJob {
                 disk: self.disk.clone(),
                 layout: self.layout.clone(),
@@ -146,7 +150,13 @@ impl Storage {
             let disk = self.disk.clone();
             return Some(Upkeep::Index(IndexJob { disk, segments }));
         }
-        let removal = self.removals.pop_front()?;
+        // A direct run under way would make the directory of a deleted log again.
+        let is_free = |removal: &Removal| match removal {
+            Removal::Log(id) => !self.in_flight.contains(id),
+            Removal::Segments { .. } => true,
+        };
+        let at = self.removals.iter().position(is_free)?;
+        let removal = self.removals.remove(at)?;
         Some(Upkeep::Remove(RemoveJob {
             disk: self.disk.clone(),
             layout: self.layout.clone(),
@@ -210,10 +220,14 @@ impl Storage {
                     self.book_tail(id, &offsets, written);
                 }
             }
-            UpkeepEnd::Prepare(Ok(file)) => self.journal.prepared(Some(file)),
+            UpkeepEnd::Prepare(Ok(file)) => {
+                self.prepare_at = None;
+                self.journal.prepared(Some(file));
+            }
             UpkeepEnd::Prepare(Err(failure)) => {
                 tracing::warn!(%failure, "a journal file could not be prepared");
                 self.is_disk_full |= failure.is_out_of_space();
+                self.prepare_at = Some(now.saturating_add_ms(RETRY_MS));
                 self.journal.prepared(None);
             }
             UpkeepEnd::Checkpoint(end) => self.finish_checkpoint(*end, now),
@@ -331,13 +345,6 @@ impl RemoveJob {
 
     fn remove(&self, path: &std::path::Path) -> Result<(), IoFailure> {
         remove_file(&*self.disk, path)
-    }
-}
-
-fn remove_file(disk: &dyn Disk, path: &std::path::Path) -> Result<(), IoFailure> {
-    match disk.remove_file(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed.or_while("removing", path),
     }
 }
 

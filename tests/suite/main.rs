@@ -1,7 +1,14 @@
 //! The integration tests.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test ends where it is surprised, and its numbers are small"
+)]
 
 mod architecture; // the rooms of src against their table in ARCHITECTURE.md
 mod binary; // the real binary, end to end, also across kills
+mod crash; // a crash at every call that changes the disk, with every outcome
+mod damage; // every synced byte damaged in turn: reported at its place, no other record touched
 mod fuzz_corpus; // the bodies of the fuzz targets, over their corpora and over random bytes
 mod golden; // the files of tests/golden: format stability, and every bit of them flipped
 mod hostile; // hostile and broken clients, byte by byte

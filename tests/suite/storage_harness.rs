@@ -23,9 +23,9 @@ pub const CHECKPOINT_MS: i64 = 1_000_000;
 /// Small limits, so that rolls, direct runs and a full ring happen within a few appends.
 pub fn small() -> StorageConfig {
     StorageConfig {
-        journal_file_bytes: 64 * 1024,
+        journal_file_bytes: 32 * 1024,
         journal_files: 4,
-        max_round_bytes: 16 * 1024,
+        max_round_bytes: 12 * 1024,
         direct_bytes: 3 * 1024,
         always_direct_bytes: 8 * 1024,
         write_behind_bytes: 2 * 1024,
@@ -44,7 +44,7 @@ pub fn log_id(n: u64) -> Incarnation {
 pub fn options(id: Incarnation) -> LogOptions {
     LogOptions {
         segment_bytes: 4096,
-        durability: if id.0 % 3 == 0 {
+        durability: if id.0.is_multiple_of(3) {
             Durability::Written
         } else {
             Durability::Synced
@@ -156,6 +156,14 @@ pub struct Model {
     waiting: Vec<Waiting>,
     next_batch: u64,
     next_entry: u64,
+}
+
+impl Model {
+    /// Whatever waited when the broker ended has no outcome.
+    pub fn forget_waiting(&mut self) {
+        self.waiting.clear();
+        self.unsure.clear();
+    }
 }
 
 struct NoProducers;
@@ -509,11 +517,31 @@ impl Harness {
         }
     }
 
+    /// Compares the first offset at or after a time with the model's.
+    pub fn check_time(&mut self, id: Incarnation, time: i64) {
+        let job = loop {
+            if let Some(job) = self.storage.plan_time(id, Timestamp(time)) {
+                break job;
+            }
+            let loaded = self.storage.plan_load(id).expect("not loaded").run();
+            self.storage.finish_load(loaded).unwrap();
+        };
+        let log = self.storage.log(id).unwrap();
+        let (start, high) = (log.log_start().0, log.high_watermark().0);
+        let at = self.model.logs[&id]
+            .batches
+            .iter()
+            .find(|batch| batch.append_time >= time && batch.end > start && batch.end <= high);
+        let expected = at.map_or(high, |batch| batch.first.max(start));
+        assert_eq!(job.run().unwrap().0, expected, "log {id} at time {time}");
+    }
+
     /// Compares a log with its model, read from `from`.
     pub fn check_from(&mut self, id: Incarnation, from: u64, max: u64) {
         let high = self.storage.log(id).unwrap().high_watermark().0;
         let found = match self.read(id, from, max) {
             Ok(found) => found,
+            Err(error) if error.to_string().ends_with(": crashed") => return,
             Err(error) => panic!("log {id}, from {from} of ..{high}: {error}"),
         };
         let log = &self.model.logs[&id];
@@ -569,7 +597,7 @@ impl Harness {
     pub fn check_recovered(&mut self, mercy: Mercy) {
         assert_eq!(self.report.damage, [], "damage after a crash");
         let unsure = std::mem::take(&mut self.model.unsure);
-        self.model.waiting.clear();
+        self.model.forget_waiting();
         for id in unsure {
             // A creation or deletion under way is done or undone.
             if self.storage.log(id).is_none() {
