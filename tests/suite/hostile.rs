@@ -53,7 +53,7 @@ fn a_length_that_breaks_a_limit_is_answered_and_ends_the_connection() {
         raw.send(&length.to_le_bytes());
         let details = raw.reply().error("INVALID_FRAME");
         assert_eq!(details, json!({"length": length, "min": 12}));
-        raw.is_closed();
+        raw.expect_closed();
     }
     let limits = [
         (HELLO, 64 << 10),
@@ -74,7 +74,7 @@ fn a_length_that_breaks_a_limit_is_answered_and_ends_the_connection() {
             assert_eq!(reply.correlation, 77);
             let details = reply.error("FRAME_TOO_LONG");
             assert_eq!(details, json!({"length": length, "limit": limit}));
-            raw.is_closed();
+            raw.expect_closed();
         }
     }
     watched.is_untouched();
@@ -488,7 +488,7 @@ fn a_request_may_come_in_pieces_cut_anywhere() {
         raw.send(&whole[..cut]);
         if cut % 2 == 0 {
             raw.half_close();
-            raw.is_closed();
+            raw.expect_closed();
         }
     }
     assert_eq!(raw.all("pieces").len(), whole.len());
@@ -506,7 +506,7 @@ fn what_was_sent_before_a_half_close_is_answered() {
     for reply in raw.replies(50) {
         reply.published();
     }
-    raw.is_closed();
+    raw.expect_closed();
     watched.is_untouched();
 }
 
@@ -564,7 +564,7 @@ fn idle_connections_cost_little_and_a_limit_holds() {
     assert_eq!(reply.correlation, 0);
     reply.error("TOO_MANY_CONNECTIONS");
     assert_eq!(reply.json()["retryable"], true);
-    raw.is_closed();
+    raw.expect_closed();
     watched.witness.request(PING, b"").of(PING);
     drop((idle, more));
     std::thread::sleep(Duration::from_millis(300));
@@ -577,7 +577,7 @@ fn silent_and_slow_connections_are_closed() {
         options.idle_timeout = Duration::from_millis(300);
     }));
     let idle = watched.server.client();
-    idle.is_closed();
+    idle.expect_closed();
     // A long poll is a sign of life.
     let mut tail = watched.server.client();
     let reply = tail.request(FETCH, &fetch_body("kept", 6, 1000, 1, 900));

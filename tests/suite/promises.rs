@@ -114,7 +114,10 @@ fn a_retry_is_answered_with_what_the_first_try_was_given() {
         let details = raw
             .publish("idem", &one(of(9, 9), b"x"))
             .error("SEQUENCE_GAP");
-        assert_eq!((&details["expected"], &details["actual"]), (&json!(7), &json!(9)));
+        assert_eq!(
+            (&details["expected"], &details["actual"]),
+            (&json!(7), &json!(9))
+        );
         raw.publish("idem", &one(of(10, 1), b"x"))
             .error("UNKNOWN_PRODUCER");
         // The retry comes before a condition that the first try had fulfilled.
@@ -142,7 +145,10 @@ fn behind_a_failed_batch_the_next_ones_of_its_producer_fail_too() {
     bad[140] ^= 1;
     raw.ask(PUBLISH, &publish_body("chain", NONE, &bad));
     for n in 2..5 {
-        raw.ask(PUBLISH, &publish_body("chain", NONE, &one(of(5, n), b"later")));
+        raw.ask(
+            PUBLISH,
+            &publish_body("chain", NONE, &one(of(5, n), b"later")),
+        );
     }
     let replies = raw.replies(4);
     replies[0].error("BATCH_CHECKSUM");
@@ -230,7 +236,10 @@ fn a_long_poll_waits_for_its_bytes_and_no_longer_than_it_may() {
     let reply = tail.reply();
     assert_eq!(reply.correlation, waiting);
     assert!(reply.fetched().batches.len() >= 1000);
-    assert!(began.elapsed() < Duration::from_secs(5), "woken, not timed out");
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "woken, not timed out"
+    );
     // With less than its bytes allowed there is nothing to wait for.
     let began = clock();
     tail.request(FETCH, &fetch_body("poll", 0, 1, 1 << 20, 10_000))
@@ -282,10 +291,16 @@ fn a_refused_atomic_publish_names_its_part_and_leaves_nothing() {
     let at = previous.len() - 4 - 8;
     previous[at..at + 8].copy_from_slice(&0u64.to_le_bytes());
     let bad = [
-        ("EXPECTED_OFFSET_MISMATCH", publish_part("a", 7, &batch(&[b"x"]))),
+        (
+            "EXPECTED_OFFSET_MISMATCH",
+            publish_part("a", 7, &batch(&[b"x"])),
+        ),
         ("BATCH_CHECKSUM", publish_part("a", NONE, &damaged)),
         ("FENCED", good("fenced")),
-        ("UNKNOWN_PRODUCER", publish_part("a", NONE, &one(of(1, 8), b"x"))),
+        (
+            "UNKNOWN_PRODUCER",
+            publish_part("a", NONE, &one(of(1, 8), b"x")),
+        ),
         ("INTERNAL_TOPIC", good("__channels")),
         ("OFFSET_OUT_OF_RANGE", commit_part("a", "c", 99)),
         ("CHANNEL_NOT_FOUND", commit_part("nowhere", "c", 0)),
@@ -332,7 +347,11 @@ fn a_retried_atomic_publish_is_answered_and_not_applied_again() {
         assert_eq!(again.len(), first.len());
         assert_eq!(again[4..12], first[4..12], "the same offset");
         let position = raw.json(POSITION, &json!({"channel": "in", "consumer": "c"}));
-        assert_eq!(position.json()["offset"], 3, "commits are not applied again");
+        assert_eq!(
+            position.json()["offset"],
+            3,
+            "commits are not applied again"
+        );
         assert_eq!((raw.all("x").len(), raw.all("y").len()), (1, 1));
         server.restart();
         raw = server.client();
@@ -354,7 +373,10 @@ fn positions_are_compared_before_they_are_set() {
     let details = raw
         .request(COMMIT, &commit_body("a", "c", 1, 0))
         .error("POSITION_MISMATCH");
-    assert_eq!((&details["expected"], &details["actual"]), (&json!(0), &json!(null)));
+    assert_eq!(
+        (&details["expected"], &details["actual"]),
+        (&json!(0), &json!(null))
+    );
     raw.request(COMMIT, &commit_body("a", "c", 1, absent))
         .of(COMMIT);
     server.restart();
@@ -362,17 +384,26 @@ fn positions_are_compared_before_they_are_set() {
     let details = raw
         .request(COMMIT, &commit_body("a", "c", 2, 0))
         .error("POSITION_MISMATCH");
-    assert_eq!((&details["expected"], &details["actual"]), (&json!(0), &json!(1)));
+    assert_eq!(
+        (&details["expected"], &details["actual"]),
+        (&json!(0), &json!(1))
+    );
     let details = raw
         .request(COMMIT, &commit_body("a", "c", 2, absent))
         .error("POSITION_MISMATCH");
-    assert_eq!((&details["expected"], &details["actual"]), (&json!(null), &json!(1)));
+    assert_eq!(
+        (&details["expected"], &details["actual"]),
+        (&json!(null), &json!(1))
+    );
     raw.request(COMMIT, &commit_body("a", "c", 0, 1)).of(COMMIT);
     let mut large = commit_body("a", "c", 2, NONE);
     large.truncate(large.len() - 4);
     large.extend(blob(&[b'm'; 4097]));
     let details = raw.request(COMMIT, &large).error("METADATA_TOO_LARGE");
-    assert_eq!((&details["found"], &details["limit"]), (&json!(4097), &json!(4096)));
+    assert_eq!(
+        (&details["found"], &details["limit"]),
+        (&json!(4097), &json!(4096))
+    );
 }
 
 #[test]
@@ -386,7 +417,8 @@ fn a_channel_made_again_shuts_out_those_who_knew_the_old_one() {
         .json(DELETE, &json!({"name": "c", "incarnation": "0".repeat(32)}))
         .json();
     assert!(
-        ["CHANNEL_RECREATED", "INVALID_REQUEST"].contains(&details["name"].as_str().expect("a name")),
+        ["CHANNEL_RECREATED", "INVALID_REQUEST"]
+            .contains(&details["name"].as_str().expect("a name")),
         "{details}"
     );
     raw.json(DELETE, &json!({"name": "c"})).of(DELETE);

@@ -18,7 +18,6 @@ pub const ATOMIC: u16 = 17;
 pub const FETCH: u16 = 18;
 pub const COMMIT: u16 = 19;
 pub const CREATE: u16 = 32;
-pub const LIST: u16 = 33;
 pub const INFO: u16 = 34;
 pub const DELETE: u16 = 36;
 pub const POSITION: u16 = 49;
@@ -257,7 +256,7 @@ impl Raw {
     }
 
     /// The server must end the connection, with nothing more to read.
-    pub fn is_closed(mut self) {
+    pub fn expect_closed(mut self) {
         let mut byte = [0];
         match self.stream.read(&mut byte) {
             Ok(0) => {}
