@@ -82,11 +82,7 @@ impl Broker {
                 CreateOutcome::Existed
             }
             Err(error) => {
-                return Err(Refusal {
-                    error,
-                    wait: Some(self.directory_wait()),
-                    part: None,
-                });
+                return Err(Refusal::revealing(error, Some(self.directory_wait())));
             }
         };
         Ok(Accepted {

@@ -100,6 +100,20 @@ impl Refusal {
         Self { part, ..self }
     }
 
+    /// A refusal that waits where it tells something of appends that are not yet durable. What is
+    /// refused for want of space must not wait for the appends that want it too.
+    pub(super) fn revealing(error: BrokerError, wait: Option<Wait>) -> Self {
+        let reveals = match &error {
+            BrokerError::Stage(error) => matches!(error, StageError::WrongOffset { .. }),
+            _ => true,
+        };
+        Self {
+            error,
+            wait: wait.filter(|_| reveals),
+            part: None,
+        }
+    }
+
     /// Whether the same command may be tried again as soon as a round has ended.
     #[must_use]
     pub fn is_busy(&self) -> bool {

@@ -253,11 +253,8 @@ impl Broker {
             },
             log.log_start()..log.high_watermark(),
         );
-        checked.map_err(|error| Refusal {
-            error: error.into(),
-            wait: Some(self.wait_for(self.positions)),
-            part: None,
-        })
+        checked
+            .map_err(|error| Refusal::revealing(error.into(), Some(self.wait_for(self.positions))))
     }
 
     fn record_positions(

@@ -217,11 +217,7 @@ impl Broker {
                 }));
                 let waits = ids.iter().map(|id| self.wait_for(*id));
                 let wait = waits.max_by_key(|wait| wait.entry);
-                return Err(Refusal {
-                    error: error.into(),
-                    wait,
-                    part: None,
-                });
+                return Err(Refusal::revealing(error.into(), wait));
             }
         };
         let mut published = Vec::with_capacity(ids.len());
@@ -325,11 +321,7 @@ impl Broker {
 
     /// A refusal that says where the log stands waits until that is durable.
     fn revealing(&self, id: Option<Incarnation>, error: BrokerError) -> Refusal {
-        Refusal {
-            error,
-            wait: id.map(|id| self.wait_for(id)),
-            part: None,
-        }
+        Refusal::revealing(error, id.map(|id| self.wait_for(id)))
     }
 
     /// Judges a batch by its channel's table; a channel that is yet to be made has an empty one.
