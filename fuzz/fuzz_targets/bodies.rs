@@ -5,12 +5,14 @@
 
 #![allow(dead_code, reason = "each target uses one of them")]
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use npayload::format::{
     BATCH_HEADER_BYTES, BatchHeader, Checkpoint, DoorLimits, GroupHeader, GroupItem, IndexHeader,
     IndexKind, JournalFileHeader, Marker, OffsetEntry, RecoveryPoint, SegmentHeader, Stamp,
     TimeEntry, check_produced, check_stored, items_crc, records, stamp,
 };
+use npayload::protocol::frame::{MAX_FRAME_BYTES, decode_one};
+use npayload::protocol::{FrameDecoder, Request, Response};
 use npayload::types::{Incarnation, LogEpoch, Offset, Timestamp};
 
 /// Any bytes as a batch from a producer and as one from a disk. The checksum is put right as well, so
@@ -171,4 +173,35 @@ pub fn crc32(bytes: &[u8]) -> u32 {
         }
     }
     !crc
+}
+
+/// Frames, requests and answers; what is understood can be said again and is understood the same.
+pub fn frames(bytes: &[u8]) {
+    for decoder in [
+        FrameDecoder::requests(),
+        FrameDecoder::responses(MAX_FRAME_BYTES),
+    ] {
+        let mut rest = Bytes::copy_from_slice(bytes);
+        while let Ok(Some(total)) = decoder.peek(&rest)
+            && total <= rest.len()
+        {
+            let frame = decode_one(decoder.clone(), &rest.split_to(total))
+                .expect("a frame within its limits, and nothing behind it");
+            if let Ok(request) = Request::decode(frame.clone()) {
+                let mut again = BytesMut::new();
+                request.encode(frame.header.correlation, &mut again);
+                if let Ok(frame) = decode_one(FrameDecoder::requests(), &again.freeze()) {
+                    assert_eq!(Request::decode(frame), Ok(request));
+                }
+            }
+            if let Ok(response) = Response::decode(frame.clone()) {
+                let mut again = BytesMut::new();
+                response.encode(frame.header.correlation, &mut again);
+                let decoder = FrameDecoder::responses(MAX_FRAME_BYTES);
+                if let Ok(frame) = decode_one(decoder, &again.freeze()) {
+                    assert_eq!(Response::decode(frame), Ok(response));
+                }
+            }
+        }
+    }
 }

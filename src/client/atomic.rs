@@ -6,11 +6,12 @@ use super::control::answer;
 use super::error::RequestError;
 use super::handle::{Client, Retry};
 use crate::format::{BatchBuilder, BuildError, Compression, NewRecord};
+use crate::protocol::frame::MAX_FRAME_BYTES;
 use crate::protocol::{
-    AtomicCommit, AtomicPart, ExpectedPosition, PublishAtomicRequest, PublishAtomicResponse,
-    PublishRequest, PublishTarget, Request, Response,
+    AtomicCommit, AtomicPart, ErrorCode, ExpectedPosition, PublishAtomicRequest,
+    PublishAtomicResponse, PublishRequest, PublishTarget, Request, Response, WireError,
 };
-use crate::types::{ChannelName, ConsumerName, Offset, ProducerId};
+use crate::types::{ChannelName, ConsumerName, MAX_NAME_BYTES, Offset, ProducerId};
 
 /// Collects records and commits; made by [`Client::atomic`].
 ///
@@ -85,9 +86,28 @@ impl Client {
         } else {
             Retry::Unsafe
         };
+        let bytes: usize = parts.iter().map(part_bytes).sum();
+        if bytes > usize::try_from(MAX_FRAME_BYTES).unwrap_or(usize::MAX) - 64 {
+            // The broker would close the connection; this is what it says of one a little smaller.
+            let text = format!("{bytes} bytes do not fit into a frame of {MAX_FRAME_BYTES}");
+            let error = WireError::new(ErrorCode::AtomicTooLarge, text)
+                .with("found", bytes)
+                .with("limit", MAX_FRAME_BYTES);
+            return Err(RequestError::Server(Box::new(error)));
+        }
         let request = Request::PublishAtomic(PublishAtomicRequest { parts });
         answer!(self.call(&request, retry).await?, PublishAtomic)
     }
+}
+
+/// No less than the part takes in a frame.
+fn part_bytes(part: &AtomicPart) -> usize {
+    let names = 2 * (2 + MAX_NAME_BYTES) + 64;
+    names
+        + match part {
+            AtomicPart::Publish(publish) => publish.batch.len(),
+            AtomicPart::Commit(commit) => commit.metadata.len(),
+        }
 }
 
 impl AtomicBuilder {

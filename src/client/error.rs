@@ -39,6 +39,9 @@ pub enum ConnectError {
         /// What it said.
         source: Box<WireError>,
     },
+    /// The client was closed by [`Client::close`](super::Client::close).
+    #[error("the client was closed")]
+    Closed,
     /// What answered does not speak this protocol.
     #[error("{url} does not speak the protocol of npayload")]
     Protocol {
@@ -54,7 +57,7 @@ impl ConnectError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Url(_) | Self::Protocol { .. } => false,
+            Self::Url(_) | Self::Closed | Self::Protocol { .. } => false,
             Self::Io { .. } | Self::Timeout { .. } => true,
             Self::Refused { source, .. } => source.retryable,
         }

@@ -248,10 +248,7 @@ impl Client {
                 return Err(last.unwrap_or_else(timed_out));
             };
             if slot.closed {
-                return Err(ConnectError::Protocol {
-                    url: self.inner.url.to_string(),
-                    source: LostError::ClosedHere,
-                });
+                return Err(ConnectError::Closed);
             }
             if let Some(open) = &slot.current {
                 if open.connection.is_open() {

@@ -26,8 +26,15 @@ use super::upkeep::{Removal, Tail};
 use crate::format::{Checkpoint, LogRow, ProducerRow};
 use crate::types::{Incarnation, Offset, Timestamp};
 
-/// Start a checkpoint when this much of the ring, in percent, is in use.
-const JOURNAL_PERCENT: u64 = 50;
+/// Start a checkpoint when less than this much of the ring, in percent, is free.
+const FREE_PERCENT: u64 = 50;
+
+/// Start a checkpoint when nothing was staged for this long, so that the next start has nothing
+/// to replay.
+const IDLE_MS: i64 = 1_000;
+
+/// How often a stop tries to leave the directory clean.
+const LAST_TRIES: u32 = 5;
 
 /// How long after a checkpoint that freed nothing the next one is tried.
 const RETRY_MS: i64 = 1_000;
@@ -42,6 +49,8 @@ pub(super) struct Checkpoints {
     /// The rows of the last one.
     rows: HashMap<Incarnation, LogRow>,
     last_taken: Timestamp,
+    /// The last entry when it was last looked at, and since when it is the last.
+    last_seen: (u64, Timestamp),
     is_wanted: bool,
     phase: Phase,
     /// The next one is the last before the broker stops.
@@ -49,6 +58,7 @@ pub(super) struct Checkpoints {
     is_clean: bool,
     /// The last one freed nothing: the next comes at this time.
     retry_at: Option<Timestamp>,
+    last_tries: u32,
     retry: Vec<Removal>,
 }
 
@@ -106,6 +116,8 @@ pub struct CheckpointEnd {
     is_pinned: bool,
     tails: Vec<(Incarnation, Range<Offset>, Result<(), IoFailure>)>,
     failed: Vec<(Incarnation, IoFailure)>,
+    /// The segments it vouches for.
+    segments: Vec<(Incarnation, Arc<Segment>)>,
     /// Why the checkpoint as a whole was not taken.
     failure: Option<IoFailure>,
     is_point_failed: bool,
@@ -124,11 +136,13 @@ impl Checkpoints {
             start,
             rows,
             last_taken: now,
+            last_seen: (0, now),
             is_wanted: false,
             phase: Phase::Idle,
             is_last: false,
             is_clean: false,
             retry_at: None,
+            last_tries: 0,
             retry: Vec::new(),
         }
     }
@@ -180,22 +194,38 @@ impl Storage {
         if !matches!(self.checkpoints.phase, Phase::Idle) || self.journal_failed.is_some() {
             return false;
         }
-        let is_used = self
-            .journal
-            .is_used_since(self.checkpoints.start, JOURNAL_PERCENT);
-        let age = now.0.saturating_sub(self.checkpoints.last_taken.0);
-        let is_old = age >= self.config.checkpoint_interval_ms && !self.dirty.is_empty();
+        let last_entry = self.next_entry - 1;
+        if self.checkpoints.last_seen.0 != last_entry {
+            self.checkpoints.last_seen = (last_entry, now);
+        }
+        let since = |then: Timestamp| now.0.saturating_sub(then.0);
+        let is_idle = since(self.checkpoints.last_seen.1) >= IDLE_MS;
+        let is_old = since(self.checkpoints.last_taken) >= self.config.checkpoint_interval_ms;
+        let is_healthy = |id| self.logs.get(id).is_some_and(|log| !log.is_poisoned);
+        let is_due = (is_idle || is_old) && self.dirty.iter().any(is_healthy);
+        // Cut while there is still room in the ring for what is staged and not yet written.
+        let is_low = self.journal.has_less_free_than(FREE_PERCENT)
+            && self.checkpoints.start != self.journal.point();
+        let is_stopping = self.checkpoints.is_last && !self.has_given_up();
         let is_early = self.checkpoints.retry_at.is_some_and(|at| now < at);
-        if is_early || !(is_used || is_old || self.checkpoints.is_wanted) {
+        if is_early && !is_stopping || !(is_low || is_due || self.checkpoints.is_wanted) {
             return false;
         }
         self.checkpoints.retry_at = None;
         self.checkpoints.is_wanted = false;
         let mut rows = Vec::with_capacity(self.dirty.len());
-        for id in self.dirty.drain() {
+        let mut start = self.journal.point();
+        for id in std::mem::take(&mut self.dirty) {
             let Some(log) = self.logs.get_mut(&id) else {
                 continue;
             };
+            if log.is_poisoned {
+                // Its segment lacks bytes that only the journal has: the log keeps its old row,
+                // and the journal everything since.
+                self.dirty.insert(id);
+                start = self.checkpoints.start;
+                continue;
+            }
             log.is_dirty = false;
             log.align_next = true;
             let (fence, producers) = producers.rows(id);
@@ -204,8 +234,7 @@ impl Storage {
             point.producers = producers;
             rows.push((id, point.to_row(id)));
         }
-        let entry = self.next_entry - 1;
-        let start = self.journal.point();
+        let entry = last_entry;
         self.checkpoints.phase = Phase::Cut(Cut { entry, start, rows });
         self.want_sync();
         true
@@ -310,7 +339,6 @@ impl Storage {
             if let Some(log) = self.logs.get_mut(id)
                 && !failure.is_out_of_space()
             {
-                tracing::error!(log = %id, %failure, "a segment failed: the log takes no writes");
                 log.poison(failure);
             }
         }
@@ -332,11 +360,13 @@ impl Storage {
             self.checkpoints.last_taken = now;
             self.checkpoints.retry_at = Some(now.saturating_add_ms(RETRY_MS));
             self.checkpoints.want();
+            self.try_last_again(false);
             return;
         }
         self.checkpoints.number = end.number;
         self.checkpoints.last_taken = now;
         self.checkpoints.is_clean = end.is_clean;
+        self.want_indexes(end.segments, &end.cut.rows);
         for (id, row) in end.cut.rows {
             if self.logs.contains_key(&id) {
                 self.checkpoints.rows.insert(id, row);
@@ -352,9 +382,45 @@ impl Storage {
         self.journal.recycle(end.start);
         let retry = std::mem::take(&mut self.checkpoints.retry);
         self.removals_mut().extend(retry);
-        if self.checkpoints.is_last && !end.is_clean {
-            self.checkpoints.want();
+        self.try_last_again(end.is_clean);
+    }
+}
+
+impl Storage {
+    /// Leaves the indexes of what a checkpoint vouches for to upkeep.
+    fn want_indexes(
+        &mut self,
+        segments: Vec<(Incarnation, Arc<Segment>)>,
+        rows: &[(Incarnation, LogRow)],
+    ) {
+        let active: HashMap<Incarnation, (Offset, u64)> = rows
+            .iter()
+            .map(|(id, row)| (*id, (row.segment_base, row.position)))
+            .collect();
+        let limit = |id, segment: &Segment| match active.get(&id) {
+            Some((base, position)) if segment.id().base == *base => *position,
+            _ => u64::MAX,
+        };
+        let wanted = segments
+            .into_iter()
+            .map(|(id, segment)| (limit(id, &segment), segment));
+        self.unsaved_indexes.extend(wanted);
+    }
+
+    /// Asks for another last checkpoint where one did not leave everything clean; not for ever.
+    fn try_last_again(&mut self, is_clean: bool) {
+        if self.checkpoints.is_last && !is_clean {
+            self.checkpoints.last_tries += 1;
+            if !self.has_given_up() {
+                self.checkpoints.want();
+            }
         }
+    }
+
+    /// Whether a stop can't leave the directory clean: the next start replays the journal.
+    #[must_use]
+    pub fn has_given_up(&self) -> bool {
+        self.checkpoints.last_tries >= LAST_TRIES
     }
 }
 
@@ -374,17 +440,8 @@ impl CheckpointJob {
             if failed.iter().any(|(log, _)| log == id) {
                 continue;
             }
-            match segment.sync(&*self.disk) {
-                Ok(true) => {}
-                Ok(false) => continue,
-                Err(failure) => {
-                    failed.push((*id, failure));
-                    continue;
-                }
-            }
-            // An index is a cache: one that can't be saved is rebuilt.
-            if let Err(failure) = segment.save_index(&*self.disk) {
-                tracing::warn!(%failure, "an index could not be saved; it will be rebuilt");
+            if let Err(failure) = segment.sync(&*self.disk) {
+                failed.push((*id, failure));
             }
         }
         let mut is_point_failed = false;
@@ -411,6 +468,7 @@ impl CheckpointJob {
             is_pinned: self.is_pinned,
             tails,
             failed,
+            segments: self.segments,
             failure,
             is_point_failed,
         }

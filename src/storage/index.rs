@@ -207,14 +207,21 @@ impl Index {
         Some(index)
     }
 
-    /// What must be written so that the files hold all runs: bytes of the offset index and of the
-    /// time index, and where both begin. The first time, the headers are part of it.
-    pub fn unsaved(&mut self, id: &SegmentId) -> Option<(u64, BytesMut, BytesMut)> {
-        if self.saved >= self.runs.len() && self.saved > 0 && self.last_run_saved() {
+    /// What must be written so that the files hold all runs below `limit`: bytes of the offset
+    /// index and of the time index, and where both begin. The first time, the headers are part
+    /// of it.
+    ///
+    /// - `limit`: the byte up to which a checkpoint vouches for the segment. Beyond it a power
+    ///   cut may still take batches away, and others in their place would have other runs.
+    pub fn unsaved(&mut self, id: &SegmentId, limit: u64) -> Option<(u64, BytesMut, BytesMut)> {
+        let to = self
+            .runs
+            .partition_point(|run| u64::from(run.end()) <= limit);
+        // The last saved run may have grown: it is written again.
+        let from = self.saved.min(to).saturating_sub(1);
+        if to == 0 || to == self.saved && self.runs[from].length >= RUN_BYTES {
             return None;
         }
-        // The last saved run may have grown: it is written again.
-        let from = self.saved.saturating_sub(1);
         let mut offsets = BytesMut::new();
         let mut times = BytesMut::new();
         let position = if from == 0 {
@@ -224,7 +231,7 @@ impl Index {
         } else {
             (INDEX_HEADER_BYTES + from * ENTRY_BYTES) as u64
         };
-        for run in &self.runs[from..] {
+        for run in &self.runs[from..to] {
             let delta = u32::try_from(run.first.0 - id.base.0)
                 .expect("a segment is rolled before its offsets exceed 32 bits");
             let offset = OffsetEntry {
@@ -239,13 +246,8 @@ impl Index {
             };
             times.extend_from_slice(&time.encode(id.log, id.base));
         }
-        self.saved = self.runs.len();
+        self.saved = to;
         Some((position, offsets, times))
-    }
-
-    fn last_run_saved(&self) -> bool {
-        // A closed run never grows, an open one may.
-        self.runs.last().is_some_and(|run| run.length >= RUN_BYTES)
     }
 }
 

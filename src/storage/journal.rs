@@ -200,12 +200,12 @@ impl Journal {
         )
     }
 
-    /// Whether more than `percent` of the ring is used since `start`.
-    pub fn is_used_since(&self, start: JournalPoint, percent: u64) -> bool {
+    /// Whether less than `percent` of the ring is free.
+    pub fn has_less_free_than(&self, percent: u64) -> bool {
         let (used, files) = self.usage();
-        let before = u64::from(start.position);
-        let bytes = u64::from(used - 1) * self.file_bytes + self.position;
-        bytes.saturating_sub(before) * 100 > u64::from(files) * self.file_bytes * percent
+        let free = u64::from(files.saturating_sub(used)) * self.file_bytes + self.file_bytes
+            - self.position.min(self.file_bytes);
+        free * 100 < u64::from(files) * self.file_bytes * percent
     }
 
     /// Frees every file that lies before `point` in the ring.

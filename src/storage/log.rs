@@ -183,7 +183,12 @@ pub struct Log {
     pub(super) segments: Vec<Arc<Segment>>,
     /// The directory was read, so that no older segment is unknown.
     pub(super) is_loaded: bool,
+    /// Why the log takes no writes, if so.
     pub(super) refused: Option<Arc<str>>,
+    /// Recovery found damage that hides the log's end: refused, and kept over restarts.
+    pub(super) is_damaged: bool,
+    /// A segment failed: nothing more is written to it, so the journal keeps what it lacks.
+    pub(super) is_poisoned: bool,
     pub(super) damage: Vec<DamageRow>,
     /// Bytes staged and not yet in a round.
     pub(super) queued_bytes: u64,
@@ -197,8 +202,6 @@ pub struct Log {
     pub(super) owed_in_flight: bool,
     /// High watermark when the log's durability was last changed: what was shown stays shown.
     pub(super) shown: Offset,
-    /// A segment failed: the tail can't be written, and the journal keeps what it holds of it.
-    pub(super) is_poisoned: bool,
     /// The keeper is writing this log's tail.
     pub(super) is_writing_behind: bool,
     /// Staged to since the last checkpoint took its positions.
@@ -260,6 +263,8 @@ impl Log {
             refused: point
                 .refused
                 .then(|| "damage was found; see the channel's info and npayload-inspect".into()),
+            is_damaged: point.refused,
+            is_poisoned: false,
             damage: point.damage.clone(),
             queued_bytes: 0,
             queued_shared: 0,
@@ -267,11 +272,18 @@ impl Log {
             unsynced_direct: Vec::new(),
             owed_in_flight: false,
             shown: Offset(0),
-            is_poisoned: false,
             is_writing_behind: false,
             is_dirty: false,
             awaits_sync: false,
         }
+    }
+
+    /// Closes the log to writers after a segment failed.
+    pub(super) fn poison(&mut self, failure: &IoFailure) {
+        tracing::error!(log = %self.id, %failure, "a segment failed: the log takes no more writes");
+        self.is_poisoned = true;
+        self.refused
+            .get_or_insert_with(|| failure.to_string().into());
     }
 
     /// Lowest offset still readable.
@@ -413,13 +425,6 @@ impl Log {
         self.tail.push_back(batch);
     }
 
-    /// Closes the log to writers because its segments can't be trusted any more.
-    pub(super) fn poison(&mut self, failure: &IoFailure) {
-        self.is_poisoned = true;
-        self.refused
-            .get_or_insert_with(|| failure.to_string().into());
-    }
-
     /// The batches in front of `below` that the segment files lack.
     pub(super) fn unwritten_before(&self, below: Offset) -> Vec<TailBatch> {
         let before = self.tail.iter().take_while(|one| one.offsets.end <= below);
@@ -506,7 +511,7 @@ impl Log {
             }),
             last_time: self.last_time,
             last_epoch: self.last_epoch,
-            refused: !self.damage.is_empty() && self.refused.is_some(),
+            refused: self.is_damaged,
             damage: self.damage.clone(),
             fence: 0,
             producers: Vec::new(),

@@ -390,7 +390,6 @@ impl Storage {
 
     /// Closes a log to writers: what was staged on it since the failure is taken back.
     fn poison(&mut self, id: Incarnation, failure: &IoFailure, round: &Round) {
-        tracing::error!(log = %id, %failure, "a segment failed: the log takes no more writes");
         let error = || CommitError::Segment {
             log: id,
             source: failure.clone(),

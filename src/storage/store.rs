@@ -41,7 +41,8 @@ pub struct StorageConfig {
     pub max_open_segments: usize,
     /// Writers get an error when fewer bytes than this are free on the disk.
     pub min_free_bytes: u64,
-    /// A checkpoint is taken after this long without one, where there is something to record.
+    /// A checkpoint is taken after this long without one, and after a second without writes,
+    /// where there is something to record.
     pub checkpoint_interval_ms: i64,
 }
 
@@ -58,7 +59,7 @@ impl Default for StorageConfig {
             max_unwritten_bytes: 256 * MIB,
             max_open_segments: 512,
             min_free_bytes: 64 * MIB,
-            checkpoint_interval_ms: 5_000,
+            checkpoint_interval_ms: 30_000,
         }
     }
 }
@@ -198,6 +199,8 @@ pub struct Storage {
     pub(super) removals: VecDeque<super::upkeep::Removal>,
     /// Preparing a journal file failed: the next try is at this time.
     pub(super) prepare_at: Option<Timestamp>,
+    /// Segments whose indexes are to be saved, each up to a position.
+    pub(super) unsaved_indexes: Vec<(u64, Arc<super::segment::Segment>)>,
     pub(super) report: super::recovery::RecoveryReport,
 }
 
@@ -234,6 +237,7 @@ impl Storage {
             is_disk_full: false,
             removals: VecDeque::new(),
             prepare_at: None,
+            unsaved_indexes: Vec::new(),
             report: from.report,
         }
     }

@@ -45,6 +45,8 @@ pub enum Upkeep {
     Prepare(PrepareJob),
     /// Take a checkpoint.
     Checkpoint(Box<CheckpointJob>),
+    /// Save indexes.
+    Index(IndexJob),
     /// Remove files.
     Remove(RemoveJob),
 }
@@ -58,6 +60,8 @@ pub enum UpkeepEnd {
     Prepare(Result<Arc<dyn DiskFile>, IoFailure>),
     /// A checkpoint was taken, or not.
     Checkpoint(Box<CheckpointEnd>),
+    /// Indexes were saved as far as they could be.
+    Index,
     /// Files were removed, or not.
     Remove(RemoveJob, Result<(), IoFailure>),
 }
@@ -94,6 +98,13 @@ pub struct PrepareJob {
     directory_id: Incarnation,
     number: u32,
     file_bytes: u64,
+}
+
+/// Saves the indexes of segments, each up to a position.
+#[derive(Debug)]
+pub struct IndexJob {
+    disk: Arc<dyn Disk>,
+    segments: Vec<(u64, Arc<Segment>)>,
 }
 
 /// Removes the files of one log.
@@ -133,6 +144,11 @@ impl Storage {
         }
         if let Some(job) = self.plan_write_behind() {
             return Some(Upkeep::WriteBehind(job));
+        }
+        if !self.unsaved_indexes.is_empty() {
+            let segments = std::mem::take(&mut self.unsaved_indexes);
+            let disk = self.disk.clone();
+            return Some(Upkeep::Index(IndexJob { disk, segments }));
         }
         // A direct run under way would make the directory of a deleted log again.
         let is_free = |removal: &Removal| match removal {
@@ -215,6 +231,7 @@ impl Storage {
                 self.journal.prepared(None);
             }
             UpkeepEnd::Checkpoint(end) => self.finish_checkpoint(*end, now),
+            UpkeepEnd::Index => {}
             UpkeepEnd::Remove(job, Ok(())) => return job.removed_log(),
             UpkeepEnd::Remove(job, Err(failure)) => {
                 tracing::warn!(%failure, "files that are no longer needed could not be removed");
@@ -248,10 +265,7 @@ impl Storage {
                 }
                 self.is_disk_full = true;
             }
-            Err(failure) => {
-                tracing::error!(log = %id, %failure, "a segment failed: the log takes no writes");
-                log.poison(&failure);
-            }
+            Err(failure) => log.poison(&failure),
         }
     }
 
@@ -274,6 +288,10 @@ impl Upkeep {
                 job.file_bytes,
             )),
             Self::Checkpoint(job) => UpkeepEnd::Checkpoint(Box::new(job.run())),
+            Self::Index(job) => {
+                job.run();
+                UpkeepEnd::Index
+            }
             Self::Remove(job) => {
                 let removed = job.run();
                 UpkeepEnd::Remove(job, removed)
@@ -289,6 +307,17 @@ impl WriteBehindJob {
             (tail.log, tail.offsets, written)
         };
         self.tails.into_iter().map(write).collect()
+    }
+}
+
+impl IndexJob {
+    /// An index is a cache: one that can't be saved is rebuilt.
+    fn run(&self) {
+        for (limit, segment) in &self.segments {
+            if let Err(failure) = segment.save_index(&*self.disk, *limit) {
+                tracing::warn!(%failure, "an index could not be saved; it will be rebuilt");
+            }
+        }
     }
 }
 

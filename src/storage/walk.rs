@@ -100,10 +100,9 @@ impl<'a> Walker<'a> {
                 // The limit is the end of a batch, so padding never reaches it.
                 if (self.position + 1..self.limit).contains(&aligned)
                     && self.is_zero(self.position, aligned)?
+                    && let Ok(found) = self.batch_at(aligned)?
                 {
-                    if let Ok(found) = self.batch_at(aligned)? {
-                        return self.advance(found).map(Some);
-                    }
+                    return self.advance(found).map(Some);
                 }
                 self.gap(what).map(Some)
             }

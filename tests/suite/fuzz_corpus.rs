@@ -12,10 +12,11 @@ mod bodies;
 
 type Body = fn(&[u8]);
 
-const TARGETS: [(&str, Body); 3] = [
+const TARGETS: [(&str, Body); 4] = [
     ("batch", bodies::batch),
     ("journal", bodies::journal),
     ("disk_structures", bodies::disk_structures),
+    ("frames", bodies::frames),
 ];
 
 fn files_in(directory: &str) -> Vec<Vec<u8>> {

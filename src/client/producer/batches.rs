@@ -161,6 +161,13 @@ impl Batches {
         Ok(inner.last.clone())
     }
 
+    /// Marks the open batch to be sent at once.
+    pub(super) fn seal(&self) {
+        if let Some(open) = &mut self.inner().open {
+            open.flush = true;
+        }
+    }
+
     /// The next batch to send at `now`.
     pub(super) fn next(&self, now: Instant, linger: std::time::Duration) -> Next {
         let mut inner = self.inner();

@@ -181,13 +181,11 @@ impl Driver {
             match self.client.open(front.deadline).await {
                 Ok(open) => self.connection = Some(open),
                 Err(error) => {
-                    let is_final = !error.is_retryable();
-                    let error = RequestError::Connect(error);
-                    if is_final {
-                        self.fail(PublishError::Answer(Box::new(error)));
-                    } else {
-                        self.last_error = Some(error);
+                    if error.is_retryable() {
+                        self.last_error = Some(RequestError::Connect(error));
                         self.expire();
+                    } else {
+                        self.fail(PublishError::Connect(error));
                     }
                     return;
                 }

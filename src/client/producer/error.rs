@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::error::RequestError;
+use crate::client::error::{ConnectError, RequestError};
 use crate::format::{BuildError, DecodeError};
 use crate::protocol::{ErrorCode, WireError};
 use crate::types::Offset;
@@ -24,6 +24,9 @@ pub enum PublishError {
     /// The broker refused the batch.
     #[error(transparent)]
     Server(Box<WireError>),
+    /// There is no connection, and trying again would not help.
+    #[error(transparent)]
+    Connect(ConnectError),
     /// The batch was not acknowledged in time. It may have been appended.
     #[error("not acknowledged within {after:?}; the record may have been appended")]
     Timeout {

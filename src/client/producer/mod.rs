@@ -247,7 +247,13 @@ impl Producer {
         let full = || PublishError::Full {
             limit: options.max_unacked_bytes,
         };
-        let permit = match (unacked.try_acquire_many(permits), options.on_full) {
+        let taken = unacked.try_acquire_many(permits);
+        if taken.is_err() {
+            // What waits for company is sent: nobody can join it any more.
+            self.shared.batches.seal();
+            self.shared.wake.notify_one();
+        }
+        let permit = match (taken, options.on_full) {
             (Ok(permit), _) => permit,
             (Err(_), OnFull::Fail) => return Err(full()),
             (Err(_), OnFull::Wait) => unacked.acquire_many(permits).await.map_err(|_| full())?,

@@ -121,7 +121,7 @@ async fn a_lost_answer_is_found_again_and_nothing_is_appended_twice() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(ProptestConfig::with_cases(25))]
     #[test]
     fn whatever_fails_on_the_way_the_log_holds_every_record_once_and_in_order(
         script in proptest::collection::vec(0..5usize, 0..40),
@@ -271,6 +271,7 @@ async fn a_full_producer_does_what_its_policy_says() {
     let build = |policy| {
         client
             .producer(channel())
+            .linger(Duration::from_secs(3600))
             .max_unacked_bytes(5000)
             .on_full(policy)
             .build()
@@ -296,6 +297,21 @@ async fn a_full_producer_does_what_its_policy_says() {
             .is_err()
     );
     assert!(waiting.unacked_bytes() <= 5000);
+}
+
+#[tokio::test]
+async fn a_full_producer_does_not_wait_for_company() {
+    let fake = Fake::new().await;
+    let producer = fake
+        .client()
+        .await
+        .producer(channel())
+        .linger(Duration::from_secs(3600))
+        .max_unacked_bytes(100)
+        .build();
+    publish_all(&producer, &names(20)).await;
+    producer.flush().await.unwrap();
+    assert_eq!(fake.payloads(), names(20));
 }
 
 #[tokio::test]

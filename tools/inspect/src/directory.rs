@@ -13,6 +13,7 @@ use npayload::types::{Incarnation, Offset};
 
 use crate::layout;
 use crate::source::Source;
+use crate::verify::journal::Promised;
 use crate::verify::walk::{FIRST_BATCH, Step, Stretch, Walk};
 
 /// The channels as they were last recorded.
@@ -21,19 +22,22 @@ pub struct Channels {
     directory: Directory,
     /// Nothing of the log of channels was damaged or missing.
     is_complete: bool,
-    own: Option<Incarnation>,
+    /// Some of it is damaged: what it says is true, and more may have happened.
+    is_damaged: bool,
+    /// The log of channels itself, with its log start.
+    own: Option<(Incarnation, Offset)>,
 }
 
 impl Channels {
-    /// Folds the log `own` in `folder`: what the checkpoint has of it (`row`), then `newer` batches, from the journal.
+    /// Folds the log `own` in `folder`: what the checkpoint has of it (`row`), then the `newer` batches of the journal.
     pub fn read(
         folder: &Path,
         own: Incarnation,
         row: Option<&LogRow>,
-        newer: Vec<Bytes>,
+        newer: &Promised,
     ) -> io::Result<Self> {
         let mut events = BTreeMap::new();
-        let mut is_intact = true;
+        let mut is_intact = newer.is_intact;
         if let Some(row) = row {
             for segment in layout::numbered(folder, &["log"], &mut Vec::new())? {
                 let source = Source::open(&segment.path)?;
@@ -60,13 +64,21 @@ impl Channels {
                 }
             }
         }
-        for bytes in newer {
-            is_intact &= add(&mut events, &bytes);
+        for bytes in &newer.batches {
+            is_intact &= add(&mut events, bytes);
         }
-        let first = row.map_or(0, |row| row.log_start.0);
+        // A state record stands for all before it, which may be gone.
+        let folded = events.iter().rev().find_map(|(offset, event)| match event {
+            DirectoryEvent::Folded(part) if part.part == 1 => Some(*offset),
+            _ => None,
+        });
+        let log_start = row
+            .map_or(0, |row| row.log_start.0)
+            .max(folded.unwrap_or(0));
+        events.retain(|offset, _| *offset >= log_start);
         let is_whole = events
             .keys()
-            .zip(first..)
+            .zip(log_start..)
             .all(|(offset, expected)| *offset == expected);
         let mut directory = Directory::default();
         let mut is_legal = true;
@@ -76,7 +88,8 @@ impl Channels {
         Ok(Self {
             directory,
             is_complete: is_intact && is_whole && is_legal && !events.is_empty(),
-            own: Some(own),
+            is_damaged: !is_intact,
+            own: Some((own, Offset(log_start))),
         })
     }
 
@@ -84,20 +97,32 @@ impl Channels {
     pub fn name_of(&self, log: Incarnation) -> Option<&str> {
         match self.directory.by_incarnation(log) {
             Some(channel) => Some(channel.name.as_str()),
-            None => (self.own == Some(log)).then_some("__channels"),
+            None => self.is_own(log).then_some("__channels"),
         }
     }
 
-    /// Lowest readable offset of a log, if it was ever trimmed.
-    pub fn log_start(&self, log: Incarnation) -> Option<Offset> {
-        self.directory.log_start(log)
+    /// Lowest readable offset of a log, as far as it is known.
+    pub fn log_start(&self, log: Incarnation) -> Offset {
+        match self.own {
+            Some((own, log_start)) if own == log => log_start,
+            _ => self.directory.log_start(log).unwrap_or_default(),
+        }
+    }
+
+    fn is_own(&self, log: Incarnation) -> bool {
+        self.own.is_some_and(|(own, _)| own == log)
+    }
+
+    /// Whether files may have been removed on purpose without this knowing.
+    pub fn is_damaged(&self) -> bool {
+        self.is_damaged
     }
 
     /// Whether a log was deleted, so that its files may be gone.
     pub fn is_deleted(&self, log: Incarnation) -> bool {
         match self.directory.by_incarnation(log) {
             Some(channel) => !channel.is_live(),
-            None => self.is_complete && self.own != Some(log),
+            None => self.is_complete && !self.is_own(log),
         }
     }
 }

@@ -49,6 +49,8 @@ pub struct Promised {
     pub references: Vec<Reference>,
     /// The intact batches of the wanted log, in order.
     pub batches: Vec<Bytes>,
+    /// All promised groups are there and intact.
+    pub is_intact: bool,
 }
 
 /// A group and a byte of a journal file.
@@ -524,11 +526,14 @@ impl<'a> JournalCheck<'a> {
                 ));
             }
         }
+        let is_intact = self.expected.salt.is_some()
+            && self.files.iter().all(|file| file.report.damage.is_empty());
         let promised =
             |(group, reference): (u64, Reference)| (group <= promised).then_some(reference);
         Promised {
             references: self.references.into_iter().filter_map(promised).collect(),
             batches: self.batches,
+            is_intact,
         }
     }
 }

@@ -47,6 +47,8 @@ pub struct LogCheck<'a> {
     pub row: Option<&'a LogRow>,
     /// Lowest offset still readable: segments that end below it may be gone.
     pub log_start: u64,
+    /// Whether a segment that is not there may have been removed on purpose.
+    pub may_lack: bool,
     /// What the journal promises of its segments.
     pub references: &'a [Reference],
 }
@@ -178,12 +180,14 @@ impl LogCheck<'_> {
             .map(|(base, end)| {
                 let path = self.folder.join(format!("{base:020}.log"));
                 let mut report = FileReport::new(&path, Kind::Segment);
-                report.damaged_records(
-                    0,
-                    0,
-                    Some((base.max(log_start), end)),
-                    "the file is missing",
-                );
+                if self.may_lack {
+                    report.note(
+                        "not there; removed on purpose, or missing: the log of channels is damaged",
+                    );
+                } else {
+                    let offsets = Some((base.max(log_start), end));
+                    report.damaged_records(0, 0, offsets, "the file is missing");
+                }
                 report
             })
             .collect()

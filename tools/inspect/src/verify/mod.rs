@@ -5,10 +5,12 @@
 
 mod fixed;
 mod index;
-mod journal;
+pub mod journal;
 mod log;
 pub mod walk;
 
+#[cfg(test)]
+mod broker_tests;
 #[cfg(test)]
 mod tests;
 
@@ -182,7 +184,7 @@ impl<'a> Pass<'a> {
         let directory_id = directory_id.or(points.first().map(|point| point.directory_id));
         let checkpoint = self.checkpoints(directory_id, &points)?;
         let promised = self.journal(directory_id, &points, checkpoint.as_ref())?;
-        self.logs(directory_id, checkpoint.as_ref(), promised)?;
+        self.logs(directory_id, checkpoint.as_ref(), &promised)?;
         for path in std::mem::take(&mut self.strangers) {
             let path = path.strip_prefix(self.directory).unwrap_or(&path).display();
             self.notes
@@ -336,7 +338,7 @@ impl<'a> Pass<'a> {
         &mut self,
         directory_id: Option<Incarnation>,
         checkpoint: Option<&Checkpoint>,
-        promised: Promised,
+        promised: &Promised,
     ) -> io::Result<()> {
         let rows: BTreeMap<_, _> = checkpoint
             .into_iter()
@@ -347,7 +349,7 @@ impl<'a> Pass<'a> {
         let channels = match directory_id {
             Some(own) => {
                 let row = rows.get(&own).copied();
-                Channels::read(&folder_of(own), own, row, promised.batches)?
+                Channels::read(&folder_of(own), own, row, promised)?
             }
             None => Channels::default(),
         };
@@ -369,12 +371,14 @@ impl<'a> Pass<'a> {
                     "log {incarnation} ({name}): {damages} known damages{writes}"
                 ));
             }
-            let log_start = channels.log_start(incarnation).map_or(0, |offset| offset.0);
             let check = LogCheck {
                 folder: &folder,
                 incarnation,
                 row,
-                log_start: row.map_or(0, |row| row.log_start.0).max(log_start),
+                log_start: row
+                    .map_or(0, |row| row.log_start.0)
+                    .max(channels.log_start(incarnation).0),
+                may_lack: channels.is_damaged(),
                 references: if is_deleted {
                     &[]
                 } else {
