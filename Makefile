@@ -15,7 +15,7 @@ help: ## list these recipes
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 run: ## start the broker on 127.0.0.1:7400 (DATA_DIR=./data)
-	cargo run --release -q -- serve --data-dir $(DATA_DIR)
+	cargo run --release -- serve --data-dir $(DATA_DIR)
 
 test: test-rust test-python test-node ## run every test, those of the clients in other languages too
 

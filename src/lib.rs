@@ -1,4 +1,9 @@
 //! npayload: a durable append-only log broker.
+//!
+//! The rooms, bottom to top; `ARCHITECTURE.md` says what each may use, and follows a record
+//! through all of them. To use a broker, start with [`client`]; to run one inside another
+//! program, with [`server::start`].
+
 pub mod access;
 pub mod broker;
 pub mod cli;
@@ -9,3 +14,8 @@ pub mod protocol;
 pub mod server;
 pub mod storage;
 pub mod types;
+
+/// The examples of the README are compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

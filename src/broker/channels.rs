@@ -235,6 +235,22 @@ impl Broker {
         })
     }
 
+    /// How many channels have known damage, and how many take no writes.
+    #[must_use]
+    pub fn sick_channels(&self) -> (u64, u64) {
+        let logs = self
+            .directory
+            .iter()
+            .filter_map(|(id, _)| self.storage.log(id));
+        logs.fold((0, 0), |(damaged, refusing), log| {
+            let is_damaged = u64::from(!log.damage().is_empty());
+            (
+                damaged + is_damaged,
+                refusing + u64::from(log.refused().is_some()),
+            )
+        })
+    }
+
     /// The channel of that name, of that identity if one is given.
     pub(super) fn channel_to_read(
         &self,

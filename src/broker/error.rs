@@ -105,7 +105,7 @@ pub enum BrokerError {
 pub enum BrokerOpenError {
     /// The storage did not open.
     #[error(transparent)]
-    Storage(#[from] OpenError),
+    Storage(Box<OpenError>),
     /// A batch of an internal topic can't be decoded.
     #[error("internal topic {topic}: {source}")]
     Batch {
@@ -140,9 +140,21 @@ pub enum BrokerOpenError {
         /// The topic.
         topic: &'static str,
         /// What is wrong.
-        source: ReadError,
+        source: Box<ReadError>,
     },
     /// The broker's own events were refused.
     #[error(transparent)]
-    Own(#[from] BrokerError),
+    Own(Box<BrokerError>),
+}
+
+impl From<OpenError> for BrokerOpenError {
+    fn from(error: OpenError) -> Self {
+        Self::Storage(Box::new(error))
+    }
+}
+
+impl From<BrokerError> for BrokerOpenError {
+    fn from(error: BrokerError) -> Self {
+        Self::Own(Box::new(error))
+    }
 }

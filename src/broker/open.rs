@@ -302,7 +302,10 @@ fn decoded(
 /// All batches of an internal topic, read before anybody else may.
 fn read_topic(storage: &mut Storage, id: Incarnation) -> Result<Vec<Bytes>, BrokerOpenError> {
     let topic = CONSUMERS;
-    let failed = |source: ReadError| BrokerOpenError::Read { topic, source };
+    let failed = |source: ReadError| BrokerOpenError::Read {
+        topic,
+        source: Box::new(source),
+    };
     let Some(log) = storage.log(id) else {
         return Ok(Vec::new());
     };

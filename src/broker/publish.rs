@@ -187,8 +187,12 @@ impl Broker {
                         },
                     )
                 }));
-                let first = ids.first().copied().unwrap_or(self.positions);
-                return Err(self.revealing(first, error.into()));
+                let waits = ids.iter().map(|id| self.wait_for(*id));
+                let wait = waits.max_by_key(|wait| wait.entry);
+                return Err(Refusal {
+                    error: error.into(),
+                    wait,
+                });
             }
         };
         let mut published = Vec::with_capacity(ids.len());

@@ -19,7 +19,8 @@ pub enum Stop {
     Waiting,
     /// All is durable and the directory is marked clean.
     Clean,
-    /// The journal failed: what was acknowledged is durable, the rest never will be.
+    /// The journal, a segment or the disk's space failed: what was acknowledged is durable, and
+    /// the next start replays the journal.
     Failed,
 }
 
@@ -185,7 +186,7 @@ impl Broker {
     /// How far the stop has come.
     #[must_use]
     pub fn stop_state(&self) -> Stop {
-        if self.storage.journal_failure().is_some() {
+        if self.storage.journal_failure().is_some() || self.storage.has_given_up() {
             return Stop::Failed;
         }
         if self.storage.is_clean() {

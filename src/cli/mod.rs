@@ -1,1 +1,229 @@
-//! The `cli` room.
+//! The command line: one file for each command.
+//!
+//! Data goes to stdout, everything else to stderr; with `--json` there is nothing but JSON on
+//! stdout, one value a line. Exit code 0: done, 1: failed, with one line on stderr that says what,
+//! why and what to try; 2: the command line is wrong. Not here: anything that another program would
+//! want too, which is the client's.
+
+mod atomic;
+mod channel;
+mod completions;
+mod consume;
+mod consumer;
+mod failure;
+mod lines;
+mod output;
+mod place;
+mod publish;
+mod record_json;
+mod serve;
+mod serve_config;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub use failure::Failure;
+pub use serve::ServeArgs;
+
+use crate::client::{Client, DEFAULT_PORT};
+use crate::format::Compression;
+use crate::protocol::control::CompressionName;
+use crate::types::{ChannelName, ConsumerName, InvalidName, Timestamp};
+
+/// How long a command tries to reach the broker, where it has no option for it.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long one request may take, where the command has no option for it.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The whole command line.
+#[derive(Clone, Debug, Parser)]
+#[command(
+    name = "npayload",
+    version,
+    about = "A durable append-only log broker",
+    after_help = "Examples:
+  npayload serve                                   start a broker on 127.0.0.1:7400
+  npayload channel create chat.log                 create a channel
+  npayload publish chat.log --file lines.txt       publish each line as a record
+  npayload consume chat.log --from -10 --follow    the last ten records, and what comes",
+    arg_required_else_help = true,
+    subcommand_required = true
+)]
+pub struct Cli {
+    /// The broker, npayload://HOST:PORT [default: npayload://127.0.0.1:7400]
+    #[arg(long, global = true, env = "NPAYLOAD_URL", hide_env_values = true)]
+    url: Option<String>,
+    /// Print JSON, one value a line
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// A command.
+#[derive(Clone, Debug, Subcommand)]
+enum Command {
+    /// Start the broker; it stops on SIGINT and SIGTERM
+    Serve(ServeArgs),
+    /// Create, list, describe, change and delete channels
+    #[command(subcommand)]
+    Channel(channel::ChannelCommand),
+    /// Publish the lines of a file or of stdin, one record each
+    Publish(publish::PublishArgs),
+    /// Print the records of a channel
+    Consume(consume::ConsumeArgs),
+    /// Named consumers, their positions and their lag
+    #[command(subcommand)]
+    Consumer(consumer::ConsumerCommand),
+    /// Print a completion script for a shell
+    Completions(completions::CompletionsArgs),
+}
+
+/// Options that all commands share.
+#[derive(Debug)]
+pub(crate) struct Context {
+    url: String,
+    json: bool,
+}
+
+impl Cli {
+    /// Carries the command out.
+    ///
+    /// # Errors
+    /// [`Failure`], which knows its line on stderr and its exit code.
+    pub fn run(self) -> Result<(), Failure> {
+        let context = Context {
+            url: self
+                .url
+                .unwrap_or_else(|| format!("npayload://127.0.0.1:{DEFAULT_PORT}")),
+            json: self.json,
+        };
+        match self.command {
+            Command::Serve(args) => serve::run(args, context.json),
+            Command::Completions(args) => completions::run(&args),
+            Command::Channel(command) => block_on(channel::run(command, &context)),
+            Command::Publish(args) => block_on(publish::run(args, &context)),
+            Command::Consume(args) => block_on(consume::run(args, &context)),
+            Command::Consumer(command) => block_on(consumer::run(command, &context)),
+        }
+    }
+}
+
+fn block_on(command: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new("starting", &error))?;
+    let result = runtime.block_on(command);
+    // What still runs in the background has nothing left to tell.
+    runtime.shutdown_background();
+    result
+}
+
+impl Context {
+    /// A connection, made within [`CONNECT_TIMEOUT`].
+    async fn client(&self) -> Result<Client, Failure> {
+        self.client_within(CONNECT_TIMEOUT, REQUEST_TIMEOUT).await
+    }
+
+    async fn client_within(&self, connect: Duration, request: Duration) -> Result<Client, Failure> {
+        Client::builder()
+            .name("npayload-cli")
+            .connect_timeout(connect)
+            .request_timeout(request)
+            .connect(&self.url)
+            .await
+            .map_err(|error| Failure::connect(&error))
+    }
+
+    /// The time that an age such as `@-1h` is counted back from.
+    fn now(&self) -> Timestamp {
+        Timestamp(jiff::Timestamp::now().as_millisecond())
+    }
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn interrupted() {
+    let interrupt = async {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                () = interrupt => {}
+                _ = terminate.recv() => {}
+            }
+            return;
+        }
+    }
+    interrupt.await;
+}
+
+/// How batches are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum CompressionArg {
+    /// Not at all.
+    None,
+    /// LZ4: fast.
+    Lz4,
+    /// zstd: small.
+    Zstd,
+}
+
+impl CompressionArg {
+    fn name(self) -> &'static str {
+        Compression::from(self).name()
+    }
+}
+
+impl From<CompressionArg> for Compression {
+    fn from(arg: CompressionArg) -> Self {
+        match arg {
+            CompressionArg::None => Self::None,
+            CompressionArg::Lz4 => Self::Lz4,
+            CompressionArg::Zstd => Self::Zstd,
+        }
+    }
+}
+
+impl From<CompressionArg> for CompressionName {
+    fn from(arg: CompressionArg) -> Self {
+        match arg {
+            CompressionArg::None => Self::None,
+            CompressionArg::Lz4 => Self::Lz4,
+            CompressionArg::Zstd => Self::Zstd,
+        }
+    }
+}
+
+impl From<CompressionName> for CompressionArg {
+    fn from(name: CompressionName) -> Self {
+        match name {
+            CompressionName::None => Self::None,
+            CompressionName::Lz4 => Self::Lz4,
+            CompressionName::Zstd => Self::Zstd,
+        }
+    }
+}
+
+/// The name of a channel to write to.
+fn own_channel(text: &str) -> Result<ChannelName, InvalidName> {
+    ChannelName::parse(text)
+}
+
+/// The name of a channel to read from: internal topics too.
+fn any_channel(text: &str) -> Result<ChannelName, InvalidName> {
+    ChannelName::parse_any(text)
+}
+
+fn consumer_name(text: &str) -> Result<ConsumerName, InvalidName> {
+    ConsumerName::parse(text)
+}

@@ -1,1 +1,32 @@
-//! The `client` room.
+//! The async client: a connection that heals itself, a producer that loses and repeats nothing, a
+//! consumer that passes nothing over.
+//!
+//! - [`Client`]: connects, and has a method for every control request.
+//! - [`Producer`]: batches records, keeps their order, resolves a [`Ticket`] for each.
+//! - [`Consumer`]: a stream of records, fetched ahead, each batch checked.
+//! - [`AtomicBuilder`]: several channels and consumer positions, all or nothing.
+//!
+//! Everything goes through the `protocol` room; what a batch looks like is the `format` room's. Not
+//! here: decoding of payloads, and any policy about what to do with a record.
+
+mod atomic;
+mod backoff;
+mod connection;
+mod consumer;
+mod control;
+mod error;
+mod gather;
+mod handle;
+mod producer;
+mod url;
+
+#[cfg(test)]
+mod tests;
+
+pub use atomic::{AtomicBuilder, AtomicError};
+pub use backoff::BackoffLimits;
+pub use consumer::{ConsumeError, Consumer, ConsumerBuilder, Position, RawBatch};
+pub use error::{ConnectError, LostError, RequestError};
+pub use handle::{Client, ClientBuilder, ConnectionState};
+pub use producer::{Ack, BatchAck, OnFull, Producer, ProducerBuilder, PublishError, Ticket};
+pub use url::{BrokerUrl, DEFAULT_PORT, InvalidUrl};

@@ -4,12 +4,16 @@
 //! bytes lie in the journal, in the segment and in a reader's hands. Two checksums cover it: the
 //! producer's over everything it wrote, the broker's over everything it stamped.
 
+use std::mem::offset_of;
+
 use bytes::Bytes;
 use zerocopy::little_endian::{I64, U16, U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::compression::{Compression, decompress};
-use super::layout::{check_crc, check_len, check_version, check_zero, fields, read};
+use super::layout::{
+    check_crc, check_len, check_version, check_zero, check_zero_fields, fields, read,
+};
 use super::record::{MAX_RECORD_BYTES, RECORD_HEADER_BYTES, Records, Walk, WalkRules};
 use super::{DecodeError, Layout};
 use crate::types::{Incarnation, LogEpoch, Offset, ProducerId, Timestamp};
@@ -30,9 +34,9 @@ pub const BATCH_ALIGNMENT: usize = 8;
 const SPARSE: u16 = 1 << 0;
 
 // Where the parts of the header begin; the checksums are declared in terms of them.
-const HEADER_CRC_AT: usize = 4;
-const STAMPED_AT: usize = 8;
-pub(super) const BODY_AT: usize = 72;
+const HEADER_CRC_AT: usize = offset_of!(BatchHeader, header_crc);
+const STAMPED_AT: usize = offset_of!(BatchHeader, version);
+pub(super) const BODY_AT: usize = offset_of!(BatchHeader, compression);
 
 /// Header of a batch: 72 bytes that the broker stamps, then the producer's 56.
 ///
@@ -141,7 +145,7 @@ impl BatchHeader {
                 "and no version copies between regions yet",
             ));
         }
-        check_zero("batch header", bytes, 66..BODY_AT)?;
+        check_zero_fields!("batch header", header: Self; reserved);
         Ok(header)
     }
 
@@ -312,7 +316,7 @@ impl BatchHeader {
                 "with a bit that no version knows",
             ));
         }
-        check_zero("batch header", bytes, 74..76)?;
+        check_zero_fields!("batch header", self: Self; reserved_2);
         let count = self.record_count.get();
         if count == 0 {
             return Err(DecodeError::field(
@@ -380,7 +384,7 @@ impl BatchHeader {
                 "which differs from records_len without compression",
             ));
         }
-        check_zero("batch padding", bytes, needed..self.len())?;
+        check_zero("batch padding", &bytes[needed..self.len()], needed)?;
         Ok(compression)
     }
 
@@ -410,9 +414,9 @@ pub fn check_produced(bytes: &[u8], limits: &DoorLimits) -> Result<BatchHeader, 
     check_version("batch", header.version.get(), VERSION)?;
     check_whole(&header, bytes)?;
     // What the broker stamps must be empty, its checksum too, so that nothing can be smuggled in.
-    check_zero("batch header", bytes, HEADER_CRC_AT..STAMPED_AT)?;
-    check_zero("batch header", bytes, 10..12)?;
-    check_zero("batch header", bytes, 16..BODY_AT)?;
+    check_zero_fields!("batch header", header: BatchHeader;
+        header_crc, stamped_flags, incarnation, base_offset, append_time, log_epoch, principal,
+        key_id, origin_region, reserved);
     check_crc(
         "batch body",
         header.body_crc.get(),
@@ -513,7 +517,7 @@ pub fn records(batch: &Bytes) -> Result<Records, DecodeError> {
     };
     Ok(Records {
         bytes,
-        walk: header.walk(MAX_BATCH_BYTES),
+        walk: header.walk(MAX_RECORD_BYTES),
         base_offset: header.base_offset(),
         append_time: header.append_time(),
     })

@@ -4,7 +4,7 @@ use zerocopy::little_endian::{I64, U16, U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::layout::{
-    NONE, check_crc, check_len, check_magic, check_version, check_zero, fields, read,
+    NONE, check_crc, check_len, check_magic, check_version, check_zero_fields, fields, read,
 };
 use super::{DecodeError, Layout};
 use crate::types::{Incarnation, LogEpoch, Offset, ProducerId, Timestamp};
@@ -276,8 +276,7 @@ impl Checkpoint {
             crc32fast::hash(&bytes[8..Self::HEADER_BYTES]),
         )?;
         check_version(WHAT, header.version.get(), Self::VERSION)?;
-        check_zero(WHAT, bytes, 10..16)?;
-        check_zero(WHAT, bytes, 76..Self::HEADER_BYTES)?;
+        check_zero_fields!(WHAT, header: HeaderLayout; reserved, reserved_2);
         let mut body = &bytes[Self::HEADER_BYTES..];
         let body_len = header.body_len.get() as usize;
         check_len("checkpoint body", body, body_len)?;
@@ -356,7 +355,6 @@ impl LogRow {
     }
 
     fn decode(body: &mut &[u8]) -> Result<Self, DecodeError> {
-        let bytes = *body;
         let row: LogLayout = take(LOG, body)?;
         if row.flags.get() & !REFUSES_WRITES != 0 {
             return Err(DecodeError::field(
@@ -365,8 +363,7 @@ impl LogRow {
                 "with a bit that no version knows",
             ));
         }
-        check_zero(LOG, bytes, 98..100)?;
-        check_zero(LOG, bytes, 108..Self::BYTES)?;
+        check_zero_fields!(LOG, row: LogLayout; reserved, reserved_2);
         if row.log_start.get() > row.end_offset.get() {
             return Err(DecodeError::field(
                 "log_start of a checkpoint log row",
@@ -426,10 +423,8 @@ impl ProducerRow {
     }
 
     fn decode(body: &mut &[u8]) -> Result<Self, DecodeError> {
-        let bytes = *body;
         let row: ProducerLayout = take(PRODUCER, body)?;
-        check_zero(PRODUCER, bytes, 20..24)?;
-        check_zero(PRODUCER, bytes, 56..Self::BYTES)?;
+        check_zero_fields!(PRODUCER, row: ProducerLayout; reserved, reserved_2);
         Ok(Self {
             producer_id: ProducerId(row.producer_id.get()),
             epoch: row.epoch.get(),
@@ -459,9 +454,8 @@ impl DamageRow {
     }
 
     fn decode(body: &mut &[u8]) -> Result<Self, DecodeError> {
-        let bytes = *body;
         let row: DamageLayout = take(DAMAGE, body)?;
-        check_zero(DAMAGE, bytes, 44..Self::BYTES)?;
+        check_zero_fields!(DAMAGE, row: DamageLayout; reserved);
         let Some(what) = DamageKind::from_number(row.what.get()) else {
             return Err(DecodeError::field(
                 "what of a checkpoint damage row",

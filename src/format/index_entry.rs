@@ -3,7 +3,9 @@
 use zerocopy::little_endian::{I64, U16, U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::layout::{check_crc, check_magic, check_version, check_zero, fields, read, to_array};
+use super::layout::{
+    check_crc, check_magic, check_version, check_zero_fields, fields, read, to_array,
+};
 use super::{DecodeError, Layout};
 use crate::types::{Incarnation, Offset, Timestamp};
 
@@ -133,8 +135,7 @@ impl IndexHeader {
                 "which does not go with its magic number",
             ));
         }
-        check_zero(what, bytes, 12..16)?;
-        check_zero(what, bytes, 40..Self::BYTES)?;
+        check_zero_fields!(what, layout: IndexHeaderLayout; reserved, reserved_2);
         Ok(Self {
             kind,
             incarnation: Incarnation(layout.incarnation.get()),

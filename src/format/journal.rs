@@ -10,7 +10,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::batch::{BATCH_ALIGNMENT, BATCH_HEADER_BYTES, MAX_BATCH_BYTES};
 use super::layout::{
-    NONE, check_crc, check_len, check_magic, check_version, check_zero, fields, read, to_array,
+    NONE, check_crc, check_len, check_magic, check_version, check_zero, check_zero_fields, fields,
+    read, to_array,
 };
 use super::{BLOCK_BYTES, DecodeError, Layout};
 use crate::types::{Incarnation, Offset, Timestamp};
@@ -134,9 +135,8 @@ impl JournalFileHeader {
             crc32fast::hash(&bytes[8..FILE_USED]),
         )?;
         check_version(FILE, layout.version.get(), Self::VERSION)?;
-        check_zero(FILE, bytes, 10..16)?;
-        check_zero(FILE, bytes, 36..40)?;
-        check_zero(FILE, bytes, 48..Self::BYTES)?;
+        check_zero_fields!(FILE, layout: FileLayout; reserved, reserved_2, reserved_3);
+        check_zero(FILE, &bytes[FILE_USED..Self::BYTES], FILE_USED)?;
         Ok(Self {
             directory_id: Incarnation(layout.directory_id.get()),
             number: layout.number.get(),
@@ -221,8 +221,7 @@ impl GroupHeader {
             crc32fast::hash(&bytes[8..Self::BYTES]),
         )?;
         check_version(GROUP, layout.version.get(), Self::VERSION)?;
-        check_zero(GROUP, bytes, 10..12)?;
-        check_zero(GROUP, bytes, 56..Self::BYTES)?;
+        check_zero_fields!(GROUP, layout: GroupLayout; reserved, reserved_2);
         // Holds for group 0 too, which is not above any.
         if layout.group.get() <= layout.synced_group.get() {
             return Err(DecodeError::field(

@@ -64,7 +64,7 @@ pub(super) fn read<T: FromBytes>(what: &'static str, bytes: &[u8]) -> Result<T, 
     }
 }
 
-/// The layout as an array; `N` must be its size.
+/// The layout as an array, and zeros up to the end of the array.
 pub(super) fn to_array<T: IntoBytes + Immutable, const N: usize>(layout: &T) -> [u8; N] {
     const { assert!(size_of::<T>() <= N) };
     let mut bytes = [0; N];
@@ -134,21 +134,28 @@ pub(super) fn check_version(
     Ok(())
 }
 
-/// Refuses the first byte of `bytes[from..to]` that is not zero.
-pub(super) fn check_zero(
-    what: &'static str,
-    bytes: &[u8],
-    range: std::ops::Range<usize>,
-) -> Result<(), DecodeError> {
-    let from = range.start;
-    match bytes[range].iter().position(|&byte| byte != 0) {
-        Some(at) => Err(DecodeError::Reserved {
+/// Refuses the first byte of `bytes` that is not zero; they lie at `at` in the structure.
+pub(super) fn check_zero(what: &'static str, bytes: &[u8], at: usize) -> Result<(), DecodeError> {
+    match bytes.iter().position(|&byte| byte != 0) {
+        Some(found) => Err(DecodeError::Reserved {
             what,
-            position: (from + at) as u64,
+            position: (at + found) as u64,
         }),
         None => Ok(()),
     }
 }
+
+/// Refuses these fields of a layout unless all their bytes are zero.
+macro_rules! check_zero_fields {
+    ($what:expr, $layout:ident: $type:ty; $($field:ident),+ $(,)?) => {
+        $($crate::format::layout::check_zero(
+            $what,
+            zerocopy::IntoBytes::as_bytes(&$layout.$field),
+            std::mem::offset_of!($type, $field),
+        )?;)+
+    };
+}
+pub(super) use check_zero_fields;
 
 /// `u64::MAX` stands for "none" where zero is a value.
 pub(super) const NONE: u64 = u64::MAX;

@@ -3,12 +3,16 @@
 use zerocopy::little_endian::{I64, U16, U32, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::layout::{check_crc, check_magic, check_version, check_zero, fields, read, to_array};
+use super::layout::{
+    check_crc, check_magic, check_version, check_zero_fields, fields, read, to_array,
+};
 use super::{DecodeError, Layout};
 use crate::types::{Incarnation, Timestamp};
 
 const MAGIC: &[u8; 8] = b"NPAYLOAD";
 const WHAT: &str = "data directory marker";
+// The checksum covers what is before it.
+const CRC_AT: usize = std::mem::offset_of!(MarkerLayout, crc);
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -53,7 +57,7 @@ impl Marker {
             reserved_2: [0; 20],
             crc: 0.into(),
         };
-        layout.crc = crc32fast::hash(&layout.as_bytes()[..60]).into();
+        layout.crc = crc32fast::hash(&layout.as_bytes()[..CRC_AT]).into();
         to_array(&layout)
     }
 
@@ -68,9 +72,8 @@ impl Marker {
         let layout: MarkerLayout = read(WHAT, bytes)?;
         check_magic(WHAT, &layout.magic, MAGIC)?;
         check_version(WHAT, layout.version.get(), Self::VERSION)?;
-        check_crc(WHAT, layout.crc.get(), crc32fast::hash(&bytes[..60]))?;
-        check_zero(WHAT, bytes, 10..16)?;
-        check_zero(WHAT, bytes, 40..60)?;
+        check_crc(WHAT, layout.crc.get(), crc32fast::hash(&bytes[..CRC_AT]))?;
+        check_zero_fields!(WHAT, layout: MarkerLayout; reserved, reserved_2);
         if bytes.len() > Self::BYTES {
             return Err(DecodeError::length(
                 WHAT,

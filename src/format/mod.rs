@@ -22,8 +22,8 @@ mod recovery_point;
 mod segment_header;
 
 pub use batch::{
-    BATCH_HEADER_BYTES, BatchHeader, DoorLimits, MAX_BATCH_BYTES, MAX_RECORDS_PER_BATCH, Stamp,
-    check_produced, check_stored, records, stamp,
+    BATCH_ALIGNMENT, BATCH_HEADER_BYTES, BatchHeader, DoorLimits, MAX_BATCH_BYTES,
+    MAX_RECORDS_PER_BATCH, Stamp, check_produced, check_stored, records, stamp,
 };
 pub use builder::{BatchBuilder, BuildError, NewRecord};
 pub use checkpoint::{Checkpoint, DamageKind, DamageRow, LogRow, ProducerRow};

@@ -47,7 +47,7 @@ pub(super) struct HeaderLayout {
 }
 
 pub(super) const HEADER_BYTES: usize = 6;
-pub(super) const HEADER_LAYOUT: Layout = fields!("Record header": HeaderLayout, HEADER_BYTES;
+pub(super) const HEADER_LAYOUT: Layout = fields!("Header pair": HeaderLayout, HEADER_BYTES;
     name_len, value_len);
 
 /// A record as a consumer sees it. Its parts are slices of the batch, or of the one buffer a

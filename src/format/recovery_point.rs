@@ -3,7 +3,9 @@
 use zerocopy::little_endian::{U16, U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::layout::{check_crc, check_magic, check_version, check_zero, fields, read, to_array};
+use super::layout::{
+    check_crc, check_magic, check_version, check_zero, check_zero_fields, fields, read, to_array,
+};
 use super::{BLOCK_BYTES, DecodeError, Layout};
 use crate::types::Incarnation;
 
@@ -119,8 +121,8 @@ impl RecoveryPoint {
                 "with a bit that no version knows",
             ));
         }
-        check_zero(WHAT, slot, 12..16)?;
-        check_zero(WHAT, slot, 80..slot.len())?;
+        check_zero_fields!(WHAT, layout: RecoveryPointLayout; reserved, reserved_2);
+        check_zero(WHAT, &slot[Self::BYTES..], Self::BYTES)?;
         Ok(Self {
             is_clean: layout.flags.get() & CLEAN != 0,
             sequence: layout.sequence.get(),

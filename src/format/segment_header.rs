@@ -4,7 +4,8 @@ use zerocopy::little_endian::{I64, U16, U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::layout::{
-    NONE, check_crc, check_len, check_magic, check_version, check_zero, fields, read, to_array,
+    NONE, check_crc, check_len, check_magic, check_version, check_zero, check_zero_fields, fields,
+    read, to_array,
 };
 use super::{BLOCK_BYTES, DecodeError, Layout};
 use crate::types::{Incarnation, Offset, Timestamp};
@@ -92,8 +93,8 @@ impl SegmentHeader {
         check_magic(WHAT, &layout.magic, MAGIC)?;
         check_crc(WHAT, layout.crc.get(), crc32fast::hash(&bytes[8..USED]))?;
         check_version(WHAT, layout.version.get(), Self::VERSION)?;
-        check_zero(WHAT, bytes, 10..16)?;
-        check_zero(WHAT, bytes, 80..Self::BYTES)?;
+        check_zero_fields!(WHAT, layout: SegmentHeaderLayout; reserved, reserved_2);
+        check_zero(WHAT, &bytes[USED..Self::BYTES], USED)?;
         let previous_base = match layout.previous_base.get() {
             NONE => None,
             base => Some(Offset(base)),

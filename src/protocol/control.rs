@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::format::Compression;
 use crate::types::{
     ChannelName, ConsumerName, Durability, Incarnation, LogEpoch, Offset, Timestamp,
 };
@@ -109,6 +110,26 @@ pub enum CompressionName {
     Lz4,
     /// One zstd frame.
     Zstd,
+}
+
+impl From<CompressionName> for Compression {
+    fn from(name: CompressionName) -> Self {
+        match name {
+            CompressionName::None => Self::None,
+            CompressionName::Lz4 => Self::Lz4,
+            CompressionName::Zstd => Self::Zstd,
+        }
+    }
+}
+
+impl From<Compression> for CompressionName {
+    fn from(compression: Compression) -> Self {
+        match compression {
+            Compression::None => Self::None,
+            Compression::Lz4 => Self::Lz4,
+            Compression::Zstd => Self::Zstd,
+        }
+    }
 }
 
 /// A channel's whole configuration.

@@ -6,6 +6,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::format::{BATCH_HEADER_BYTES, DecodeError, MAX_BATCH_BYTES};
+
 /// One row of the table.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorInfo {
@@ -163,6 +165,50 @@ impl WireError {
         }
     }
 
+    /// What a producer is told when the door of the log refused its batch.
+    #[must_use]
+    pub fn from_batch(error: &DecodeError) -> Self {
+        let largest = (MAX_BATCH_BYTES - BATCH_HEADER_BYTES) as u64;
+        let code = match error {
+            DecodeError::Checksum { .. } => ErrorCode::BatchChecksum,
+            DecodeError::UnsupportedVersion { .. } => ErrorCode::UnsupportedVersion,
+            DecodeError::Length {
+                what: "length of a record",
+                ..
+            } => ErrorCode::RecordTooLarge,
+            // More than its records may have together, so one of them is too large.
+            DecodeError::Length {
+                what: "uncompressed_len of a batch",
+                limit,
+                ..
+            } if *limit != largest => ErrorCode::RecordTooLarge,
+            DecodeError::Length {
+                what:
+                    "length of a batch" | "uncompressed_len of a batch" | "record_count of a batch",
+                ..
+            } => ErrorCode::BatchTooLarge,
+            DecodeError::Field {
+                what: "compression of a batch",
+                value: 1..=3,
+                ..
+            } => ErrorCode::CompressionNotAllowed,
+            _ => ErrorCode::InvalidBatch,
+        };
+        let wire = Self::new(code, error.to_string());
+        match error {
+            DecodeError::Length { found, limit, .. } => {
+                wire.with("found", *found).with("limit", *limit)
+            }
+            DecodeError::UnsupportedVersion {
+                found, supported, ..
+            } => wire
+                .with("version", *found)
+                .with("min", 1)
+                .with("max", *supported),
+            _ => wire,
+        }
+    }
+
     /// The error with one more value among its details.
     #[must_use]
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
@@ -220,6 +266,54 @@ mod tests {
         names.dedup();
         assert_eq!(names.len(), ERRORS.len());
         assert!(ERRORS.iter().all(|row| row.code.number() != 0));
+    }
+
+    #[test]
+    fn each_way_to_refuse_a_batch_has_its_code() {
+        use crate::format::{BatchBuilder, Compression, DoorLimits, NewRecord, check_produced};
+        let payload = vec![b'x'; 10_000];
+        let build = |compression| {
+            let mut builder = BatchBuilder::new(compression);
+            let record = NewRecord {
+                payload: Some(&payload),
+                ..NewRecord::default()
+            };
+            builder.push(&record).unwrap();
+            builder.build().unwrap()
+        };
+        let limits = DoorLimits {
+            max_record_bytes: 1 << 20,
+            lz4: true,
+            zstd: false,
+        };
+        let small = DoorLimits {
+            max_record_bytes: 1000,
+            ..limits
+        };
+        let told = |bytes: &[u8], limits: &DoorLimits| {
+            let error = check_produced(bytes, limits).unwrap_err();
+            WireError::from_batch(&error).known().unwrap()
+        };
+        let plain = build(Compression::None);
+        let with = |at: usize, byte: u8| {
+            let mut bytes = plain.clone();
+            bytes[at] = byte;
+            bytes
+        };
+        assert_eq!(
+            told(&build(Compression::Zstd), &limits),
+            ErrorCode::CompressionNotAllowed
+        );
+        assert_eq!(
+            told(&build(Compression::Lz4), &small),
+            ErrorCode::RecordTooLarge
+        );
+        assert_eq!(told(&plain, &small), ErrorCode::RecordTooLarge);
+        assert_eq!(told(&with(5000, b'y'), &limits), ErrorCode::BatchChecksum);
+        assert_eq!(told(&with(8, 9), &limits), ErrorCode::UnsupportedVersion);
+        assert_eq!(told(&with(3, 0xFF), &limits), ErrorCode::BatchTooLarge);
+        assert_eq!(told(&with(20, 1), &limits), ErrorCode::InvalidBatch);
+        assert_eq!(told(&plain[..50], &limits), ErrorCode::InvalidBatch);
     }
 
     #[test]

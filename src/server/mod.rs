@@ -1,1 +1,27 @@
-//! The `server` room.
+//! The server: tokio at the edge of a sync broker.
+//!
+//! A connection's loop takes every complete frame from its buffer, hands the requests to the
+//! broker under one lock, and writes all answers that are due at once. Two threads do the disk's
+//! work: the committer, which puts whatever was staged behind one sync, and the keeper, which
+//! writes tails behind, takes checkpoints and applies retention.
+//!
+//! Wire types end in `dispatch.rs` and `answer.rs`; the broker never sees them.
+
+mod answer;
+mod clock;
+mod commit;
+mod connection;
+mod dispatch;
+mod fetching;
+mod http;
+mod keeper;
+mod listener;
+mod metrics;
+mod options;
+mod outbox;
+mod shared;
+mod shutdown;
+
+pub use listener::{Running, StartError, start};
+pub use options::{InvalidOptions, ServeOptions};
+pub use shutdown::run;

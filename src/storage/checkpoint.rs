@@ -15,8 +15,9 @@ use std::sync::Arc;
 
 use super::disk::{Disk, OpenMode};
 use super::error::{IoFailure, While};
-use super::journal::JournalPoint;
+use super::journal::{GroupEnd, JournalPoint};
 use super::layout::Layout;
+use super::log::Log;
 use super::open_files::OpenFiles;
 use super::points::Points;
 use super::segment::Segment;
@@ -25,8 +26,18 @@ use super::upkeep::{Removal, Tail};
 use crate::format::{Checkpoint, LogRow, ProducerRow};
 use crate::types::{Incarnation, Offset, Timestamp};
 
-/// Start a checkpoint when this much of the ring, in percent, is in use.
-const JOURNAL_PERCENT: u64 = 50;
+/// Start a checkpoint when less than this much of the ring, in percent, is free.
+const FREE_PERCENT: u64 = 50;
+
+/// Start a checkpoint when nothing was staged for this long, so that the next start has nothing
+/// to replay.
+const IDLE_MS: i64 = 1_000;
+
+/// How often a stop tries to leave the directory clean.
+const LAST_TRIES: u32 = 5;
+
+/// How long after a checkpoint that freed nothing the next one is tried.
+const RETRY_MS: i64 = 1_000;
 
 /// What is known of checkpoints between jobs.
 #[derive(Debug)]
@@ -38,11 +49,16 @@ pub(super) struct Checkpoints {
     /// The rows of the last one.
     rows: HashMap<Incarnation, LogRow>,
     last_taken: Timestamp,
+    /// The last entry when it was last looked at, and since when it is the last.
+    last_seen: (u64, Timestamp),
     is_wanted: bool,
     phase: Phase,
     /// The next one is the last before the broker stops.
     is_last: bool,
     is_clean: bool,
+    last_tries: u32,
+    /// The last one freed nothing: the next comes at this time.
+    retry_at: Option<Timestamp>,
     retry: Vec<Removal>,
 }
 
@@ -50,7 +66,7 @@ pub(super) struct Checkpoints {
 enum Phase {
     Idle,
     Cut(Cut),
-    Running,
+    Running { is_clean: bool },
 }
 
 /// The positions that a checkpoint will record.
@@ -83,6 +99,11 @@ pub struct CheckpointJob {
     number: u64,
     directory_id: Incarnation,
     epoch: u64,
+    /// Where a replay starts from it.
+    start: JournalPoint,
+    synced: GroupEnd,
+    /// A log that can't be written keeps all of the journal.
+    is_pinned: bool,
     is_clean: bool,
 }
 
@@ -91,8 +112,12 @@ pub struct CheckpointJob {
 pub struct CheckpointEnd {
     cut: Cut,
     number: u64,
+    start: JournalPoint,
+    is_pinned: bool,
     tails: Vec<(Incarnation, Range<Offset>, Result<(), IoFailure>)>,
     failed: Vec<(Incarnation, IoFailure)>,
+    /// The segments it vouches for.
+    segments: Vec<(Incarnation, Arc<Segment>)>,
     /// Why the checkpoint as a whole was not taken.
     failure: Option<IoFailure>,
     is_point_failed: bool,
@@ -111,10 +136,13 @@ impl Checkpoints {
             start,
             rows,
             last_taken: now,
+            last_seen: (0, now),
             is_wanted: false,
             phase: Phase::Idle,
             is_last: false,
             is_clean: false,
+            last_tries: 0,
+            retry_at: None,
             retry: Vec::new(),
         }
     }
@@ -125,7 +153,7 @@ impl Checkpoints {
     }
 
     pub fn is_wanted(&self) -> bool {
-        self.is_wanted
+        self.is_wanted && self.retry_at.is_none()
     }
 
     /// Keeps a removal that failed for the time after the next checkpoint.
@@ -148,6 +176,17 @@ impl Storage {
         self.checkpoints.is_clean
     }
 
+    /// Whether the last checkpoint is being taken or was: nothing may follow it.
+    pub(super) fn is_stopping(&self) -> bool {
+        self.checkpoints.is_clean
+            || matches!(self.checkpoints.phase, Phase::Running { is_clean: true })
+    }
+
+    /// Whether a checkpoint was cut that waits for entries still queued.
+    pub(super) fn is_checkpoint_waiting(&self) -> bool {
+        matches!(&self.checkpoints.phase, Phase::Cut(cut) if self.written_through < cut.entry)
+    }
+
     /// Cuts a checkpoint if one is due at `now`; its job comes from upkeep once all is flushed.
     ///
     /// - `producers`: asked for the rows of every dirty log, as of this moment.
@@ -155,14 +194,23 @@ impl Storage {
         if !matches!(self.checkpoints.phase, Phase::Idle) || self.journal_failed.is_some() {
             return false;
         }
-        let is_used = self
-            .journal
-            .is_used_since(self.checkpoints.start, JOURNAL_PERCENT);
-        let age = now.0.saturating_sub(self.checkpoints.last_taken.0);
-        let is_old = age >= self.config.checkpoint_interval_ms && !self.dirty.is_empty();
-        if !(is_used || is_old || self.checkpoints.is_wanted) {
+        let last_entry = self.next_entry - 1;
+        if self.checkpoints.last_seen.0 != last_entry {
+            self.checkpoints.last_seen = (last_entry, now);
+        }
+        let since = |then: Timestamp| now.0.saturating_sub(then.0);
+        let is_idle = since(self.checkpoints.last_seen.1) >= IDLE_MS;
+        let is_old = since(self.checkpoints.last_taken) >= self.config.checkpoint_interval_ms;
+        let is_healthy = |id| self.logs.get(id).is_some_and(|log| !log.is_poisoned);
+        let is_due = (is_idle || is_old) && self.dirty.iter().any(is_healthy);
+        // Cut while there is still room in the ring for what is staged and not yet written.
+        let is_low = self.journal.has_less_free_than(FREE_PERCENT)
+            && self.checkpoints.start != self.journal.point();
+        let is_early = self.checkpoints.retry_at.is_some_and(|at| now < at);
+        if is_early || !(is_low || is_due || self.checkpoints.is_wanted) {
             return false;
         }
+        self.checkpoints.retry_at = None;
         self.checkpoints.is_wanted = false;
         let mut rows = Vec::with_capacity(self.dirty.len());
         for id in self.dirty.drain() {
@@ -177,7 +225,7 @@ impl Storage {
             point.producers = producers;
             rows.push((id, point.to_row(id)));
         }
-        let entry = self.next_entry - 1;
+        let entry = last_entry;
         let start = self.journal.point();
         self.checkpoints.phase = Phase::Cut(Cut { entry, start, rows });
         self.want_sync();
@@ -199,11 +247,21 @@ impl Storage {
         if cut.rows.iter().any(is_writing) || self.written_through < cut.entry {
             return None;
         }
-        let Phase::Cut(mut cut) = std::mem::replace(&mut self.checkpoints.phase, Phase::Running)
-        else {
+        let running = Phase::Running { is_clean: false };
+        let Phase::Cut(mut cut) = std::mem::replace(&mut self.checkpoints.phase, running) else {
             return None;
         };
-        cut.rows.retain(|(id, _)| self.logs.contains_key(id));
+        // A log whose segments can't be written keeps its place: its last row, and all of the
+        // journal since.
+        let is_kept = |log: &Log| !log.is_poisoned;
+        cut.rows
+            .retain(|(id, _)| self.logs.get(id).is_some_and(is_kept));
+        let is_pinned = !self.logs.values().all(is_kept);
+        let start = if is_pinned {
+            self.checkpoints.start
+        } else {
+            self.journal.without_empty_end(cut.start)
+        };
         let ends: Vec<(Incarnation, Offset)> = cut
             .rows
             .iter()
@@ -243,6 +301,8 @@ impl Storage {
             .map(|(_, row)| row.clone())
             .collect();
         let is_idle = self.queue.is_empty() && self.dirty.is_empty();
+        let is_clean = self.checkpoints.is_last && is_idle;
+        self.checkpoints.phase = Phase::Running { is_clean };
         Some(CheckpointJob {
             disk: self.disk.clone(),
             layout: self.layout.clone(),
@@ -255,7 +315,10 @@ impl Storage {
             number: self.checkpoints.number + 1,
             directory_id: self.directory_id,
             epoch: self.epoch.0,
-            is_clean: self.checkpoints.is_last && is_idle,
+            start,
+            synced: self.journal.synced,
+            is_pinned,
+            is_clean,
         })
     }
 
@@ -268,8 +331,7 @@ impl Storage {
             if let Some(log) = self.logs.get_mut(id)
                 && !failure.is_out_of_space()
             {
-                tracing::error!(log = %id, %failure, "a segment failed: the log takes no writes");
-                log.refused = Some(failure.to_string().into());
+                log.poison(failure);
             }
         }
         if let Some(failure) = end.failure {
@@ -288,11 +350,15 @@ impl Storage {
                 self.fail_journal(self.synced_through + 1, failure);
             }
             self.checkpoints.last_taken = now;
+            self.checkpoints.retry_at = Some(now.saturating_add_ms(RETRY_MS));
+            self.checkpoints.want();
+            self.try_last_again(false);
             return;
         }
         self.checkpoints.number = end.number;
         self.checkpoints.last_taken = now;
         self.checkpoints.is_clean = end.is_clean;
+        self.want_indexes(end.segments, &end.cut.rows);
         for (id, row) in end.cut.rows {
             if self.logs.contains_key(&id) {
                 self.checkpoints.rows.insert(id, row);
@@ -301,13 +367,52 @@ impl Storage {
         self.checkpoints
             .rows
             .retain(|id, _| self.logs.contains_key(id));
-        self.checkpoints.start = end.cut.start;
-        self.journal.recycle(end.cut.start);
+        if end.is_pinned {
+            self.checkpoints.retry_at = Some(now.saturating_add_ms(RETRY_MS));
+        }
+        self.checkpoints.start = end.start;
+        self.journal.recycle(end.start);
         let retry = std::mem::take(&mut self.checkpoints.retry);
         self.removals_mut().extend(retry);
-        if self.checkpoints.is_last && !end.is_clean {
-            self.checkpoints.want();
+        self.try_last_again(end.is_clean);
+    }
+}
+
+impl Storage {
+    /// Leaves the indexes of what a checkpoint vouches for to upkeep.
+    fn want_indexes(
+        &mut self,
+        segments: Vec<(Incarnation, Arc<Segment>)>,
+        rows: &[(Incarnation, LogRow)],
+    ) {
+        let active: HashMap<Incarnation, (Offset, u64)> = rows
+            .iter()
+            .map(|(id, row)| (*id, (row.segment_base, row.position)))
+            .collect();
+        let limit = |id, segment: &Segment| match active.get(&id) {
+            Some((base, position)) if segment.id().base == *base => *position,
+            _ => u64::MAX,
+        };
+        let wanted = segments
+            .into_iter()
+            .map(|(id, segment)| (limit(id, &segment), segment));
+        self.unsaved_indexes.extend(wanted);
+    }
+
+    /// Asks for another last checkpoint where one did not leave everything clean; not for ever.
+    fn try_last_again(&mut self, is_clean: bool) {
+        if self.checkpoints.is_last && !is_clean {
+            self.checkpoints.last_tries += 1;
+            if !self.has_given_up() {
+                self.checkpoints.want();
+            }
         }
+    }
+
+    /// Whether a stop can't leave the directory clean: the next start replays the journal.
+    #[must_use]
+    pub fn has_given_up(&self) -> bool {
+        self.checkpoints.last_tries >= LAST_TRIES
     }
 }
 
@@ -323,21 +428,17 @@ impl CheckpointJob {
             }
             tails.push((tail.log, tail.offsets.clone(), written));
         }
-        for (id, segment) in self
-            .segments
-            .iter()
-            .filter(|(_, segment)| segment.is_dirty())
-        {
+        for (id, segment) in &self.segments {
             if failed.iter().any(|(log, _)| log == id) {
                 continue;
             }
-            if let Err(failure) = segment.sync(&*self.disk) {
-                failed.push((*id, failure));
-                continue;
-            }
-            // An index is a cache: one that can't be saved is rebuilt.
-            if let Err(failure) = segment.save_index(&*self.disk) {
-                tracing::warn!(%failure, "an index could not be saved; it will be rebuilt");
+            match segment.sync(&*self.disk) {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(failure) => {
+                    failed.push((*id, failure));
+                    continue;
+                }
             }
         }
         let mut is_point_failed = false;
@@ -360,8 +461,11 @@ impl CheckpointJob {
             is_clean: self.is_clean && failure.is_none(),
             cut: self.cut,
             number: self.number,
+            start: self.start,
+            is_pinned: self.is_pinned,
             tails,
             failed,
+            segments: self.segments,
             failure,
             is_point_failed,
         }
@@ -373,9 +477,9 @@ impl CheckpointJob {
             number: self.number,
             directory_id: self.directory_id,
             epoch: self.epoch,
-            journal_group: self.cut.start.group,
-            journal_file: self.cut.start.file,
-            journal_position: self.cut.start.position,
+            journal_group: self.start.group,
+            journal_file: self.start.file,
+            journal_position: self.start.position,
             logs: self.others.iter().cloned().chain(changed).collect(),
         };
         write_checkpoint(&*self.disk, &self.layout, &checkpoint)
@@ -384,7 +488,12 @@ impl CheckpointJob {
     fn point(&self) -> Result<(), IoFailure> {
         self.points.update(|point| {
             point.checkpoint = self.number;
-            point.is_clean = self.is_clean;
+            point.is_clean = self.is_clean && !self.is_pinned;
+            if self.synced.group > point.flushed_group {
+                point.flushed_group = self.synced.group;
+                point.flushed_file = self.synced.file;
+                point.flushed_end = self.synced.end;
+            }
         })
     }
 

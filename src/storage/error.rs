@@ -29,13 +29,15 @@ impl IoFailure {
         }
     }
 
-    /// Whether the medium is full or over quota: such a write may be tried again later.
+    /// Whether the medium is full or over quota: such a write may be tried again later. A sync may
+    /// not, whatever it failed for.
     #[must_use]
     pub fn is_out_of_space(&self) -> bool {
-        matches!(
-            self.source.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        )
+        self.action != "syncing"
+            && matches!(
+                self.source.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            )
     }
 }
 
@@ -84,11 +86,11 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
         /// What is wrong with the slots.
-        source: NoRecoveryPoint,
+        source: Box<NoRecoveryPoint>,
     },
     /// The log that names all others can't be read whole.
     #[error("the directory of channels is damaged: {0}")]
-    Directory(ReadError),
+    Directory(Box<ReadError>),
     /// The log that names all others has a hole.
     #[error("the directory of channels is damaged: {what}")]
     BrokenDirectory {
@@ -159,6 +161,9 @@ pub enum CommitError {
     /// The journal failed; whether the entry will be found after a restart is not known.
     #[error("the journal failed, the broker takes no writes until it is restarted: {0}")]
     Journal(IoFailure),
+    /// The log was deleted before the entry's round; the entry was not stored.
+    #[error("log {0} was deleted")]
+    Deleted(Incarnation),
     /// The log's segment failed; the entry was not stored.
     #[error("log {log} failed and takes no more writes: {source}")]
     Segment {
@@ -193,7 +198,7 @@ pub enum ReadError {
         position: u64,
         /// First offset that can't be read.
         offset: Offset,
-        /// The next offset that can be read, if there is one in this segment.
+        /// The next offset that may be read, if one is known.
         next: Option<Offset>,
         /// What is wrong.
         what: Arc<str>,

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use super::disk::{Disk, DiskFile, OpenMode};
 use super::error::{IoFailure, While};
 use super::segment::{FIRST_BATCH, SegmentId};
-use super::walk::{Gap, Step, Walker};
+use super::walk::{BLOCK_BYTES, Gap, Step, Walker};
 use crate::format::{IndexHeader, IndexKind, OffsetEntry, TimeEntry};
 use crate::types::{Offset, Timestamp};
 
@@ -49,6 +49,8 @@ pub struct Index {
     end: Option<Offset>,
     /// How many runs the files hold, the last of them perhaps shorter than it is now.
     saved: usize,
+    /// Some runs are the files' word; the batches in them were not looked at.
+    is_from_files: bool,
 }
 
 impl Index {
@@ -128,12 +130,23 @@ impl Index {
                 limit,
                 last.first,
             ))? {
+                index.is_from_files = true;
                 return Ok(index);
             }
         }
+        Self::rebuild(id, segment, limit)
+    }
+
+    /// Reads the index from the batch headers alone.
+    pub fn rebuild(id: &SegmentId, segment: &dyn DiskFile, limit: u64) -> Result<Self, IoFailure> {
         let mut rebuilt = Self::default();
         rebuilt.walk(Walker::new(segment, id, FIRST_BATCH, limit, id.base))?;
         Ok(rebuilt)
+    }
+
+    /// Whether a rebuilt index could say something else.
+    pub fn is_from_files(&self) -> bool {
+        self.is_from_files
     }
 
     /// Adds what the walker meets; false when nothing lies where the walk began.
@@ -165,6 +178,16 @@ impl Index {
             let Ok(time) = TimeEntry::decode(time, id.log, id.base) else {
                 break;
             };
+            // A run begins where the last one ends, or on the next block. An entry that was saved
+            // before its run was full, and kept by a power loss beside newer ones, shows here.
+            let end = index
+                .runs
+                .last()
+                .map_or(FIRST_BATCH, |last| last.end().into());
+            let position = u64::from(offset.position);
+            if position != end && position != end.next_multiple_of(BLOCK_BYTES) {
+                break;
+            }
             if offset.offset_delta != time.offset_delta
                 || u64::from(offset.position) + u64::from(offset.length) > limit
                 || index.runs.last().is_some_and(|last| {
@@ -184,14 +207,21 @@ impl Index {
         Some(index)
     }
 
-    /// What must be written so that the files hold all runs: bytes of the offset index and of the
-    /// time index, and where both begin. The first time, the headers are part of it.
-    pub fn unsaved(&mut self, id: &SegmentId) -> Option<(u64, BytesMut, BytesMut)> {
-        if self.saved >= self.runs.len() && self.saved > 0 && self.last_run_saved() {
+    /// What must be written so that the files hold all runs below `limit`: bytes of the offset
+    /// index and of the time index, and where both begin. The first time, the headers are part
+    /// of it.
+    ///
+    /// - `limit`: the byte up to which a checkpoint vouches for the segment. Beyond it a power
+    ///   cut may still take batches away, and others in their place would have other runs.
+    pub fn unsaved(&mut self, id: &SegmentId, limit: u64) -> Option<(u64, BytesMut, BytesMut)> {
+        let to = self
+            .runs
+            .partition_point(|run| u64::from(run.end()) <= limit);
+        // The last saved run may have grown: it is written again.
+        let from = self.saved.min(to).saturating_sub(1);
+        if to == 0 || to == self.saved && self.runs[from].length >= RUN_BYTES {
             return None;
         }
-        // The last saved run may have grown: it is written again.
-        let from = self.saved.saturating_sub(1);
         let mut offsets = BytesMut::new();
         let mut times = BytesMut::new();
         let position = if from == 0 {
@@ -201,7 +231,7 @@ impl Index {
         } else {
             (INDEX_HEADER_BYTES + from * ENTRY_BYTES) as u64
         };
-        for run in &self.runs[from..] {
+        for run in &self.runs[from..to] {
             let delta = u32::try_from(run.first.0 - id.base.0)
                 .expect("a segment is rolled before its offsets exceed 32 bits");
             let offset = OffsetEntry {
@@ -216,13 +246,8 @@ impl Index {
             };
             times.extend_from_slice(&time.encode(id.log, id.base));
         }
-        self.saved = self.runs.len();
+        self.saved = to;
         Some((position, offsets, times))
-    }
-
-    fn last_run_saved(&self) -> bool {
-        // A closed run never grows, an open one may.
-        self.runs.last().is_some_and(|run| run.length >= RUN_BYTES)
     }
 }
 
@@ -250,6 +275,29 @@ fn read_entries(disk: &dyn Disk, id: &SegmentId, kind: IndexKind) -> Option<Vec<
         return None;
     }
     Some(bytes.split_off(INDEX_HEADER_BYTES))
+}
+
+/// Cuts off what the index files say beyond byte `limit` of the segment: batches that were lost,
+/// whose places others may take. Synced, since a power loss could bring it back.
+pub(super) fn trim(disk: &dyn Disk, id: &SegmentId, limit: u64) -> Result<(), IoFailure> {
+    let known = Index::read_files(disk, id, limit).map_or(0, |index| index.runs.len());
+    for kind in [IndexKind::Offset, IndexKind::Time] {
+        let path = id.index_path(kind);
+        let file = match disk.open(&path, OpenMode::ReadWrite) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(IoFailure::new("opening", &path, error)),
+        };
+        let len = match known {
+            0 => 0,
+            known => (INDEX_HEADER_BYTES + known * ENTRY_BYTES) as u64,
+        };
+        if file.len().or_while("reading the length of", &path)? > len {
+            file.set_len(len).or_while("cutting", &path)?;
+            file.sync_data().or_while("syncing", &path)?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes both index files of a segment, as [`Index::unsaved`] gave them.

@@ -14,6 +14,10 @@ use crate::types::{Incarnation, LogEpoch};
 /// The first byte that a group may occupy.
 pub(super) const FIRST_GROUP: u64 = GROUP_ALIGNMENT as u64;
 
+/// Fewest files of a ring: one in use, one for the round that a checkpoint waits for, and one that
+/// the checkpoint frees.
+pub(super) const MIN_FILES: u32 = 3;
+
 /// The journal as the committer sees it.
 #[derive(Debug)]
 pub(super) struct Journal {
@@ -29,6 +33,8 @@ pub(super) struct Journal {
     max_files: u32,
     files: Vec<RingFile>,
     active: usize,
+    /// The number of the first group in the active file.
+    first_of_active: u64,
     position: u64,
     is_preparing: bool,
 }
@@ -98,13 +104,17 @@ impl Journal {
             max_files,
             files,
             active: 0,
+            first_of_active: next_group,
             position: FIRST_GROUP,
             is_preparing: false,
         }
     }
 
     /// Takes room for a group of `len` bytes; `None` when the ring is full.
-    pub fn reserve(&mut self, len: u64) -> Option<Room> {
+    ///
+    /// - `may_take_last`: only the round that a checkpoint waits for takes the last free file.
+    ///   Else a full ring could hold neither what the checkpoint needs written nor be freed by it.
+    pub fn reserve(&mut self, len: u64, may_take_last: bool) -> Option<Room> {
         let len = len.next_multiple_of(GROUP_ALIGNMENT as u64);
         assert!(
             FIRST_GROUP + len <= self.file_bytes,
@@ -113,11 +123,15 @@ impl Journal {
         let mut left = None;
         if self.position + len > self.file_bytes {
             let next = self.next_file()?;
+            if !may_take_last && self.files.iter().filter(|file| file.is_free).count() < 2 {
+                return None;
+            }
             if self.written.group > self.synced.group {
                 left = Some(self.files[self.active].file.clone());
             }
             self.files[next].is_free = false;
             self.active = next;
+            self.first_of_active = self.next_group;
             self.position = FIRST_GROUP;
         }
         let room = Room {
@@ -164,6 +178,19 @@ impl Journal {
         }
     }
 
+    /// The same point, at the beginning of the file in use where no group from it on lies before:
+    /// what is left of the file before is not worth keeping it.
+    pub fn without_empty_end(&self, point: JournalPoint) -> JournalPoint {
+        if point.file != self.number() && point.group == self.first_of_active {
+            return JournalPoint {
+                group: point.group,
+                file: self.number(),
+                position: u32::try_from(FIRST_GROUP).expect("a small constant"),
+            };
+        }
+        point
+    }
+
     /// Files in use, of all that there may be.
     pub fn usage(&self) -> (u32, u32) {
         let used = self.files.iter().filter(|file| !file.is_free).count();
@@ -173,12 +200,12 @@ impl Journal {
         )
     }
 
-    /// Whether more than `percent` of the ring is used since `start`.
-    pub fn is_used_since(&self, start: JournalPoint, percent: u64) -> bool {
+    /// Whether less than `percent` of the ring is free.
+    pub fn has_less_free_than(&self, percent: u64) -> bool {
         let (used, files) = self.usage();
-        let before = u64::from(start.position);
-        let bytes = u64::from(used - 1) * self.file_bytes + self.position;
-        bytes.saturating_sub(before) * 100 > u64::from(files) * self.file_bytes * percent
+        let free = u64::from(files.saturating_sub(used)) * self.file_bytes + self.file_bytes
+            - self.position.min(self.file_bytes);
+        free * 100 < u64::from(files) * self.file_bytes * percent
     }
 
     /// Frees every file that lies before `point` in the ring.
@@ -196,11 +223,13 @@ impl Journal {
 
     /// The number of the file that should be prepared now, so that no round has to wait for it.
     pub fn wants_file(&mut self) -> Option<u32> {
-        let is_last = self.active + 1 == self.files.len();
-        let may_grow = self.files.len() < self.max_files as usize;
-        if is_last && may_grow && !self.files[0].is_free && !self.is_preparing
-            || self.files.len() == 1 && may_grow && !self.is_preparing
-        {
+        let free = self.files.iter().filter(|file| file.is_free).count();
+        let may_grow = self.files.len() < self.max_files as usize && !self.is_preparing;
+        // A ring of fewer than three files is always filled up; a larger one grows where its end
+        // is reached before its beginning is free.
+        let is_short = self.files.len() < MIN_FILES as usize;
+        let is_end_near = self.active + 2 >= self.files.len() && free < 2;
+        if may_grow && (is_short || is_end_near) {
             self.is_preparing = true;
             return Some(u32::try_from(self.files.len()).expect("a ring has few files"));
         }

@@ -105,6 +105,11 @@ impl LogPoint {
         }
     }
 
+    /// Moves the end to the log start where all that lay between was lost.
+    pub(super) fn reach_log_start(&mut self) {
+        self.end = self.end.max(self.log_start);
+    }
+
     pub(super) fn from_row(row: &LogRow) -> Self {
         let active = (row.position >= FIRST_BATCH).then_some(ActivePoint {
             base: row.segment_base,
@@ -178,7 +183,12 @@ pub struct Log {
     pub(super) segments: Vec<Arc<Segment>>,
     /// The directory was read, so that no older segment is unknown.
     pub(super) is_loaded: bool,
+    /// Why the log takes no writes, if so.
     pub(super) refused: Option<Arc<str>>,
+    /// Recovery found damage that hides the log's end: refused, and kept over restarts.
+    pub(super) is_damaged: bool,
+    /// A segment failed: nothing more is written to it, so the journal keeps what it lacks.
+    pub(super) is_poisoned: bool,
     pub(super) damage: Vec<DamageRow>,
     /// Bytes staged and not yet in a round.
     pub(super) queued_bytes: u64,
@@ -186,8 +196,12 @@ pub struct Log {
     pub(super) queued_shared: u32,
     /// A direct run of this log is being written.
     pub(super) direct_in_flight: bool,
-    /// Bytes of direct runs were written and not synced.
-    pub(super) unsynced_direct: bool,
+    /// Segments with bytes of direct runs that no sync has covered.
+    pub(super) unsynced_direct: Vec<Arc<Segment>>,
+    /// The round under way syncs such segments.
+    pub(super) owed_in_flight: bool,
+    /// High watermark when the log's durability was last changed: what was shown stays shown.
+    pub(super) shown: Offset,
     /// The keeper is writing this log's tail.
     pub(super) is_writing_behind: bool,
     /// Staged to since the last checkpoint took its positions.
@@ -249,15 +263,27 @@ impl Log {
             refused: point
                 .refused
                 .then(|| "damage was found; see the channel's info and npayload-inspect".into()),
+            is_damaged: point.refused,
+            is_poisoned: false,
             damage: point.damage.clone(),
             queued_bytes: 0,
             queued_shared: 0,
             direct_in_flight: false,
-            unsynced_direct: false,
+            unsynced_direct: Vec::new(),
+            owed_in_flight: false,
+            shown: Offset(0),
             is_writing_behind: false,
             is_dirty: false,
             awaits_sync: false,
         }
+    }
+
+    /// Closes the log to writers after a segment failed.
+    pub(super) fn poison(&mut self, failure: &IoFailure) {
+        tracing::error!(log = %self.id, %failure, "a segment failed: the log takes no more writes");
+        self.is_poisoned = true;
+        self.refused
+            .get_or_insert_with(|| failure.to_string().into());
     }
 
     /// Lowest offset still readable.
@@ -278,7 +304,7 @@ impl Log {
     /// Everything below may be read.
     pub fn high_watermark(&self) -> Offset {
         match self.options.durability {
-            Durability::Synced => self.flushed,
+            Durability::Synced => self.flushed.max(self.shown),
             Durability::Written => self.written,
         }
     }
@@ -399,6 +425,12 @@ impl Log {
         self.tail.push_back(batch);
     }
 
+    /// The batches in front of `below` that the segment files lack.
+    pub(super) fn unwritten_before(&self, below: Offset) -> Vec<TailBatch> {
+        let before = self.tail.iter().take_while(|one| one.offsets.end <= below);
+        before.filter(|one| !one.is_behind).cloned().collect()
+    }
+
     /// Takes back the staged batches from offset `to` on: they were never acknowledged.
     pub(super) fn roll_back(&mut self, to: Offset) {
         while self
@@ -479,7 +511,7 @@ impl Log {
             }),
             last_time: self.last_time,
             last_epoch: self.last_epoch,
-            refused: !self.damage.is_empty() && self.refused.is_some(),
+            refused: self.is_damaged,
             damage: self.damage.clone(),
             fence: 0,
             producers: Vec::new(),
@@ -513,6 +545,7 @@ impl Log {
         match at.checked_sub(1) {
             Some(at) => Ok(ReadPlan::Segment {
                 segment: segments[at].clone(),
+                after: segments.get(at + 1).map(|next| next.id().base),
             }),
             None if !self.is_loaded => Ok(ReadPlan::Load),
             None => Err(ReadError::Damaged {
@@ -619,7 +652,22 @@ pub(super) enum ReadPlan {
     /// The log's directory must be read first.
     Load,
     /// From this segment.
-    Segment { segment: Arc<Segment> },
+    Segment {
+        segment: Arc<Segment>,
+        /// Where the next one begins.
+        after: Option<Offset>,
+    },
+}
+
+/// The older segments of a log.
+#[derive(Debug, Default)]
+pub(super) struct Older {
+    /// Those that hold records, in order.
+    pub segments: Vec<Arc<Segment>>,
+    /// Those below the log start, left from a removal that a crash ended.
+    pub expired: Vec<Arc<Segment>>,
+    /// What is missing or does not fit between them.
+    pub faults: Vec<String>,
 }
 
 /// Lists the older segments of a log from its directory.
@@ -632,31 +680,34 @@ pub(super) struct LoadJob {
 }
 
 impl LoadJob {
-    /// The older segments in order, and what is missing or does not fit between them.
-    pub(super) fn run(
-        &self,
-        disk: &dyn Disk,
-        layout: &Layout,
-    ) -> Result<(Vec<Arc<Segment>>, Vec<String>), IoFailure> {
+    /// Reads the headers of all segments and follows them back from the first known one.
+    pub(super) fn run(&self, disk: &dyn Disk, layout: &Layout) -> Result<Older, IoFailure> {
         let dir = layout.log_dir(self.id);
         let mut faults = Vec::new();
-        let mut found: Vec<(SegmentId, Option<Previous>, u64)> = Vec::new();
+        let mut expired = Vec::new();
+        let mut found: Vec<(SegmentId, Result<Option<Previous>, String>, u64)> = Vec::new();
         for entry in disk.list(&dir).or_while("listing", &dir)? {
             let base = segment_base(&entry.name).filter(|base| *base < self.below);
             let Some(base) = base else { continue };
             let id = SegmentId::new(layout, self.id, base);
             let path = id.path();
-            match Segment::read_header(disk, &id)? {
+            let previous = match Segment::read_header(disk, &id)? {
                 Ok(header) if header.incarnation == self.id && header.base_offset == base => {
-                    found.push((id, Previous::of(&header), entry.len));
+                    Ok(Previous::of(&header))
                 }
-                Ok(_) => faults.push(format!("{}: its header names another", path.display())),
-                Err(error) => faults.push(format!("{}: {error}", path.display())),
-            }
+                Ok(_) => Err(format!("{}: its header names another", path.display())),
+                Err(error) => Err(format!("{}: {error}", path.display())),
+            };
+            found.push((id, previous, entry.len));
         }
         let mut next = (self.below, Some(self.previous));
         let mut segments = Vec::new();
-        for (id, previous, file_bytes) in found.into_iter().rev() {
+        while let Some((id, previous, file_bytes)) = found.pop() {
+            if next.0 <= self.log_start {
+                let previous = previous.unwrap_or(None);
+                expired.push(Arc::new(Segment::existing(id, previous, file_bytes)));
+                continue;
+            }
             let follows = next.1.filter(|previous| previous.base == id.base);
             if follows.is_none() {
                 let path = id.path();
@@ -666,6 +717,15 @@ impl LoadJob {
                     next.0
                 ));
             }
+            // Without its header a segment still has its batches, and the file before it.
+            let previous = previous.unwrap_or_else(|fault| {
+                faults.push(fault);
+                found.last().map(|(before, _, len)| Previous {
+                    base: before.base,
+                    length: *len,
+                    last_time: Timestamp(i64::MAX),
+                })
+            });
             next = (id.base, previous);
             let length = follows.map_or(file_bytes, |previous| previous.length);
             segments.push(Arc::new(Segment::existing(id, previous, length)));
@@ -679,6 +739,11 @@ impl LoadJob {
             ));
         }
         segments.reverse();
-        Ok((segments, faults))
+        expired.reverse();
+        Ok(Older {
+            segments,
+            expired,
+            faults,
+        })
     }
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::disk::Disk;
 use super::error::{IoFailure, ReadError};
 use super::layout::Layout;
-use super::log::{LoadJob, Log, ReadPlan};
+use super::log::{LoadJob, Log, Older, ReadPlan};
 use super::open_files::OpenFiles;
 use super::segment::{Segment, Slices};
 use super::store::Storage;
+use super::upkeep::Removal;
 use crate::types::{Incarnation, LogEpoch, Offset, Timestamp};
 
 /// How a read goes on.
@@ -30,6 +31,7 @@ pub struct ReadJob {
     segment: Arc<Segment>,
     from: Offset,
     max_bytes: u64,
+    after: Option<Offset>,
 }
 
 impl ReadJob {
@@ -38,8 +40,13 @@ impl ReadJob {
     /// # Errors
     /// [`ReadError::Damaged`] where a checksum fails or bytes are missing.
     pub fn run(&self) -> Result<Slices, ReadError> {
-        self.segment
-            .read(&*self.disk, &self.open_files, self.from, self.max_bytes)
+        let mut read = self
+            .segment
+            .read(&*self.disk, &self.open_files, self.from, self.max_bytes);
+        if let Err(ReadError::Damaged { next, .. }) = &mut read {
+            *next = next.or(self.after);
+        }
+        read
     }
 }
 
@@ -56,7 +63,7 @@ pub struct LoadTask {
 #[derive(Debug)]
 pub struct Loaded {
     id: Incarnation,
-    found: Result<(Vec<Arc<Segment>>, Vec<String>), IoFailure>,
+    found: Result<Older, IoFailure>,
 }
 
 impl LoadTask {
@@ -92,7 +99,7 @@ impl TimeJob {
         let is_before = |segment: &Arc<Segment>| {
             segment
                 .previous()
-                .is_some_and(|previous| previous.last_time < self.time)
+                .is_none_or(|previous| previous.last_time < self.time)
         };
         let first = self.segments.partition_point(is_before).saturating_sub(1);
         for segment in &self.segments[first..] {
@@ -150,8 +157,10 @@ pub(super) fn plan(
 ) -> Result<Read, ReadError> {
     match log.plan_read(from, max_bytes)? {
         ReadPlan::Memory(slices) => Ok(Read::Ready(slices)),
-        ReadPlan::Segment { segment } => {
-            Ok(Read::Segment(storage.read_job(segment, from, max_bytes)))
+        ReadPlan::Segment { segment, after } => {
+            let mut job = storage.read_job(segment, from, max_bytes);
+            job.after = after;
+            Ok(Read::Segment(job))
         }
         ReadPlan::Load => match log.plan_load() {
             Some(job) => Ok(Read::Load(storage.load_task(log.id, job))),
@@ -171,6 +180,7 @@ impl Storage {
             segment,
             from,
             max_bytes,
+            after: None,
         }
     }
 
@@ -195,7 +205,11 @@ impl Storage {
     /// # Errors
     /// [`IoFailure`] when the directory could not be listed.
     pub fn finish_load(&mut self, loaded: Loaded) -> Result<(), IoFailure> {
-        let (segments, faults) = loaded.found?;
+        let Older {
+            segments,
+            expired,
+            faults,
+        } = loaded.found?;
         let Some(log) = self.logs.get_mut(&loaded.id) else {
             return Ok(());
         };
@@ -205,7 +219,18 @@ impl Storage {
         if let Some(first) = faults.first() {
             log.refused = Some(first.as_str().into());
         }
+        if log.is_loaded {
+            return Ok(()); // another load was faster
+        }
         log.loaded(segments);
+        let mut expired = expired;
+        expired.extend(log.take_expired());
+        if !expired.is_empty() {
+            self.removals.push_back(Removal::Segments {
+                log: loaded.id,
+                segments: expired,
+            });
+        }
         Ok(())
     }
 
@@ -241,7 +266,7 @@ impl Storage {
             return BatchAt::Known { epoch, append_time };
         }
         match log.plan_read(offset, 0) {
-            Ok(ReadPlan::Segment { segment }) => {
+            Ok(ReadPlan::Segment { segment, .. }) => {
                 BatchAt::Segment(BatchJob(self.read_job(segment, offset, 0)))
             }
             Ok(ReadPlan::Load) => match log.plan_load() {

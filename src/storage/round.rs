@@ -16,6 +16,7 @@ use super::disk::{Disk, DiskFile};
 use super::error::{CommitError, IoFailure, While};
 use super::journal::{GroupEnd, Room};
 use super::layout::Layout;
+use super::log::TailBatch;
 use super::open_files::OpenFiles;
 use super::segment::Segment;
 use super::store::{EntryId, QueuedBatch, QueuedEntry, Storage};
@@ -29,8 +30,19 @@ const GROUP_ITEM_BYTES: usize = GroupItem::BYTES;
 #[derive(Debug)]
 struct DirectRun {
     log: Incarnation,
+    /// The tail in front of them, which the journal holds: written with them, so that no byte of
+    /// a block that they share is written after they are synced.
+    before: Vec<TailBatch>,
     entries: Vec<EntryId>,
     batches: Vec<QueuedBatch>,
+}
+
+impl DirectRun {
+    fn offsets(&self) -> Range<Offset> {
+        let first = self.before.first().map(|batch| batch.offsets.start);
+        let first = first.unwrap_or(self.batches[0].offsets.start);
+        first..self.batches[self.batches.len() - 1].offsets.end
+    }
 }
 
 /// One round, planned and ready to run.
@@ -43,6 +55,8 @@ pub struct Round {
     /// Segments that `written` channels wrote to and that this round must sync.
     owed: Vec<(Incarnation, Arc<Segment>)>,
     entries: Vec<QueuedEntry>,
+    /// Entries of logs whose segments failed in this round: not in the group.
+    dropped: Vec<(Incarnation, EntryId)>,
     room: Option<Room>,
     active_file: (Arc<dyn DiskFile>, u32),
     header: GroupHeader,
@@ -118,12 +132,13 @@ impl Storage {
                     }
             })
             .sum();
+        let may_take_last = self.is_checkpoint_waiting();
         let room = if self.queue.is_empty() {
             None
         } else {
             match self
                 .journal
-                .reserve(GROUP_HEADER_BYTES as u64 + group_bytes)
+                .reserve(GROUP_HEADER_BYTES as u64 + group_bytes, may_take_last)
             {
                 Some(room) => Some(room),
                 None => {
@@ -146,14 +161,13 @@ impl Storage {
         if is_synced {
             self.sync_due = None;
             self.sync_wanted = false;
-            for log in self.logs.values_mut().filter(|log| log.unsynced_direct) {
-                log.unsynced_direct = false;
-                let dirty = log
-                    .segments
-                    .iter()
-                    .rev()
-                    .take_while(|segment| segment.is_dirty());
-                owed.extend(dirty.map(|segment| (log.id, segment.clone())));
+            for id in self.owing.drain() {
+                let Some(log) = self.logs.get_mut(&id) else {
+                    continue;
+                };
+                log.owed_in_flight = true;
+                let segments = log.unsynced_direct.drain(..);
+                owed.extend(segments.map(|segment| (id, segment)));
             }
         }
         for id in ends.keys() {
@@ -174,8 +188,11 @@ impl Storage {
                 let run = match runs.iter().position(|run| run.log == log) {
                     Some(at) => &mut runs[at],
                     None => {
+                        let first = entry.batches[0].offsets.start;
+                        let before = self.logs.get(&log);
                         runs.push(DirectRun {
                             log,
+                            before: before.map_or(Vec::new(), |log| log.unwritten_before(first)),
                             entries: Vec::new(),
                             batches: Vec::new(),
                         });
@@ -190,11 +207,23 @@ impl Storage {
                 if let Some(log) = self.logs.get_mut(id) {
                     log.direct_in_flight = true;
                     log.align_next = true;
-                    log.unsynced_direct = !is_synced;
+                }
+            }
+            for run in runs.iter().filter(|_| !is_synced) {
+                let Some(log) = self.logs.get_mut(&run.log) else {
+                    continue;
+                };
+                self.owing.insert(run.log);
+                for batch in &run.batches {
+                    let known = &log.unsynced_direct;
+                    if !known.iter().any(|one| Arc::ptr_eq(one, &batch.segment)) {
+                        log.unsynced_direct.push(batch.segment.clone());
+                    }
                 }
             }
         }
         self.queue_bytes = 0;
+        self.in_flight = direct.into_iter().collect();
         self.is_round_running = true;
         let header = GroupHeader {
             item_count: 0,
@@ -212,6 +241,7 @@ impl Storage {
             direct: runs,
             owed,
             entries,
+            dropped: Vec::new(),
             room,
             active_file: self.journal.active_file(),
             header,
@@ -253,6 +283,7 @@ impl Storage {
             RoundEnd::Failed(round, failure) => {
                 tracing::error!(%failure, "the journal failed: no more writes until a restart");
                 self.is_round_running = false;
+                self.in_flight.clear();
                 self.fail_journal(round.first_entry(), failure);
                 (
                     Finished {
@@ -264,6 +295,7 @@ impl Storage {
             }
             RoundEnd::Done(round) => {
                 self.is_round_running = false;
+                self.in_flight.clear();
                 (self.finish_done(*round), None)
             }
         }
@@ -289,16 +321,18 @@ impl Storage {
                 end: u32::try_from(room.position + round.header.total_len())
                     .expect("journal files stay below 4 GiB"),
             };
-            if room.left.is_some() {
-                self.journal.synced = self.journal.written;
-            }
             self.journal.settle(end);
         }
         if round.is_synced {
             self.journal.synced = self.journal.written;
         }
+        for (id, _) in &round.owed {
+            if let Some(log) = self.logs.get_mut(id) {
+                log.owed_in_flight = false;
+            }
+        }
         for (id, failure) in &round.failed {
-            self.poison(*id, failure, &round.direct);
+            self.poison(*id, failure, &round);
         }
         for (id, end) in &round.ends {
             if round.failed.iter().any(|(failed, _)| failed == id) {
@@ -338,10 +372,8 @@ impl Storage {
                 continue;
             };
             log.direct_in_flight = false;
-            if let (Some(first), Some(last)) = (run.batches.first(), run.batches.last())
-                && log.refused.is_none()
-            {
-                self.unwritten_bytes -= log.book_behind(&(first.offsets.start..last.offsets.end));
+            if !log.is_poisoned {
+                self.unwritten_bytes -= log.book_behind(&run.offsets());
             }
         }
         for id in &finished.logs {
@@ -357,19 +389,16 @@ impl Storage {
     }
 
     /// Closes a log to writers: what was staged on it since the failure is taken back.
-    fn poison(&mut self, id: Incarnation, failure: &IoFailure, direct: &[DirectRun]) {
-        tracing::error!(log = %id, %failure, "a segment failed: the log takes no more writes");
+    fn poison(&mut self, id: Incarnation, failure: &IoFailure, round: &Round) {
         let error = || CommitError::Segment {
             log: id,
             source: failure.clone(),
         };
-        for run in direct.iter().filter(|run| run.log == id) {
-            for entry in &run.entries {
-                self.failed.insert(entry.0, error());
-            }
+        for (_, entry) in round.dropped.iter().filter(|(log, _)| *log == id) {
+            self.failed.entry(entry.0).or_insert_with(error);
         }
-        // Entries over several logs are not staged while a direct run is in flight, so whatever
-        // of this log is still queued is of this log alone.
+        // Entries over several logs are not staged while a direct run is in flight or unsynced, so
+        // whatever of this log is still queued is of this log alone.
         let queue = std::mem::take(&mut self.queue);
         for entry in queue {
             if entry.batches[0].log == id && !entry.is_shared() {
@@ -388,7 +417,7 @@ impl Storage {
             let before = log.unwritten_bytes;
             log.roll_back(log.written);
             self.unwritten_bytes -= before - log.unwritten_bytes;
-            log.refused = Some(failure.to_string().into());
+            log.poison(failure);
             log.direct_in_flight = false;
         }
     }
@@ -412,6 +441,7 @@ impl Round {
                 Ok(()) => self.is_segment_work_done = true,
                 Err(failure) => return RoundEnd::Full(self, failure),
             }
+            self.drop_failed();
         }
         match self.run_journal() {
             Ok(()) => RoundEnd::Done(self),
@@ -436,6 +466,23 @@ impl Round {
             }
         }
         Ok(())
+    }
+
+    /// Takes the entries of failed logs out of the group. None of them is over several logs.
+    fn drop_failed(&mut self) {
+        let failed = &self.failed;
+        let is_failed = |id: Incarnation| failed.iter().any(|(log, _)| *log == id);
+        for run in self.direct.iter().filter(|run| is_failed(run.log)) {
+            let entries = run.entries.iter();
+            self.dropped.extend(entries.map(|entry| (run.log, *entry)));
+        }
+        let (gone, kept) = std::mem::take(&mut self.entries)
+            .into_iter()
+            .partition(|entry: &QueuedEntry| is_failed(entry.batches[0].log));
+        self.entries = kept;
+        let gone = gone.iter();
+        self.dropped
+            .extend(gone.map(|entry| (entry.batches[0].log, entry.id)));
     }
 
     /// Writes the group and syncs the journal. The flag of the error says whether trying again
@@ -546,15 +593,17 @@ fn write_direct(
     run: &DirectRun,
     is_synced: bool,
 ) -> Result<(), IoFailure> {
-    for part in run
-        .batches
-        .chunk_by(|a, b| Arc::ptr_eq(&a.segment, &b.segment))
-    {
+    let before = run.before.iter();
+    let before = before.map(|batch| (&batch.segment, batch.position, &batch.bytes));
+    let batches = run.batches.iter();
+    let batches = batches.map(|batch| (&batch.segment, batch.position, &batch.bytes));
+    let all: Vec<(&Arc<Segment>, u64, &Bytes)> = before.chain(batches).collect();
+    for part in all.chunk_by(|a, b| Arc::ptr_eq(a.0, b.0)) {
         let batches: Vec<(u64, Bytes)> = part
             .iter()
-            .map(|batch| (batch.position, batch.bytes.clone()))
+            .map(|(_, position, bytes)| (*position, Bytes::clone(bytes)))
             .collect();
-        let segment = &part[0].segment;
+        let segment = part[0].0;
         segment.write(disk, open_files, &batches)?;
         if is_synced {
             segment.sync(disk)?;
@@ -610,7 +659,7 @@ impl Storage {
     pub fn finish_point(&mut self, ended: Result<(), IoFailure>) {
         if let Err(failure) = ended {
             tracing::error!(%failure, "the recovery point failed: no more writes until a restart");
-            self.fail_journal(self.synced_through + 1, failure);
+            self.fail_journal(self.written_through + 1, failure);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::io::IoSlice;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
@@ -84,6 +84,12 @@ pub struct Segment {
     length: AtomicU64,
     /// Has writes that no sync has covered yet.
     is_dirty: AtomicBool,
+    /// Held while a sync is under way, so that nobody takes its segment for synced before.
+    syncing: Mutex<()>,
+    /// The first write or sync that failed for good. Nothing is known of any write before it.
+    failed: OnceLock<IoFailure>,
+    /// Its file exists with its header.
+    is_created: AtomicBool,
     /// Its directory entry is durable.
     is_entered: AtomicBool,
     /// Bytes beyond its length may be left from before the last start: never promised, cut off
@@ -115,6 +121,9 @@ impl Segment {
             epoch,
             length: AtomicU64::new(FIRST_BATCH),
             is_dirty: AtomicBool::new(false),
+            syncing: Mutex::new(()),
+            failed: OnceLock::new(),
+            is_created: AtomicBool::new(false),
             is_entered: AtomicBool::new(false),
             may_be_long: AtomicBool::new(false),
             open: Mutex::new(None),
@@ -130,6 +139,9 @@ impl Segment {
             epoch: LogEpoch(0),
             length: AtomicU64::new(length),
             is_dirty: AtomicBool::new(false),
+            syncing: Mutex::new(()),
+            failed: OnceLock::new(),
+            is_created: AtomicBool::new(true),
             is_entered: AtomicBool::new(true),
             may_be_long: AtomicBool::new(false),
             open: Mutex::new(None),
@@ -158,8 +170,20 @@ impl Segment {
         self.length.load(Ordering::Acquire)
     }
 
-    pub(super) fn is_dirty(&self) -> bool {
+    fn is_dirty(&self) -> bool {
         self.is_dirty.load(Ordering::Acquire)
+    }
+
+    /// Books that the file may have bytes that no sync has covered.
+    pub(super) fn set_dirty(&self) {
+        self.is_dirty.store(true, Ordering::Release);
+    }
+
+    fn keep_failure(&self, failure: IoFailure) -> IoFailure {
+        if !failure.is_out_of_space() {
+            self.failed.get_or_init(|| failure.clone());
+        }
+        failure
     }
 
     /// Reads the header of a segment file.
@@ -182,7 +206,20 @@ impl Segment {
         open_files: &OpenFiles,
         batches: &[(u64, Bytes)],
     ) -> Result<(), IoFailure> {
-        self.is_dirty.store(true, Ordering::Release);
+        if let Some(failure) = self.failed.get() {
+            return Err(failure.clone());
+        }
+        let written = self.write_all(disk, open_files, batches);
+        written.map_err(|failure| self.keep_failure(failure))
+    }
+
+    fn write_all(
+        self: &Arc<Self>,
+        disk: &dyn Disk,
+        open_files: &OpenFiles,
+        batches: &[(u64, Bytes)],
+    ) -> Result<(), IoFailure> {
+        self.set_dirty();
         let file = self.file_for_writing(disk, open_files)?;
         // Adjacent batches go in one call; a gap of padding begins another.
         let mut from = 0;
@@ -204,8 +241,16 @@ impl Segment {
         Ok(())
     }
 
-    /// Makes all that was written durable, and the file's entry in its directory with it.
-    pub(super) fn sync(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
+    /// Makes all that was written durable, and the file's entry in its directory with it. False
+    /// when there was nothing to do. A sync that failed is not tried again, it fails for ever.
+    pub(super) fn sync(&self, disk: &dyn Disk) -> Result<bool, IoFailure> {
+        let _alone = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(failure) = self.failed.get() {
+            return Err(failure.clone());
+        }
+        if !self.is_dirty() {
+            return Ok(false);
+        }
         // Cleared first: a write that comes after this line is covered by the next sync.
         self.is_dirty.store(false, Ordering::Release);
         let file = self.lock().as_ref().map(|open| open.file.clone());
@@ -217,10 +262,13 @@ impl Segment {
         };
         let synced = file.sync_data().or_while("syncing", &self.id.path);
         let synced = synced.and_then(|()| self.sync_entry(disk));
-        if synced.is_err() {
-            self.is_dirty.store(true, Ordering::Release);
+        match synced {
+            Ok(()) => Ok(true),
+            Err(failure) => {
+                self.set_dirty();
+                Err(self.keep_failure(failure))
+            }
         }
-        synced
     }
 
     fn sync_entry(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
@@ -255,10 +303,10 @@ impl Segment {
         self.length.store(length, Ordering::Release);
     }
 
-    /// Writes what the index files lack.
-    pub(super) fn save_index(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
+    /// Writes what the index files lack of the runs below `limit`, which a checkpoint vouches for.
+    pub(super) fn save_index(&self, disk: &dyn Disk, limit: u64) -> Result<(), IoFailure> {
         let unsaved = match self.lock().as_mut() {
-            Some(open) => open.index.unsaved(&self.id),
+            Some(open) => open.index.unsaved(&self.id, limit),
             None => None,
         };
         match unsaved {
@@ -275,20 +323,32 @@ impl Segment {
         from: Offset,
         max_bytes: u64,
     ) -> Result<Slices, ReadError> {
-        let mut guard = self.opened(disk, open_files)?;
+        let mut guard = match self.opened(disk, open_files) {
+            Err(failure) if failure.source.kind() == std::io::ErrorKind::NotFound => {
+                return Err(damaged(
+                    &self.id,
+                    0,
+                    from,
+                    None,
+                    "the file is missing".into(),
+                ));
+            }
+            opened => opened?,
+        };
         let open = guard.as_mut().expect("opened above");
-        if let Some(gap) = open.index.gap_at(from) {
-            return Err(self.damaged(gap.position, from, gap.next, gap.what.clone()));
+        let mut chosen = choose(open, &self.id, from, max_bytes, self.length());
+        if open.index.is_from_files() && matches!(chosen, Err(ReadError::Damaged { .. })) {
+            // An index is no evidence: the batches have the last word.
+            open.index = Index::rebuild(&self.id, &*open.file, self.length())?;
+            chosen = choose(open, &self.id, from, max_bytes, self.length());
         }
-        if open.index.end().is_none_or(|end| from >= end) {
-            let end = open.index.end().unwrap_or(self.id.base);
-            let what = format!("the segment ends before offset {end}");
-            return Err(self.damaged(self.length(), from, None, what.into()));
-        }
-        let chosen = choose(open, &self.id, from, max_bytes)?;
+        let chosen = chosen?;
         let needed = chosen.ranges.last().map_or(0, |range| range.1);
         if (open.map.len() as u64) < needed {
-            let len = self.length().max(needed);
+            // A damaged end may be missing from the file.
+            let path = &self.id.path;
+            let file_len = open.file.len().or_while("reading the length of", path)?;
+            let len = self.length().min(file_len).max(needed);
             open.map = open.file.map(0..len).or_while("mapping", &self.id.path)?;
         }
         let at = |position: u64| usize::try_from(position).expect("mapped, so it fits");
@@ -366,22 +426,6 @@ impl Segment {
         true
     }
 
-    fn damaged(
-        &self,
-        position: u64,
-        offset: Offset,
-        next: Option<Offset>,
-        what: Arc<str>,
-    ) -> ReadError {
-        ReadError::Damaged {
-            segment: self.id.path(),
-            position,
-            offset,
-            next,
-            what,
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, Option<Open>> {
         self.open
             .lock()
@@ -400,10 +444,12 @@ impl Segment {
                 .open(path, OpenMode::ReadWrite)
                 .or_while("opening", path)?;
             let length = self.length();
-            if self.may_be_long.swap(false, Ordering::AcqRel)
-                && file.len().or_while("reading the length of", path)? > length
-            {
-                file.set_len(length).or_while("cutting", path)?;
+            if self.may_be_long.load(Ordering::Acquire) {
+                if file.len().or_while("reading the length of", path)? > length {
+                    file.set_len(length).or_while("cutting", path)?;
+                }
+                index::trim(disk, &self.id, length)?;
+                self.may_be_long.store(false, Ordering::Release);
             }
             let index = Index::load(disk, &self.id, &*file, length)?;
             for gap in index.gaps() {
@@ -428,22 +474,44 @@ impl Segment {
         open_files: &OpenFiles,
     ) -> Result<Arc<dyn DiskFile>, IoFailure> {
         let path = &self.id.path;
-        if self.length() > FIRST_BATCH {
-            let guard = self.opened(disk, open_files)?;
-            return Ok(guard.as_ref().expect("opened above").file.clone());
-        }
         let mut guard = self.lock();
         if let Some(open) = guard.as_ref() {
             return Ok(open.file.clone());
+        }
+        if self.is_created.load(Ordering::Acquire) {
+            drop(guard);
+            let guard = self.opened(disk, open_files)?;
+            return Ok(guard.as_ref().expect("opened above").file.clone());
         }
         let dir = path
             .parent()
             .expect("a segment lies in its log's directory");
         disk.create_dir(dir).or_while("creating", dir)?;
+        // Indexes and bytes of a segment that a power loss took are not of this one.
+        for kind in [IndexKind::Offset, IndexKind::Time] {
+            remove_file(disk, &self.id.index_path(kind))?;
+        }
         let file = disk
             .open(path, OpenMode::Create)
             .or_while("creating", path)?;
-        let header = SegmentHeader {
+        // Nobody maps it yet: it is left from a segment that never came to be.
+        if !file.is_empty().or_while("reading the length of", path)? {
+            file.set_len(0).or_while("cutting", path)?;
+        }
+        file.write_at(0, &[IoSlice::new(&self.header().encode())])
+            .or_while("writing", path)?;
+        self.set_created();
+        *guard = Some(Open {
+            file: file.clone(),
+            index: Index::default(),
+            map: Bytes::new(),
+        });
+        open_files.opened(self);
+        Ok(file)
+    }
+
+    fn header(&self) -> SegmentHeader {
+        SegmentHeader {
             incarnation: self.id.log,
             base_offset: self.id.base,
             previous_base: self.previous.map(|previous| previous.base),
@@ -453,16 +521,33 @@ impl Segment {
                 .map_or(Timestamp(0), |previous| previous.last_time),
             created_at: self.created_at,
             epoch: self.epoch.0,
-        };
-        file.write_at(0, &[IoSlice::new(&header.encode())])
+        }
+    }
+
+    /// Books that the file exists, with bytes to keep.
+    pub(super) fn set_created(&self) {
+        self.is_created.store(true, Ordering::Release);
+    }
+
+    /// Writes the header into a file that exists, and keeps the rest.
+    pub(super) fn write_header(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
+        let path = &self.id.path;
+        let file = disk
+            .open(path, OpenMode::ReadWrite)
+            .or_while("opening", path)?;
+        file.write_at(0, &[IoSlice::new(&self.header().encode())])
             .or_while("writing", path)?;
-        *guard = Some(Open {
-            file: file.clone(),
-            index: Index::default(),
-            map: Bytes::new(),
-        });
-        open_files.opened(self);
-        Ok(file)
+        self.set_dirty();
+        self.set_created();
+        Ok(())
+    }
+}
+
+/// Removes a file that may be gone already.
+pub(super) fn remove_file(disk: &dyn Disk, path: &std::path::Path) -> Result<(), IoFailure> {
+    match disk.remove_file(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed.or_while("removing", path),
     }
 }
 
@@ -477,6 +562,22 @@ pub struct Slices {
     pub next: Offset,
 }
 
+fn damaged(
+    id: &SegmentId,
+    position: u64,
+    offset: Offset,
+    next: Option<Offset>,
+    what: Arc<str>,
+) -> ReadError {
+    ReadError::Damaged {
+        segment: id.path(),
+        position,
+        offset,
+        next,
+        what,
+    }
+}
+
 struct Chosen {
     ranges: Vec<(u64, u64)>,
     bytes: u64,
@@ -484,7 +585,16 @@ struct Chosen {
 }
 
 /// Chooses the batches to read: from the one that holds `from`, while they fit `max_bytes`.
-fn choose(open: &Open, id: &SegmentId, from: Offset, max_bytes: u64) -> Result<Chosen, ReadError> {
+fn choose(
+    open: &Open,
+    id: &SegmentId,
+    from: Offset,
+    max_bytes: u64,
+    length: u64,
+) -> Result<Chosen, ReadError> {
+    if let Some(gap) = open.index.gap_at(from) {
+        return Err(damaged(id, gap.position, from, gap.next, gap.what.clone()));
+    }
     let runs = open.index.runs();
     let mut chosen = Chosen {
         ranges: Vec::new(),
@@ -526,18 +636,19 @@ fn choose(open: &Open, id: &SegmentId, from: Offset, max_bytes: u64) -> Result<C
             let batch = match step {
                 Step::Batch(batch) => batch,
                 Step::Gap(gap) if from >= gap.first && chosen.bytes == 0 => {
-                    return Err(ReadError::Damaged {
-                        segment: id.path(),
-                        position: gap.position,
-                        offset: from,
-                        next: gap.next,
-                        what: gap.what,
-                    });
+                    // The walk ends with the run; the next run may be intact.
+                    let next = gap.next.or(runs.get(at + 1).map(|next| next.first));
+                    return Err(damaged(id, gap.position, from, next, gap.what));
                 }
                 Step::Gap(_) => return Ok(chosen),
             };
             if batch.offsets.end <= from {
                 continue;
+            }
+            if chosen.bytes == 0 && batch.offsets.start > from {
+                let what = "the batches in front of this byte are missing";
+                let (position, next) = (batch.range.start.into(), Some(batch.offsets.start));
+                return Err(damaged(id, position, from, next, what.into()));
             }
             let len = u64::from(batch.range.end - batch.range.start);
             if chosen.bytes > 0 && chosen.bytes + len > max_bytes {
@@ -550,6 +661,11 @@ fn choose(open: &Open, id: &SegmentId, from: Offset, max_bytes: u64) -> Result<C
             );
             chosen.next = batch.offsets.end;
         }
+    }
+    if chosen.bytes == 0 {
+        let end = open.index.end().unwrap_or(id.base);
+        let what = format!("the segment ends before offset {end}");
+        return Err(damaged(id, length, from, None, what.into()));
     }
     Ok(chosen)
 }

@@ -41,7 +41,8 @@ pub struct StorageConfig {
     pub max_open_segments: usize,
     /// Writers get an error when fewer bytes than this are free on the disk.
     pub min_free_bytes: u64,
-    /// A checkpoint is taken after this long without one, where there is something to record.
+    /// A checkpoint is taken after this long without one, and after a second without writes,
+    /// where there is something to record.
     pub checkpoint_interval_ms: i64,
 }
 
@@ -58,7 +59,7 @@ impl Default for StorageConfig {
             max_unwritten_bytes: 256 * MIB,
             max_open_segments: 512,
             min_free_bytes: 64 * MIB,
-            checkpoint_interval_ms: 5_000,
+            checkpoint_interval_ms: 30_000,
         }
     }
 }
@@ -180,6 +181,10 @@ pub struct Storage {
     pub(super) journal: Journal,
     pub(super) journal_failed: Option<IoFailure>,
     pub(super) is_round_running: bool,
+    /// Logs with segments that hold unsynced direct runs.
+    pub(super) owing: HashSet<Incarnation>,
+    /// Logs whose direct runs the round under way writes.
+    pub(super) in_flight: HashSet<Incarnation>,
     /// Logs whose flushed offset the next sync moves.
     pub(super) awaiting_sync: Vec<Incarnation>,
     /// When a `written` channel's interval is over.
@@ -192,6 +197,10 @@ pub struct Storage {
     pub(super) checkpoints: Checkpoints,
     pub(super) is_disk_full: bool,
     pub(super) removals: VecDeque<super::upkeep::Removal>,
+    /// Segments whose indexes are to be saved, each up to a position.
+    pub(super) unsaved_indexes: Vec<(u64, Arc<super::segment::Segment>)>,
+    /// Preparing a journal file failed: the next try is at this time.
+    pub(super) prepare_at: Option<Timestamp>,
     pub(super) report: super::recovery::RecoveryReport,
 }
 
@@ -216,6 +225,8 @@ impl Storage {
             journal: from.journal,
             journal_failed: None,
             is_round_running: false,
+            owing: HashSet::new(),
+            in_flight: HashSet::new(),
             awaiting_sync: Vec::new(),
             sync_due: None,
             sync_wanted: false,
@@ -225,6 +236,8 @@ impl Storage {
             checkpoints: from.checkpoints,
             is_disk_full: false,
             removals: VecDeque::new(),
+            unsaved_indexes: Vec::new(),
+            prepare_at: None,
             report: from.report,
         }
     }
@@ -261,10 +274,11 @@ impl Storage {
 
     /// Changes what a log was told of its configuration.
     ///
-    /// A change to `synced` must be followed by a round before anyone reads: the high watermark
-    /// falls to the flushed offset until then. [`Storage::want_sync`] is called for it here.
+    /// The high watermark never falls: after a change to `synced`, what was readable stays so.
+    /// [`Storage::want_sync`] is called for it here.
     pub fn set_options(&mut self, id: Incarnation, options: LogOptions) {
         if let Some(log) = self.logs.get_mut(&id) {
+            log.shown = log.high_watermark();
             log.options = options;
         }
         self.sync_wanted = true;
@@ -309,10 +323,14 @@ impl Storage {
     ///
     /// # Errors
     /// As for [`Storage::stage`].
+    ///
+    /// # Panics
+    /// When `batches` is empty.
     pub fn check_stage(&self, batches: &[NewBatch]) -> Result<(), StageError> {
         if let Some(failure) = &self.journal_failed {
             return Err(StageError::JournalFailed(failure.clone()));
         }
+        assert!(!batches.is_empty(), "an entry has a batch");
         let bytes: u64 = batches.iter().map(|batch| batch.bytes.len() as u64).sum();
         let is_shared = batches.iter().any(|batch| batch.log != batches[0].log);
         if (is_shared || batches.len() > 1) && bytes > self.config.always_direct_bytes {
@@ -351,7 +369,11 @@ impl Storage {
                 None => ends.push((batch.log, Offset(end.0 + span))),
             }
             let is_huge = batch.bytes.len() as u64 > self.config.always_direct_bytes;
-            if is_shared && (log.direct_in_flight || log.queued_bytes > self.config.direct_bytes)
+            // An entry over several logs comes after the earlier direct runs of all of them are
+            // synced, so that no power cut takes it from one log and not from another.
+            let owes =
+                log.direct_in_flight || log.owed_in_flight || !log.unsynced_direct.is_empty();
+            if is_shared && (owes || log.queued_bytes >= self.config.direct_bytes)
                 || is_huge && log.queued_shared > 0
             {
                 return Err(StageError::Busy);
@@ -359,6 +381,9 @@ impl Storage {
         }
         if self.is_disk_full {
             return Err(StageError::DiskFull);
+        }
+        if self.is_stopping() {
+            return Err(StageError::Busy);
         }
         let is_over =
             self.queue_bytes > 0 && self.queue_bytes + bytes > self.config.max_round_bytes;
@@ -380,7 +405,11 @@ impl Storage {
         batches: &mut Vec<NewBatch>,
         now: Timestamp,
     ) -> Result<Staged, StageError> {
-        self.check_stage(batches)?;
+        if let Err(refused) = self.check_stage(batches) {
+            // An entry over several logs may be waiting for unsynced direct runs.
+            self.sync_wanted |= matches!(refused, StageError::Busy) && !self.owing.is_empty();
+            return Err(refused);
+        }
         let is_shared = batches.iter().any(|batch| batch.log != batches[0].log);
         let entry = EntryId(self.next_entry);
         self.next_entry += 1;
@@ -475,6 +504,14 @@ impl Storage {
         if let Some(log) = self.logs.remove(&id) {
             self.unwritten_bytes -= log.unwritten_bytes;
         }
+        // What is still queued for it alone is not worth a place in the journal.
+        let is_gone = |entry: &mut QueuedEntry| entry.batches.iter().all(|batch| batch.log == id);
+        for entry in self.queue.extract_if(.., is_gone) {
+            let bytes = entry.batches.iter().map(|batch| batch.bytes.len() as u64);
+            self.queue_bytes -= bytes.sum::<u64>();
+            self.failed.insert(entry.id.0, CommitError::Deleted(id));
+        }
+        self.owing.remove(&id);
         self.dirty.remove(&id);
         self.removals.push_back(super::upkeep::Removal::Log(id));
     }

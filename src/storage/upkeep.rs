@@ -13,13 +13,16 @@ use super::journal::prepare_file;
 use super::layout::Layout;
 use super::log::WriteRun;
 use super::open_files::OpenFiles;
-use super::segment::Segment;
+use super::segment::{Segment, remove_file};
 use super::store::Storage;
 use crate::format::IndexKind;
 use crate::types::{Incarnation, Offset, Timestamp};
 
 /// Most bytes that one write-behind job takes, so that upkeep stays responsive.
 const JOB_BYTES: u64 = 32 * 1024 * 1024;
+
+/// How long after a failure a journal file is prepared again.
+const RETRY_MS: i64 = 1_000;
 
 /// Files that no record needs any more.
 #[derive(Debug)]
@@ -42,6 +45,8 @@ pub enum Upkeep {
     Prepare(PrepareJob),
     /// Take a checkpoint.
     Checkpoint(Box<CheckpointJob>),
+    /// Save indexes.
+    Index(IndexJob),
     /// Remove files.
     Remove(RemoveJob),
 }
@@ -55,6 +60,8 @@ pub enum UpkeepEnd {
     Prepare(Result<Arc<dyn DiskFile>, IoFailure>),
     /// A checkpoint was taken, or not.
     Checkpoint(Box<CheckpointEnd>),
+    /// Indexes were saved as far as they could be.
+    Index,
     /// Files were removed, or not.
     Remove(RemoveJob, Result<(), IoFailure>),
 }
@@ -93,6 +100,13 @@ pub struct PrepareJob {
     file_bytes: u64,
 }
 
+/// Saves the indexes of segments, each up to a position.
+#[derive(Debug)]
+pub struct IndexJob {
+    disk: Arc<dyn Disk>,
+    segments: Vec<(u64, Arc<Segment>)>,
+}
+
 /// Removes the files of one log.
 #[derive(Debug)]
 pub struct RemoveJob {
@@ -115,7 +129,8 @@ impl RemoveJob {
 impl Storage {
     /// The next piece of upkeep that is due at `now`.
     pub fn plan_upkeep(&mut self, now: Timestamp) -> Option<Upkeep> {
-        if let Some(number) = self.journal.wants_file() {
+        let may_prepare = self.prepare_at.is_none_or(|at| now >= at);
+        if may_prepare && let Some(number) = self.journal.wants_file() {
             return Some(Upkeep::Prepare(PrepareJob {
                 disk: self.disk.clone(),
                 layout: self.layout.clone(),
@@ -130,7 +145,18 @@ impl Storage {
         if let Some(job) = self.plan_write_behind() {
             return Some(Upkeep::WriteBehind(job));
         }
-        let removal = self.removals.pop_front()?;
+        if !self.unsaved_indexes.is_empty() {
+            let segments = std::mem::take(&mut self.unsaved_indexes);
+            let disk = self.disk.clone();
+            return Some(Upkeep::Index(IndexJob { disk, segments }));
+        }
+        // A direct run under way would make the directory of a deleted log again.
+        let is_free = |removal: &Removal| match removal {
+            Removal::Log(id) => !self.in_flight.contains(id),
+            Removal::Segments { .. } => true,
+        };
+        let at = self.removals.iter().position(is_free)?;
+        let removal = self.removals.remove(at)?;
         Some(Upkeep::Remove(RemoveJob {
             disk: self.disk.clone(),
             layout: self.layout.clone(),
@@ -168,7 +194,7 @@ impl Storage {
     /// The unwritten tail of a log below `below`; until it is booked, nobody else takes it.
     pub(super) fn take_tail(&mut self, id: Incarnation, below: Offset) -> Option<Tail> {
         let log = self.logs.get_mut(&id)?;
-        if log.is_writing_behind || log.refused.is_some() && log.damage.is_empty() {
+        if log.is_writing_behind || log.is_poisoned {
             return None;
         }
         let runs = log.unwritten(below);
@@ -194,13 +220,18 @@ impl Storage {
                     self.book_tail(id, &offsets, written);
                 }
             }
-            UpkeepEnd::Prepare(Ok(file)) => self.journal.prepared(Some(file)),
+            UpkeepEnd::Prepare(Ok(file)) => {
+                self.prepare_at = None;
+                self.journal.prepared(Some(file));
+            }
             UpkeepEnd::Prepare(Err(failure)) => {
                 tracing::warn!(%failure, "a journal file could not be prepared");
                 self.is_disk_full |= failure.is_out_of_space();
+                self.prepare_at = Some(now.saturating_add_ms(RETRY_MS));
                 self.journal.prepared(None);
             }
             UpkeepEnd::Checkpoint(end) => self.finish_checkpoint(*end, now),
+            UpkeepEnd::Index => {}
             UpkeepEnd::Remove(job, Ok(())) => return job.removed_log(),
             UpkeepEnd::Remove(job, Err(failure)) => {
                 tracing::warn!(%failure, "files that are no longer needed could not be removed");
@@ -234,10 +265,7 @@ impl Storage {
                 }
                 self.is_disk_full = true;
             }
-            Err(failure) => {
-                tracing::error!(log = %id, %failure, "a segment failed: the log takes no writes");
-                log.refused = Some(failure.to_string().into());
-            }
+            Err(failure) => log.poison(&failure),
         }
     }
 
@@ -260,6 +288,10 @@ impl Upkeep {
                 job.file_bytes,
             )),
             Self::Checkpoint(job) => UpkeepEnd::Checkpoint(Box::new(job.run())),
+            Self::Index(job) => {
+                job.run();
+                UpkeepEnd::Index
+            }
             Self::Remove(job) => {
                 let removed = job.run();
                 UpkeepEnd::Remove(job, removed)
@@ -275,6 +307,17 @@ impl WriteBehindJob {
             (tail.log, tail.offsets, written)
         };
         self.tails.into_iter().map(write).collect()
+    }
+}
+
+impl IndexJob {
+    /// An index is a cache: one that can't be saved is rebuilt.
+    fn run(&self) {
+        for (limit, segment) in &self.segments {
+            if let Err(failure) = segment.save_index(&*self.disk, *limit) {
+                tracing::warn!(%failure, "an index could not be saved; it will be rebuilt");
+            }
+        }
     }
 }
 
@@ -302,13 +345,6 @@ impl RemoveJob {
 
     fn remove(&self, path: &std::path::Path) -> Result<(), IoFailure> {
         remove_file(&*self.disk, path)
-    }
-}
-
-fn remove_file(disk: &dyn Disk, path: &std::path::Path) -> Result<(), IoFailure> {
-    match disk.remove_file(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        removed => removed.or_while("removing", path),
     }
 }
 

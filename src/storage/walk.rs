@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::disk::DiskFile;
 use super::error::{IoFailure, While};
 use super::segment::SegmentId;
-use crate::format::{BATCH_HEADER_BYTES, BatchHeader};
+use crate::format::{BATCH_HEADER_BYTES, BatchHeader, check_stored};
 use crate::types::{Offset, Timestamp};
 
 /// Batches may start on the next multiple of this after zeros.
@@ -94,27 +94,60 @@ impl<'a> Walker<'a> {
             return Ok(None);
         }
         match self.batch_at(self.position)? {
-            Ok(found) => Ok(Some(self.advance(found))),
+            Ok(found) => self.advance(found).map(Some),
             Err(what) => {
                 let aligned = self.position.next_multiple_of(BLOCK_BYTES);
-                if aligned > self.position && self.is_zero(self.position, aligned)? {
-                    if aligned >= self.limit {
-                        self.position = self.limit;
-                        return Ok(None);
-                    }
-                    if let Ok(found) = self.batch_at(aligned)? {
-                        return Ok(Some(self.advance(found)));
-                    }
+                // The limit is the end of a batch, so padding never reaches it.
+                if (self.position + 1..self.limit).contains(&aligned)
+                    && self.is_zero(self.position, aligned)?
+                    && let Ok(found) = self.batch_at(aligned)?
+                {
+                    return self.advance(found).map(Some);
                 }
                 self.gap(what).map(Some)
             }
         }
     }
 
-    fn advance(&mut self, found: Found) -> Step {
+    fn advance(&mut self, found: Found) -> Result<Step, IoFailure> {
         self.position = found.range.end.into();
         self.next = found.offsets.end;
-        Step::Batch(found)
+        // How many offsets a batch takes is not under its header's checksum. Where the next batch
+        // begins elsewhere, either this span is damaged, or records are missing in between.
+        let Some(next) = self.next_base()?.filter(|next| *next != found.offsets.end) else {
+            return Ok(Step::Batch(found));
+        };
+        let (start, end) = (found.range.start.into(), found.range.end.into());
+        if next <= found.offsets.start || self.is_intact(start, end)? {
+            return Ok(Step::Batch(found));
+        }
+        self.next = next;
+        Ok(Step::Gap(Gap {
+            first: found.offsets.start,
+            next: Some(next),
+            position: start,
+            length: end - start,
+            what: "the batch fails its checksum".into(),
+        }))
+    }
+
+    /// Where the batch that follows here says that it begins.
+    fn next_base(&mut self) -> Result<Option<Offset>, IoFailure> {
+        for at in [self.position, self.position.next_multiple_of(BLOCK_BYTES)] {
+            if at < self.limit
+                && let Ok(header) = self.header_at(at)?
+            {
+                return Ok(Some(header.base_offset()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_intact(&mut self, from: u64, to: u64) -> Result<bool, IoFailure> {
+        let mut bytes = vec![0; usize::try_from(to - from).expect("a batch fits memory")];
+        let read = self.file.read_at(from, &mut bytes);
+        let read = read.or_while("reading", &self.id.path())?;
+        Ok(check_stored(&bytes[..read]).is_ok())
     }
 
     /// The damaged stretch from here to the next batch of this log with a higher offset.
@@ -212,7 +245,8 @@ impl<'a> Walker<'a> {
             position >= start && position + needed as u64 <= start + window.len() as u64
         };
         if !has(self.window_start, &self.window) {
-            self.window.resize(WINDOW_BYTES.max(needed), 0);
+            let left = usize::try_from(self.limit.saturating_sub(position)).unwrap_or(usize::MAX);
+            self.window = vec![0; WINDOW_BYTES.min(left).max(needed)];
             let read = self
                 .file
                 .read_at(position, &mut self.window)

@@ -1,3 +1,19 @@
 //! The integration tests.
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    reason = "a test ends where it is surprised, and its numbers are small"
+)]
 
+mod architecture; // the rooms of src against their table in ARCHITECTURE.md
+mod binary; // the real binary, end to end, also across kills
+mod crash; // a crash at every call that changes the disk, with every outcome
+mod damage; // every synced byte damaged in turn: reported at its place, no other record touched
+mod fuzz_corpus; // the bodies of the fuzz targets, over their corpora and over random bytes
+mod golden; // the files of tests/golden: format stability, and every bit of them flipped
+mod model; // logs against vectors: every kind of append, upkeep and reopening
+mod process; // starts the real binary, stops it, kills it
+mod server; // a server in this process, with the Rust client
+mod spec; // storage-format.md against the layouts of the format room
+mod storage_harness; // drives the storage room from one thread, and models what it must hold
 mod wire; // docs/wire-protocol.md against the protocol room: tables, golden frames, hostile bytes

@@ -77,11 +77,12 @@ pub fn open(
         report.is_new = true;
     }
     let marker = read_marker(&*disk, &layout)?;
-    let (file, point) = read_point(&*disk, &layout, marker.directory_id)?;
+    let (file, point) = read_point(&*disk, &layout, marker.directory_id, &mut report)?;
     let checkpoint = read_checkpoint(&*disk, &layout, &point, &mut report)?;
     report.was_clean = point.is_clean;
-    let files = open_journal(&*disk, &layout, marker.directory_id, &mut report)?;
+    let (files, unprepared) = open_journal(&*disk, &layout, marker.directory_id, &mut report)?;
     let journal = JournalFiles {
+        unprepared,
         layout: layout.clone(),
         files,
         salt: point.salt,
@@ -134,7 +135,14 @@ fn refuse_foreign(disk: &dyn Disk, layout: &Layout) -> Result<(), OpenError> {
         return Ok(());
     }
     // `lost+found` alone is what a fresh ext4 file system holds.
-    let known = ["lock", "journal", "checkpoints", "channels", "lost+found"];
+    let known = [
+        "lock",
+        "journal",
+        "checkpoints",
+        "channels",
+        "lost+found",
+        "recovery-point.new",
+    ];
     let entries = disk.list(root).or_while("listing", root)?;
     match entries
         .into_iter()
@@ -285,6 +293,7 @@ fn read_point(
     disk: &dyn Disk,
     layout: &Layout,
     directory_id: Incarnation,
+    report: &mut RecoveryReport,
 ) -> Result<(Arc<dyn DiskFile>, RecoveryPoint), OpenError> {
     let path = layout.recovery_point();
     let mut bytes = read_file(disk, &path)?;
@@ -297,10 +306,24 @@ fn read_point(
         },
         source => OpenError::NoRecoveryPoint {
             path: path.clone(),
-            source,
+            source: Box::new(source),
         },
     })?;
     belongs(&path, point.directory_id, directory_id)?;
+    // Torn by a power cut or damaged: the other slot vouches for less, and the next point written
+    // takes its place.
+    for (slot, from) in [(a, 0), (b, RecoveryPoint::SLOT_BYTES)] {
+        if let Err(error) = RecoveryPoint::decode(slot) {
+            report.repaired.push(Damage {
+                path: path.clone(),
+                from: from as u64,
+                to: (from + RecoveryPoint::SLOT_BYTES) as u64,
+                log: None,
+                offsets: None,
+                what: format!("{error}; the other slot is used"),
+            });
+        }
+    }
     let file = disk
         .open(&path, OpenMode::ReadWrite)
         .or_while("opening", &path)?;
@@ -351,13 +374,17 @@ fn read_checkpoint(
     Err(last.expect("two copies were tried"))
 }
 
+/// The files of the ring, and the numbers of those without a header.
+type OpenedJournal = (Vec<Arc<dyn DiskFile>>, Vec<usize>);
+
 fn open_journal(
     disk: &dyn Disk,
     layout: &Layout,
     directory_id: Incarnation,
     report: &mut RecoveryReport,
-) -> Result<Vec<Arc<dyn DiskFile>>, OpenError> {
+) -> Result<OpenedJournal, OpenError> {
     let mut files = Vec::new();
+    let mut unprepared = Vec::new();
     for number in 0.. {
         let path = layout.journal_file(number);
         if !disk.exists(&path).or_while("looking for", &path)? {
@@ -370,16 +397,22 @@ fn open_journal(
         let read = file.read_at(0, &mut block).or_while("reading", &path)?;
         match JournalFileHeader::decode(&block[..read]) {
             Ok(header) => belongs(&path, header.directory_id, directory_id)?,
-            Err(error) => report.damage.push(Damage {
-                path: path.clone(),
-                from: 0,
-                to: JournalFileHeader::BYTES as u64,
-                log: None,
-                offsets: None,
-                what: format!("{error}; its groups are judged one by one"),
-            }),
+            Err(error) => {
+                unprepared.push(files.len());
+                // The header comes last: a file without one was never used.
+                if block[..read].iter().any(|byte| *byte != 0) {
+                    report.damage.push(Damage {
+                        path: path.clone(),
+                        from: 0,
+                        to: JournalFileHeader::BYTES as u64,
+                        log: None,
+                        offsets: None,
+                        what: format!("{error}; its groups are judged one by one"),
+                    });
+                }
+            }
         }
         files.push(file);
     }
-    Ok(files)
+    Ok((files, unprepared))
 }

@@ -9,17 +9,19 @@ use bytes::Bytes;
 use super::super::checkpoint::{Checkpoints, remove_other_checkpoints, write_checkpoint};
 use super::super::disk::OpenMode;
 use super::super::error::{IoFailure, OpenError, ReadError, While};
-use super::super::journal::{FIRST_GROUP, Journal, prepare_file};
+use super::super::index;
+use super::super::journal::{FIRST_GROUP, Journal, MIN_FILES, prepare_file};
 use super::super::layout::segment_base;
 use super::super::log::{ActivePoint, Log, LogOptions, LogPoint, ReadPlan};
-use super::super::segment::{FIRST_BATCH, Previous, Segment, SegmentId};
+use super::super::segment::{FIRST_BATCH, Previous, Segment, SegmentId, remove_file};
 use super::super::store::Storage;
 use super::super::upkeep::remove_log_dir;
-use super::super::walk::{Step, Walker};
+use super::super::walk::{BLOCK_BYTES, Step, Walker};
 use super::scan::FoundItem;
 use super::{Damage, Unrecovered};
 use crate::format::{
-    BatchHeader, Checkpoint, DamageKind, DamageRow, ItemKind, LogRow, ProducerRow,
+    BatchHeader, Checkpoint, DamageKind, DamageRow, ItemKind, LogRow, ProducerRow, SegmentHeader,
+    check_stored,
 };
 use crate::types::{Durability, Incarnation, LogEpoch, Offset, Timestamp};
 
@@ -73,31 +75,41 @@ impl Unrecovered {
         self.read_all(log)
     }
 
+    /// All batches of a log, one by one, each checked to the last byte.
     fn read_all(&self, mut log: Log) -> Result<Vec<Bytes>, OpenError> {
         let mut batches = Vec::new();
         let mut from = log.log_start;
         let unreadable = |error: ReadError| match error {
             ReadError::Io(failure) => OpenError::Io(failure),
-            other => OpenError::Directory(other),
+            other => OpenError::Directory(Box::new(other)),
         };
         while from < log.end {
             let slices = match log.plan_read(from, 1 << 20).map_err(unreadable)? {
                 ReadPlan::Memory(slices) => slices,
-                ReadPlan::Segment { segment } => segment
+                ReadPlan::Segment { segment, .. } => segment
                     .read(&*self.disk, &self.open_files, from, 1 << 20)
                     .map_err(unreadable)?,
                 ReadPlan::Load => {
                     let Some(job) = log.plan_load() else { break };
-                    let (segments, faults) = job.run(&*self.disk, &self.layout)?;
-                    if let Some(fault) = faults.into_iter().next() {
+                    let older = job.run(&*self.disk, &self.layout)?;
+                    if let Some(fault) = older.faults.into_iter().next() {
                         return Err(OpenError::BrokenDirectory { what: fault });
                     }
-                    log.loaded(segments);
+                    log.loaded(older.segments);
                     continue;
                 }
             };
+            for mut part in slices.parts {
+                while !part.is_empty() {
+                    let len = BatchHeader::peek(&part).map_or(part.len(), |header| header.len());
+                    let batch = part.split_to(len.min(part.len()));
+                    check_stored(&batch).map_err(|error| OpenError::BrokenDirectory {
+                        what: format!("a batch from offset {from} on: {error}"),
+                    })?;
+                    batches.push(batch);
+                }
+            }
             from = slices.next;
-            batches.extend(slices.parts);
         }
         Ok(batches)
     }
@@ -183,27 +195,27 @@ impl Unrecovered {
     fn replay(&mut self, id: Incarnation, log_start: Offset) -> Result<Replayed, IoFailure> {
         let mut point = self.rows.get(&id).cloned().unwrap_or_else(LogPoint::empty);
         point.log_start = point.log_start.max(log_start);
-        let items: Vec<FoundItem> = self
-            .scan
-            .items
-            .iter()
-            .filter(|found| found.item.incarnation == id)
-            .cloned()
-            .collect();
+        let items = self.scan.items.remove(&id).unwrap_or_default();
         let mut replay = LogReplay {
             id,
             point,
             headers: Vec::new(),
             segment: None,
+            first_live: Offset(0),
             is_cut: false,
         };
+        replay.find_first_live(&items);
         for found in &items {
             replay.apply(self, found)?;
         }
         if self.scan.is_list_lost && id != self.directory_id {
             replay.point.refused = true;
         }
-        replay.close(self)?;
+        // A clean stop left nothing behind the last checkpoint.
+        if !(self.report.was_clean && items.is_empty()) {
+            replay.close(self)?;
+        }
+        replay.point.reach_log_start();
         Ok(Replayed {
             point: replay.point,
             headers: replay.headers,
@@ -321,10 +333,10 @@ impl Unrecovered {
         let mut files = self.journal.files;
         let sizes: Result<Vec<u64>, _> = files.iter().map(|file| file.len()).collect();
         let sizes = sizes.or_while("reading the length of", &self.layout.journal_dir())?;
-        // A ring of another file size, or with a short file, is prepared anew; nothing in it is
-        // needed any more.
+        // A ring of another file size, or a file without a header, is prepared anew; nothing in it
+        // is needed any more.
         for (at, size) in sizes.iter().enumerate() {
-            if *size != self.config.journal_file_bytes {
+            if *size != self.config.journal_file_bytes || self.journal.unprepared.contains(&at) {
                 let number = u32::try_from(at).expect("a ring has few files");
                 let (disk, layout) = (&*self.disk, &self.layout);
                 let path = layout.journal_file(number);
@@ -334,7 +346,7 @@ impl Unrecovered {
             }
         }
         let epoch = LogEpoch(checkpoint.epoch);
-        let max_files = self.config.journal_files.max(2);
+        let max_files = self.config.journal_files.max(MIN_FILES);
         let journal = Journal::new(
             files,
             max_files,
@@ -381,11 +393,20 @@ struct LogReplay {
     point: LogPoint,
     headers: Vec<BatchHeader>,
     segment: Option<Arc<Segment>>,
+    /// The segments before this one lie below the log start: their files may be gone.
+    first_live: Offset,
     /// Unsynced bytes were lost: nothing that follows belongs to the log any more.
     is_cut: bool,
 }
 
 impl LogReplay {
+    fn find_first_live(&mut self, items: &[FoundItem]) {
+        let bases = items.iter().map(|found| found.item.segment_base);
+        let bases = bases.chain(self.point.active.map(|active| active.base));
+        let below = bases.filter(|base| *base <= self.point.log_start);
+        self.first_live = below.max().unwrap_or(Offset(0));
+    }
+
     fn apply(&mut self, all: &mut Unrecovered, found: &FoundItem) -> Result<(), IoFailure> {
         let item = &found.item;
         let (base, end) = (item.base_offset, item.end_offset);
@@ -407,6 +428,7 @@ impl LogReplay {
             self.point.end = base;
         }
         match item.kind {
+            _ if item.segment_base < self.first_live => self.pass(all, found),
             ItemKind::Batch if found.is_intact => self.write(all, found),
             ItemKind::Batch => {
                 // The report has it already; the place stays a hole that reads run into.
@@ -462,6 +484,46 @@ impl LogReplay {
         Ok(())
     }
 
+    /// Batches that lie below the log start with their whole segment: only their headers count.
+    fn pass(&mut self, all: &mut Unrecovered, found: &FoundItem) -> Result<(), IoFailure> {
+        let id = SegmentId::new(&all.layout, self.id, found.item.segment_base);
+        let headers = match found.item.kind {
+            ItemKind::Batch if found.is_intact => {
+                let bytes = all.journal.batch(found)?;
+                vec![BatchHeader::peek(&bytes).expect("the scan has checked it")]
+            }
+            ItemKind::Batch => Vec::new(),
+            ItemKind::Reference => read_reference(all, &id, found, false)?.unwrap_or_default(),
+        };
+        let known = (self.point.last_time, self.point.last_epoch);
+        let times = |header: &BatchHeader| (header.append_time(), header.log_epoch());
+        let (start_time, _) = headers.first().map_or(known, times);
+        let (time, epoch) = headers.last().map_or(known, times);
+        self.headers.extend(headers);
+        self.enter(found.item.segment_base, start_time);
+        self.advance(found, time, epoch);
+        Ok(())
+    }
+
+    /// Makes a segment the active one; gives the one before it, if that is known.
+    fn enter(&mut self, base: Offset, start_time: Timestamp) -> Option<Previous> {
+        let previous = match self.point.active {
+            Some(active) if active.base == base => return active.previous,
+            before => before.map(|before| Previous {
+                base: before.base,
+                length: before.position,
+                last_time: self.point.last_time,
+            }),
+        };
+        self.point.active = Some(ActivePoint {
+            base,
+            position: FIRST_BATCH,
+            start_time,
+            previous,
+        });
+        previous
+    }
+
     fn write(&mut self, all: &mut Unrecovered, found: &FoundItem) -> Result<(), IoFailure> {
         let bytes = Bytes::from(all.journal.batch(found)?);
         let header = BatchHeader::peek(&bytes).expect("the scan has checked it");
@@ -479,10 +541,16 @@ impl LogReplay {
     fn follow(&mut self, all: &mut Unrecovered, found: &FoundItem) -> Result<(), IoFailure> {
         let item = &found.item;
         let is_promised = item.was_synced_before || found.group <= all.scan.promised;
-        let (time, epoch) = (self.point.last_time, self.point.last_epoch);
-        let segment = self.move_to(all, found, time, epoch)?;
-        let path = segment.id().path();
-        let read = read_reference(all, segment.id(), found, !is_promised)?;
+        let id = SegmentId::new(&all.layout, self.id, item.segment_base);
+        let path = id.path();
+        let read = read_reference(all, &id, found, !is_promised)?;
+        let (time, epoch) = match &read {
+            Ok(headers) => (headers[0].append_time(), headers[0].log_epoch()),
+            Err(_) => (self.point.last_time, self.point.last_epoch),
+        };
+        if read.is_ok() || is_promised {
+            self.move_to(all, found, time, epoch)?;
+        }
         match read {
             Ok(headers) => {
                 let last = headers.last().expect("a reference holds a batch");
@@ -513,7 +581,7 @@ impl LogReplay {
     /// The segment of an item; a new one when the item names another than the active.
     fn move_to(
         &mut self,
-        all: &Unrecovered,
+        all: &mut Unrecovered,
         found: &FoundItem,
         time: Timestamp,
         epoch: LogEpoch,
@@ -527,27 +595,94 @@ impl LogReplay {
         let id = SegmentId::new(&all.layout, self.id, base);
         let segment = match self.point.active {
             Some(active) if active.base == base => {
-                Segment::existing(id, active.previous, active.position)
+                let segment = Segment::existing(id, active.previous, active.position);
+                index::trim(&*all.disk, segment.id(), active.position)?;
+                segment
             }
-            before => {
-                let previous = before.map(|before| Previous {
-                    base: before.base,
-                    length: before.position,
-                    last_time: self.point.last_time,
-                });
-                self.point.active = Some(ActivePoint {
-                    base,
-                    position: FIRST_BATCH,
-                    start_time: time,
-                    previous,
-                });
-                Segment::create(id, previous, time, epoch)
+            _ => {
+                let previous = self.enter(base, time);
+                let segment = Segment::create(id, previous, time, epoch);
+                self.keep_file(all, found, &segment)?;
+                segment
             }
         };
         if let Some(left) = self.segment.replace(Arc::new(segment)) {
-            finish_segment(all, &left, None)?;
+            sync_segment(all, &left)?;
         }
-        Ok(self.segment.clone().expect("set above"))
+        let segment = self.segment.clone().expect("set above");
+        self.clear_padding(all, found, &segment)?;
+        Ok(segment)
+    }
+
+    /// A file that is there already may hold synced bytes of references: all of it is kept, and
+    /// only a header that is not this segment's is written again.
+    fn keep_file(
+        &mut self,
+        all: &mut Unrecovered,
+        found: &FoundItem,
+        segment: &Segment,
+    ) -> Result<(), IoFailure> {
+        let path = segment.id().path();
+        if !all.disk.exists(&path).or_while("looking for", &path)? {
+            return Ok(());
+        }
+        index::trim(&*all.disk, segment.id(), 0)?;
+        let header = Segment::read_header(&*all.disk, segment.id())?;
+        let is_ours = |header: &SegmentHeader| {
+            let previous = segment.previous();
+            header.incarnation == self.id
+                && header.base_offset == segment.id().base
+                && header.previous_base == previous.map(|previous| previous.base)
+                && header.previous_length == previous.map_or(0, |previous| previous.length)
+        };
+        if header.as_ref().is_ok_and(is_ours) {
+            segment.set_created();
+            return Ok(());
+        }
+        segment.write_header(&*all.disk)?;
+        if found.item.was_synced_before {
+            all.report.repaired.push(Damage {
+                path,
+                from: 0,
+                to: FIRST_BATCH,
+                log: Some(self.id),
+                offsets: None,
+                what: "the segment's header was written again from the journal".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Zeros what a lost write may have left between the last batch and the block that the next
+    /// one starts on.
+    fn clear_padding(
+        &self,
+        all: &Unrecovered,
+        found: &FoundItem,
+        segment: &Segment,
+    ) -> Result<(), IoFailure> {
+        let from = self.point.active.map_or(0, |active| active.position);
+        let padding = found.item.position.saturating_sub(from);
+        let path = segment.id().path();
+        if padding == 0
+            || padding >= BLOCK_BYTES
+            || !all.disk.exists(&path).or_while("looking for", &path)?
+        {
+            return Ok(());
+        }
+        let file = all
+            .disk
+            .open(&path, OpenMode::ReadWrite)
+            .or_while("opening", &path)?;
+        let mut bytes = vec![0; usize::try_from(padding).expect("less than a block")];
+        let read = file.read_at(from, &mut bytes).or_while("reading", &path)?;
+        if bytes[..read].iter().any(|byte| *byte != 0) {
+            bytes.fill(0);
+            file.write_at(from, &[IoSlice::new(&bytes[..read])])
+                .or_while("writing", &path)?;
+            segment.set_dirty();
+        }
+        Ok(())
     }
 
     fn advance(&mut self, found: &FoundItem, time: Timestamp, epoch: LogEpoch) {
@@ -580,48 +715,62 @@ impl LogReplay {
         });
     }
 
-    /// Makes the replayed bytes durable and cuts off what lies beyond them.
+    /// Makes the replayed bytes durable and takes away what lies beyond the log's end: a power
+    /// loss may have kept it without the journal's word for it.
     fn close(&mut self, all: &mut Unrecovered) -> Result<(), IoFailure> {
-        let Some(segment) = self.segment.take() else {
-            return Ok(());
-        };
-        let end = self.point.active.map(|active| active.position);
-        finish_segment(all, &segment, end)?;
-        let active = segment.id().base;
+        if let Some(active) = self.point.active {
+            let id = SegmentId::new(&all.layout, self.id, active.base);
+            let path = id.path();
+            if !all.disk.exists(&path).or_while("looking for", &path)? {
+                // All of it lay below the log start, and what came after it is lost.
+                if self.point.end <= self.point.log_start {
+                    self.point.active = None;
+                }
+            } else {
+                let file = all
+                    .disk
+                    .open(&path, OpenMode::ReadWrite)
+                    .or_while("opening", &path)?;
+                if file.len().or_while("reading the length of", &path)? > active.position {
+                    file.set_len(active.position).or_while("cutting", &path)?;
+                    file.sync_data().or_while("syncing", &path)?;
+                }
+            }
+        }
+        if let Some(segment) = self.segment.take() {
+            sync_segment(all, &segment)?;
+        }
         let dir = all.layout.log_dir(self.id);
+        if !all.disk.exists(&dir).or_while("looking for", &dir)? {
+            return Ok(());
+        }
+        let last = self.point.active.map(|active| active.base);
         for entry in all.disk.list(&dir).or_while("listing", &dir)? {
-            if segment_base(&entry.name).is_some_and(|base| base > active) {
-                all.move_aside(&dir.join(&entry.name), "lies beyond the log's end")?;
+            let path = dir.join(&entry.name);
+            let stem = entry.name.split('.').next().unwrap_or_default();
+            let base = segment_base(&format!("{stem}.log"));
+            if base.is_none_or(|base| last.is_some_and(|last| base <= last)) {
+                continue;
+            }
+            if entry.name.ends_with(".log") {
+                all.move_aside(&path, "lies beyond the log's end")?;
+            } else {
+                remove_file(&*all.disk, &path)?; // an index, which is a cache
             }
         }
         Ok(())
     }
 }
 
-fn finish_segment(
-    all: &Unrecovered,
-    segment: &Arc<Segment>,
-    end: Option<u64>,
-) -> Result<(), IoFailure> {
+fn sync_segment(all: &Unrecovered, segment: &Arc<Segment>) -> Result<(), IoFailure> {
     let path = segment.id().path();
-    if let Some(end) = end
-        && all.disk.exists(&path).or_while("looking for", &path)?
-    {
-        let file = all
-            .disk
-            .open(&path, OpenMode::ReadWrite)
-            .or_while("opening", &path)?;
-        if file.len().or_while("reading the length of", &path)? > end {
-            file.set_len(end).or_while("cutting", &path)?;
-        }
-    }
     // Bytes of references may be in the page cache alone, so a segment is synced even if nothing
     // was written to it here.
     if all.disk.exists(&path).or_while("looking for", &path)? {
-        segment.sync(&*all.disk)
-    } else {
-        Ok(())
+        segment.set_dirty();
+        segment.sync(&*all.disk)?;
     }
+    Ok(())
 }
 
 /// The headers of the batches that a reference names, or what is wrong with them.

@@ -1,5 +1,6 @@
 //! Reading the journal from the last checkpoint on, and judging its end.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use super::{Damage, RecoveryReport};
 use crate::format::{
     GROUP_ALIGNMENT, GroupHeader, GroupItem, ItemKind, RecoveryPoint, check_stored, items_crc,
 };
+use crate::types::Incarnation;
 
 const GROUP_HEADER_BYTES: usize = GroupHeader::BYTES;
 const GROUP_ITEM_BYTES: usize = GroupItem::BYTES;
@@ -33,7 +35,7 @@ pub(super) struct FoundItem {
 /// What the journal holds from the checkpoint on.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
-    pub items: Vec<FoundItem>,
+    pub items: HashMap<Incarnation, Vec<FoundItem>>,
     pub groups: u64,
     /// The highest group number met, dropped groups included.
     pub last_group: u64,
@@ -52,6 +54,8 @@ pub(super) struct JournalFiles {
     pub files: Vec<Arc<dyn DiskFile>>,
     pub salt: u64,
     pub epoch: u64,
+    /// Files whose header must be written again.
+    pub unprepared: Vec<usize>,
 }
 
 /// A group at a position, as far as it could be read.
@@ -201,7 +205,12 @@ impl JournalFiles {
                 (file, position) = (other, FIRST_GROUP);
                 continue;
             }
-            let later = self.later_groups(file, position, expected)?;
+            // After a clean stop nothing can follow what was promised.
+            let later = if point.is_clean && expected > scan.promised {
+                Vec::new()
+            } else {
+                self.later_groups(file, position, expected)?
+            };
             let vouched = later
                 .iter()
                 .map(|(_, _, header)| header.synced_group)
@@ -210,15 +219,10 @@ impl JournalFiles {
             scan.promised = scan.promised.max(vouched);
             if expected <= scan.promised {
                 let next = later.iter().min_by_key(|(_, _, header)| header.group);
-                let to = match next {
-                    Some((next_file, next, _)) if *next_file == file => *next,
-                    _ if position < self.len(file)? => self
-                        .len(file)?
-                        .min(position.max(u64::from(point.flushed_end))),
-                    _ => position,
-                };
+                let place = next.map(|(file, at, _)| (*file, *at));
+                let (bad_file, from, to) = self.damaged_place((file, position), place, point)?;
                 scan.is_list_lost = true;
-                scan.damaged_files.push(file);
+                scan.damaged_files.push(bad_file);
                 let last = next.map_or(scan.promised, |(_, _, header)| header.group - 1);
                 let what = if what.is_empty() {
                     "the groups are missing"
@@ -226,9 +230,9 @@ impl JournalFiles {
                     &what
                 };
                 report.damage.push(Damage {
-                    path: self.path(file),
-                    from: position,
-                    to: to.max(position + 1),
+                    path: self.path(bad_file),
+                    from,
+                    to: to.max(from + 1),
                     log: None,
                     offsets: None,
                     what: format!("acknowledged groups {expected} to {last}: {what}"),
@@ -260,6 +264,29 @@ impl JournalFiles {
         Ok(scan)
     }
 
+    /// The bytes that should hold the groups between the place where the last one ended and the
+    /// next one that was found: as far as the recovery point, where none was.
+    fn damaged_place(
+        &self,
+        (file, position): (usize, u64),
+        next: Option<(usize, u64)>,
+        point: &RecoveryPoint,
+    ) -> Result<(usize, u64, u64), IoFailure> {
+        let end = match next {
+            Some(next) => next,
+            None => (point.flushed_file as usize, u64::from(point.flushed_end)),
+        };
+        let len = self.len(file)?;
+        Ok(match end {
+            (other, to) if other == file && to > position => (file, position, to),
+            // The group did not fit behind the last one, and opened the next file.
+            (other, to) if other != file && other < self.files.len() && to > FIRST_GROUP => {
+                (other, FIRST_GROUP, to)
+            }
+            _ => (file, position, len.max(position)),
+        })
+    }
+
     fn take(
         &self,
         scan: &mut Scan,
@@ -281,7 +308,8 @@ impl JournalFiles {
                     what: format!("a batch of acknowledged group {group} fails its checksum"),
                 });
             }
-            scan.items.push(found);
+            let log = found.item.incarnation;
+            scan.items.entry(log).or_default().push(found);
         }
     }
 

@@ -1,9 +1,13 @@
 //! `docs/wire-protocol.md` against the code: its tables of kinds and errors, and its frames in hex.
 
+use npayload::format::{
+    BatchBuilder, Compression, DoorLimits, NewRecord, Stamp, check_produced, check_stored, stamp,
+};
 use npayload::protocol::api::APIS;
 use npayload::protocol::error_code::ERRORS;
+use npayload::types::{LogEpoch, Offset, ProducerId};
 
-use super::fixtures::{examples, produced_batch};
+use super::fixtures::{INCARNATION, PRODUCER, TIME, examples, produced_batch, stored_batch};
 
 const DOCUMENT: &str = include_str!("../../../docs/wire-protocol.md");
 
@@ -118,4 +122,42 @@ fn the_batch_in_hex_is_a_batch() {
         hex_after("Batch: a produced batch of two records"),
         produced_batch()
     );
+}
+
+/// The hand-made batch of the document is what the format room builds, lets in and stamps.
+#[test]
+fn the_batch_in_hex_is_what_the_builder_builds_and_the_door_lets_in() {
+    let mut builder = BatchBuilder::new(Compression::None);
+    builder.producer(ProducerId(PRODUCER), 1, 0);
+    let hello = NewRecord {
+        record_type: "chat.message",
+        key: Some(b"u1"),
+        headers: &[("lang", b"en")],
+        payload: Some(b"hello"),
+        event_time: None,
+    };
+    let empty = NewRecord {
+        payload: Some(b""),
+        ..NewRecord::default()
+    };
+    builder.push(&hello).unwrap();
+    builder.push(&empty).unwrap();
+    let mut batch = builder.build().unwrap();
+    assert_eq!(batch, produced_batch());
+    let limits = DoorLimits {
+        max_record_bytes: 1 << 20,
+        lz4: false,
+        zstd: false,
+    };
+    check_produced(&batch, &limits).unwrap();
+    let broker = Stamp {
+        incarnation: INCARNATION,
+        base_offset: Offset(41),
+        append_time: TIME,
+        log_epoch: LogEpoch(3),
+        principal: 0,
+    };
+    stamp(&mut batch, &broker);
+    assert_eq!(batch, stored_batch());
+    check_stored(&batch).unwrap();
 }

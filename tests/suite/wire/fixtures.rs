@@ -132,9 +132,9 @@ fn record(
     to[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-const INCARNATION: Incarnation = Incarnation(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
-const PRODUCER: u128 = 0xf0e1_d2c3_b4a5_9687_7869_5a4b_3c2d_1e0f;
-const TIME: Timestamp = Timestamp(1_700_000_000_123);
+pub const INCARNATION: Incarnation = Incarnation(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
+pub const PRODUCER: u128 = 0xf0e1_d2c3_b4a5_9687_7869_5a4b_3c2d_1e0f;
+pub const TIME: Timestamp = Timestamp(1_700_000_000_123);
 
 fn channel() -> ChannelName {
     ChannelName::parse("chat.log").unwrap()

@@ -1,4 +1,5 @@
 //! The wire protocol: its document, its golden frames, and what hostile bytes may do to it.
+#![expect(clippy::unwrap_used, reason = "the helpers of tests")]
 
 mod document;
 mod fixtures;

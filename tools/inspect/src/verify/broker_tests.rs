@@ -87,7 +87,9 @@ impl Driver {
         let payload_bytes =
             usize::try_from([30, 300, 3_000][usize::try_from(self.random(3)).unwrap()]).unwrap();
         for _ in 0..=self.random(8) {
-            let payload: Vec<u8> = (0..payload_bytes).map(|_| self.random(251) as u8).collect();
+            let payload: Vec<u8> = (0..payload_bytes)
+                .map(|_| u8::try_from(self.random(251)).unwrap())
+                .collect();
             let record = NewRecord {
                 payload: Some(&payload),
                 ..NewRecord::default()
@@ -288,7 +290,7 @@ fn a_bit_flipped_in_what_a_broker_wrote_is_found_where_it_is() {
         .flat_map(|file| &file.used_ranges)
         .any(|range| range[1] > 4096);
     assert!(live, "the journal has a live part");
-    for number in 0..400 {
+    for number in 0..6000 {
         let checked = &files[number % files.len()];
         if checked.used_ranges.is_empty() {
             continue;

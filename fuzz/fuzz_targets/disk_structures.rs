@@ -1,0 +1,4 @@
+#![no_main]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bodies::disk_structures(bytes));

@@ -1,0 +1,330 @@
+//! `npayload channel`: channels and their configuration.
+
+use std::str::FromStr;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+
+use super::failure::Failure;
+use super::output::{self, Columns};
+use super::{Context, any_channel, own_channel};
+use crate::protocol::control::{
+    ChannelConfig, ChannelInfo, ChannelList, CompressionName, ConfigChange,
+};
+use crate::types::{ChannelName, Durability};
+
+/// What to do with channels.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ChannelCommand {
+    /// Create a channel
+    Create {
+        /// Name: letters, digits, `_`, `-` and single dots between them
+        #[arg(value_parser = own_channel)]
+        name: ChannelName,
+        #[command(flatten)]
+        config: ConfigArgs,
+        /// Succeed when there is one of this name already; it is left as it is
+        #[arg(long)]
+        if_not_exists: bool,
+    },
+    /// List the channels
+    #[command(alias = "ls")]
+    List {
+        /// Only names that begin with this
+        #[arg(long, value_name = "TEXT")]
+        prefix: Option<String>,
+        /// The broker's own topics as well
+        #[arg(long)]
+        internal: bool,
+    },
+    /// Describe a channel
+    Info {
+        /// The channel
+        #[arg(value_parser = any_channel)]
+        name: ChannelName,
+    },
+    /// Change a channel's configuration; what is not named stays
+    Update {
+        /// The channel
+        #[arg(value_parser = own_channel)]
+        name: ChannelName,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Delete a channel, its records and its consumers
+    Delete {
+        /// The channel
+        #[arg(value_parser = own_channel)]
+        name: ChannelName,
+        /// Yes, really
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Configuration to set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct ConfigArgs {
+    /// Drop segments after so many days; `none` keeps them for ever [default: 7]
+    #[arg(long, value_name = "N")]
+    retention_days: Option<OrNone<u32>>,
+    /// Drop the oldest segments above so many bytes; `none` keeps them all [default: none]
+    #[arg(long, value_name = "N")]
+    retention_bytes: Option<OrNone<u64>>,
+    /// What an acknowledgement promises: `synced` survives a power cut, `written` a killed broker
+    /// [default: synced]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    durability: Option<DurabilityArg>,
+    /// Longest time between syncs of a `written` channel [default: 200]
+    #[arg(long, value_name = "N")]
+    sync_interval_ms: Option<u64>,
+    /// Size of a segment file [default: 134217728]
+    #[arg(long, value_name = "N")]
+    segment_bytes: Option<u64>,
+    /// Largest record, at most 64 MiB [default: 1048576]
+    #[arg(long, value_name = "N")]
+    max_record_bytes: Option<u32>,
+    /// Compressions that producers may use [default: none,lz4,zstd]
+    #[arg(long, value_enum, value_name = "NAME", value_delimiter = ',')]
+    compression: Vec<super::CompressionArg>,
+}
+
+/// A number, or `none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct OrNone<T>(Option<T>);
+
+impl<T: FromStr<Err: std::fmt::Display>> FromStr for OrNone<T> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        match text.parse() {
+            Ok(number) => Ok(Self(Some(number))),
+            Err(error) => Err(format!("{error}; give a number, or `none`")),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum DurabilityArg {
+    Synced,
+    Written,
+}
+
+impl ConfigArgs {
+    fn change(self) -> ConfigChange {
+        ConfigChange {
+            retention_days: self.retention_days.map(|OrNone(days)| days),
+            retention_bytes: self.retention_bytes.map(|OrNone(bytes)| bytes),
+            durability: self.durability.map(|level| match level {
+                DurabilityArg::Synced => Durability::Synced,
+                DurabilityArg::Written => Durability::Written,
+            }),
+            sync_interval_ms: self.sync_interval_ms,
+            segment_bytes: self.segment_bytes,
+            max_record_bytes: self.max_record_bytes,
+            compression: (!self.compression.is_empty()).then(|| {
+                self.compression
+                    .into_iter()
+                    .map(CompressionName::from)
+                    .collect()
+            }),
+        }
+    }
+}
+
+/// Carries the command out.
+///
+/// # Errors
+/// When the broker refuses or is not there.
+pub async fn run(command: ChannelCommand, context: &Context) -> Result<(), Failure> {
+    match command {
+        ChannelCommand::Create {
+            name,
+            config,
+            if_not_exists,
+        } => create(&name, config.change(), if_not_exists, context).await,
+        ChannelCommand::List { prefix, internal } => list(prefix, internal, context).await,
+        ChannelCommand::Info { name } => {
+            let info = context.client().await?.channel_info(&name).await;
+            let info = info.map_err(|error| failure("describing", &name, &error))?;
+            print_info(&info, context)
+        }
+        ChannelCommand::Update { name, config } => {
+            if config == ConfigArgs::default() {
+                return Err(Failure::usage(
+                    format!("updating channel {name}"),
+                    "there is nothing to change",
+                )
+                .hint("name what to change, such as --retention-days 30"));
+            }
+            let client = context.client().await?;
+            let info = client.update_channel(&name, config.change()).await;
+            let info = info.map_err(|error| failure("updating", &name, &error))?;
+            print_info(&info, context)
+        }
+        ChannelCommand::Delete { name, yes } => delete(&name, yes, context).await,
+    }
+}
+
+async fn create(
+    name: &ChannelName,
+    config: ConfigChange,
+    if_not_exists: bool,
+    context: &Context,
+) -> Result<(), Failure> {
+    let client = context.client().await?;
+    let answer = client.create_channel(name, config, if_not_exists).await;
+    let answer = answer.map_err(|error| failure("creating", name, &error))?;
+    if context.json {
+        let mut value = serde_json::to_value(&answer.channel)
+            .map_err(|error| Failure::new("writing JSON", &error))?;
+        value["created"] = json!(answer.created);
+        return output::print_json(&value);
+    }
+    output::print(&if answer.created {
+        format!("created channel {name}")
+    } else {
+        format!("channel {name} exists already and is left as it is")
+    })
+}
+
+async fn list(prefix: Option<String>, internal: bool, context: &Context) -> Result<(), Failure> {
+    let client = context.client().await?;
+    let mut channels: Vec<ChannelInfo> = Vec::new();
+    let mut cursor = None;
+    loop {
+        let request = ChannelList {
+            prefix: prefix.clone(),
+            internal,
+            cursor,
+            limit: None,
+        };
+        let page = client.list_channels(request).await;
+        let page = page.map_err(|error| Failure::request("listing channels", &error, None))?;
+        channels.extend(page.channels);
+        cursor = page.cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    if context.json {
+        return output::print_json(&channels);
+    }
+    let mut columns = Columns::new(&[
+        "NAME",
+        ">LOG START",
+        ">LOG END",
+        ">BYTES",
+        "DURABILITY",
+        "RETENTION",
+        "STATE",
+    ]);
+    for channel in &channels {
+        columns.row([
+            channel.name.to_string(),
+            channel.log_start.to_string(),
+            channel.log_end.to_string(),
+            output::bytes(channel.bytes),
+            channel.config.durability.to_string(),
+            retention(&channel.config),
+            state(channel),
+        ]);
+    }
+    columns.print("there are no channels yet; create one with `npayload channel create NAME`")
+}
+
+async fn delete(name: &ChannelName, yes: bool, context: &Context) -> Result<(), Failure> {
+    if !yes {
+        return Err(Failure::usage(
+            format!("deleting channel {name}"),
+            "this removes all its records and consumers for ever",
+        )
+        .hint("add --yes if that is meant"));
+    }
+    let gone = context.client().await?.delete_channel(name).await;
+    let gone = gone.map_err(|error| failure("deleting", name, &error))?;
+    if context.json {
+        return output::print_json(&json!({
+            "name": gone.name, "incarnation": gone.incarnation, "deleted": true,
+        }));
+    }
+    output::print(&format!("deleted channel {name}"))
+}
+
+fn failure(doing: &str, name: &ChannelName, error: &crate::client::RequestError) -> Failure {
+    Failure::request(
+        format!("{doing} channel {name}"),
+        error,
+        Some(name.as_str()),
+    )
+}
+
+fn print_info(info: &ChannelInfo, context: &Context) -> Result<(), Failure> {
+    if context.json {
+        return output::print_json(info);
+    }
+    let config = &info.config;
+    let compression: Vec<_> = config
+        .compression
+        .iter()
+        .map(|name| super::CompressionArg::from(*name).name())
+        .collect();
+    let mut fields = vec![
+        ("name", info.name.to_string()),
+        ("id", info.id.to_string()),
+        ("created", output::time(info.created_at)),
+        ("log start", info.log_start.to_string()),
+        ("flushed", info.flushed.to_string()),
+        ("high watermark", info.high_watermark.to_string()),
+        ("log end", info.log_end.to_string()),
+        ("bytes", output::bytes(info.bytes)),
+        ("segments", info.segments.to_string()),
+        ("durability", config.durability.to_string()),
+        ("retention", retention(config)),
+        ("segment size", output::bytes(config.segment_bytes)),
+        (
+            "largest record",
+            output::bytes(u64::from(config.max_record_bytes)),
+        ),
+        ("compression", compression.join(", ")),
+    ];
+    if config.durability == Durability::Written {
+        fields.push(("sync interval", output::duration(config.sync_interval_ms)));
+    }
+    if let Some(why) = &info.writes_refused {
+        fields.push(("writes refused", why.clone()));
+    }
+    for damage in &info.damage {
+        fields.push((
+            "damage",
+            format!(
+                "offsets {}..{} in {} at byte {}: {}",
+                damage.first_offset, damage.end_offset, damage.file, damage.position, damage.what
+            ),
+        ));
+    }
+    output::print(&output::fields(&fields))
+}
+
+fn retention(config: &ChannelConfig) -> String {
+    let days = config
+        .retention_days
+        .map(|days| output::counted(u64::from(days), "day"));
+    let bytes = config.retention_bytes.map(output::bytes);
+    match (days, bytes) {
+        (None, None) => "for ever".to_owned(),
+        (Some(one), None) | (None, Some(one)) => one,
+        (Some(days), Some(bytes)) => format!("{days} or {bytes}"),
+    }
+}
+
+fn state(channel: &ChannelInfo) -> String {
+    match (&channel.writes_refused, channel.damage.is_empty()) {
+        (None, true) => "ok".to_owned(),
+        (None, false) => "damaged".to_owned(),
+        (Some(_), _) => "refuses writes".to_owned(),
+    }
+}

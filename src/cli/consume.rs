@@ -1,0 +1,272 @@
+//! `npayload consume`: the records of a channel on stdout.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use clap::Args;
+
+use super::failure::Failure;
+use super::place::PlaceArg;
+use super::record_json::write_record;
+use super::{Context, any_channel, interrupted};
+use crate::client::{Client, ConsumeError, Consumer, RawBatch};
+use crate::format::{Record, records};
+use crate::protocol::control::Place;
+use crate::types::{ChannelName, Offset, Timestamp};
+
+/// Output is written from this size on.
+const BUFFER_BYTES: usize = 256 << 10;
+/// How long to go on trying while the broker is away: without and with `--follow`.
+const RETRY_FOR: Duration = Duration::from_secs(30);
+const RETRY_FOR_FOLLOWING: Duration = Duration::from_secs(3600);
+
+/// Arguments of `npayload consume`.
+#[derive(Clone, Debug, Args)]
+#[command(
+    after_help = "Places: start, end, 42 (an offset), -10 (records before the end), \
+@2026-01-31T08:00:00Z (append time), @-1h (ago: ms, s, m, h, d, w)
+
+Examples:
+  npayload consume chat.log --from -10
+  npayload consume chat.log --from @-1h --json | jq .payload
+  npayload consume chat.log --from end --follow"
+)]
+pub struct ConsumeArgs {
+    /// The channel
+    #[arg(value_parser = any_channel)]
+    channel: ChannelName,
+    /// Where to begin
+    #[arg(
+        long,
+        value_name = "PLACE",
+        default_value = "start",
+        allow_hyphen_values = true
+    )]
+    from: PlaceArg,
+    /// Where to end; the record at this place is not printed [default: the end as it is now]
+    #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
+    to: Option<PlaceArg>,
+    /// Print so many records at most
+    #[arg(long, value_name = "N")]
+    max: Option<u64>,
+    /// Wait for more at the end
+    #[arg(long, short = 'f')]
+    follow: bool,
+    /// Print payloads as they are, each with a newline; so it is without --json
+    #[arg(long, conflicts_with = "json")]
+    raw: bool,
+}
+
+/// Carries the command out.
+///
+/// # Errors
+/// When a record cannot be read, or the output cannot be written.
+pub async fn run(args: ConsumeArgs, context: &Context) -> Result<(), Failure> {
+    let client = context.client().await?;
+    let channel = &args.channel;
+    let now = context.now();
+    let retry_for = if args.follow {
+        RETRY_FOR_FOLLOWING
+    } else {
+        RETRY_FOR
+    };
+    let mut consumer = client
+        .consumer(channel.clone())
+        .follow(args.follow)
+        .retry_for(retry_for);
+    consumer = match args.from.at(now) {
+        Place::Start => consumer.from_start(),
+        Place::End => consumer.from_end(),
+        Place::Offset(offset) => consumer.from_offset(offset),
+        Place::Time(time) => consumer.from_time(time),
+        back @ Place::Back(_) => consumer.from_offset(resolve(&client, channel, back).await?),
+    };
+    let mut until = None;
+    match args.to.map(|place| place.at(now)) {
+        None => {}
+        Some(Place::Offset(offset)) => consumer = consumer.to(offset),
+        // While following, records from before that time may still come.
+        Some(Place::Time(time)) if args.follow => until = Some(time),
+        Some(place) => consumer = consumer.to(resolve(&client, channel, place).await?),
+    }
+    let mut output = Output::new(io::stdout(), context.json);
+    if args.max == Some(0) {
+        return Ok(());
+    }
+    let limits = Limits {
+        left: args.max,
+        until,
+    };
+    let ended = pump(consumer.build(), limits, &mut output).await;
+    let flushed = output.flush();
+    match ended {
+        Err(Stopped::Output(failure)) => Err(failure),
+        Err(Stopped::Consumer(error)) => {
+            flushed?;
+            let what = match output.next {
+                Some(next) => format!("consuming {channel} from offset {next}"),
+                None => format!("consuming {channel}"),
+            };
+            Err(Failure::consume(what, &error, channel.as_str()))
+        }
+        Ok(Ended::Done) => flushed,
+        Ok(Ended::Interrupted { position }) => {
+            flushed?;
+            match output.next.or(position) {
+                Some(next) => eprintln!("npayload: interrupted; go on with --from {next}"),
+                None => eprintln!("npayload: interrupted before the first record"),
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn resolve(client: &Client, channel: &ChannelName, place: Place) -> Result<Offset, Failure> {
+    match client.resolve(channel, place).await {
+        Ok(resolved) => Ok(resolved.offset),
+        Err(error) => Err(Failure::request(
+            format!("consuming {channel}"),
+            &error,
+            Some(channel.as_str()),
+        )),
+    }
+}
+
+/// Where to end, apart from the end that the consumer knows.
+struct Limits {
+    /// Records that may still be printed.
+    left: Option<u64>,
+    /// Records appended then or later are not printed.
+    until: Option<Timestamp>,
+}
+
+enum Ended {
+    Done,
+    Interrupted {
+        /// Where the consumer was, when nothing was printed.
+        position: Option<Offset>,
+    },
+}
+
+enum Stopped {
+    Consumer(ConsumeError),
+    Output(Failure),
+}
+
+/// Prints records until the end, a limit, or a signal.
+async fn pump<W: Write>(
+    mut consumer: Consumer,
+    mut limits: Limits,
+    output: &mut Output<W>,
+) -> Result<Ended, Stopped> {
+    let stop = interrupted();
+    tokio::pin!(stop);
+    loop {
+        let ready = tokio::select! {
+            biased;
+            () = &mut stop => None,
+            batch = consumer.next_batch() => Some(batch),
+            // Nothing is there yet, so whoever reads the output gets what there was.
+            () = std::future::ready(()) => {
+                output.flush().map_err(Stopped::Output)?;
+                tokio::select! {
+                    biased;
+                    () = &mut stop => None,
+                    batch = consumer.next_batch() => Some(batch),
+                }
+            }
+        };
+        let Some(batch) = ready else {
+            let position = consumer.position().offset;
+            return Ok(Ended::Interrupted { position });
+        };
+        let Some(batch) = batch else {
+            return Ok(Ended::Done);
+        };
+        let batch = batch.map_err(Stopped::Consumer)?;
+        if !print_batch(&batch, &mut limits, output)? {
+            return Ok(Ended::Done);
+        }
+    }
+}
+
+/// Prints the records of a batch that are wanted; tells whether more are.
+fn print_batch<W: Write>(
+    batch: &RawBatch,
+    limits: &mut Limits,
+    output: &mut Output<W>,
+) -> Result<bool, Stopped> {
+    if limits.until.is_some_and(|until| batch.append_time >= until) {
+        return Ok(false);
+    }
+    let corrupt = |source| {
+        let offset = batch.base_offset;
+        Stopped::Consumer(ConsumeError::Corrupt { offset, source })
+    };
+    for record in records(&batch.bytes).map_err(corrupt)? {
+        let record = record.map_err(corrupt)?;
+        if record.offset < batch.first {
+            continue;
+        }
+        if record.offset >= batch.end {
+            break;
+        }
+        output.record(&record).map_err(Stopped::Output)?;
+        if let Some(left) = &mut limits.left {
+            *left -= 1;
+            if *left == 0 {
+                return Ok(false);
+            }
+        }
+    }
+    output.next = Some(batch.end);
+    Ok(true)
+}
+
+/// Records as bytes, gathered so that a write is worth its while.
+struct Output<W> {
+    to: W,
+    buffer: Vec<u8>,
+    json: bool,
+    /// The offset after the last record that was printed.
+    next: Option<Offset>,
+}
+
+impl<W: Write> Output<W> {
+    fn new(to: W, json: bool) -> Self {
+        Self {
+            to,
+            buffer: Vec::with_capacity(2 * BUFFER_BYTES),
+            json,
+            next: None,
+        }
+    }
+
+    fn record(&mut self, record: &Record) -> Result<(), Failure> {
+        if self.json {
+            write_record(record, &mut self.buffer);
+        } else {
+            self.buffer
+                .extend_from_slice(record.payload.as_deref().unwrap_or_default());
+            self.buffer.push(b'\n');
+        }
+        self.next = Some(Offset(record.offset.0 + 1));
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), Failure> {
+        let result = self.to.write_all(&self.buffer);
+        self.buffer.clear();
+        result.map_err(|error| Failure::output(&error))
+    }
+
+    fn flush(&mut self) -> Result<(), Failure> {
+        if !self.buffer.is_empty() {
+            self.write()?;
+        }
+        self.to.flush().map_err(|error| Failure::output(&error))
+    }
+}

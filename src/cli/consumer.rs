@@ -1,0 +1,256 @@
+//! `npayload consumer`: named consumers, their positions and their lag.
+
+use std::str::FromStr;
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::failure::Failure;
+use super::output::{self, Columns};
+use super::place::PlaceArg;
+use super::{Context, any_channel, consumer_name};
+use crate::client::RequestError;
+use crate::protocol::control::ConsumerLagRow;
+use crate::protocol::{CommitRequest, ExpectedPosition};
+use crate::types::{ChannelName, ConsumerName, LogEpoch, Offset};
+
+/// What to do with consumers.
+#[derive(Clone, Debug, Subcommand)]
+pub enum ConsumerCommand {
+    /// List the consumers of a channel
+    #[command(alias = "ls")]
+    List {
+        /// The channel
+        #[arg(value_parser = any_channel)]
+        channel: ChannelName,
+    },
+    /// Tell where a consumer is
+    Position {
+        /// The channel
+        #[arg(value_parser = any_channel)]
+        channel: ChannelName,
+        /// The consumer
+        #[arg(value_parser = consumer_name)]
+        name: ConsumerName,
+    },
+    /// Store a consumer's position: the next offset it will read
+    Commit {
+        /// The channel
+        #[arg(value_parser = any_channel)]
+        channel: ChannelName,
+        /// The consumer
+        #[arg(value_parser = consumer_name)]
+        name: ConsumerName,
+        /// The next offset it will read
+        offset: u64,
+        /// Anything to find again with the position, at most 4096 bytes
+        #[arg(long, value_name = "S", default_value = "", hide_default_value = true)]
+        metadata: String,
+        /// Only if the position is this one now; `none`: only if there is none yet
+        #[arg(long, value_name = "N")]
+        expect: Option<Expect>,
+    },
+    /// Move a consumer to a place: start, end, 42, -10, @TIME or @-1h
+    Reset {
+        /// The channel
+        #[arg(value_parser = any_channel)]
+        channel: ChannelName,
+        /// The consumer
+        #[arg(value_parser = consumer_name)]
+        name: ConsumerName,
+        /// The place
+        #[arg(value_name = "POS", allow_negative_numbers = true)]
+        place: PlaceArg,
+    },
+    /// Tell how far consumers are behind, of one channel or of all
+    Lag {
+        /// The channel
+        #[arg(value_parser = any_channel)]
+        channel: Option<ChannelName>,
+    },
+    /// Forget a consumer
+    Delete {
+        /// The channel
+        #[arg(value_parser = any_channel)]
+        channel: ChannelName,
+        /// The consumer
+        #[arg(value_parser = consumer_name)]
+        name: ConsumerName,
+        /// Yes, really
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// The position that a consumer must have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expect(ExpectedPosition);
+
+impl FromStr for Expect {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse() {
+            _ if text == "none" => Ok(Self(ExpectedPosition::Absent)),
+            // The two highest numbers have other meanings on the wire.
+            Ok(offset) if offset < u64::MAX - 1 => Ok(Self(ExpectedPosition::At(Offset(offset)))),
+            _ => Err("it is neither an offset nor `none`"),
+        }
+    }
+}
+
+/// Carries the command out.
+///
+/// # Errors
+/// When the broker refuses or is not there.
+pub async fn run(command: ConsumerCommand, context: &Context) -> Result<(), Failure> {
+    match command {
+        ConsumerCommand::List { channel } => {
+            let rows = context.client().await?.consumers(&channel).await;
+            let rows = rows.map_err(|error| {
+                let what = format!("listing the consumers of {channel}");
+                Failure::request(what, &error, Some(channel.as_str()))
+            })?;
+            print_rows(&rows, context)
+        }
+        ConsumerCommand::Lag { channel } => {
+            let rows = context.client().await?.consumer_lag(channel.as_ref()).await;
+            let rows = rows.map_err(|error| {
+                let channel = channel.as_ref().map(ChannelName::as_str);
+                Failure::request("telling the lag", &error, channel)
+            })?;
+            print_rows(&rows, context)
+        }
+        ConsumerCommand::Position { channel, name } => {
+            let client = context.client().await?;
+            let row = client.consumer_position(&channel, &name).await;
+            let row = row.map_err(|error| failure("position", &channel, &name, &error))?;
+            print_row(&row, context)
+        }
+        ConsumerCommand::Reset {
+            channel,
+            name,
+            place,
+        } => {
+            let client = context.client().await?;
+            let row = client
+                .reset_consumer(&channel, &name, place.at(context.now()))
+                .await;
+            let row = row.map_err(|error| failure("resetting", &channel, &name, &error))?;
+            print_row(&row, context)
+        }
+        ConsumerCommand::Commit {
+            channel,
+            name,
+            offset,
+            metadata,
+            expect,
+        } => {
+            let request = CommitRequest {
+                channel: channel.clone(),
+                incarnation: None,
+                consumer: name.clone(),
+                offset: Offset(offset),
+                log_epoch: LogEpoch(0),
+                expected_previous: expect
+                    .map_or(ExpectedPosition::Any, |Expect(position)| position),
+                metadata: metadata.clone(),
+            };
+            let offset = context.client().await?.commit(request).await;
+            let offset = offset.map_err(|error| failure("committing", &channel, &name, &error))?;
+            if context.json {
+                return output::print_json(&json!({
+                    "channel": channel, "consumer": name, "offset": offset, "metadata": metadata,
+                }));
+            }
+            output::print(&format!("consumer {name} of {channel} is at {offset}"))
+        }
+        ConsumerCommand::Delete { channel, name, yes } => {
+            if !yes {
+                let what = format!("deleting consumer {name} of {channel}");
+                let why = "this forgets its position for ever";
+                return Err(Failure::usage(what, why).hint("add --yes if that is meant"));
+            }
+            let gone = context
+                .client()
+                .await?
+                .delete_consumer(&channel, &name)
+                .await;
+            gone.map_err(|error| failure("deleting", &channel, &name, &error))?;
+            if context.json {
+                return output::print_json(&json!({
+                    "channel": channel, "consumer": name, "deleted": true,
+                }));
+            }
+            output::print(&format!("deleted consumer {name} of {channel}"))
+        }
+    }
+}
+
+fn failure(
+    doing: &str,
+    channel: &ChannelName,
+    name: &ConsumerName,
+    error: &RequestError,
+) -> Failure {
+    let what = format!("{doing} consumer {name} of {channel}");
+    Failure::request(what, error, Some(channel.as_str()))
+}
+
+fn print_row(row: &ConsumerLagRow, context: &Context) -> Result<(), Failure> {
+    if context.json {
+        return output::print_json(row);
+    }
+    output::print(&output::fields(&[
+        ("channel", row.channel.to_string()),
+        ("consumer", row.consumer.to_string()),
+        ("offset", row.offset.to_string()),
+        ("metadata", row.metadata.clone()),
+        ("committed", committed(row)),
+        ("lag", lag(row)),
+    ]))
+}
+
+fn print_rows(rows: &[ConsumerLagRow], context: &Context) -> Result<(), Failure> {
+    if context.json {
+        return output::print_json(&rows);
+    }
+    let mut columns = Columns::new(&[
+        "CHANNEL",
+        "CONSUMER",
+        ">OFFSET",
+        ">LAG",
+        ">LAG BYTES",
+        ">LAG TIME",
+        "COMMITTED",
+    ]);
+    for row in rows {
+        columns.row([
+            row.channel.to_string(),
+            row.consumer.to_string(),
+            row.offset.to_string(),
+            output::count(row.lag_records),
+            output::bytes(row.lag_bytes),
+            output::duration(row.lag_ms),
+            committed(row),
+        ]);
+    }
+    columns.print("there are no consumers; a first commit or reset creates one")
+}
+
+fn committed(row: &ConsumerLagRow) -> String {
+    let time = output::time(row.committed_at);
+    if row.repositioned {
+        return format!("{time}, moved back to the log end by a recovery since");
+    }
+    time
+}
+
+fn lag(row: &ConsumerLagRow) -> String {
+    format!(
+        "{}, {}, {}",
+        output::counted(row.lag_records, "record"),
+        output::bytes(row.lag_bytes),
+        output::duration(row.lag_ms)
+    )
+}

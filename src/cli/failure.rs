@@ -1,0 +1,320 @@
+//! Why a command did not do what it was asked to: one line for people, and the exit code.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use crate::client::{AtomicError, ConnectError, ConsumeError, PublishError, RequestError};
+use crate::protocol::{ErrorCode, WireError};
+
+/// Why a command failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Failure {
+    /// The command line is wrong; exit code 2.
+    Usage(Fault),
+    /// The command could not be carried out; exit code 1.
+    Failed(Fault),
+    /// Whoever read the output has gone; nothing is said about it, exit code 0.
+    OutputClosed,
+}
+
+/// What went wrong, why, and what to try. Shown as `what: why; hint`.
+#[derive(Debug, Default)]
+pub struct Fault {
+    what: String,
+    why: String,
+    hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure with its reason and all that lies behind it.
+    pub fn new(what: impl Into<String>, why: &dyn Error) -> Self {
+        Self::because(what, chain(why))
+    }
+
+    /// A failure with its reason in words.
+    pub fn because(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Failed(Fault {
+            what: what.into(),
+            why: why.into(),
+            hint: None,
+        })
+    }
+
+    /// A command line that is wrong.
+    pub fn usage(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self::Usage(Fault {
+            what: what.into(),
+            why: why.into(),
+            hint: None,
+        })
+    }
+
+    /// The failure with what to try, in place of what was suggested before.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        if let Self::Failed(fault) | Self::Usage(fault) = &mut self {
+            fault.hint = Some(hint.into());
+        }
+        self
+    }
+
+    fn hint_or_none(self, hint: Option<String>) -> Self {
+        match hint {
+            Some(hint) => self.hint(hint),
+            None => self,
+        }
+    }
+
+    /// What went wrong with the output.
+    #[must_use]
+    pub fn output(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::OutputClosed;
+        }
+        Self::new("writing the output", error)
+    }
+
+    /// There is no connection.
+    #[must_use]
+    pub fn connect(error: &ConnectError) -> Self {
+        if let ConnectError::Url(error) = error {
+            return Self::usage("--url", error.to_string());
+        }
+        Self::new("no broker", error).hint_or_none(hint_for_connect(error))
+    }
+
+    /// A request failed; `what` was being done, to `channel` if it was one.
+    pub fn request(what: impl Into<String>, error: &RequestError, channel: Option<&str>) -> Self {
+        match error {
+            RequestError::Connect(error) => Self::connect(error),
+            _ => Self::new(what, error).hint_or_none(hint_for(error.server(), channel)),
+        }
+    }
+
+    /// Records were not published.
+    pub fn publish(what: impl Into<String>, error: &PublishError, channel: &str) -> Self {
+        // What failed first says more than that something before has failed.
+        let mut first = error;
+        while let PublishError::Poisoned(before) = first {
+            first = before;
+        }
+        let mut hint = hint_for(first.server(), Some(channel));
+        if let PublishError::Timeout { last, .. } = first {
+            hint = match last.as_deref() {
+                Some(RequestError::Connect(error)) => hint_for_connect(error),
+                _ => hint,
+            }
+            .or_else(|| Some("see how the broker is, or set a longer --timeout-s".to_owned()));
+        }
+        Self::new(what, first).hint_or_none(hint)
+    }
+
+    /// An atomic publish was not carried out.
+    pub fn atomic(what: impl Into<String>, error: &AtomicError) -> Self {
+        match error {
+            AtomicError::Request(error) => Self::request(what, error, None),
+            _ => Self::new(what, error),
+        }
+    }
+
+    /// Records could not be read.
+    pub fn consume(what: impl Into<String>, error: &ConsumeError, channel: &str) -> Self {
+        let hint = match error {
+            ConsumeError::Request(error) => return Self::request(what, error, Some(channel)),
+            ConsumeError::Trimmed { first, .. } => Some(format!("try --from {first}")),
+            ConsumeError::OutOfRange { start, end } => Some(format!(
+                "try an offset from {start} to {end}, or --from start"
+            )),
+            ConsumeError::Damaged {
+                next: Some(next), ..
+            } => Some(format!("go on behind the damage with --from {next}")),
+            ConsumeError::Damaged { .. } | ConsumeError::Corrupt { .. } => {
+                Some("check the data directory with `npayload-inspect verify`".to_owned())
+            }
+            ConsumeError::Diverged(_) | ConsumeError::Recreated(_) => {
+                Some("begin again with --from start".to_owned())
+            }
+            _ => hint_for(error.server(), Some(channel)),
+        };
+        Self::new(what, error).hint_or_none(hint)
+    }
+
+    /// The exit code of the program.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage(_) => 2,
+            Self::Failed(_) => 1,
+            Self::OutputClosed => 0,
+        }
+    }
+
+    /// Tells it on stderr, in one line; nothing when only the reader of the output has gone.
+    pub fn report(&self) {
+        if !matches!(self, Self::OutputClosed) {
+            eprintln!("npayload: {self}");
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Usage(fault) | Self::Failed(fault)) = self else {
+            return f.write_str("the output was closed");
+        };
+        let mut line = format!("{}: {}", fault.what, fault.why);
+        if let Some(hint) = &fault.hint {
+            line.push_str("; ");
+            line.push_str(hint);
+        }
+        // One line, whatever a path or a broker's message holds.
+        f.write_str(&line.replace(char::is_control, " "))
+    }
+}
+
+impl Error for Failure {}
+
+/// An error and what lies behind it, each part once.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn hint_for_connect(error: &ConnectError) -> Option<String> {
+    match error {
+        ConnectError::Io { .. } | ConnectError::Timeout { .. } => Some(
+            "start one with `npayload serve`, or name another with --url or NPAYLOAD_URL"
+                .to_owned(),
+        ),
+        ConnectError::Protocol { .. } => {
+            Some("name a broker with --url or NPAYLOAD_URL".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// What to try after a refusal.
+fn hint_for(error: Option<&WireError>, channel: Option<&str>) -> Option<String> {
+    let error = error?;
+    let channel = channel.unwrap_or("NAME");
+    let hint = match error.known()? {
+        ErrorCode::ChannelNotFound => format!(
+            "create it with `npayload channel create {channel}`, or see `npayload channel list`"
+        ),
+        ErrorCode::ChannelExists => {
+            "add --if-not-exists, or change it with `npayload channel update`".to_owned()
+        }
+        ErrorCode::InternalTopic => "read it with `npayload consume`".to_owned(),
+        ErrorCode::RecordTooLarge => format!(
+            "allow larger ones with `npayload channel update {channel} --max-record-bytes N`"
+        ),
+        ErrorCode::BatchTooLarge => "set a smaller --batch-records".to_owned(),
+        ErrorCode::CompressionNotAllowed => {
+            format!("see `npayload channel info {channel}` for those it allows")
+        }
+        ErrorCode::ExpectedOffsetMismatch => {
+            format!("see `npayload channel info {channel}` for its log end")
+        }
+        ErrorCode::Fenced => "another writer has taken over with a higher --fence".to_owned(),
+        ErrorCode::OffsetTrimmed => format!(
+            "try {}",
+            error
+                .detail_u64("first")
+                .map_or_else(|| "start".to_owned(), |first| first.to_string())
+        ),
+        ErrorCode::OffsetOutOfRange => match (error.detail_u64("start"), error.detail_u64("end")) {
+            (Some(start), Some(end)) => format!("try an offset from {start} to {end}"),
+            _ => format!("see `npayload channel info {channel}` for the offsets it has"),
+        },
+        ErrorCode::ConsumerNotFound => format!("see `npayload consumer list {channel}`"),
+        ErrorCode::PositionMismatch => {
+            format!("see `npayload consumer position {channel} CONSUMER`")
+        }
+        ErrorCode::DiskFull => "free space on the broker's disk, then try again".to_owned(),
+        ErrorCode::JournalFailed | ErrorCode::ChannelPoisoned => {
+            "look at the broker's log and its disk, then restart it".to_owned()
+        }
+        ErrorCode::Damaged => "check the data directory with `npayload-inspect verify`".to_owned(),
+        ErrorCode::Overloaded
+        | ErrorCode::Timeout
+        | ErrorCode::ShuttingDown
+        | ErrorCode::TooManyConnections => "try again later".to_owned(),
+        _ => return None,
+    };
+    Some(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    #[test]
+    fn a_failure_is_one_line_of_what_why_and_what_to_try() {
+        let refused = ConnectError::Io {
+            url: "npayload://127.0.0.1:7400".to_owned(),
+            source: Arc::new(io::Error::from(io::ErrorKind::ConnectionRefused)),
+        };
+        let failure = Failure::request("listing channels", &RequestError::Connect(refused), None);
+        assert_eq!(
+            failure.to_string(),
+            "no broker: connecting to npayload://127.0.0.1:7400: connection refused; \
+             start one with `npayload serve`, or name another with --url or NPAYLOAD_URL"
+        );
+        assert_eq!(failure.exit_code(), 1);
+        let failure = Failure::because("a\nb", "c\r\nd").hint("e");
+        assert_eq!(failure.to_string(), "a b: c  d; e");
+        assert_eq!(Failure::usage("a", "b").exit_code(), 2);
+        assert_eq!(Failure::OutputClosed.exit_code(), 0);
+    }
+
+    #[test]
+    fn the_first_failure_is_told_not_the_ones_it_caused() {
+        let wire = WireError::new(ErrorCode::RecordTooLarge, "record of 5 bytes, limit 4");
+        let first = PublishError::Server(Box::new(wire));
+        let after = PublishError::Poisoned(Arc::new(first));
+        assert_eq!(
+            Failure::publish("publishing to x", &after, "x").to_string(),
+            "publishing to x: RECORD_TOO_LARGE (203): record of 5 bytes, limit 4; \
+             allow larger ones with `npayload channel update x --max-record-bytes N`"
+        );
+        let timeout = PublishError::Timeout {
+            after: Duration::from_secs(3),
+            last: None,
+        };
+        assert_eq!(
+            Failure::publish("publishing to x", &timeout, "x").to_string(),
+            "publishing to x: not acknowledged within 3s; the record may have been appended; \
+             see how the broker is, or set a longer --timeout-s"
+        );
+    }
+
+    #[test]
+    fn a_trimmed_offset_is_answered_with_the_first_that_is_left() {
+        let wire = WireError::new(ErrorCode::OffsetTrimmed, "offset 3 is below 10");
+        let error = RequestError::Server(Box::new(wire.with("first", 10).with("end", 20)));
+        let text = Failure::request("resetting", &error, Some("x")).to_string();
+        assert!(text.ends_with("; try 10"), "{text}");
+        let error = ConsumeError::Trimmed {
+            first: crate::types::Offset(10),
+            end: crate::types::Offset(20),
+        };
+        assert_eq!(
+            Failure::consume("consuming x", &error, "x").to_string(),
+            "consuming x: the records below offset 10 are gone; the channel holds 10 to 20; \
+             try --from 10"
+        );
+    }
+}

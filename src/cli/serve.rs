@@ -1,0 +1,120 @@
+//! `npayload serve`: starts the broker.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+use super::failure::Failure;
+use super::{block_on, output, serve_config};
+use crate::server::{self, Running};
+
+/// Arguments of `npayload serve`. What is left out comes from the environment, else from the
+/// configuration file, else from the defaults.
+#[derive(Clone, Debug, Args)]
+pub struct ServeArgs {
+    /// Directory of the data; created when missing [default: ./data]
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:7400]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Address to serve /metrics and /healthz on; neither is served unless set
+    #[arg(long, value_name = "ADDR")]
+    pub http: Option<SocketAddr>,
+    /// Configuration file, TOML
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Listen on an address that other machines reach, though there are no keys and no TLS
+    #[arg(long)]
+    pub insecure: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Ready<'a> {
+    event: &'static str,
+    listen: SocketAddr,
+    data_dir: &'a str,
+    version: &'static str,
+}
+
+/// Runs the broker until it is told to stop.
+///
+/// - `json`: the ready line and the log lines are JSON.
+///
+/// # Errors
+/// When the broker cannot be started, or did not stop clean.
+pub fn run(args: ServeArgs, json: bool) -> Result<(), Failure> {
+    let options = serve_config::options(&args)
+        .map_err(|error| Failure::usage("reading the configuration", error))?;
+    options
+        .check()
+        .map_err(|error| Failure::usage("serve", error.to_string()))?;
+    log_to_stderr(json);
+    let data_dir = options.data_dir.display().to_string();
+    if options.insecure {
+        tracing::warn!("--insecure: whoever reaches this address may read, write and delete");
+    }
+    let served = async {
+        let mut printed = Ok(());
+        let ready = |running: &Running| printed = print_ready(running, &data_dir, json);
+        let is_clean = server::run(options, ready)
+            .await
+            .map_err(|error| Failure::new("starting the broker", &error))?;
+        printed?;
+        if is_clean {
+            return Ok(());
+        }
+        let why = "not everything could be synced and recorded; the next start replays the journal";
+        Err(Failure::because("stopping the broker", why))
+    };
+    block_on(served)
+}
+
+fn print_ready(running: &Running, data_dir: &str, json: bool) -> Result<(), Failure> {
+    let listen = running.listen();
+    if json {
+        let version = env!("CARGO_PKG_VERSION");
+        return output::print_json(&Ready {
+            event: "ready",
+            listen,
+            data_dir,
+            version,
+        });
+    }
+    output::print(&format!(
+        "npayload is ready on {listen}, data in {data_dir}"
+    ))?;
+    if std::io::stderr().is_terminal() {
+        let url = match listen.port() {
+            crate::client::DEFAULT_PORT => String::new(),
+            _ => format!(" --url npayload://{listen}"),
+        };
+        eprintln!("try, in another terminal:");
+        eprintln!("  echo 'hello' | npayload publish demo{url}");
+        eprintln!("  npayload consume demo --from start --follow{url}");
+    }
+    Ok(())
+}
+
+/// Logs go to stderr; `NPAYLOAD_LOG` says how much, as `debug` or `npayload::storage=debug`.
+fn log_to_stderr(json: bool) {
+    let filter = EnvFilter::try_from_env("NPAYLOAD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let has_color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(has_color);
+    let installed = if json {
+        builder.json().try_init()
+    } else {
+        builder.try_init()
+    };
+    if installed.is_err() {
+        tracing::debug!("logs were set up already");
+    }
+}

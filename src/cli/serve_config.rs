@@ -1,0 +1,179 @@
+//! The configuration of `npayload serve`: file, then environment, then flags.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+
+use super::serve::ServeArgs;
+use crate::broker::config::ChannelConfig;
+use crate::server::ServeOptions;
+
+/// The names in the configuration file; docs/operations.md has them all. What is left out keeps
+/// its default.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ServeConfig {
+    data_dir: PathBuf,
+    listen: SocketAddr,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    http: Option<SocketAddr>,
+    insecure: bool,
+    auto_create: bool,
+    max_connections: usize,
+    in_flight_bytes: u64,
+    receive_bytes: u64,
+    idle_timeout_s: u64,
+    write_timeout_s: u64,
+    stop_timeout_s: u64,
+    storage: StorageTable,
+    /// Channels that are created without a configuration of their own; names as in JSON.
+    channel: ChannelConfig,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StorageTable {
+    journal_file_bytes: u64,
+    journal_files: u32,
+    max_round_bytes: u64,
+    max_unwritten_bytes: u64,
+    max_open_segments: usize,
+    min_free_bytes: u64,
+}
+
+/// Variables `NPAYLOAD_…` that stand for a top-level name.
+const FROM_ENVIRONMENT: &[&str] = &[
+    "data_dir",
+    "listen",
+    "http",
+    "insecure",
+    "auto_create",
+    "max_connections",
+    "in_flight_bytes",
+    "receive_bytes",
+    "idle_timeout_s",
+    "write_timeout_s",
+    "stop_timeout_s",
+];
+
+impl Default for ServeConfig {
+    fn default() -> Self {
+        let options = ServeOptions::default();
+        let storage = options.broker.storage;
+        Self {
+            data_dir: options.data_dir,
+            listen: options.listen,
+            http: options.http,
+            insecure: options.insecure,
+            auto_create: options.broker.auto_create,
+            max_connections: options.max_connections,
+            in_flight_bytes: options.in_flight_bytes,
+            receive_bytes: options.receive_bytes,
+            idle_timeout_s: options.idle_timeout.as_secs(),
+            write_timeout_s: options.write_timeout.as_secs(),
+            stop_timeout_s: options.stop_timeout.as_secs(),
+            storage: StorageTable {
+                journal_file_bytes: storage.journal_file_bytes,
+                journal_files: storage.journal_files,
+                max_round_bytes: storage.max_round_bytes,
+                max_unwritten_bytes: storage.max_unwritten_bytes,
+                max_open_segments: storage.max_open_segments,
+                min_free_bytes: storage.min_free_bytes,
+            },
+            channel: options.broker.defaults,
+        }
+    }
+}
+
+/// Reads the configuration that the flags name.
+///
+/// # Errors
+/// What is wrong with the file or a variable, with its name.
+pub(super) fn options(args: &ServeArgs) -> Result<ServeOptions, String> {
+    let mut figment = Figment::from(Serialized::defaults(ServeConfig::default()));
+    if let Some(path) = &args.config {
+        if !path.is_file() {
+            return Err(format!("{}: there is no such file", path.display()));
+        }
+        figment = figment.merge(Toml::file_exact(path));
+    }
+    figment = figment.merge(Env::prefixed("NPAYLOAD_").only(FROM_ENVIRONMENT));
+    let mut config: ServeConfig = figment.extract().map_err(|error| error.to_string())?;
+    config.data_dir = args.data_dir.clone().unwrap_or(config.data_dir);
+    config.listen = args.listen.unwrap_or(config.listen);
+    config.http = args.http.or(config.http);
+    config.insecure |= args.insecure;
+    config.into_options()
+}
+
+impl ServeConfig {
+    fn into_options(self) -> Result<ServeOptions, String> {
+        self.channel
+            .check()
+            .map_err(|error| format!("channel.{error}"))?;
+        self.storage.check()?;
+        let mut options = ServeOptions {
+            data_dir: self.data_dir,
+            listen: self.listen,
+            http: self.http,
+            insecure: self.insecure,
+            max_connections: self.max_connections,
+            in_flight_bytes: self.in_flight_bytes,
+            receive_bytes: self.receive_bytes,
+            idle_timeout: Duration::from_secs(self.idle_timeout_s),
+            write_timeout: Duration::from_secs(self.write_timeout_s),
+            stop_timeout: Duration::from_secs(self.stop_timeout_s),
+            ..ServeOptions::default()
+        };
+        options.broker.auto_create = self.auto_create;
+        options.broker.defaults = self.channel;
+        let storage = &mut options.broker.storage;
+        storage.journal_file_bytes = self.storage.journal_file_bytes;
+        storage.journal_files = self.storage.journal_files;
+        storage.max_round_bytes = self.storage.max_round_bytes;
+        // What must go into the journal has to fit into a round.
+        storage.always_direct_bytes = storage
+            .always_direct_bytes
+            .min(self.storage.max_round_bytes / 2);
+        storage.direct_bytes = storage.direct_bytes.min(storage.always_direct_bytes);
+        storage.max_unwritten_bytes = self.storage.max_unwritten_bytes;
+        storage.max_open_segments = self.storage.max_open_segments;
+        storage.min_free_bytes = self.storage.min_free_bytes;
+        Ok(options)
+    }
+}
+
+impl StorageTable {
+    fn check(&self) -> Result<(), String> {
+        const MIB: u64 = 1 << 20;
+        let rule = |name: &str, value: u64, from: u64, to: u64| {
+            if (from..=to).contains(&value) {
+                return Ok(());
+            }
+            Err(format!(
+                "storage.{name} = {value}: must be from {from} to {to}"
+            ))
+        };
+        rule("journal_file_bytes", self.journal_file_bytes, MIB, 1 << 30)?;
+        rule("journal_files", self.journal_files.into(), 2, 1024)?;
+        // Twice, so that the entry lists of many small batches fit beside them.
+        let most = self.journal_file_bytes / 4;
+        rule("max_round_bytes", self.max_round_bytes, 64 * 1024, most)?;
+        rule(
+            "max_unwritten_bytes",
+            self.max_unwritten_bytes,
+            self.max_round_bytes,
+            u64::MAX,
+        )?;
+        rule(
+            "max_open_segments",
+            self.max_open_segments as u64,
+            16,
+            1 << 20,
+        )
+    }
+}

@@ -1,0 +1,333 @@
+//! The broker's words as the wire's: values as answers, refusals as errors of the table.
+
+use crate::broker::config::{AllowedCompression, ChannelConfig, ConfigChange, InvalidConfig};
+use crate::broker::directory::{ChangeError, CreateError};
+use crate::broker::producers::ProducerError;
+use crate::broker::{BrokerError, ChannelInfo, Place, Published};
+use crate::consumer::CommitError as PositionError;
+use crate::consumer::Expected;
+use crate::format::DamageKind;
+use crate::protocol::control;
+use crate::protocol::{ErrorCode, ExpectedPosition, FetchFrom, PublishResponse, WireError};
+use crate::storage::{CommitError, IoFailure, ReadError, StageError};
+use crate::types::Timestamp;
+
+/// How long a client should wait before it tries a retryable request again.
+const RETRY_MS: u64 = 200;
+
+pub(super) fn published(published: &Published) -> PublishResponse {
+    PublishResponse {
+        first_offset: published.first,
+        last_offset: published.last,
+        append_time: published.append_time,
+        log_epoch: published.log_epoch,
+        incarnation: published.incarnation,
+        level: published.level,
+        duplicate: published.is_duplicate,
+    }
+}
+
+pub(super) fn fetch_from(from: FetchFrom) -> Place {
+    match from {
+        FetchFrom::Offset(offset) => Place::Offset(offset),
+        FetchFrom::Start => Place::Start,
+        FetchFrom::End => Place::End,
+        FetchFrom::Time(time) => Place::Time(time),
+    }
+}
+
+pub(super) fn place(place: control::Place) -> Place {
+    match place {
+        control::Place::Offset(offset) => Place::Offset(offset),
+        control::Place::Start => Place::Start,
+        control::Place::End => Place::End,
+        control::Place::Time(time) => Place::Time(time),
+        control::Place::Back(records) => Place::Back(records),
+    }
+}
+
+pub(super) fn expected(expected: ExpectedPosition) -> Expected {
+    match expected {
+        ExpectedPosition::Any => Expected::Any,
+        ExpectedPosition::Absent => Expected::Absent,
+        ExpectedPosition::At(offset) => Expected::At(offset),
+    }
+}
+
+pub(super) fn config_change(change: control::ConfigChange) -> ConfigChange {
+    let compression = |names: Vec<control::CompressionName>| {
+        names
+            .into_iter()
+            .map(|name| match name {
+                control::CompressionName::None => AllowedCompression::None,
+                control::CompressionName::Lz4 => AllowedCompression::Lz4,
+                control::CompressionName::Zstd => AllowedCompression::Zstd,
+            })
+            .collect()
+    };
+    ConfigChange {
+        retention_days: change.retention_days.map(|days| days.map(u64::from)),
+        retention_bytes: change.retention_bytes,
+        durability: change.durability,
+        sync_interval_ms: change.sync_interval_ms,
+        segment_bytes: change.segment_bytes,
+        max_record_bytes: change.max_record_bytes.map(u64::from),
+        compression: change.compression.map(compression),
+    }
+}
+
+fn config(config: ChannelConfig) -> control::ChannelConfig {
+    control::ChannelConfig {
+        retention_days: config
+            .retention_days
+            .map(|days| u32::try_from(days).unwrap_or(u32::MAX)),
+        retention_bytes: config.retention_bytes,
+        durability: config.durability,
+        sync_interval_ms: config.sync_interval_ms,
+        segment_bytes: config.segment_bytes,
+        max_record_bytes: u32::try_from(config.max_record_bytes).unwrap_or(u32::MAX),
+        compression: config
+            .compression
+            .iter()
+            .map(|allowed| match allowed {
+                AllowedCompression::None => control::CompressionName::None,
+                AllowedCompression::Lz4 => control::CompressionName::Lz4,
+                AllowedCompression::Zstd => control::CompressionName::Zstd,
+            })
+            .collect(),
+    }
+}
+
+pub(super) fn channel_info(info: ChannelInfo) -> control::ChannelInfo {
+    let (segments, bytes) = info.size.unwrap_or_default();
+    let damage = info.damage.iter().map(|row| control::DamageRow {
+        first_offset: row.first_offset,
+        end_offset: row.end_offset,
+        file: format!(
+            "channels/{}/{:020}.log",
+            info.incarnation, row.segment_base.0
+        ),
+        position: row.position,
+        length: row.length,
+        what: damage_kind(row.what).to_owned(),
+    });
+    control::ChannelInfo {
+        damage: damage.collect(),
+        name: info.name,
+        id: info.incarnation,
+        incarnation: info.incarnation,
+        log_start: info.log_start,
+        flushed: info.flushed,
+        high_watermark: info.high_watermark,
+        log_end: info.log_end,
+        bytes,
+        segments: segments as u64,
+        created_at: info.created_at,
+        log_epoch: info.log_epoch,
+        writes_refused: info.refused,
+        config: config(info.config),
+    }
+}
+
+fn damage_kind(kind: DamageKind) -> &'static str {
+    match kind {
+        DamageKind::JournalGroup => "a journal group that had reached no segment",
+        DamageKind::SegmentBatch => "a batch in a segment",
+        DamageKind::Reference => "bytes that a journal reference names",
+        DamageKind::SegmentFile => "a segment file",
+        DamageKind::Padding => "padding that should be zero",
+    }
+}
+
+/// Why an entry was never acknowledged.
+pub(super) fn never_acknowledged(error: &CommitError) -> WireError {
+    match error {
+        CommitError::Segment { .. } => {
+            WireError::new(ErrorCode::ChannelPoisoned, error.to_string())
+        }
+        _ => WireError::new(ErrorCode::JournalFailed, error.to_string()),
+    }
+}
+
+pub(super) fn refused(error: &BrokerError) -> WireError {
+    let text = error.to_string();
+    let plain = |code| WireError::new(code, text.clone());
+    match error {
+        BrokerError::NoSuchChannel { name } => {
+            plain(ErrorCode::ChannelNotFound).with("channel", name.clone())
+        }
+        BrokerError::Recreated { expected, actual } => plain(ErrorCode::ChannelRecreated)
+            .with("expected", expected.to_string())
+            .with("actual", actual.to_string()),
+        BrokerError::Internal { name } => {
+            plain(ErrorCode::InternalTopic).with("channel", name.clone())
+        }
+        BrokerError::Create(error) => create(error, &text),
+        BrokerError::Change(ChangeError::Config(error)) => invalid_config(error),
+        BrokerError::Change(ChangeError::Internal { .. }) => plain(ErrorCode::InternalTopic),
+        BrokerError::Change(_) => plain(ErrorCode::ChannelNotFound),
+        BrokerError::Config(error) => invalid_config(error),
+        BrokerError::Stage(error) => stage(error, &text),
+        BrokerError::Producer(error) => producer(error, &text),
+        BrokerError::Fenced(fenced) => plain(ErrorCode::Fenced)
+            .with("token", fenced.token)
+            .with("highest", fenced.highest),
+        BrokerError::Position(error) => position(error, &text),
+        BrokerError::Reset(error) => plain(ErrorCode::OffsetOutOfRange)
+            .with("offset", error.offset.0)
+            .with("start", error.available.start.0)
+            .with("end", error.available.end.0),
+        BrokerError::Delete(_) | BrokerError::NoSuchConsumer { .. } => {
+            plain(ErrorCode::ConsumerNotFound)
+        }
+        BrokerError::Read(error) => read(error, &text),
+        BrokerError::Diverged {
+            offset,
+            seen,
+            log_end,
+        } => plain(ErrorCode::Diverged)
+            .with("offset", offset.0)
+            .with("seen", *seen)
+            .with("end", log_end.0),
+        BrokerError::Atomic { .. } => plain(ErrorCode::InvalidRequest),
+        BrokerError::Io(_) | BrokerError::Bug(_) => plain(ErrorCode::Internal),
+    }
+}
+
+fn create(error: &CreateError, text: &str) -> WireError {
+    match error {
+        CreateError::Exists { name, incarnation } => WireError::new(ErrorCode::ChannelExists, text)
+            .with("channel", name.to_string())
+            .with("incarnation", incarnation.to_string()),
+        CreateError::Config(error) => invalid_config(error),
+        CreateError::Internal { .. } => WireError::new(ErrorCode::InternalTopic, text),
+        _ => WireError::new(ErrorCode::Internal, text),
+    }
+}
+
+fn invalid_config(error: &InvalidConfig) -> WireError {
+    WireError::new(ErrorCode::InvalidConfig, error.to_string())
+        .with("field", error.field)
+        .with("value", error.value.clone())
+        .with("rule", error.rule.clone())
+}
+
+fn stage(error: &StageError, text: &str) -> WireError {
+    let plain = |code| WireError::new(code, text);
+    match error {
+        StageError::NoSuchLog(_) => plain(ErrorCode::ChannelNotFound),
+        StageError::WrongOffset { expected, actual } => plain(ErrorCode::ExpectedOffsetMismatch)
+            .with("expected", expected.0)
+            .with("actual", actual.0),
+        StageError::Busy => plain(ErrorCode::Overloaded).retry_after_ms(RETRY_MS),
+        StageError::DiskFull => plain(ErrorCode::DiskFull).retry_after_ms(5 * RETRY_MS),
+        StageError::TooLarge { found, limit } => plain(ErrorCode::AtomicTooLarge)
+            .with("found", *found)
+            .with("limit", *limit),
+        StageError::Refused { reason, .. } if reason.contains("damage") => {
+            plain(ErrorCode::Damaged)
+        }
+        StageError::Refused { .. } => plain(ErrorCode::ChannelPoisoned),
+        StageError::JournalFailed(_) => plain(ErrorCode::JournalFailed),
+    }
+}
+
+fn producer(error: &ProducerError, text: &str) -> WireError {
+    let plain = |code| WireError::new(code, text);
+    match error {
+        ProducerError::Unknown { sequence } => {
+            plain(ErrorCode::UnknownProducer).with("sequence", *sequence)
+        }
+        ProducerError::Gap { expected, found } => plain(ErrorCode::SequenceGap)
+            .with("expected", *expected)
+            .with("actual", *found),
+        ProducerError::Fenced {
+            epoch,
+            highest_epoch,
+        } => plain(ErrorCode::ProducerFenced)
+            .with("epoch", *epoch)
+            .with("highest", *highest_epoch),
+        ProducerError::TooOld { oldest, found } => plain(ErrorCode::SequenceTooOld)
+            .with("oldest", *oldest)
+            .with("found", *found),
+        ProducerError::Overlap {
+            expected, found, ..
+        } => plain(ErrorCode::SequenceGap)
+            .with("expected", *expected)
+            .with("actual", *found),
+    }
+}
+
+fn position(error: &PositionError, text: &str) -> WireError {
+    let plain = |code| WireError::new(code, text);
+    match error {
+        PositionError::PositionMismatch { expected, actual } => plain(ErrorCode::PositionMismatch)
+            .with("expected", expected.to_string())
+            .with(
+                "actual",
+                actual.map_or(serde_json::Value::Null, |offset| offset.0.into()),
+            ),
+        PositionError::BeyondLogEnd {
+            offset,
+            log_start,
+            log_end,
+        } => plain(ErrorCode::OffsetOutOfRange)
+            .with("offset", offset.0)
+            .with("start", log_start.0)
+            .with("end", log_end.0),
+        PositionError::MetadataTooLarge { found, limit } => plain(ErrorCode::MetadataTooLarge)
+            .with("found", *found)
+            .with("limit", *limit),
+    }
+}
+
+fn read(error: &ReadError, text: &str) -> WireError {
+    let plain = |code| WireError::new(code, text);
+    match error {
+        ReadError::NoSuchLog(_) => plain(ErrorCode::ChannelNotFound),
+        ReadError::OutOfRange { offset, available } => {
+            let code = if *offset < available.start {
+                ErrorCode::OffsetTrimmed
+            } else {
+                ErrorCode::OffsetOutOfRange
+            };
+            plain(code)
+                .with("offset", offset.0)
+                .with("first", available.start.0)
+                .with("start", available.start.0)
+                .with("end", available.end.0)
+        }
+        ReadError::Damaged {
+            segment,
+            position,
+            offset,
+            next,
+            ..
+        } => plain(ErrorCode::Damaged)
+            .with("file", segment.display().to_string())
+            .with("position", *position)
+            .with("offset", offset.0)
+            .with(
+                "next",
+                next.map_or(serde_json::Value::Null, |offset| offset.0.into()),
+            ),
+        ReadError::Diverged {
+            offset,
+            seen,
+            found,
+        } => plain(ErrorCode::Diverged)
+            .with("offset", offset.0)
+            .with("seen", *seen)
+            .with("found", *found),
+        ReadError::Io(failure) => io(failure),
+    }
+}
+
+fn io(failure: &IoFailure) -> WireError {
+    WireError::new(ErrorCode::Internal, failure.to_string())
+}
+
+/// Milliseconds from `then` to `now`, never negative.
+pub(super) fn since(then: Timestamp, now: Timestamp) -> u64 {
+    u64::try_from(now.0.saturating_sub(then.0)).unwrap_or(0)
+}

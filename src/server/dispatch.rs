@@ -1,0 +1,491 @@
+//! One request to the broker, one answer back: what a connection does with a frame.
+
+use std::sync::atomic::Ordering;
+
+use super::answer;
+use super::clock;
+use super::shared::Shared;
+use crate::broker::{
+    Accepted, Broker, BrokerError, CheckedBatch, CommitRequest, ConsumerInfo, CreateOutcome, Fetch,
+    Refusal, Target, Wait,
+};
+use crate::format::check_produced;
+use crate::protocol::control::{self, ChannelList, Health, HelloRequest, HelloResponse};
+use crate::protocol::{
+    AtomicPart, CommitResponse, ErrorCode, PublishAtomicRequest, PublishAtomicResponse,
+    PublishRequest, PublishTarget, Request, Response, WireError,
+};
+use crate::storage::BatchAt;
+use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, Timestamp};
+
+/// What became of a request.
+#[derive(Debug)]
+pub(super) enum Handled {
+    /// The answer, to be sent once its wait is over.
+    Answer(Box<Response>, Option<Wait>),
+    /// The broker's buffers are full: the same command is to be tried after a round.
+    Busy(Command),
+    /// A fetch, or another request that may read from the disk.
+    Read(Request),
+}
+
+/// A write that was checked at the door and may have to wait for buffers.
+#[derive(Debug)]
+pub(super) enum Command {
+    Publish(Box<Target>, Option<CheckedBatch>),
+    Atomic(Vec<(Target, CheckedBatch)>, Vec<CommitRequest>),
+    Other(Box<Request>),
+}
+
+/// Takes a request as far as it goes without I/O.
+pub(super) fn handle(shared: &Shared, request: Request) -> Handled {
+    match request {
+        Request::Publish(publish) => match check_publish(shared, publish) {
+            Ok((target, batch)) => carry_out(
+                &mut shared.broker(),
+                shared,
+                Command::Publish(Box::new(target), Some(batch)),
+            ),
+            Err(error) => error_now(error),
+        },
+        Request::PublishAtomic(publish) => match check_atomic(shared, publish) {
+            Ok((batches, commits)) => carry_out(
+                &mut shared.broker(),
+                shared,
+                Command::Atomic(batches, commits),
+            ),
+            Err(error) => error_now(error),
+        },
+        Request::Ping => now(Response::Pong),
+        Request::Hello(_) => {
+            let text = "the connection has said hello already";
+            error_now(WireError::new(ErrorCode::InvalidRequest, text))
+        }
+        Request::Fetch(_)
+        | Request::ChannelInfo(_)
+        | Request::ChannelList(_)
+        | Request::ChannelResolve(_)
+        | Request::ChannelCreate(_)
+        | Request::ChannelUpdate(_)
+        | Request::ConsumerList(_)
+        | Request::ConsumerPosition(_)
+        | Request::ConsumerReset(_)
+        | Request::ConsumerLag(_) => Handled::Read(request),
+        other => carry_out(
+            &mut shared.broker(),
+            shared,
+            Command::Other(Box::new(other)),
+        ),
+    }
+}
+
+fn now(response: Response) -> Handled {
+    Handled::Answer(Box::new(response), None)
+}
+
+fn error_now(error: WireError) -> Handled {
+    now(Response::Error(error))
+}
+
+/// Carries out a command that needs no I/O; a busy broker gives it back.
+pub(super) fn carry_out(broker: &mut Broker, shared: &Shared, command: Command) -> Handled {
+    let at = clock::now();
+    match command {
+        Command::Publish(target, mut batch) => {
+            let bytes = batch.as_ref().map_or(0, |batch| batch.bytes.len() as u64);
+            match broker.publish(&target, &mut batch, at) {
+                Ok(accepted) => {
+                    if accepted.value.is_duplicate {
+                        shared.metrics.duplicates.increment(1);
+                    } else {
+                        shared.metrics.published_batches.increment(1);
+                        shared.metrics.published_bytes.increment(bytes);
+                    }
+                    let published = answer::published(&accepted.value);
+                    accepted_answer(Response::Publish(published), accepted.wait)
+                }
+                Err(refusal) if refusal.is_busy() => Handled::Busy(Command::Publish(target, batch)),
+                Err(refusal) => refused(&refusal),
+            }
+        }
+        Command::Atomic(mut batches, commits) => {
+            match broker.publish_atomic(&mut batches, &commits, at) {
+                Ok(Accepted { value, wait }) => {
+                    let published = value.published.iter().map(answer::published).collect();
+                    let response = PublishAtomicResponse {
+                        published,
+                        committed: value.committed,
+                    };
+                    accepted_answer(Response::PublishAtomic(response), wait)
+                }
+                Err(refusal) if refusal.is_busy() => {
+                    Handled::Busy(Command::Atomic(batches, commits))
+                }
+                Err(refusal) => refused(&refusal),
+            }
+        }
+        Command::Other(request) => match other(broker, shared, &request, at) {
+            Ok((response, wait)) => Handled::Answer(Box::new(response), wait),
+            Err(refusal) if refusal.is_busy() => Handled::Busy(Command::Other(request)),
+            Err(refusal) => refused(&refusal),
+        },
+    }
+}
+
+fn accepted_answer(response: Response, wait: Wait) -> Handled {
+    Handled::Answer(Box::new(response), Some(wait))
+}
+
+fn refused(refusal: &Refusal) -> Handled {
+    let response = Response::Error(answer::refused(&refusal.error));
+    Handled::Answer(Box::new(response), refusal.wait)
+}
+
+type Answered = Result<(Response, Option<Wait>), Refusal>;
+
+fn other(broker: &mut Broker, shared: &Shared, request: &Request, at: Timestamp) -> Answered {
+    match request {
+        Request::Commit(commit) => {
+            let accepted = broker.commit(
+                &CommitRequest {
+                    channel: commit.channel.clone(),
+                    incarnation: commit.incarnation,
+                    consumer: commit.consumer.clone(),
+                    offset: commit.offset,
+                    log_epoch: commit.log_epoch,
+                    expected: answer::expected(commit.expected_previous),
+                    metadata: commit.metadata.clone(),
+                },
+                at,
+            )?;
+            let response = CommitResponse {
+                offset: accepted.value,
+            };
+            Ok((Response::Commit(response), Some(accepted.wait)))
+        }
+        Request::ChannelDelete(delete) => {
+            let accepted = broker.delete_channel(&delete.name, delete.incarnation, at)?;
+            let name = delete.name.clone();
+            let response = control::ChannelDeleted {
+                name,
+                incarnation: accepted.value,
+            };
+            Ok((Response::ChannelDelete(response), Some(accepted.wait)))
+        }
+        Request::ConsumerDelete(target) => {
+            let (channel, consumer) = (&target.channel, target.consumer.clone());
+            let accepted = broker.delete_consumer(channel, consumer, at)?;
+            let channel = target.channel.clone();
+            let response = control::ConsumerDeleted {
+                channel,
+                consumer: target.consumer.clone(),
+            };
+            Ok((Response::ConsumerDelete(response), Some(accepted.wait)))
+        }
+        Request::BrokerInfo(_) => Ok((Response::BrokerInfo(broker_info(shared, broker)), None)),
+        _ => Err(BrokerError::Bug("a request without a handler".into()).into()),
+    }
+}
+
+/// Carries out a control request that may have to list segments or read from them.
+pub(super) fn read(shared: &Shared, request: &Request) -> Answered {
+    let at = clock::now();
+    match request {
+        Request::ChannelCreate(create) => {
+            let change = answer::config_change(create.config.clone());
+            let mut broker = shared.broker();
+            let accepted =
+                broker.create_channel(create.name.clone(), &change, create.if_not_exists, at)?;
+            let info = broker.channel_info(&create.name)?;
+            let response = control::ChannelCreated {
+                created: accepted.value == CreateOutcome::Created,
+                channel: answer::channel_info(info.value),
+            };
+            Ok((Response::ChannelCreate(response), Some(accepted.wait)))
+        }
+        Request::ChannelUpdate(update) => {
+            let change = answer::config_change(update.config.clone());
+            let accepted = shared.broker().update_channel(&update.name, &change, at)?;
+            let (info, _) = channel_info(shared, &update.name)?;
+            Ok((Response::ChannelUpdate(info), Some(accepted.wait)))
+        }
+        Request::ChannelInfo(named) => {
+            let (info, wait) = channel_info(shared, &named.name)?;
+            Ok((Response::ChannelInfo(info), Some(wait)))
+        }
+        Request::ChannelList(list) => {
+            let (page, wait) = channel_list(shared, list)?;
+            Ok((Response::ChannelList(page), Some(wait)))
+        }
+        Request::ChannelResolve(resolve) => {
+            let place = answer::place(resolve.at);
+            let fetch = Fetch::new(resolve.channel.clone(), None, place, LogEpoch(0), 0);
+            Ok((Response::ChannelResolve(resolved(shared, fetch)?), None))
+        }
+        Request::ConsumerReset(reset) => {
+            let place = answer::place(reset.to);
+            let fetch = Fetch::new(reset.channel.clone(), None, place, LogEpoch(0), 0);
+            let to = resolved(shared, fetch)?.offset;
+            let consumer = reset.consumer.clone();
+            let accepted = shared.broker().reset(&reset.channel, consumer, to, at)?;
+            let row = lag_row(shared, accepted.value)?;
+            Ok((Response::ConsumerReset(row), Some(accepted.wait)))
+        }
+        Request::ConsumerPosition(target) => {
+            let accepted = shared
+                .broker()
+                .position(&target.channel, &target.consumer)?;
+            let row = lag_row(shared, accepted.value)?;
+            Ok((Response::ConsumerPosition(row), Some(accepted.wait)))
+        }
+        Request::ConsumerList(one) => {
+            let (consumers, wait) = lag_rows(shared, Some(&one.channel))?;
+            Ok((Response::ConsumerList(consumers), Some(wait)))
+        }
+        Request::ConsumerLag(lag) => {
+            let (consumers, wait) = lag_rows(shared, lag.channel.as_ref())?;
+            Ok((Response::ConsumerLag(consumers), Some(wait)))
+        }
+        _ => Err(BrokerError::Bug("a request without a handler".into()).into()),
+    }
+}
+
+/// Lists the older segments of a channel, if its size is not known without.
+fn load(shared: &Shared, id: Incarnation) -> Result<(), BrokerError> {
+    let task = shared.broker().plan_load(id);
+    if let Some(task) = task {
+        let loaded = task.run();
+        shared.broker().finish_load(loaded)?;
+    }
+    Ok(())
+}
+
+fn channel_info(
+    shared: &Shared,
+    name: &ChannelName,
+) -> Result<(control::ChannelInfo, Wait), BrokerError> {
+    let first = shared.broker().channel_info(name)?;
+    load(shared, first.value.incarnation)?;
+    let Accepted { value, wait } = shared.broker().channel_info(name)?;
+    Ok((answer::channel_info(value), wait))
+}
+
+fn channel_list(
+    shared: &Shared,
+    list: &ChannelList,
+) -> Result<(control::ChannelPage, Wait), BrokerError> {
+    const DEFAULT_LIMIT: u32 = 100;
+    const MAX_LIMIT: u32 = 1000;
+    let limit = list.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT) as usize;
+    let prefix = list.prefix.as_deref().unwrap_or("");
+    let cursor = list.cursor.as_deref();
+    let Accepted { mut value, wait } =
+        shared
+            .broker()
+            .list_channels(prefix, list.internal, cursor, limit + 1);
+    let has_more = value.len() > limit;
+    value.truncate(limit);
+    for info in value.iter_mut().filter(|info| info.size.is_none()) {
+        load(shared, info.incarnation)?;
+        info.size = shared
+            .broker()
+            .storage()
+            .log(info.incarnation)
+            .and_then(|log| log.size());
+    }
+    let cursor = value
+        .last()
+        .filter(|_| has_more)
+        .map(|last| last.name.as_str().to_owned());
+    let channels = value.into_iter().map(answer::channel_info).collect();
+    Ok((control::ChannelPage { channels, cursor }, wait))
+}
+
+fn resolved(shared: &Shared, mut fetch: Fetch) -> Result<control::Resolved, BrokerError> {
+    let head = super::fetching::run(shared, &mut fetch)?.head;
+    Ok(control::Resolved {
+        offset: head.from,
+        log_start: head.log_start,
+        high_watermark: head.high_watermark,
+        log_end: head.high_watermark,
+        log_epoch: head.log_epoch,
+        incarnation: head.incarnation,
+    })
+}
+
+fn lag_rows(
+    shared: &Shared,
+    channel: Option<&ChannelName>,
+) -> Result<(control::Consumers, Wait), BrokerError> {
+    let Accepted { value, wait } = shared.broker().consumers(channel)?;
+    let rows: Result<Vec<_>, _> = value
+        .into_iter()
+        .map(|info| lag_row(shared, info))
+        .collect();
+    Ok((control::Consumers { consumers: rows? }, wait))
+}
+
+fn lag_row(shared: &Shared, info: ConsumerInfo) -> Result<control::ConsumerLagRow, BrokerError> {
+    let position = info.position;
+    let lag_ms = match info.lag_records {
+        0 => 0,
+        _ => append_time(shared, info.incarnation, position.offset)?
+            .map_or(0, |time| answer::since(time, clock::now())),
+    };
+    Ok(control::ConsumerLagRow {
+        channel: info.channel,
+        consumer: info.consumer,
+        offset: position.offset,
+        metadata: position.metadata,
+        lag_records: info.lag_records,
+        lag_bytes: info.lag_bytes,
+        lag_ms,
+        committed_at: position.at,
+        repositioned: position.repositioned.is_some(),
+    })
+}
+
+/// When the record at `offset`, or the first one still readable after it, was appended.
+fn append_time(
+    shared: &Shared,
+    id: Incarnation,
+    offset: Offset,
+) -> Result<Option<Timestamp>, BrokerError> {
+    loop {
+        let broker = shared.broker();
+        let start = broker
+            .storage()
+            .log(id)
+            .map_or(offset, |log| log.log_start());
+        let found = broker.append_time_of(id, offset.max(start));
+        drop(broker);
+        match found {
+            BatchAt::Known { append_time, .. } => return Ok(Some(append_time)),
+            BatchAt::Segment(job) => return Ok(job.run()?.map(|(_, time)| time)),
+            BatchAt::Load(task) => {
+                let loaded = task.run();
+                shared.broker().finish_load(loaded)?;
+            }
+            BatchAt::Unknown => return Ok(None),
+        }
+    }
+}
+
+fn target(target: PublishTarget) -> Target {
+    Target {
+        channel: target.channel,
+        incarnation: target.incarnation,
+        expected: target.expected_offset,
+        // Keys and principals come with access control; until then everybody is the same.
+        principal: 0,
+    }
+}
+
+fn check_publish(
+    shared: &Shared,
+    publish: PublishRequest,
+) -> Result<(Target, CheckedBatch), WireError> {
+    let target = target(publish.target);
+    let limits = shared
+        .broker()
+        .door(&target.channel)
+        .map_err(|error| answer::refused(&error))?;
+    let batch = publish.batch;
+    let header = check_produced(&batch, &limits).map_err(|error| WireError::from_batch(&error))?;
+    Ok((
+        target,
+        CheckedBatch {
+            header,
+            bytes: batch,
+        },
+    ))
+}
+
+type CheckedAtomic = (Vec<(Target, CheckedBatch)>, Vec<CommitRequest>);
+
+fn check_atomic(shared: &Shared, atomic: PublishAtomicRequest) -> Result<CheckedAtomic, WireError> {
+    let mut batches = Vec::new();
+    let mut commits = Vec::new();
+    for (at, part) in atomic.parts.into_iter().enumerate() {
+        match part {
+            AtomicPart::Publish(publish) => {
+                let checked = check_publish(shared, publish);
+                batches.push(checked.map_err(|error| error.with("part", at as u64))?);
+            }
+            AtomicPart::Commit(commit) => commits.push(CommitRequest {
+                channel: commit.channel,
+                incarnation: None,
+                consumer: commit.consumer,
+                offset: commit.offset,
+                log_epoch: LogEpoch(0),
+                expected: answer::expected(commit.expected_previous),
+                metadata: commit.metadata,
+            }),
+        }
+    }
+    Ok((batches, commits))
+}
+
+/// Answers a hello, or refuses the versions it offers.
+pub(super) fn hello(shared: &Shared, hello: &HelloRequest) -> Result<HelloResponse, WireError> {
+    use crate::protocol::version::{MAX_PROTOCOL, MIN_PROTOCOL, negotiate};
+    if negotiate(hello.min_version, hello.max_version).is_none() {
+        let text = format!(
+            "the client speaks protocol versions {}..={}, this broker {MIN_PROTOCOL}..={MAX_PROTOCOL}",
+            hello.min_version, hello.max_version
+        );
+        return Err(WireError::new(ErrorCode::UnsupportedVersion, text)
+            .with("min", MIN_PROTOCOL)
+            .with("max", MAX_PROTOCOL));
+    }
+    Ok(HelloResponse {
+        broker: "npayload".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        protocol: control::VersionRange {
+            min: MIN_PROTOCOL,
+            max: MAX_PROTOCOL,
+        },
+        kinds: control::kind_rows(),
+        limits: control::Limits {
+            frame_bytes: crate::protocol::frame::MAX_FRAME_BYTES,
+            control_frame_bytes: crate::protocol::frame::MAX_CONTROL_FRAME_BYTES,
+            batch_bytes: u32::try_from(crate::format::MAX_BATCH_BYTES).unwrap_or(u32::MAX),
+            record_bytes: u32::try_from(crate::format::MAX_RECORD_BYTES).unwrap_or(u32::MAX),
+            in_flight_bytes: shared.options.in_flight_bytes,
+        },
+        directory_id: shared.directory_id,
+        epoch: shared.epoch,
+    })
+}
+
+fn broker_info(shared: &Shared, broker: &Broker) -> control::BrokerInfo {
+    control::BrokerInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        epoch: shared.epoch,
+        directory_id: shared.directory_id,
+        started_at: shared.started_at,
+        channels: broker.channel_count() as u64,
+        connections: shared.connections.load(Ordering::Relaxed) as u64,
+        health: health(shared, broker),
+    }
+}
+
+/// Whether all is well, and if not, why.
+pub(super) fn health(shared: &Shared, broker: &Broker) -> Health {
+    let storage = broker.storage();
+    let writes_refused = match storage.journal_failure() {
+        Some(failure) => Some(failure.to_string()),
+        None => storage
+            .is_disk_full()
+            .then(|| "the disk is full".to_owned()),
+    };
+    let (damaged, refusing) = broker.sick_channels();
+    let free = shared.free_bytes.load(Ordering::Relaxed);
+    Health {
+        ok: writes_refused.is_none() && damaged == 0 && refusing == 0,
+        writes_refused,
+        damaged_channels: damaged,
+        refusing_channels: refusing,
+        disk_free_bytes: (free != u64::MAX).then_some(free),
+    }
+}

@@ -1,0 +1,80 @@
+//! The keeper: one thread for all that no acknowledgement waits for.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::clock;
+use super::shared::Shared;
+use crate::broker::Stop;
+use crate::storage::disk::Disk;
+
+/// How often the keeper looks for work that nobody told it of.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How often retention and the disk's free space are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Does upkeep until the server ends.
+pub(super) fn run(shared: &Arc<Shared>, disk: &Arc<dyn Disk>) {
+    let mut last_tick = None;
+    loop {
+        let now = clock::instant();
+        if last_tick.is_none_or(|last| now.duration_since(last) >= TICK) {
+            last_tick = Some(now);
+            tick(shared, disk);
+        }
+        loop {
+            let job = shared.broker().plan_upkeep(clock::now());
+            // A checkpoint may have been cut, which waits for a round.
+            shared.wake_committer();
+            let Some(job) = job else { break };
+            let end = job.run();
+            shared.broker().finish_upkeep(end, clock::now());
+            shared.wake_committer();
+        }
+        if shared.is_ending() && shared.broker().stop_state() != Stop::Waiting {
+            return;
+        }
+        wait(shared);
+    }
+}
+
+fn wait(shared: &Shared) {
+    let (has_work, signal) = &shared.upkeep;
+    let mut guard = has_work.lock().expect("never held across a panic");
+    if !*guard {
+        let timeout = if shared.is_ending() {
+            Duration::from_millis(2)
+        } else {
+            LOOK
+        };
+        guard = signal
+            .wait_timeout(guard, timeout)
+            .expect("never held across a panic")
+            .0;
+    }
+    *guard = false;
+}
+
+fn tick(shared: &Arc<Shared>, disk: &Arc<dyn Disk>) {
+    match disk.available(&shared.options.data_dir) {
+        Ok(available) => {
+            shared.free_bytes.store(available, Ordering::Relaxed);
+            shared.broker().book_free_bytes(available);
+        }
+        Err(error) => tracing::warn!(%error, "the disk's free space is not known"),
+    }
+    // Each job lists one channel's directory; a channel is listed once.
+    for _ in 0..64 {
+        let task = shared.broker().tick(clock::now());
+        let Some(task) = task else { break };
+        let loaded = task.run();
+        if let Err(error) = shared.broker().finish_load(loaded) {
+            tracing::warn!(%error, "a channel's segments could not be listed");
+            break;
+        }
+    }
+    shared.wake_committer();
+    shared.metrics.observe(&shared.broker());
+}

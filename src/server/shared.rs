@@ -1,0 +1,95 @@
+//! What connections, committer and keeper share.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::metrics::Metrics;
+use super::options::ServeOptions;
+use crate::broker::{Broker, Wake};
+use crate::types::{Incarnation, LogEpoch, Timestamp};
+
+/// The broker and the ways to wake those who work on it.
+pub(crate) struct Shared {
+    broker: Mutex<Broker>,
+    /// Signalled when something was staged; waited for by the committer with the broker's lock.
+    pub staged: Condvar,
+    /// Set and signalled when the keeper has work.
+    pub upkeep: (Mutex<bool>, Condvar),
+    pub options: ServeOptions,
+    pub metrics: Metrics,
+    pub connections: AtomicUsize,
+    /// KiB of large frames that may be received at once, and the room for them.
+    pub receive_kib: u32,
+    pub receive_room: Arc<Semaphore>,
+    /// Cancelled when the server stops: connections finish what is due and close.
+    pub stop: CancellationToken,
+    /// Committer and keeper end once this is set and the broker is clean.
+    pub is_ending: AtomicBool,
+    pub started_at: Timestamp,
+    pub directory_id: Incarnation,
+    pub epoch: LogEpoch,
+    pub free_bytes: std::sync::atomic::AtomicU64,
+}
+
+impl Shared {
+    pub fn new(broker: Broker, options: ServeOptions, metrics: Metrics, now: Timestamp) -> Self {
+        let receive_kib = u32::try_from(options.receive_bytes / 1024).unwrap_or(u32::MAX);
+        Self {
+            receive_kib,
+            receive_room: Arc::new(Semaphore::new(receive_kib as usize)),
+            directory_id: broker.storage().directory_id(),
+            epoch: broker.storage().epoch(),
+            broker: Mutex::new(broker),
+            staged: Condvar::new(),
+            upkeep: (Mutex::new(false), Condvar::new()),
+            options,
+            metrics,
+            connections: AtomicUsize::new(0),
+            stop: CancellationToken::new(),
+            is_ending: AtomicBool::new(false),
+            started_at: now,
+            free_bytes: std::sync::atomic::AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// The broker, for a short section without I/O.
+    pub fn broker(&self) -> MutexGuard<'_, Broker> {
+        self.broker
+            .lock()
+            .expect("a panic under the broker's lock ends the process")
+    }
+
+    /// Tells the committer that something was staged.
+    pub fn wake_committer(&self) {
+        self.staged.notify_one();
+    }
+
+    /// Tells the keeper that there is upkeep.
+    pub fn wake_keeper(&self) {
+        *self.upkeep.0.lock().expect("never held across a panic") = true;
+        self.upkeep.1.notify_one();
+    }
+
+    pub fn is_ending(&self) -> bool {
+        self.is_ending.load(Ordering::Acquire)
+    }
+}
+
+/// A waiter that wakes a task.
+#[derive(Debug, Default)]
+pub(crate) struct TaskWake(pub Notify);
+
+impl Wake for TaskWake {
+    fn wake(&self) {
+        self.0.notify_one();
+    }
+}
+
+impl TaskWake {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+}

@@ -1,0 +1,194 @@
+//! A crash at every call that changes the disk, with every outcome that a disk may leave.
+
+use std::sync::Arc;
+
+use npayload::storage::StageError;
+use npayload::storage::disk::{CrashingDisk, Loss};
+
+use crate::storage_harness::{Harness, Mercy, Model, log_id};
+
+/// How a run ended: the disk it left, and what it had promised by then.
+struct Wreck {
+    disk: CrashingDisk,
+    model: Model,
+    now: i64,
+}
+
+/// Every kind of change to the disk, in a fixed order. Stops where the disk does.
+fn work(disk: &CrashingDisk) -> Wreck {
+    let mut model = Model::default();
+    let mut now = 1;
+    for part in 0..4 {
+        let Ok(mut harness) = Harness::open(Arc::new(disk.clone()), model.clone(), now) else {
+            break;
+        };
+        if part > 0 && !disk.is_crashed() {
+            harness.check_recovered(Mercy::Process);
+        }
+        run_part(&mut harness, disk, part);
+        now = harness.now + 1;
+        model = harness.kill();
+        if disk.is_crashed() {
+            break;
+        }
+    }
+    Wreck {
+        disk: disk.clone(),
+        model,
+        now,
+    }
+}
+
+fn run_part(harness: &mut Harness, disk: &CrashingDisk, part: u64) {
+    if part == 0 {
+        (0..3).for_each(|n| harness.create(n));
+        harness.flush();
+    }
+    let small: &[usize] = &[40, 10];
+    let steps: &[&[(u64, &[usize])]] = &[
+        &[(0, small)],
+        &[(0, &[700]), (1, &[30]), (2, &[900])],
+        &[(1, &[2_000, 1_500])],
+        &[(2, &[3_500])],
+        &[(2, small)],
+        &[(0, &[9_000])],
+        &[(0, small), (2, small)],
+        &[(2, &[200; 3])],
+        &[(1, &[1_200])],
+        &[(0, &[5_000])],
+        &[(1, small)],
+    ];
+    for (n, step) in steps.iter().enumerate() {
+        for _ in 0..3 {
+            match harness.append(step) {
+                Err(StageError::Busy) => harness.flush(),
+                _ => break,
+            }
+        }
+        if disk.is_crashed() || harness.is_broken() {
+            return;
+        }
+        match n {
+            2 | 4 | 6 => harness.round(),
+            3 => {
+                harness.round();
+                harness.upkeep();
+            }
+            5 | 9 => harness.checkpoint(),
+            7 => harness.point(),
+            _ => {}
+        }
+    }
+    harness.flush();
+    match part {
+        0 => {
+            let end = harness
+                .storage
+                .log(log_id(0))
+                .map_or(0, |log| log.flushed().0);
+            harness.set_log_start(0, end / 2);
+            harness.flush();
+        }
+        1 => {
+            harness.stop();
+        }
+        2 => {
+            harness.drop_log(1);
+            harness.flush();
+        }
+        _ => {}
+    }
+}
+
+/// Opens what a crash left, judges it, appends, and opens it twice more.
+fn survive(wreck: &Wreck, disk: &CrashingDisk, mercy: Mercy, story: &str) {
+    let mut now = wreck.now;
+    let mut model = wreck.model.clone();
+    let mut mercy = mercy;
+    for opening in 0..3 {
+        let opened = Harness::open(Arc::new(disk.clone()), model, now);
+        let mut harness = opened.unwrap_or_else(|error| panic!("{story}: {error}"));
+        harness.check_recovered(mercy);
+        for n in 0..3 {
+            if harness.storage.log(log_id(n)).is_some() {
+                // From the end that was found, which `append` compares with the model's.
+                harness.append(&[(n, &[50 + opening, 60])]).unwrap();
+            }
+        }
+        harness.flush();
+        harness.check();
+        if opening == 1 {
+            harness.checkpoint();
+            harness.check();
+        }
+        now = harness.now + 1;
+        model = harness.kill();
+        mercy = Mercy::Process;
+    }
+}
+
+/// Two outcomes of one crash; all kinds come by turns. With `NPAYLOAD_SOAK` set, more of each.
+fn losses(seed: u64, unsynced: u64) -> Vec<(Loss, Mercy)> {
+    let prefix = Loss::Prefix(seed % unsynced.max(1));
+    let all = [
+        (Loss::All, Mercy::Power),
+        (Loss::None, Mercy::Process),
+        (prefix, Mercy::Power),
+    ];
+    let random = |n| (Loss::Random(seed * 16 + n), Mercy::Power);
+    if std::env::var_os("NPAYLOAD_SOAK").is_some() {
+        return all.into_iter().chain((0..8).map(random)).collect();
+    }
+    vec![all[usize::try_from(seed % 3).unwrap()], random(0)]
+}
+
+/// Crashes once more while the wreck is opened, and gives what that left.
+fn crash_in_recovery(wreck: &Wreck, disk: &CrashingDisk, seed: u64) -> CrashingDisk {
+    let disk = disk.after(Loss::None);
+    disk.crash_during(seed % 23);
+    let opened = Harness::open(Arc::new(disk.clone()), wreck.model.clone(), wreck.now);
+    drop(opened);
+    disk.after(Loss::Random(seed))
+}
+
+/// Crashes at every `step`-th call from `first`, whole and in the middle of a write.
+fn crash_everywhere(first: u64, step: usize) {
+    let whole = CrashingDisk::new();
+    work(&whole);
+    let calls = whole.calls();
+    assert!(calls > 500, "the workload shrank to {calls} calls");
+    for call in (first..calls).step_by(step) {
+        let disk = CrashingDisk::new();
+        if call % 4 < 2 {
+            disk.crash_during(call);
+        } else {
+            disk.crash_after(call);
+        }
+        let wreck = work(&disk);
+        for (loss, mercy) in losses(call, wreck.disk.unsynced()) {
+            let story = format!("crash at call {call} of {calls}, {loss:?}");
+            let after = wreck.disk.after(loss);
+            let survived = std::panic::AssertUnwindSafe(|| {
+                survive(&wreck, &after.after(Loss::None), mercy, &story);
+                if matches!(loss, Loss::Random(_)) {
+                    let again = crash_in_recovery(&wreck, &after, call);
+                    survive(&wreck, &again, Mercy::Power, &story);
+                }
+            });
+            if let Err(panic) = std::panic::catch_unwind(survived) {
+                eprintln!("--- {story}");
+                std::panic::resume_unwind(panic);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_crash_at_any_call_keeps_a_prefix_with_every_acknowledged_record() {
+    crash_everywhere(0, 2);
+}
+
+#[test]
+fn a_crash_at_any_other_call_keeps_a_prefix_too() {
+    crash_everywhere(1, 2);
+}
