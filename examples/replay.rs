@@ -34,7 +34,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             consumer.commit(&name, "").await?;
         }
     }
-    let next = consumer.commit(&name, "").await?;
-    println!("{records} records; next time from {next:?}");
+    if let Some(next) = consumer.commit(&name, "").await? {
+        println!("{records} records; next time from offset {next}");
+    }
     Ok(())
 }
