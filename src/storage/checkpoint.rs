@@ -56,9 +56,9 @@ pub(super) struct Checkpoints {
     /// The next one is the last before the broker stops.
     is_last: bool,
     is_clean: bool,
+    last_tries: u32,
     /// The last one freed nothing: the next comes at this time.
     retry_at: Option<Timestamp>,
-    last_tries: u32,
     retry: Vec<Removal>,
 }
 
@@ -141,8 +141,8 @@ impl Checkpoints {
             phase: Phase::Idle,
             is_last: false,
             is_clean: false,
-            retry_at: None,
             last_tries: 0,
+            retry_at: None,
             retry: Vec::new(),
         }
     }
@@ -214,18 +214,10 @@ impl Storage {
         self.checkpoints.retry_at = None;
         self.checkpoints.is_wanted = false;
         let mut rows = Vec::with_capacity(self.dirty.len());
-        let mut start = self.journal.point();
-        for id in std::mem::take(&mut self.dirty) {
+        for id in self.dirty.drain() {
             let Some(log) = self.logs.get_mut(&id) else {
                 continue;
             };
-            if log.is_poisoned {
-                // Its segment lacks bytes that only the journal has: the log keeps its old row,
-                // and the journal everything since.
-                self.dirty.insert(id);
-                start = self.checkpoints.start;
-                continue;
-            }
             log.is_dirty = false;
             log.align_next = true;
             let (fence, producers) = producers.rows(id);
@@ -235,6 +227,7 @@ impl Storage {
             rows.push((id, point.to_row(id)));
         }
         let entry = last_entry;
+        let start = self.journal.point();
         self.checkpoints.phase = Phase::Cut(Cut { entry, start, rows });
         self.want_sync();
         true

@@ -86,11 +86,11 @@ pub enum OpenError {
         /// The file.
         path: PathBuf,
         /// What is wrong with the slots.
-        source: NoRecoveryPoint,
+        source: Box<NoRecoveryPoint>,
     },
     /// The log that names all others can't be read whole.
     #[error("the directory of channels is damaged: {0}")]
-    Directory(ReadError),
+    Directory(Box<ReadError>),
     /// The log that names all others has a hole.
     #[error("the directory of channels is damaged: {what}")]
     BrokenDirectory {

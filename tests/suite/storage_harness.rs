@@ -44,7 +44,7 @@ pub fn log_id(n: u64) -> Incarnation {
 pub fn options(id: Incarnation) -> LogOptions {
     LogOptions {
         segment_bytes: 4096,
-        durability: if id.0 % 3 == 0 {
+        durability: if id.0.is_multiple_of(3) {
             Durability::Written
         } else {
             Durability::Synced

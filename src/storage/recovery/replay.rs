@@ -81,7 +81,7 @@ impl Unrecovered {
         let mut from = log.log_start;
         let unreadable = |error: ReadError| match error {
             ReadError::Io(failure) => OpenError::Io(failure),
-            other => OpenError::Directory(other),
+            other => OpenError::Directory(Box::new(other)),
         };
         while from < log.end {
             let slices = match log.plan_read(from, 1 << 20).map_err(unreadable)? {

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
+/// More notes than these are only counted: a long list hides what matters.
+const SHOWN_NOTES: usize = 20;
+
 /// What a file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -181,6 +184,7 @@ impl Report {
             column.set_cell_alignment(CellAlignment::Right);
         }
         writeln!(to, "{}", table.trim_fmt())?;
+        let mut notes = 0;
         for file in &self.files {
             let path = file.path.strip_prefix(base).unwrap_or(&file.path).display();
             let channel = file
@@ -199,11 +203,18 @@ impl Report {
                 writeln!(to, ": {}", damage.what)?;
             }
             for note in &file.notes {
+                notes += 1;
+                if notes > SHOWN_NOTES {
+                    continue;
+                }
                 writeln!(to, "note: {path}{channel}: {note}")?;
             }
         }
         for note in &self.notes {
             writeln!(to, "note: {note}")?;
+        }
+        if notes > SHOWN_NOTES {
+            writeln!(to, "note: {} more like these", notes - SHOWN_NOTES)?;
         }
         writeln!(to, "{}", if self.clean { "clean" } else { "damaged" })
     }
