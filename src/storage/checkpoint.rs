@@ -348,7 +348,7 @@ impl Storage {
                 }
             }
             if end.is_point_failed {
-                self.fail_journal(self.synced_through + 1, failure);
+                self.fail_journal(self.written_through + 1, failure);
             }
             self.checkpoints.last_taken = now;
             self.checkpoints.retry_at = Some(now.saturating_add_ms(RETRY_MS));
