@@ -56,9 +56,9 @@ pub(super) struct Checkpoints {
     /// The next one is the last before the broker stops.
     is_last: bool,
     is_clean: bool,
+    last_tries: u32,
     /// The last one freed nothing: the next comes at this time.
     retry_at: Option<Timestamp>,
-    last_tries: u32,
     retry: Vec<Removal>,
 }
 
@@ -141,8 +141,8 @@ impl Checkpoints {
             phase: Phase::Idle,
             is_last: false,
             is_clean: false,
-            retry_at: None,
             last_tries: 0,
+            retry_at: None,
             retry: Vec::new(),
         }
     }
@@ -348,7 +348,7 @@ impl Storage {
                 }
             }
             if end.is_point_failed {
-                self.fail_journal(self.synced_through + 1, failure);
+                self.fail_journal(self.written_through + 1, failure);
             }
             self.checkpoints.last_taken = now;
             self.checkpoints.retry_at = Some(now.saturating_add_ms(RETRY_MS));

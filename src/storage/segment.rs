@@ -262,13 +262,10 @@ impl Segment {
         };
         let synced = file.sync_data().or_while("syncing", &self.id.path);
         let synced = synced.and_then(|()| self.sync_entry(disk));
-        match synced {
-            Ok(()) => Ok(()),
-            Err(failure) => {
-                self.set_dirty();
-                Err(self.keep_failure(failure))
-            }
-        }
+        synced.map_err(|failure| {
+            self.set_dirty();
+            self.keep_failure(failure)
+        })
     }
 
     fn sync_entry(&self, disk: &dyn Disk) -> Result<(), IoFailure> {

@@ -374,16 +374,15 @@ fn read_checkpoint(
     Err(last.expect("two copies were tried"))
 }
 
-/// The files of the ring, in order.
-type JournalRing = Vec<Arc<dyn DiskFile>>;
+/// The files of the ring, and the numbers of those without a header.
+type OpenedJournal = (Vec<Arc<dyn DiskFile>>, Vec<usize>);
 
-/// Opens the journal's files, and tells which of them have no header.
 fn open_journal(
     disk: &dyn Disk,
     layout: &Layout,
     directory_id: Incarnation,
     report: &mut RecoveryReport,
-) -> Result<(JournalRing, Vec<usize>), OpenError> {
+) -> Result<OpenedJournal, OpenError> {
     let mut files = Vec::new();
     let mut unprepared = Vec::new();
     for number in 0.. {
