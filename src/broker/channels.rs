@@ -85,6 +85,7 @@ impl Broker {
                 return Err(Refusal {
                     error,
                     wait: Some(self.directory_wait()),
+                    part: None,
                 });
             }
         };

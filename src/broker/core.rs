@@ -70,6 +70,17 @@ pub struct Refusal {
     pub error: BrokerError,
     /// What the refusal must wait for.
     pub wait: Option<Wait>,
+    /// The part of an atomic publish that is refused, where it is one part.
+    pub part: Option<Part>,
+}
+
+/// A part of an atomic publish, by its place among those of its kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// A batch.
+    Batch(u16),
+    /// A commit.
+    Commit(u16),
 }
 
 impl<E: Into<BrokerError>> From<E> for Refusal {
@@ -77,11 +88,18 @@ impl<E: Into<BrokerError>> From<E> for Refusal {
         Self {
             error: error.into(),
             wait: None,
+            part: None,
         }
     }
 }
 
 impl Refusal {
+    /// The refusal as one of a part of an atomic publish.
+    pub(super) fn of_part(self, part: impl FnOnce(u16) -> Part, at: usize) -> Self {
+        let part = u16::try_from(at).ok().map(part);
+        Self { part, ..self }
+    }
+
     /// Whether the same command may be tried again as soon as a round has ended.
     #[must_use]
     pub fn is_busy(&self) -> bool {

@@ -25,7 +25,7 @@ mod publish;
 mod upkeep;
 
 pub use channels::{ChannelInfo, CreateOutcome, Place};
-pub use core::{Accepted, Broker, BrokerConfig, Refusal, RoundResult, Wait, Wake};
+pub use core::{Accepted, Broker, BrokerConfig, Part, Refusal, RoundResult, Wait, Wake};
 pub use error::{BrokerError, BrokerOpenError};
 pub use fetch::{Fetch, FetchFrom, FetchHead, FetchJob, FetchStep, Fetched, JobEnd};
 pub use positions::{CommitRequest, ConsumerInfo};

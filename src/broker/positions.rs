@@ -1,6 +1,6 @@
 //! Consumers: commits, positions, resets, and how far behind they are.
 
-use super::core::{Accepted, Broker, Refusal, Wait};
+use super::core::{Accepted, Broker, Part, Refusal, Wait};
 use super::error::BrokerError;
 use super::journal::{OwnRecord, own_batch};
 use crate::consumer::{Commit, Committed, ConsumerEvent, Deleted, Expected, Position, Reset};
@@ -206,9 +206,10 @@ impl Broker {
             });
             if is_repeated {
                 let rule = "a consumer may commit once for each channel in an atomic publish";
-                return Err(BrokerError::Atomic { rule }.into());
+                return Err(Refusal::from(BrokerError::Atomic { rule }).of_part(Part::Commit, at));
             }
-            events.push(self.check_one_commit(commit, now)?);
+            let event = self.check_one_commit(commit, now);
+            events.push(event.map_err(|refusal| refusal.of_part(Part::Commit, at))?);
         }
         Ok(events)
     }
@@ -255,6 +256,7 @@ impl Broker {
         checked.map_err(|error| Refusal {
             error: error.into(),
             wait: Some(self.wait_for(self.positions)),
+            part: None,
         })
     }
 

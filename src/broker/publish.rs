@@ -1,8 +1,12 @@
 //! Publishing: one batch to one channel, or several with consumer commits, all or nothing.
 
+use std::collections::HashMap;
+
 use bytes::BytesMut;
 
-use super::core::{Accepted, Broker, ChannelState, Refusal, appended, door_limits, log_options};
+use super::core::{
+    Accepted, Broker, ChannelState, Part, Refusal, Wait, appended, door_limits, log_options,
+};
 use super::directory::{Created, DirectoryEvent};
 use super::error::BrokerError;
 use super::journal::{OwnRecord, own_batch};
@@ -10,7 +14,7 @@ use super::positions::CommitRequest;
 use super::producers::{Producers, Verdict};
 use crate::consumer::ConsumerEvent;
 use crate::format::{BatchHeader, DoorLimits};
-use crate::storage::{NewBatch, Staged};
+use crate::storage::{EntryId, NewBatch, StageError, Staged};
 use crate::types::{ChannelName, Durability, Incarnation, LogEpoch, Offset, Timestamp};
 
 /// A batch that was checked at the door.
@@ -93,24 +97,31 @@ impl Broker {
         batch: &mut Option<CheckedBatch>,
         now: Timestamp,
     ) -> Result<Accepted<Published>, Refusal> {
-        let (id, _) = self.channel_to_write(target, now)?;
-        let Some(checked) = batch.take() else {
+        let known = self.channel_to_write(target)?;
+        let Some(checked) = batch.as_ref() else {
             return Err(BrokerError::Bug("a batch is published once".into()).into());
         };
-        match self.check_batch(id, &checked.header) {
+        match self.check_batch(known, &checked.header) {
             Ok(Verdict::New) => {}
             Ok(Verdict::Duplicate {
                 base_offset,
                 append_time,
             }) => {
-                let published = self.duplicate(id, &checked.header, base_offset, append_time);
-                return Ok(Accepted {
-                    value: published,
-                    wait: self.wait_for(id),
-                });
+                return Ok(self.duplicate(known, &checked.header, base_offset, append_time));
             }
-            Err(error) => return Err(self.revealing(id, error)),
+            Err(error) => return Err(self.revealing(known, error)),
         }
+        let id = match known {
+            Some(id) => id,
+            None => {
+                // A channel is made for a batch that it will take, not for one that it refuses.
+                expect_offset(target.expected, Offset(0))?;
+                self.create_with(target.channel.clone(), self.config.defaults.clone(), now)?
+            }
+        };
+        let Some(checked) = batch.take() else {
+            return Err(BrokerError::Bug("a batch is published once".into()).into());
+        };
         let header = checked.header;
         let mut batches = vec![new_batch(id, target, checked)];
         let staged = match self.storage.stage(&mut batches, now) {
@@ -118,12 +129,12 @@ impl Broker {
             Err(error) => {
                 let bytes = batches.pop().map(|batch| batch.bytes).unwrap_or_default();
                 *batch = Some(CheckedBatch { header, bytes });
-                return Err(self.revealing(id, error.into()));
+                return Err(self.revealing(Some(id), error.into()));
             }
         };
         self.booked(id, &staged);
         let published = self.book_batch(id, &header, &staged, 0);
-        let wait = super::core::Wait {
+        let wait = Wait {
             entry: staged.entry,
             level: staged.level,
         };
@@ -143,20 +154,37 @@ impl Broker {
         commits: &[CommitRequest],
         now: Timestamp,
     ) -> Result<Accepted<AtomicPublished>, Refusal> {
-        let mut ids = Vec::with_capacity(batches.len());
-        for (target, _) in batches.iter() {
-            ids.push(self.channel_to_write(target, now)?.0);
+        let mut known = Vec::with_capacity(batches.len());
+        for (at, (target, _)) in batches.iter().enumerate() {
+            let channel = self.channel_to_write(target);
+            known.push(channel.map_err(|error| Refusal::from(error).of_part(Part::Batch, at))?);
         }
-        let verdicts = self.check_atomic(&ids, batches)?;
+        let verdicts = self.check_atomic(&known, batches)?;
         let is_duplicate = |verdict: &Verdict| matches!(verdict, Verdict::Duplicate { .. });
         if !verdicts.is_empty() && verdicts.iter().all(is_duplicate) {
-            return Ok(self.atomic_duplicate(&ids, batches, &verdicts, commits));
+            return Ok(self.atomic_duplicate(&known, batches, &verdicts, commits));
         }
         if verdicts.iter().any(is_duplicate) {
             let rule = "some batches of the atomic publish were appended before, others were not";
             return Err(BrokerError::Atomic { rule }.into());
         }
         let events = self.check_commits(commits, now)?;
+        self.check_expected(&known, batches)?;
+        let mut ids = Vec::with_capacity(batches.len());
+        for (known, (target, _)) in known.into_iter().zip(batches.iter()) {
+            // An earlier part may have made the channel.
+            let known = known.or_else(|| {
+                let found = self.directory.by_name(target.channel.as_str());
+                found.map(|(id, _)| id)
+            });
+            ids.push(match known {
+                Some(id) => id,
+                None => {
+                    let config = self.config.defaults.clone();
+                    self.create_with(target.channel.clone(), config, now)?
+                }
+            });
+        }
         let headers: Vec<BatchHeader> = batches.iter().map(|(_, batch)| batch.header).collect();
         let mut targets = Vec::with_capacity(batches.len());
         let mut new: Vec<NewBatch> = Vec::with_capacity(batches.len() + 1);
@@ -192,6 +220,7 @@ impl Broker {
                 return Err(Refusal {
                     error: error.into(),
                     wait,
+                    part: None,
                 });
             }
         };
@@ -202,7 +231,7 @@ impl Broker {
         }
         self.apply_commits(&events, &staged)?;
         let committed = commits.iter().map(|commit| commit.offset).collect();
-        let wait = super::core::Wait {
+        let wait = Wait {
             entry: staged.entry,
             level: staged.level,
         };
@@ -217,50 +246,72 @@ impl Broker {
 
     fn check_atomic(
         &self,
-        ids: &[Incarnation],
+        known: &[Option<Incarnation>],
         batches: &[(Target, CheckedBatch)],
     ) -> Result<Vec<Verdict>, Refusal> {
-        let mut verdicts = Vec::with_capacity(ids.len());
-        for (at, (id, (_, batch))) in ids.iter().zip(batches).enumerate() {
+        let mut verdicts = Vec::with_capacity(known.len());
+        for (at, (id, (target, batch))) in known.iter().zip(batches).enumerate() {
             let producer = batch.header.producer_id();
-            let is_repeated = ids[..at].iter().zip(batches).any(|(other, (_, earlier))| {
-                other == id && earlier.header.producer_id() == producer
+            let is_repeated = batches[..at].iter().any(|(earlier, other)| {
+                earlier.channel == target.channel && other.header.producer_id() == producer
             });
             if is_repeated && !producer.is_none() {
                 let rule = "a producer may have one batch for each channel in an atomic publish";
-                return Err(BrokerError::Atomic { rule }.into());
+                return Err(Refusal::from(BrokerError::Atomic { rule }).of_part(Part::Batch, at));
             }
             match self.check_batch(*id, &batch.header) {
                 Ok(verdict) => verdicts.push(verdict),
-                Err(error) => return Err(self.revealing(*id, error)),
+                Err(error) => return Err(self.revealing(*id, error).of_part(Part::Batch, at)),
             }
         }
         Ok(verdicts)
     }
 
+    /// Checks the expected offsets of all parts, each behind the parts before it.
+    fn check_expected(
+        &self,
+        known: &[Option<Incarnation>],
+        batches: &[(Target, CheckedBatch)],
+    ) -> Result<(), Refusal> {
+        let mut ends: HashMap<&ChannelName, Offset> = HashMap::new();
+        for (at, (id, (target, batch))) in known.iter().zip(batches).enumerate() {
+            let log = id.and_then(|id| self.storage.log(id));
+            let end = ends
+                .entry(&target.channel)
+                .or_insert_with(|| log.map_or(Offset(0), |log| log.end()));
+            expect_offset(target.expected, *end)
+                .map_err(|error| self.revealing(*id, error).of_part(Part::Batch, at))?;
+            end.0 += u64::from(batch.header.offset_span());
+        }
+        Ok(())
+    }
+
     fn atomic_duplicate(
         &self,
-        ids: &[Incarnation],
+        ids: &[Option<Incarnation>],
         batches: &[(Target, CheckedBatch)],
         verdicts: &[Verdict],
         commits: &[CommitRequest],
     ) -> Accepted<AtomicPublished> {
         let mut published = Vec::with_capacity(ids.len());
-        let mut wait = self.wait_for(self.positions);
+        let mut wait = Wait {
+            entry: EntryId(0),
+            level: Durability::Written,
+        };
+        if !commits.is_empty() {
+            wait = self.wait_for(self.positions);
+        }
         for ((id, (_, batch)), verdict) in ids.iter().zip(batches).zip(verdicts) {
             if let Verdict::Duplicate {
                 base_offset,
                 append_time,
             } = *verdict
             {
-                published.push(self.duplicate(*id, &batch.header, base_offset, append_time));
+                let answer = self.duplicate(*id, &batch.header, base_offset, append_time);
+                published.push(answer.value);
+                wait.entry = wait.entry.max(answer.wait.entry);
+                wait.level = wait.level.max(answer.wait.level);
             }
-            let other = self.wait_for(*id);
-            wait = if other.entry > wait.entry {
-                other
-            } else {
-                wait
-            };
         }
         let committed = commits.iter().map(|commit| commit.offset).collect();
         Accepted {
@@ -273,44 +324,52 @@ impl Broker {
     }
 
     /// A refusal that says where the log stands waits until that is durable.
-    fn revealing(&self, id: Incarnation, error: BrokerError) -> Refusal {
+    fn revealing(&self, id: Option<Incarnation>, error: BrokerError) -> Refusal {
         Refusal {
             error,
-            wait: Some(self.wait_for(id)),
+            wait: id.map(|id| self.wait_for(id)),
+            part: None,
         }
     }
 
-    fn check_batch(&self, id: Incarnation, header: &BatchHeader) -> Result<Verdict, BrokerError> {
-        let Some(channel) = self.channels.get(&id) else {
-            return Ok(Verdict::New);
-        };
+    /// Judges a batch by its channel's table; a channel that is yet to be made has an empty one.
+    fn check_batch(
+        &self,
+        id: Option<Incarnation>,
+        header: &BatchHeader,
+    ) -> Result<Verdict, BrokerError> {
+        let none = Producers::default();
+        let channel = id.and_then(|id| self.channels.get(&id));
+        let producers = channel.map_or(&none, |channel| &channel.producers);
         let producer = header.producer_id();
         if !producer.is_none() {
             let (epoch, sequence) = (header.producer_epoch(), header.base_sequence());
-            let count = header.record_count();
-            let verdict = channel.producers.check(producer, epoch, sequence, count)?;
+            let verdict = producers.check(producer, epoch, sequence, header.record_count())?;
             if matches!(verdict, Verdict::Duplicate { .. }) {
                 return Ok(verdict);
             }
         }
-        channel.producers.check_fence(header.fence())?;
+        producers.check_fence(header.fence())?;
         Ok(Verdict::New)
     }
 
+    /// The answer to a retry. It waits for the level that it names: the channel's may have been
+    /// raised since the first try.
     fn duplicate(
         &self,
-        id: Incarnation,
+        id: Option<Incarnation>,
         header: &BatchHeader,
         base: Offset,
         append_time: Timestamp,
-    ) -> Published {
+    ) -> Accepted<Published> {
+        let id = id.unwrap_or_default();
         let level = self.level_of(id);
         let last = Offset(base.0 + u64::from(header.record_count()) - 1);
         let log_epoch = self
             .storage
             .log(id)
             .map_or(LogEpoch(0), |log| log.last_epoch());
-        Published {
+        let value = Published {
             first: base,
             last,
             append_time,
@@ -318,7 +377,12 @@ impl Broker {
             incarnation: id,
             level,
             is_duplicate: true,
-        }
+        };
+        let wait = Wait {
+            level,
+            ..self.wait_for(id)
+        };
+        Accepted { value, wait }
     }
 
     fn level_of(&self, id: Incarnation) -> Durability {
@@ -351,12 +415,8 @@ impl Broker {
         }
     }
 
-    /// The channel to write to; created with defaults where that is allowed.
-    fn channel_to_write(
-        &mut self,
-        target: &Target,
-        now: Timestamp,
-    ) -> Result<(Incarnation, bool), BrokerError> {
+    /// The channel to write to; none where it is yet to be made, with the defaults.
+    fn channel_to_write(&self, target: &Target) -> Result<Option<Incarnation>, BrokerError> {
         if target.channel.is_internal() {
             return Err(BrokerError::Internal {
                 name: target.channel.to_string(),
@@ -364,15 +424,14 @@ impl Broker {
         }
         if let Some((id, _)) = self.directory.by_name(target.channel.as_str()) {
             self.same_life(id, target.incarnation)?;
-            return Ok((id, false));
+            return Ok(Some(id));
         }
         if !self.config.auto_create || target.incarnation.is_some() {
             return Err(BrokerError::NoSuchChannel {
                 name: target.channel.to_string(),
             });
         }
-        let config = self.config.defaults.clone();
-        Ok((self.create_with(target.channel.clone(), config, now)?, true))
+        Ok(None)
     }
 
     /// Refuses a channel that is not the one the client knows under its name.
@@ -428,6 +487,15 @@ impl Broker {
             self.booked(self.positions, staged);
         }
         Ok(())
+    }
+}
+
+fn expect_offset(expected: Option<Offset>, actual: Offset) -> Result<(), BrokerError> {
+    match expected {
+        Some(expected) if expected != actual => {
+            Err(StageError::WrongOffset { expected, actual }.into())
+        }
+        _ => Ok(()),
     }
 }
 

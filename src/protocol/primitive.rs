@@ -54,6 +54,14 @@ pub enum BodyError {
         /// The largest allowed.
         limit: usize,
     },
+    /// A part of an atomic publish breaks a rule.
+    #[error("part {part}: {source}")]
+    Part {
+        /// Its number, from 0.
+        part: usize,
+        /// What is wrong with it.
+        source: Box<BodyError>,
+    },
     /// A name breaks the rule for names.
     #[error(transparent)]
     Name(#[from] InvalidName),

@@ -381,8 +381,9 @@ impl PublishAtomicRequest {
             });
         }
         let mut parts = Vec::with_capacity(count);
-        for _ in 0..count {
-            parts.push(AtomicPart::decode(&mut from)?);
+        for part in 0..count {
+            let decoded = AtomicPart::decode(&mut from).map_err(Box::new);
+            parts.push(decoded.map_err(|source| BodyError::Part { part, source })?);
         }
         from.end()?;
         Ok(Self { parts })
@@ -575,6 +576,10 @@ impl BodyError {
     /// The answer to a request of this kind whose body broke a rule.
     #[must_use]
     pub fn to_wire(&self, kind: &str) -> WireError {
+        if let Self::Part { part, source } = self {
+            let error = source.to_wire(&format!("{kind}: part {part}"));
+            return error.with("part", *part as u64);
+        }
         let code = match self {
             Self::Name(_) => ErrorCode::InvalidName,
             Self::Internal { .. } => ErrorCode::InternalTopic,
@@ -601,7 +606,7 @@ impl BodyError {
                 .with("limit", Value::from(*limit)),
             Self::Short { field, .. } | Self::NotUtf8 { field } => error.with("field", *field),
             Self::Field { field, found, .. } => error.with("field", *field).with("found", *found),
-            Self::Trailing { .. } | Self::Json(_) => error,
+            Self::Part { .. } | Self::Trailing { .. } | Self::Json(_) => error,
         }
     }
 }

@@ -262,7 +262,13 @@ fn position(error: &PositionError, text: &str) -> WireError {
     let plain = |code| WireError::new(code, text);
     match error {
         PositionError::PositionMismatch { expected, actual } => plain(ErrorCode::PositionMismatch)
-            .with("expected", expected.to_string())
+            .with(
+                "expected",
+                match expected {
+                    Expected::At(offset) => offset.0.into(),
+                    Expected::Any | Expected::Absent => serde_json::Value::Null,
+                },
+            )
             .with(
                 "actual",
                 actual.map_or(serde_json::Value::Null, |offset| offset.0.into()),

@@ -7,7 +7,7 @@ use super::clock;
 use super::shared::Shared;
 use crate::broker::{
     Accepted, Broker, BrokerError, CheckedBatch, CommitRequest, ConsumerInfo, CreateOutcome, Fetch,
-    Refusal, Target, Wait,
+    Part, Refusal, Target, Wait,
 };
 use crate::format::check_produced;
 use crate::protocol::control::{self, ChannelList, Health, HelloRequest, HelloResponse};
@@ -33,8 +33,27 @@ pub(super) enum Handled {
 #[derive(Debug)]
 pub(super) enum Command {
     Publish(Box<Target>, Option<CheckedBatch>),
-    Atomic(Vec<(Target, CheckedBatch)>, Vec<CommitRequest>),
+    Atomic(Box<Atomic>),
     Other(Box<Request>),
+}
+
+/// An atomic publish: what the broker takes, and where each part stood in the request.
+#[derive(Debug, Default)]
+pub(super) struct Atomic {
+    batches: Vec<(Target, CheckedBatch)>,
+    commits: Vec<CommitRequest>,
+    batch_at: Vec<usize>,
+    commit_at: Vec<usize>,
+}
+
+impl Atomic {
+    /// The place of a part in the request.
+    fn place(&self, part: Part) -> Option<usize> {
+        match part {
+            Part::Batch(at) => self.batch_at.get(usize::from(at)).copied(),
+            Part::Commit(at) => self.commit_at.get(usize::from(at)).copied(),
+        }
+    }
 }
 
 /// Takes a request as far as it goes without I/O.
@@ -49,10 +68,10 @@ pub(super) fn handle(shared: &Shared, request: Request) -> Handled {
             Err(error) => error_now(error),
         },
         Request::PublishAtomic(publish) => match check_atomic(shared, publish) {
-            Ok((batches, commits)) => carry_out(
+            Ok(atomic) => carry_out(
                 &mut shared.broker(),
                 shared,
-                Command::Atomic(batches, commits),
+                Command::Atomic(Box::new(atomic)),
             ),
             Err(error) => error_now(error),
         },
@@ -108,8 +127,8 @@ pub(super) fn carry_out(broker: &mut Broker, shared: &Shared, command: Command) 
                 Err(refusal) => refused(&refusal),
             }
         }
-        Command::Atomic(mut batches, commits) => {
-            match broker.publish_atomic(&mut batches, &commits, at) {
+        Command::Atomic(mut atomic) => {
+            match broker.publish_atomic(&mut atomic.batches, &atomic.commits, at) {
                 Ok(Accepted { value, wait }) => {
                     let published = value.published.iter().map(answer::published).collect();
                     let response = PublishAtomicResponse {
@@ -118,10 +137,14 @@ pub(super) fn carry_out(broker: &mut Broker, shared: &Shared, command: Command) 
                     };
                     accepted_answer(Response::PublishAtomic(response), wait)
                 }
-                Err(refusal) if refusal.is_busy() => {
-                    Handled::Busy(Command::Atomic(batches, commits))
+                Err(refusal) if refusal.is_busy() => Handled::Busy(Command::Atomic(atomic)),
+                Err(refusal) => {
+                    let mut error = answer::refused(&refusal.error);
+                    if let Some(at) = refusal.part.and_then(|part| atomic.place(part)) {
+                        error = error.with("part", at as u64);
+                    }
+                    Handled::Answer(Box::new(Response::Error(error)), refusal.wait)
                 }
-                Err(refusal) => refused(&refusal),
             }
         }
         Command::Other(request) => match other(broker, shared, &request, at) {
@@ -401,29 +424,31 @@ fn check_publish(
     ))
 }
 
-type CheckedAtomic = (Vec<(Target, CheckedBatch)>, Vec<CommitRequest>);
-
-fn check_atomic(shared: &Shared, atomic: PublishAtomicRequest) -> Result<CheckedAtomic, WireError> {
-    let mut batches = Vec::new();
-    let mut commits = Vec::new();
-    for (at, part) in atomic.parts.into_iter().enumerate() {
+fn check_atomic(shared: &Shared, request: PublishAtomicRequest) -> Result<Atomic, WireError> {
+    let mut atomic = Atomic::default();
+    for (at, part) in request.parts.into_iter().enumerate() {
         match part {
             AtomicPart::Publish(publish) => {
                 let checked = check_publish(shared, publish);
-                batches.push(checked.map_err(|error| error.with("part", at as u64))?);
+                let checked = checked.map_err(|error| error.with("part", at as u64))?;
+                atomic.batches.push(checked);
+                atomic.batch_at.push(at);
             }
-            AtomicPart::Commit(commit) => commits.push(CommitRequest {
-                channel: commit.channel,
-                incarnation: None,
-                consumer: commit.consumer,
-                offset: commit.offset,
-                log_epoch: LogEpoch(0),
-                expected: answer::expected(commit.expected_previous),
-                metadata: commit.metadata,
-            }),
+            AtomicPart::Commit(commit) => {
+                atomic.commits.push(CommitRequest {
+                    channel: commit.channel,
+                    incarnation: None,
+                    consumer: commit.consumer,
+                    offset: commit.offset,
+                    log_epoch: LogEpoch(0),
+                    expected: answer::expected(commit.expected_previous),
+                    metadata: commit.metadata,
+                });
+                atomic.commit_at.push(at);
+            }
         }
     }
-    Ok((batches, commits))
+    Ok(atomic)
 }
 
 /// Answers a hello, or refuses the versions it offers.

@@ -12,8 +12,11 @@ mod damage; // every synced byte damaged in turn: reported at its place, no othe
 mod failing; // calls of the disk that fail: what fails with them, and what goes on
 mod fuzz_corpus; // the bodies of the fuzz targets, over their corpora and over random bytes
 mod golden; // the files of tests/golden: format stability, and every bit of them flipped
+mod hostile; // hostile and broken clients, byte by byte
 mod model; // logs against vectors: every kind of append, upkeep and reopening
 mod process; // starts the real binary, stops it, kills it
+mod promises; // what the wire protocol promises: order, retries, long polls, all or nothing
+mod raw; // a client made of bytes, for the tests that need one
 mod server; // a server in this process, with the Rust client
 mod spec; // storage-format.md against the layouts of the format room
 mod storage_harness; // drives the storage room from one thread, and models what it must hold
