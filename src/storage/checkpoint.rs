@@ -56,9 +56,9 @@ pub(super) struct Checkpoints {
     /// The next one is the last before the broker stops.
     is_last: bool,
     is_clean: bool,
-    last_tries: u32,
     /// The last one freed nothing: the next comes at this time.
     retry_at: Option<Timestamp>,
+    last_tries: u32,
     retry: Vec<Removal>,
 }
 
@@ -141,8 +141,8 @@ impl Checkpoints {
             phase: Phase::Idle,
             is_last: false,
             is_clean: false,
-            last_tries: 0,
             retry_at: None,
+            last_tries: 0,
             retry: Vec::new(),
         }
     }
@@ -206,8 +206,9 @@ impl Storage {
         // Cut while there is still room in the ring for what is staged and not yet written.
         let is_low = self.journal.has_less_free_than(FREE_PERCENT)
             && self.checkpoints.start != self.journal.point();
+        let is_stopping = self.checkpoints.is_last && !self.has_given_up();
         let is_early = self.checkpoints.retry_at.is_some_and(|at| now < at);
-        if is_early || !(is_low || is_due || self.checkpoints.is_wanted) {
+        if is_early && !is_stopping || !(is_low || is_due || self.checkpoints.is_wanted) {
             return false;
         }
         self.checkpoints.retry_at = None;
@@ -432,13 +433,8 @@ impl CheckpointJob {
             if failed.iter().any(|(log, _)| log == id) {
                 continue;
             }
-            match segment.sync(&*self.disk) {
-                Ok(true) => {}
-                Ok(false) => continue,
-                Err(failure) => {
-                    failed.push((*id, failure));
-                    continue;
-                }
+            if let Err(failure) = segment.sync(&*self.disk) {
+                failed.push((*id, failure));
             }
         }
         let mut is_point_failed = false;

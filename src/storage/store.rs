@@ -197,10 +197,10 @@ pub struct Storage {
     pub(super) checkpoints: Checkpoints,
     pub(super) is_disk_full: bool,
     pub(super) removals: VecDeque<super::upkeep::Removal>,
-    /// Segments whose indexes are to be saved, each up to a position.
-    pub(super) unsaved_indexes: Vec<(u64, Arc<super::segment::Segment>)>,
     /// Preparing a journal file failed: the next try is at this time.
     pub(super) prepare_at: Option<Timestamp>,
+    /// Segments whose indexes are to be saved, each up to a position.
+    pub(super) unsaved_indexes: Vec<(u64, Arc<super::segment::Segment>)>,
     pub(super) report: super::recovery::RecoveryReport,
 }
 
@@ -236,8 +236,8 @@ impl Storage {
             checkpoints: from.checkpoints,
             is_disk_full: false,
             removals: VecDeque::new(),
-            unsaved_indexes: Vec::new(),
             prepare_at: None,
+            unsaved_indexes: Vec::new(),
             report: from.report,
         }
     }

@@ -374,15 +374,16 @@ fn read_checkpoint(
     Err(last.expect("two copies were tried"))
 }
 
-/// The files of the ring, and the numbers of those without a header.
-type OpenedJournal = (Vec<Arc<dyn DiskFile>>, Vec<usize>);
+/// The files of the ring, in order.
+type JournalRing = Vec<Arc<dyn DiskFile>>;
 
+/// Opens the journal's files, and tells which of them have no header.
 fn open_journal(
     disk: &dyn Disk,
     layout: &Layout,
     directory_id: Incarnation,
     report: &mut RecoveryReport,
-) -> Result<OpenedJournal, OpenError> {
+) -> Result<(JournalRing, Vec<usize>), OpenError> {
     let mut files = Vec::new();
     let mut unprepared = Vec::new();
     for number in 0.. {
