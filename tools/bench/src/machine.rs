@@ -9,11 +9,16 @@ use serde::Serialize;
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Machine {
-    cpu: String,
-    cores: usize,
-    memory_gib: u64,
-    kernel: String,
-    file_system: String,
+    /// Its processor.
+    pub cpu: String,
+    /// Hardware threads that may be used.
+    pub cores: usize,
+    /// Memory, rounded down.
+    pub memory_gib: u64,
+    /// Operating system and its release.
+    pub kernel: String,
+    /// Type of the file system that the data lies on.
+    pub file_system: String,
 }
 
 impl Machine {
