@@ -13,6 +13,7 @@ mod failing; // calls of the disk that fail: what fails with them, and what goes
 mod fuzz_corpus; // the bodies of the fuzz targets, over their corpora and over random bytes
 mod golden; // the files of tests/golden: format stability, and every bit of them flipped
 mod model; // logs against vectors: every kind of append, upkeep and reopening
+mod placement; // where batches lie in their segments, and what goes when
 mod process; // starts the real binary, stops it, kills it
 mod server; // a server in this process, with the Rust client
 mod spec; // storage-format.md against the layouts of the format room
