@@ -14,6 +14,7 @@ mod fuzz_corpus; // the bodies of the fuzz targets, over their corpora and over 
 mod golden; // the files of tests/golden: format stability, and every bit of them flipped
 mod hostile; // hostile and broken clients, byte by byte
 mod model; // logs against vectors: every kind of append, upkeep and reopening
+mod placement; // where batches lie in their segments, and what goes when
 mod process; // starts the real binary, stops it, kills it
 mod promises; // what the wire protocol promises: order, retries, long polls, all or nothing
 mod raw; // a client made of bytes, for the tests that need one
