@@ -92,6 +92,7 @@ fn clock() -> Instant {
 async fn main() -> Result<()> {
     let cli = Cli::parse();
     let machine = Machine::read(&cli.dir);
+    let load_before = machine::load_average();
     let limits = match &cli.command {
         Command::Limits { duration_s } => Some(Limits::measure(
             &cli.dir,
@@ -103,6 +104,7 @@ async fn main() -> Result<()> {
     };
     let shown = Shown {
         machine,
+        load_before,
         limits,
         json: cli.json,
     };
@@ -123,7 +125,14 @@ async fn run(command: Command, broker: &Broker, shown: &Shown) -> Result<()> {
         let Some(limits) = &shown.limits else {
             return Ok(());
         };
-        return table::print(broker, limits, &shown.machine, duration_s).await;
+        return table::print(
+            broker,
+            limits,
+            &shown.machine,
+            &shown.load_before,
+            duration_s,
+        )
+        .await;
     }
     shown.machine(broker.kind);
     match command {
@@ -168,6 +177,7 @@ async fn published(broker: &Broker, load: &Load) -> Result<Measured> {
 /// Where results go, and what they are set beside.
 struct Shown {
     machine: Machine,
+    load_before: String,
     limits: Option<Limits>,
     json: bool,
 }

@@ -31,9 +31,10 @@ pub async fn print(
     broker: &Broker,
     limits: &Limits,
     machine: &Machine,
+    load_before: &str,
     seconds: f64,
 ) -> Result<()> {
-    println!("Machine: {machine}.  ");
+    println!("Machine: {machine}; load average before: {load_before}.  ");
     println!(
         "Command: `npayload-bench table --duration-s {seconds}`; the broker is {}.\n",
         broker.kind
