@@ -1,6 +1,7 @@
 # A menu: `make` lists it. CI runs the same recipes through .ci/run.
 
 SECONDS ?= 600
+CASES ?= 5000
 DATA_DIR ?= ./data
 export CARGO_TERM_COLOR ?= auto
 
@@ -47,11 +48,11 @@ bench: ## run the benches: codec, append, replay
 
 soak: soak-crash soak-fuzz ## long runs: crash tests and fuzzing (SECONDS=600 for each target)
 
-soak-crash: ## only the long crash and model tests
-	NPAYLOAD_SOAK_SECONDS=$(SECONDS) cargo test --release --workspace -- --ignored
+soak-crash: ## only the long crash and model tests (CASES=5000 for each property)
+	NPAYLOAD_SOAK=1 PROPTEST_CASES=$(CASES) cargo test --release --workspace -- --include-ignored
 
 soak-fuzz: ## only the fuzzing of every decoder
-	cd fuzz && for target in $$(cargo fuzz list); do cargo fuzz run "$$target" -- -max_total_time=$(SECONDS) || exit 1; done
+	cd fuzz && for target in $$(cargo fuzz list); do cargo +nightly fuzz run "$$target" -- -max_total_time=$(SECONDS) || exit 1; done
 
-install-tools: ## install what `check` and `soak` can use: rustfmt, clippy, cargo-deny, cargo-fuzz
-	rustup component add rustfmt clippy && cargo install --locked cargo-deny cargo-fuzz
+install-tools: ## install what `check` and `soak` can use: rustfmt, clippy, nightly for fuzzing, cargo-deny, cargo-fuzz
+	rustup component add rustfmt clippy && rustup toolchain install nightly --profile minimal && cargo install --locked cargo-deny cargo-fuzz

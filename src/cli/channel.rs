@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::json;
+use serde::Serialize;
 
 use super::failure::Failure;
 use super::output::{self, Columns};
@@ -169,6 +169,14 @@ pub async fn run(command: ChannelCommand, context: &Context) -> Result<(), Failu
     }
 }
 
+/// A channel, and whether it is new.
+#[derive(Serialize)]
+struct Created<'a> {
+    #[serde(flatten)]
+    channel: &'a ChannelInfo,
+    created: bool,
+}
+
 async fn create(
     name: &ChannelName,
     config: ConfigChange,
@@ -179,10 +187,10 @@ async fn create(
     let answer = client.create_channel(name, config, if_not_exists).await;
     let answer = answer.map_err(|error| failure("creating", name, &error))?;
     if context.json {
-        let mut value = serde_json::to_value(&answer.channel)
-            .map_err(|error| Failure::new("writing JSON", &error))?;
-        value["created"] = json!(answer.created);
-        return output::print_json(&value);
+        return output::print_json(&Created {
+            channel: &answer.channel,
+            created: answer.created,
+        });
     }
     output::print(&if answer.created {
         format!("created channel {name}")
@@ -247,9 +255,7 @@ async fn delete(name: &ChannelName, yes: bool, context: &Context) -> Result<(), 
     let gone = context.client().await?.delete_channel(name).await;
     let gone = gone.map_err(|error| failure("deleting", name, &error))?;
     if context.json {
-        return output::print_json(&json!({
-            "name": gone.name, "incarnation": gone.incarnation, "deleted": true,
-        }));
+        return output::print_json(&gone);
     }
     output::print(&format!("deleted channel {name}"))
 }

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use clap::Subcommand;
-use serde_json::json;
+use serde::Serialize;
 
 use super::failure::Failure;
 use super::output::{self, Columns};
@@ -44,7 +44,13 @@ pub enum ConsumerCommand {
         /// The next offset it will read
         offset: u64,
         /// Anything to find again with the position, at most 4096 bytes
-        #[arg(long, value_name = "S", default_value = "", hide_default_value = true)]
+        #[arg(
+            long,
+            value_name = "S",
+            default_value = "",
+            hide_default_value = true,
+            allow_hyphen_values = true
+        )]
         metadata: String,
         /// Only if the position is this one now; `none`: only if there is none yet
         #[arg(long, value_name = "N")]
@@ -80,6 +86,15 @@ pub enum ConsumerCommand {
         #[arg(long)]
         yes: bool,
     },
+}
+
+/// What a commit stored.
+#[derive(Serialize)]
+struct Committed<'a> {
+    channel: &'a ChannelName,
+    consumer: &'a ConsumerName,
+    offset: Offset,
+    metadata: &'a str,
 }
 
 /// The position that a consumer must have.
@@ -124,7 +139,7 @@ pub async fn run(command: ConsumerCommand, context: &Context) -> Result<(), Fail
         ConsumerCommand::Position { channel, name } => {
             let client = context.client().await?;
             let row = client.consumer_position(&channel, &name).await;
-            let row = row.map_err(|error| failure("position", &channel, &name, &error))?;
+            let row = row.map_err(|error| failure("finding", &channel, &name, &error))?;
             print_row(&row, context)
         }
         ConsumerCommand::Reset {
@@ -159,9 +174,12 @@ pub async fn run(command: ConsumerCommand, context: &Context) -> Result<(), Fail
             let offset = context.client().await?.commit(request).await;
             let offset = offset.map_err(|error| failure("committing", &channel, &name, &error))?;
             if context.json {
-                return output::print_json(&json!({
-                    "channel": channel, "consumer": name, "offset": offset, "metadata": metadata,
-                }));
+                return output::print_json(&Committed {
+                    channel: &channel,
+                    consumer: &name,
+                    offset,
+                    metadata: &metadata,
+                });
             }
             output::print(&format!("consumer {name} of {channel} is at {offset}"))
         }
@@ -176,11 +194,9 @@ pub async fn run(command: ConsumerCommand, context: &Context) -> Result<(), Fail
                 .await?
                 .delete_consumer(&channel, &name)
                 .await;
-            gone.map_err(|error| failure("deleting", &channel, &name, &error))?;
+            let gone = gone.map_err(|error| failure("deleting", &channel, &name, &error))?;
             if context.json {
-                return output::print_json(&json!({
-                    "channel": channel, "consumer": name, "deleted": true,
-                }));
+                return output::print_json(&gone);
             }
             output::print(&format!("deleted consumer {name} of {channel}"))
         }

@@ -55,10 +55,16 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 )]
 pub struct Cli {
     /// The broker, npayload://HOST:PORT [default: npayload://127.0.0.1:7400]
-    #[arg(long, global = true, env = "NPAYLOAD_URL", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "NPAYLOAD_URL",
+        hide_env_values = true,
+        help_heading = "Global options"
+    )]
     url: Option<String>,
     /// Print JSON, one value a line
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
     #[command(subcommand)]
     command: Command,
@@ -99,6 +105,8 @@ impl Cli {
         let context = Context {
             url: self
                 .url
+                // An empty variable is the usual way to take a setting back.
+                .filter(|url| !url.is_empty())
                 .unwrap_or_else(|| format!("npayload://127.0.0.1:{DEFAULT_PORT}")),
             json: self.json,
         };

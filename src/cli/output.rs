@@ -23,7 +23,7 @@ pub fn print(line: &str) -> Result<(), Failure> {
 /// Prints one line of JSON on stdout.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
     let line =
         serde_json::to_string(value).map_err(|error| Failure::new("writing JSON", &error))?;
@@ -65,7 +65,7 @@ impl Columns {
     /// Prints the table, or `none` on stderr when it has no rows.
     ///
     /// # Errors
-    /// As [`print`].
+    /// As [`print()`].
     pub fn print(&self, none: &str) -> Result<(), Failure> {
         if self.is_empty {
             eprintln!("{none}");

@@ -176,12 +176,18 @@ pub async fn run(args: PublishArgs, context: &Context) -> Result<(), Failure> {
         summary.print(channel, args.acks, context)?;
     }
     let what = format!("publishing to {channel}");
-    let stored = format!("{} stored", output::counted(summary.count, "record"));
+    let are = if summary.count == 1 { "is" } else { "are" };
+    let stored = format!("{} {are} stored", output::counted(summary.count, "record"));
     match (failure, ended, flushed) {
         (Some(error), _, _) | (None, Ended::Refused(error), _) | (None, _, Some(Err(error))) => {
-            let what = match summary.count {
-                0 => what,
-                count => format!("{what}: {stored}, but not line {} and after", count + 1),
+            let line = summary.count + 1;
+            let what = match (summary.count, &error) {
+                (0, _) => what,
+                // Without an answer nobody knows what became of the batches on their way.
+                (_, PublishError::Timeout { .. }) => {
+                    format!("{what}: {stored}, unknown of line {line} and after")
+                }
+                _ => format!("{what}: {stored}, but not line {line} and after"),
             };
             Err(Failure::publish(what, &error, channel.as_str()))
         }
@@ -191,13 +197,15 @@ pub async fn run(args: PublishArgs, context: &Context) -> Result<(), Failure> {
                  are stored, nothing after it was read",
                 limit.record_bytes
             );
-            let hint = "allow larger records with `npayload channel update --max-record-bytes N`";
+            let hint = format!(
+                "allow larger records with `npayload channel update {channel} --max-record-bytes N`"
+            );
             Err(Failure::because(what, why).hint(hint))
         }
         (None, Ended::BadInput(error), _) => Err(Failure::new(format!("{what}: {stored}"), &error)),
         (None, Ended::Interrupted, _) | (None, _, None) => Err(Failure::because(
             what,
-            format!("interrupted; the first {stored}, later lines are not all"),
+            format!("interrupted when the first {stored}"),
         )),
         (None, Ended::All, Some(Ok(()))) => Ok(()),
     }

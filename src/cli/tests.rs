@@ -1,1 +1,146 @@
+//! The command line as others rely on it: names of options, exit codes, what excludes what.
 
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+
+use super::Cli;
+
+fn parse(line: &str) -> Result<Cli, ErrorKind> {
+    Cli::try_parse_from(line.split_whitespace()).map_err(|error| error.kind())
+}
+
+#[test]
+fn the_definition_is_consistent() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_documented_form_is_understood() {
+    for line in [
+        "npayload serve",
+        "npayload serve --data-dir ./data --listen 127.0.0.1:0 --http 127.0.0.1:0 --config f --json",
+        "npayload channel create a.b-c_d",
+        "npayload channel create a --retention-days 3 --retention-bytes 9 --durability written \
+         --sync-interval-ms 5 --segment-bytes 4096 --max-record-bytes 100 --if-not-exists --json",
+        "npayload channel create a --retention-days none --retention-bytes none --compression lz4,zstd",
+        "npayload channel list --json",
+        "npayload channel info a --json",
+        "npayload channel info __channels",
+        "npayload channel update a --durability synced",
+        "npayload channel delete a --yes",
+        "npayload publish a",
+        "npayload publish a --file f --type t --key k --header a=b --header c=d=e --batch-records 1 \
+         --linger-ms 0 --compression zstd --expect-offset 0 --fence 1 --timeout-s 1 --acks --json",
+        "npayload publish a --key -1 --type -t --header -a=b",
+        "npayload publish --atomic --file f --json",
+        "npayload consume a",
+        "npayload consume __consumers --json",
+        "npayload consume a --from start --to end",
+        "npayload consume a --from 5 --to 7 --max 1 --raw",
+        "npayload consume a --from -5 --follow",
+        "npayload consume a --from=-5 -f",
+        "npayload consume a --from @-1h --to @2026-01-31T08:00:00Z",
+        "npayload consume a --from @2026-01-31T08:00:00+01:00",
+        "npayload consumer list a",
+        "npayload consumer position a c",
+        "npayload consumer commit a c 5 --metadata -x --expect 4",
+        "npayload consumer commit a c 5 --expect none",
+        "npayload consumer reset a c -5",
+        "npayload consumer reset a c @-1h",
+        "npayload consumer reset a c start",
+        "npayload consumer lag",
+        "npayload consumer lag a --json",
+        "npayload consumer delete a c --yes",
+        "npayload completions bash",
+        "npayload --url npayload://h:1 --json channel list",
+        "npayload channel list --url npayload://h:1",
+    ] {
+        assert_eq!(parse(line).map(drop), Ok(()), "{line}");
+    }
+}
+
+#[test]
+fn wrong_usage_is_refused_with_exit_code_2() {
+    for line in [
+        "npayload",
+        "npayload nothing",
+        "npayload channel",
+        "npayload channel create",
+        "npayload channel create a..b",
+        "npayload channel create __a",
+        "npayload channel create a --retention-days forever",
+        "npayload channel create a --retention-days -1",
+        "npayload channel create a --durability never",
+        "npayload publish",
+        "npayload publish __channels",
+        "npayload publish a --atomic",
+        "npayload publish --atomic --key k",
+        "npayload publish a --header x",
+        "npayload publish a --batch-records 0",
+        "npayload publish a --fence 0",
+        "npayload publish a --timeout-s 0",
+        "npayload publish a --compression gzip",
+        "npayload publish a --expect-offset 18446744073709551615",
+        "npayload consume",
+        "npayload consume a --from",
+        "npayload consume a --from yesterday",
+        "npayload consume a --from --follow",
+        "npayload consume a --raw --json",
+        "npayload consume a --max -1",
+        "npayload consumer commit a c",
+        "npayload consumer commit a c -1",
+        "npayload consumer commit a c 1 --expect x",
+        "npayload consumer reset a c",
+        "npayload consumer position a c/d",
+        "npayload completions tcsh",
+    ] {
+        let error = Cli::try_parse_from(line.split_whitespace()).unwrap_err();
+        assert_eq!(error.exit_code(), 2, "{line}: {error}");
+    }
+}
+
+#[test]
+fn help_and_version_go_to_stdout_with_exit_code_0() {
+    assert_eq!(
+        parse("npayload --help").unwrap_err(),
+        ErrorKind::DisplayHelp
+    );
+    assert_eq!(
+        parse("npayload publish --help").unwrap_err(),
+        ErrorKind::DisplayHelp
+    );
+    assert_eq!(
+        parse("npayload --version").unwrap_err(),
+        ErrorKind::DisplayVersion
+    );
+}
+
+#[test]
+fn every_option_is_explained() {
+    fn check(command: &clap::Command) {
+        for arg in command.get_arguments() {
+            assert!(
+                arg.get_help().is_some(),
+                "{} {}",
+                command.get_name(),
+                arg.get_id()
+            );
+        }
+        assert!(command.get_about().is_some(), "{}", command.get_name());
+        command.get_subcommands().for_each(check);
+    }
+    check(&Cli::command());
+}
+
+#[test]
+fn what_would_destroy_or_do_nothing_is_refused_before_a_broker_is_asked() {
+    for line in [
+        "npayload channel delete a",
+        "npayload consumer delete a c",
+        "npayload channel update a",
+        "npayload channel list --url http://x",
+    ] {
+        let failure = parse(line).unwrap().run().unwrap_err();
+        assert_eq!(failure.exit_code(), 2, "{line}: {failure}");
+    }
+}

@@ -206,8 +206,9 @@ impl Storage {
         // Cut while there is still room in the ring for what is staged and not yet written.
         let is_low = self.journal.has_less_free_than(FREE_PERCENT)
             && self.checkpoints.start != self.journal.point();
+        let is_stopping = self.checkpoints.is_last && !self.has_given_up();
         let is_early = self.checkpoints.retry_at.is_some_and(|at| now < at);
-        if is_early || !(is_low || is_due || self.checkpoints.is_wanted) {
+        if is_early && !is_stopping || !(is_low || is_due || self.checkpoints.is_wanted) {
             return false;
         }
         self.checkpoints.retry_at = None;
@@ -347,7 +348,7 @@ impl Storage {
                 }
             }
             if end.is_point_failed {
-                self.fail_journal(self.synced_through + 1, failure);
+                self.fail_journal(self.written_through + 1, failure);
             }
             self.checkpoints.last_taken = now;
             self.checkpoints.retry_at = Some(now.saturating_add_ms(RETRY_MS));
@@ -432,13 +433,8 @@ impl CheckpointJob {
             if failed.iter().any(|(log, _)| log == id) {
                 continue;
             }
-            match segment.sync(&*self.disk) {
-                Ok(true) => {}
-                Ok(false) => continue,
-                Err(failure) => {
-                    failed.push((*id, failure));
-                    continue;
-                }
+            if let Err(failure) = segment.sync(&*self.disk) {
+                failed.push((*id, failure));
             }
         }
         let mut is_point_failed = false;

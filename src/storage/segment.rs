@@ -241,15 +241,15 @@ impl Segment {
         Ok(())
     }
 
-    /// Makes all that was written durable, and the file's entry in its directory with it. False
-    /// when there was nothing to do. A sync that failed is not tried again, it fails for ever.
-    pub(super) fn sync(&self, disk: &dyn Disk) -> Result<bool, IoFailure> {
+    /// Makes all that was written durable, and the file's entry in its directory with it.
+    /// A sync that failed is not tried again, it fails for ever.
+    pub(super) fn sync(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
         let _alone = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(failure) = self.failed.get() {
             return Err(failure.clone());
         }
         if !self.is_dirty() {
-            return Ok(false);
+            return Ok(());
         }
         // Cleared first: a write that comes after this line is covered by the next sync.
         self.is_dirty.store(false, Ordering::Release);
@@ -262,13 +262,10 @@ impl Segment {
         };
         let synced = file.sync_data().or_while("syncing", &self.id.path);
         let synced = synced.and_then(|()| self.sync_entry(disk));
-        match synced {
-            Ok(()) => Ok(true),
-            Err(failure) => {
-                self.set_dirty();
-                Err(self.keep_failure(failure))
-            }
-        }
+        synced.map_err(|failure| {
+            self.set_dirty();
+            self.keep_failure(failure)
+        })
     }
 
     fn sync_entry(&self, disk: &dyn Disk) -> Result<(), IoFailure> {

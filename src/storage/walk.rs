@@ -95,14 +95,22 @@ impl<'a> Walker<'a> {
         }
         match self.batch_at(self.position)? {
             Ok(found) => self.advance(found).map(Some),
-            Err(what) => {
+            Err(mut what) => {
                 let aligned = self.position.next_multiple_of(BLOCK_BYTES);
                 // The limit is the end of a batch, so padding never reaches it.
                 if (self.position + 1..self.limit).contains(&aligned)
                     && self.is_zero(self.position, aligned)?
-                    && let Ok(found) = self.batch_at(aligned)?
                 {
-                    return self.advance(found).map(Some);
+                    match self.batch_at(aligned)? {
+                        Ok(found) => return self.advance(found).map(Some),
+                        // The padding is as it should be, the batch behind it is not.
+                        Err(behind) if self.header_at(aligned)?.is_err() => {
+                            self.position = aligned;
+                            what = behind;
+                        }
+                        // Another batch is there: the next one should have been here.
+                        Err(_) => {}
+                    }
                 }
                 self.gap(what).map(Some)
             }

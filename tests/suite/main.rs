@@ -10,10 +10,12 @@ mod binary; // the real binary, end to end, also across kills
 mod crash; // a crash at every call that changes the disk, with every outcome
 mod damage; // every synced byte damaged in turn: reported at its place, no other record touched
 mod full_disk; // a disk that fills up under the real binary, and has room again
+mod failing; // calls of the disk that fail: what fails with them, and what goes on
 mod fuzz_corpus; // the bodies of the fuzz targets, over their corpora and over random bytes
 mod golden; // the files of tests/golden: format stability, and every bit of them flipped
 mod hostile; // hostile and broken clients, byte by byte
 mod model; // logs against vectors: every kind of append, upkeep and reopening
+mod placement; // where batches lie in their segments, and what goes when
 mod process; // starts the real binary, stops it, kills it
 mod promises; // what the wire protocol promises: order, retries, long polls, all or nothing
 mod raw; // a client made of bytes, for the tests that need one

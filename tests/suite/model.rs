@@ -64,6 +64,9 @@ enum Op {
     /// One entry over several logs.
     Shared(Vec<(u64, usize)>),
     Round,
+    /// One step of a round, or of upkeep, with other work between the steps.
+    StepRound,
+    StepUpkeep,
     Upkeep,
     Checkpoint,
     Point,
@@ -89,7 +92,9 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         12 => (log.clone(), vec(size, 1..4)).prop_map(|(log, sizes)| Op::Append(log, sizes)),
         4 => vec((log.clone(), 0usize..900), 2..4).prop_map(Op::Shared),
-        8 => Just(Op::Round),
+        6 => Just(Op::Round),
+        6 => Just(Op::StepRound),
+        6 => Just(Op::StepUpkeep),
         4 => Just(Op::Upkeep),
         2 => Just(Op::Checkpoint),
         1 => Just(Op::Point),
@@ -183,6 +188,10 @@ impl Run {
                 self.append(&parts);
             }
             Op::Round => self.at().round(),
+            Op::StepRound => self.at().step_round(),
+            Op::StepUpkeep => {
+                self.at().step_upkeep();
+            }
             Op::Upkeep => self.at().upkeep(),
             Op::Checkpoint => self.at().checkpoint(),
             Op::Point => self.at().point(),
@@ -206,12 +215,23 @@ impl Run {
                 let (start, high) = (found.log_start().0, found.flushed().0);
                 let to = start + at.index(usize::try_from(high - start).unwrap() + 1) as u64;
                 self.at().set_log_start(n, to);
+                self.at().step_round();
             }
             Op::Replace(log) => {
                 let n = self.id(*log);
-                self.at().flush();
                 self.at().drop_log(n);
+                // What comes behind the deletion is lost with the log.
+                for size in [20, 4_000, 60] {
+                    let _ = self.at().append(&[(n, &[size])]);
+                    self.at().step_round();
+                    self.at().step_upkeep();
+                }
                 self.at().flush();
+                // Turned away by a full queue: once more.
+                if self.at().storage.log(log_id(n)).is_some() {
+                    self.at().drop_log(n);
+                    self.at().flush();
+                }
                 let next = self.next;
                 self.at().create(next);
                 self.at().flush();

@@ -11,7 +11,7 @@ use npayload::format::{
 use npayload::storage::disk::Disk;
 use npayload::storage::{
     EntryId, LiveLog, LogOptions, NewBatch, OpenError, Outcome, ProducerRows, Read, ReadError,
-    RecoveryReport, Round, RoundEnd, StageError, Storage, StorageConfig, open,
+    RecoveryReport, Round, RoundEnd, StageError, Storage, StorageConfig, Upkeep, UpkeepEnd, open,
 };
 use npayload::types::{Durability, Incarnation, Offset, Timestamp};
 
@@ -43,7 +43,8 @@ pub fn log_id(n: u64) -> Incarnation {
 
 pub fn options(id: Incarnation) -> LogOptions {
     LogOptions {
-        segment_bytes: 4096,
+        // One block, or several, so that batches on a fresh block follow in the same segment.
+        segment_bytes: 4096 * [5, 1, 3][usize::try_from(id.0 % 3).unwrap()],
         durability: if id.0.is_multiple_of(3) {
             Durability::Written
         } else {
@@ -190,7 +191,17 @@ pub struct Harness {
     pub now: i64,
     pub report: RecoveryReport,
     pub full: Option<Box<Round>>,
-    pub round_failed: bool,
+    /// A round and a piece of upkeep on their way, as other threads would have them.
+    round: InFlight<Box<Round>, RoundEnd>,
+    upkeep: InFlight<Upkeep, UpkeepEnd>,
+}
+
+#[derive(Default)]
+enum InFlight<Planned, Ran> {
+    #[default]
+    Nothing,
+    Planned(Planned),
+    Ran(Ran),
 }
 
 /// The batches in a slice of stored bytes, each checked.
@@ -256,7 +267,8 @@ impl Harness {
             now,
             report,
             full: None,
-            round_failed: false,
+            round: InFlight::Nothing,
+            upkeep: InFlight::Nothing,
         })
     }
 
@@ -293,7 +305,6 @@ impl Harness {
             ends: Vec::new(),
             event: Some(event),
         });
-        self.round();
         Ok(())
     }
 
@@ -305,6 +316,7 @@ impl Harness {
                 _ => break,
             }
         }
+        self.round();
     }
 
     pub fn drop_log(&mut self, n: u64) {
@@ -363,20 +375,51 @@ impl Harness {
 
     /// One round, if there is work. Entries that reached their level are booked in the model.
     pub fn round(&mut self) {
-        let round = match self.full.take() {
-            Some(round) => Some(round),
-            None => self.storage.plan_round(Timestamp(self.now)).map(Box::new),
-        };
-        if let Some(round) = round {
-            self.finish(round.run());
+        while !matches!(self.round, InFlight::Nothing) {
+            self.step_round(); // of the round under way
+        }
+        for _ in 0..3 {
+            self.step_round();
         }
     }
 
-    pub fn finish(&mut self, end: RoundEnd) {
-        self.round_failed = matches!(end, RoundEnd::Failed(..));
-        let (_, full) = self.storage.finish_round(end);
-        self.full = full;
-        self.book();
+    /// One step of a round: it is planned, run or booked, and other work may come in between.
+    pub fn step_round(&mut self) {
+        self.round = match std::mem::take(&mut self.round) {
+            InFlight::Nothing => {
+                let planned = self.full.take().or_else(|| {
+                    let planned = self.storage.plan_round(Timestamp(self.now));
+                    planned.map(Box::new)
+                });
+                planned.map_or(InFlight::Nothing, InFlight::Planned)
+            }
+            InFlight::Planned(round) => InFlight::Ran(round.run()),
+            InFlight::Ran(end) => {
+                self.full = self.storage.finish_round(end).1;
+                self.book();
+                InFlight::Nothing
+            }
+        };
+    }
+
+    /// One step of upkeep, as [`Self::step_round`]. False when there was nothing to do.
+    pub fn step_upkeep(&mut self) -> bool {
+        let now = Timestamp(self.now);
+        self.upkeep = match std::mem::take(&mut self.upkeep) {
+            InFlight::Nothing => {
+                self.storage.cut_checkpoint(now, &NoProducers);
+                match self.storage.plan_upkeep(now) {
+                    Some(planned) => InFlight::Planned(planned),
+                    None => return false,
+                }
+            }
+            InFlight::Planned(job) => InFlight::Ran(job.run()),
+            InFlight::Ran(end) => {
+                self.storage.finish_upkeep(end, now);
+                InFlight::Nothing
+            }
+        };
+        true
     }
 
     fn book(&mut self) {
@@ -409,8 +452,9 @@ impl Harness {
             return;
         }
         for (id, end) in &one.ends {
-            let log = self.model.logs.get_mut(id).unwrap();
-            log.batches.retain(|batch| batch.end < *end);
+            if let Some(log) = self.model.logs.get_mut(id) {
+                log.batches.retain(|batch| batch.end < *end);
+            }
         }
     }
 
@@ -447,16 +491,14 @@ impl Harness {
 
     /// All upkeep that is due, checkpoints included.
     pub fn upkeep(&mut self) {
-        for _ in 0..200 {
-            let now = Timestamp(self.now);
-            let is_cut = self.storage.cut_checkpoint(now, &NoProducers);
-            let planned = self.storage.plan_upkeep(now);
-            if let Some(upkeep) = planned {
-                let end = upkeep.run();
-                self.storage.finish_upkeep(end, now);
-            } else if is_cut {
-                self.round();
-            } else {
+        for _ in 0..600 {
+            let is_cut = self
+                .storage
+                .cut_checkpoint(Timestamp(self.now), &NoProducers);
+            if is_cut {
+                self.round(); // which the checkpoint waits for
+            }
+            if !self.step_upkeep() {
                 return;
             }
         }

@@ -1,50 +1,89 @@
-//! The broker under load: one that runs already, or a process started for this run.
+//! The broker under load: one that runs already, a process started for this run, or one inside
+//! this process.
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use npayload::server::{Running, ServeOptions, start};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
+use tempfile::TempDir;
 
-/// A broker, stopped and its data removed when dropped if it was started here.
+use crate::measured::float;
+
+/// Clock ticks a second in `/proc/PID/stat`: 100 on every Linux that Rust runs on.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// How long a started broker gets to stop.
+const STOP_TIME: Duration = Duration::from_secs(10);
+
+/// A broker; if it was started here, it is stopped and its data removed in the end.
 pub struct Broker {
+    /// `HOST:PORT`.
     pub address: String,
-    started: Option<(Child, PathBuf)>,
+    /// How it runs, for people.
+    pub kind: &'static str,
+    http: Option<SocketAddr>,
+    started: Started,
+}
+
+enum Started {
+    Elsewhere,
+    Process(Child, TempDir),
+    Inside(Box<Running>, TempDir),
+    Stopped,
 }
 
 impl Broker {
-    /// The broker at `url`, or a new one with its data under `dir`.
-    pub fn get(url: Option<&str>, binary: Option<&Path>, dir: &Path) -> Result<Self> {
+    /// The broker at `url`; else a process of `binary`, or of the `npayload` beside this program;
+    /// else one inside this process. Data of a started one lies under `dir`.
+    pub async fn get(url: Option<&str>, binary: Option<&Path>, dir: &Path) -> Result<Self> {
         if let Some(url) = url {
-            let address = url.strip_prefix("npayload://").unwrap_or(url).to_owned();
             return Ok(Self {
-                address,
-                started: None,
+                address: url.strip_prefix("npayload://").unwrap_or(url).to_owned(),
+                kind: "running elsewhere",
+                http: None,
+                started: Started::Elsewhere,
             });
         }
+        let data = tempfile::Builder::new()
+            .prefix("npayload-bench-")
+            .tempdir_in(dir)
+            .with_context(|| format!("making a data directory in {}", dir.display()))?;
         let beside = std::env::current_exe()?.with_file_name("npayload");
-        let binary = binary.unwrap_or(&beside);
-        if !binary.is_file() {
-            bail!(
-                "{} is not there: build it with `cargo build --release`, or give --url or --broker",
-                binary.display()
-            );
+        match binary {
+            Some(binary) => Self::process(binary, data),
+            None if beside.is_file() => Self::process(&beside, data),
+            None => Self::inside(data).await,
         }
-        let data = dir.join(format!("npayload-bench-{}", std::process::id()));
+    }
+
+    fn process(binary: &Path, data: TempDir) -> Result<Self> {
+        // Its figures are asked for over HTTP; the port is free unless somebody is very fast.
+        let http = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut child = Command::new(binary)
-            .args(["serve", "--json", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(&data)
-            .env("NPAYLOAD_LOG", "error")
+            .args(["serve", "--json", "--listen", "127.0.0.1:0", "--http"])
+            .arg(http.to_string())
+            .arg("--data-dir")
+            .arg(data.path())
+            .env("NPAYLOAD_LOG", "warn")
             .stdout(Stdio::piped())
             .spawn()
             .with_context(|| format!("starting {}", binary.display()))?;
         let mut line = String::new();
         let out = child.stdout.take().context("the broker's output")?;
-        BufReader::new(out).read_line(&mut line)?;
         let mut broker = Self {
             address: String::new(),
-            started: Some((child, data)),
+            kind: "a process of its own",
+            http: Some(http),
+            started: Started::Process(child, data),
         };
+        BufReader::new(out).read_line(&mut line)?;
         let ready: serde_json::Value =
             serde_json::from_str(&line).with_context(|| format!("the broker said `{line}`"))?;
         broker.address = ready["listen"]
@@ -53,16 +92,142 @@ impl Broker {
             .to_owned();
         Ok(broker)
     }
+
+    async fn inside(data: TempDir) -> Result<Self> {
+        let running = start(ServeOptions {
+            data_dir: data.path().to_owned(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            ..ServeOptions::default()
+        })
+        .await?;
+        Ok(Self {
+            address: running.listen().to_string(),
+            kind: "inside the load generator",
+            http: None,
+            started: Started::Inside(Box::new(running), data),
+        })
+    }
+
+    /// What it has spent since it was started; nothing of a broker that is no process of ours.
+    pub fn spent(&self) -> Option<Spent> {
+        let Started::Process(child, _) = &self.started else {
+            return None;
+        };
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).ok()?;
+        // After the name in brackets: state is field 3, user and system time are 14 and 15.
+        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        let ticks: f64 =
+            fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+        let peak = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmHWM:"))?;
+        let metrics = self.metrics().unwrap_or_default();
+        let metric = |name: &str| {
+            let value = metrics.lines().find_map(|line| line.strip_prefix(name));
+            value.and_then(|value| value.trim().parse::<f64>().ok())
+        };
+        Some(Spent {
+            cpu_seconds: ticks / TICKS_PER_SECOND,
+            peak_memory_mib: peak.trim().trim_end_matches(" kB").parse::<u64>().ok()? / 1024,
+            rounds: metric("npayload_rounds_total "),
+            round_seconds: metric("npayload_round_duration_seconds_sum "),
+        })
+    }
+
+    fn metrics(&self) -> Option<String> {
+        let mut socket = TcpStream::connect(self.http?).ok()?;
+        socket
+            .write_all(b"GET /metrics HTTP/1.0\r\nHost: localhost\r\n\r\n")
+            .ok()?;
+        let mut text = String::new();
+        socket.read_to_string(&mut text).ok()?;
+        Some(text)
+    }
+
+    /// Stops a broker that was started here, in order, and removes its data.
+    pub async fn stop(mut self) -> Result<()> {
+        match std::mem::replace(&mut self.started, Started::Stopped) {
+            Started::Elsewhere | Started::Stopped => Ok(()),
+            Started::Inside(running, data) => {
+                let is_clean = running.stop().await;
+                data.close()?;
+                if !is_clean {
+                    bail!("the broker did not stop clean");
+                }
+                Ok(())
+            }
+            Started::Process(mut child, data) => {
+                let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+                kill_process(pid.context("the broker's process id")?, Signal::TERM)?;
+                let waiting = tokio::task::spawn_blocking(move || child.wait());
+                let status = tokio::time::timeout(STOP_TIME, waiting)
+                    .await
+                    .context("the broker did not stop")???;
+                data.close()?;
+                if !status.success() {
+                    bail!("the broker ended with {status}");
+                }
+                Ok(())
+            }
+        }
+    }
 }
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        if let Some((mut child, data)) = self.started.take() {
-            let stopped = child.kill().and_then(|()| child.wait());
-            let removed = std::fs::remove_dir_all(&data);
-            if stopped.is_err() || removed.is_err() {
-                eprintln!("left behind: {}", data.display());
-            }
+        // Only after a failure: a run that ends well has called `stop`.
+        if let Started::Process(child, _) = &mut self.started
+            && let Err(error) = child.kill().and_then(|()| child.wait())
+        {
+            eprintln!("the broker may still run: {error}");
         }
+    }
+}
+
+/// What a broker process spent, from its start or over a run.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Spent {
+    /// Processor time, of all its threads.
+    pub cpu_seconds: f64,
+    /// Most memory it ever held, mapped files included.
+    pub peak_memory_mib: u64,
+    /// Rounds of its journal: one write and, for `synced` channels, one sync each.
+    pub rounds: Option<f64>,
+    /// Time they took.
+    pub round_seconds: Option<f64>,
+}
+
+impl Spent {
+    /// What was spent since `before`.
+    pub fn since(&self, before: &Self) -> Self {
+        let minus = |a: Option<f64>, b: Option<f64>| Some(a? - b?);
+        Self {
+            cpu_seconds: self.cpu_seconds - before.cpu_seconds,
+            peak_memory_mib: self.peak_memory_mib,
+            rounds: minus(self.rounds, before.rounds),
+            round_seconds: minus(self.round_seconds, before.round_seconds),
+        }
+    }
+
+    /// Processor time for each operation, in microseconds.
+    pub fn cpu_us_each(&self, operations: u64) -> f64 {
+        self.cpu_seconds * 1e6 / float(operations.max(1))
+    }
+}
+
+impl fmt::Display for Spent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:.2} s of processor time, at most {} MiB of memory",
+            self.cpu_seconds, self.peak_memory_mib
+        )?;
+        if let (Some(rounds), Some(seconds)) = (self.rounds, self.round_seconds) {
+            let each = seconds * 1e6 / rounds.max(1.0);
+            write!(f, ", {rounds:.0} journal rounds of {each:.0} µs")?;
+        }
+        Ok(())
     }
 }

@@ -9,11 +9,16 @@ use serde::Serialize;
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Machine {
-    cpu: String,
-    cores: usize,
-    memory_gib: u64,
-    kernel: String,
-    file_system: String,
+    /// Its processor.
+    pub cpu: String,
+    /// Hardware threads that may be used.
+    pub cores: usize,
+    /// Memory, rounded down.
+    pub memory_gib: u64,
+    /// Operating system and its release.
+    pub kernel: String,
+    /// Type of the file system that the data lies on.
+    pub file_system: String,
 }
 
 impl Machine {
@@ -48,6 +53,13 @@ impl fmt::Display for Machine {
 fn field(text: &str, name: &str) -> Option<String> {
     let line = text.lines().find(|line| line.starts_with(name))?;
     Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// How many threads ran or waited for a processor or the disk, on average over the last minute:
+/// what else the machine has to do when nothing was started here yet.
+pub fn load_average() -> String {
+    let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or("unknown").to_owned()
 }
 
 /// The type of the file system that holds a directory: that of the longest mount point above it.

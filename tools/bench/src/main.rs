@@ -1,39 +1,52 @@
 //! `npayload-bench`: load for a broker, and what came of it.
 //!
 //! Frames are built once and sent over bare connections, so what is measured is the broker and not
-//! a client. Every run prints the machine and the durability level that the acknowledgements named.
+//! a client; `--via client` measures the Rust client instead. Without `--url` a broker is started
+//! on a directory of its own. Every run prints the machine and the durability level that the
+//! acknowledgements named. Nothing here reads or writes the broker's files.
 
 mod broker;
 mod limits;
+mod load;
 mod machine;
 mod measured;
-mod runs;
+mod pace;
+mod produce;
+mod publish;
+mod reading;
+mod settle;
 mod table;
 mod wire;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
-use npayload::types::Durability;
+use clap::{Parser, Subcommand};
 
+use crate::broker::Broker;
+use crate::limits::Limits;
+use crate::load::{Load, Via};
 use crate::machine::Machine;
 use crate::measured::Measured;
+use crate::reading::Replay;
 
 /// Load generator for npayload.
 #[derive(Debug, Parser)]
 #[command(name = "npayload-bench", version, arg_required_else_help = true)]
 struct Cli {
-    /// The broker, HOST:PORT or npayload://HOST:PORT; without it one is started on a temporary
-    /// directory and stopped again
+    /// The broker, HOST:PORT or npayload://HOST:PORT; without it one is started and stopped again
     #[arg(long, global = true, env = "NPAYLOAD_URL")]
     url: Option<String>,
-    /// Directory for the broker that is started, and for the disk's limit
+    /// Directory that the broker's data and the files of the limits are made in and removed from
     #[arg(long, global = true, default_value = ".")]
-    dir: std::path::PathBuf,
-    /// The `npayload` binary for the broker that is started; by default the one beside this
+    dir: PathBuf,
+    /// The `npayload` to start; by default the one beside this program, else one inside it
     #[arg(long, global = true)]
-    broker: Option<std::path::PathBuf>,
+    broker: Option<PathBuf>,
+    /// Measure the machine's limits first and set the results beside them
+    #[arg(long, global = true)]
+    limits: bool,
     /// One JSON object for each result
     #[arg(long, global = true)]
     json: bool,
@@ -46,76 +59,28 @@ enum Command {
     /// Publish as fast as the broker takes it, or at a rate
     Publish(Load),
     /// Publish, then read everything again from the start
-    Replay(Load),
-    /// Publish at a rate while another connection reads the tail: from intended send to arrival
+    Replay(Replay),
+    /// Publish at a rate (1,000/s) while another connection follows the end: from intended send to
+    /// arrival, and to acknowledgement
     Tail(Load),
-    /// One batch at a time, or at a rate: from intended send to acknowledgement
+    /// Publish at a rate (1,000/s): from intended send to acknowledgement
     Latency(Load),
     /// What the disk and the loopback can do without a broker
     Limits {
         /// Seconds for each
-        #[arg(long, default_value_t = 2)]
-        duration_s: u64,
+        #[arg(long, default_value_t = 2.0)]
+        duration_s: f64,
     },
-    /// A fixed set of runs beside the limits, as a Markdown table
+    /// A fixed set of runs beside the limits, as Markdown tables; takes about 45 times the seconds
     Table {
         /// Seconds for each run
-        #[arg(long, default_value_t = 3)]
-        duration_s: u64,
+        #[arg(long, default_value_t = 3.0)]
+        duration_s: f64,
     },
 }
 
-/// What is published.
-#[derive(Debug, Clone, Args)]
-pub struct Load {
-    /// Channel; several are numbered behind this name
-    #[arg(long, default_value = "bench")]
-    channel: String,
-    /// Channels that the connections write to in turn
-    #[arg(long, default_value_t = 1)]
-    channels: usize,
-    /// Connections that publish
-    #[arg(long, default_value_t = 1)]
-    connections: usize,
-    /// Bytes of each payload
-    #[arg(long, default_value_t = 1024)]
-    record_bytes: usize,
-    /// Records in each batch
-    #[arg(long, default_value_t = 1)]
-    batch_records: u32,
-    /// Batches of one connection that wait for their acknowledgement at once
-    #[arg(long, default_value_t = 32)]
-    in_flight: usize,
-    /// Durability of the channels, which are created
-    #[arg(long, default_value = "synced")]
-    durability: Durability,
-    /// Batches a second over all connections; times count from the intended send
-    #[arg(long)]
-    rate: Option<f64>,
-    /// Seconds to publish
-    #[arg(long, default_value_t = 5)]
-    duration_s: u64,
-}
-
-impl Load {
-    fn duration(&self) -> Duration {
-        Duration::from_secs(self.duration_s)
-    }
-
-    fn name(&self, what: &str) -> String {
-        let rate = self
-            .rate
-            .map_or(String::new(), |rate| format!(", {rate} batches/s"));
-        let channels = match self.channels {
-            1 => String::new(),
-            many => format!(" to {many} channels"),
-        };
-        format!(
-            "{what}: {} B × {}, {} conn × {}{channels}{rate}",
-            self.record_bytes, self.batch_records, self.connections, self.in_flight
-        )
-    }
-}
+/// Arrivals a second where a rate is needed and not given.
+const DEFAULT_RATE: f64 = 1000.0;
 
 /// The clock of all measurements.
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
@@ -123,69 +88,125 @@ fn clock() -> Instant {
     Instant::now()
 }
 
-fn main() -> Result<()> {
+#[tokio::main]
+async fn main() -> Result<()> {
     let cli = Cli::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()?;
-    runtime.block_on(run(cli))
+    let machine = Machine::read(&cli.dir);
+    let load_before = machine::load_average();
+    let limits = match &cli.command {
+        Command::Limits { duration_s } => Some(Limits::measure(
+            &cli.dir,
+            Duration::from_secs_f64(*duration_s),
+        )?),
+        Command::Table { .. } => Some(Limits::measure(&cli.dir, Duration::from_secs(2))?),
+        _ if cli.limits => Some(Limits::measure(&cli.dir, Duration::from_secs(1))?),
+        _ => None,
+    };
+    let shown = Shown {
+        machine,
+        load_before,
+        limits,
+        json: cli.json,
+    };
+    if let Command::Limits { .. } = cli.command {
+        shown.machine("");
+        for limit in shown.limits.iter().flat_map(Limits::each) {
+            shown.result(limit, |_, _| String::new());
+        }
+        return Ok(());
+    }
+    let broker = Broker::get(cli.url.as_deref(), cli.broker.as_deref(), &cli.dir).await?;
+    run(cli.command, &broker, &shown).await?;
+    broker.stop().await
 }
 
-async fn run(cli: Cli) -> Result<()> {
-    let machine = Machine::read(&cli.dir);
-    let json = cli.json;
-    let show = |measured: &Measured| {
-        if json {
-            let line = serde_json::json!({ "machine": machine, "result": measured });
-            println!("{line}");
-        } else {
-            println!("{measured}");
-        }
-    };
-    if !json {
-        println!("machine: {machine}");
-    }
-    match cli.command {
-        Command::Limits { duration_s } => {
-            for measured in limits(&cli.dir, Duration::from_secs(duration_s))? {
-                show(&measured);
-            }
+async fn run(command: Command, broker: &Broker, shown: &Shown) -> Result<()> {
+    if let Command::Table { duration_s } = command {
+        let Some(limits) = &shown.limits else {
             return Ok(());
-        }
-        Command::Table { duration_s } => {
-            let time = Duration::from_secs(duration_s);
-            let broker = broker::Broker::get(None, cli.broker.as_deref(), &cli.dir)?;
-            return table::print(&broker, &cli.dir, &machine, time).await;
-        }
-        _ => {}
+        };
+        return table::print(
+            broker,
+            limits,
+            &shown.machine,
+            &shown.load_before,
+            duration_s,
+        )
+        .await;
     }
-    let broker = broker::Broker::get(cli.url.as_deref(), cli.broker.as_deref(), &cli.dir)?;
-    match cli.command {
-        Command::Publish(load) => show(&runs::publish(&broker.address, &load).await?),
+    shown.machine(broker.kind);
+    match command {
+        Command::Publish(load) => {
+            shown.result(&published(broker, &load).await?, Limits::beside_disk);
+        }
         Command::Latency(mut load) => {
-            if load.rate.is_none() {
-                load.in_flight = 1;
+            load.rate.get_or_insert(DEFAULT_RATE);
+            shown.result(&publish::publish(broker, &load).await?, Limits::beside_disk);
+        }
+        Command::Replay(replay) => {
+            if !replay.no_publish {
+                let load = Load {
+                    via: Via::Frames,
+                    ..replay.load.clone()
+                };
+                shown.result(&published(broker, &load).await?, Limits::beside_disk);
             }
-            show(&runs::publish(&broker.address, &load).await?);
+            shown.result(
+                &reading::replay(broker, &replay).await?,
+                Limits::beside_network,
+            );
         }
-        Command::Replay(load) => {
-            show(&runs::publish(&broker.address, &load).await?);
-            show(&runs::replay(&broker.address, &load).await?);
+        Command::Tail(mut load) => {
+            load.rate.get_or_insert(DEFAULT_RATE);
+            for measured in &reading::tail(broker, &load).await? {
+                shown.result(measured, Limits::beside_disk);
+            }
         }
-        Command::Tail(load) => show(&runs::tail(&broker.address, &load).await?),
         Command::Limits { .. } | Command::Table { .. } => {}
     }
     Ok(())
 }
 
-/// The machine's limits, each measured for `time`.
-fn limits(dir: &std::path::Path, time: Duration) -> Result<Vec<Measured>> {
-    Ok(vec![
-        limits::disk(dir, 4096, time)?,
-        limits::disk(dir, 64 << 10, time)?,
-        limits::disk(dir, 1 << 20, time)?,
-        limits::round_trips(time)?,
-        limits::stream(time)?,
-    ])
+async fn published(broker: &Broker, load: &Load) -> Result<Measured> {
+    match load.via {
+        Via::Frames => publish::publish(broker, load).await,
+        Via::Client => produce::produce(broker, load).await,
+    }
+}
+
+/// Where results go, and what they are set beside.
+struct Shown {
+    machine: Machine,
+    load_before: String,
+    limits: Option<Limits>,
+    json: bool,
+}
+
+impl Shown {
+    fn machine(&self, broker: &str) {
+        if self.json {
+            return;
+        }
+        println!("machine: {}", self.machine);
+        if !broker.is_empty() {
+            println!("broker: {broker}");
+        }
+    }
+
+    fn result(&self, measured: &Measured, beside: impl Fn(&Limits, &Measured) -> String) {
+        if self.json {
+            let line = serde_json::json!({
+                "machine": self.machine,
+                "limits": self.limits,
+                "result": measured,
+            });
+            println!("{line}");
+            return;
+        }
+        println!("{measured}");
+        let beside = self.limits.as_ref().map(|limits| beside(limits, measured));
+        if let Some(beside) = beside.filter(|text| !text.is_empty()) {
+            println!("  beside the limits: {beside}");
+        }
+    }
 }

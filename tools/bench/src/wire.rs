@@ -1,57 +1,67 @@
 //! A bare connection: frames out, frames in, nothing between. What it measures is the broker.
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
-
 use anyhow::{Context, Result, bail};
 use bytes::BytesMut;
 use npayload::protocol::control::HelloRequest;
-use npayload::protocol::{
-    FetchRequest, FrameDecoder, PublishRequest, PublishTarget, Request, Response,
-};
+use npayload::protocol::{FetchRequest, FetchResponse, FrameDecoder, Request, Response};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::codec::Decoder;
-
-use crate::clock;
-use crate::measured::Counting;
 
 /// Largest answer that is read.
 const MAX_ANSWER_BYTES: u32 = 80 << 20;
 
+/// Room made for each read.
+const READ_BYTES: usize = 256 << 10;
+
+/// Frames above this are not copied together with others before they are written.
+const COPY_BYTES: usize = 16 << 10;
+
+/// As much is gathered for one write.
+const WRITE_BYTES: usize = 64 << 10;
+
 /// A connection that has said hello.
 pub struct Wire {
-    socket: TcpStream,
-    input: BytesMut,
+    /// Where requests go.
+    pub sending: Sending,
+    /// Where answers come from.
+    pub receiving: Receiving,
+}
+
+/// The half of a connection that requests go through.
+pub struct Sending {
+    socket: OwnedWriteHalf,
     output: BytesMut,
-    decoder: FrameDecoder,
     next: u64,
 }
 
-/// What one connection publishes.
-#[derive(Clone)]
-pub struct Load {
-    pub target: PublishTarget,
-    pub batch: BytesMut,
-    pub records: u64,
-    pub record_bytes: u64,
-    pub in_flight: usize,
-    /// Batches a second, by the clock and not by the answers; `None` is as fast as possible.
-    pub rate: Option<f64>,
+/// The half of a connection that answers come through.
+pub struct Receiving {
+    socket: OwnedReadHalf,
+    input: BytesMut,
+    decoder: FrameDecoder,
 }
 
 impl Wire {
+    /// Connects to `HOST:PORT`.
     pub async fn connect(address: &str) -> Result<Self> {
         let socket = TcpStream::connect(address)
             .await
             .with_context(|| format!("connecting to {address}; start one with `npayload serve`"))?;
         socket.set_nodelay(true)?;
+        let (read, write) = socket.into_split();
         let mut wire = Self {
-            socket,
-            input: BytesMut::with_capacity(1 << 20),
-            output: BytesMut::new(),
-            decoder: FrameDecoder::responses(MAX_ANSWER_BYTES),
-            next: 1,
+            sending: Sending {
+                socket: write,
+                output: BytesMut::with_capacity(2 * WRITE_BYTES),
+                next: 1,
+            },
+            receiving: Receiving {
+                socket: read,
+                input: BytesMut::with_capacity(READ_BYTES),
+                decoder: FrameDecoder::responses(MAX_ANSWER_BYTES),
+            },
         };
         let hello = HelloRequest {
             client: "npayload-bench".to_owned(),
@@ -60,28 +70,72 @@ impl Wire {
             min_version: 1,
             max_version: 1,
         };
-        wire.send(&Request::Hello(hello));
-        wire.flush().await?;
-        match wire.answer().await?.1 {
+        wire.sending.request(&Request::Hello(hello));
+        wire.sending.flush().await?;
+        match wire.receiving.answer().await?.1 {
             Response::Hello(_) => Ok(wire),
             other => bail!("the broker answered the hello with {other:?}"),
         }
     }
 
-    fn send(&mut self, request: &Request) -> u64 {
+    /// Sends one fetch.
+    pub async fn send_fetch(&mut self, request: FetchRequest) -> Result<()> {
+        self.sending.request(&Request::Fetch(request));
+        self.sending.flush().await
+    }
+
+    /// The answer to the one fetch that was sent.
+    pub async fn fetched(&mut self) -> Result<FetchResponse> {
+        match self.receiving.answer().await?.1 {
+            Response::Fetch(fetched) => Ok(fetched),
+            other => bail!("the broker answered the fetch with {other:?}"),
+        }
+    }
+}
+
+impl Sending {
+    /// The number of the next request; the one to give to [`Sending::frame`].
+    pub fn correlation(&mut self) -> u64 {
         let correlation = self.next;
         self.next += 1;
+        correlation
+    }
+
+    /// Encodes a request, to be sent by the next flush.
+    pub fn request(&mut self, request: &Request) -> u64 {
+        let correlation = self.correlation();
         request.encode(correlation, &mut self.output);
         correlation
     }
 
-    async fn flush(&mut self) -> Result<()> {
-        self.socket.write_all_buf(&mut self.output).await?;
-        self.output.clear();
+    /// Takes a frame whose last part lies ready; what was gathered is written when it is much.
+    pub async fn frame(&mut self, head: impl FnOnce(&mut BytesMut), tail: &[u8]) -> Result<()> {
+        head(&mut self.output);
+        if tail.len() <= COPY_BYTES {
+            self.output.extend_from_slice(tail);
+            if self.output.len() >= WRITE_BYTES {
+                self.flush().await?;
+            }
+        } else {
+            self.flush().await?;
+            self.socket.write_all(tail).await?;
+        }
         Ok(())
     }
 
-    fn ready_answer(&mut self) -> Result<Option<(u64, Response)>> {
+    /// Writes what was gathered.
+    pub async fn flush(&mut self) -> Result<()> {
+        if !self.output.is_empty() {
+            self.socket.write_all(&self.output).await?;
+            self.output.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Receiving {
+    /// The next answer that has come already.
+    pub fn ready(&mut self) -> Result<Option<(u64, Response)>> {
         let Some(frame) = self.decoder.decode(&mut self.input)? else {
             return Ok(None);
         };
@@ -92,109 +146,22 @@ impl Wire {
         }
     }
 
-    async fn answer(&mut self) -> Result<(u64, Response)> {
+    /// Waits for more bytes.
+    pub async fn read(&mut self) -> Result<()> {
+        self.input.reserve(READ_BYTES);
+        if self.socket.read_buf(&mut self.input).await? == 0 {
+            bail!("the broker closed the connection");
+        }
+        Ok(())
+    }
+
+    /// The next answer.
+    pub async fn answer(&mut self) -> Result<(u64, Response)> {
         loop {
-            if let Some(answer) = self.ready_answer()? {
+            if let Some(answer) = self.ready()? {
                 return Ok(answer);
             }
-            if self.socket.read_buf(&mut self.input).await? == 0 {
-                bail!("the broker closed the connection");
-            }
+            self.read().await?;
         }
-    }
-
-    /// One fetch and its answer.
-    pub async fn fetch(
-        &mut self,
-        request: &FetchRequest,
-    ) -> Result<npayload::protocol::FetchResponse> {
-        self.send(&Request::Fetch(request.clone()));
-        self.flush().await?;
-        match self.answer().await?.1 {
-            Response::Fetch(fetched) => Ok(fetched),
-            other => bail!("the broker answered the fetch with {other:?}"),
-        }
-    }
-
-    /// Publishes the same batch again and again, `in_flight` at a time, until the end.
-    ///
-    /// With a rate, a batch counts from the time it was meant to be sent at, also when the broker
-    /// or the connection was late.
-    pub async fn publish_until(&mut self, load: &Load, end: Instant) -> Result<Counting> {
-        let mut counting = Counting::new();
-        let mut sent: VecDeque<Instant> = VecDeque::new();
-        let publish = Request::Publish(PublishRequest {
-            target: load.target.clone(),
-            batch: load.batch.clone(),
-        });
-        let interval = load.rate.map(|rate| Duration::from_secs_f64(1.0 / rate));
-        let mut due = clock();
-        loop {
-            let now = clock();
-            let is_over = now >= end;
-            if is_over && sent.is_empty() {
-                return Ok(counting);
-            }
-            while !is_over && sent.len() < load.in_flight {
-                match interval {
-                    Some(_) if due > now => break,
-                    Some(interval) => {
-                        sent.push_back(due);
-                        due += interval;
-                    }
-                    None => sent.push_back(now),
-                }
-                self.send(&publish);
-            }
-            self.flush().await?;
-            if sent.is_empty() {
-                tokio::time::sleep(due.saturating_duration_since(clock())).await;
-                continue;
-            }
-            let first = match interval.filter(|_| !is_over && sent.len() < load.in_flight) {
-                Some(_) => {
-                    let wait = due.saturating_duration_since(clock());
-                    match tokio::time::timeout(wait, self.answer()).await {
-                        Ok(answer) => answer?,
-                        Err(_) => continue,
-                    }
-                }
-                None => self.answer().await?,
-            };
-            book(&mut counting, &mut sent, load, &first.1);
-            while let Some((_, response)) = self.ready_answer()? {
-                book(&mut counting, &mut sent, load, &response);
-            }
-        }
-    }
-}
-
-/// Publishes of one connection to one channel are answered in order.
-fn book(counting: &mut Counting, sent: &mut VecDeque<Instant>, load: &Load, response: &Response) {
-    if let Response::Publish(ack) = response
-        && let Some(at) = sent.pop_front()
-    {
-        counting.book(at.elapsed(), load.records, load.record_bytes * load.records);
-        counting.level.get_or_insert_with(|| ack.level.to_string());
-    }
-}
-
-impl Wire {
-    /// Sends one publish without waiting for its answer.
-    pub async fn publish_one(&mut self, target: PublishTarget, batch: BytesMut) -> Result<()> {
-        self.send(&Request::Publish(PublishRequest { target, batch }));
-        self.flush().await
-    }
-
-    /// Takes the answers that are still due; the level that the last of them named.
-    pub async fn drain(&mut self) -> Result<Option<String>> {
-        let mut level = None;
-        // Correlation 1 was the hello.
-        for _ in 2..self.next {
-            if let Response::Publish(ack) = self.answer().await?.1 {
-                level = Some(ack.level.to_string());
-            }
-        }
-        Ok(level)
     }
 }

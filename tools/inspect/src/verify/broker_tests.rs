@@ -106,11 +106,20 @@ impl Driver {
             principal: 0,
         };
         let mut batch = Some(CheckedBatch { header, bytes });
-        while self.broker.publish(&target, &mut batch, self.now).is_err() {
-            assert!(batch.is_some(), "only a busy broker may refuse");
+        for _ in 0..100 {
+            let Err(refusal) = self.broker.publish(&target, &mut batch, self.now) else {
+                return;
+            };
+            assert!(refusal.is_busy(), "{}", refusal.error);
             self.rounds();
             self.upkeep(100);
         }
+        let storage = self.broker.storage();
+        panic!(
+            "busy for ever: journal {:?}, {} bytes unwritten",
+            storage.journal_usage(),
+            storage.unwritten_bytes()
+        );
     }
 
     /// One random piece of work.

@@ -1,0 +1,243 @@
+//! Where batches lie in their segments, and what goes when.
+
+#![expect(clippy::unwrap_used, reason = "the helpers of tests")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use npayload::format::BatchHeader;
+use npayload::storage::disk::{Disk, FailingDisk, Fault, MemoryDisk, OpenMode, Operation};
+use npayload::storage::{LogOptions, Upkeep};
+use npayload::types::{Durability, Offset, Timestamp};
+
+use crate::storage_harness::{Harness, Model, ROOT, log_id, options, small};
+
+const BLOCK: u64 = 4096;
+
+fn start(disk: &dyn Disk, open: impl FnOnce() -> Harness) -> Harness {
+    let mut harness = open();
+    (0..3).for_each(|n| harness.create(n));
+    harness.flush();
+    assert!(disk.exists(Path::new(ROOT)).unwrap());
+    harness
+}
+
+fn new() -> (MemoryDisk, Harness) {
+    let disk = MemoryDisk::new();
+    let open = || Harness::open(Arc::new(disk.clone()), Model::default(), 1).unwrap();
+    let harness = start(&disk, open);
+    (disk, harness)
+}
+
+/// First offset and position of every batch in the first segment of a log.
+fn places(disk: &dyn Disk, n: u64) -> Vec<(u64, u64)> {
+    let name = format!("channels/{}/{:020}.log", log_id(n), 0);
+    let path = Path::new(ROOT).join(name);
+    let file = disk.open(&path, OpenMode::Read).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    file.read_at(0, &mut bytes).unwrap();
+    let mut places = Vec::new();
+    let mut at = 4096;
+    while at < bytes.len() {
+        match BatchHeader::peek(&bytes[at..]) {
+            Ok(header) => {
+                places.push((header.base_offset().0, at as u64));
+                at += header.len();
+            }
+            Err(_) => {
+                let next = (at + 1).next_multiple_of(4096).min(bytes.len());
+                assert!(bytes[at..next].iter().all(|byte| *byte == 0), "padding");
+                at = next;
+            }
+        }
+    }
+    places
+}
+
+#[test]
+fn a_batch_after_a_checkpoint_starts_on_a_fresh_block() {
+    let (disk, mut harness) = new();
+    harness.append(&[(1, &[100])]).unwrap();
+    harness.append(&[(1, &[100])]).unwrap();
+    harness.checkpoint();
+    let before = places(&disk, 1);
+    assert_eq!(before.len(), 2);
+    assert!(
+        !before[1].1.is_multiple_of(BLOCK),
+        "batches follow each other"
+    );
+    harness.append(&[(1, &[100])]).unwrap();
+    harness.checkpoint();
+    let after = places(&disk, 1);
+    assert_eq!(after[..2], before);
+    assert!(after[2].1.is_multiple_of(BLOCK), "{after:?}");
+}
+
+#[test]
+fn a_direct_run_shares_no_block_with_what_is_written_later() {
+    let (disk, mut harness) = new();
+    harness.append(&[(1, &[100])]).unwrap();
+    harness.round();
+    assert_ne!(harness.storage.unwritten_bytes(), 0);
+    harness.append(&[(1, &[3_200])]).unwrap();
+    harness.round();
+    // The tail in front of it shares its first block, so it was written too.
+    assert_eq!(places(&disk, 1).len(), 2);
+    let records = small().write_behind_bytes;
+    assert!(
+        harness.storage.unwritten_bytes() < records,
+        "only the directory is left"
+    );
+    harness.append(&[(1, &[20])]).unwrap();
+    harness.checkpoint();
+    let places = places(&disk, 1);
+    assert!(places[2].1.is_multiple_of(BLOCK), "{places:?}");
+    harness.check();
+}
+
+#[test]
+fn the_files_of_a_deleted_log_stay_until_its_direct_run_is_over() {
+    let (disk, mut harness) = new();
+    harness.append(&[(1, &[4_000])]).unwrap();
+    let round = harness.storage.plan_round(Timestamp(harness.now)).unwrap();
+    harness.storage.drop_log(log_id(1));
+    let now = Timestamp(harness.now);
+    while let Some(upkeep) = harness.storage.plan_upkeep(now) {
+        assert!(
+            !matches!(upkeep, Upkeep::Remove(_)),
+            "removed under a direct run"
+        );
+        harness.storage.finish_upkeep(upkeep.run(), now);
+    }
+    let end = Box::new(round).run();
+    harness.storage.finish_round(end);
+    let mut removed = None;
+    while let Some(upkeep) = harness.storage.plan_upkeep(now) {
+        removed = removed.or(harness.storage.finish_upkeep(upkeep.run(), now));
+    }
+    assert_eq!(removed, Some(log_id(1)));
+    let dir = Path::new(ROOT).join(format!("channels/{}", log_id(1)));
+    assert!(
+        !disk.exists(&dir).unwrap(),
+        "the direct run made the directory again"
+    );
+}
+
+#[test]
+fn what_was_readable_stays_readable_when_a_log_becomes_synced() {
+    let (_, mut harness) = new();
+    let id = log_id(2);
+    assert_eq!(options(id).durability, Durability::Written);
+    harness.append(&[(2, &[10, 20])]).unwrap();
+    harness.round();
+    let log = harness.storage.log(id).unwrap();
+    assert!(log.flushed() < log.high_watermark());
+    harness.storage.set_log_start(id, Offset(2));
+    let synced = LogOptions {
+        durability: Durability::Synced,
+        ..options(id)
+    };
+    harness.storage.set_options(id, synced);
+    assert_eq!(harness.storage.log(id).unwrap().high_watermark(), Offset(2));
+    harness.append(&[(2, &[30])]).unwrap();
+    harness.round();
+    assert_eq!(harness.storage.log(id).unwrap().high_watermark(), Offset(3));
+}
+
+#[test]
+fn few_segments_are_open_at_once_and_all_can_be_read() {
+    let memory = MemoryDisk::new();
+    let disk = FailingDisk::new(Arc::new(memory.clone()));
+    let open = || Harness::open(Arc::new(disk.clone()), Model::default(), 1).unwrap();
+    let mut harness = start(&disk, open);
+    for _ in 0..20 {
+        harness.append(&[(0, &[1_500])]).unwrap();
+        harness.append(&[(1, &[1_500])]).unwrap();
+        harness.flush();
+    }
+    harness.checkpoint();
+    harness.check();
+    let before = disk.count(Operation::Open);
+    harness.check();
+    harness.check();
+    let opened = disk.count(Operation::Open) - before;
+    assert!(
+        opened > 20,
+        "more than three segments stayed open: {opened} were opened again"
+    );
+}
+
+#[test]
+fn a_new_journal_file_that_fails_is_tried_again_later_and_hinders_nothing() {
+    let memory = MemoryDisk::new();
+    let disk = FailingDisk::new(Arc::new(memory.clone()));
+    disk.plan(
+        Fault::new(Fault::NO_SPACE)
+            .on(Operation::Open)
+            .at("0001.journal")
+            .and_later(),
+    );
+    let open = || Harness::open(Arc::new(disk.clone()), Model::default(), 1).unwrap();
+    let mut harness = start(&disk, open);
+    assert!(harness.storage.is_disk_full());
+    harness.storage.book_free_bytes(1 << 30);
+    let struck = disk.struck();
+    harness.append(&[(0, &[100])]).unwrap();
+    harness.flush();
+    harness.checkpoint();
+    harness.check();
+    assert!(disk.struck() <= struck + 2, "tried without a pause");
+    disk.heal();
+    harness.now += 10_000;
+    harness.upkeep();
+    assert!(
+        memory
+            .exists(&Path::new(ROOT).join("journal/0001.journal"))
+            .unwrap()
+    );
+}
+
+#[test]
+fn an_entry_over_several_logs_waits_for_their_unsynced_direct_runs() {
+    let (_, mut harness) = new();
+    harness.append(&[(2, &[4_000])]).unwrap();
+    harness.round();
+    let log = harness.storage.log(log_id(2)).unwrap();
+    assert!(log.flushed() < log.high_watermark(), "written, not synced");
+    let shared: &[(u64, &[usize])] = &[(2, &[1]), (0, &[1])];
+    harness.append(shared).unwrap_err();
+    harness.round(); // the refusal asked for a sync
+    harness.append(shared).unwrap();
+    harness.flush();
+    harness.check();
+}
+
+#[test]
+fn segments_that_a_crash_left_below_the_log_start_are_removed_later() {
+    let (disk, mut harness) = new();
+    for _ in 0..12 {
+        harness.append(&[(0, &[1_500])]).unwrap();
+        harness.flush();
+    }
+    harness.checkpoint();
+    harness.set_log_start(0, 9);
+    harness.round();
+    // Killed before the removal, after the disk has lost one of the names in the middle.
+    let dir = Path::new(ROOT).join(format!("channels/{}", log_id(0)));
+    let names = || -> Vec<String> {
+        let logs = disk.list(&dir).unwrap().into_iter().map(|entry| entry.name);
+        logs.filter(|name| name.ends_with(".log")).collect()
+    };
+    let count = names().len();
+    assert!(count > 5);
+    disk.remove_file(&dir.join(&names()[1])).unwrap();
+    let now = harness.now + 1;
+    let model = harness.kill();
+    let mut harness = Harness::open(Arc::new(disk.clone()), model, now).unwrap();
+    harness.model.forget_waiting();
+    harness.check();
+    assert_eq!(harness.storage.log(log_id(0)).unwrap().refused(), None);
+    harness.upkeep();
+    assert!(names().len() < count - 3, "{:?}", names());
+    harness.check();
+}
