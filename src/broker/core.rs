@@ -146,6 +146,8 @@ pub struct Broker {
     pub(super) directory_events: u64,
     pub(super) consumer_events: u64,
     pub(super) is_stopping: bool,
+    /// The stop does without what could not be stored.
+    pub(super) has_given_up: bool,
 }
 
 impl std::fmt::Debug for Broker {

@@ -85,6 +85,7 @@ impl Broker {
             directory_events: 0,
             consumer_events: 0,
             is_stopping: false,
+            has_given_up: false,
         };
         broker.make_own_topics(directory_id, positions, now)?;
         broker.fold_consumers()?;

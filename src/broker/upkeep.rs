@@ -183,10 +183,18 @@ impl Broker {
         self.storage.want_clean_stop();
     }
 
+    /// Ends a stop whose last round finds no space.
+    pub fn give_up(&mut self) {
+        self.has_given_up = true;
+    }
+
     /// How far the stop has come.
     #[must_use]
     pub fn stop_state(&self) -> Stop {
-        if self.storage.journal_failure().is_some() || self.storage.has_given_up() {
+        if self.has_given_up
+            || self.storage.journal_failure().is_some()
+            || self.storage.has_given_up()
+        {
             return Stop::Failed;
         }
         if self.storage.is_clean() {

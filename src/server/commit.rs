@@ -15,9 +15,13 @@ const IDLE: Duration = Duration::from_millis(10);
 /// How long the committer waits before it tries a full disk again.
 const FULL: Duration = Duration::from_millis(100);
 
+/// How often a round is tried on a full disk while the server ends.
+const LAST_TRIES: u32 = 10;
+
 /// Runs rounds until the server ends.
 pub(super) fn run(shared: &Arc<Shared>) {
     let mut again = None;
+    let mut last_tries = 0;
     loop {
         let round = match again.take() {
             Some(round) => round,
@@ -45,6 +49,15 @@ pub(super) fn run(shared: &Arc<Shared>) {
         if let Some(round) = result.again {
             // Writers are answered with a full disk meanwhile; the keeper may free space.
             shared.wake_keeper();
+            if shared.is_ending() {
+                last_tries += 1;
+            }
+            if last_tries > LAST_TRIES {
+                // Nothing of the round was acknowledged.
+                tracing::error!("the disk stayed full: what waited for space is given up");
+                shared.broker().give_up();
+                return;
+            }
             std::thread::sleep(FULL);
             again = Some(round);
         }

@@ -117,8 +117,14 @@ fn a_broker_on_a_full_disk_stops_and_starts_again() {
     let kept = lines("kept", 300);
     assert_eq!(published(&broker, &kept).0, 0);
     fill(&small.path);
+    // Several at once, so that one is under way when the last block goes, and waits for space.
     wait_for("the disk to be full", || {
-        (published(&broker, &lines("more", 500)).0 != 0).then_some(())
+        let threads: Vec<i32> = std::thread::scope(|scope| {
+            let one = || published(&broker, &lines("more", 500)).0;
+            let threads = [scope.spawn(one), scope.spawn(one), scope.spawn(one)];
+            threads.map(|thread| thread.join().expect("ran")).to_vec()
+        });
+        threads.contains(&1).then_some(())
     });
     let before = broker.run(&["consume", "d"]).ok();
     // Clean or not, it ends.
