@@ -22,6 +22,6 @@ mod outbox;
 mod shared;
 mod shutdown;
 
-pub use listener::{Running, StartError, start};
+pub use listener::{Running, StartError, start, start_on};
 pub use options::{InvalidOptions, ServeOptions};
 pub use shutdown::run;

@@ -31,7 +31,6 @@ pub(crate) struct Shared {
     pub started_at: Timestamp,
     pub directory_id: Incarnation,
     pub epoch: LogEpoch,
-    pub free_bytes: std::sync::atomic::AtomicU64,
 }
 
 impl Shared {
@@ -51,7 +50,6 @@ impl Shared {
             stop: CancellationToken::new(),
             is_ending: AtomicBool::new(false),
             started_at: now,
-            free_bytes: std::sync::atomic::AtomicU64::new(u64::MAX),
         }
     }
 

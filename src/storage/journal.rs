@@ -222,14 +222,16 @@ impl Journal {
     }
 
     /// The number of the file that should be prepared now, so that no round has to wait for it.
-    pub fn wants_file(&mut self) -> Option<u32> {
+    ///
+    /// - `may_be_larger`: whether the ring may have more files than it needs to go on.
+    pub fn wants_file(&mut self, may_be_larger: bool) -> Option<u32> {
         let free = self.files.iter().filter(|file| file.is_free).count();
         let may_grow = self.files.len() < self.max_files as usize && !self.is_preparing;
         // A ring of fewer than three files is always filled up; a larger one grows where its end
         // is reached before its beginning is free.
         let is_short = self.files.len() < MIN_FILES as usize;
         let is_end_near = self.active + 2 >= self.files.len() && free < 2;
-        if may_grow && (is_short || is_end_near) {
+        if may_grow && (is_short || is_end_near && may_be_larger) {
             self.is_preparing = true;
             return Some(u32::try_from(self.files.len()).expect("a ring has few files"));
         }
