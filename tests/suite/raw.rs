@@ -248,6 +248,16 @@ impl Raw {
         }
     }
 
+    /// The next answer; none where the server has ended the connection.
+    pub fn reply_or_end(&mut self) -> Option<Reply> {
+        match self.stream.peek(&mut [0]) {
+            Ok(0) => None,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
+            Err(error) => panic!("an answer or the end: {error}"),
+            Ok(_) => Some(self.reply()),
+        }
+    }
+
     /// The answers to several requests, in the order of their correlation ids.
     pub fn replies(&mut self, count: usize) -> Vec<Reply> {
         let mut replies: Vec<Reply> = (0..count).map(|_| self.reply()).collect();
