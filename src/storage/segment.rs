@@ -392,7 +392,8 @@ impl Segment {
         Ok(None)
     }
 
-    /// Epoch and append time of the batch that holds `offset`.
+    /// Epoch and append time of the batch that holds `offset`; `None` where it is damaged, or a gap
+    /// that knows nothing of the batches it stands for.
     pub(super) fn batch_at(
         self: &Arc<Self>,
         disk: &dyn Disk,
@@ -410,6 +411,9 @@ impl Segment {
             if let Step::Batch(batch) = step
                 && offset < batch.offsets.end
             {
+                if batch.header.is_gap() {
+                    return Ok(None);
+                }
                 return Ok(Some((batch.header.log_epoch(), batch.append_time)));
             }
         }
