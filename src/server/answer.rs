@@ -176,6 +176,9 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
         BrokerError::Change(ChangeError::Internal { .. }) => plain(ErrorCode::InternalTopic),
         BrokerError::Change(_) => plain(ErrorCode::ChannelNotFound),
         BrokerError::Config(error) => invalid_config(error),
+        BrokerError::TooManyChannels { found, limit } => plain(ErrorCode::TooManyChannels)
+            .with("found", *found)
+            .with("limit", *limit),
         BrokerError::Stage(error) => stage(error, &text),
         BrokerError::Producer(error) => producer(error, &text),
         BrokerError::Fenced(fenced) => plain(ErrorCode::Fenced)

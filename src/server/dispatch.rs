@@ -325,7 +325,7 @@ fn channel_list(
 }
 
 fn resolved(shared: &Shared, mut fetch: Fetch) -> Result<control::Resolved, BrokerError> {
-    let head = super::fetching::run(shared, &mut fetch)?.head;
+    let head = super::fetching::run_here(shared, &mut fetch)?.head;
     Ok(control::Resolved {
         offset: head.from,
         log_start: head.log_start,

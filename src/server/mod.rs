@@ -19,8 +19,10 @@ mod listener;
 mod metrics;
 mod options;
 mod outbox;
+mod room;
 mod shared;
 mod shutdown;
+mod waiting;
 
 pub use listener::{Running, StartError, start, start_on};
 pub use options::{InvalidOptions, ServeOptions};

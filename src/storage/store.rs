@@ -507,6 +507,12 @@ impl Storage {
         }
     }
 
+    /// How many entries will never be acknowledged.
+    #[must_use]
+    pub fn failed_entries(&self) -> usize {
+        self.failed.len()
+    }
+
     /// The last entry that was staged; [`EntryId`] 0 before any.
     #[must_use]
     pub fn last_entry(&self) -> EntryId {
