@@ -38,6 +38,8 @@ pub struct ServeArgs {
 struct Ready<'a> {
     event: &'static str,
     listen: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<SocketAddr>,
     data_dir: &'a str,
     version: &'static str,
 }
@@ -82,6 +84,7 @@ fn print_ready(running: &Running, data_dir: &str, json: bool) -> Result<(), Fail
         return output::print_json(&Ready {
             event: "ready",
             listen,
+            http: running.http(),
             data_dir,
             version,
         });

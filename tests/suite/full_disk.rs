@@ -1,47 +1,12 @@
 //! A disk that fills up under the broker, and has room again: a small file system of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use crate::mounts::Mount;
 use crate::process::{Broker, wait_for};
 
-/// A file system in memory of 48 MiB, gone when dropped.
-struct Small {
-    path: PathBuf,
-    _dir: tempfile::TempDir,
-}
-
-impl Small {
-    /// None where this process may not mount.
-    fn mount() -> Option<Self> {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let path = dir.path().join("small");
-        std::fs::create_dir(&path).expect("a directory");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=48m", "tmpfs"])
-            .arg(&path)
-            .output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self { path, _dir: dir }),
-            Ok(output) => {
-                let why = String::from_utf8_lossy(&output.stderr).into_owned();
-                eprintln!("skipped: no small file system: {}", why.trim());
-                None
-            }
-            Err(error) => {
-                eprintln!("skipped: no small file system: {error}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        // Lazily: a broker that was just killed may hold it for a moment.
-        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
-    }
-}
+/// Bytes of the file system.
+const BYTES: u64 = 48 << 20;
 
 fn ballast(path: &Path) -> PathBuf {
     path.join("ballast")
@@ -70,9 +35,11 @@ fn published(broker: &Broker, input: &str) -> (i32, String) {
 
 #[test]
 fn a_full_disk_refuses_writes_serves_reads_and_recovers_without_a_restart() {
-    let Some(small) = Small::mount() else { return };
-    let data = small.path.join("data");
-    let config = small.path.join("data.toml");
+    let Some(small) = Mount::in_memory(BYTES) else {
+        return;
+    };
+    let data = small.path().join("data");
+    let config = small.path().join("data.toml");
     let settings = "[storage]\njournal_file_bytes = 1048576\nmax_round_bytes = 262144\n\
                     journal_files = 4\nmin_free_bytes = 4194304\n";
     std::fs::write(&config, settings).expect("a configuration file");
@@ -81,7 +48,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers_without_a_restart() {
     assert_eq!(published(&broker, &first).0, 0);
     for round in 0..2 {
         let before = broker.run(&["consume", "d"]).ok();
-        fill(&small.path);
+        fill(small.path());
         // What was preallocated takes some more. A batch that was under way when the last block
         // went waits for space; those that come later are refused at once, with the reason.
         wait_for("the disk to be full", || {
@@ -91,7 +58,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers_without_a_restart() {
         let during = broker.run(&["consume", "d"]).ok();
         assert!(during.starts_with(&before), "{round}: reads go on");
         broker.run(&["channel", "info", "d", "--json"]).json();
-        std::fs::remove_file(ballast(&small.path)).expect("the ballast");
+        std::fs::remove_file(ballast(small.path())).expect("the ballast");
         wait_for("writes to go on", || {
             (published(&broker, "after\n").0 == 0).then_some(())
         });
@@ -107,16 +74,18 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers_without_a_restart() {
 
 #[test]
 fn a_broker_on_a_full_disk_stops_and_starts_again() {
-    let Some(small) = Small::mount() else { return };
-    let data = small.path.join("data");
-    let config = small.path.join("data.toml");
+    let Some(small) = Mount::in_memory(BYTES) else {
+        return;
+    };
+    let data = small.path().join("data");
+    let config = small.path().join("data.toml");
     let settings = "[storage]\njournal_file_bytes = 1048576\nmax_round_bytes = 262144\n\
                     journal_files = 4\nmin_free_bytes = 4096\n";
     std::fs::write(&config, settings).expect("a configuration file");
     let broker = Broker::start(&data);
     let kept = lines("kept", 300);
     assert_eq!(published(&broker, &kept).0, 0);
-    fill(&small.path);
+    fill(small.path());
     // Several at once, so that one is under way when the last block goes, and waits for space.
     wait_for("the disk to be full", || {
         let threads: Vec<i32> = std::thread::scope(|scope| {
@@ -130,7 +99,7 @@ fn a_broker_on_a_full_disk_stops_and_starts_again() {
     // Clean or not, it ends.
     let code = broker.terminate();
     assert!(code == 0 || code == 1, "{code}");
-    std::fs::remove_file(ballast(&small.path)).expect("the ballast");
+    std::fs::remove_file(ballast(small.path())).expect("the ballast");
     let broker = Broker::start(&data);
     let after = broker.run(&["consume", "d"]).ok();
     assert!(after.starts_with(&before), "what could be read is there");

@@ -6,6 +6,8 @@
 )]
 
 mod architecture; // the rooms of src against their table in ARCHITECTURE.md
+#[cfg(target_os = "linux")]
+mod bad_disk; // the real binary on a disk whose syncs fail, or take seconds
 mod binary; // the real binary, end to end, also across kills
 mod crash; // a crash at every call that changes the disk, with every outcome
 mod damage; // every synced byte damaged in turn: reported at its place, no other record touched
@@ -18,7 +20,10 @@ mod kill; // the real binary killed at random moments under load, in its start a
 mod load; // writers, atomic publishers and consumers, and a ledger of what they were promised
 mod low_disk; // little space left: who is turned away, who goes on, what frees space
 mod model; // logs against vectors: every kind of append, upkeep and reopening
+mod mounts; // file systems of a test's own: small, read-only, slow, forgetful
 mod placement; // where batches lie in their segments, and what goes when
+#[cfg(target_os = "linux")]
+mod power_loss; // power cuts under the real binary, on a disk that forgets
 mod process; // starts the real binary, stops it, kills it
 mod promises; // what the wire protocol promises: order, retries, long polls, all or nothing
 mod raw; // a client made of bytes, for the tests that need one

@@ -23,6 +23,7 @@ pub const CREATE: u16 = 32;
 pub const INFO: u16 = 34;
 pub const DELETE: u16 = 36;
 pub const POSITION: u16 = 49;
+pub const BROKER_INFO: u16 = 64;
 pub const ERROR: u16 = 0xFFFF;
 
 /// "None" of an optional offset.
