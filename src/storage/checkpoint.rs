@@ -426,7 +426,7 @@ impl Storage {
         }
         if let Some(failure) = end.failure {
             if failure.is_out_of_space() {
-                self.is_disk_full = true;
+                self.space.refused(&failure);
             }
             tracing::error!(%failure, "the checkpoint was not taken");
             // What it would have recorded is still to be recorded.

@@ -37,6 +37,8 @@ pub(super) struct Journal {
     /// Most files of the ring, and how many it may have beyond that for what is copied forward.
     max_files: u32,
     extra_files: u32,
+    /// Copies wait for another file.
+    is_growing: bool,
     files: Vec<Arc<dyn DiskFile>>,
     /// The files that hold groups still needed, oldest first; groups go to the last.
     used: VecDeque<u32>,
@@ -101,6 +103,7 @@ impl Journal {
             file_bytes,
             max_files,
             extra_files: 0,
+            is_growing: false,
             files,
             used: VecDeque::from([0]),
             free: (1..count).collect(),
@@ -232,15 +235,19 @@ impl Journal {
         if !self.is_preparing && self.free.is_empty() {
             let extra = (prepared + 1).saturating_sub(self.max_files);
             self.extra_files = self.extra_files.max(extra);
+            self.is_growing = true;
         }
     }
 
     /// The number of the file that should be prepared now, so that no round has to wait for it.
-    pub fn wants_file(&mut self) -> Option<u32> {
+    ///
+    /// - `may_be_larger`: whether the ring may have more files than it needs to go on.
+    pub fn wants_file(&mut self, may_be_larger: bool) -> Option<u32> {
         let prepared = u32::try_from(self.files.len()).expect("a ring has few files");
         // A ring of fewer than three files is always filled up; a larger one grows where its free
         // files come to an end.
-        let is_short = prepared < MIN_FILES || self.free.len() < 2;
+        let is_end_near = self.free.len() < 2 && (may_be_larger || self.is_growing);
+        let is_short = prepared < MIN_FILES || is_end_near;
         if is_short && prepared < self.max_files + self.extra_files && !self.is_preparing {
             self.is_preparing = true;
             return Some(prepared);
@@ -254,6 +261,7 @@ impl Journal {
         if let Some(file) = file {
             let number = u32::try_from(self.files.len()).expect("a ring has few files");
             self.files.push(file);
+            self.is_growing = false;
             self.free.insert(number);
         }
     }

@@ -325,14 +325,13 @@ impl Storage {
     pub fn finish_round(&mut self, end: RoundEnd) -> (Finished, Option<Box<Round>>) {
         match end {
             RoundEnd::Full(round, failure) => {
-                if !self.is_disk_full {
-                    tracing::warn!(%failure, "the disk is full: writers are turned away");
-                }
-                self.is_disk_full = true;
+                self.space.refused(&failure);
+                self.space.set_stuck(true);
                 (Finished::default(), Some(round))
             }
             RoundEnd::Failed(round, failure) => {
                 tracing::error!(%failure, "the journal failed: no more writes until a restart");
+                self.space.set_stuck(false);
                 self.is_round_running = false;
                 self.in_flight.clear();
                 self.fail_journal(round.first_entry(), failure);
@@ -345,6 +344,8 @@ impl Storage {
                 )
             }
             RoundEnd::Done(round) => {
+                self.space.set_stuck(false);
+                self.space.written();
                 self.is_round_running = false;
                 self.in_flight.clear();
                 (self.finish_done(*round), None)

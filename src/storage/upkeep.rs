@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::checkpoint::{CheckpointEnd, CheckpointJob};
 use super::copy_forward::{CopyEnd, CopyJob};
-use super::disk::{Disk, DiskFile};
+use super::disk::{Disk, DiskFile, OpenMode};
 use super::error::{IoFailure, While};
 use super::journal::prepare_file;
 use super::layout::Layout;
@@ -135,7 +135,9 @@ impl Storage {
     /// The next piece of upkeep that is due at `now`.
     pub fn plan_upkeep(&mut self, now: Timestamp) -> Option<Upkeep> {
         let may_prepare = self.prepare_at.is_none_or(|at| now >= at);
-        if may_prepare && let Some(number) = self.journal.wants_file() {
+        // A larger ring is worth its space only where writers don't need that.
+        let has_room = self.space.has_room_for(self.config.journal_file_bytes);
+        if may_prepare && let Some(number) = self.journal.wants_file(has_room) {
             return Some(Upkeep::Prepare(PrepareJob {
                 disk: self.disk.clone(),
                 layout: self.layout.clone(),
@@ -234,7 +236,9 @@ impl Storage {
             }
             UpkeepEnd::Prepare(Err(failure)) => {
                 tracing::warn!(%failure, "a journal file could not be prepared");
-                self.is_disk_full |= failure.is_out_of_space();
+                if failure.is_out_of_space() {
+                    self.space.refused(&failure);
+                }
                 self.prepare_at = Some(now.saturating_add_ms(RETRY_MS));
                 self.journal.prepared(None);
             }
@@ -262,6 +266,7 @@ impl Storage {
         log.is_writing_behind = false;
         match written {
             Ok(()) => {
+                self.space.written();
                 let freed = log.book_behind(offsets);
                 if !log.is_poisoned {
                     self.unwritten_bytes -= freed;
@@ -272,10 +277,7 @@ impl Storage {
             }
             Err(failure) if failure.is_out_of_space() => {
                 // The bytes stay in memory and in the journal; the next checkpoint tries again.
-                if !self.is_disk_full {
-                    tracing::warn!(%failure, "the disk is full: writers are turned away");
-                }
-                self.is_disk_full = true;
+                self.space.refused(&failure);
             }
             Err(failure) => self.close_log(id, &failure),
         }
@@ -292,13 +294,7 @@ impl Upkeep {
     pub fn run(self) -> UpkeepEnd {
         match self {
             Self::WriteBehind(job) => UpkeepEnd::WriteBehind(job.run()),
-            Self::Prepare(job) => UpkeepEnd::Prepare(prepare_file(
-                &*job.disk,
-                &job.layout,
-                job.directory_id,
-                job.number,
-                job.file_bytes,
-            )),
+            Self::Prepare(job) => UpkeepEnd::Prepare(job.run()),
             Self::Copy(job) => UpkeepEnd::Copy(job.run()),
             Self::Checkpoint(job) => UpkeepEnd::Checkpoint(Box::new(job.run())),
             Self::Index(job) => {
@@ -310,6 +306,30 @@ impl Upkeep {
                 UpkeepEnd::Remove(job, removed)
             }
         }
+    }
+}
+
+impl PrepareJob {
+    /// A file that finds no space gives back what it took.
+    fn run(&self) -> Result<Arc<dyn DiskFile>, IoFailure> {
+        let (number, file_bytes) = (self.number, self.file_bytes);
+        let prepared = prepare_file(
+            &*self.disk,
+            &self.layout,
+            self.directory_id,
+            number,
+            file_bytes,
+        );
+        if let Err(failure) = &prepared
+            && failure.is_out_of_space()
+        {
+            let path = self.layout.journal_file(number);
+            let cut = self.disk.open(&path, OpenMode::ReadWrite);
+            if let Err(error) = cut.and_then(|file| file.set_len(0)) {
+                tracing::warn!(%error, path = %path.display(), "its space was not given back");
+            }
+        }
+        prepared
     }
 }
 
