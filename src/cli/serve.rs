@@ -19,6 +19,9 @@ pub struct ServeArgs {
     /// Directory of the data; created when missing [default: ./data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Refuse to make a new data directory, as where one should be mounted and is not
+    #[arg(long)]
+    pub must_exist: bool,
     /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:7400]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
