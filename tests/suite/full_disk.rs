@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::kill::seed;
+use crate::load::Load;
 use crate::mounts::Mount;
 use crate::process::{Broker, wait_for};
+use crate::raw::{ERROR, NONE, PUBLISH, Raw, batch, publish_body};
 
 /// Bytes of the file system.
 const BYTES: u64 = 48 << 20;
@@ -104,4 +107,68 @@ fn a_broker_on_a_full_disk_stops_and_starts_again() {
     let after = broker.run(&["consume", "d"]).ok();
     assert!(after.starts_with(&before), "what could be read is there");
     assert_eq!(published(&broker, "after\n").0, 0);
+}
+
+#[test]
+fn a_load_that_fills_the_disk_is_turned_away_and_goes_on_and_a_kill_meanwhile_loses_nothing() {
+    let Some(small) = Mount::in_memory(96 << 20) else {
+        return;
+    };
+    let data = small.path().join("data");
+    let settings = "[storage]\njournal_file_bytes = 4194304\nmax_round_bytes = 1048576\n\
+                    journal_files = 3\nmin_free_bytes = 4194304\n";
+    std::fs::write(data.with_extension("toml"), settings).expect("a configuration file");
+    let mut broker = Broker::start_with(&data, &["--http", "127.0.0.1:0"]);
+    let mut load = Load::durable(seed());
+    let mut raw = Raw::greeted(broker.address());
+    load.create(&mut raw);
+    raw.publish("calm", &batch(&[b"before"])).published();
+    for is_killed in [false, true] {
+        let run = load.begin(broker.address());
+        wait_for("acknowledgements", || (run.promised() > 500).then_some(()));
+        fill(small.path());
+        let reply = wait_for("the disk to be full", || {
+            // One that was taken before the last block went waits for space.
+            let body = publish_body("calm", NONE, &batch(&[b"more"]));
+            let asked = Raw::try_greeted(broker.address());
+            let reply = asked.and_then(|mut raw| raw.try_request(PUBLISH, &body));
+            reply.ok().filter(|reply| reply.kind == ERROR)
+        });
+        reply.error("DISK_FULL");
+        assert_eq!(reply.json()["retryable"], true);
+        let (status, body) = broker.healthz();
+        assert_eq!(status, 503, "{body}");
+        let read = Raw::greeted(broker.address()).all("calm");
+        assert_eq!(read[0].1, b"before", "reads go on");
+        if is_killed {
+            broker.kill();
+            load = run.end();
+            // Without a block for a checkpoint it can't start, however often it is tried.
+            for _ in 0..3 {
+                let refused = Broker::launch(&data, &[]).try_ready().err();
+                let why = refused.expect("no block for a checkpoint");
+                assert!(why.contains("No space left on device"), "{why}");
+            }
+            std::fs::remove_file(ballast(small.path())).expect("the ballast");
+            broker = Broker::start_with(&data, &["--http", "127.0.0.1:0"]);
+            load.check(broker.address());
+        } else {
+            std::fs::remove_file(ballast(small.path())).expect("the ballast");
+            let before = run.promised();
+            wait_for("an acknowledgement", || {
+                (run.promised() > before).then_some(())
+            });
+            load = run.end();
+            load.check(broker.address());
+        }
+        wait_for("health", || (broker.healthz().0 == 200).then_some(()));
+    }
+    let run = load.begin(broker.address());
+    let before = run.promised();
+    wait_for("an acknowledgement", || {
+        (run.promised() > before).then_some(())
+    });
+    load = run.end();
+    load.check_all(broker.address());
+    assert_eq!(broker.terminate(), 0);
 }

@@ -12,6 +12,7 @@ mod binary; // the real binary, end to end, also across kills
 mod copy_forward; // logs whose segments failed hold up nobody, and lose nothing
 mod crash; // a crash at every call that changes the disk, with every outcome
 mod damage; // every synced byte damaged in turn: reported at its place, no other record touched
+mod directories; // data directories that are held, exchanged, mixed up or gone
 mod failing; // calls of the disk that fail: what fails with them, and what goes on
 mod full_disk; // a disk that fills up under the real binary, and has room again
 mod fuzz_corpus; // the bodies of the fuzz targets, over their corpora and over random bytes
@@ -28,7 +29,10 @@ mod power_loss; // power cuts under the real binary, on a disk that forgets
 mod process; // starts the real binary, stops it, kills it
 mod promises; // what the wire protocol promises: order, retries, long polls, all or nothing
 mod raw; // a client made of bytes, for the tests that need one
+#[cfg(target_os = "linux")]
+mod read_only; // a file system that becomes read-only under the real binary
 mod server; // a server in this process, with the Rust client
 mod spec; // storage-format.md against the layouts of the format room
 mod storage_harness; // drives the storage room from one thread, and models what it must hold
+mod strain; // the real binary short of file descriptors, and stopped in the middle of its work
 mod wire; // docs/wire-protocol.md against the protocol room: tables, golden frames, hostile bytes

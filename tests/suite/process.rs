@@ -1,6 +1,7 @@
 //! Starts the real binary, runs commands against it, stops it or kills it.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -21,6 +22,7 @@ pub struct Broker {
 pub struct Starting {
     process: Process,
     out: BufReader<ChildStdout>,
+    errors: File,
 }
 
 /// A child that does not outlive its owner, also when a test panics.
@@ -139,6 +141,8 @@ impl Broker {
 
     /// The same with another configuration, by another command that runs the binary.
     pub fn launch_by(mut command: Command, config: &Path, dir: &Path, more: &[&str]) -> Starting {
+        let errors = tempfile::tempfile().expect("a temporary file");
+        let stderr = errors.try_clone().expect("a second handle");
         let mut child = command
             .args(["serve", "--json", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(dir)
@@ -146,13 +150,14 @@ impl Broker {
             .arg(config)
             .args(more)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(stderr)
             .spawn()
             .expect("the binary starts");
         let out = BufReader::new(child.stdout.take().expect("piped"));
         Starting {
             process: Process(child),
             out,
+            errors,
         }
     }
 
@@ -249,17 +254,27 @@ impl Broker {
 
 impl Starting {
     /// Waits for the ready line.
-    pub fn ready(mut self) -> Broker {
+    pub fn ready(self) -> Broker {
+        self.try_ready().unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// Waits for the ready line, or for what a broker that can't start says.
+    pub fn try_ready(mut self) -> Result<Broker, String> {
         let mut line = String::new();
-        self.out.read_line(&mut line).expect("a ready line");
+        if self.out.read_line(&mut line).expect("a pipe") == 0 {
+            let mut why = String::new();
+            self.errors.rewind().expect("a file");
+            self.errors.read_to_string(&mut why).expect("text");
+            return Err(why);
+        }
         let ready: Value = serde_json::from_str(&line).expect("the ready line is JSON");
         assert_eq!(ready["event"], "ready");
         let listen = ready["listen"].as_str().expect("an address");
-        Broker {
+        Ok(Broker {
             process: self.process,
             url: format!("npayload://{listen}"),
             http: ready["http"].as_str().map(str::to_owned),
-        }
+        })
     }
 
     pub fn pid(&self) -> u32 {

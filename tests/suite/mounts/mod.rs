@@ -39,6 +39,54 @@ impl Mount {
         }
     }
 
+    /// An ext4 in an image of this many bytes; none where this process may not mount.
+    pub fn ext4(bytes: u64) -> Option<Self> {
+        let mount = Self::unmounted();
+        let made = std::fs::File::create(mount.image())
+            .and_then(|image| image.set_len(bytes))
+            .map_err(|error| error.to_string())
+            .and_then(|()| run(Command::new("mkfs.ext4").arg("-q").arg(mount.image())))
+            .and_then(|()| mount.mount_image());
+        match made {
+            Ok(()) => Some(mount),
+            Err(why) => {
+                skipped("file system in an image", why);
+                None
+            }
+        }
+    }
+
+    fn image(&self) -> PathBuf {
+        self.path.with_extension("image")
+    }
+
+    fn mount_image(&self) -> Result<(), String> {
+        run(Command::new("mount")
+            .args(["-o", "loop"])
+            .arg(self.image())
+            .arg(&self.path))
+    }
+
+    /// Lets an ext4 give up, as it does after an error of its device: it is read-only at once,
+    /// whoever writes to it.
+    ///
+    /// # Errors
+    /// What `mount` says.
+    pub fn abort(&self) -> Result<(), String> {
+        run(Command::new("mount")
+            .args(["-o", "remount,abort"])
+            .arg(&self.path))
+    }
+
+    /// Unmounts an ext4 that nobody uses any more, and mounts it again.
+    ///
+    /// # Errors
+    /// What `umount` or `mount` says.
+    pub fn mount_again(&mut self) -> Result<(), String> {
+        run(Command::new("umount").arg(&self.path))?;
+        self.mount_image()
+    }
+
     /// A place where something may be mounted.
     fn unmounted() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
