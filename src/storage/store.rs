@@ -543,7 +543,7 @@ impl Storage {
 
     /// Closes a log for good and gives its files to upkeep for removal.
     pub fn drop_log(&mut self, id: Incarnation) {
-        if let Some(log) = self.logs.remove(&id) {
+        if let Some(log) = self.logs.remove(&id).filter(|log| !log.is_poisoned) {
             self.unwritten_bytes -= log.unwritten_bytes;
         }
         // What is still queued for it alone is not worth a place in the journal.
@@ -556,6 +556,15 @@ impl Storage {
         self.owing.remove(&id);
         self.dirty.remove(&id);
         self.removals.push_back(super::upkeep::Removal::Log(id));
+    }
+
+    /// Closes a log to writers after a segment failed. What its segments lack stays in memory for
+    /// readers, and no longer counts as waiting to be written: the journal's size bounds it.
+    pub(super) fn close_log(&mut self, id: Incarnation, failure: &IoFailure) {
+        if let Some(log) = self.logs.get_mut(&id).filter(|log| !log.is_poisoned) {
+            self.unwritten_bytes -= log.unwritten_bytes;
+            log.poison(failure);
+        }
     }
 
     /// Reads stored batches; [`super::read::ReadJob`] does what needs the disk.

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::checkpoint::{CheckpointEnd, CheckpointJob};
+use super::copy_forward::{CopyEnd, CopyJob};
 use super::disk::{Disk, DiskFile, OpenMode};
 use super::error::{IoFailure, While};
 use super::journal::prepare_file;
@@ -43,6 +44,8 @@ pub enum Upkeep {
     WriteBehind(WriteBehindJob),
     /// Prepare one more journal file.
     Prepare(PrepareJob),
+    /// Read what a checkpoint copies forward.
+    Copy(CopyJob),
     /// Take a checkpoint.
     Checkpoint(Box<CheckpointJob>),
     /// Save indexes.
@@ -58,6 +61,8 @@ pub enum UpkeepEnd {
     WriteBehind(Vec<(Incarnation, Range<Offset>, Result<(), IoFailure>)>),
     /// A journal file is ready, or not.
     Prepare(Result<Arc<dyn DiskFile>, IoFailure>),
+    /// What is to be copied forward was read, or not.
+    Copy(CopyEnd),
     /// A checkpoint was taken, or not.
     Checkpoint(Box<CheckpointEnd>),
     /// Indexes were saved as far as they could be.
@@ -141,7 +146,10 @@ impl Storage {
                 file_bytes: self.config.journal_file_bytes,
             }));
         }
-        if let Some(job) = self.plan_checkpoint(now) {
+        if let Some(job) = self.plan_copy() {
+            return Some(Upkeep::Copy(job));
+        }
+        if let Some(job) = self.plan_checkpoint() {
             return Some(Upkeep::Checkpoint(Box::new(job)));
         }
         if let Some(job) = self.plan_write_behind() {
@@ -234,6 +242,7 @@ impl Storage {
                 self.prepare_at = Some(now.saturating_add_ms(RETRY_MS));
                 self.journal.prepared(None);
             }
+            UpkeepEnd::Copy(end) => self.finish_copy(end),
             UpkeepEnd::Checkpoint(end) => self.finish_checkpoint(*end, now),
             UpkeepEnd::Index => {}
             UpkeepEnd::Remove(job, Ok(())) => return job.removed_log(),
@@ -258,7 +267,10 @@ impl Storage {
         match written {
             Ok(()) => {
                 self.space.written();
-                self.unwritten_bytes -= log.book_behind(offsets);
+                let freed = log.book_behind(offsets);
+                if !log.is_poisoned {
+                    self.unwritten_bytes -= freed;
+                }
                 if log.unwritten_bytes >= self.config.write_behind_bytes {
                     self.behind_queue.push_back(id);
                 }
@@ -267,7 +279,7 @@ impl Storage {
                 // The bytes stay in memory and in the journal; the next checkpoint tries again.
                 self.space.refused(&failure);
             }
-            Err(failure) => log.poison(&failure),
+            Err(failure) => self.close_log(id, &failure),
         }
     }
 
@@ -283,6 +295,7 @@ impl Upkeep {
         match self {
             Self::WriteBehind(job) => UpkeepEnd::WriteBehind(job.run()),
             Self::Prepare(job) => UpkeepEnd::Prepare(job.run()),
+            Self::Copy(job) => UpkeepEnd::Copy(job.run()),
             Self::Checkpoint(job) => UpkeepEnd::Checkpoint(Box::new(job.run())),
             Self::Index(job) => {
                 job.run();
