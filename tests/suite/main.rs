@@ -5,6 +5,7 @@
     reason = "a test ends where it is surprised, and its numbers are small"
 )]
 
+mod answers; // what an answer waits for, and what is known again after a crash
 mod architecture; // the rooms of src against their table in ARCHITECTURE.md
 #[cfg(target_os = "linux")]
 mod bad_disk; // the real binary on a disk whose syncs fail, or take seconds
@@ -35,4 +36,5 @@ mod server; // a server in this process, with the Rust client
 mod spec; // storage-format.md against the layouts of the format room
 mod storage_harness; // drives the storage room from one thread, and models what it must hold
 mod strain; // the real binary short of file descriptors, and stopped in the middle of its work
+mod vouching; // what vouches for a group of the journal must be true
 mod wire; // docs/wire-protocol.md against the protocol room: tables, golden frames, hostile bytes
