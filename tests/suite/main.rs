@@ -8,6 +8,7 @@
 mod answers; // what an answer waits for, and what is known again after a crash
 mod architecture; // the rooms of src against their table in ARCHITECTURE.md
 mod binary; // the real binary, end to end, also across kills
+mod broker_failures; // the broker on a failing disk: who waits is told, one channel holds up no other
 mod copy_forward; // logs whose segments failed hold up nobody, and lose nothing
 mod crash; // a crash at every call that changes the disk, with every outcome
 mod damage; // every synced byte damaged in turn: reported at its place, no other record touched
