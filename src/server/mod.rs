@@ -14,6 +14,7 @@ mod connection;
 mod dispatch;
 mod fetching;
 mod http;
+mod http_listener;
 mod keeper;
 mod listener;
 mod metrics;

@@ -70,6 +70,12 @@ impl Server {
         self.running.as_ref().expect("running").listen()
     }
 
+    /// The address of `/metrics` and `/healthz`.
+    pub fn http(&self) -> SocketAddr {
+        let running = self.running.as_ref().expect("running");
+        running.http().expect("it has one")
+    }
+
     /// Stops it; whether the directory was marked clean.
     pub fn stop(&mut self) -> bool {
         let running = self.running.take().expect("running");
