@@ -15,7 +15,9 @@ use super::producers::{ProducerLimits, ProducerState, Producers};
 use crate::consumer::{ConsumerEvent, Consumers};
 use crate::format::{Record, records};
 use crate::storage::disk::Disk;
-use crate::storage::{self, EntryId, LiveLog, Read, ReadError, Replayed, Storage};
+use crate::storage::{
+    self, EntryId, LiveLog, Need, Read, ReadError, Replayed, StageError, Storage,
+};
 use crate::types::{ChannelName, Durability, Incarnation, Offset, Timestamp};
 
 impl Broker {
@@ -95,7 +97,7 @@ impl Broker {
             .map(|incarnation| DirectoryEvent::Removed(Removed { incarnation }))
             .collect();
         if !removed.is_empty() {
-            broker.record_directory(&removed, now)?;
+            broker.record_directory(&removed, Need::Freeing, now)?;
         }
         Ok(broker)
     }
@@ -142,7 +144,7 @@ impl Broker {
                 .insert(id, ChannelState::new(Producers::new(self.config.producers)));
         }
         if !events.is_empty() {
-            self.record_directory(&events, now)?;
+            self.record_directory(&events, Need::Own, now)?;
         }
         Ok(())
     }
@@ -198,11 +200,14 @@ impl Broker {
         if !events.is_empty() {
             let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_consumer).collect();
             let mut batches = vec![own_batch(self.positions, &records)?];
-            let staged = self
-                .storage
-                .stage(&mut batches, now)
-                .map_err(BrokerError::from)?;
-            self.booked(self.positions, &staged);
+            match self.storage.stage_for(&mut batches, Need::Own, now) {
+                Ok(staged) => self.booked(self.positions, &staged),
+                // The topic of positions is damaged too: they are moved again at the next start.
+                Err(StageError::Refused { .. }) => {
+                    tracing::warn!("the moved positions are not on the record");
+                }
+                Err(error) => return Err(BrokerError::from(error).into()),
+            }
             for event in &events {
                 let applied = self.consumers.apply(event);
                 applied.map_err(|error| BrokerError::Bug(error.to_string().into()))?;

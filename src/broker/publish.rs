@@ -14,7 +14,7 @@ use super::positions::CommitRequest;
 use super::producers::{Producers, Verdict};
 use crate::consumer::ConsumerEvent;
 use crate::format::{BatchHeader, DoorLimits};
-use crate::storage::{EntryId, NewBatch, StageError, Staged};
+use crate::storage::{EntryId, Need, NewBatch, StageError, Staged};
 use crate::types::{ChannelName, Durability, Incarnation, LogEpoch, Offset, Timestamp};
 
 /// A batch that was checked at the door.
@@ -206,7 +206,13 @@ impl Broker {
             }
             .into());
         }
-        let staged = match self.storage.stage(&mut new, now) {
+        // Commits alone are the broker's own records, with a batch beside them a producer's.
+        let need = if ids.is_empty() {
+            Need::Own
+        } else {
+            Need::Producer
+        };
+        let staged = match self.storage.stage_for(&mut new, need, now) {
             Ok(staged) => staged,
             Err(error) => {
                 let parts = targets.into_iter().zip(headers).zip(new);
@@ -461,7 +467,7 @@ impl Broker {
         };
         let event: DirectoryEvent = self.directory.check_create(created)?;
         self.check_room(1)?;
-        self.record_directory(&[event], now)?;
+        self.record_directory(&[event], Need::Producer, now)?;
         self.storage.create_log(incarnation, options);
         let mut channel = ChannelState::new(Producers::new(self.config.producers));
         channel.last = self.wait_for(self.storage.directory_id());

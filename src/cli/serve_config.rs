@@ -47,6 +47,7 @@ struct StorageTable {
     max_unwritten_bytes: u64,
     max_open_segments: usize,
     min_free_bytes: u64,
+    reserve_bytes: u64,
 }
 
 /// Variables `NPAYLOAD_…` that stand for a top-level name.
@@ -95,6 +96,7 @@ impl Default for ServeConfig {
                 max_unwritten_bytes: storage.max_unwritten_bytes,
                 max_open_segments: storage.max_open_segments,
                 min_free_bytes: storage.min_free_bytes,
+                reserve_bytes: storage.reserve_bytes,
             },
             channel: options.broker.defaults,
         }
@@ -159,6 +161,8 @@ impl ServeConfig {
         storage.max_unwritten_bytes = self.storage.max_unwritten_bytes;
         storage.max_open_segments = self.storage.max_open_segments;
         storage.min_free_bytes = self.storage.min_free_bytes;
+        // The smaller limit of a smaller disk needs no word about its reserve.
+        storage.reserve_bytes = self.storage.reserve_bytes.min(self.storage.min_free_bytes);
         Ok(options)
     }
 }

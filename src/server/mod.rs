@@ -25,6 +25,6 @@ mod shared;
 mod shutdown;
 mod waiting;
 
-pub use listener::{Running, StartError, start};
+pub use listener::{Running, StartError, start, start_on};
 pub use options::{InvalidOptions, ServeOptions};
 pub use shutdown::run;

@@ -39,7 +39,6 @@ pub(crate) struct Shared {
     pub started_at: Timestamp,
     pub directory_id: Incarnation,
     pub epoch: LogEpoch,
-    pub free_bytes: std::sync::atomic::AtomicU64,
 }
 
 impl Shared {
@@ -61,7 +60,6 @@ impl Shared {
             stop: CancellationToken::new(),
             is_ending: AtomicBool::new(false),
             started_at: now,
-            free_bytes: std::sync::atomic::AtomicU64::new(u64::MAX),
         }
     }
 

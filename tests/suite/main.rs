@@ -5,8 +5,10 @@
     reason = "a test ends where it is surprised, and its numbers are small"
 )]
 
+mod answers; // what an answer waits for, and what is known again after a crash
 mod architecture; // the rooms of src against their table in ARCHITECTURE.md
 mod binary; // the real binary, end to end, also across kills
+mod copy_forward; // logs whose segments failed hold up nobody, and lose nothing
 mod crash; // a crash at every call that changes the disk, with every outcome
 mod damage; // every synced byte damaged in turn: reported at its place, no other record touched
 mod failing; // calls of the disk that fail: what fails with them, and what goes on
@@ -16,6 +18,7 @@ mod golden; // the files of tests/golden: format stability, and every bit of the
 mod hostile; // hostile and broken clients, byte by byte
 mod kill; // the real binary killed at random moments under load, in its start and in its stop
 mod load; // writers, atomic publishers and consumers, and a ledger of what they were promised
+mod low_disk; // little space left: who is turned away, who goes on, what frees space
 mod model; // logs against vectors: every kind of append, upkeep and reopening
 mod placement; // where batches lie in their segments, and what goes when
 mod process; // starts the real binary, stops it, kills it
@@ -24,4 +27,5 @@ mod raw; // a client made of bytes, for the tests that need one
 mod server; // a server in this process, with the Rust client
 mod spec; // storage-format.md against the layouts of the format room
 mod storage_harness; // drives the storage room from one thread, and models what it must hold
+mod vouching; // what vouches for a group of the journal must be true
 mod wire; // docs/wire-protocol.md against the protocol room: tables, golden frames, hostile bytes

@@ -2,10 +2,12 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use npayload::format::{BatchBuilder, Compression, NewRecord};
-use npayload::server::{Running, ServeOptions, start};
+use npayload::server::{Running, ServeOptions, start_on};
+use npayload::storage::disk::{Disk, RealDisk};
 use npayload::types::ProducerId;
 use serde_json::{Value, json};
 
@@ -31,6 +33,7 @@ pub struct Server {
     runtime: tokio::runtime::Runtime,
     running: Option<Running>,
     options: ServeOptions,
+    disk: Arc<dyn Disk>,
     _dir: tempfile::TempDir,
 }
 
@@ -40,6 +43,10 @@ impl Server {
     }
 
     pub fn start_with(change: impl FnOnce(&mut ServeOptions)) -> Self {
+        Self::start_on(Arc::new(RealDisk), change)
+    }
+
+    pub fn start_on(disk: Arc<dyn Disk>, change: impl FnOnce(&mut ServeOptions)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut options = options(dir.path());
         change(&mut options);
@@ -52,6 +59,7 @@ impl Server {
             runtime,
             running: None,
             options,
+            disk,
             _dir: dir,
         };
         server.launch();
@@ -59,9 +67,11 @@ impl Server {
     }
 
     fn launch(&mut self) {
-        let options = self.options.clone();
-        // `start` blocks in place, which only a worker of the runtime may.
-        let started = self.runtime.spawn(async move { start(options).await });
+        let (disk, options) = (self.disk.clone(), self.options.clone());
+        // `start_on` blocks in place, which only a worker of the runtime may.
+        let started = self
+            .runtime
+            .spawn(async move { start_on(disk, options).await });
         let started = self.runtime.block_on(started).expect("no panic");
         self.running = Some(started.expect("the server starts"));
     }
@@ -71,9 +81,32 @@ impl Server {
     }
 
     /// The address of `/metrics` and `/healthz`.
-    pub fn http(&self) -> SocketAddr {
+    pub fn http_address(&self) -> SocketAddr {
         let running = self.running.as_ref().expect("running");
         running.http().expect("it has one")
+    }
+
+    /// One GET of `/metrics` or `/healthz`: the status and the body.
+    pub fn http(&self, path: &str) -> (u16, String) {
+        let address = self.running.as_ref().and_then(Running::http);
+        let mut stream = TcpStream::connect(address.expect("listens")).expect("connects");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("text");
+        let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let body = answer.split_once("\r\n\r\n").expect("a body").1;
+        (status.expect("a status"), body.to_owned())
+    }
+
+    /// The value of a metric without labels.
+    pub fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.http("/metrics");
+        let line = text
+            .lines()
+            .find(|line| line.split(' ').next() == Some(name));
+        let value = line.unwrap_or_else(|| panic!("no {name} in {text}"));
+        value.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
     /// Stops it; whether the directory was marked clean.

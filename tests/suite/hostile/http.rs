@@ -11,7 +11,7 @@ fn served() -> (Watched, SocketAddr) {
     let watched = Watched::of(Server::start_with(|options| {
         options.http = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
     }));
-    let http = watched.server.http();
+    let http = watched.server.http_address();
     (watched, http)
 }
 
