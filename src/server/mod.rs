@@ -11,6 +11,7 @@ mod answer;
 mod clock;
 mod commit;
 mod connection;
+mod desk;
 mod dispatch;
 mod fetching;
 mod http;
@@ -25,6 +26,7 @@ mod shared;
 mod shutdown;
 mod waiting;
 
+pub use desk::Desk;
 pub use listener::{Running, StartError, start, start_on};
 pub use options::{InvalidOptions, ServeOptions};
 pub use shutdown::run;
