@@ -83,6 +83,7 @@ impl Broker {
             after: Vec::new(),
             round_waiters: Vec::new(),
             log_waiters: HashMap::new(),
+            has_stray_positions: true,
             retention_cursor: None,
             directory_events: 0,
             consumer_events: 0,
@@ -92,6 +93,7 @@ impl Broker {
         broker.make_own_topics(directory_id, positions, now)?;
         broker.fold_consumers()?;
         broker.clamp_positions(now)?;
+        broker.drop_positions(now);
         let removed: Vec<DirectoryEvent> = deleting
             .into_iter()
             .map(|incarnation| DirectoryEvent::Removed(Removed { incarnation }))
