@@ -449,6 +449,11 @@ fn damage_in_the_recovery_point_loses_nothing_in_silence() {
                 );
                 assert_eq!(harness.report.damage, []);
                 check_others(&mut harness, None);
+                // The point that this start wrote is in the slot that was damaged.
+                let model = harness.kill();
+                let again = Harness::open(Arc::new(disk), model, patient.now + 1);
+                let again = again.unwrap_or_else(|error| panic!("byte {at}, then: {error}"));
+                assert_eq!(again.report.repaired, [], "byte {at}");
             }
             Err(error) => assert!(
                 matches!(error, OpenError::Unreadable { .. } | OpenError::Io(_)),
