@@ -355,6 +355,11 @@ impl Segment {
             .iter()
             .map(|(from, to)| map.slice(at(*from)..at(*to)))
             .collect();
+        let file = open.file.clone();
+        drop(guard);
+        for (from, to) in chosen.ranges {
+            file.warm(from..to);
+        }
         Ok(Slices {
             parts,
             bytes: chosen.bytes,
