@@ -574,7 +574,7 @@ impl CheckpointJob {
     }
 
     fn point(&self) -> Result<(), IoFailure> {
-        self.points.update(|point| {
+        self.points.update_both(|point| {
             point.checkpoint = self.number;
             point.is_clean = self.is_clean && !self.has_failed_logs;
             if self.synced.group > point.flushed_group {

@@ -33,6 +33,13 @@ impl Points {
             .expect("no panic while the recovery point is locked")
     }
 
+    /// Writes a changed recovery point into one slot after the other, each synced: afterwards damage
+    /// to either costs nothing, and what the old points named may go.
+    pub fn update_both(&self, change: impl FnOnce(&mut RecoveryPoint)) -> Result<(), IoFailure> {
+        self.update(change)?;
+        self.update(|_| {})
+    }
+
     /// Writes a changed recovery point over the whole of the older slot and syncs it: whatever was
     /// there before, damage in the slot's unused rest too, would keep the new point from being read.
     pub fn update(&self, change: impl FnOnce(&mut RecoveryPoint)) -> Result<(), IoFailure> {

@@ -161,7 +161,7 @@ impl Unrecovered {
             logs: Self::rows(&replayed, producers),
         };
         write_checkpoint(&*self.disk, &self.layout, &checkpoint)?;
-        self.points.update(|point| {
+        self.points.update_both(|point| {
             point.is_clean = false;
             point.epoch = epoch;
             point.salt = self.salt;

@@ -430,16 +430,19 @@ fn write_point(
         file.sync_data()?;
     }
     disk.sync_dir(&layout.checkpoint_dir())?;
-    let next = RecoveryPoint {
-        sequence: point.sequence + 1,
-        checkpoint: checkpoint.number,
-        ..point
-    };
-    let mut slot = vec![0; RecoveryPoint::SLOT_BYTES];
-    slot[..RecoveryPoint::BYTES].copy_from_slice(&next.encode());
     let file = disk.open(&layout.recovery_point(), OpenMode::ReadWrite)?;
-    file.write_at(next.slot_position(), &[IoSlice::new(&slot)])?;
-    file.sync_data()?;
+    // Both slots name it before the one that they named is removed.
+    for step in [1, 2] {
+        let next = RecoveryPoint {
+            sequence: point.sequence + step,
+            checkpoint: checkpoint.number,
+            ..point
+        };
+        let mut slot = vec![0; RecoveryPoint::SLOT_BYTES];
+        slot[..RecoveryPoint::BYTES].copy_from_slice(&next.encode());
+        file.write_at(next.slot_position(), &[IoSlice::new(&slot)])?;
+        file.sync_data()?;
+    }
     for path in [layout.checkpoint(before), layout.checkpoint_copy(before)] {
         disk.remove_file(&path)?;
     }
