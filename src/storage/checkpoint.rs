@@ -574,6 +574,7 @@ impl CheckpointJob {
     }
 
     fn point(&self) -> Result<(), IoFailure> {
+        // Both slots, before the journal files and the checkpoint that the older one needs go.
         self.points.update_both(|point| {
             point.checkpoint = self.number;
             point.is_clean = self.is_clean && !self.has_failed_logs;

@@ -33,11 +33,11 @@ impl Points {
             .expect("no panic while the recovery point is locked")
     }
 
-    /// Writes a changed recovery point into one slot after the other, each synced: afterwards damage
-    /// to either costs nothing, and what the old points named may go.
-    pub fn update_both(&self, change: impl FnOnce(&mut RecoveryPoint)) -> Result<(), IoFailure> {
-        self.update(change)?;
-        self.update(|_| {})
+    /// Writes a changed recovery point into both slots, one after the other. From then on nothing
+    /// needs what either named before: damage to one slot leaves one that means the same.
+    pub fn update_both(&self, change: impl Fn(&mut RecoveryPoint)) -> Result<(), IoFailure> {
+        self.update(&change)?;
+        self.update(&change)
     }
 
     /// Writes a changed recovery point over the whole of the older slot and syncs it: whatever was

@@ -99,7 +99,11 @@ impl Storage {
     pub fn has_round(&self, now: Timestamp) -> bool {
         self.journal_failed.is_none()
             && !self.is_round_running
-            && (!self.queue.is_empty() || self.is_sync_due(now) || self.has_copies())
+            && (self.has_work(now) || self.has_copies())
+    }
+
+    fn has_work(&self, now: Timestamp) -> bool {
+        !self.queue.is_empty() || self.is_sync_due(now) || self.makes_way
     }
 
     /// When the next sync of `written` channels is due.
@@ -122,7 +126,7 @@ impl Storage {
         if let Some(round) = self.plan_copies(now) {
             return Some(round);
         }
-        if self.queue.is_empty() && !self.is_sync_due(now) {
+        if !self.has_work(now) {
             return None;
         }
         let direct = self.take_direct_logs();
@@ -156,6 +160,7 @@ impl Storage {
                 }
             }
         };
+        self.makes_way = false;
         let mut entries = std::mem::take(&mut self.queue);
         let is_synced = self.is_sync_due(now)
             || self.sync_wanted
@@ -366,6 +371,7 @@ impl Storage {
 
     fn finish_done(&mut self, round: Round) -> Finished {
         let mut finished = Finished::default();
+        self.rounds += 1;
         if let Some(room) = &round.room {
             let end = GroupEnd {
                 group: round.header.group,

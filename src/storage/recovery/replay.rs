@@ -161,6 +161,7 @@ impl Unrecovered {
             logs: Self::rows(&replayed, producers),
         };
         write_checkpoint(&*self.disk, &self.layout, &checkpoint)?;
+        // Both slots, before the first group of this start takes the place of an older one.
         self.points.update_both(|point| {
             point.is_clean = false;
             point.epoch = epoch;
