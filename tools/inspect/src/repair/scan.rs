@@ -300,8 +300,8 @@ fn best_chain(
         best.push(chosen);
     }
     let mut last: Option<(usize, usize)> = None;
-    for run in 0..runs.len() {
-        if let Some((count, _)) = best[run]
+    for (run, chain) in best.iter().enumerate() {
+        if let Some((count, _)) = *chain
             && last.is_none_or(|(most, _)| count > most)
             && has_room(tail(run), end, true)?
         {
