@@ -21,6 +21,7 @@ mod fuzz_corpus; // the bodies of the fuzz targets, over their corpora and over 
 mod golden; // the files of tests/golden: format stability, and every bit of them flipped
 mod hostile; // hostile and broken clients, byte by byte
 mod kill; // the real binary killed at random moments under load, in its start and in its stop
+mod leftovers; // what crashes and older lives of a file leave lying about is never data
 mod load; // writers, atomic publishers and consumers, and a ledger of what they were promised
 mod low_disk; // little space left: who is turned away, who goes on, what frees space
 mod model; // logs against vectors: every kind of append, upkeep and reopening
