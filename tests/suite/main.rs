@@ -18,6 +18,7 @@ mod directories; // data directories that are held, exchanged, mixed up or gone
 mod failing; // calls of the disk that fail: what fails with them, and what goes on
 mod full_disk; // a disk that fills up under the real binary, and has room again
 mod fuzz_corpus; // the bodies of the fuzz targets, over their corpora and over random bytes
+mod gaps; // a gap in place of a lost batch: told exactly, never passed over
 mod golden; // the files of tests/golden: format stability, and every bit of them flipped
 mod hostile; // hostile and broken clients, byte by byte
 mod kill; // the real binary killed at random moments under load, in its start and in its stop

@@ -16,6 +16,8 @@ mod scan;
 mod segments;
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;

@@ -53,7 +53,7 @@ pub(super) fn batches(broker: &mut Broker, channel: &str) -> Vec<Bytes> {
 }
 
 /// All channels with their batches, by first offset.
-type Records = BTreeMap<&'static str, BTreeMap<u64, Bytes>>;
+pub(super) type Records = BTreeMap<&'static str, BTreeMap<u64, Bytes>>;
 
 pub(super) fn read_all(broker: &mut Broker) -> Records {
     let mut all = Records::new();
@@ -161,13 +161,23 @@ fn with_setting<T>(root: &Path, act: impl FnOnce(&mut Setting<'_>) -> T) -> T {
     })
 }
 
-fn repair(root: &Path) -> Plan {
+pub(super) fn repair(root: &Path) -> Plan {
     let indexes = damaged_indexes(&verify::run(root).unwrap());
     with_setting(root, |setting| {
         let planned = plan(setting, &indexes).unwrap();
         apply(setting, &planned).unwrap();
         planned.plan
     })
+}
+
+/// Takes back the repair of `root`, a copy of which is repaired; then it is what it was `before`, which was read at `was`.
+pub(super) fn undone(root: &Path, before: &BTreeMap<PathBuf, Option<Vec<u8>>>, was: &Path) {
+    with_setting(root, |setting| undo(setting, None).unwrap());
+    let moved = |path: &PathBuf| root.join(path.strip_prefix(was).unwrap());
+    let before = before
+        .iter()
+        .map(|(path, bytes)| (moved(path), bytes.clone()));
+    assert_same(&before.collect(), root, "taken back");
 }
 
 /// A stopped broker's directory with several segments in each channel and padding in them, and what it holds.
