@@ -22,6 +22,7 @@ mod placement; // where batches lie in their segments, and what goes when
 mod process; // starts the real binary, stops it, kills it
 mod promises; // what the wire protocol promises: order, retries, long polls, all or nothing
 mod raw; // a client made of bytes, for the tests that need one
+mod scrub; // the running broker checks what is stored: what it finds, marks, and leaves alone
 mod server; // a server in this process, with the Rust client
 mod spec; // storage-format.md against the layouts of the format room
 mod storage_harness; // drives the storage room from one thread, and models what it must hold
