@@ -1,6 +1,6 @@
 //! The only place that asks what time it is.
 
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::types::Timestamp;
 
@@ -19,4 +19,10 @@ pub(crate) fn now() -> Timestamp {
 pub(crate) fn instant() -> Instant {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     Instant::now()
+}
+
+/// How long it is until a time; nothing when it is over.
+pub(super) fn until(time: Timestamp) -> Duration {
+    let ms = time.0.saturating_sub(now().0);
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }

@@ -89,5 +89,5 @@ fn tick(shared: &Arc<Shared>) {
         }
     }
     shared.wake_committer();
-    shared.metrics.observe(&shared.broker());
+    shared.observe();
 }

@@ -5,10 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use npayload::format::{BatchHeader, DamageKind, DamageRow, IndexHeader, OffsetEntry};
-use npayload::storage::disk::{CrashingDisk, Disk, FailingDisk, Fault, Loss, OpenMode, Operation};
+use npayload::storage::disk::{
+    CrashingDisk, Disk, FailingDisk, Fault, Loss, OpenMode, Operation, RealDisk,
+};
 use npayload::storage::{Read, ReadError, ScrubStatus, StorageConfig};
 use npayload::types::{Incarnation, Offset, Timestamp};
+use serde_json::{Value, json};
 
+use crate::process::{Broker, wait_for};
+use crate::raw::{BROKER_SCRUB, INFO, Server, batch};
 use crate::storage_harness::{Harness, Mercy, Model, ROOT, log_id, small};
 
 const RATE: u64 = 1 << 20;
@@ -504,6 +509,21 @@ fn what_no_checkpoint_vouches_for_is_left_to_the_journal() {
 }
 
 #[test]
+fn a_log_whose_first_batches_are_in_the_journal_alone_is_not_missed() {
+    let disk: Arc<dyn Disk> = Arc::new(CrashingDisk::new());
+    let mut harness = open(&disk, Model::default(), 1);
+    harness.create(0);
+    harness.append(&[(0, &[10])]).unwrap();
+    harness.round();
+    harness.storage.want_scrub();
+    while piece(&mut harness) || harness.storage.scrub_status().is_running {
+        harness.now += 20;
+    }
+    let status = harness.storage.scrub_status();
+    assert_eq!((status.damage_found, status.passes), (0, 1), "{status:?}");
+}
+
+#[test]
 fn a_clock_that_jumps_neither_stops_the_scrubber_nor_lets_it_run_free() {
     let disk: Arc<dyn Disk> = Arc::new(CrashingDisk::new());
     let mut harness = filled(&disk);
@@ -540,4 +560,117 @@ fn a_rate_of_zero_switches_it_off_unless_a_pass_is_asked_for() {
     assert_eq!(pass(&mut harness).passes, 1);
     harness.now += 10 * DAY_MS;
     assert!(!piece(&mut harness));
+}
+
+fn health(server: &Server) -> (u16, Value) {
+    let (status, body) = server.http("/healthz");
+    (status, serde_json::from_str(&body).unwrap())
+}
+
+#[test]
+fn a_server_that_is_asked_for_a_pass_reports_the_damage_everywhere_and_keeps_it() {
+    let disk = FailingDisk::new(Arc::new(RealDisk));
+    let mut server = Server::start_on(Arc::new(disk.clone()), |options| {
+        options.http = Some(([127, 0, 0, 1], 0).into());
+        // Only what is asked for, so that nothing is found before its time.
+        options.broker.storage.scrub_bytes_per_s = 0;
+    });
+    let mut raw = server.client();
+    for n in 0..20u8 {
+        raw.publish("hurt", &batch(&[&[n; 500]])).published();
+        raw.publish("whole", &batch(&[&[n; 500]])).published();
+    }
+    // In order and clean, so that a checkpoint vouches for all of it.
+    server.restart();
+    let mut raw = server.client();
+    let info = raw.json(INFO, &json!({"name": "hurt"})).json();
+    let dir = server
+        .data_dir()
+        .join("channels")
+        .join(info["id"].as_str().unwrap());
+    let path = dir.join(format!("{:020}.log", 0));
+    let bytes = contents(&RealDisk, &path);
+    let (at, header) = batches(&bytes, bytes.len())[7];
+    flip(&RealDisk, &path, at + header.len() - 1);
+    let (status, before) = health(&server);
+    assert_eq!((status, &before["scrub"]["passes"]), (200, &json!(0)));
+    raw.json(BROKER_SCRUB, &json!({})).of(BROKER_SCRUB);
+    wait_for("the pass", || {
+        (server.metric("npayload_scrub_passes_total") >= 1.0).then_some(())
+    });
+    let (status, found) = health(&server);
+    assert_eq!(status, 503);
+    assert_eq!(
+        (&found["ok"], &found["damagedChannels"]),
+        (&json!(false), &json!(1))
+    );
+    assert_eq!(found["writesRefused"], json!(null));
+    assert_eq!(found["scrub"]["damageFound"], 1);
+    assert!(found["scrub"]["lastPassEndedAt"].is_i64(), "{found}");
+    assert!(
+        found["scrub"]["lastPassBytes"].as_u64().unwrap() > 20_000,
+        "{found}"
+    );
+    assert_eq!(server.metric("npayload_scrub_damage_found_total"), 1.0);
+    assert!(server.metric("npayload_scrub_bytes_total") > 20_000.0);
+    assert!(server.metric("npayload_scrub_last_pass_age_seconds") < 600.0);
+    let row = |raw: &mut crate::raw::Raw| {
+        let info = raw.json(INFO, &json!({"name": "hurt"})).json();
+        assert_eq!(info["writesRefused"], json!(null));
+        info["damage"].clone()
+    };
+    let rows = row(&mut raw);
+    assert_eq!(rows[0]["firstOffset"], 7);
+    assert_eq!(rows[0]["endOffset"], 8);
+    assert_eq!(rows[0]["position"], at);
+    let refused = raw.fetch("hurt", 7).error("DAMAGED");
+    assert_eq!(refused["next"], 8);
+    assert_eq!(refused["position"], at);
+    assert_eq!(raw.fetch("hurt", 0).fetched().records().len(), 7);
+    assert_eq!(raw.fetch("hurt", 8).fetched().records().len(), 12);
+    assert_eq!(raw.all("whole").len(), 20);
+    raw.publish("hurt", &batch(&[b"goes on"])).published();
+    server.restart();
+    let mut raw = server.client();
+    assert_eq!(row(&mut raw), rows, "forgotten over a restart");
+    // A file that can't be read is named with its errno.
+    let text = path.to_str().unwrap().to_owned();
+    disk.plan(
+        Fault::new(Fault::IO)
+            .on(Operation::Read)
+            .at(text)
+            .and_later(),
+    );
+    raw.json(BROKER_SCRUB, &json!({})).of(BROKER_SCRUB);
+    wait_for("the read error", || {
+        (server.metric("npayload_scrub_read_errors_total") >= 1.0).then_some(())
+    });
+    let (_, found) = health(&server);
+    assert_eq!(found["scrub"]["faults"][0]["errno"], 5);
+    let file = found["scrub"]["faults"][0]["file"].as_str().unwrap();
+    assert!(
+        path.ends_with(file) && file.starts_with("channels/"),
+        "{file}"
+    );
+}
+
+#[test]
+fn the_command_line_asks_for_a_pass_and_shows_how_far_it_is() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let broker = Broker::start(&dir.path().join("data"));
+    broker.run_with(&["publish", "a"], b"one\ntwo\n").ok();
+    // The broker's own first pass may have begun before: one that follows it is as good.
+    let asked = broker.run(&["broker", "scrub", "--json"]).json();
+    let before = asked["passes"].as_u64().unwrap();
+    wait_for("a pass", || {
+        let info = broker.run(&["broker", "info", "--json"]).json();
+        (info["health"]["scrub"]["passes"].as_u64().unwrap() > before).then_some(())
+    });
+    let text = String::from_utf8(broker.run(&["broker", "info"]).ok()).unwrap();
+    assert!(
+        text.contains("well") && text.contains("all checked"),
+        "{text}"
+    );
+    let text = String::from_utf8(broker.run(&["broker", "scrub"]).ok()).unwrap();
+    assert!(text.contains("check"), "{text}");
 }

@@ -30,7 +30,7 @@ use super::error::IoFailure;
 use super::index::{self, Filed};
 use super::log::Log;
 use super::read::{LoadTask, Loaded};
-use super::segment::Segment;
+use super::segment::{FIRST_BATCH, Segment};
 use super::store::Storage;
 use crate::format::{DamageKind, DamageRow};
 use crate::types::{Incarnation, Offset, Timestamp};
@@ -352,6 +352,8 @@ impl Storage {
         }
         while let Some(id) = pass.logs.front().copied() {
             let row = self.checkpoints.row(id);
+            // A log that had no batch yet has a row without a place.
+            let row = row.filter(|row| row.position >= FIRST_BATCH);
             let (Some(log), Some(row)) = (self.logs.get(&id), row) else {
                 pass.next_log(); // deleted, or nothing of it is vouched for
                 continue;
