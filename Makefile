@@ -7,7 +7,7 @@ DATA_DIR ?= ./data
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-python test-node check check-format check-lints check-docs check-licences bench soak soak-fuzz soak-crash soak-kill install-tools
+.PHONY: help run test test-rust test-python test-node check check-format check-lints check-docs check-licences bench soak soak-fuzz soak-crash soak-kill faults faults-docs install-tools
 
 # $(call part,DIRECTORY,PROGRAM,COMMAND): runs COMMAND in DIRECTORY, where the tree has it. Without PROGRAM
 # the part is skipped and says so; in CI (the variable CI is set) that is a failure.
@@ -47,7 +47,7 @@ check-licences:
 bench: ## run the benches: codec, append, replay
 	cargo bench --workspace --benches
 
-soak: soak-crash soak-kill soak-fuzz ## long runs: crash tests, kills and fuzzing (SECONDS=600 for each target)
+soak: soak-crash soak-kill soak-fuzz faults ## long runs: crash tests, kills, fuzzing (SECONDS=600 for each target), deliberate faults
 
 soak-crash: ## only the long crash and model tests (CASES=5000 for each property)
 	NPAYLOAD_SOAK=1 PROPTEST_CASES=$(CASES) cargo test --release --workspace -- --include-ignored
@@ -57,6 +57,12 @@ soak-kill: ## only the kills of the real binary, with a channel of 1 GiB (ROUNDS
 
 soak-fuzz: ## only the fuzzing of every decoder
 	cd fuzz && for target in $$(cargo fuzz list); do cargo +nightly fuzz run "$$target" -- -max_total_time=$(SECONDS) || exit 1; done
+
+faults: ## put deliberate faults into the code, one at a time: each must turn its tests red (FAULTS=name for some)
+	cargo run -q -p npayload-faults -- $(FAULTS)
+
+faults-docs: ## write the list of faults into docs/durability.md
+	cargo run -q -p npayload-faults -- --write-docs
 
 install-tools: ## install what `check` and `soak` can use: rustfmt, clippy, nightly for fuzzing, cargo-deny, cargo-fuzz
 	rustup component add rustfmt clippy && rustup toolchain install nightly --profile minimal && cargo install --locked cargo-deny cargo-fuzz

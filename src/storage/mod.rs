@@ -9,6 +9,7 @@
 //! a record means.
 
 mod checkpoint;
+mod copy_forward;
 pub mod disk;
 mod error;
 mod index;

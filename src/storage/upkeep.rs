@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::checkpoint::{CheckpointEnd, CheckpointJob};
+use super::copy_forward::{CopyEnd, CopyJob};
 use super::disk::{Disk, DiskFile, OpenMode};
 use super::error::{IoFailure, While};
 use super::journal::prepare_file;
@@ -44,6 +45,8 @@ pub enum Upkeep {
     WriteBehind(WriteBehindJob),
     /// Prepare one more journal file.
     Prepare(PrepareJob),
+    /// Read what a checkpoint copies forward.
+    Copy(CopyJob),
     /// Take a checkpoint.
     Checkpoint(Box<CheckpointJob>),
     /// Save indexes.
@@ -59,6 +62,8 @@ pub enum UpkeepEnd {
     WriteBehind(Vec<(Incarnation, Range<Offset>, Result<(), IoFailure>)>),
     /// A journal file is ready, or not.
     Prepare(Result<Arc<dyn DiskFile>, IoFailure>),
+    /// What is to be copied forward was read, or not.
+    Copy(CopyEnd),
     /// A checkpoint was taken, or not.
     Checkpoint(Box<CheckpointEnd>),
     /// Indexes were saved as far as they could be.
@@ -143,7 +148,10 @@ impl Storage {
                 file_bytes: self.config.journal_file_bytes,
             }));
         }
-        if let Some(job) = self.plan_checkpoint(now) {
+        if let Some(job) = self.plan_copy() {
+            return Some(Upkeep::Copy(job));
+        }
+        if let Some(job) = self.plan_checkpoint() {
             return Some(Upkeep::Checkpoint(Box::new(job)));
         }
         if let Some(job) = self.plan_write_behind() {
@@ -241,6 +249,7 @@ impl Storage {
                 self.prepare_at = Some(now.saturating_add_ms(RETRY_MS));
                 self.journal.prepared(None);
             }
+            UpkeepEnd::Copy(end) => self.finish_copy(end),
             UpkeepEnd::Checkpoint(end) => self.finish_checkpoint(*end, now),
             UpkeepEnd::Index => {}
             UpkeepEnd::Remove(job, Ok(())) => return job.removed_log(),
@@ -265,7 +274,10 @@ impl Storage {
         match written {
             Ok(()) => {
                 self.space.written();
-                self.unwritten_bytes -= log.book_behind(offsets);
+                let freed = log.book_behind(offsets);
+                if !log.is_poisoned {
+                    self.unwritten_bytes -= freed;
+                }
                 if log.unwritten_bytes >= self.config.write_behind_bytes {
                     self.behind_queue.push_back(id);
                 }
@@ -274,7 +286,7 @@ impl Storage {
                 // The bytes stay in memory and in the journal; the next checkpoint tries again.
                 self.space.refused(&failure);
             }
-            Err(failure) => log.poison(&failure),
+            Err(failure) => self.close_log(id, &failure),
         }
     }
 
@@ -290,6 +302,7 @@ impl Upkeep {
         match self {
             Self::WriteBehind(job) => UpkeepEnd::WriteBehind(job.run()),
             Self::Prepare(job) => UpkeepEnd::Prepare(job.run()),
+            Self::Copy(job) => UpkeepEnd::Copy(job.run()),
             Self::Checkpoint(job) => UpkeepEnd::Checkpoint(Box::new(job.run())),
             Self::Index(job) => {
                 job.run();

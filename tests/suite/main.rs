@@ -5,8 +5,11 @@
     reason = "a test ends where it is surprised, and its numbers are small"
 )]
 
+mod answers; // what an answer waits for, and what is known again after a crash
 mod architecture; // the rooms of src against their table in ARCHITECTURE.md
 mod binary; // the real binary, end to end, also across kills
+mod broker_failures; // the broker on a failing disk: who waits is told, one channel holds up no other
+mod copy_forward; // logs whose segments failed hold up nobody, and lose nothing
 mod crash; // a crash at every call that changes the disk, with every outcome
 mod damage; // every synced byte damaged in turn: reported at its place, no other record touched
 mod failing; // calls of the disk that fail: what fails with them, and what goes on
@@ -26,4 +29,5 @@ mod scrub; // the running broker checks what is stored: what it finds, marks, an
 mod server; // a server in this process, with the Rust client
 mod spec; // storage-format.md against the layouts of the format room
 mod storage_harness; // drives the storage room from one thread, and models what it must hold
+mod vouching; // what vouches for a group of the journal must be true
 mod wire; // docs/wire-protocol.md against the protocol room: tables, golden frames, hostile bytes
