@@ -58,7 +58,7 @@ soak-kill: ## only the kills of the real binary, with a channel of 1 GiB (ROUNDS
 soak-fuzz: ## only the fuzzing of every decoder
 	cd fuzz && for target in $$(cargo fuzz list); do cargo +nightly fuzz run "$$target" -- -max_total_time=$(SECONDS) || exit 1; done
 
-faults: ## put deliberate faults into the code, one at a time: each must turn its tests red (FAULTS=name for some)
+faults: ## try deliberate faults in a copy of the code: each must turn its tests red (FAULTS=name for some)
 	cargo run -q -p npayload-faults -- $(FAULTS)
 
 faults-docs: ## write the list of faults into docs/durability.md

@@ -11,10 +11,21 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::list::{Target, Test};
-use crate::tree::Tree;
+use crate::tree::{Tree, VARIABLE};
 
 /// Test binaries by their target.
 pub type Binaries = BTreeMap<Target, PathBuf>;
+
+/// How a test is run.
+#[derive(Debug, Clone, Copy)]
+pub struct How<'a> {
+    /// The fault that is switched on.
+    pub fault: Option<&'a str>,
+    /// The name is that of one test, not parts of several.
+    pub is_exact: bool,
+    /// Longer is hung.
+    pub timeout: Duration,
+}
 
 /// How one run of a test binary ended.
 #[derive(Debug)]
@@ -112,22 +123,20 @@ fn cargo(tree: &Tree, args: &[&str], binaries: &mut Binaries) -> Result<Result<(
 ///
 /// # Errors
 /// The binary can't be started.
-pub fn run(
-    tree: &Tree,
-    binaries: &Binaries,
-    test: &Test,
-    is_exact: bool,
-    timeout: Duration,
-) -> Result<Ran> {
+pub fn run(tree: &Tree, binaries: &Binaries, test: &Test, how: &How<'_>) -> Result<Ran> {
     let binary = binaries.get(&test.target).context("built before")?;
     let path = tree.target_dir.join("output.txt");
     let output = File::create(&path)?;
     let mut command = Command::new(binary);
     // A search may name several parts.
     command.args(test.name.split(' '));
-    if is_exact {
+    if how.is_exact {
         command.arg("--exact");
     }
+    match how.fault {
+        Some(name) => command.env(VARIABLE, name),
+        None => command.env_remove(VARIABLE),
+    };
     // A group of its own, so that a broker which a test has started ends with it.
     let mut child = command
         .current_dir(&tree.dir)
@@ -139,7 +148,7 @@ pub fn run(
         .with_context(|| format!("starting {}", binary.display()))?;
     let started = now();
     let mut status: Option<ExitStatus> = None;
-    while status.is_none() && started.elapsed() < timeout {
+    while status.is_none() && started.elapsed() < how.timeout {
         status = child.try_wait()?;
         std::thread::sleep(Duration::from_millis(20));
     }

@@ -8,6 +8,9 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
+/// What stands in a change for the question whether its fault is switched on.
+const SWITCHED_ON: &str = "FAULT";
+
 /// Where the list lies in the tree.
 const PATH: &str = "tools/faults/faults.toml";
 
@@ -48,7 +51,7 @@ pub struct Change {
     pub file: PathBuf,
     /// Must occur exactly once.
     pub find: String,
-    /// What it becomes.
+    /// What it becomes; `FAULT` in it says whether the fault is on.
     pub replace: String,
 }
 
@@ -145,14 +148,20 @@ impl Fault {
 }
 
 impl Change {
-    /// `source` with the change made.
+    /// `source` with the change made, behind the switch of the fault `name`.
     ///
     /// # Errors
     /// The text to find does not occur exactly once.
-    pub fn apply(&self, source: &str) -> Result<String> {
+    pub fn apply(&self, source: &str, name: &str) -> Result<String> {
         let file = self.file.display();
+        ensure!(
+            self.file.starts_with("src") && self.replace.contains(SWITCHED_ON),
+            "{file}: a change is in the library, and says what depends on {SWITCHED_ON}"
+        );
+        let switch = format!("crate::is_fault({name:?})");
+        let replace = self.replace.replace(SWITCHED_ON, &switch);
         match source.matches(&self.find).count() {
-            1 => Ok(source.replacen(&self.find, &self.replace, 1)),
+            1 => Ok(source.replacen(&self.find, &replace, 1)),
             0 => bail!("{file} no longer holds the text to change: {:?}", self.find),
             n => bail!("{file} holds the text to change {n} times: {:?}", self.find),
         }
@@ -173,9 +182,8 @@ mod tests {
         for fault in List::read(&root).unwrap().faults {
             for change in fault.changes() {
                 let source = std::fs::read_to_string(root.join(&change.file)).unwrap();
-                let changed = change.apply(&source);
-                let changed = changed.unwrap_or_else(|error| panic!("{}: {error}", fault.name));
-                assert_ne!(changed, source, "{} changes nothing", fault.name);
+                let changed = change.apply(&source, &fault.name);
+                changed.unwrap_or_else(|error| panic!("{}: {error}", fault.name));
             }
         }
     }
@@ -216,12 +224,14 @@ mod tests {
     #[test]
     fn a_text_that_is_not_there_exactly_once_is_refused() {
         let change = Change {
-            file: "a.rs".into(),
+            file: "src/a.rs".into(),
             find: "sync()".into(),
-            replace: String::new(),
+            replace: "if !FAULT { sync() }".into(),
         };
-        assert_eq!(change.apply("write(); sync();").unwrap(), "write(); ;");
-        assert!(change.apply("write();").is_err());
-        assert!(change.apply("sync(); sync();").is_err());
+        let changed = change.apply("write(); sync();", "no-sync").unwrap();
+        let expected = "write(); if !crate::is_fault(\"no-sync\") { sync() };";
+        assert_eq!(changed, expected);
+        assert!(change.apply("write();", "no-sync").is_err());
+        assert!(change.apply("sync(); sync();", "no-sync").is_err());
     }
 }

@@ -1,7 +1,9 @@
-//! `npayload-faults`: deliberate faults, put into the code one at a time. Each must turn a test red.
+//! `npayload-faults`: deliberate faults, put into the code and tried one at a time. Each must turn
+//! tests red.
 //!
-//! The faults are in `faults.toml`. The tree is copied to `target/faults`, so nothing here changes
-//! a source file of the tree itself, except the table in `docs/durability.md` when it is asked to.
+//! The faults are in `faults.toml`. All of them are compiled together into a copy of the tree, each
+//! behind a switch; a run of a test switches on one or none. Nothing here changes a source file of
+//! the tree itself, except the table in `docs/durability.md` when it is asked to.
 
 mod build;
 mod document;
@@ -19,6 +21,7 @@ use clap::Parser;
 
 use crate::list::{Fault, List, Test};
 use crate::report::Report;
+use crate::run::Trial;
 use crate::tree::Tree;
 
 /// Puts deliberate faults into the code, one at a time, and expects a test to turn red.
@@ -64,7 +67,9 @@ fn main() -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let is_chosen = |fault: &&Fault| {
-        cli.names.is_empty() || cli.names.iter().any(|name| fault.name.contains(name))
+        let is_named = cli.names.iter().any(|name| fault.name.contains(name));
+        let is_tried = fault.harmless_because.is_none() || !cli.search.is_empty() || cli.list;
+        is_tried && (is_named || cli.names.is_empty())
     };
     let chosen: Vec<&Fault> = list.faults.iter().filter(is_chosen).collect();
     if chosen.is_empty() {
@@ -76,16 +81,14 @@ fn main() -> Result<ExitCode> {
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let tree = Tree::copy(&root)?;
-    let timeout = Duration::from_secs(cli.timeout);
+    let mut tree = Tree::copy(&root)?;
     let mut report = Report::new(cli.json);
-    if !cli.no_baseline && cli.search.is_empty() {
-        run::baseline(&tree, &chosen, timeout)?;
-    }
-    for (at, fault) in chosen.iter().enumerate() {
-        eprintln!("[{}/{}] {}", at + 1, chosen.len(), fault.name);
-        report.add(fault, run::try_fault(&tree, fault, &cli.search, timeout)?);
-    }
+    let trial = Trial {
+        search: &cli.search,
+        has_baseline: !cli.no_baseline,
+        timeout: Duration::from_secs(cli.timeout),
+    };
+    trial.run(&mut tree, &chosen, &mut report)?;
     report.end();
     Ok(if report.is_good() {
         ExitCode::SUCCESS

@@ -12,7 +12,6 @@ use crate::run::Outcome;
 pub struct Report {
     is_json: bool,
     caught: usize,
-    harmless: usize,
     bad: Vec<String>,
     took: Duration,
 }
@@ -25,8 +24,6 @@ struct Row<'a> {
     caught_by: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    harmless_because: Option<&'a str>,
     seconds: f64,
 }
 
@@ -36,19 +33,16 @@ impl Report {
         Self {
             is_json,
             caught: 0,
-            harmless: 0,
             bad: Vec::new(),
             took: Duration::ZERO,
         }
     }
 
     /// Prints the row of a fault.
-    pub fn add(&mut self, fault: &Fault, outcome: Outcome) {
+    pub fn add(&mut self, fault: &Fault, outcome: &Outcome) {
         self.took += outcome.took;
         if outcome.problem.is_some() {
             self.bad.push(fault.name.clone());
-        } else if outcome.is_harmless {
-            self.harmless += 1;
         } else {
             self.caught += 1;
         }
@@ -57,10 +51,9 @@ impl Report {
             let row = Row {
                 fault: &fault.name,
                 breaks: &fault.breaks,
-                is_caught: outcome.problem.is_none() && !outcome.is_harmless,
+                is_caught: outcome.problem.is_none(),
                 caught_by: &outcome.red,
                 problem: outcome.problem.as_deref(),
-                harmless_because: fault.harmless_because.as_deref(),
                 seconds,
             };
             println!(
@@ -69,10 +62,9 @@ impl Report {
             );
             return;
         }
-        let verdict = match (&outcome.problem, outcome.is_harmless) {
-            (Some(problem), _) => format!("SURVIVES  {problem}"),
-            (None, true) => "harmless".to_owned(),
-            (None, false) => "caught".to_owned(),
+        let verdict = match &outcome.problem {
+            Some(problem) => format!("SURVIVES  {problem}"),
+            None => "caught".to_owned(),
         };
         println!("{:<44} {seconds:>6.1} s  {verdict}", fault.name);
         for red in &outcome.red {
@@ -84,9 +76,8 @@ impl Report {
     pub fn end(&self) {
         if !self.is_json {
             println!(
-                "{} caught, {} harmless, {} not caught, {:.0} s",
+                "{} caught, {} not caught, {:.0} s",
                 self.caught,
-                self.harmless,
                 self.bad.len(),
                 self.took.as_secs_f64()
             );
@@ -96,7 +87,7 @@ impl Report {
         }
     }
 
-    /// Whether every fault was caught, or harmless.
+    /// Whether every fault was caught.
     pub fn is_good(&self) -> bool {
         self.bad.is_empty()
     }

@@ -9,8 +9,22 @@ use anyhow::{Context, Result, ensure};
 
 use crate::list::Fault;
 
-/// Changed files, as they were before.
-pub type Originals = BTreeMap<PathBuf, String>;
+/// The variable that switches one fault on, by its name.
+pub const VARIABLE: &str = "NPAYLOAD_FAULT";
+
+/// Goes to the end of the library.
+const SWITCH: &str = r#"
+/// Whether a deliberate fault is switched on.
+#[must_use]
+pub fn is_fault(name: &str) -> bool {
+    static ON: std::sync::LazyLock<String> =
+        std::sync::LazyLock::new(|| std::env::var("NPAYLOAD_FAULT").unwrap_or_default());
+    *ON == name
+}
+"#;
+
+/// Files of the copy by their path in it.
+type Sources = BTreeMap<PathBuf, String>;
 
 /// The copy, and where it is built.
 #[derive(Debug)]
@@ -20,6 +34,8 @@ pub struct Tree {
     pub dir: PathBuf,
     /// Its cargo target directory.
     pub target_dir: PathBuf,
+    /// The files with faults in them, as they were before.
+    planted: Sources,
 }
 
 impl Tree {
@@ -34,6 +50,7 @@ impl Tree {
             source: source.to_owned(),
             dir: scratch.join("tree"),
             target_dir: scratch.join("target"),
+            planted: Sources::new(),
         };
         let listed = Command::new("git")
             .args([
@@ -60,39 +77,69 @@ impl Tree {
         Ok(tree)
     }
 
-    /// Puts a fault into the copy. Returns what to hand to [`Tree::take_back`].
+    /// Puts faults into the copy, each behind a switch, and takes out those put in before. Returns
+    /// the faults that wait for another turn, because they change what one of these changes.
     ///
     /// # Errors
-    /// A change that no longer applies; nothing is changed then.
-    pub fn apply(&self, fault: &Fault) -> Result<Originals> {
-        let mut originals = Originals::new();
-        let mut changed = Originals::new();
-        for change in fault.changes() {
-            let path = self.dir.join(&change.file);
-            if !changed.contains_key(&path) {
-                let source = fs::read_to_string(&path)
-                    .with_context(|| format!("reading {}", path.display()))?;
-                originals.insert(path.clone(), source.clone());
-                changed.insert(path.clone(), source);
+    /// A change that no longer applies, or a file that can't be read or written.
+    pub fn plant<'a>(&mut self, faults: &[&'a Fault]) -> Result<Vec<&'a Fault>> {
+        let mut waiting = Vec::new();
+        let mut planted = Sources::new();
+        for fault in faults {
+            self.change(fault, Sources::new())?;
+            match self.change(fault, planted.clone()) {
+                Ok(changed) => planted = changed,
+                Err(_) => waiting.push(*fault),
             }
-            let source = change.apply(&changed[&path])?;
-            changed.insert(path, source);
         }
-        for (path, source) in changed {
-            fs::write(&path, source).with_context(|| format!("writing {}", path.display()))?;
+        let root = PathBuf::from("src/lib.rs");
+        let mut library = self.original(&root)?;
+        library.push_str(SWITCH);
+        planted.insert(root, library);
+        for (path, source) in self.planted.clone() {
+            if !planted.contains_key(&path) {
+                self.write(&path, &source)?;
+            }
         }
-        Ok(originals)
+        for (path, source) in &planted {
+            let original = self.original(path)?;
+            self.write(path, source)?;
+            self.planted.insert(path.clone(), original);
+        }
+        Ok(waiting)
     }
 
-    /// Takes a fault out again. The tree that was copied may have changed since.
-    ///
-    /// # Errors
-    /// A file that can't be written.
-    pub fn take_back(&self, originals: Originals) -> Result<()> {
-        for (path, source) in originals {
-            fs::write(&path, source).with_context(|| format!("writing {}", path.display()))?;
+    /// `sources` with one more fault in them.
+    fn change(&self, fault: &Fault, mut sources: Sources) -> Result<Sources> {
+        for change in fault.changes() {
+            let known = sources.get(&change.file).cloned();
+            let source = match known {
+                Some(source) => source,
+                None => self.original(&change.file)?,
+            };
+            let changed = change
+                .apply(&source, &fault.name)
+                .with_context(|| fault.name.clone())?;
+            sources.insert(change.file.clone(), changed);
         }
-        Ok(())
+        Ok(sources)
+    }
+
+    /// A file of the copy without any fault.
+    fn original(&self, path: &Path) -> Result<String> {
+        match self.planted.get(path) {
+            Some(original) => Ok(original.clone()),
+            None => fs::read_to_string(self.dir.join(path))
+                .with_context(|| format!("reading {}", path.display())),
+        }
+    }
+
+    fn write(&self, path: &Path, source: &str) -> Result<()> {
+        let path = self.dir.join(path);
+        if fs::read_to_string(&path).is_ok_and(|known| known == source) {
+            return Ok(());
+        }
+        fs::write(&path, source).with_context(|| format!("writing {}", path.display()))
     }
 
     fn restore(&self, path: &Path) -> Result<()> {
