@@ -53,6 +53,8 @@ pub struct StorageConfig {
     /// A checkpoint is taken after this long without one, and after a second without writes,
     /// where there is something to record.
     pub checkpoint_interval_ms: i64,
+    /// Whether a directory that holds no data is refused, where a new one would be made.
+    pub must_exist: bool,
 }
 
 impl Default for StorageConfig {
@@ -72,6 +74,7 @@ impl Default for StorageConfig {
             scrub_bytes_per_s: 8 * MIB,
             scrub_interval_ms: 24 * 60 * 60 * 1000,
             checkpoint_interval_ms: 30_000,
+            must_exist: false,
         }
     }
 }
