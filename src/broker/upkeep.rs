@@ -7,8 +7,8 @@ use super::core::{After, Broker, Rows, Wake};
 use super::directory::{DirectoryEvent, Removed, Trimmed};
 use super::error::BrokerError;
 use super::journal::{OwnRecord, own_batch};
-use crate::storage::{LoadTask, Need, PointJob, Upkeep, UpkeepEnd};
-use crate::types::{Incarnation, Offset, Timestamp};
+use crate::storage::{LoadTask, Need, PointJob, ScrubEnd, ScrubJob, Upkeep, UpkeepEnd};
+use crate::types::{ChannelName, Incarnation, Offset, Timestamp};
 
 /// A topic of state is folded after this many events, or four for each row of state.
 const FOLD_EVENTS: u64 = 10_000;
@@ -46,6 +46,31 @@ impl Broker {
             }
         }
         self.take_failed()
+    }
+
+    /// The next piece of scrubbing that is due.
+    pub fn plan_scrub(&mut self, now: Timestamp) -> Option<ScrubJob> {
+        if self.is_stopping {
+            return None;
+        }
+        self.storage.plan_scrub(now)
+    }
+
+    /// Books how a piece of scrubbing ended.
+    pub fn finish_scrub(&mut self, end: ScrubEnd, now: Timestamp) {
+        self.storage.finish_scrub(end, now);
+    }
+
+    /// Asks for a check of all that is stored, now.
+    pub fn want_scrub(&mut self) {
+        self.storage.want_scrub();
+    }
+
+    /// The name of the channel of a log.
+    #[must_use]
+    pub fn name_of(&self, id: Incarnation) -> Option<&ChannelName> {
+        let channel = self.directory.by_incarnation(id)?;
+        Some(&channel.name)
     }
 
     /// The job that vouches for the last group after a while without work.

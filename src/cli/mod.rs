@@ -6,6 +6,7 @@
 //! want too, which is the client's.
 
 mod atomic;
+mod broker;
 mod channel;
 mod completions;
 mod consume;
@@ -78,6 +79,9 @@ enum Command {
     /// Create, list, describe, change and delete channels
     #[command(subcommand)]
     Channel(channel::ChannelCommand),
+    /// Describe the broker, and have what it stores checked
+    #[command(subcommand)]
+    Broker(broker::BrokerCommand),
     /// Publish the lines of a file or of stdin, one record each
     Publish(publish::PublishArgs),
     /// Print the records of a channel
@@ -114,6 +118,7 @@ impl Cli {
             Command::Serve(args) => serve::run(args, context.json),
             Command::Completions(args) => completions::run(&args),
             Command::Channel(command) => block_on(channel::run(command, &context)),
+            Command::Broker(command) => block_on(broker::run(command, &context)),
             Command::Publish(args) => block_on(publish::run(args, &context)),
             Command::Consume(args) => block_on(consume::run(args, &context)),
             Command::Consumer(command) => block_on(consumer::run(command, &context)),

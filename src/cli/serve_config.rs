@@ -49,6 +49,8 @@ struct StorageTable {
     max_open_segments: usize,
     min_free_bytes: u64,
     reserve_bytes: u64,
+    scrub_bytes_per_s: u64,
+    scrub_interval_s: u64,
 }
 
 /// Variables `NPAYLOAD_…` that stand for a top-level name.
@@ -100,6 +102,8 @@ impl Default for ServeConfig {
                 max_open_segments: storage.max_open_segments,
                 min_free_bytes: storage.min_free_bytes,
                 reserve_bytes: storage.reserve_bytes,
+                scrub_bytes_per_s: storage.scrub_bytes_per_s,
+                scrub_interval_s: storage.scrub_interval_ms.unsigned_abs() / 1000,
             },
             channel: options.broker.defaults,
         }
@@ -166,6 +170,9 @@ impl ServeConfig {
         storage.max_unwritten_bytes = self.storage.max_unwritten_bytes;
         storage.max_open_segments = self.storage.max_open_segments;
         storage.min_free_bytes = self.storage.min_free_bytes;
+        storage.scrub_bytes_per_s = self.storage.scrub_bytes_per_s;
+        let interval = self.storage.scrub_interval_s.saturating_mul(1000);
+        storage.scrub_interval_ms = i64::try_from(interval).unwrap_or(i64::MAX);
         // The smaller limit of a smaller disk needs no word about its reserve.
         storage.reserve_bytes = self.storage.reserve_bytes.min(self.storage.min_free_bytes);
         Ok(options)

@@ -7,10 +7,10 @@ use tokio::time::Instant;
 use super::error::RequestError;
 use super::handle::{Client, Retry};
 use crate::protocol::control::{
-    BrokerInfo, BrokerInfoRequest, ChannelCreate, ChannelCreated, ChannelDelete, ChannelDeleted,
-    ChannelInfo, ChannelList, ChannelPage, ChannelResolve, ChannelUpdate, ConfigChange,
-    ConsumerDeleted, ConsumerLagRow, ConsumerReset, ConsumerTarget, LagRequest, NamedChannel,
-    OneChannel, Place, Resolved,
+    BrokerInfo, BrokerInfoRequest, BrokerScrubRequest, ChannelCreate, ChannelCreated,
+    ChannelDelete, ChannelDeleted, ChannelInfo, ChannelList, ChannelPage, ChannelResolve,
+    ChannelUpdate, ConfigChange, ConsumerDeleted, ConsumerLagRow, ConsumerReset, ConsumerTarget,
+    LagRequest, NamedChannel, OneChannel, Place, Resolved, Scrub,
 };
 use crate::protocol::{
     CommitRequest, ErrorCode, ExpectedPosition, FetchRequest, FetchResponse, Request, Response,
@@ -50,6 +50,16 @@ impl Client {
     pub async fn broker_info(&self) -> Result<BrokerInfo, RequestError> {
         let request = Request::BrokerInfo(BrokerInfoRequest {});
         answer!(self.call(&request, Retry::Safe).await?, BrokerInfo)
+    }
+
+    /// Has all that is stored checked now; answers where the scrubber is. What it finds shows in
+    /// [`Client::broker_info`] and [`Client::channel_info`].
+    ///
+    /// # Errors
+    /// [`RequestError`].
+    pub async fn scrub(&self) -> Result<Scrub, RequestError> {
+        let request = Request::BrokerScrub(BrokerScrubRequest {});
+        answer!(self.call(&request, Retry::Safe).await?, BrokerScrub)
     }
 
     /// Creates a channel; fields that `config` leaves out take their defaults. With `if_not_exists`

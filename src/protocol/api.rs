@@ -65,6 +65,8 @@ pub enum Kind {
     ConsumerDelete = 52,
     /// Describes the broker.
     BrokerInfo = 64,
+    /// Has all that is stored checked now.
+    BrokerScrub = 65,
 }
 
 /// One row of the table.
@@ -96,7 +98,7 @@ const fn row(kind: Kind, name: &'static str, encoding: Encoding, max_frame_bytes
 }
 
 /// Every request kind, by number.
-pub const APIS: [Api; 18] = [
+pub const APIS: [Api; 19] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
     row(Kind::Publish, "publish", Encoding::Binary, MAX_FRAME_BYTES),
@@ -187,6 +189,12 @@ pub const APIS: [Api; 18] = [
     row(
         Kind::BrokerInfo,
         "broker.info",
+        Encoding::Json,
+        MAX_CONTROL_FRAME_BYTES,
+    ),
+    row(
+        Kind::BrokerScrub,
+        "broker.scrub",
         Encoding::Json,
         MAX_CONTROL_FRAME_BYTES,
     ),

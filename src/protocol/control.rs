@@ -596,6 +596,60 @@ pub struct Health {
     /// Producers are turned away before fewer bytes are free.
     #[serde(default)]
     pub disk_limit_bytes: u64,
+    /// How far what is stored was checked; `None` from a broker that does not.
+    #[serde(default)]
+    pub scrub: Option<Box<Scrub>>,
+}
+
+/// Asks for a check of all that is stored, now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct BrokerScrubRequest {}
+
+/// What the scrubber has done since the broker was started, and where it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Scrub {
+    /// Whether a pass is under way.
+    pub running: bool,
+    /// The channel it is at; as text, since it may be an internal topic.
+    pub channel: Option<String>,
+    /// The file it is at, below the data directory.
+    pub file: Option<String>,
+    /// The byte of that file.
+    pub position: u64,
+    /// Bytes of the pass under way.
+    pub pass_bytes: u64,
+    /// When the last pass that read everything began and ended, and what it read.
+    pub last_pass_started_at: Option<Timestamp>,
+    /// As above.
+    pub last_pass_ended_at: Option<Timestamp>,
+    /// As above.
+    pub last_pass_bytes: Option<u64>,
+    /// How many passes read everything.
+    pub passes: u64,
+    /// Bytes that were checked.
+    pub bytes: u64,
+    /// Stretches of damage that were not known before.
+    pub damage_found: u64,
+    /// Bad indexes that were written anew.
+    pub indexes_rebuilt: u64,
+    /// Times that the operating system could not read a file.
+    pub read_errors: u64,
+    /// Files that could not be read and files of the broker's own that are bad: at most 20.
+    pub faults: Vec<FileFault>,
+}
+
+/// A file that is not what it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FileFault {
+    /// The file, below the data directory.
+    pub file: String,
+    /// What is wrong, in words.
+    pub what: String,
+    /// Error number of the operating system, where it could not be read.
+    pub errno: Option<i32>,
 }
 
 /// A channel that takes no more writes.

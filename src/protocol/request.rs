@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use super::api::Kind;
 use super::control::{
-    BrokerInfoRequest, ChannelCreate, ChannelDelete, ChannelList, ChannelResolve, ChannelUpdate,
-    ConsumerReset, ConsumerTarget, HelloRequest, LagRequest, NamedChannel, OneChannel,
+    BrokerInfoRequest, BrokerScrubRequest, ChannelCreate, ChannelDelete, ChannelList,
+    ChannelResolve, ChannelUpdate, ConsumerReset, ConsumerTarget, HelloRequest, LagRequest,
+    NamedChannel, OneChannel,
 };
 use super::error_code::{ErrorCode, WireError};
 use super::frame::{Frame, FrameHeader, encode_frame, encode_frame_before};
@@ -65,6 +66,8 @@ pub enum Request {
     ConsumerDelete(ConsumerTarget),
     /// Describes the broker.
     BrokerInfo(BrokerInfoRequest),
+    /// Has all that is stored checked now.
+    BrokerScrub(BrokerScrubRequest),
 }
 
 /// Where a batch is to be appended, and under which condition.
@@ -244,6 +247,7 @@ impl Request {
             Kind::ConsumerLag => Self::ConsumerLag(json(&body)?),
             Kind::ConsumerDelete => Self::ConsumerDelete(json(&body)?),
             Kind::BrokerInfo => Self::BrokerInfo(json(&body)?),
+            Kind::BrokerScrub => Self::BrokerScrub(json(&body)?),
         })
     }
 
@@ -269,6 +273,7 @@ impl Request {
             Self::ConsumerLag(_) => Kind::ConsumerLag,
             Self::ConsumerDelete(_) => Kind::ConsumerDelete,
             Self::BrokerInfo(_) => Kind::BrokerInfo,
+            Self::BrokerScrub(_) => Kind::BrokerScrub,
         }
     }
 
@@ -300,6 +305,7 @@ impl Request {
             Self::ConsumerLag(request) => put_json(request, dst),
             Self::ConsumerDelete(request) => put_json(request, dst),
             Self::BrokerInfo(request) => put_json(request, dst),
+            Self::BrokerScrub(request) => put_json(request, dst),
         });
     }
 }

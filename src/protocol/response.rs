@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use super::api::Kind;
 use super::control::{
     BrokerInfo, ChannelCreated, ChannelDeleted, ChannelInfo, ChannelPage, ConsumerDeleted,
-    ConsumerLagRow, Consumers, HelloResponse, Resolved,
+    ConsumerLagRow, Consumers, HelloResponse, Resolved, Scrub,
 };
 use super::error_code::WireError;
 use super::frame::{
@@ -55,6 +55,8 @@ pub enum Response {
     ConsumerDelete(ConsumerDeleted),
     /// The broker.
     BrokerInfo(BrokerInfo),
+    /// Where the scrubber was when a pass was asked for.
+    BrokerScrub(Scrub),
     /// The request was refused or failed.
     Error(WireError),
 }
@@ -215,6 +217,7 @@ impl Response {
             Kind::ConsumerLag => Self::ConsumerLag(json(&body)?),
             Kind::ConsumerDelete => Self::ConsumerDelete(json(&body)?),
             Kind::BrokerInfo => Self::BrokerInfo(json(&body)?),
+            Kind::BrokerScrub => Self::BrokerScrub(json(&body)?),
         })
     }
 
@@ -240,6 +243,7 @@ impl Response {
             Self::ConsumerLag(_) => Kind::ConsumerLag,
             Self::ConsumerDelete(_) => Kind::ConsumerDelete,
             Self::BrokerInfo(_) => Kind::BrokerInfo,
+            Self::BrokerScrub(_) => Kind::BrokerScrub,
             Self::Error(_) => return None,
         })
     }
@@ -274,6 +278,7 @@ impl Response {
             }
             Self::ConsumerDelete(response) => put_json(response, dst),
             Self::BrokerInfo(response) => put_json(response, dst),
+            Self::BrokerScrub(response) => put_json(response, dst),
             Self::Error(error) => put_json(error, dst),
         });
     }

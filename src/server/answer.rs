@@ -3,7 +3,9 @@
 use crate::broker::config::{AllowedCompression, ChannelConfig, ConfigChange, InvalidConfig};
 use crate::broker::directory::{ChangeError, CreateError};
 use crate::broker::producers::ProducerError;
-use crate::broker::{BrokerError, ChannelInfo, ChannelRefusal, Place, Published};
+use std::path::Path;
+
+use crate::broker::{Broker, BrokerError, ChannelInfo, ChannelRefusal, Place, Published};
 use crate::consumer::CommitError as PositionError;
 use crate::consumer::Expected;
 use crate::format::DamageKind;
@@ -135,6 +137,49 @@ pub(super) fn refusal(refusal: ChannelRefusal) -> control::ChannelRefusal {
         channel: refusal.channel.to_string(),
         reason: refusal.reason,
         errno: refusal.errno,
+    }
+}
+
+/// How many files are named at most.
+const MOST_FAULTS: usize = 20;
+
+/// Where the scrubber is.
+pub(super) fn scrub(broker: &Broker, data_dir: &Path) -> control::Scrub {
+    let status = broker.storage().scrub_status();
+    let below = |path: &Path| {
+        let path = path.strip_prefix(data_dir).unwrap_or(path);
+        path.display().to_string()
+    };
+    let unreadable = status.unreadable.iter().map(|failure| control::FileFault {
+        file: below(&failure.path),
+        what: format!("{}: {}", failure.action, failure.source),
+        errno: failure.source.raw_os_error(),
+    });
+    let faulty = status.faulty_files.iter().map(|faulty| control::FileFault {
+        file: below(&faulty.path),
+        what: faulty.what.clone(),
+        errno: None,
+    });
+    let (log, file, position) = match &status.at {
+        Some((log, path, position)) => (Some(*log), Some(below(path)), *position),
+        None => (None, None, 0),
+    };
+    let name = log.and_then(|log| broker.name_of(log));
+    control::Scrub {
+        running: status.is_running,
+        channel: name.map(ToString::to_string),
+        file,
+        position,
+        pass_bytes: status.pass_bytes,
+        last_pass_started_at: status.last_pass.map(|pass| pass.started_at),
+        last_pass_ended_at: status.last_pass.map(|pass| pass.ended_at),
+        last_pass_bytes: status.last_pass.map(|pass| pass.bytes),
+        passes: status.passes,
+        bytes: status.bytes,
+        damage_found: status.damage_found,
+        indexes_rebuilt: status.indexes_rebuilt,
+        read_errors: status.read_errors,
+        faults: faulty.chain(unreadable).take(MOST_FAULTS).collect(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! The only place that asks what time it is.
 
 use std::sync::{Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::types::Timestamp;
 
@@ -51,10 +51,15 @@ pub(crate) fn instant() -> Instant {
     Instant::now()
 }
 
+/// How long it is until a time; nothing when it is over.
+pub(super) fn until(time: Timestamp) -> Duration {
+    let ms = time.0.saturating_sub(now().0);
+    Duration::from_millis(u64::try_from(ms).unwrap_or(0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn a_clock_that_is_set_back_stands_still_for_nobody() {

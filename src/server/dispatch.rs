@@ -206,6 +206,12 @@ fn other(broker: &mut Broker, shared: &Shared, request: &Request, at: Timestamp)
             Ok((Response::ConsumerDelete(response), Some(accepted.wait)))
         }
         Request::BrokerInfo(_) => Ok((Response::BrokerInfo(broker_info(shared, broker)), None)),
+        Request::BrokerScrub(_) => {
+            let response = Response::BrokerScrub(answer::scrub(broker, &shared.options.data_dir));
+            broker.want_scrub();
+            shared.wake_scrubber();
+            Ok((response, None))
+        }
         _ => Err(BrokerError::Bug("a request without a handler".into()).into()),
     }
 }
@@ -491,12 +497,12 @@ fn broker_info(shared: &Shared, broker: &Broker) -> control::BrokerInfo {
         started_at: shared.started_at,
         channels: broker.channel_count() as u64,
         connections: shared.connections.load(Ordering::Relaxed) as u64,
-        health: health(broker),
+        health: health(shared, broker),
     }
 }
 
 /// Whether all is well, and if not, why.
-pub(super) fn health(broker: &Broker) -> Health {
+pub(super) fn health(shared: &Shared, broker: &Broker) -> Health {
     let storage = broker.storage();
     let journal = storage.journal_failure();
     let writes_refused = match journal {
@@ -505,8 +511,12 @@ pub(super) fn health(broker: &Broker) -> Health {
     };
     let sick = broker.sick_channels();
     let refusals = sick.refusals.into_iter().map(answer::refusal);
+    let scrub = answer::scrub(broker, &shared.options.data_dir);
     Health {
-        ok: writes_refused.is_none() && sick.damaged == 0 && sick.refusing == 0,
+        ok: writes_refused.is_none()
+            && sick.damaged == 0
+            && sick.refusing == 0
+            && scrub.faults.is_empty(),
         writes_refused,
         damaged_channels: sick.damaged,
         refusing_channels: sick.refusing,
@@ -514,5 +524,6 @@ pub(super) fn health(broker: &Broker) -> Health {
         errno: journal.and_then(|failure| failure.source.raw_os_error()),
         disk_free_bytes: storage.space().free,
         disk_limit_bytes: storage.space().limit,
+        scrub: Some(Box::new(scrub)),
     }
 }

@@ -24,7 +24,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    shared.metrics.observe(&shared.broker());
+    shared.observe();
     let kind = [(
         header::CONTENT_TYPE,
         "text/plain; version=0.0.4; charset=utf-8",
@@ -34,7 +34,7 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 
 /// 200 while all is well, 503 when writes are refused or damage was found; the body says why.
 async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
-    let health = dispatch::health(&shared.broker());
+    let health = dispatch::health(&shared, &shared.broker());
     let status = if health.ok {
         StatusCode::OK
     } else {

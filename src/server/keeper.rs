@@ -88,5 +88,5 @@ fn tick(shared: &Arc<Shared>) {
         let _ = shared.broker().finish_load(loaded);
     }
     shared.wake_committer();
-    shared.metrics.observe(&shared.broker());
+    shared.observe();
 }

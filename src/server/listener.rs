@@ -13,7 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::metrics::Metrics;
 use super::options::{InvalidOptions, ServeOptions};
 use super::shared::Shared;
-use super::{clock, commit, connection, http, keeper};
+use super::{clock, commit, connection, http, keeper, scrubber};
 use crate::broker::{Broker, BrokerOpenError, Stop};
 use crate::protocol::{ErrorCode, Response, WireError};
 use crate::storage::disk::{Disk, RealDisk};
@@ -148,7 +148,14 @@ fn spawn_threads(
             .spawn(move || keeper::run(&shared, &disk))
             .map_err(StartError::Thread)?
     };
-    Ok(vec![committer, keeper])
+    let scrubber = {
+        let shared = shared.clone();
+        let builder = std::thread::Builder::new().name("scrubber".to_owned());
+        builder
+            .spawn(move || scrubber::run(&shared))
+            .map_err(StartError::Thread)?
+    };
+    Ok(vec![committer, keeper, scrubber])
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>, tracker: TaskTracker) {
@@ -243,6 +250,7 @@ impl Running {
         self.shared.is_ending.store(true, Ordering::Release);
         self.shared.wake_committer();
         self.shared.wake_keeper();
+        self.shared.wake_scrubber();
         let threads = self.threads;
         let joined = tokio::task::spawn_blocking(move || {
             threads.into_iter().all(|thread| thread.join().is_ok())

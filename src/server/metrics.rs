@@ -6,6 +6,7 @@ use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::broker::Broker;
+use crate::types::Timestamp;
 
 /// The handles of all metrics; each is looked up once.
 pub(crate) struct Metrics {
@@ -29,6 +30,14 @@ pub(crate) struct Metrics {
     disk_free_bytes: Gauge,
     disk_left_bytes: Gauge,
     disk_limit_bytes: Gauge,
+    scrub_bytes: Counter,
+    scrub_passes: Counter,
+    scrub_damage: Counter,
+    scrub_indexes: Counter,
+    scrub_read_errors: Counter,
+    scrub_faulty_files: Gauge,
+    scrub_pass_bytes: Gauge,
+    scrub_last_pass_age: Gauge,
 }
 
 /// Upper bounds of the round histogram, in seconds: a sync takes 0.1 ms on a good disk.
@@ -111,6 +120,35 @@ impl Metrics {
                 "npayload_disk_limit_bytes",
                 "Writers are turned away before fewer bytes are left.",
             ),
+            scrub_bytes: counter("npayload_scrub_bytes_total", "Bytes that were checked."),
+            scrub_passes: counter(
+                "npayload_scrub_passes_total",
+                "Passes of the scrubber that read everything.",
+            ),
+            scrub_damage: counter(
+                "npayload_scrub_damage_found_total",
+                "Stretches of damage that were not known before.",
+            ),
+            scrub_indexes: counter(
+                "npayload_scrub_indexes_rebuilt_total",
+                "Bad indexes that were written anew.",
+            ),
+            scrub_read_errors: counter(
+                "npayload_scrub_read_errors_total",
+                "Times that a file could not be read.",
+            ),
+            scrub_faulty_files: gauge(
+                "npayload_scrub_faulty_files",
+                "Files that can't be read, and files of the broker's own that are bad.",
+            ),
+            scrub_pass_bytes: gauge(
+                "npayload_scrub_pass_bytes",
+                "Bytes of the pass under way; 0 between passes.",
+            ),
+            scrub_last_pass_age: gauge(
+                "npayload_scrub_last_pass_age_seconds",
+                "Since the end of the last pass that read everything, or since the start.",
+            ),
             handle: recorder.handle(),
         }
     }
@@ -122,7 +160,9 @@ impl Metrics {
     }
 
     /// Books what the broker's state shows.
-    pub fn observe(&self, broker: &Broker) {
+    ///
+    /// - `started_at`: when the broker was started.
+    pub fn observe(&self, broker: &Broker, started_at: Timestamp, now: Timestamp) {
         let storage = broker.storage();
         // Above 2^53 a gauge would round; these stay far below.
         #[expect(clippy::cast_precision_loss, reason = "gauges are floating point")]
@@ -139,6 +179,18 @@ impl Metrics {
         self.disk_free_bytes.set(known(space.free));
         self.disk_left_bytes.set(known(space.left));
         self.disk_limit_bytes.set(float(space.limit));
+        let scrub = storage.scrub_status();
+        self.scrub_bytes.absolute(scrub.bytes);
+        self.scrub_passes.absolute(scrub.passes);
+        self.scrub_damage.absolute(scrub.damage_found);
+        self.scrub_indexes.absolute(scrub.indexes_rebuilt);
+        self.scrub_read_errors.absolute(scrub.read_errors);
+        let faulty = scrub.unreadable.len() + scrub.faulty_files.len();
+        self.scrub_faulty_files.set(float(faulty as u64));
+        self.scrub_pass_bytes.set(float(scrub.pass_bytes));
+        let since = scrub.last_pass.map_or(started_at, |pass| pass.ended_at);
+        let age_ms = u64::try_from(now.0.saturating_sub(since.0)).unwrap_or(0);
+        self.scrub_last_pass_age.set(float(age_ms) / 1000.0);
         self.handle.run_upkeep();
     }
 

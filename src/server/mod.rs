@@ -1,9 +1,10 @@
 //! The server: tokio at the edge of a sync broker.
 //!
 //! A connection's loop takes every complete frame from its buffer, hands the requests to the
-//! broker under one lock, and writes all answers that are due at once. Two threads do the disk's
-//! work: the committer, which puts whatever was staged behind one sync, and the keeper, which
-//! writes tails behind, takes checkpoints and applies retention.
+//! broker under one lock, and writes all answers that are due at once. Three threads do the
+//! disk's work: the committer, which puts whatever was staged behind one sync, the keeper, which
+//! writes tails behind, takes checkpoints and applies retention, and the scrubber, which checks what
+//! is stored.
 //!
 //! Wire types end in `dispatch.rs` and `answer.rs`; the broker never sees them.
 
@@ -22,6 +23,7 @@ mod metrics;
 mod options;
 mod outbox;
 mod room;
+mod scrubber;
 mod shared;
 mod shutdown;
 mod waiting;

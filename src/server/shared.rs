@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use super::clock;
 use super::metrics::Metrics;
 use super::options::ServeOptions;
 use super::room::AnswerRoom;
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     pub staged: Condvar,
     /// Set and signalled when the keeper has work.
     pub upkeep: (Mutex<bool>, Condvar),
+    /// Set and signalled when a pass of the scrubber is asked for, and when it is to end.
+    pub scrub: (Mutex<bool>, Condvar),
     pub options: ServeOptions,
     pub metrics: Metrics,
     pub connections: AtomicUsize,
@@ -54,6 +57,7 @@ impl Shared {
             broker: Mutex::new(broker),
             staged: Condvar::new(),
             upkeep: (Mutex::new(false), Condvar::new()),
+            scrub: (Mutex::new(false), Condvar::new()),
             options,
             metrics,
             connections: AtomicUsize::new(0),
@@ -68,6 +72,12 @@ impl Shared {
         self.broker
             .lock()
             .expect("a panic under the broker's lock ends the process")
+    }
+
+    /// Books what the broker's state shows in the metrics.
+    pub fn observe(&self) {
+        let broker = self.broker();
+        self.metrics.observe(&broker, self.started_at, clock::now());
     }
 
     /// Tells the committer that something was staged.
@@ -96,6 +106,12 @@ impl Shared {
             // The runtime ends, and with it whoever waits.
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// Tells the scrubber to look what there is to do.
+    pub fn wake_scrubber(&self) {
+        *self.scrub.0.lock().expect("never held across a panic") = true;
+        self.scrub.1.notify_one();
     }
 
     pub fn is_ending(&self) -> bool {

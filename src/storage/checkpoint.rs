@@ -164,6 +164,11 @@ impl Checkpoints {
         }
     }
 
+    /// What the last one says of a log: everything in its row is synced.
+    pub fn row(&self, id: Incarnation) -> Option<&LogRow> {
+        self.rows.get(&id)
+    }
+
     /// Asks for a checkpoint as soon as possible.
     pub fn want(&mut self) {
         self.is_wanted = true;

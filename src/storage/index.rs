@@ -251,6 +251,89 @@ impl Index {
     }
 }
 
+/// How the index files of a segment stand to the batches in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Filed {
+    /// They hold all its runs.
+    Whole,
+    /// They hold the first of them, or none: what an index is that was never saved to its end.
+    Short,
+    /// They say something else.
+    Bad,
+}
+
+impl Index {
+    /// Compares the index files with this index, which the batches themselves gave.
+    pub fn compare(&self, disk: &dyn Disk, id: &SegmentId) -> Filed {
+        let Some((_, offsets, times)) = self.image(id) else {
+            return Filed::Whole;
+        };
+        let filed = [(IndexKind::Offset, &offsets), (IndexKind::Time, &times)]
+            .map(|(kind, image)| compare_file(disk, id, kind, image));
+        match filed {
+            [Filed::Whole, Filed::Whole] => Filed::Whole,
+            [Filed::Bad, _] | [_, Filed::Bad] => Filed::Bad,
+            _ => Filed::Short,
+        }
+    }
+
+    /// The whole contents of both index files, as [`Index::unsaved`] gives what they lack.
+    pub fn image(&self, id: &SegmentId) -> Option<(u64, BytesMut, BytesMut)> {
+        let mut all = Self {
+            runs: self.runs.clone(),
+            ..Self::default()
+        };
+        all.unsaved(id, u64::MAX)
+    }
+}
+
+fn compare_file(disk: &dyn Disk, id: &SegmentId, kind: IndexKind, image: &[u8]) -> Filed {
+    let path = id.index_path(kind);
+    let Ok(file) = disk.open(&path, OpenMode::Read) else {
+        return Filed::Short;
+    };
+    // One byte more than there should be shows a file that goes on.
+    let mut found = vec![0; image.len() + 1];
+    let len = file.len().unwrap_or(0);
+    file.uncache(0..len);
+    let Ok(read) = file.read_at(0, &mut found) else {
+        return Filed::Bad;
+    };
+    found.truncate(read);
+    if found == image {
+        return Filed::Whole;
+    }
+    if found.is_empty() {
+        return Filed::Short;
+    }
+    // The last entry may have been saved before its run was full.
+    let is_short = found.len() >= INDEX_HEADER_BYTES
+        && found.len() <= image.len()
+        && (found.len() - INDEX_HEADER_BYTES).is_multiple_of(ENTRY_BYTES);
+    let sure = found
+        .len()
+        .saturating_sub(ENTRY_BYTES)
+        .max(INDEX_HEADER_BYTES);
+    if !is_short || found[..sure] != image[..sure] {
+        return Filed::Bad;
+    }
+    let (last, full) = (&found[sure..], &image[sure..found.len()]);
+    let begins_alike = || {
+        let last = OffsetEntry::decode(last, id.log, id.base).ok()?;
+        let full = OffsetEntry::decode(full, id.log, id.base).ok()?;
+        Some(
+            last.offset_delta == full.offset_delta
+                && last.position == full.position
+                && last.length <= full.length,
+        )
+    };
+    if last == full || kind == IndexKind::Offset && begins_alike() == Some(true) {
+        Filed::Short
+    } else {
+        Filed::Bad
+    }
+}
+
 fn header(kind: IndexKind, id: &SegmentId) -> IndexHeader {
     IndexHeader {
         kind,

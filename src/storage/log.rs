@@ -19,7 +19,7 @@ use super::index::Run;
 use super::layout::{Layout, segment_base};
 use super::segment::{FIRST_BATCH, Previous, Segment, SegmentId, Slices};
 use super::walk::BLOCK_BYTES;
-use crate::format::{DamageRow, LogRow, ProducerRow};
+use crate::format::{DamageKind, DamageRow, LogRow, ProducerRow};
 use crate::types::{Durability, Incarnation, LogEpoch, Offset, Timestamp};
 
 /// What a log is told of its channel's configuration.
@@ -296,6 +296,28 @@ impl Log {
             .get_or_insert_with(|| failure.to_string().into());
     }
 
+    /// Books damage in a segment. A row that follows another extends it, and so does whatever is
+    /// found once there are `most_rows`.
+    pub(super) fn mark_damaged(&mut self, row: DamageRow, most_rows: usize) {
+        let is_over = self.damage.len() >= most_rows;
+        let last = self.damage.iter_mut().rev().find(|last| {
+            last.segment_base == row.segment_base
+                && last.what == row.what
+                && last.position <= row.position
+        });
+        match last {
+            Some(last)
+                if is_over
+                    || last.end_offset == row.first_offset
+                        && last.position + last.length == row.position =>
+            {
+                last.end_offset = last.end_offset.max(row.end_offset);
+                last.length = row.position + row.length - last.position;
+            }
+            _ => self.damage.push(row),
+        }
+    }
+
     /// Lowest offset still readable.
     pub fn log_start(&self) -> Offset {
         self.log_start
@@ -561,6 +583,7 @@ impl Log {
             Some(at) => Ok(ReadPlan::Segment {
                 segment: segments[at].clone(),
                 after: segments.get(at + 1).map(|next| next.id().base),
+                until: self.next_damage(&segments[at], from)?,
             }),
             None if !self.is_loaded => Ok(ReadPlan::Load),
             None => Err(ReadError::Damaged {
@@ -571,6 +594,29 @@ impl Log {
                 what: "the segment that held this offset is missing".into(),
             }),
         }
+    }
+
+    /// Where the next batch begins that is known to be damaged, if `from` is not in one.
+    fn next_damage(&self, segment: &Segment, from: Offset) -> Result<Option<Offset>, ReadError> {
+        let is_batch = |row: &&DamageRow| row.what == DamageKind::SegmentBatch;
+        let rows = || self.damage.iter().filter(is_batch);
+        let at =
+            |offset| rows().find(move |row| row.first_offset <= offset && offset < row.end_offset);
+        let Some(row) = at(from) else {
+            let after = rows().map(|row| row.first_offset);
+            return Ok(after.filter(|first| *first > from).min());
+        };
+        let mut next = row.end_offset;
+        while let Some(row) = at(next) {
+            next = row.end_offset;
+        }
+        Err(ReadError::Damaged {
+            segment: segment.id().path(),
+            position: row.position,
+            offset: from,
+            next: Some(next),
+            what: "it failed its checksum when it was last checked".into(),
+        })
     }
 
     fn read_tail(&self, from: Offset, max_bytes: u64) -> Slices {
@@ -671,6 +717,8 @@ pub(super) enum ReadPlan {
         segment: Arc<Segment>,
         /// Where the next one begins.
         after: Option<Offset>,
+        /// The first batch at or behind this offset is known to be damaged.
+        until: Option<Offset>,
     },
 }
 

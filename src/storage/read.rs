@@ -7,7 +7,7 @@ use super::error::{IoFailure, ReadError};
 use super::layout::Layout;
 use super::log::{LoadJob, Log, Older, ReadPlan};
 use super::open_files::OpenFiles;
-use super::segment::{Segment, Slices};
+use super::segment::{Segment, Slices, Wanted};
 use super::store::Storage;
 use super::upkeep::Removal;
 use crate::types::{Incarnation, LogEpoch, Offset, Timestamp};
@@ -32,6 +32,8 @@ pub struct ReadJob {
     from: Offset,
     max_bytes: u64,
     after: Option<Offset>,
+    /// Known damage begins here: nothing from here on is read.
+    until: Option<Offset>,
 }
 
 impl ReadJob {
@@ -40,9 +42,13 @@ impl ReadJob {
     /// # Errors
     /// [`ReadError::Damaged`] where a checksum fails or bytes are missing.
     pub fn run(&self) -> Result<Slices, ReadError> {
+        let wanted = Wanted {
+            max_bytes: self.max_bytes,
+            until: self.until,
+        };
         let mut read = self
             .segment
-            .read(&*self.disk, &self.open_files, self.from, self.max_bytes);
+            .read(&*self.disk, &self.open_files, self.from, wanted);
         if let Err(ReadError::Damaged { next, .. }) = &mut read {
             *next = next.or(self.after);
         }
@@ -64,6 +70,13 @@ pub struct LoadTask {
 pub struct Loaded {
     id: Incarnation,
     found: Result<Older, IoFailure>,
+}
+
+impl Loaded {
+    /// The log whose segments were listed.
+    pub(super) fn log(&self) -> Incarnation {
+        self.id
+    }
 }
 
 impl LoadTask {
@@ -157,9 +170,13 @@ pub(super) fn plan(
 ) -> Result<Read, ReadError> {
     match log.plan_read(from, max_bytes)? {
         ReadPlan::Memory(slices) => Ok(Read::Ready(slices)),
-        ReadPlan::Segment { segment, after } => {
+        ReadPlan::Segment {
+            segment,
+            after,
+            until,
+        } => {
             let mut job = storage.read_job(segment, from, max_bytes);
-            job.after = after;
+            (job.after, job.until) = (after, until);
             Ok(Read::Segment(job))
         }
         ReadPlan::Load => match log.plan_load() {
@@ -181,10 +198,11 @@ impl Storage {
             from,
             max_bytes,
             after: None,
+            until: None,
         }
     }
 
-    fn load_task(&self, id: Incarnation, job: LoadJob) -> LoadTask {
+    pub(super) fn load_task(&self, id: Incarnation, job: LoadJob) -> LoadTask {
         LoadTask {
             disk: self.disk.clone(),
             layout: self.layout.clone(),

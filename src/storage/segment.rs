@@ -312,13 +312,13 @@ impl Segment {
         }
     }
 
-    /// Whole batches from the one that holds `from`, at least one, about `max_bytes` in all.
+    /// Whole batches from the one that holds `from`, at least one, as far as they are wanted.
     pub(super) fn read(
         self: &Arc<Self>,
         disk: &dyn Disk,
         open_files: &OpenFiles,
         from: Offset,
-        max_bytes: u64,
+        wanted: Wanted,
     ) -> Result<Slices, ReadError> {
         let mut guard = match self.opened(disk, open_files) {
             Err(failure) if failure.source.kind() == std::io::ErrorKind::NotFound => {
@@ -333,11 +333,11 @@ impl Segment {
             opened => opened?,
         };
         let open = guard.as_mut().expect("opened above");
-        let mut chosen = choose(open, &self.id, from, max_bytes, self.length());
+        let mut chosen = choose(open, &self.id, from, wanted, self.length());
         if open.index.is_from_files() && matches!(chosen, Err(ReadError::Damaged { .. })) {
             // An index is no evidence: the batches have the last word.
             open.index = Index::rebuild(&self.id, &*open.file, self.length())?;
-            chosen = choose(open, &self.id, from, max_bytes, self.length());
+            chosen = choose(open, &self.id, from, wanted, self.length());
         }
         let chosen = chosen?;
         let needed = chosen.ranges.last().map_or(0, |range| range.1);
@@ -580,6 +580,25 @@ pub(super) fn remove_file(disk: &dyn Disk, path: &std::path::Path) -> Result<(),
     }
 }
 
+/// Where a read ends.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    /// About so many bytes in all.
+    pub max_bytes: u64,
+    /// No batch from this offset on.
+    pub until: Option<Offset>,
+}
+
+impl Wanted {
+    /// About so many bytes, whatever they are.
+    pub fn bytes(max_bytes: u64) -> Self {
+        Self {
+            max_bytes,
+            until: None,
+        }
+    }
+}
+
 /// Stored bytes of whole batches, in order.
 #[derive(Debug, Default)]
 pub struct Slices {
@@ -613,12 +632,12 @@ struct Chosen {
     next: Offset,
 }
 
-/// Chooses the batches to read: from the one that holds `from`, while they fit `max_bytes`.
+/// Chooses the batches to read: from the one that holds `from`, as far as they are wanted.
 fn choose(
     open: &Open,
     id: &SegmentId,
     from: Offset,
-    max_bytes: u64,
+    Wanted { max_bytes, until }: Wanted,
     length: u64,
 ) -> Result<Chosen, ReadError> {
     if let Some(gap) = open.index.gap_at(from) {
@@ -640,8 +659,9 @@ fn choose(
         if !is_first && (open.index.gap_at(chosen.next).is_some() || run.first != chosen.next) {
             break;
         }
+        let is_wanted = |end: Offset| until.is_none_or(|until| end <= until);
         let room = max_bytes.saturating_sub(chosen.bytes);
-        if !is_first && u64::from(run.length) <= room {
+        if !is_first && u64::from(run.length) <= room && is_wanted(end) {
             push_range(
                 &mut chosen,
                 run.position.into(),
@@ -680,7 +700,8 @@ fn choose(
                 return Err(damaged(id, position, from, next, what.into()));
             }
             let len = u64::from(batch.range.end - batch.range.start);
-            if chosen.bytes > 0 && chosen.bytes + len > max_bytes {
+            if chosen.bytes > 0 && (chosen.bytes + len > max_bytes || !is_wanted(batch.offsets.end))
+            {
                 return Ok(chosen);
             }
             push_range(

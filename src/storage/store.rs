@@ -17,6 +17,8 @@ use super::layout::Layout;
 use super::log::{Log, LogOptions, LogPoint, TailBatch};
 use super::open_files::OpenFiles;
 use super::points::Points;
+use super::scrub::{RebuiltIndex, Scrub};
+use super::segment::Segment;
 use super::space::{Need, Space, SpaceInfo};
 use crate::format::{Stamp, stamp};
 use crate::types::{Durability, Incarnation, LogEpoch, Offset, Timestamp};
@@ -44,6 +46,10 @@ pub struct StorageConfig {
     pub min_free_bytes: u64,
     /// Of these, what the broker's own records leave too, except for those that free space.
     pub reserve_bytes: u64,
+    /// Most bytes that the scrubber checks in a second; 0 switches it off.
+    pub scrub_bytes_per_s: u64,
+    /// From the beginning of one of its passes to that of the next.
+    pub scrub_interval_ms: i64,
     /// A checkpoint is taken after this long without one, and after a second without writes,
     /// where there is something to record.
     pub checkpoint_interval_ms: i64,
@@ -65,6 +71,8 @@ impl Default for StorageConfig {
             max_open_segments: 512,
             min_free_bytes: 64 * MIB,
             reserve_bytes: 16 * MIB,
+            scrub_bytes_per_s: 8 * MIB,
+            scrub_interval_ms: 24 * 60 * 60 * 1000,
             checkpoint_interval_ms: 30_000,
             must_exist: false,
         }
@@ -204,6 +212,9 @@ pub struct Storage {
     pub(super) checkpoints: Checkpoints,
     pub(super) space: Space,
     pub(super) removals: VecDeque<super::upkeep::Removal>,
+    pub(super) scrub: Scrub,
+    /// Index files to be written anew.
+    pub(super) rebuilt_indexes: Vec<RebuiltIndex>,
     /// Segments whose indexes are to be saved, each up to a position.
     pub(super) unsaved_indexes: Vec<(u64, Arc<super::segment::Segment>)>,
     /// Preparing a journal file failed: the next try is at this time.
@@ -221,6 +232,7 @@ pub struct Storage {
 impl Storage {
     pub(super) fn recovered(from: Recovered) -> Self {
         let space = Space::new(from.config.min_free_bytes, from.config.reserve_bytes);
+        let scrub = Scrub::new(from.config.scrub_bytes_per_s, from.config.scrub_interval_ms);
         Self {
             _lock: from.lock,
             disk: from.disk,
@@ -251,6 +263,8 @@ impl Storage {
             checkpoints: from.checkpoints,
             space,
             removals: VecDeque::new(),
+            scrub,
+            rebuilt_indexes: Vec::new(),
             unsaved_indexes: Vec::new(),
             prepare_at: None,
             report: from.report,
@@ -588,6 +602,13 @@ impl Storage {
             return;
         };
         log.log_start = log.log_start.max(log_start.min(log.high_watermark()));
+        // What is lost of records that nobody may read is no damage any more.
+        let (start, segments) = (log.log_start, &log.segments);
+        log.damage.retain(|row| {
+            let is_there = |segment: &Arc<Segment>| segment.id().base == row.segment_base;
+            row.end_offset > start
+                || row.first_offset == row.end_offset && segments.iter().any(is_there)
+        });
         self.dirty.insert(id);
         log.is_dirty = true;
         let expired = log.take_expired();

@@ -14,6 +14,7 @@ use super::journal::prepare_file;
 use super::layout::Layout;
 use super::log::WriteRun;
 use super::open_files::OpenFiles;
+use super::scrub::RebuiltIndex;
 use super::segment::{Segment, remove_file};
 use super::store::Storage;
 use crate::format::IndexKind;
@@ -110,6 +111,7 @@ pub struct PrepareJob {
 pub struct IndexJob {
     disk: Arc<dyn Disk>,
     segments: Vec<(u64, Arc<Segment>)>,
+    rebuilt: Vec<RebuiltIndex>,
 }
 
 /// Removes the files of one log.
@@ -155,10 +157,15 @@ impl Storage {
         if let Some(job) = self.plan_write_behind() {
             return Some(Upkeep::WriteBehind(job));
         }
-        if !self.unsaved_indexes.is_empty() {
+        if !self.unsaved_indexes.is_empty() || !self.rebuilt_indexes.is_empty() {
             let segments = std::mem::take(&mut self.unsaved_indexes);
+            let rebuilt = std::mem::take(&mut self.rebuilt_indexes);
             let disk = self.disk.clone();
-            return Some(Upkeep::Index(IndexJob { disk, segments }));
+            return Some(Upkeep::Index(IndexJob {
+                disk,
+                segments,
+                rebuilt,
+            }));
         }
         // A direct run under way would make the directory of a deleted log again.
         let is_free = |removal: &Removal| match removal {
@@ -351,6 +358,11 @@ impl IndexJob {
         for (limit, segment) in &self.segments {
             if let Err(failure) = segment.save_index(&*self.disk, *limit) {
                 tracing::warn!(%failure, "an index could not be saved; it will be rebuilt");
+            }
+        }
+        for rebuilt in &self.rebuilt {
+            if let Err(failure) = rebuilt.write(&*self.disk) {
+                tracing::warn!(%failure, "a rebuilt index could not be saved");
             }
         }
     }

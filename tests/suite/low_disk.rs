@@ -333,7 +333,8 @@ fn a_server_low_on_space_says_so_turns_producers_away_and_serves_consumers() {
     });
     let mut raw = server.client();
     raw.publish("a", &batch(&[b"first"])).published();
-    assert_eq!(server.http("/healthz").0, 200);
+    let (status, body) = server.http("/healthz");
+    assert_eq!(status, 200, "{body}");
     let limit = 64 * KIB * KIB;
     disk.set_available(limit - 1);
     wait_for("the look at the disk", || {

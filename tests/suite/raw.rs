@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ pub const INFO: u16 = 34;
 pub const DELETE: u16 = 36;
 pub const POSITION: u16 = 49;
 pub const BROKER_INFO: u16 = 64;
+pub const BROKER_SCRUB: u16 = 65;
 pub const ERROR: u16 = 0xFFFF;
 
 /// "None" of an optional offset.
@@ -108,6 +110,11 @@ impl Server {
             .find(|line| line.split(' ').next() == Some(name));
         let value = line.unwrap_or_else(|| panic!("no {name} in {text}"));
         value.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> &Path {
+        &self.options.data_dir
     }
 
     /// Stops it; whether the directory was marked clean.

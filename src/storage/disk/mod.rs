@@ -113,6 +113,10 @@ pub trait DiskFile: Send + Sync + Debug {
     /// Cuts the file to `len` bytes, or extends it with zeros. A mapped file must not be cut.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
+    /// Has the operating system let go of what it remembers of these bytes, where it can, so that
+    /// the next read asks the medium. What is mapped or not yet written stays.
+    fn uncache(&self, _range: Range<u64>) {}
+
     /// The bytes `range` of the file, as a read-only map where there is one (else a copy).
     /// They must not be written again, nor the file cut, while a slice of the result lives.
     ///

@@ -162,6 +162,17 @@ impl DiskFile for RealFile {
         mmap::map_read_only(&self.file, range)
     }
 
+    fn uncache(&self, range: Range<u64>) {
+        #[cfg(target_os = "linux")]
+        if let Some(len) = std::num::NonZeroU64::new(range.end.saturating_sub(range.start)) {
+            let advice = rustix::fs::Advice::DontNeed;
+            // Only a hint: without it a read checks what memory holds.
+            let _ = rustix::fs::fadvise(&self.file, range.start, Some(len), advice);
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = range;
+    }
+
     fn warm(&self, range: Range<u64>) {
         #[cfg(target_os = "linux")]
         {

@@ -13,7 +13,7 @@ use super::super::index;
 use super::super::journal::{FIRST_GROUP, Journal, MIN_FILES, prepare_file};
 use super::super::layout::segment_base;
 use super::super::log::{ActivePoint, Log, LogOptions, LogPoint, ReadPlan};
-use super::super::segment::{FIRST_BATCH, Previous, Segment, SegmentId, remove_file};
+use super::super::segment::{FIRST_BATCH, Previous, Segment, SegmentId, Wanted, remove_file};
 use super::super::store::Storage;
 use super::super::upkeep::remove_log_dir;
 use super::super::walk::{BLOCK_BYTES, Step, Walker};
@@ -87,7 +87,7 @@ impl Unrecovered {
             let slices = match log.plan_read(from, 1 << 20).map_err(unreadable)? {
                 ReadPlan::Memory(slices) => slices,
                 ReadPlan::Segment { segment, .. } => segment
-                    .read(&*self.disk, &self.open_files, from, 1 << 20)
+                    .read(&*self.disk, &self.open_files, from, Wanted::bytes(1 << 20))
                     .map_err(unreadable)?,
                 ReadPlan::Load => {
                     let Some(job) = log.plan_load() else { break };

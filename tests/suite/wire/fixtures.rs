@@ -152,6 +152,29 @@ fn target(expected_offset: Option<Offset>) -> PublishTarget {
     }
 }
 
+fn scrub() -> Scrub {
+    Scrub {
+        running: true,
+        channel: Some("a.b".to_owned()),
+        file: Some("channels/00000000000000000000000000000001/00000000000000000000.log".to_owned()),
+        position: 1_048_576,
+        pass_bytes: 3_145_728,
+        last_pass_started_at: Some(TIME),
+        last_pass_ended_at: Some(TIME),
+        last_pass_bytes: Some(1 << 30),
+        passes: 2,
+        bytes: 1 << 31,
+        damage_found: 1,
+        indexes_rebuilt: 1,
+        read_errors: 1,
+        faults: vec![FileFault {
+            file: "recovery-point".to_owned(),
+            what: "reading: Input/output error (os error 5)".to_owned(),
+            errno: Some(5),
+        }],
+    }
+}
+
 fn info() -> ChannelInfo {
     ChannelInfo {
         name: channel(),
@@ -342,6 +365,7 @@ fn requests() -> Vec<Request> {
             consumer: consumer(),
         }),
         Request::BrokerInfo(BrokerInfoRequest {}),
+        Request::BrokerScrub(BrokerScrubRequest {}),
     ]
 }
 
@@ -437,7 +461,9 @@ fn responses() -> Vec<Response> {
                 errno: None,
                 disk_free_bytes: Some(10_000_000_000),
                 disk_limit_bytes: 67_108_864,
+                scrub: Some(Box::new(scrub())),
             },
         }),
+        Response::BrokerScrub(scrub()),
     ]
 }
