@@ -2,12 +2,13 @@
 
 SECONDS ?= 600
 CASES ?= 5000
+ROUNDS ?= 200
 FLIPS ?= 10000
 DATA_DIR ?= ./data
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-python test-node check check-format check-lints check-docs check-licences bench soak soak-fuzz soak-crash soak-flips install-tools
+.PHONY: help run test test-rust test-python test-node check check-format check-lints check-docs check-licences bench soak soak-fuzz soak-crash soak-kill soak-flips install-tools
 
 # $(call part,DIRECTORY,PROGRAM,COMMAND): runs COMMAND in DIRECTORY, where the tree has it. Without PROGRAM
 # the part is skipped and says so; in CI (the variable CI is set) that is a failure.
@@ -47,10 +48,13 @@ check-licences:
 bench: ## run the benches: codec, append, replay
 	cargo bench --workspace --benches
 
-soak: soak-crash soak-flips soak-fuzz ## long runs: crash tests and fuzzing (SECONDS=600 for each target)
+soak: soak-crash soak-kill soak-flips soak-fuzz ## long runs: crash tests, kills, bit flips and fuzzing (SECONDS=600 for each target)
 
 soak-crash: ## only the long crash and model tests (CASES=5000 for each property)
 	NPAYLOAD_SOAK=1 PROPTEST_CASES=$(CASES) cargo test --release --workspace -- --include-ignored
+
+soak-kill: ## only the kills of the real binary, with a channel of 1 GiB (ROUNDS=200)
+	NPAYLOAD_SOAK=1 ROUNDS=$(ROUNDS) cargo test --release --test suite -- --nocapture kill::
 
 soak-flips: ## only random bit flips over whole data directories (FLIPS=10000)
 	NPAYLOAD_FLIPS=$(FLIPS) cargo test --release -p npayload -p npayload-inspect flip -- --nocapture

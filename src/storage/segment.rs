@@ -356,6 +356,11 @@ impl Segment {
             .iter()
             .map(|(from, to)| map.slice(at(*from)..at(*to)))
             .collect();
+        let file = open.file.clone();
+        drop(guard);
+        for (from, to) in chosen.ranges {
+            file.warm(from..to);
+        }
         Ok(Slices {
             parts,
             bytes: chosen.bytes,
@@ -388,7 +393,8 @@ impl Segment {
         Ok(None)
     }
 
-    /// Epoch and append time of the batch that holds `offset`.
+    /// Epoch and append time of the batch that holds `offset`; `None` where it is damaged, or a gap
+    /// that knows nothing of the batches it stands for.
     pub(super) fn batch_at(
         self: &Arc<Self>,
         disk: &dyn Disk,
@@ -406,6 +412,9 @@ impl Segment {
             if let Step::Batch(batch) = step
                 && offset < batch.offsets.end
             {
+                if batch.header.is_gap() {
+                    return Ok(None);
+                }
                 return Ok(Some((batch.header.log_epoch(), batch.append_time)));
             }
         }

@@ -20,6 +20,7 @@ mod scan;
 pub(super) use keep::set_aside;
 pub use prepare::{Unrecovered, open};
 pub use replay::{FoldProducers, LiveLog, Replayed};
+pub(super) use scan::{FoundItem, JournalFiles};
 
 /// Acknowledged bytes that are damaged or missing.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -197,7 +197,10 @@ impl Unrecovered {
     fn replay(&mut self, id: Incarnation, log_start: Offset) -> Result<Replayed, IoFailure> {
         let mut point = self.rows.get(&id).cloned().unwrap_or_else(LogPoint::empty);
         point.log_start = point.log_start.max(log_start);
-        let items = self.scan.items.remove(&id).unwrap_or_default();
+        let mut items = self.scan.items.remove(&id).unwrap_or_default();
+        // What was copied forward may follow newer entries, and its originals may still be there:
+        // the log's own order counts, and of two copies the one that is whole.
+        items.sort_by_key(|found| (found.item.base_offset, !found.is_intact, found.group));
         let mut replay = LogReplay {
             id,
             point,
