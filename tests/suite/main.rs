@@ -7,8 +7,8 @@
 
 mod architecture; // the rooms of src against their table in ARCHITECTURE.md
 mod binary; // the real binary, end to end, also across kills
-mod corruption; // every kind of file damaged in every way, against the matrix in docs/durability.md
 mod copy_forward; // logs whose segments failed hold up nobody, and lose nothing
+mod corruption; // every kind of file damaged in every way, against the matrix in docs/durability.md
 mod crash; // a crash at every call that changes the disk, with every outcome
 mod damage; // every synced byte damaged in turn: reported at its place, no other record touched
 mod failing; // calls of the disk that fail: what fails with them, and what goes on

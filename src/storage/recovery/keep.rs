@@ -71,7 +71,6 @@ impl Unrecovered {
     /// Copies journal files with damage in them before the ring is used again.
     pub(super) fn keep_damaged_journal(&mut self) -> Result<(), IoFailure> {
         let mut files = std::mem::take(&mut self.scan.damaged_files);
-        files.append(&mut self.journal.damaged);
         files.sort_unstable();
         files.dedup();
         for file in files {

@@ -86,7 +86,6 @@ pub fn open(
     let opened = open_journal(&*disk, &layout, marker.directory_id, needed, &mut report)?;
     let journal = JournalFiles {
         unprepared: opened.unprepared,
-        damaged: opened.damaged,
         layout: layout.clone(),
         files: opened.files,
         salt: point.salt,
@@ -97,7 +96,8 @@ pub fn open(
         u64::from(checkpoint.journal_position),
         checkpoint.journal_group,
     );
-    let scan = journal.scan(from, &point, &mut report)?;
+    let mut scan = journal.scan(from, &point, &mut report)?;
+    scan.damaged_files.extend(opened.damaged);
     let rows = checkpoint
         .logs
         .iter()

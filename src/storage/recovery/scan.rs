@@ -56,8 +56,6 @@ pub(in crate::storage) struct JournalFiles {
     pub epoch: u64,
     /// Files that must be prepared again.
     pub unprepared: Vec<usize>,
-    /// Files that are not as the ring left them.
-    pub damaged: Vec<usize>,
 }
 
 /// A file of the ring and a position in it.

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::case::damage::Subject;
+use super::case::damage::{BYTE_ROWS, Subject};
 use super::case::patient::{End, Patient, next};
 use super::case::table;
 use super::laws::broken;
-use super::matrix::BYTE_ROWS;
 use super::outcome::{examine, words};
 
 /// Flips of a plain test run; `make soak-flips` sets its own number.
@@ -40,7 +39,7 @@ fn a_random_flipped_bit_is_located_or_lies_where_nothing_is_kept() {
     let mut wrong = Vec::new();
     for n in 0..flips {
         let subject = &subjects[(n % 2) as usize];
-        let (file, at) = pick(subject, n, &mut random);
+        let (file, at) = subject.pick(n, &mut random);
         let bit = (next(&mut random) % 8) as u32;
         let case = subject.flipped(&file, at, bit);
         let row = subject
@@ -70,28 +69,4 @@ fn a_random_flipped_bit_is_located_or_lies_where_nothing_is_kept() {
     }
     println!("{flips} flips");
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-}
-
-/// Half of the flips hit any byte of the directory, half any byte of any file, so that small files
-/// are not spared.
-fn pick(subject: &Subject, n: u64, random: &mut u64) -> (String, usize) {
-    let files: Vec<(&String, usize)> = {
-        let all = subject.patient.image.files.iter();
-        all.map(|(name, bytes)| (name, bytes.len()))
-            .filter(|(_, len)| *len > 0)
-            .collect()
-    };
-    if (n / 2).is_multiple_of(2) {
-        let (name, len) = files[(next(random) % files.len() as u64) as usize];
-        return (name.clone(), (next(random) % len as u64) as usize);
-    }
-    let total: usize = files.iter().map(|(_, len)| len).sum();
-    let mut at = (next(random) % total as u64) as usize;
-    for (name, len) in files {
-        if at < len {
-            return (name.clone(), at);
-        }
-        at -= len;
-    }
-    unreachable!("the byte lies in one of the files")
 }

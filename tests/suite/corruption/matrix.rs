@@ -2,37 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::case::damage::{BYTE_DAMAGES, Case, FILE_DAMAGES, Subject, of_bytes, of_files};
+use super::case::damage::{
+    BYTE_DAMAGES, BYTE_ROWS, Case, FILE_DAMAGES, Subject, of_bytes, of_files,
+};
 use super::case::patient::{End, Patient};
 use super::case::table::{self, Table};
 use super::laws::broken;
 use super::outcome::{examine, words};
-
-pub const BYTE_ROWS: [&str; 23] = [
-    "marker",
-    "lock",
-    "recovery point, newer slot",
-    "recovery point, older slot",
-    "checkpoint",
-    "checkpoint copy",
-    "journal, file header",
-    "journal, head of a promised group",
-    "journal, batch of a promised group",
-    "journal, zeros behind a promised group",
-    "journal, last group",
-    "journal, not in use",
-    "sealed segment, header",
-    "sealed segment, batch",
-    "segment, padding",
-    "active segment, header",
-    "active segment, batch",
-    "active segment, batch that the journal has",
-    "bytes of a reference",
-    "offset index",
-    "time index",
-    "`__channels` segment",
-    "`__consumers` segment",
-];
 
 pub const FILE_ROWS: [&str; 13] = [
     "marker",

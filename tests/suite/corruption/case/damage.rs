@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::image::Image;
-use super::patient::Patient;
+use super::patient::{Patient, next};
 use super::places::{BLOCK, Map, Place};
 
 /// Most places of a row that are damaged in one way: spread evenly over all of them.
@@ -79,7 +79,58 @@ impl Subject {
         let what = format!("bit {bit} flipped");
         self.overwritten(&what, &place, &[byte]).unwrap()
     }
+
+    /// A byte for the `n`-th flip. Half of them hit any byte of the directory, half any byte of any
+    /// file, so that small files are not spared.
+    pub fn pick(&self, n: u64, random: &mut u64) -> (String, usize) {
+        let files: Vec<(&String, usize)> = {
+            let all = self.patient.image.files.iter();
+            all.map(|(name, bytes)| (name, bytes.len()))
+                .filter(|(_, len)| *len > 0)
+                .collect()
+        };
+        if (n / 2).is_multiple_of(2) {
+            let (name, len) = files[(next(random) % files.len() as u64) as usize];
+            return (name.clone(), (next(random) % len as u64) as usize);
+        }
+        let total: usize = files.iter().map(|(_, len)| len).sum();
+        let mut at = (next(random) % total as u64) as usize;
+        for (name, len) in files {
+            if at < len {
+                return (name.clone(), at);
+            }
+            at -= len;
+        }
+        unreachable!("the byte lies in one of the files")
+    }
 }
+
+/// The rows of the table of bytes; every byte of a directory is in one of them.
+pub const BYTE_ROWS: [&str; 23] = [
+    "marker",
+    "lock",
+    "recovery point, newer slot",
+    "recovery point, older slot",
+    "checkpoint",
+    "checkpoint copy",
+    "journal, file header",
+    "journal, head of a promised group",
+    "journal, batch of a promised group",
+    "journal, zeros behind a promised group",
+    "journal, last group",
+    "journal, not in use",
+    "sealed segment, header",
+    "sealed segment, batch",
+    "segment, padding",
+    "active segment, header",
+    "active segment, batch",
+    "active segment, batch that the journal has",
+    "bytes of a reference",
+    "offset index",
+    "time index",
+    "`__channels` segment",
+    "`__consumers` segment",
+];
 
 pub const BYTE_DAMAGES: [&str; 4] = [
     "bit flip",

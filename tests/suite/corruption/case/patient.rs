@@ -45,6 +45,7 @@ pub fn config() -> BrokerConfig {
             max_unwritten_bytes: 256 << 10,
             max_open_segments: 4,
             min_free_bytes: 0,
+            reserve_bytes: 0,
             checkpoint_interval_ms: DAY_MS,
         },
         defaults: ChannelConfig {
