@@ -8,7 +8,7 @@ DATA_DIR ?= ./data
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-python test-node check check-format check-lints check-docs check-licences bench soak soak-fuzz soak-crash soak-kill soak-flips install-tools
+.PHONY: help run test test-rust test-python test-node check check-format check-lints check-docs check-licences bench soak soak-fuzz soak-crash soak-kill soak-power faults faults-docs soak-flips install-tools
 
 # $(call part,DIRECTORY,PROGRAM,COMMAND): runs COMMAND in DIRECTORY, where the tree has it. Without PROGRAM
 # the part is skipped and says so; in CI (the variable CI is set) that is a failure.
@@ -48,7 +48,7 @@ check-licences:
 bench: ## run the benches: codec, append, replay
 	cargo bench --workspace --benches
 
-soak: soak-crash soak-kill soak-flips soak-fuzz ## long runs: crash tests, kills, bit flips and fuzzing (SECONDS=600 for each target)
+soak: soak-crash soak-kill soak-power soak-flips soak-fuzz faults ## long runs: crash tests, kills, power cuts, bit flips, fuzzing (SECONDS=600 for each target), deliberate faults
 
 soak-crash: ## only the long crash and model tests (CASES=5000 for each property)
 	NPAYLOAD_SOAK=1 PROPTEST_CASES=$(CASES) cargo test --release --workspace -- --include-ignored
@@ -56,11 +56,20 @@ soak-crash: ## only the long crash and model tests (CASES=5000 for each property
 soak-kill: ## only the kills of the real binary, with a channel of 1 GiB (ROUNDS=200)
 	NPAYLOAD_SOAK=1 ROUNDS=$(ROUNDS) cargo test --release --test suite -- --nocapture kill::
 
+soak-power: ## only the power cuts under the real binary (ROUNDS=200)
+	ROUNDS=$(ROUNDS) cargo test --release --test suite -- --nocapture power_loss::
+
 soak-flips: ## only random bit flips over whole data directories (FLIPS=10000)
 	NPAYLOAD_FLIPS=$(FLIPS) cargo test --release -p npayload -p npayload-inspect flip -- --nocapture
 
 soak-fuzz: ## only the fuzzing of every decoder
 	cd fuzz && for target in $$(cargo fuzz list); do cargo +nightly fuzz run "$$target" -- -max_total_time=$(SECONDS) || exit 1; done
+
+faults: ## try deliberate faults in a copy of the code: each must turn its tests red (FAULTS=name for some)
+	cargo run -q -p npayload-faults -- $(FAULTS)
+
+faults-docs: ## write the list of faults into docs/durability.md
+	cargo run -q -p npayload-faults -- --write-docs
 
 install-tools: ## install what `check` and `soak` can use: rustfmt, clippy, nightly for fuzzing, cargo-deny, cargo-fuzz
 	rustup component add rustfmt clippy && rustup toolchain install nightly --profile minimal && cargo install --locked cargo-deny cargo-fuzz
