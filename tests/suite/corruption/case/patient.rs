@@ -47,6 +47,7 @@ pub fn config() -> BrokerConfig {
             min_free_bytes: 0,
             reserve_bytes: 0,
             checkpoint_interval_ms: DAY_MS,
+            ..StorageConfig::default()
         },
         defaults: ChannelConfig {
             segment_bytes: 12 << 10,
