@@ -40,7 +40,8 @@ impl Points {
         self.update(&change)
     }
 
-    /// Writes a changed recovery point into the older slot and syncs it.
+    /// Writes a changed recovery point over the whole of the older slot and syncs it: whatever was
+    /// there before, damage in the slot's unused rest too, would keep the new point from being read.
     pub fn update(&self, change: impl FnOnce(&mut RecoveryPoint)) -> Result<(), IoFailure> {
         let mut current = self
             .current
