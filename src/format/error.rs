@@ -90,7 +90,7 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
-    pub(super) fn field(what: &'static str, value: impl Into<u64>, rule: &'static str) -> Self {
+    pub(crate) fn field(what: &'static str, value: impl Into<u64>, rule: &'static str) -> Self {
         Self::Field {
             what,
             value: value.into(),

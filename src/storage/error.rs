@@ -60,6 +60,14 @@ impl IoFailure {
     }
 }
 
+/// Whether there is no file of that name: nothing at all, or something else in its place.
+pub(super) fn is_no_file(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::IsADirectory
+    )
+}
+
 /// Adds the action and the path to what the operating system said.
 pub(crate) trait While<T> {
     fn or_while(self, action: &'static str, path: &Path) -> Result<T, IoFailure>;

@@ -119,7 +119,11 @@ impl Index {
         segment: &dyn DiskFile,
         limit: u64,
     ) -> Result<Self, IoFailure> {
-        let mut index = Self::read_files(disk, id, limit).unwrap_or_default();
+        // A run that the segment does not have is found missing by walking.
+        let len = segment
+            .len()
+            .or_while("reading the length of", &id.path())?;
+        let mut index = Self::read_files(disk, id, limit.min(len)).unwrap_or_default();
         // The last run may have grown since it was saved, so it is walked again.
         if let Some(last) = index.runs.pop() {
             index.saved = index.runs.len();
@@ -368,7 +372,7 @@ pub(super) fn trim(disk: &dyn Disk, id: &SegmentId, limit: u64) -> Result<(), Io
         let path = id.index_path(kind);
         let file = match disk.open(&path, OpenMode::ReadWrite) {
             Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            Err(error) if super::error::is_no_file(&error) => continue,
             Err(error) => return Err(IoFailure::new("opening", &path, error)),
         };
         let len = match known {

@@ -751,7 +751,9 @@ impl LoadJob {
         let mut found: Vec<(SegmentId, Result<Option<Previous>, String>, u64)> = Vec::new();
         for entry in disk.list(&dir).or_while("listing", &dir)? {
             let base = segment_base(&entry.name).filter(|base| *base < self.below);
-            let Some(base) = base else { continue };
+            let Some(base) = base.filter(|_| !entry.is_dir) else {
+                continue;
+            };
             let id = SegmentId::new(layout, self.id, base);
             let path = id.path();
             let previous = match Segment::read_header(disk, &id)? {

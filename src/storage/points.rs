@@ -50,6 +50,7 @@ impl Points {
         let mut next = *current;
         change(&mut next);
         next.sequence = current.sequence + 1;
+        // The whole slot: what damage left behind the 128 bytes would make the new point unreadable.
         let mut slot = [0; RecoveryPoint::SLOT_BYTES];
         slot[..RecoveryPoint::BYTES].copy_from_slice(&next.encode());
         let written = self

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use bytes::Bytes;
 
 use super::disk::{Disk, DiskFile, OpenMode, read_exact_at};
-use super::error::{IoFailure, ReadError, While};
+use super::error::{IoFailure, ReadError, While, is_no_file};
 use super::index::{self, Index, Run};
 use super::layout::Layout;
 use super::open_files::OpenFiles;
+use super::recovery::set_aside;
 use super::walk::{Step, Walker};
 use crate::format::{DecodeError, IndexKind, SegmentHeader};
 use crate::types::{Incarnation, LogEpoch, Offset, Timestamp};
@@ -321,7 +322,7 @@ impl Segment {
         wanted: Wanted,
     ) -> Result<Slices, ReadError> {
         let mut guard = match self.opened(disk, open_files) {
-            Err(failure) if failure.source.kind() == std::io::ErrorKind::NotFound => {
+            Err(failure) if is_no_file(&failure.source) => {
                 return Err(damaged(
                     &self.id,
                     0,
@@ -508,8 +509,23 @@ impl Segment {
         let file = disk
             .open(path, OpenMode::Create)
             .or_while("creating", path)?;
-        // Nobody maps it yet: it is left from a segment that never came to be.
-        if !file.is_empty().or_while("reading the length of", path)? {
+        // Nobody maps it yet: it is left from a segment that never came to be, and has at most a
+        // header. More than that came from somewhere else, and is not for us to remove.
+        let len = file.len().or_while("reading the length of", path)?;
+        let file = if len > FIRST_BATCH {
+            let root = dir
+                .parent()
+                .and_then(std::path::Path::parent)
+                .unwrap_or(dir);
+            let why = "lay where a new segment was made";
+            let moved = set_aside(disk, &Layout::new(root), path, why)?;
+            tracing::warn!(from = %path.display(), to = %moved.display(), "moved aside");
+            disk.open(path, OpenMode::Create)
+                .or_while("creating", path)?
+        } else {
+            file
+        };
+        if len > 0 {
             file.set_len(0).or_while("cutting", path)?;
         }
         file.write_at(0, &[IoSlice::new(&self.header().encode())])
@@ -543,12 +559,12 @@ impl Segment {
         self.is_created.store(true, Ordering::Release);
     }
 
-    /// Writes the header into a file that exists, and keeps the rest.
+    /// Writes the header into the file, which is made where there is none, and keeps the rest.
     pub(super) fn write_header(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
         let path = &self.id.path;
         let file = disk
-            .open(path, OpenMode::ReadWrite)
-            .or_while("opening", path)?;
+            .open(path, OpenMode::Create)
+            .or_while("creating", path)?;
         file.write_at(0, &[IoSlice::new(&self.header().encode())])
             .or_while("writing", path)?;
         self.set_dirty();

@@ -61,6 +61,8 @@ pub struct Walker<'a> {
     next: Offset,
     window: Vec<u8>,
     window_start: u64,
+    /// Bytes of the file, once somebody had to know.
+    file_len: Option<u64>,
 }
 
 impl<'a> Walker<'a> {
@@ -82,6 +84,7 @@ impl<'a> Walker<'a> {
             next,
             window: Vec::new(),
             window_start: 0,
+            file_len: None,
         }
     }
 
@@ -141,8 +144,11 @@ impl<'a> Walker<'a> {
 
     /// Where the batch that follows here says that it begins.
     fn next_base(&mut self) -> Result<Option<Offset>, IoFailure> {
-        for at in [self.position, self.position.next_multiple_of(BLOCK_BYTES)] {
+        let aligned = self.position.next_multiple_of(BLOCK_BYTES);
+        for at in [self.position, aligned] {
+            // What lies behind more than padding does not follow: batches between may be intact.
             if at < self.limit
+                && self.is_zero(self.position, at)?
                 && let Ok(header) = self.header_at(at)?
             {
                 return Ok(Some(header.base_offset()));
@@ -198,7 +204,7 @@ impl<'a> Walker<'a> {
             );
             return Ok(Err(what.into()));
         }
-        Ok(self.found(position, header))
+        self.found(position, header)
     }
 
     /// A batch of this log at `position` with an offset not below the next.
@@ -209,7 +215,7 @@ impl<'a> Walker<'a> {
         if header.base_offset() < self.next {
             return Ok(None);
         }
-        Ok(self.found(position, header).ok())
+        Ok(self.found(position, header)?.ok())
     }
 
     fn header_at(&mut self, position: u64) -> Result<Result<BatchHeader, Arc<str>>, IoFailure> {
@@ -225,20 +231,43 @@ impl<'a> Walker<'a> {
         Ok(Ok(header))
     }
 
-    fn found(&self, position: u64, header: BatchHeader) -> Result<Found, Arc<str>> {
+    fn found(
+        &mut self,
+        position: u64,
+        header: BatchHeader,
+    ) -> Result<Result<Found, Arc<str>>, IoFailure> {
         let end = position + header.len() as u64;
         if end > self.limit {
-            return Err(format!("ends at byte {end}, beyond {}", self.limit).into());
+            let what = format!("ends at byte {end}, beyond {}", self.limit);
+            return Ok(Err(what.into()));
+        }
+        if end > self.window_start + self.window.len() as u64 {
+            let file_len = self.file_len()?;
+            if end > file_len {
+                let what = format!("ends at byte {end}, the file at {file_len}");
+                return Ok(Err(what.into()));
+            }
         }
         let (Ok(start), Ok(end)) = (u32::try_from(position), u32::try_from(end)) else {
-            return Err(format!("ends at byte {end}, beyond the largest segment").into());
+            let what = format!("ends at byte {end}, beyond the largest segment");
+            return Ok(Err(what.into()));
         };
-        Ok(Found {
+        Ok(Ok(Found {
             offsets: header.base_offset()..header.end_offset(),
             range: start..end,
             append_time: header.append_time(),
             header,
-        })
+        }))
+    }
+
+    fn file_len(&mut self) -> Result<u64, IoFailure> {
+        if let Some(len) = self.file_len {
+            return Ok(len);
+        }
+        let len = self.file.len();
+        let len = len.or_while("reading the length of", &self.id.path())?;
+        self.file_len = Some(len);
+        Ok(len)
     }
 
     fn is_zero(&mut self, from: u64, to: u64) -> Result<bool, IoFailure> {

@@ -12,6 +12,7 @@ mod bad_disk; // the real binary on a disk whose syncs fail, or take seconds
 mod binary; // the real binary, end to end, also across kills
 mod broker_failures; // the broker on a failing disk: who waits is told, one channel holds up no other
 mod copy_forward; // logs whose segments failed hold up nobody, and lose nothing
+mod corruption; // every kind of file damaged in every way, against the matrix in docs/durability.md
 mod crash; // a crash at every call that changes the disk, with every outcome
 mod damage; // every synced byte damaged in turn: reported at its place, no other record touched
 mod directories; // data directories that are held, exchanged, mixed up or gone

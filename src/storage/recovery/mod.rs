@@ -11,10 +11,13 @@ use std::path::PathBuf;
 
 use crate::types::{Incarnation, Offset};
 
+mod judge;
+mod keep;
 mod prepare;
 mod replay;
 mod scan;
 
+pub(super) use keep::set_aside;
 pub use prepare::{Unrecovered, open};
 pub use replay::{FoldProducers, LiveLog, Replayed};
 pub(super) use scan::{FoundItem, JournalFiles};

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::IoSlice;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::super::checkpoint::write_checkpoint;
@@ -40,6 +40,8 @@ pub struct Unrecovered {
     pub(super) journal: JournalFiles,
     pub(super) scan: Scan,
     pub(super) report: RecoveryReport,
+    /// Copies of the checkpoint that can't be read.
+    pub(super) damaged_checkpoints: Vec<PathBuf>,
     pub(super) salt: u64,
     pub(super) directory_log: Option<super::Replayed>,
 }
@@ -83,13 +85,14 @@ pub fn open(
     }
     let marker = read_marker(&*disk, &layout)?;
     let (file, point) = read_point(&*disk, &layout, marker.directory_id, &mut report)?;
-    let checkpoint = read_checkpoint(&*disk, &layout, &point, &mut report)?;
+    let (checkpoint, damaged_checkpoints) = read_checkpoint(&*disk, &layout, &point, &mut report)?;
     report.was_clean = point.is_clean;
-    let (files, unprepared) = open_journal(&*disk, &layout, marker.directory_id, &mut report)?;
+    let needed = checkpoint.journal_file.max(point.flushed_file);
+    let opened = open_journal(&*disk, &layout, marker.directory_id, needed, &mut report)?;
     let journal = JournalFiles {
-        unprepared,
+        unprepared: opened.unprepared,
         layout: layout.clone(),
-        files,
+        files: opened.files,
         salt: point.salt,
         epoch: point.epoch,
     };
@@ -98,16 +101,8 @@ pub fn open(
         u64::from(checkpoint.journal_position),
         checkpoint.journal_group,
     );
-    if from.0 >= journal.files.len() {
-        let path = layout.journal_file(checkpoint.journal_file);
-        let source = DecodeError::Short {
-            what: "journal file",
-            needed: 1,
-            found: 0,
-        };
-        return Err(OpenError::Unreadable { path, source });
-    }
-    let scan = journal.scan(from, &point, &mut report)?;
+    let mut scan = journal.scan(from, &point, &mut report)?;
+    scan.damaged_files.extend(opened.damaged);
     let rows = checkpoint
         .logs
         .iter()
@@ -127,6 +122,7 @@ pub fn open(
         journal,
         scan,
         report,
+        damaged_checkpoints,
         salt: random(),
         directory_log: None,
     })
@@ -302,6 +298,7 @@ fn read_point(
 ) -> Result<(Arc<dyn DiskFile>, RecoveryPoint), OpenError> {
     let path = layout.recovery_point();
     let mut bytes = read_file(disk, &path)?;
+    let found = bytes.len();
     bytes.resize(RecoveryPoint::FILE_BYTES, 0);
     let (a, b) = bytes.split_at(RecoveryPoint::SLOT_BYTES);
     let point = RecoveryPoint::newest(a, b).map_err(|error| match error {
@@ -315,6 +312,17 @@ fn read_point(
         },
     })?;
     belongs(&path, point.directory_id, directory_id)?;
+    if found != RecoveryPoint::FILE_BYTES {
+        let expected = RecoveryPoint::FILE_BYTES;
+        report.repaired.push(Damage {
+            path: path.clone(),
+            from: found.min(expected) as u64,
+            to: found.max(expected) as u64,
+            log: None,
+            offsets: None,
+            what: format!("{found} bytes instead of {expected}; its slots are read one by one"),
+        });
+    }
     // Torn by a power cut or damaged: the other slot vouches for less, and the next point written
     // takes its place.
     for (slot, from) in [(a, 0), (b, RecoveryPoint::SLOT_BYTES)] {
@@ -335,89 +343,197 @@ fn read_point(
     Ok((file, point))
 }
 
-/// The checkpoint that the recovery point names: the first of its two copies that is intact.
+/// The checkpoint that the recovery point names, and the copies of it that can't be read.
 fn read_checkpoint(
     disk: &dyn Disk,
     layout: &Layout,
     point: &RecoveryPoint,
     report: &mut RecoveryReport,
-) -> Result<Checkpoint, OpenError> {
+) -> Result<(Checkpoint, Vec<PathBuf>), OpenError> {
+    let mut found = None;
+    let mut damaged = Vec::new();
     let mut last = None;
     for path in [
         layout.checkpoint(point.checkpoint),
         layout.checkpoint_copy(point.checkpoint),
     ] {
-        let read = match read_file(disk, &path) {
-            Ok(bytes) => Checkpoint::decode(&bytes).map_err(|error| (error.to_string(), error)),
-            Err(failure) => {
-                let error = DecodeError::Short {
-                    what: "checkpoint",
-                    needed: 96,
-                    found: 0,
-                };
-                Err((failure.to_string(), error))
-            }
+        let (len, error) = match read_file(disk, &path) {
+            Ok(bytes) => match decode_checkpoint(&path, &bytes, point) {
+                Ok(checkpoint) => {
+                    found.get_or_insert(checkpoint);
+                    continue;
+                }
+                Err(error) => (bytes.len() as u64, error),
+            },
+            Err(failure) => (0, failure.into()),
         };
-        match read {
-            Ok(checkpoint) => {
-                belongs(&path, checkpoint.directory_id, point.directory_id)?;
-                return Ok(checkpoint);
-            }
-            Err((what, source)) => {
-                report.damage.push(Damage {
-                    path: path.clone(),
-                    from: 0,
-                    to: 0,
-                    log: None,
-                    offsets: None,
-                    what: format!("{what}; the other copy is used"),
-                });
-                last = Some(OpenError::Unreadable { path, source });
-            }
-        }
+        let what = match &error {
+            OpenError::Unreadable { source, .. } => source.to_string(),
+            other => other.to_string(),
+        };
+        report.damage.push(Damage {
+            path: path.clone(),
+            from: 0,
+            to: len,
+            log: None,
+            offsets: None,
+            what: format!("{what}; the other copy is used"),
+        });
+        damaged.push(path);
+        last = Some(error);
     }
-    Err(last.expect("two copies were tried"))
+    match (found, last) {
+        (Some(checkpoint), _) => Ok((checkpoint, damaged)),
+        (None, last) => Err(last.expect("two copies were tried")),
+    }
 }
 
-/// The files of the ring, and the numbers of those without a header.
-type OpenedJournal = (Vec<Arc<dyn DiskFile>>, Vec<usize>);
+fn decode_checkpoint(
+    path: &Path,
+    bytes: &[u8],
+    point: &RecoveryPoint,
+) -> Result<Checkpoint, OpenError> {
+    let unreadable = |source| OpenError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let checkpoint = Checkpoint::decode(bytes).map_err(unreadable)?;
+    belongs(path, checkpoint.directory_id, point.directory_id)?;
+    if checkpoint.number != point.checkpoint {
+        return Err(unreadable(DecodeError::field(
+            "number of a checkpoint",
+            checkpoint.number,
+            "which is not that of its file",
+        )));
+    }
+    Ok(checkpoint)
+}
 
+/// The files of the ring.
+struct OpenedJournal {
+    files: Vec<Arc<dyn DiskFile>>,
+    /// Numbers of those to be prepared anew.
+    unprepared: Vec<usize>,
+    /// Numbers of those with damage.
+    damaged: Vec<usize>,
+}
+
+/// Opens the ring: all files that are there, and at least those up to `needed`.
 fn open_journal(
     disk: &dyn Disk,
     layout: &Layout,
     directory_id: Incarnation,
+    needed: u32,
     report: &mut RecoveryReport,
 ) -> Result<OpenedJournal, OpenError> {
-    let mut files = Vec::new();
-    let mut unprepared = Vec::new();
-    for number in 0.. {
+    let mut opened = OpenedJournal {
+        files: Vec::new(),
+        unprepared: Vec::new(),
+        damaged: Vec::new(),
+    };
+    let dir = layout.journal_dir();
+    let entries = disk.list(&dir).or_while("listing", &dir)?;
+    let numbers = entries
+        .iter()
+        .filter_map(|entry| journal_number(&entry.name));
+    let last = numbers.max().unwrap_or(0).max(needed);
+    for number in 0..=last {
         let path = layout.journal_file(number);
-        if !disk.exists(&path).or_while("looking for", &path)? {
-            break;
-        }
-        let file = disk
-            .open(&path, OpenMode::ReadWrite)
-            .or_while("opening", &path)?;
+        let mut damaged = |from: u64, to: u64, what: String| {
+            report.damage.push(Damage {
+                path: path.clone(),
+                from,
+                to,
+                log: None,
+                offsets: None,
+                what: format!("{what}; its groups are judged one by one"),
+            });
+            opened.damaged.push(number as usize);
+        };
+        let file = match disk.open(&path, OpenMode::ReadWrite) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                damaged(0, 0, "the file is missing".to_owned());
+                opened.unprepared.push(number as usize);
+                opened.files.push(Arc::new(NoFile));
+                continue;
+            }
+            Err(error) => return Err(IoFailure::new("opening", &path, error).into()),
+        };
+        let len = file.len().or_while("reading the length of", &path)?;
         let mut block = vec![0; JournalFileHeader::BYTES];
         let read = file.read_at(0, &mut block).or_while("reading", &path)?;
         match JournalFileHeader::decode(&block[..read]) {
-            Ok(header) => belongs(&path, header.directory_id, directory_id)?,
+            Ok(header) => {
+                belongs(&path, header.directory_id, directory_id)?;
+                if header.number != number {
+                    let what = format!("it is file {} of the ring", header.number);
+                    damaged(0, JournalFileHeader::BYTES as u64, what);
+                    opened.unprepared.push(number as usize);
+                } else if header.file_bytes != len {
+                    let what = format!("{len} bytes, its header says {}", header.file_bytes);
+                    let (from, to) = (header.file_bytes.min(len), header.file_bytes.max(len));
+                    damaged(from, to, what);
+                    opened.unprepared.push(number as usize);
+                }
+            }
             Err(error) => {
-                unprepared.push(files.len());
+                opened.unprepared.push(number as usize);
                 // The header comes last: a file without one was never used.
-                if block[..read].iter().any(|byte| *byte != 0) {
-                    report.damage.push(Damage {
-                        path: path.clone(),
-                        from: 0,
-                        to: JournalFileHeader::BYTES as u64,
-                        log: None,
-                        offsets: None,
-                        what: format!("{error}; its groups are judged one by one"),
-                    });
+                if block[..read].iter().any(|byte| *byte != 0) || is_used(&*file, &path)? {
+                    damaged(0, JournalFileHeader::BYTES as u64, error.to_string());
                 }
             }
         }
-        files.push(file);
+        opened.files.push(file);
     }
-    Ok((files, unprepared))
+    Ok(opened)
+}
+
+/// Whether a group could stand at the beginning of a journal file.
+fn is_used(file: &dyn DiskFile, path: &Path) -> Result<bool, IoFailure> {
+    let mut block = vec![0; JournalFileHeader::BYTES];
+    let read = file.read_at(FIRST_GROUP, &mut block);
+    let read = read.or_while("reading", path)?;
+    Ok(block[..read].iter().any(|byte| *byte != 0))
+}
+
+/// The number of a journal file, if `name` is that of one.
+fn journal_number(name: &str) -> Option<u32> {
+    let digits = name.strip_suffix(".journal")?;
+    let number = digits.parse().ok().filter(|_| digits.len() >= 4)?;
+    (format!("{number:04}") == digits && number < MAX_FILES).then_some(number)
+}
+
+/// A ring is never longer; a file of a higher number is none of it.
+const MAX_FILES: u32 = 10_000;
+
+/// A file of the ring that is missing: nothing can be read from it.
+#[derive(Debug)]
+struct NoFile;
+
+impl DiskFile for NoFile {
+    fn write_at(&self, _: u64, _: &[IoSlice<'_>]) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::NotFound.into())
+    }
+
+    fn read_at(&self, _: u64, _: &mut [u8]) -> std::io::Result<usize> {
+        Ok(0)
+    }
+
+    fn sync_data(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn len(&self) -> std::io::Result<u64> {
+        Ok(0)
+    }
+
+    fn set_len(&self, _: u64) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn map(&self, _: std::ops::Range<u64>) -> std::io::Result<bytes::Bytes> {
+        Err(std::io::ErrorKind::InvalidInput.into())
+    }
 }

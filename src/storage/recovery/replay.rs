@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::super::checkpoint::{Checkpoints, remove_other_checkpoints, write_checkpoint};
 use super::super::disk::OpenMode;
-use super::super::error::{IoFailure, OpenError, ReadError, While};
+use super::super::error::{IoFailure, OpenError, ReadError, While, is_no_file};
 use super::super::index;
 use super::super::journal::{FIRST_GROUP, Journal, MIN_FILES, prepare_file};
 use super::super::layout::segment_base;
@@ -69,6 +69,7 @@ impl Unrecovered {
     /// [`OpenError`] when it can't be read whole: without it nobody knows which logs there are.
     pub fn replay_directory(&mut self) -> Result<Vec<Bytes>, OpenError> {
         let id = self.directory_id;
+        self.check_directory()?;
         let replayed = self.replay(id, Offset(0))?;
         let log = Log::new(&self.layout, id, directory_options(), &replayed.point);
         self.directory_log = Some(replayed);
@@ -149,6 +150,7 @@ impl Unrecovered {
         }
         self.sort_out(live, deleted)?;
         self.keep_damaged_journal()?;
+        self.keep_damaged_checkpoints()?;
         let epoch = self.points.current().epoch + 1;
         let next_group = self.scan.last_group + 1;
         let checkpoint = Checkpoint {
@@ -206,9 +208,13 @@ impl Unrecovered {
             headers: Vec::new(),
             segment: None,
             first_live: Offset(0),
+            is_active_lost: false,
+            lacks_from: None,
             is_cut: false,
         };
         replay.find_first_live(&items);
+        let vouched = replay.point.active.map(|active| (active, replay.point.end));
+        replay.judge(self, &items)?;
         for found in &items {
             replay.apply(self, found)?;
         }
@@ -219,6 +225,7 @@ impl Unrecovered {
         if !(self.report.was_clean && items.is_empty()) {
             replay.close(self)?;
         }
+        replay.report_lacks(self, vouched)?;
         replay.point.reach_log_start();
         Ok(Replayed {
             point: replay.point,
@@ -246,51 +253,6 @@ impl Unrecovered {
                 }
                 _ => self.move_aside(&dir.join(&entry.name), "no channel has this identity")?,
             }
-        }
-        Ok(())
-    }
-
-    /// Moves a file or directory to `lost+found`, with the reason beside it.
-    fn move_aside(&mut self, path: &std::path::Path, why: &str) -> Result<(), IoFailure> {
-        let lost = self.layout.lost_and_found();
-        self.disk.create_dir(&lost).or_while("creating", &lost)?;
-        let relative = path.strip_prefix(self.layout.root()).unwrap_or(path);
-        let flat = relative.to_string_lossy().replace('/', "-");
-        let mut target = lost.join(&flat);
-        let mut copy = 1;
-        while self.disk.exists(&target).or_while("looking for", &target)? {
-            copy += 1;
-            target = lost.join(format!("{flat}.{copy}"));
-        }
-        let mut reason = target.clone().into_os_string();
-        reason.push(".why");
-        let text = format!("{}: {why}\n", relative.display());
-        super::prepare::write_file(&*self.disk, reason.as_ref(), text.as_bytes())?;
-        self.disk.sync_dir(&lost).or_while("syncing", &lost)?;
-        self.disk.rename(path, &target).or_while("moving", path)?;
-        self.disk.sync_dir(&lost).or_while("syncing", &lost)?;
-        let parent = path.parent().unwrap_or(path);
-        self.disk.sync_dir(parent).or_while("syncing", parent)?;
-        self.report.moved.push((path.to_owned(), target));
-        Ok(())
-    }
-
-    /// Copies journal files with damage in them to `lost+found` before the ring is used again.
-    fn keep_damaged_journal(&mut self) -> Result<(), IoFailure> {
-        self.scan.damaged_files.sort_unstable();
-        self.scan.damaged_files.dedup();
-        for file in std::mem::take(&mut self.scan.damaged_files) {
-            let number = u32::try_from(file).expect("a ring has few files");
-            let path = self.layout.journal_file(number);
-            let bytes = super::prepare::read_file(&*self.disk, &path)?;
-            let lost = self.layout.lost_and_found();
-            self.disk.create_dir(&lost).or_while("creating", &lost)?;
-            let epoch = self.points.current().epoch;
-            let name = format!("journal-{number:04}-epoch-{epoch}.journal");
-            let target = lost.join(name);
-            super::prepare::write_file(&*self.disk, &target, &bytes)?;
-            self.disk.sync_dir(&lost).or_while("syncing", &lost)?;
-            self.report.moved.push((path, target));
         }
         Ok(())
     }
@@ -392,13 +354,17 @@ impl Unrecovered {
 }
 
 /// The replay of one log.
-struct LogReplay {
-    id: Incarnation,
-    point: LogPoint,
+pub(super) struct LogReplay {
+    pub id: Incarnation,
+    pub point: LogPoint,
     headers: Vec<BatchHeader>,
     segment: Option<Arc<Segment>>,
     /// The segments before this one lie below the log start: their files may be gone.
     first_live: Offset,
+    /// The active segment of the checkpoint has no file: what the journal still has of it makes one.
+    pub is_active_lost: bool,
+    /// The active segment of the checkpoint has no bytes from here on that it should have.
+    pub lacks_from: Option<u64>,
     /// Unsynced bytes were lost: nothing that follows belongs to the log any more.
     is_cut: bool,
 }
@@ -463,8 +429,17 @@ impl LogReplay {
         let bytes = all.journal.batch(found)?;
         let file = match all.disk.open(&path, OpenMode::ReadWrite) {
             Ok(file) => file,
-            // A missing segment is for the chain check to report.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) if is_no_file(&error) => {
+                let active = self.point.active;
+                if !self.is_active_lost || active.is_none_or(|it| it.base != item.segment_base) {
+                    return Ok(()); // for the chain check to report
+                }
+                let header = BatchHeader::peek(&bytes).expect("the scan has checked it");
+                let (time, epoch) = (header.append_time(), header.log_epoch());
+                self.move_to(all, found, time, epoch)?;
+                let opened = all.disk.open(&path, OpenMode::Create);
+                opened.or_while("creating", &path)?
+            }
             Err(error) => return Err(IoFailure::new("opening", &path, error)),
         };
         let mut stored = vec![0; bytes.len()];
@@ -598,6 +573,12 @@ impl LogReplay {
         }
         let id = SegmentId::new(&all.layout, self.id, base);
         let segment = match self.point.active {
+            Some(active) if active.base == base && self.is_active_lost => {
+                self.is_active_lost = false;
+                let segment = Segment::create(id, active.previous, active.start_time, epoch);
+                segment.write_header(&*all.disk)?;
+                segment
+            }
             Some(active) if active.base == base => {
                 let segment = Segment::existing(id, active.previous, active.position);
                 index::trim(&*all.disk, segment.id(), active.position)?;
@@ -736,6 +717,10 @@ impl LogReplay {
                     .open(&path, OpenMode::ReadWrite)
                     .or_while("opening", &path)?;
                 if file.len().or_while("reading the length of", &path)? > active.position {
+                    // With a lost group the log may end too early: what it lost may be there.
+                    if all.scan.is_list_lost || self.point.refused {
+                        all.keep_copy(&path, "bytes beyond the log's end, which are cut off")?;
+                    }
                     file.set_len(active.position).or_while("cutting", &path)?;
                     file.sync_data().or_while("syncing", &path)?;
                 }
@@ -788,7 +773,7 @@ fn read_reference(
     let path = id.path();
     let file = match all.disk.open(&path, OpenMode::Read) {
         Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if is_no_file(&error) => {
             return Ok(Err("the segment file is missing".to_owned()));
         }
         Err(error) => return Err(IoFailure::new("opening", &path, error)),

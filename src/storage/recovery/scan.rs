@@ -54,7 +54,7 @@ pub(in crate::storage) struct JournalFiles {
     pub files: Vec<Arc<dyn DiskFile>>,
     pub salt: u64,
     pub epoch: u64,
-    /// Files whose header must be written again.
+    /// Files that must be prepared again.
     pub unprepared: Vec<usize>,
 }
 
@@ -209,6 +209,9 @@ impl JournalFiles {
                     scan.promised = scan.promised.max(header.synced_group);
                     if !is_torn || self.is_promised(&scan, (file, position), expected)? {
                         self.take(&mut scan, items, expected, report);
+                        if expected <= scan.promised {
+                            self.check_zeros(&mut scan, file, end, expected, report)?;
+                        }
                         position = end.next_multiple_of(BLOCK);
                         expected += 1;
                         continue;
@@ -253,13 +256,19 @@ impl JournalFiles {
                 } else {
                     &what
                 };
+                // The copy of a later group in the place of an earlier one leads astray.
+                let groups = if last < expected {
+                    format!("in front of acknowledged group {expected}")
+                } else {
+                    format!("acknowledged groups {expected} to {last}")
+                };
                 report.damage.push(Damage {
                     path: self.path(bad_file),
                     from,
                     to: to.max(from + 1),
                     log: None,
                     offsets: None,
-                    what: format!("acknowledged groups {expected} to {last}: {what}"),
+                    what: format!("{groups}: {what}"),
                 });
                 match next {
                     Some((next_file, next_position, header)) => {
@@ -309,6 +318,30 @@ impl JournalFiles {
             }
             _ => (file, position, len.max(position)),
         })
+    }
+
+    /// The bytes between a promised group and the next block were zero when they were written.
+    fn check_zeros(
+        &self,
+        scan: &mut Scan,
+        file: usize,
+        end: u64,
+        group: u64,
+        report: &mut RecoveryReport,
+    ) -> Result<(), IoFailure> {
+        let to = end.next_multiple_of(BLOCK);
+        if self.read(file, end..to)?.iter().any(|byte| *byte != 0) {
+            scan.damaged_files.push(file);
+            report.damage.push(Damage {
+                path: self.path(file),
+                from: end,
+                to,
+                log: None,
+                offsets: None,
+                what: format!("the bytes behind acknowledged group {group} are not zero"),
+            });
+        }
+        Ok(())
     }
 
     fn take(
@@ -364,7 +397,7 @@ impl JournalFiles {
         Ok(None)
     }
 
-    /// Every valid group of this run with a higher number than `expected`, wherever it lies.
+    /// Every valid group of this run from `expected` on, wherever it lies.
     fn later_groups(
         &self,
         file: usize,
@@ -377,11 +410,14 @@ impl JournalFiles {
             let mut at = if other == file { position } else { FIRST_GROUP };
             while at + BLOCK <= len {
                 match self.at(other, at)? {
-                    At::Group { header, items, end } if header.group > expected => {
+                    At::Group { header, items, end } if header.group >= expected => {
+                        // What a damaged one says of its length is not to be believed.
                         if items.iter().all(|found| found.is_intact) {
                             found.push((other, at, header));
+                            at = end.next_multiple_of(BLOCK);
+                        } else {
+                            at += BLOCK;
                         }
-                        at = end.next_multiple_of(BLOCK);
                     }
                     _ => at += BLOCK,
                 }

@@ -12,6 +12,8 @@ pub mod walk;
 #[cfg(test)]
 pub(crate) mod broker_tests;
 #[cfg(test)]
+mod flip_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
