@@ -27,6 +27,7 @@ mod promises; // what the wire protocol promises: order, retries, long polls, al
 mod raw; // a client made of bytes, for the tests that need one
 mod server; // a server in this process, with the Rust client
 mod spec; // storage-format.md against the layouts of the format room
+mod starts; // what a start takes from the last end, and what it makes its own
 mod storage_harness; // drives the storage room from one thread, and models what it must hold
 mod vouching; // what vouches for a group of the journal must be true
 mod wire; // docs/wire-protocol.md against the protocol room: tables, golden frames, hostile bytes
