@@ -420,7 +420,7 @@ impl Storage {
             self.book_tail(id, &offsets, written);
         }
         for (id, failure) in &end.failed {
-            if !failure.is_out_of_space() {
+            if !failure.is_passing() {
                 self.close_log(*id, failure);
             }
         }

@@ -47,6 +47,8 @@ pub struct StorageConfig {
     /// A checkpoint is taken after this long without one, and after a second without writes,
     /// where there is something to record.
     pub checkpoint_interval_ms: i64,
+    /// Whether a directory that holds no data is refused, where a new one would be made.
+    pub must_exist: bool,
 }
 
 impl Default for StorageConfig {
@@ -64,6 +66,7 @@ impl Default for StorageConfig {
             min_free_bytes: 64 * MIB,
             reserve_bytes: 16 * MIB,
             checkpoint_interval_ms: 30_000,
+            must_exist: false,
         }
     }
 }
