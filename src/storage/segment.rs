@@ -700,7 +700,8 @@ fn choose(
         while let Some(step) = walker.step()? {
             let batch = match step {
                 Step::Batch(batch) => batch,
-                Step::Gap(gap) if from >= gap.first && chosen.bytes == 0 => {
+                // Also where it seems to begin behind `from`: an index may place a run too high.
+                Step::Gap(gap) if chosen.bytes == 0 => {
                     // The walk ends with the run; the next run may be intact.
                     let next = gap.next.or(runs.get(at + 1).map(|next| next.first));
                     return Err(damaged(id, gap.position, from, next, gap.what));

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use npayload::format::{BatchHeader, GroupHeader, check_stored};
+use npayload::format::{
+    BatchHeader, GroupHeader, IndexHeader, OffsetEntry, TimeEntry, check_stored,
+};
 use npayload::storage::disk::{CrashingDisk, Disk, Loss, OpenMode};
 use npayload::storage::{OpenError, Read, ReadError};
 use npayload::types::{Incarnation, Offset};
@@ -517,4 +519,69 @@ fn a_missing_segment_is_damage_and_the_rest_of_the_log_is_read() {
         assert!(!reading.bad.is_empty(), "{} is not missed", path.display());
         check_others(&mut harness, Some(id));
     }
+}
+
+/// Moves the offset that an entry of both index files gives its run, checksums and all.
+fn forge_offset(disk: &CrashingDisk, path: &Path, entry: usize, by: i64) {
+    let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+    let base = Offset(name.parse().unwrap());
+    let dir = path.parent().unwrap().file_name().unwrap();
+    let id: Incarnation = dir.to_string_lossy().parse().unwrap();
+    let at = IndexHeader::BYTES + entry * OffsetEntry::BYTES;
+    let moved = |delta: u32| u32::try_from(i64::from(delta) + by).unwrap();
+    let write = |path: &Path, bytes: &[u8]| {
+        let file = disk.open(path, OpenMode::ReadWrite).unwrap();
+        file.write_at(at as u64, &[std::io::IoSlice::new(bytes)])
+            .unwrap();
+    };
+    let bytes = read_file(disk, path);
+    let mut offset = OffsetEntry::decode(&bytes[at..at + OffsetEntry::BYTES], id, base).unwrap();
+    offset.offset_delta = moved(offset.offset_delta);
+    write(path, &offset.encode(id, base));
+    let path = path.with_extension("timeindex");
+    let bytes = read_file(disk, &path);
+    let mut time = TimeEntry::decode(&bytes[at..at + TimeEntry::BYTES], id, base).unwrap();
+    time.offset_delta = moved(time.offset_delta);
+    write(&path, &time.encode(id, base));
+}
+
+#[test]
+fn an_index_that_says_what_its_segment_does_not_hold_is_not_believed() {
+    let disk = CrashingDisk::new();
+    let mut harness = Harness::open(Arc::new(disk.clone()), Model::default(), 1).unwrap();
+    (0..3).for_each(|n| harness.create(n));
+    // What follows a checkpoint is on a fresh block, and so in a run of its own.
+    for _ in 0..8 {
+        harness.append(&[(2, &[100, 50])]).unwrap();
+        harness.append(&[(2, &[100])]).unwrap();
+        harness.checkpoint();
+    }
+    harness.stop();
+    let patient = Patient {
+        now: harness.now + 1,
+        model: harness.kill(),
+        disk,
+    };
+    let mut forged = 0;
+    for path in files(&patient.disk, &Path::new(ROOT).join("channels"), "index") {
+        let entries = read_file(&patient.disk, &path).len() - IndexHeader::BYTES;
+        // The last run is walked when the index is loaded; one before it is taken at its word.
+        for entry in 1..(entries / OffsetEntry::BYTES).saturating_sub(1) {
+            for by in [1, -1] {
+                let disk = patient.copy();
+                forge_offset(&disk, &path, entry, by);
+                forged += 1;
+                let mut harness = patient.open(&disk).unwrap();
+                for id in (0..3).map(log_id) {
+                    let end = harness.storage.log(id).unwrap().end().0;
+                    for from in 0..end {
+                        for max in [1, 400, 100_000] {
+                            harness.check_from(id, from, max);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    assert!(forged > 0, "no index has enough runs");
 }

@@ -214,18 +214,26 @@ fn write_behind_and_checkpoints_resume_when_a_full_disk_has_space() {
 
 #[test]
 fn a_failed_recovery_point_stops_the_journal() {
-    let (disk, failing, mut harness) = start();
-    failing.plan(
-        Fault::new(Fault::IO)
-            .on(Operation::Sync)
-            .at("recovery-point"),
-    );
-    harness.append(&[(0, &[100])]).unwrap();
-    harness.round();
-    harness.point();
-    assert!(harness.is_broken());
-    harness.check();
-    reopen(&disk, harness, Loss::Random(1), Mercy::Power);
+    // The one of an idle broker, and that of a checkpoint.
+    for is_checkpoint in [false, true] {
+        let (disk, failing, mut harness) = start();
+        failing.plan(
+            Fault::new(Fault::IO)
+                .on(Operation::Sync)
+                .at("recovery-point"),
+        );
+        harness.append(&[(0, &[100])]).unwrap();
+        harness.round();
+        if is_checkpoint {
+            harness.checkpoint();
+        } else {
+            harness.point();
+        }
+        assert_eq!(failing.struck(), 1);
+        assert!(harness.is_broken(), "checkpoint: {is_checkpoint}");
+        harness.check();
+        reopen(&disk, harness, Loss::Random(1), Mercy::Power);
+    }
 }
 
 #[test]

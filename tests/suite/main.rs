@@ -39,6 +39,7 @@ mod read_only; // a file system that becomes read-only under the real binary
 mod scrub; // the running broker checks what is stored: what it finds, marks, and leaves alone
 mod server; // a server in this process, with the Rust client
 mod spec; // storage-format.md against the layouts of the format room
+mod starts; // what a start takes from the last end, and what it makes its own
 mod storage_harness; // drives the storage room from one thread, and models what it must hold
 mod strain; // the real binary short of file descriptors, and stopped in the middle of its work
 mod vouching; // what vouches for a group of the journal must be true

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use npayload::format::BatchHeader;
 use npayload::storage::disk::{Disk, FailingDisk, Fault, MemoryDisk, OpenMode, Operation};
-use npayload::storage::{LogOptions, Upkeep};
+use npayload::storage::{CommitError, LogOptions, Outcome, Upkeep};
 use npayload::types::{Durability, Offset, Timestamp};
 
 use crate::storage_harness::{Harness, Model, ROOT, log_id, options, small};
@@ -121,6 +121,24 @@ fn the_files_of_a_deleted_log_stay_until_its_direct_run_is_over() {
         !disk.exists(&dir).unwrap(),
         "the direct run made the directory again"
     );
+}
+
+#[test]
+fn what_was_queued_for_a_deleted_log_is_not_acknowledged() {
+    let (_, mut harness) = new();
+    let queued = harness.append(&[(1, &[100])]).unwrap();
+    let other = harness.append(&[(0, &[100])]).unwrap();
+    harness.storage.drop_log(log_id(1));
+    let outcome = |harness: &Harness, entry| harness.storage.outcome(entry, Durability::Synced);
+    for _ in 0..2 {
+        let failed = outcome(&harness, queued);
+        assert!(
+            matches!(&failed, Outcome::Failed(CommitError::Deleted(id)) if *id == log_id(1)),
+            "{failed:?}"
+        );
+        harness.round();
+    }
+    assert!(matches!(outcome(&harness, other), Outcome::Done));
 }
 
 #[test]

@@ -62,3 +62,27 @@ fn a_group_never_vouches_for_one_that_no_sync_has_covered() {
     }
     survive_power_cuts(&disk, &harness);
 }
+
+#[test]
+fn a_sync_covers_the_segments_that_large_written_batches_went_to() {
+    let (disk, mut harness) = start();
+    harness.append(&[(WRITTEN, &[4_000])]).unwrap();
+    harness.round();
+    let offsets = |harness: &Harness| {
+        let log = harness.storage.log(log_id(WRITTEN)).unwrap();
+        (log.flushed().0, log.end().0)
+    };
+    assert_eq!(offsets(&harness), (0, 1), "past the journal, and unsynced");
+    survive_power_cuts(&disk, &harness);
+    // An entry of another log brings the sync.
+    harness.append(&[(0, &[10])]).unwrap();
+    harness.round();
+    assert_eq!(offsets(&harness), (1, 1));
+    harness.point();
+    survive_power_cuts(&disk, &harness);
+    for loss in [Loss::All, Loss::Random(5)] {
+        let model = harness.model.clone();
+        let after = Harness::open(Arc::new(disk.after(loss)), model, harness.now + 1).unwrap();
+        assert_eq!(offsets(&after), (1, 1), "{loss:?}: flushed and lost");
+    }
+}
