@@ -8,7 +8,7 @@
 //! Batches staged after the cut start on a fresh block, so what the checkpoint vouches for is never
 //! written again. Nothing here is waited for by an acknowledgement.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
 use std::ops::Range;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub(super) struct Checkpoints {
     /// Where a replay would start now.
     pub start: JournalPoint,
     /// The rows of the last one.
-    rows: HashMap<Incarnation, LogRow>,
+    rows: BTreeMap<Incarnation, LogRow>,
     last_taken: Timestamp,
     /// The last entry when it was last looked at, and since when it is the last.
     last_seen: (u64, Timestamp),
@@ -128,7 +128,7 @@ impl Checkpoints {
     pub fn new(
         number: u64,
         start: JournalPoint,
-        rows: HashMap<Incarnation, LogRow>,
+        rows: BTreeMap<Incarnation, LogRow>,
         now: Timestamp,
     ) -> Self {
         Self {
@@ -214,7 +214,7 @@ impl Storage {
         self.checkpoints.retry_at = None;
         self.checkpoints.is_wanted = false;
         let mut rows = Vec::with_capacity(self.dirty.len());
-        for id in self.dirty.drain() {
+        for id in std::mem::take(&mut self.dirty) {
             let Some(log) = self.logs.get_mut(&id) else {
                 continue;
             };
@@ -292,8 +292,7 @@ impl Storage {
                 }
             }
         }
-        let changed: std::collections::HashSet<Incarnation> =
-            cut.rows.iter().map(|(id, _)| *id).collect();
+        let changed: BTreeSet<Incarnation> = cut.rows.iter().map(|(id, _)| *id).collect();
         let others = self
             .checkpoints
             .rows
@@ -386,7 +385,7 @@ impl Storage {
         segments: Vec<(Incarnation, Arc<Segment>)>,
         rows: &[(Incarnation, LogRow)],
     ) {
-        let active: HashMap<Incarnation, (Offset, u64)> = rows
+        let active: BTreeMap<Incarnation, (Offset, u64)> = rows
             .iter()
             .map(|(id, row)| (*id, (row.segment_base, row.position)))
             .collect();

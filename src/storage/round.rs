@@ -5,7 +5,7 @@
 //!   take the queue ──▶ large runs: write, sync segments ──▶ group: write, sync ──▶ move offsets
 //! ```
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::ops::Range;
 use std::sync::Arc;
@@ -64,7 +64,7 @@ pub struct Round {
     is_synced: bool,
     through: u64,
     /// For each log, the offset that the round's end makes written.
-    ends: HashMap<Incarnation, Offset>,
+    ends: BTreeMap<Incarnation, Offset>,
     /// Logs whose segment failed in this round.
     failed: Vec<(Incarnation, IoFailure)>,
     is_segment_work_done: bool,
@@ -153,7 +153,7 @@ impl Storage {
             || entries
                 .iter()
                 .any(|entry| entry.level == Durability::Synced);
-        let mut ends = HashMap::new();
+        let mut ends = BTreeMap::new();
         for batch in entries.iter().flat_map(|entry| &entry.batches) {
             ends.insert(batch.log, batch.offsets.end);
         }
@@ -161,7 +161,7 @@ impl Storage {
         if is_synced {
             self.sync_due = None;
             self.sync_wanted = false;
-            for id in self.owing.drain() {
+            for id in std::mem::take(&mut self.owing) {
                 let Some(log) = self.logs.get_mut(&id) else {
                     continue;
                 };

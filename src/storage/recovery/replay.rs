@@ -48,9 +48,9 @@ pub struct Replayed {
 pub type FoldProducers<'a> = dyn Fn(Incarnation, &Replayed) -> (u64, Vec<ProducerRow>) + 'a;
 
 /// The options of the log that holds the directory of all others.
-pub(super) fn directory_options() -> LogOptions {
+pub(super) fn directory_options(segment_bytes: u64) -> LogOptions {
     LogOptions {
-        segment_bytes: 16 * 1024 * 1024,
+        segment_bytes,
         durability: Durability::Synced,
         sync_interval_ms: 0,
     }
@@ -70,7 +70,8 @@ impl Unrecovered {
     pub fn replay_directory(&mut self) -> Result<Vec<Bytes>, OpenError> {
         let id = self.directory_id;
         let replayed = self.replay(id, Offset(0))?;
-        let log = Log::new(&self.layout, id, directory_options(), &replayed.point);
+        let options = directory_options(self.config.own_segment_bytes);
+        let log = Log::new(&self.layout, id, options, &replayed.point);
         self.directory_log = Some(replayed);
         self.read_all(log)
     }
@@ -355,12 +356,13 @@ impl Unrecovered {
             self.salt,
             checkpoint.journal_group,
         );
+        let own_segment_bytes = self.config.own_segment_bytes;
         let logs = replayed
             .iter()
             .map(|(id, replayed)| {
                 let options = live
                     .get(id)
-                    .map_or_else(directory_options, |log| log.options);
+                    .map_or_else(|| directory_options(own_segment_bytes), |log| log.options);
                 (*id, Log::new(&self.layout, *id, options, &replayed.point))
             })
             .collect();
