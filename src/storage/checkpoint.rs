@@ -444,7 +444,8 @@ impl CheckpointJob {
                 Err(failure) => Some(failure),
                 Ok(()) => {
                     let pointed = self.point();
-                    is_point_failed = pointed.is_err();
+                    let is_full = |failure: &IoFailure| failure.is_out_of_space();
+                    is_point_failed = pointed.as_ref().is_err_and(|failure| !is_full(failure));
                     pointed.err()
                 }
             },

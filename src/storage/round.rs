@@ -655,9 +655,15 @@ impl Storage {
         })
     }
 
-    /// Books that the recovery point could not be written: like a failed journal.
+    /// Books that the recovery point could not be written: like a failed journal, but for a full
+    /// disk, where the slot in use is intact and the other is written another time.
     pub fn finish_point(&mut self, ended: Result<(), IoFailure>) {
         if let Err(failure) = ended {
+            if failure.is_out_of_space() {
+                tracing::warn!(%failure, "the disk is full: writers are turned away");
+                self.is_disk_full = true;
+                return;
+            }
             tracing::error!(%failure, "the recovery point failed: no more writes until a restart");
             self.fail_journal(self.written_through + 1, failure);
         }
