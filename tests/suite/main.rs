@@ -20,6 +20,7 @@ mod process; // starts the real binary, stops it, kills it
 mod promises; // what the wire protocol promises: order, retries, long polls, all or nothing
 mod raw; // a client made of bytes, for the tests that need one
 mod server; // a server in this process, with the Rust client
+mod sim; // the whole broker from one seed: clock, disk, network, randomness, order; and a checker
 mod spec; // storage-format.md against the layouts of the format room
 mod storage_harness; // drives the storage room from one thread, and models what it must hold
 mod wire; // docs/wire-protocol.md against the protocol room: tables, golden frames, hostile bytes
