@@ -7,7 +7,7 @@ use super::error::BrokerError;
 use super::journal::{OwnRecord, own_batch};
 use crate::consumer::{ChannelDropped, ConsumerEvent};
 use crate::format::DamageRow;
-use crate::storage::LoadTask;
+use crate::storage::{LoadTask, Need};
 use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, Timestamp};
 
 /// What is known of a channel.
@@ -35,8 +35,37 @@ pub struct ChannelInfo {
     pub damage: Vec<DamageRow>,
     /// Why it takes no writes, if so.
     pub refused: Option<String>,
+    /// Error number of the operating system, where one is the reason.
+    pub errno: Option<i32>,
     /// How it keeps its records.
     pub config: ChannelConfig,
+}
+
+/// The channels that are not well.
+#[derive(Debug, Clone, Default)]
+pub struct Sick {
+    /// How many have known damage.
+    pub damaged: u64,
+    /// How many take no writes.
+    pub refusing: u64,
+    /// The first [`Sick::REFUSALS`] of these, in the order of the directory.
+    pub refusals: Vec<ChannelRefusal>,
+}
+
+impl Sick {
+    /// Most channels that are named.
+    pub const REFUSALS: usize = 20;
+}
+
+/// A channel that takes no writes.
+#[derive(Debug, Clone)]
+pub struct ChannelRefusal {
+    /// The channel.
+    pub channel: ChannelName,
+    /// Why.
+    pub reason: String,
+    /// Error number of the operating system, where one is the reason.
+    pub errno: Option<i32>,
 }
 
 /// What a creation found.
@@ -109,7 +138,8 @@ impl Broker {
     ) -> Result<Accepted<()>, Refusal> {
         let id = self.channel_to_change(name, None)?;
         let event = self.directory.check_update(id, change)?;
-        self.record_directory(&[event], now)?;
+        // A shorter retention is how an operator frees space.
+        self.record_directory(&[event], Need::Freeing, now)?;
         if let Some(channel) = self.directory.by_incarnation(id) {
             self.storage.set_options(id, log_options(&channel.config));
         }
@@ -131,7 +161,7 @@ impl Broker {
     ) -> Result<Accepted<Incarnation>, Refusal> {
         let id = self.channel_to_change(name, incarnation)?;
         let event = self.directory.check_delete(id, now)?;
-        let staged = self.record_directory(&[event], now)?;
+        let staged = self.record_directory(&[event], Need::Freeing, now)?;
         self.after.push((staged.entry, After::Drop(id)));
         if self.consumers.list(id).next().is_some() {
             let dropped = ConsumerEvent::ChannelDropped(ChannelDropped {
@@ -143,7 +173,8 @@ impl Broker {
                 &[OwnRecord::of_consumer(&dropped)],
             )?];
             // Positions of a deleted channel do no harm; the next deletion or start tries again.
-            if let Ok(staged) = self.storage.stage(&mut batches, now) {
+            let staged = self.storage.stage_for(&mut batches, Need::Freeing, now);
+            if let Ok(staged) = staged {
                 self.apply_commits(&[dropped], &staged)?;
             }
         }
@@ -228,24 +259,33 @@ impl Broker {
             log_epoch: log.last_epoch(),
             damage: log.damage().to_vec(),
             refused: log.refused().map(ToString::to_string),
+            errno: log.errno(),
             config: channel.config.clone(),
         })
     }
 
-    /// How many channels have known damage, and how many take no writes.
+    /// Which channels have known damage or take no writes.
     #[must_use]
-    pub fn sick_channels(&self) -> (u64, u64) {
-        let logs = self
-            .directory
-            .iter()
-            .filter_map(|(id, _)| self.storage.log(id));
-        logs.fold((0, 0), |(damaged, refusing), log| {
-            let is_damaged = u64::from(!log.damage().is_empty());
-            (
-                damaged + is_damaged,
-                refusing + u64::from(log.refused().is_some()),
-            )
-        })
+    pub fn sick_channels(&self) -> Sick {
+        let mut sick = Sick::default();
+        for (id, channel) in self.directory.iter() {
+            let Some(log) = self.storage.log(id) else {
+                continue;
+            };
+            sick.damaged += u64::from(!log.damage().is_empty());
+            let Some(reason) = log.refused() else {
+                continue;
+            };
+            sick.refusing += 1;
+            if sick.refusals.len() < Sick::REFUSALS {
+                sick.refusals.push(ChannelRefusal {
+                    channel: channel.name.clone(),
+                    reason: reason.to_string(),
+                    errno: log.errno(),
+                });
+            }
+        }
+        sick
     }
 
     /// The channel of that name, of that identity if one is given.

@@ -22,6 +22,9 @@ pub struct BrokerConfig {
     pub storage: StorageConfig,
     /// Whether publishing to a channel that does not exist creates it.
     pub auto_create: bool,
+    /// Most channels, internal topics not counted. All of them are in memory, and their folded
+    /// directory is one batch.
+    pub max_channels: usize,
     /// The configuration of a channel that was created without one.
     pub defaults: ChannelConfig,
     /// Bounds of each channel's table of producers.
@@ -36,6 +39,7 @@ impl Default for BrokerConfig {
         Self {
             storage: StorageConfig::default(),
             auto_create: true,
+            max_channels: 100_000,
             defaults: ChannelConfig::default(),
             producers: ProducerLimits::default(),
             fold_events: 10_000,

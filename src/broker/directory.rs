@@ -246,6 +246,13 @@ impl Directory {
         self.names.len()
     }
 
+    /// Number of channels that clients made: the live ones, and those whose files may still be
+    /// there.
+    #[must_use]
+    pub fn made_by_clients(&self) -> usize {
+        self.channels.len() - self.names("__").count()
+    }
+
     /// Whether there is no live channel.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -35,6 +35,14 @@ pub enum BrokerError {
         /// The topic.
         name: String,
     },
+    /// There are as many channels as there may be.
+    #[error("{found} channels would be more than the limit of {limit}")]
+    TooManyChannels {
+        /// How many there would be.
+        found: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// The channel can't be created.
     #[error(transparent)]
     Create(#[from] CreateError),

@@ -129,6 +129,11 @@ impl Fetch {
         }
     }
 
+    /// Changes how many bytes of batches it asks for.
+    pub fn limit(&mut self, max_bytes: u64) {
+        self.max_bytes = max_bytes;
+    }
+
     /// The offset that the fetch begins at, once it is known; a later try goes on from it.
     #[must_use]
     pub fn offset(&self) -> Option<Offset> {

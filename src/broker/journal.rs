@@ -7,7 +7,7 @@ use super::directory::DirectoryEvent;
 use super::error::BrokerError;
 use crate::consumer::ConsumerEvent;
 use crate::format::{BatchBuilder, Compression, NewRecord};
-use crate::storage::{NewBatch, Staged};
+use crate::storage::{Need, NewBatch, Staged};
 use crate::types::{Durability, Incarnation, Timestamp};
 
 /// The topic that says which channels there are.
@@ -88,18 +88,19 @@ impl Broker {
     pub(super) fn record_directory(
         &mut self,
         events: &[DirectoryEvent],
+        need: Need,
         now: Timestamp,
     ) -> Result<Staged, BrokerError> {
         let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_directory).collect();
         let log = self.storage.directory_id();
         let mut batches = vec![own_batch(log, &records)?];
         // What can't be staged must not be applied, and what can't follow must not be staged.
-        self.storage.check_stage(&batches)?;
+        self.storage.check_stage(&batches, need)?;
         for event in events {
             let applied = self.directory.apply(event);
             applied.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
         }
-        let staged = self.storage.stage(&mut batches, now)?;
+        let staged = self.storage.stage_for(&mut batches, need, now)?;
         self.directory_events += events.len() as u64;
         self.booked(log, &staged);
         Ok(staged)

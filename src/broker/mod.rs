@@ -24,7 +24,7 @@ pub mod producers;
 mod publish;
 mod upkeep;
 
-pub use channels::{ChannelInfo, CreateOutcome, Place};
+pub use channels::{ChannelInfo, ChannelRefusal, CreateOutcome, Place, Sick};
 pub use core::{Accepted, Broker, BrokerConfig, Part, Refusal, RoundResult, Wait, Wake};
 pub use error::{BrokerError, BrokerOpenError};
 pub use fetch::{Fetch, FetchFrom, FetchHead, FetchJob, FetchStep, Fetched, JobEnd};

@@ -15,7 +15,7 @@ use super::producers::{ProducerLimits, ProducerState, Producers};
 use crate::consumer::{ConsumerEvent, Consumers};
 use crate::format::{Record, records};
 use crate::storage::disk::Disk;
-use crate::storage::{self, EntryId, LiveLog, Read, ReadError, Replayed, Storage};
+use crate::storage::{self, EntryId, LiveLog, Need, Read, ReadError, Replayed, Storage};
 use crate::types::{ChannelName, Durability, Incarnation, Offset, Timestamp};
 
 impl Broker {
@@ -95,7 +95,7 @@ impl Broker {
             .map(|incarnation| DirectoryEvent::Removed(Removed { incarnation }))
             .collect();
         if !removed.is_empty() {
-            broker.record_directory(&removed, now)?;
+            broker.record_directory(&removed, Need::Freeing, now)?;
         }
         Ok(broker)
     }
@@ -142,7 +142,7 @@ impl Broker {
                 .insert(id, ChannelState::new(Producers::new(self.config.producers)));
         }
         if !events.is_empty() {
-            self.record_directory(&events, now)?;
+            self.record_directory(&events, Need::Own, now)?;
         }
         Ok(())
     }
@@ -200,7 +200,7 @@ impl Broker {
             let mut batches = vec![own_batch(self.positions, &records)?];
             let staged = self
                 .storage
-                .stage(&mut batches, now)
+                .stage_for(&mut batches, Need::Own, now)
                 .map_err(BrokerError::from)?;
             self.booked(self.positions, &staged);
             for event in &events {

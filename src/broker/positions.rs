@@ -4,6 +4,7 @@ use super::core::{Accepted, Broker, Part, Refusal, Wait};
 use super::error::BrokerError;
 use super::journal::{OwnRecord, own_batch};
 use crate::consumer::{Commit, Committed, ConsumerEvent, Deleted, Expected, Position, Reset};
+use crate::storage::Need;
 use crate::types::{ChannelName, ConsumerName, Incarnation, LogEpoch, Offset, Timestamp};
 
 /// A commit as a client asks for it.
@@ -264,7 +265,7 @@ impl Broker {
     ) -> Result<Wait, Refusal> {
         let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_consumer).collect();
         let mut batches = vec![own_batch(self.positions, &records)?];
-        let staged = self.storage.stage(&mut batches, now)?;
+        let staged = self.storage.stage_for(&mut batches, Need::Own, now)?;
         self.apply_commits(events, &staged)?;
         Ok(self.wait_for(self.positions))
     }

@@ -1,6 +1,6 @@
 //! Publishing: one batch to one channel, or several with consumer commits, all or nothing.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::BytesMut;
 
@@ -14,7 +14,7 @@ use super::positions::CommitRequest;
 use super::producers::{Producers, Verdict};
 use crate::consumer::ConsumerEvent;
 use crate::format::{BatchHeader, DoorLimits};
-use crate::storage::{EntryId, NewBatch, StageError, Staged};
+use crate::storage::{EntryId, Need, NewBatch, StageError, Staged};
 use crate::types::{ChannelName, Durability, Incarnation, LogEpoch, Offset, Timestamp};
 
 /// A batch that was checked at the door.
@@ -170,6 +170,10 @@ impl Broker {
         }
         let events = self.check_commits(commits, now)?;
         self.check_expected(&known, batches)?;
+        let missing = known.iter().zip(batches.iter());
+        let missing = missing.filter(|(known, _)| known.is_none());
+        let missing: HashSet<&ChannelName> = missing.map(|(_, (to, _))| &to.channel).collect();
+        self.check_room(missing.len())?;
         let mut ids = Vec::with_capacity(batches.len());
         for (known, (target, _)) in known.into_iter().zip(batches.iter()) {
             // An earlier part may have made the channel.
@@ -202,7 +206,13 @@ impl Broker {
             }
             .into());
         }
-        let staged = match self.storage.stage(&mut new, now) {
+        // Commits alone are the broker's own records, with a batch beside them a producer's.
+        let need = if ids.is_empty() {
+            Need::Own
+        } else {
+            Need::Producer
+        };
+        let staged = match self.storage.stage_for(&mut new, need, now) {
             Ok(staged) => staged,
             Err(error) => {
                 let parts = targets.into_iter().zip(headers).zip(new);
@@ -456,12 +466,25 @@ impl Broker {
             at: now,
         };
         let event: DirectoryEvent = self.directory.check_create(created)?;
-        self.record_directory(&[event], now)?;
+        self.check_room(1)?;
+        self.record_directory(&[event], Need::Producer, now)?;
         self.storage.create_log(incarnation, options);
         let mut channel = ChannelState::new(Producers::new(self.config.producers));
         channel.last = self.wait_for(self.storage.directory_id());
         self.channels.insert(incarnation, channel);
         Ok(incarnation)
+    }
+
+    /// Whether there is room for so many more channels.
+    fn check_room(&self, more: usize) -> Result<(), BrokerError> {
+        let (found, limit) = (
+            self.directory.made_by_clients() + more,
+            self.config.max_channels,
+        );
+        if more > 0 && found > limit {
+            return Err(BrokerError::TooManyChannels { found, limit });
+        }
+        Ok(())
     }
 
     /// Takes commits into the state once they are staged.

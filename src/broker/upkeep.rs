@@ -4,7 +4,7 @@ use super::core::{After, Broker, Rows};
 use super::directory::{DirectoryEvent, Removed, Trimmed};
 use super::error::BrokerError;
 use super::journal::{OwnRecord, own_batch};
-use crate::storage::{LoadTask, PointJob, Upkeep, UpkeepEnd};
+use crate::storage::{LoadTask, Need, PointJob, Upkeep, UpkeepEnd};
 use crate::types::{Incarnation, Offset, Timestamp};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
@@ -35,7 +35,7 @@ impl Broker {
         {
             let removed = DirectoryEvent::Removed(Removed { incarnation });
             // If this is not recorded, the next start finds no files and records it.
-            if let Err(error) = self.record_directory(&[removed], now) {
+            if let Err(error) = self.record_directory(&[removed], Need::Freeing, now) {
                 tracing::debug!(%error, %incarnation, "a removal is not on the record yet");
             }
         }
@@ -52,8 +52,8 @@ impl Broker {
         self.storage.finish_point(ended);
     }
 
-    /// Books what the last look at the disk's free space found.
-    pub fn book_free_bytes(&mut self, available: u64) {
+    /// Books what a look at the disk's free space found; `None` where it could not be told.
+    pub fn book_free_bytes(&mut self, available: Option<u64>) {
         self.storage.book_free_bytes(available);
     }
 
@@ -122,7 +122,7 @@ impl Broker {
             incarnation: id,
             log_start,
         });
-        let staged = self.record_directory(&[trimmed], now)?;
+        let staged = self.record_directory(&[trimmed], Need::Freeing, now)?;
         self.after.push((staged.entry, After::Trim(id, log_start)));
         tracing::info!(log = %id, %log_start, "retention moved the log start");
         Ok(())
@@ -156,7 +156,7 @@ impl Broker {
 
     fn fold_topic(&mut self, id: Incarnation, records: &[OwnRecord], now: Timestamp) -> bool {
         let folded = own_batch(id, records)
-            .and_then(|batch| Ok(self.storage.stage(&mut vec![batch], now)?));
+            .and_then(|batch| Ok(self.storage.stage_for(&mut vec![batch], Need::Own, now)?));
         let staged = match folded {
             Ok(staged) => staged,
             Err(error) => {

@@ -1,16 +1,18 @@
 //! `npayload consume`: the records of a channel on stdout.
 
 use std::io::{self, Write};
+use std::ops::Range;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use super::failure::Failure;
 use super::place::PlaceArg;
 use super::record_json::write_record;
 use super::{Context, any_channel, interrupted};
-use crate::client::{Client, ConsumeError, Consumer, RawBatch};
-use crate::format::{Record, records};
+use crate::client::{Client, ConsumeError, Consumer, Gaps, RawBatch};
+use crate::format::{Gap, Record, records};
 use crate::protocol::control::Place;
 use crate::types::{ChannelName, Offset, Timestamp};
 
@@ -55,6 +57,20 @@ pub struct ConsumeArgs {
     /// Print payloads as they are, each with a newline; so it is without --json
     #[arg(long, conflicts_with = "json")]
     raw: bool,
+    /// Where a repair found that records were lost: end with an error, or tell of them and go on
+    ///
+    /// With --json they are a line {"gap":{"firstOffset","endOffset","reason",…}}, else a line on stderr.
+    #[arg(long, value_name = "WHAT", default_value = "raise")]
+    gaps: GapsArg,
+}
+
+/// What to do at lost records.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum GapsArg {
+    /// End with an error in front of them
+    Raise,
+    /// Tell of them, and go on behind them
+    Yield,
 }
 
 /// Carries the command out.
@@ -73,6 +89,10 @@ pub async fn run(args: ConsumeArgs, context: &Context) -> Result<(), Failure> {
     let mut consumer = client
         .consumer(channel.clone())
         .follow(args.follow)
+        .gaps(match args.gaps {
+            GapsArg::Raise => Gaps::Raise,
+            GapsArg::Yield => Gaps::Yield,
+        })
         .retry_for(retry_for);
     consumer = match args.from.at(now) {
         Place::Start => consumer.from_start(),
@@ -199,6 +219,11 @@ fn print_batch<W: Write>(
     if limits.until.is_some_and(|until| batch.append_time >= until) {
         return Ok(false);
     }
+    if let Some(gap) = &batch.gap {
+        let offsets = batch.first..batch.end;
+        output.gap(offsets, gap).map_err(Stopped::Output)?;
+        return Ok(true);
+    }
     let corrupt = |source| {
         let offset = batch.base_offset;
         Stopped::Consumer(ConsumeError::Corrupt { offset, source })
@@ -221,6 +246,20 @@ fn print_batch<W: Write>(
     }
     output.next = Some(batch.end);
     Ok(true)
+}
+
+#[derive(Serialize)]
+struct GapLine<'a> {
+    gap: GapRow<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GapRow<'a> {
+    first_offset: Offset,
+    end_offset: Offset,
+    #[serde(flatten)]
+    gap: &'a Gap,
 }
 
 /// Records as bytes, gathered so that a write is worth its while.
@@ -251,6 +290,35 @@ impl<W: Write> Output<W> {
             self.buffer.push(b'\n');
         }
         self.next = Some(Offset(record.offset.0 + 1));
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    /// Lost records: a line of their own in JSON, and on stderr beside payloads.
+    fn gap(&mut self, offsets: Range<Offset>, gap: &Gap) -> Result<(), Failure> {
+        let Range { start, end } = offsets;
+        if self.json {
+            let line = GapLine {
+                gap: GapRow {
+                    first_offset: start,
+                    end_offset: end,
+                    gap,
+                },
+            };
+            serde_json::to_writer(&mut self.buffer, &line).expect("plain fields into memory");
+            self.buffer.push(b'\n');
+        } else {
+            self.flush()?;
+            let why = if gap.what.is_empty() {
+                &gap.reason
+            } else {
+                &gap.what
+            };
+            eprintln!("npayload: the records from offset {start} up to {end} are lost: {why}");
+        }
+        self.next = Some(end);
         if self.buffer.len() >= BUFFER_BYTES {
             self.write()?;
         }

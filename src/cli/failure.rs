@@ -130,6 +130,10 @@ impl Failure {
             ConsumeError::Damaged {
                 next: Some(next), ..
             } => Some(format!("go on behind the damage with --from {next}")),
+            ConsumeError::Lost(lost) => Some(format!(
+                "go on behind them with --from {}, or with --gaps yield",
+                lost.end
+            )),
             ConsumeError::Damaged { .. } | ConsumeError::Corrupt { .. } => {
                 Some("check the data directory with `npayload-inspect verify`".to_owned())
             }

@@ -23,9 +23,13 @@ pub(super) struct ServeConfig {
     http: Option<SocketAddr>,
     insecure: bool,
     auto_create: bool,
+    max_channels: usize,
     max_connections: usize,
     in_flight_bytes: u64,
     receive_bytes: u64,
+    send_bytes: u64,
+    connection_send_bytes: u64,
+    max_readers: usize,
     idle_timeout_s: u64,
     write_timeout_s: u64,
     stop_timeout_s: u64,
@@ -43,6 +47,7 @@ struct StorageTable {
     max_unwritten_bytes: u64,
     max_open_segments: usize,
     min_free_bytes: u64,
+    reserve_bytes: u64,
 }
 
 /// Variables `NPAYLOAD_…` that stand for a top-level name.
@@ -52,9 +57,13 @@ const FROM_ENVIRONMENT: &[&str] = &[
     "http",
     "insecure",
     "auto_create",
+    "max_channels",
     "max_connections",
     "in_flight_bytes",
     "receive_bytes",
+    "send_bytes",
+    "connection_send_bytes",
+    "max_readers",
     "idle_timeout_s",
     "write_timeout_s",
     "stop_timeout_s",
@@ -70,9 +79,13 @@ impl Default for ServeConfig {
             http: options.http,
             insecure: options.insecure,
             auto_create: options.broker.auto_create,
+            max_channels: options.broker.max_channels,
             max_connections: options.max_connections,
             in_flight_bytes: options.in_flight_bytes,
             receive_bytes: options.receive_bytes,
+            send_bytes: options.send_bytes,
+            connection_send_bytes: options.connection_send_bytes,
+            max_readers: options.max_readers,
             idle_timeout_s: options.idle_timeout.as_secs(),
             write_timeout_s: options.write_timeout.as_secs(),
             stop_timeout_s: options.stop_timeout.as_secs(),
@@ -83,6 +96,7 @@ impl Default for ServeConfig {
                 max_unwritten_bytes: storage.max_unwritten_bytes,
                 max_open_segments: storage.max_open_segments,
                 min_free_bytes: storage.min_free_bytes,
+                reserve_bytes: storage.reserve_bytes,
             },
             channel: options.broker.defaults,
         }
@@ -124,12 +138,16 @@ impl ServeConfig {
             max_connections: self.max_connections,
             in_flight_bytes: self.in_flight_bytes,
             receive_bytes: self.receive_bytes,
+            send_bytes: self.send_bytes,
+            connection_send_bytes: self.connection_send_bytes,
+            max_readers: self.max_readers,
             idle_timeout: Duration::from_secs(self.idle_timeout_s),
             write_timeout: Duration::from_secs(self.write_timeout_s),
             stop_timeout: Duration::from_secs(self.stop_timeout_s),
             ..ServeOptions::default()
         };
         options.broker.auto_create = self.auto_create;
+        options.broker.max_channels = self.max_channels;
         options.broker.defaults = self.channel;
         let storage = &mut options.broker.storage;
         storage.journal_file_bytes = self.storage.journal_file_bytes;
@@ -143,6 +161,8 @@ impl ServeConfig {
         storage.max_unwritten_bytes = self.storage.max_unwritten_bytes;
         storage.max_open_segments = self.storage.max_open_segments;
         storage.min_free_bytes = self.storage.min_free_bytes;
+        // The smaller limit of a smaller disk needs no word about its reserve.
+        storage.reserve_bytes = self.storage.reserve_bytes.min(self.storage.min_free_bytes);
         Ok(options)
     }
 }

@@ -25,7 +25,9 @@ mod tests;
 
 pub use atomic::{AtomicBuilder, AtomicError};
 pub use backoff::BackoffLimits;
-pub use consumer::{ConsumeError, Consumer, ConsumerBuilder, Position, RawBatch};
+pub use consumer::{
+    ConsumeError, Consumer, ConsumerBuilder, Gaps, Item, LostRecords, Position, RawBatch,
+};
 pub use error::{ConnectError, LostError, RequestError};
 pub use handle::{Client, ClientBuilder, ConnectionState};
 pub use producer::{Ack, BatchAck, OnFull, Producer, ProducerBuilder, PublishError, Ticket};

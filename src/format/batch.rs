@@ -31,7 +31,9 @@ pub const VERSION: u16 = 1;
 pub const BATCH_ALIGNMENT: usize = 8;
 
 /// Bit of the stamped flags: the span of offsets may exceed the count of records.
-const SPARSE: u16 = 1 << 0;
+pub(super) const SPARSE: u16 = 1 << 0;
+/// Bit of the stamped flags: the batch stands for records that were lost.
+pub(super) const GAP: u16 = 1 << 1;
 
 // Where the parts of the header begin; the checksums are declared in terms of them.
 const HEADER_CRC_AT: usize = offset_of!(BatchHeader, header_crc);
@@ -49,7 +51,7 @@ pub struct BatchHeader {
     pub(super) length: U32,
     pub(super) header_crc: U32,
     pub(super) version: U16,
-    stamped_flags: U16,
+    pub(super) stamped_flags: U16,
     pub(super) body_crc: U32,
     incarnation: U128,
     base_offset: U64,
@@ -124,11 +126,19 @@ impl BatchHeader {
             header_crc_of(bytes),
         )?;
         check_version("batch", header.version.get(), VERSION)?;
-        if header.stamped_flags.get() & !SPARSE != 0 {
+        let flags = header.stamped_flags.get();
+        if flags & !(SPARSE | GAP) != 0 {
             return Err(DecodeError::field(
                 "stamped_flags of a batch",
-                header.stamped_flags.get(),
+                flags,
                 "with a bit that no version knows",
+            ));
+        }
+        if flags & (SPARSE | GAP) == GAP {
+            return Err(DecodeError::field(
+                "stamped_flags of a batch",
+                flags,
+                "with a gap that is not sparse",
             ));
         }
         if header.key_id.get() != 0 {
@@ -172,6 +182,12 @@ impl BatchHeader {
     #[must_use]
     pub fn is_sparse(&self) -> bool {
         self.stamped_flags.get() & SPARSE != 0
+    }
+
+    /// Whether it stands for records that were lost; [`Gap::of`](super::Gap::of) tells why.
+    #[must_use]
+    pub fn is_gap(&self) -> bool {
+        self.stamped_flags.get() & GAP != 0
     }
 
     /// The log it belongs to.
@@ -340,6 +356,9 @@ impl BatchHeader {
                 "which does not agree with its record_count",
             ));
         }
+        if self.is_gap() {
+            self.check_gap(compression)?;
+        }
         if self
             .base_offset
             .get()
@@ -386,6 +405,22 @@ impl BatchHeader {
         }
         check_zero("batch padding", &bytes[needed..self.len()], needed)?;
         Ok(compression)
+    }
+
+    /// A gap is nobody's: one record that is not compressed, and no producer.
+    fn check_gap(&self, compression: Compression) -> Result<(), DecodeError> {
+        let wrong = "which a gap does not have";
+        if self.record_count.get() != 1 {
+            let count = self.record_count.get();
+            return Err(DecodeError::field("record_count of a batch", count, wrong));
+        }
+        if compression != Compression::None {
+            let found = self.compression;
+            return Err(DecodeError::field("compression of a batch", found, wrong));
+        }
+        check_zero_fields!("header of a gap", self: Self;
+            producer_id, producer_epoch, base_sequence, fence);
+        Ok(())
     }
 
     fn walk(&self, max_record_bytes: usize) -> Walk {

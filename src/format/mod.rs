@@ -13,6 +13,7 @@ mod builder;
 mod checkpoint;
 mod compression;
 mod error;
+mod gap;
 mod index_entry;
 mod journal;
 mod layout;
@@ -29,6 +30,7 @@ pub use builder::{BatchBuilder, BuildError, NewRecord};
 pub use checkpoint::{Checkpoint, DamageKind, DamageRow, LogRow, ProducerRow};
 pub use compression::Compression;
 pub use error::DecodeError;
+pub use gap::{GAP_TYPE, Gap, MIN_GAP_BYTES};
 pub use index_entry::{IndexHeader, IndexKind, OffsetEntry, TimeEntry};
 pub use journal::{
     GROUP_ALIGNMENT, GroupHeader, GroupItem, ItemKind, JournalFileHeader, items_crc,

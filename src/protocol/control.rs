@@ -267,6 +267,9 @@ pub struct ChannelInfo {
     pub damage: Vec<DamageRow>,
     /// Why it takes no more records; `None` when it does.
     pub writes_refused: Option<String>,
+    /// Error number of the operating system, where one is the reason.
+    #[serde(default)]
+    pub errno: Option<i32>,
     /// Its configuration.
     pub config: ChannelConfig,
 }
@@ -582,6 +585,27 @@ pub struct Health {
     pub damaged_channels: u64,
     /// Number of channels that take no more writes.
     pub refusing_channels: u64,
-    /// Bytes free on the disk of the data directory.
+    /// The first of these, with why.
+    #[serde(default)]
+    pub refusals: Vec<ChannelRefusal>,
+    /// Error number of the operating system that the journal failed with.
+    #[serde(default)]
+    pub errno: Option<i32>,
+    /// Bytes free on the disk of the data directory; `None` while that is not known.
     pub disk_free_bytes: Option<u64>,
+    /// Producers are turned away before fewer bytes are free.
+    #[serde(default)]
+    pub disk_limit_bytes: u64,
+}
+
+/// A channel that takes no more writes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChannelRefusal {
+    /// The channel; as text, since it may be an internal topic.
+    pub channel: String,
+    /// Why, in words.
+    pub reason: String,
+    /// Error number of the operating system, where one is the reason.
+    pub errno: Option<i32>,
 }

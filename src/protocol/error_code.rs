@@ -56,6 +56,7 @@ errors! {
     103 ChannelExists "CHANNEL_EXISTS" false "There is already a channel of this name.";
     104 ChannelRecreated "CHANNEL_RECREATED" false "The channel was deleted and created again: its incarnation is another than the one named.";
     105 InvalidConfig "INVALID_CONFIG" false "A value of a channel's configuration is outside its range.";
+    106 TooManyChannels "TOO_MANY_CHANNELS" false "The broker has as many channels as it allows, those whose files are still being removed included.";
     200 InvalidBatch "INVALID_BATCH" false "A batch breaks a rule of its layout.";
     201 BatchChecksum "BATCH_CHECKSUM" false "The body of a batch does not match its checksum.";
     202 BatchTooLarge "BATCH_TOO_LARGE" false "A batch is larger than the limit, stored or uncompressed.";

@@ -3,7 +3,7 @@
 use crate::broker::config::{AllowedCompression, ChannelConfig, ConfigChange, InvalidConfig};
 use crate::broker::directory::{ChangeError, CreateError};
 use crate::broker::producers::ProducerError;
-use crate::broker::{BrokerError, ChannelInfo, Place, Published};
+use crate::broker::{BrokerError, ChannelInfo, ChannelRefusal, Place, Published};
 use crate::consumer::CommitError as PositionError;
 use crate::consumer::Expected;
 use crate::format::DamageKind;
@@ -125,7 +125,16 @@ pub(super) fn channel_info(info: ChannelInfo) -> control::ChannelInfo {
         created_at: info.created_at,
         log_epoch: info.log_epoch,
         writes_refused: info.refused,
+        errno: info.errno,
         config: config(info.config),
+    }
+}
+
+pub(super) fn refusal(refusal: ChannelRefusal) -> control::ChannelRefusal {
+    control::ChannelRefusal {
+        channel: refusal.channel.to_string(),
+        reason: refusal.reason,
+        errno: refusal.errno,
     }
 }
 
@@ -167,6 +176,9 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
         BrokerError::Change(ChangeError::Internal { .. }) => plain(ErrorCode::InternalTopic),
         BrokerError::Change(_) => plain(ErrorCode::ChannelNotFound),
         BrokerError::Config(error) => invalid_config(error),
+        BrokerError::TooManyChannels { found, limit } => plain(ErrorCode::TooManyChannels)
+            .with("found", *found)
+            .with("limit", *limit),
         BrokerError::Stage(error) => stage(error, &text),
         BrokerError::Producer(error) => producer(error, &text),
         BrokerError::Fenced(fenced) => plain(ErrorCode::Fenced)
@@ -220,7 +232,11 @@ fn stage(error: &StageError, text: &str) -> WireError {
             .with("expected", expected.0)
             .with("actual", actual.0),
         StageError::Busy => plain(ErrorCode::Overloaded).retry_after_ms(RETRY_MS),
-        StageError::DiskFull => plain(ErrorCode::DiskFull).retry_after_ms(5 * RETRY_MS),
+        StageError::DiskFull(shortage) => plain(ErrorCode::DiskFull)
+            .with("free", shortage.free)
+            .with("limit", shortage.limit)
+            .with("reopens", shortage.reopens)
+            .retry_after_ms(5 * RETRY_MS),
         StageError::TooLarge { found, limit } => plain(ErrorCode::AtomicTooLarge)
             .with("found", *found)
             .with("limit", *limit),

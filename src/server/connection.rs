@@ -8,7 +8,6 @@
 //! While complete frames wait in the buffer nothing is flushed; while too many bytes wait for
 //! their acknowledgement nothing is read, so the client's socket is the back-pressure.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,11 +19,12 @@ use tokio_util::codec::Decoder;
 
 use super::answer;
 use super::clock;
-use super::commit::is_over;
 use super::dispatch::{self, Command, Handled};
-use super::fetching;
+use super::fetching::{self, Answer};
 use super::outbox::Outbox;
+use super::room::{ConnectionRoom, Held};
 use super::shared::{Shared, TaskWake};
+use super::waiting::{Pending, Waiting};
 use crate::broker::{Fetched, Wait, Wake};
 use crate::protocol::{
     ErrorCode, FetchRequest, Frame, FrameDecoder, FrameError, Request, Response, WireError,
@@ -49,13 +49,9 @@ const READ_BYTES: usize = 64 * 1024;
 /// A command is refused after it found the buffers full for this long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// An answer that waits for a round.
-struct Pending {
-    correlation: u64,
-    response: Box<Response>,
-    wait: Wait,
-    bytes: u64,
-}
+/// Requests of one connection that look into segments or list them at once; what they answer is
+/// built in memory, so the others wait in the socket.
+const MAX_LOOKS: usize = 8;
 
 /// A command that found the broker's buffers full, and everything behind it.
 struct Stalled {
@@ -63,12 +59,14 @@ struct Stalled {
     command: Command,
     bytes: u64,
     since: std::time::Instant,
+    /// A large command keeps the room that it was received in.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 /// What a task of the connection has found.
 enum Found {
-    Fetched(u64, Result<Fetched, WireError>),
-    Answer(u64, Box<Response>, Option<Wait>),
+    Fetched(u64, Result<Answer, WireError>),
+    Looked(u64, Box<Response>, Option<Wait>),
     /// Room to receive a large frame.
     Room,
 }
@@ -79,43 +77,51 @@ struct Connection {
     input: BytesMut,
     decoder: FrameDecoder,
     outbox: Outbox,
-    pending: VecDeque<Pending>,
-    pending_bytes: u64,
+    waiting: Waiting,
     stalled: Option<Stalled>,
     waker: Arc<TaskWake>,
     /// The broker will wake this connection when the next round ends.
     is_registered: bool,
     found: mpsc::UnboundedReceiver<Found>,
     finder: mpsc::UnboundedSender<Found>,
-    tasks: usize,
+    fetches: usize,
+    looks: usize,
+    answer_room: ConnectionRoom,
     has_said_hello: bool,
     /// Room for the large frame that is being received.
     room: Option<OwnedSemaphorePermit>,
     /// Since when the buffer holds a part of a frame.
     partial_since: Option<std::time::Instant>,
+    /// The peer has stopped sending, and may still take what it asked for.
+    is_read_out: bool,
+    /// No frame is taken any more.
     is_closing: bool,
 }
 
 /// Serves one connection until it ends.
 pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream) {
     let (finder, found) = mpsc::unbounded_channel();
+    let answer_room = &shared.answer_room;
+    let answer_room = answer_room.of_connection(shared.options.connection_send_bytes);
     let mut connection = Connection {
         shared,
         socket,
         input: BytesMut::with_capacity(READ_BYTES),
         decoder: FrameDecoder::requests(),
         outbox: Outbox::default(),
-        pending: VecDeque::new(),
-        pending_bytes: 0,
+        waiting: Waiting::default(),
         stalled: None,
         waker: TaskWake::new(),
         is_registered: false,
         found,
         finder,
-        tasks: 0,
+        fetches: 0,
+        looks: 0,
+        answer_room,
         has_said_hello: false,
         room: None,
         partial_since: None,
+        is_read_out: false,
         is_closing: false,
     };
     if let Err(error) = connection.run().await {
@@ -146,8 +152,10 @@ enum Event {
 impl Connection {
     async fn run(&mut self) -> std::io::Result<()> {
         loop {
-            let is_whole = self.take_frames();
+            self.take_frames();
             self.settle();
+            // What was settled may have made room for frames that are here already.
+            let is_whole = !self.may_take() || !self.has_frame();
             if !self.outbox.is_empty() && (is_whole || self.outbox.len() >= FLUSH_BYTES) {
                 let timeout = self.shared.options.write_timeout;
                 self.outbox.write_to(&mut self.socket, timeout).await?;
@@ -155,25 +163,60 @@ impl Connection {
             if !is_whole {
                 continue;
             }
-            if self.is_closing && self.pending.is_empty() && self.tasks == 0 {
+            if (self.is_closing || self.is_read_out) && !self.is_waiting() {
                 return Ok(());
             }
             match self.next().await? {
-                Event::Read(0) if self.pending.is_empty() && self.tasks == 0 => return Ok(()),
-                // The peer has stopped sending, and may still take what it asked for.
-                Event::Read(0) => self.is_closing = true,
+                Event::Read(0) => self.is_read_out = true,
                 Event::Read(_) | Event::Round => {}
                 Event::Found(found) => self.book(found),
-                Event::Stop => self.is_closing = true,
+                Event::Stop => self.shut_down(),
                 Event::Silent => return Ok(()),
             }
         }
     }
 
-    async fn next(&mut self) -> std::io::Result<Event> {
-        let wants_read = !self.is_closing
+    /// Whether something was asked for that is not answered yet.
+    fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty() || self.stalled.is_some() || self.fetches + self.looks > 0
+    }
+
+    /// Whether another request may be taken now.
+    fn may_take(&self) -> bool {
+        !self.is_closing
             && self.stalled.is_none()
-            && self.pending_bytes < self.shared.options.in_flight_bytes;
+            && self.looks < MAX_LOOKS
+            && self.waiting.bytes() < self.shared.options.in_flight_bytes
+    }
+
+    /// Whether the buffer holds a whole frame, or what can't become one.
+    fn has_frame(&self) -> bool {
+        match self.decoder.peek(&self.input) {
+            Ok(Some(total)) => total <= self.input.len(),
+            Ok(None) => false,
+            Err(_) => true,
+        }
+    }
+
+    /// Answers what nothing was done for yet, and takes no more.
+    fn shut_down(&mut self) {
+        self.is_closing = true;
+        let mut refused: Vec<u64> = self
+            .stalled
+            .take()
+            .into_iter()
+            .map(|s| s.correlation)
+            .collect();
+        while let Ok(Some(frame)) = self.decoder.decode(&mut self.input) {
+            refused.push(frame.header.correlation);
+        }
+        for correlation in refused {
+            self.answer(correlation, &Response::Error(shutting_down()));
+        }
+    }
+
+    async fn next(&mut self) -> std::io::Result<Event> {
+        let wants_read = !self.is_read_out && self.may_take();
         // A large frame is received once there is room for all of it.
         let lacks_room = if wants_read { self.lacks_room() } else { None };
         let may_read = wants_read && lacks_room.is_none();
@@ -182,7 +225,7 @@ impl Connection {
             (true, Some(_)) => Duration::from_millis(200),
             (true, None) => self.shared.options.idle_timeout,
         };
-        let is_waiting = !self.pending.is_empty() || self.tasks > 0;
+        let is_waiting = self.is_waiting();
         // A frame that never ends is cut off, however slowly its bytes trickle in.
         let patience = if self.has_said_hello {
             FRAME_TIMEOUT
@@ -231,27 +274,19 @@ impl Connection {
         (total > LARGE_FRAME_BYTES).then_some(kib)
     }
 
-    /// Handles the complete frames in the buffer; true when none is left, or none may be taken.
-    fn take_frames(&mut self) -> bool {
+    /// Handles the complete frames in the buffer, as many as may be taken.
+    fn take_frames(&mut self) {
         if !self.retry_stalled() {
-            return true;
+            return;
         }
         let mut has_staged = false;
         let mut has_taken = false;
-        let mut is_whole = true;
-        while !self.is_closing && self.stalled.is_none() {
-            if self.pending_bytes >= self.shared.options.in_flight_bytes {
-                break;
-            }
-            if self.outbox.len() >= FLUSH_BYTES {
-                is_whole = false;
-                break;
-            }
+        while self.may_take() && self.outbox.len() < FLUSH_BYTES {
             match self.decoder.decode(&mut self.input) {
                 Ok(Some(frame)) => {
                     has_taken = true;
-                    self.room = None;
                     has_staged |= self.take(frame);
+                    self.room = None;
                 }
                 Ok(None) => break,
                 Err(error) => {
@@ -268,7 +303,6 @@ impl Connection {
             Some(since) => Some(since),
             None => Some(clock::instant()),
         };
-        is_whole
     }
 
     fn refuse_frame(&mut self, error: &FrameError) {
@@ -320,8 +354,7 @@ impl Connection {
     fn handled(&mut self, correlation: u64, bytes: u64, handled: Handled) -> bool {
         match handled {
             Handled::Answer(response, Some(wait)) if wait.entry.0 > 0 => {
-                self.pending_bytes += bytes;
-                self.pending.push_back(Pending {
+                self.waiting.push(Pending {
                     correlation,
                     response,
                     wait,
@@ -340,6 +373,7 @@ impl Connection {
                     command,
                     bytes,
                     since,
+                    _room: self.room.take(),
                 });
                 true
             }
@@ -367,6 +401,7 @@ impl Connection {
             command,
             bytes,
             since,
+            _room: room,
         } = stalled;
         let handled = dispatch::carry_out(&mut self.shared.broker(), &self.shared, command);
         self.shared.wake_committer();
@@ -377,6 +412,7 @@ impl Connection {
                     command,
                     bytes,
                     since,
+                    _room: room,
                 });
                 // The keeper frees buffers and journal space.
                 self.shared.wake_keeper();
@@ -397,31 +433,24 @@ impl Connection {
 
     /// Moves answers whose wait is over to the outbox.
     fn settle(&mut self) {
-        if self.pending.is_empty() && self.stalled.is_none() {
+        if self.waiting.is_empty() && self.stalled.is_none() {
             return;
         }
-        let mut done = Vec::new();
-        {
+        let done = {
             let mut broker = self.shared.broker();
-            let mut kept = VecDeque::with_capacity(self.pending.len());
-            for pending in self.pending.drain(..) {
-                let outcome = broker.outcome(pending.wait);
-                if is_over(&outcome) {
-                    done.push((pending, outcome))
-                } else {
-                    kept.push_back(pending)
-                }
-            }
-            self.pending = kept;
-            let is_waiting = !self.pending.is_empty() || self.stalled.is_some();
+            let failures = broker.storage().failed_entries();
+            let done = self
+                .waiting
+                .take_done(|wait| broker.outcome(wait), failures);
+            let is_waiting = !self.waiting.is_empty() || self.stalled.is_some();
             if is_waiting && !self.is_registered {
                 self.is_registered = true;
                 let waiter: Arc<dyn Wake> = self.waker.clone();
                 broker.wake_after_round(waiter);
             }
-        }
+            done
+        };
         for (pending, outcome) in done {
-            self.pending_bytes -= pending.bytes;
             match outcome {
                 Outcome::Failed(error) => {
                     let error = Response::Error(answer::never_acknowledged(&error));
@@ -434,19 +463,15 @@ impl Connection {
 
     /// Answers a request that may read from the disk; a fetch is tried at once.
     fn read(&mut self, correlation: u64, request: Request) {
-        if self.tasks >= self.shared.options.max_waiting_fetches {
-            let text = format!("{} requests of this connection wait already", self.tasks);
-            let error = WireError::new(ErrorCode::Overloaded, text).retry_after_ms(100);
-            self.answer(correlation, &Response::Error(error));
-            return;
-        }
         match request {
             Request::Fetch(request) => self.fetch(correlation, request),
             request => {
-                self.tasks += 1;
+                self.looks += 1;
                 let (shared, finder) = (self.shared.clone(), self.finder.clone());
-                tokio::task::spawn_blocking(move || {
-                    let (response, wait) = match dispatch::read(&shared, &request) {
+                tokio::spawn(async move {
+                    let looking = shared.clone();
+                    let looked = shared.on_disk(move || dispatch::read(&looking, &request));
+                    let (response, wait) = match looked.await {
                         Ok(answered) => answered,
                         Err(refusal) => {
                             let error = Response::Error(answer::refused(&refusal.error));
@@ -455,7 +480,7 @@ impl Connection {
                     };
                     shared.wake_committer();
                     // A closed connection takes no answers.
-                    let _ = finder.send(Found::Answer(correlation, Box::new(response), wait));
+                    let _ = finder.send(Found::Looked(correlation, Box::new(response), wait));
                 });
             }
         }
@@ -463,50 +488,63 @@ impl Connection {
 
     fn fetch(&mut self, correlation: u64, request: FetchRequest) {
         let mut fetch = fetching::fetch_of(&request);
-        match fetching::run(&self.shared, &mut fetch) {
-            Ok(fetched) if !fetching::is_enough(&request, &fetched) => {
-                self.tasks += 1;
+        match fetching::at_once(&self.shared, &self.answer_room, &request, &mut fetch) {
+            Ok(Some((fetched, held))) => self.fetched(correlation, fetched, held),
+            Err(error) => self.answer(correlation, &Response::Error(answer::refused(&error))),
+            Ok(None) if self.fetches >= self.shared.options.max_waiting_fetches => {
+                let limit = self.fetches;
+                let text = format!("{limit} fetches of this connection wait, which is the limit");
+                let error = WireError::new(ErrorCode::Overloaded, text).with("limit", limit);
+                self.answer(correlation, &Response::Error(error.retry_after_ms(100)));
+            }
+            Ok(None) => {
+                self.fetches += 1;
                 let (shared, finder) = (self.shared.clone(), self.finder.clone());
+                let room = self.answer_room.clone();
                 tokio::spawn(async move {
                     let closed = finder.closed();
                     tokio::select! {
-                        found = fetching::wait(&shared, &request, fetch, fetched) => {
+                        found = fetching::find(&shared, &room, &request, fetch) => {
                             let _ = finder.send(Found::Fetched(correlation, found));
                         }
                         () = closed => {}
                     }
                 });
             }
-            Ok(fetched) => self.fetched(correlation, fetched),
-            Err(error) => self.answer(correlation, &Response::Error(answer::refused(&error))),
         }
     }
 
-    fn fetched(&mut self, correlation: u64, fetched: Fetched) {
+    fn fetched(&mut self, correlation: u64, fetched: Fetched, held: Held) {
         self.shared.metrics.fetches.increment(1);
         self.shared
             .metrics
             .fetched_bytes
             .increment(fetched.slices.bytes);
         self.outbox
-            .push_fetch(correlation, &fetching::head(&fetched), fetched.slices);
+            .push_fetch(correlation, &fetching::head(&fetched), fetched.slices, held);
     }
 
     fn book(&mut self, found: Found) {
-        if !matches!(found, Found::Room) {
-            self.tasks -= 1;
-        }
         match found {
             Found::Room => {}
-            Found::Fetched(correlation, Ok(fetched)) => self.fetched(correlation, fetched),
-            Found::Fetched(correlation, Err(error)) => {
-                self.answer(correlation, &Response::Error(error));
+            Found::Fetched(correlation, found) => {
+                self.fetches -= 1;
+                match found {
+                    Ok((fetched, held)) => self.fetched(correlation, fetched, held),
+                    Err(error) => self.answer(correlation, &Response::Error(error)),
+                }
             }
-            Found::Answer(correlation, response, wait) => {
+            Found::Looked(correlation, response, wait) => {
+                self.looks -= 1;
                 let handled = Handled::Answer(response, wait);
                 // Settled before the next wait, which registers for the round.
                 self.handled(correlation, 0, handled);
             }
         }
     }
+}
+
+/// What a request is told that came too late.
+pub(super) fn shutting_down() -> WireError {
+    WireError::new(ErrorCode::ShuttingDown, "the broker is stopping").retry_after_ms(500)
 }

@@ -325,7 +325,7 @@ fn channel_list(
 }
 
 fn resolved(shared: &Shared, mut fetch: Fetch) -> Result<control::Resolved, BrokerError> {
-    let head = super::fetching::run(shared, &mut fetch)?.head;
+    let head = super::fetching::run_here(shared, &mut fetch)?.head;
     Ok(control::Resolved {
         offset: head.from,
         log_start: head.log_start,
@@ -501,26 +501,28 @@ fn broker_info(shared: &Shared, broker: &Broker) -> control::BrokerInfo {
         started_at: shared.started_at,
         channels: broker.channel_count() as u64,
         connections: shared.connections.load(Ordering::Relaxed) as u64,
-        health: health(shared, broker),
+        health: health(broker),
     }
 }
 
 /// Whether all is well, and if not, why.
-pub(super) fn health(shared: &Shared, broker: &Broker) -> Health {
+pub(super) fn health(broker: &Broker) -> Health {
     let storage = broker.storage();
-    let writes_refused = match storage.journal_failure() {
+    let journal = storage.journal_failure();
+    let writes_refused = match journal {
         Some(failure) => Some(failure.to_string()),
-        None => storage
-            .is_disk_full()
-            .then(|| "the disk is full".to_owned()),
+        None => storage.shortage().map(|shortage| shortage.to_string()),
     };
-    let (damaged, refusing) = broker.sick_channels();
-    let free = shared.free_bytes.load(Ordering::Relaxed);
+    let sick = broker.sick_channels();
+    let refusals = sick.refusals.into_iter().map(answer::refusal);
     Health {
-        ok: writes_refused.is_none() && damaged == 0 && refusing == 0,
+        ok: writes_refused.is_none() && sick.damaged == 0 && sick.refusing == 0,
         writes_refused,
-        damaged_channels: damaged,
-        refusing_channels: refusing,
-        disk_free_bytes: (free != u64::MAX).then_some(free),
+        damaged_channels: sick.damaged,
+        refusing_channels: sick.refusing,
+        refusals: refusals.collect(),
+        errno: journal.and_then(|failure| failure.source.raw_os_error()),
+        disk_free_bytes: storage.space().free,
+        disk_limit_bytes: storage.space().limit,
     }
 }

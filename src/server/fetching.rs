@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::answer;
 use super::clock;
+use super::connection::shutting_down;
+use super::room::{ConnectionRoom, Held};
 use super::shared::{Shared, TaskWake};
 use crate::broker::{BrokerError, Fetch, FetchStep, Fetched, Wake};
-use crate::protocol::{ErrorCode, FetchHead, FetchRequest, WireError};
-use crate::types::Offset;
+use crate::protocol::{FetchHead, FetchRequest, WireError};
+use crate::types::{Incarnation, Offset};
 
 /// Most bytes in one answer, whatever was asked for; a single larger batch still comes whole.
 const MAX_FETCH_BYTES: u32 = 8 << 20;
@@ -23,12 +25,12 @@ pub(super) fn fetch_of(request: &FetchRequest) -> Fetch {
         request.incarnation,
         answer::fetch_from(request.from),
         request.last_epoch,
-        u64::from(request.max_bytes.min(MAX_FETCH_BYTES)),
+        asked(request),
     )
 }
 
-/// Runs a fetch to what it finds now. Segments are read from the page cache, or the disk.
-pub(super) fn run(shared: &Shared, fetch: &mut Fetch) -> Result<Fetched, BrokerError> {
+/// Runs a fetch to what it finds now, on a thread that may wait for the disk.
+pub(super) fn run_here(shared: &Shared, fetch: &mut Fetch) -> Result<Fetched, BrokerError> {
     loop {
         let step = shared.broker().fetch_step(fetch)?;
         match step {
@@ -41,8 +43,47 @@ pub(super) fn run(shared: &Shared, fetch: &mut Fetch) -> Result<Fetched, BrokerE
     }
 }
 
+/// Runs a fetch to what it finds now; what memory does not hold is read by another thread.
+async fn run(shared: &Shared, fetch: &mut Fetch) -> Result<Fetched, BrokerError> {
+    loop {
+        let step = shared.broker().fetch_step(fetch)?;
+        match step {
+            FetchStep::Done(fetched) => return Ok(fetched),
+            FetchStep::Run(job) => {
+                let end = shared.on_disk(move || job.run()).await;
+                shared.broker().feed_fetch(fetch, end)?;
+            }
+        }
+    }
+}
+
+/// What memory holds, where that is enough and there is room for it; `None` leaves it to
+/// [`find`].
+pub(super) fn at_once(
+    shared: &Shared,
+    room: &ConnectionRoom,
+    request: &FetchRequest,
+    fetch: &mut Fetch,
+) -> Result<Option<Answer>, BrokerError> {
+    fetch.limit(room.most(asked(request)));
+    let step = shared.broker().fetch_step(fetch)?;
+    Ok(match step {
+        FetchStep::Done(fetched) if is_enough(request, &fetched) => room
+            .try_hold(fetched.slices.bytes)
+            .map(|held| (fetched, held)),
+        _ => None,
+    })
+}
+
+/// What a fetch has found, with the room it takes until it is written.
+pub(super) type Answer = (Fetched, Held);
+
+fn asked(request: &FetchRequest) -> u64 {
+    u64::from(request.max_bytes.min(MAX_FETCH_BYTES))
+}
+
 /// Whether an answer may go, or the fetch should wait for more.
-pub(super) fn is_enough(request: &FetchRequest, fetched: &Fetched) -> bool {
+fn is_enough(request: &FetchRequest, fetched: &Fetched) -> bool {
     request.max_wait_ms == 0
         || fetched.slices.bytes >= u64::from(request.min_bytes.max(1))
         || fetched.slices.next < fetched.head.high_watermark
@@ -60,47 +101,76 @@ pub(super) fn head(fetched: &Fetched) -> FetchHead {
     }
 }
 
-/// Waits until there is enough, the time is over, or the server stops.
-pub(super) async fn wait(
-    shared: &Arc<Shared>,
+/// Waits until there is enough and room for it, the time is over, or the server stops. Nothing that
+/// was found is kept while it waits.
+pub(super) async fn find(
+    shared: &Shared,
+    room: &ConnectionRoom,
     request: &FetchRequest,
     mut fetch: Fetch,
-    mut fetched: Fetched,
-) -> Result<Fetched, WireError> {
+) -> Result<Answer, WireError> {
     let wait = Duration::from_millis(u64::from(request.max_wait_ms.min(MAX_WAIT_MS)));
     let deadline = tokio::time::Instant::from_std(clock::instant()) + wait;
+    let mut is_over = false;
+    let mut held: Option<Held> = None;
     loop {
-        let waiter = TaskWake::new();
-        let log = fetched.head.incarnation;
-        let as_wake: Arc<dyn Wake> = waiter.clone();
-        shared.broker().wake_on_append(log, as_wake.clone());
-        // The log may have grown before the waiter was known.
-        let has_grown = high_watermark(shared, &fetched) > fetched.head.high_watermark;
-        let is_over = if has_grown {
-            false
-        } else {
-            tokio::select! {
-                () = waiter.0.notified() => false,
-                () = tokio::time::sleep_until(deadline) => true,
-                () = shared.stop.cancelled() => {
-                    shared.broker().forget_waiter(log, &as_wake);
-                    let text = "the broker is stopping";
-                    return Err(WireError::new(ErrorCode::ShuttingDown, text).retry_after_ms(500));
-                }
+        let room_for = held.as_ref().map_or(u64::MAX, Held::bytes);
+        fetch.limit(room.most(asked(request)).min(room_for));
+        let fetched = run(shared, &mut fetch).await;
+        let fetched = fetched.map_err(|error| answer::refused(&error))?;
+        if !is_over && !is_enough(request, &fetched) {
+            drop(held.take());
+            let seen = (fetched.head.incarnation, fetched.head.high_watermark);
+            drop(fetched);
+            is_over = !wait_for_growth(shared, seen, deadline).await?;
+            continue;
+        }
+        let bytes = fetched.slices.bytes;
+        let found = held.take().filter(|held| held.bytes() >= bytes);
+        match found.or_else(|| room.try_hold(bytes)) {
+            Some(held) => return Ok((fetched, held)),
+            None => {
+                drop(fetched);
+                held = Some(room.hold(bytes).await?);
             }
-        };
-        shared.broker().forget_waiter(log, &as_wake);
-        fetched = run(shared, &mut fetch).map_err(|error| answer::refused(&error))?;
-        if is_over || is_enough(request, &fetched) {
-            return Ok(fetched);
         }
     }
 }
 
-fn high_watermark(shared: &Shared, fetched: &Fetched) -> Offset {
+/// Waits until a log's high watermark is above the one seen; false when the time is over.
+async fn wait_for_growth(
+    shared: &Shared,
+    (log, seen): (Incarnation, Offset),
+    deadline: tokio::time::Instant,
+) -> Result<bool, WireError> {
+    let waiter = TaskWake::new();
+    let as_wake: Arc<dyn Wake> = waiter.clone();
+    shared.broker().wake_on_append(log, as_wake.clone());
+    let _forget = Forget(shared, log, as_wake);
+    // The log may have grown before the waiter was known.
+    if high_watermark(shared, log) > seen {
+        return Ok(true);
+    }
+    tokio::select! {
+        () = waiter.0.notified() => Ok(true),
+        () = tokio::time::sleep_until(deadline) => Ok(false),
+        () = shared.stop.cancelled() => Err(shutting_down()),
+    }
+}
+
+/// Takes a waiter back, also when the connection it waits for has ended.
+struct Forget<'a>(&'a Shared, Incarnation, Arc<dyn Wake>);
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        self.0.broker().forget_waiter(self.1, &self.2);
+    }
+}
+
+fn high_watermark(shared: &Shared, log: Incarnation) -> Offset {
     let broker = shared.broker();
     broker
         .storage()
-        .log(fetched.head.incarnation)
+        .log(log)
         .map_or(Offset(u64::MAX), |log| log.high_watermark())
 }

@@ -36,7 +36,7 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
 
 /// 200 while all is well, 503 when writes are refused or damage was found; the body says why.
 async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
-    let health = dispatch::health(&shared, &shared.broker());
+    let health = dispatch::health(&shared.broker());
     let status = if health.ok {
         StatusCode::OK
     } else {

@@ -1,7 +1,6 @@
 //! The keeper: one thread for all that no acknowledgement waits for.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::clock;
@@ -12,17 +11,23 @@ use crate::storage::disk::Disk;
 /// How often the keeper looks for work that nobody told it of.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// How often retention and the disk's free space are looked at.
+/// How often retention and the disk's free space are looked at; the latter also when much was
+/// staged meanwhile.
 const TICK: Duration = Duration::from_secs(1);
 
 /// Does upkeep until the server ends.
 pub(super) fn run(shared: &Arc<Shared>, disk: &Arc<dyn Disk>) {
     let mut last_tick = None;
+    let mut is_space_known = true;
     loop {
         let now = clock::instant();
-        if last_tick.is_none_or(|last| now.duration_since(last) >= TICK) {
+        let is_due = last_tick.is_none_or(|last| now.duration_since(last) >= TICK);
+        if is_due || shared.broker().storage().wants_look() {
+            look(shared, disk, &mut is_space_known);
+        }
+        if is_due {
             last_tick = Some(now);
-            tick(shared, disk);
+            tick(shared);
         }
         loop {
             let job = shared.broker().plan_upkeep(clock::now());
@@ -57,14 +62,22 @@ fn wait(shared: &Shared) {
     *guard = false;
 }
 
-fn tick(shared: &Arc<Shared>, disk: &Arc<dyn Disk>) {
-    match disk.available(&shared.options.data_dir) {
-        Ok(available) => {
-            shared.free_bytes.store(available, Ordering::Relaxed);
-            shared.broker().book_free_bytes(available);
+/// Looks at the disk's free space.
+fn look(shared: &Shared, disk: &Arc<dyn Disk>, was_known: &mut bool) {
+    let available = match disk.available(&shared.options.data_dir) {
+        Ok(available) => Some(available),
+        Err(error) => {
+            if *was_known {
+                tracing::warn!(%error, "the disk's free space is not known");
+            }
+            None
         }
-        Err(error) => tracing::warn!(%error, "the disk's free space is not known"),
-    }
+    };
+    *was_known = available.is_some();
+    shared.broker().book_free_bytes(available);
+}
+
+fn tick(shared: &Arc<Shared>) {
     // Each job lists one channel's directory; a channel is listed once.
     for _ in 0..64 {
         let task = shared.broker().tick(clock::now());

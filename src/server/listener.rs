@@ -66,8 +66,15 @@ impl std::fmt::Debug for Running {
 /// # Errors
 /// [`StartError`]; nothing is left running then.
 pub async fn start(options: ServeOptions) -> Result<Running, StartError> {
+    start_on(Arc::new(RealDisk), options).await
+}
+
+/// As [`start`], with the data directory on another disk than the operating system's.
+///
+/// # Errors
+/// As for [`start`].
+pub async fn start_on(disk: Arc<dyn Disk>, options: ServeOptions) -> Result<Running, StartError> {
     options.check()?;
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let listener = bind(options.listen).await?;
     let http_listener = match options.http {
         Some(address) => Some(bind(address).await?),

@@ -26,6 +26,9 @@ pub(crate) struct Metrics {
     journal_files: Gauge,
     journal_failed: Gauge,
     disk_full: Gauge,
+    disk_free_bytes: Gauge,
+    disk_left_bytes: Gauge,
+    disk_limit_bytes: Gauge,
 }
 
 /// Upper bounds of the round histogram, in seconds: a sync takes 0.1 ms on a good disk.
@@ -96,6 +99,18 @@ impl Metrics {
             journal_files: gauge("npayload_journal_files_used", "Journal files in use."),
             journal_failed: gauge("npayload_journal_failed", "1 after the journal failed."),
             disk_full: gauge("npayload_disk_full", "1 while writers are turned away."),
+            disk_free_bytes: gauge(
+                "npayload_disk_free_bytes",
+                "Bytes free at the last look; NaN where that is not known.",
+            ),
+            disk_left_bytes: gauge(
+                "npayload_disk_left_bytes",
+                "The same, less what is staged and still to be written; NaN before the first look.",
+            ),
+            disk_limit_bytes: gauge(
+                "npayload_disk_limit_bytes",
+                "Writers are turned away before fewer bytes are left.",
+            ),
             handle: recorder.handle(),
         }
     }
@@ -119,6 +134,11 @@ impl Metrics {
             .set(f64::from(u8::from(storage.journal_failure().is_some())));
         self.disk_full
             .set(f64::from(u8::from(storage.is_disk_full())));
+        let known = |value: Option<u64>| value.map_or(f64::NAN, float);
+        let space = storage.space();
+        self.disk_free_bytes.set(known(space.free));
+        self.disk_left_bytes.set(known(space.left));
+        self.disk_limit_bytes.set(float(space.limit));
         self.handle.run_upkeep();
     }
 

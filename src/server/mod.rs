@@ -19,9 +19,11 @@ mod listener;
 mod metrics;
 mod options;
 mod outbox;
+mod room;
 mod shared;
 mod shutdown;
+mod waiting;
 
-pub use listener::{Running, StartError, start};
+pub use listener::{Running, StartError, start, start_on};
 pub use options::{InvalidOptions, ServeOptions};
 pub use shutdown::run;

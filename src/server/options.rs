@@ -23,6 +23,13 @@ pub struct ServeOptions {
     pub in_flight_bytes: u64,
     /// Most bytes of large frames (above 128 KiB) of all connections that are received at once.
     pub receive_bytes: u64,
+    /// Most fetched bytes of all connections that wait to be taken; from half of it on, each
+    /// connection gets one small answer at a time.
+    pub send_bytes: u64,
+    /// Most fetched bytes of one connection that wait to be taken; a larger batch comes alone.
+    pub connection_send_bytes: u64,
+    /// Most threads that read from segments at once.
+    pub max_readers: usize,
     /// Most fetches of one connection that wait at once.
     pub max_waiting_fetches: usize,
     /// A connection that neither sends nor waits for anything is closed after this.
@@ -45,6 +52,9 @@ impl Default for ServeOptions {
             max_connections: 10_000,
             in_flight_bytes: 64 << 20,
             receive_bytes: 256 << 20,
+            send_bytes: 256 << 20,
+            connection_send_bytes: 16 << 20,
+            max_readers: 32,
             max_waiting_fetches: 256,
             idle_timeout: Duration::from_secs(600),
             write_timeout: Duration::from_secs(30),

@@ -7,18 +7,36 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
+use super::clock;
+use super::room::Held;
 use crate::protocol::{FetchHead, Response, WireError};
 use crate::storage::Slices;
 
 /// Most slices in one write; Linux takes 1,024.
 const MAX_SLICES: usize = 256;
 
+/// A peer takes so much, or all there is, within each timeout; less is as good as nothing.
+const MIN_PROGRESS_BYTES: usize = 64 * 1024;
+
 /// Answers in the order in which they will be sent.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     buffer: BytesMut,
-    parts: VecDeque<Bytes>,
+    parts: VecDeque<Part>,
     bytes: usize,
+}
+
+#[derive(Debug)]
+struct Part {
+    bytes: Bytes,
+    /// The room of an answer, given back with its last byte.
+    _held: Option<Held>,
+}
+
+impl From<Bytes> for Part {
+    fn from(bytes: Bytes) -> Self {
+        Self { bytes, _held: None }
+    }
 }
 
 impl Outbox {
@@ -34,12 +52,16 @@ impl Outbox {
         self.push(correlation, &Response::Error(error));
     }
 
-    /// Adds the answer of a fetch: its head, then the stored batches as they are.
-    pub fn push_fetch(&mut self, correlation: u64, head: &FetchHead, slices: Slices) {
+    /// Adds the answer of a fetch: its head, then the stored batches as they are. The room is
+    /// given back once all of it is written.
+    pub fn push_fetch(&mut self, correlation: u64, head: &FetchHead, slices: Slices, held: Held) {
         let bytes = usize::try_from(slices.bytes).unwrap_or(usize::MAX);
         head.encode_before(correlation, bytes, &mut self.buffer);
-        self.parts.push_back(self.buffer.split().freeze());
-        self.parts.extend(slices.parts);
+        self.parts.push_back(self.buffer.split().freeze().into());
+        self.parts.extend(slices.parts.into_iter().map(Part::from));
+        if let Some(last) = self.parts.back_mut() {
+            last._held = Some(held);
+        }
         self.bytes += bytes;
     }
 
@@ -53,17 +75,21 @@ impl Outbox {
         self.bytes
     }
 
-    /// Writes everything; an error when the peer takes nothing for `timeout`.
+    /// Writes everything; an error when the peer takes nothing for `timeout`, or so little that
+    /// it might as well.
     pub async fn write_to(
         &mut self,
         socket: &mut (impl AsyncWrite + Unpin),
         timeout: Duration,
     ) -> std::io::Result<()> {
         if !self.buffer.is_empty() {
-            self.parts.push_back(self.buffer.split().freeze());
+            self.parts.push_back(self.buffer.split().freeze().into());
         }
+        let late = tokio::time::sleep(timeout);
+        tokio::pin!(late);
+        let mut progress = 0;
         while let Some(first) = self.parts.front() {
-            if first.is_empty() {
+            if first.bytes.is_empty() {
                 self.parts.pop_front();
                 continue;
             }
@@ -71,14 +97,23 @@ impl Outbox {
                 .parts
                 .iter()
                 .take(MAX_SLICES)
-                .map(|part| IoSlice::new(part))
+                .map(|part| IoSlice::new(&part.bytes))
                 .collect();
-            let written = tokio::time::timeout(timeout, socket.write_vectored(&slices));
-            let written = written.await.map_err(|_| std::io::ErrorKind::TimedOut)??;
+            let written = tokio::select! {
+                biased;
+                written = socket.write_vectored(&slices) => written?,
+                () = &mut late => return Err(std::io::ErrorKind::TimedOut.into()),
+            };
             if written == 0 {
                 return Err(std::io::ErrorKind::WriteZero.into());
             }
             self.advance(written);
+            progress += written;
+            if progress >= MIN_PROGRESS_BYTES {
+                progress = 0;
+                let now = tokio::time::Instant::from_std(clock::instant());
+                late.as_mut().reset(now + timeout);
+            }
         }
         self.bytes = 0;
         Ok(())
@@ -89,10 +124,10 @@ impl Outbox {
             let Some(first) = self.parts.front_mut() else {
                 return;
             };
-            let taken = written.min(first.len());
-            first.advance(taken);
+            let taken = written.min(first.bytes.len());
+            first.bytes.advance(taken);
             written -= taken;
-            if first.is_empty() {
+            if first.bytes.is_empty() {
                 self.parts.pop_front();
             }
         }

@@ -2,14 +2,19 @@
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Metrics;
 use super::options::ServeOptions;
+use super::room::AnswerRoom;
 use crate::broker::{Broker, Wake};
 use crate::types::{Incarnation, LogEpoch, Timestamp};
+
+/// A fetch is refused after it found no room for its answer for this long.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The broker and the ways to wake those who work on it.
 pub(crate) struct Shared {
@@ -24,6 +29,9 @@ pub(crate) struct Shared {
     /// KiB of large frames that may be received at once, and the room for them.
     pub receive_kib: u32,
     pub receive_room: Arc<Semaphore>,
+    /// Room for fetched batches until they are written.
+    pub answer_room: AnswerRoom,
+    readers: Arc<Semaphore>,
     /// Cancelled when the server stops: connections finish what is due and close.
     pub stop: CancellationToken,
     /// Committer and keeper end once this is set and the broker is clean.
@@ -31,7 +39,6 @@ pub(crate) struct Shared {
     pub started_at: Timestamp,
     pub directory_id: Incarnation,
     pub epoch: LogEpoch,
-    pub free_bytes: std::sync::atomic::AtomicU64,
 }
 
 impl Shared {
@@ -40,6 +47,8 @@ impl Shared {
         Self {
             receive_kib,
             receive_room: Arc::new(Semaphore::new(receive_kib as usize)),
+            answer_room: AnswerRoom::new(options.send_bytes, ROOM_TIMEOUT),
+            readers: Arc::new(Semaphore::new(options.max_readers)),
             directory_id: broker.storage().directory_id(),
             epoch: broker.storage().epoch(),
             broker: Mutex::new(broker),
@@ -51,7 +60,6 @@ impl Shared {
             stop: CancellationToken::new(),
             is_ending: AtomicBool::new(false),
             started_at: now,
-            free_bytes: std::sync::atomic::AtomicU64::new(u64::MAX),
         }
     }
 
@@ -71,6 +79,23 @@ impl Shared {
     pub fn wake_keeper(&self) {
         *self.upkeep.0.lock().expect("never held across a panic") = true;
         self.upkeep.1.notify_one();
+    }
+
+    /// Does work that may wait for the disk on a thread of its own, of which there are only so
+    /// many: whoever waits for a cold page holds up nobody else's requests.
+    pub async fn on_disk<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let permit = self.readers.clone().acquire_owned().await;
+        let done = tokio::task::spawn_blocking(move || {
+            // Held by the work, which goes on when nobody waits for it any more.
+            let _permit = permit;
+            work()
+        });
+        match done.await {
+            Ok(done) => done,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime ends, and with it whoever waits.
+            Err(_) => std::future::pending().await,
+        }
     }
 
     pub fn is_ending(&self) -> bool {

@@ -13,11 +13,11 @@ use std::io::IoSlice;
 use std::ops::Range;
 use std::sync::Arc;
 
+use super::copy_forward::Copying;
 use super::disk::{Disk, OpenMode};
 use super::error::{IoFailure, While};
 use super::journal::{GroupEnd, JournalPoint};
 use super::layout::Layout;
-use super::log::Log;
 use super::open_files::OpenFiles;
 use super::points::Points;
 use super::segment::Segment;
@@ -52,6 +52,13 @@ pub(super) struct Checkpoints {
     /// The last entry when it was last looked at, and since when it is the last.
     last_seen: (u64, Timestamp),
     is_wanted: bool,
+    /// The ring is full.
+    wants_room: bool,
+    /// Copies whose checkpoint was not taken, and where it would have started: the next starts
+    /// there too, so that nothing is copied again.
+    kept: Option<(JournalPoint, Copying)>,
+    /// Copying failed: what failed logs have in the journal stays where it is.
+    cannot_copy: bool,
     phase: Phase,
     /// The next one is the last before the broker stops.
     is_last: bool,
@@ -71,10 +78,13 @@ enum Phase {
 
 /// The positions that a checkpoint will record.
 #[derive(Debug)]
-struct Cut {
+pub(super) struct Cut {
     /// The last entry staged before it.
     entry: u64,
-    start: JournalPoint,
+    pub start: JournalPoint,
+    /// It has to free journal files: what failed logs have in them is copied forward.
+    pub copies_forward: bool,
+    pub copying: Option<Copying>,
     rows: Vec<(Incarnation, LogRow)>,
 }
 
@@ -104,6 +114,9 @@ pub struct CheckpointJob {
     synced: GroupEnd,
     /// A log that can't be written keeps all of the journal.
     is_pinned: bool,
+    /// Some log can't be written: the next start has to replay it.
+    has_failed_logs: bool,
+    copied_bytes: u64,
     is_clean: bool,
 }
 
@@ -114,6 +127,7 @@ pub struct CheckpointEnd {
     number: u64,
     start: JournalPoint,
     is_pinned: bool,
+    copied_bytes: u64,
     tails: Vec<(Incarnation, Range<Offset>, Result<(), IoFailure>)>,
     failed: Vec<(Incarnation, IoFailure)>,
     /// The segments it vouches for.
@@ -138,6 +152,9 @@ impl Checkpoints {
             last_taken: now,
             last_seen: (0, now),
             is_wanted: false,
+            wants_room: false,
+            kept: None,
+            cannot_copy: false,
             phase: Phase::Idle,
             is_last: false,
             is_clean: false,
@@ -150,6 +167,51 @@ impl Checkpoints {
     /// Asks for a checkpoint as soon as possible.
     pub fn want(&mut self) {
         self.is_wanted = true;
+    }
+
+    /// Asks for a checkpoint that frees journal files.
+    pub fn want_room(&mut self) {
+        self.is_wanted = true;
+        self.wants_room = true;
+    }
+
+    /// Books where the next group goes, which a cut may have taken while a round was under way.
+    pub fn settle(&mut self, point: JournalPoint) {
+        if let Some(cut) = self.cut_mut()
+            && cut.start.group == point.group
+        {
+            cut.start = point;
+        }
+    }
+
+    /// The checkpoint that was cut and is not running yet.
+    pub fn cut_mut(&mut self) -> Option<&mut Cut> {
+        match &mut self.phase {
+            Phase::Cut(cut) => Some(cut),
+            _ => None,
+        }
+    }
+
+    /// Gives up copying until the next start: a part of the journal can't be read.
+    pub fn stop_copying(&mut self) {
+        self.cannot_copy = true;
+        if let Some(cut) = self.cut_mut() {
+            cut.copies_forward = false;
+            cut.copying = None;
+        }
+    }
+
+    /// What that checkpoint copies forward.
+    pub fn copying(&self) -> Option<&Copying> {
+        match &self.phase {
+            Phase::Cut(cut) => cut.copying.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The end of a log as the last checkpoint has it.
+    pub fn end_of(&self, id: Incarnation) -> Offset {
+        self.rows.get(&id).map_or(Offset(0), |row| row.end_offset)
     }
 
     pub fn is_wanted(&self) -> bool {
@@ -184,7 +246,7 @@ impl Storage {
 
     /// Whether a checkpoint was cut that waits for entries still queued.
     pub(super) fn is_checkpoint_waiting(&self) -> bool {
-        matches!(&self.checkpoints.phase, Phase::Cut(cut) if self.written_through < cut.entry)
+        matches!(&self.checkpoints.phase, Phase::Cut(cut) if !self.is_decided(cut.entry))
     }
 
     /// Cuts a checkpoint if one is due at `now`; its job comes from upkeep once all is flushed.
@@ -227,41 +289,76 @@ impl Storage {
             rows.push((id, point.to_row(id)));
         }
         let entry = last_entry;
-        let start = self.journal.point();
-        self.checkpoints.phase = Phase::Cut(Cut { entry, start, rows });
+        let frees = is_low || std::mem::take(&mut self.checkpoints.wants_room);
+        // A stop does without: the next start replays the originals.
+        let may_copy = !self.checkpoints.is_last && !self.checkpoints.cannot_copy;
+        let (start, copying) = match self.checkpoints.kept.take() {
+            Some((start, copying)) => (start, Some(copying)),
+            None => (self.journal.point(), None),
+        };
+        self.checkpoints.phase = Phase::Cut(Cut {
+            entry,
+            start,
+            copies_forward: may_copy && (frees || copying.is_some()),
+            copying,
+            rows,
+        });
         self.want_sync();
         true
     }
 
+    /// Whether an entry was written, or will never be: of a log that failed or was deleted.
+    fn is_decided(&self, entry: u64) -> bool {
+        let is_open = !self.queue.is_empty() || self.is_round_running;
+        self.written_through >= entry || !is_open
+    }
+
+    /// Whether a checkpoint was cut and all that it records is flushed.
+    pub(super) fn is_cut_ready(&self) -> bool {
+        let Phase::Cut(cut) = &self.checkpoints.phase else {
+            return false;
+        };
+        let is_flushed = self.synced_through >= cut.entry || self.awaiting_sync.is_empty();
+        is_flushed
+            && self.is_decided(cut.entry)
+            && !self.is_round_running
+            && self.journal_failed.is_none()
+    }
+
     /// The job of the checkpoint that was cut, once all it records is flushed.
-    pub(super) fn plan_checkpoint(&mut self, _now: Timestamp) -> Option<CheckpointJob> {
+    pub(super) fn plan_checkpoint(&mut self) -> Option<CheckpointJob> {
         let Phase::Cut(cut) = &self.checkpoints.phase else {
             return None;
         };
-        let is_flushed = self.synced_through >= cut.entry || self.awaiting_sync.is_empty();
-        if !is_flushed || self.is_round_running || self.journal_failed.is_some() {
+        if !self.is_cut_ready() {
             return None;
         }
         let is_writing = |(id, _): &(Incarnation, LogRow)| {
             self.logs.get(id).is_some_and(|log| log.is_writing_behind)
         };
-        if cut.rows.iter().any(is_writing) || self.written_through < cut.entry {
+        if cut.rows.iter().any(is_writing) {
+            return None;
+        }
+        // A log whose segments can't be written keeps its place: its last row, and all of the
+        // journal since, or the copies of what it has there.
+        let poisoned: BTreeSet<Incarnation> = self.poisoned().collect();
+        let copied = match &cut.copying {
+            _ if poisoned.is_empty() => Some(0),
+            Some(copying) => copying.done(&poisoned),
+            None => None,
+        };
+        if copied.is_none() && cut.copies_forward {
             return None;
         }
         let running = Phase::Running { is_clean: false };
         let Phase::Cut(mut cut) = std::mem::replace(&mut self.checkpoints.phase, running) else {
             return None;
         };
-        // A log whose segments can't be written keeps its place: its last row, and all of the
-        // journal since.
-        let is_kept = |log: &Log| !log.is_poisoned;
         cut.rows
-            .retain(|(id, _)| self.logs.get(id).is_some_and(is_kept));
-        let is_pinned = !self.logs.values().all(is_kept);
-        let start = if is_pinned {
-            self.checkpoints.start
-        } else {
-            self.journal.without_empty_end(cut.start)
+            .retain(|(id, _)| self.logs.contains_key(id) && !poisoned.contains(id));
+        let (start, copied_bytes) = match copied {
+            Some(bytes) => (self.journal.without_empty_end(cut.start), bytes),
+            None => (self.checkpoints.start, self.journal.copied_bytes()),
         };
         let ends: Vec<(Incarnation, Offset)> = cut
             .rows
@@ -317,7 +414,9 @@ impl Storage {
             epoch: self.epoch.0,
             start,
             synced: self.journal.synced,
-            is_pinned,
+            is_pinned: copied.is_none(),
+            has_failed_logs: !poisoned.is_empty(),
+            copied_bytes,
             is_clean,
         })
     }
@@ -328,15 +427,13 @@ impl Storage {
             self.book_tail(id, &offsets, written);
         }
         for (id, failure) in &end.failed {
-            if let Some(log) = self.logs.get_mut(id)
-                && !failure.is_out_of_space()
-            {
-                log.poison(failure);
+            if !failure.is_out_of_space() {
+                self.close_log(*id, failure);
             }
         }
         if let Some(failure) = end.failure {
             if failure.is_out_of_space() {
-                self.is_disk_full = true;
+                self.space.refused(&failure);
             }
             tracing::error!(%failure, "the checkpoint was not taken");
             // What it would have recorded is still to be recorded.
@@ -346,6 +443,8 @@ impl Storage {
                     self.dirty.insert(*id);
                 }
             }
+            let copying = end.cut.copying;
+            self.checkpoints.kept = copying.map(|copying| (end.cut.start, copying));
             if end.is_point_failed {
                 self.fail_journal(self.written_through + 1, failure);
             }
@@ -371,7 +470,7 @@ impl Storage {
             self.checkpoints.retry_at = Some(now.saturating_add_ms(RETRY_MS));
         }
         self.checkpoints.start = end.start;
-        self.journal.recycle(end.start);
+        self.journal.recycle(end.start, end.copied_bytes);
         let retry = std::mem::take(&mut self.checkpoints.retry);
         self.removals_mut().extend(retry);
         self.try_last_again(end.is_clean);
@@ -459,6 +558,7 @@ impl CheckpointJob {
             number: self.number,
             start: self.start,
             is_pinned: self.is_pinned,
+            copied_bytes: self.copied_bytes,
             tails,
             failed,
             segments: self.segments,
@@ -484,7 +584,7 @@ impl CheckpointJob {
     fn point(&self) -> Result<(), IoFailure> {
         self.points.update(|point| {
             point.checkpoint = self.number;
-            point.is_clean = self.is_clean && !self.is_pinned;
+            point.is_clean = self.is_clean && !self.has_failed_logs;
             if self.synced.group > point.flushed_group {
                 point.flushed_group = self.synced.group;
                 point.flushed_file = self.synced.file;

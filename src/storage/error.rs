@@ -130,9 +130,9 @@ pub enum StageError {
     /// Buffers are full or a large run of the log is under way: try again after the next round.
     #[error("the broker's write buffers are full; try again")]
     Busy,
-    /// The disk is full: try again once space was freed.
-    #[error("the disk is full")]
-    DiskFull,
+    /// The disk is full, or nearly so: try again once space was freed.
+    #[error(transparent)]
+    DiskFull(Shortage),
     /// More bytes in one entry over several logs than the limit.
     #[error("an entry over several channels holds {found} bytes, the limit is {limit}")]
     TooLarge {
@@ -152,6 +152,22 @@ pub enum StageError {
     /// The journal failed; nothing is written until a restart.
     #[error("the journal failed, the broker takes no writes until it is restarted: {0}")]
     JournalFailed(IoFailure),
+}
+
+/// How much space is left, and how much an entry must leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the disk is full: {} bytes are left, {limit} must stay; writes are taken again at {reopens}",
+    .free.map_or_else(|| "an unknown number of".to_owned(), |free| free.to_string())
+)]
+pub struct Shortage {
+    /// Bytes free at the last look, less what was staged and is still to be written; `None` where
+    /// the operating system did not say.
+    pub free: Option<u64>,
+    /// Bytes that must stay free.
+    pub limit: u64,
+    /// Bytes from which such entries are taken again.
+    pub reopens: u64,
 }
 
 /// Why a staged entry was never acknowledged.

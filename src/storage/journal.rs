@@ -1,7 +1,11 @@
 //! The ring of journal files: where the next group goes, and which files may be used again.
 //!
+//! Files follow each other as they come free, not by number: a group names its predecessor by its
+//! own number, so a replay finds the next file by its first group.
+//!
 //! Only positions are kept here; the bytes are written by a round, without the broker's lock.
 
+use std::collections::{BTreeSet, VecDeque};
 use std::io::IoSlice;
 use std::sync::Arc;
 
@@ -30,9 +34,18 @@ pub(super) struct Journal {
     /// The last group that was written.
     pub written: GroupEnd,
     file_bytes: u64,
+    /// Most files of the ring, and how many it may have beyond that for what is copied forward.
     max_files: u32,
-    files: Vec<RingFile>,
-    active: usize,
+    extra_files: u32,
+    /// Copies wait for another file.
+    is_growing: bool,
+    files: Vec<Arc<dyn DiskFile>>,
+    /// The files that hold groups still needed, oldest first; groups go to the last.
+    used: VecDeque<u32>,
+    /// The others.
+    free: BTreeSet<u32>,
+    /// Bytes of the groups in use that were copied forward, and will be again.
+    copied_bytes: u64,
     /// The number of the first group in the active file.
     first_of_active: u64,
     position: u64,
@@ -47,20 +60,14 @@ pub(super) struct GroupEnd {
     pub end: u32,
 }
 
-#[derive(Debug)]
-struct RingFile {
-    file: Arc<dyn DiskFile>,
-    is_free: bool,
-}
-
 /// Room for one group.
 #[derive(Debug)]
 pub(super) struct Room {
     pub file: Arc<dyn DiskFile>,
     pub number: u32,
     pub position: u64,
-    /// The file used before: it must be synced before the group is written.
-    pub left: Option<Arc<dyn DiskFile>>,
+    /// The file used before and its number: it must be synced before the group is written.
+    pub left: Option<(Arc<dyn DiskFile>, u32)>,
 }
 
 /// A position in the journal, from which a replay would start.
@@ -86,14 +93,7 @@ impl Journal {
             file: 0,
             end: 0,
         };
-        let mut files: Vec<RingFile> = files
-            .into_iter()
-            .map(|file| RingFile {
-                file,
-                is_free: true,
-            })
-            .collect();
-        files[0].is_free = false;
+        let count = u32::try_from(files.len()).expect("a ring has few files");
         Self {
             epoch,
             salt,
@@ -102,8 +102,12 @@ impl Journal {
             written: last,
             file_bytes,
             max_files,
+            extra_files: 0,
+            is_growing: false,
             files,
-            active: 0,
+            used: VecDeque::from([0]),
+            free: (1..count).collect(),
+            copied_bytes: 0,
             first_of_active: next_group,
             position: FIRST_GROUP,
             is_preparing: false,
@@ -122,21 +126,21 @@ impl Journal {
         );
         let mut left = None;
         if self.position + len > self.file_bytes {
-            let next = self.next_file()?;
-            if !may_take_last && self.files.iter().filter(|file| file.is_free).count() < 2 {
+            if !may_take_last && self.free.len() < 2 {
                 return None;
             }
+            let next = self.free.pop_first()?;
             if self.written.group > self.synced.group {
-                left = Some(self.files[self.active].file.clone());
+                left = Some(self.active_file());
             }
-            self.files[next].is_free = false;
-            self.active = next;
+            self.used.push_back(next);
             self.first_of_active = self.next_group;
             self.position = FIRST_GROUP;
         }
+        let (file, number) = self.active_file();
         let room = Room {
-            file: self.files[self.active].file.clone(),
-            number: self.number(),
+            file,
+            number,
             position: self.position,
             left,
         };
@@ -151,22 +155,22 @@ impl Journal {
         self.position = u64::from(end.end).next_multiple_of(GROUP_ALIGNMENT as u64);
     }
 
-    fn next_file(&self) -> Option<usize> {
-        let next = if self.active + 1 < self.files.len() {
-            self.active + 1
-        } else {
-            0
-        };
-        self.files[next].is_free.then_some(next)
-    }
-
     fn number(&self) -> u32 {
-        u32::try_from(self.active).expect("a ring has few files")
+        *self.used.back().expect("one file is always in use")
     }
 
-    /// The active file, for a sync without a group.
+    /// The active file and its number.
     pub fn active_file(&self) -> (Arc<dyn DiskFile>, u32) {
-        (self.files[self.active].file.clone(), self.number())
+        (self.file(self.number()), self.number())
+    }
+
+    fn file(&self, number: u32) -> Arc<dyn DiskFile> {
+        self.files[number as usize].clone()
+    }
+
+    /// All files, for reading groups that were written.
+    pub fn files(&self) -> Vec<Arc<dyn DiskFile>> {
+        self.files.clone()
     }
 
     /// Where the next group will be looked for.
@@ -193,45 +197,60 @@ impl Journal {
 
     /// Files in use, of all that there may be.
     pub fn usage(&self) -> (u32, u32) {
-        let used = self.files.iter().filter(|file| !file.is_free).count();
-        (
-            u32::try_from(used).expect("a ring has few files"),
-            self.max_files,
-        )
+        let used = u32::try_from(self.used.len()).expect("a ring has few files");
+        let prepared = u32::try_from(self.files.len()).expect("a ring has few files");
+        (used, self.max_files.max(prepared))
     }
 
-    /// Whether less than `percent` of the ring is free.
+    /// Bytes of the groups in use that were copied forward.
+    pub fn copied_bytes(&self) -> u64 {
+        self.copied_bytes
+    }
+
+    /// Whether less than `percent` of the ring is free, what was copied forward set aside: it is
+    /// there again after the next checkpoint, so it is no reason to take one.
     pub fn has_less_free_than(&self, percent: u64) -> bool {
-        let (used, files) = self.usage();
-        let free = u64::from(files.saturating_sub(used)) * self.file_bytes + self.file_bytes
-            - self.position.min(self.file_bytes);
-        free * 100 < u64::from(files) * self.file_bytes * percent
+        let (used, ring) = (self.used.len() as u64, u64::from(self.max_files));
+        let in_use = (used - 1) * self.file_bytes + self.position.min(self.file_bytes);
+        let free =
+            (ring * self.file_bytes).saturating_sub(in_use.saturating_sub(self.copied_bytes));
+        free * 100 < ring * self.file_bytes * percent
     }
 
     /// Frees every file that lies before `point` in the ring.
-    pub fn recycle(&mut self, point: JournalPoint) {
-        let first = point.file as usize;
-        for (at, file) in self.files.iter_mut().enumerate() {
-            let is_kept = if first <= self.active {
-                (first..=self.active).contains(&at)
-            } else {
-                at >= first || at <= self.active
-            };
-            file.is_free = !is_kept;
+    ///
+    /// - `copied_bytes`: how much of what lies behind `point` was copied from before it.
+    pub fn recycle(&mut self, point: JournalPoint, copied_bytes: u64) {
+        self.copied_bytes = copied_bytes;
+        let is_kept = |number: &u32| *number == point.file;
+        let first = self.used.iter().position(is_kept);
+        let first = first.expect("a replay starts in a file that is in use");
+        self.free.extend(self.used.drain(..first));
+    }
+
+    /// Lets the ring grow by a file beyond its limit: what is copied forward needs room before it
+    /// can free any.
+    pub fn grow(&mut self) {
+        let prepared = u32::try_from(self.files.len()).expect("a ring has few files");
+        if !self.is_preparing && self.free.is_empty() {
+            let extra = (prepared + 1).saturating_sub(self.max_files);
+            self.extra_files = self.extra_files.max(extra);
+            self.is_growing = true;
         }
     }
 
     /// The number of the file that should be prepared now, so that no round has to wait for it.
-    pub fn wants_file(&mut self) -> Option<u32> {
-        let free = self.files.iter().filter(|file| file.is_free).count();
-        let may_grow = self.files.len() < self.max_files as usize && !self.is_preparing;
-        // A ring of fewer than three files is always filled up; a larger one grows where its end
-        // is reached before its beginning is free.
-        let is_short = self.files.len() < MIN_FILES as usize;
-        let is_end_near = self.active + 2 >= self.files.len() && free < 2;
-        if may_grow && (is_short || is_end_near) {
+    ///
+    /// - `may_be_larger`: whether the ring may have more files than it needs to go on.
+    pub fn wants_file(&mut self, may_be_larger: bool) -> Option<u32> {
+        let prepared = u32::try_from(self.files.len()).expect("a ring has few files");
+        // A ring of fewer than three files is always filled up; a larger one grows where its free
+        // files come to an end.
+        let is_end_near = self.free.len() < 2 && (may_be_larger || self.is_growing);
+        let is_short = prepared < MIN_FILES || is_end_near;
+        if is_short && prepared < self.max_files + self.extra_files && !self.is_preparing {
             self.is_preparing = true;
-            return Some(u32::try_from(self.files.len()).expect("a ring has few files"));
+            return Some(prepared);
         }
         None
     }
@@ -239,10 +258,12 @@ impl Journal {
     /// Takes a prepared file into the ring, or books that preparing it failed.
     pub fn prepared(&mut self, file: Option<Arc<dyn DiskFile>>) {
         self.is_preparing = false;
-        self.files.extend(file.map(|file| RingFile {
-            file,
-            is_free: true,
-        }));
+        if let Some(file) = file {
+            let number = u32::try_from(self.files.len()).expect("a ring has few files");
+            self.files.push(file);
+            self.is_growing = false;
+            self.free.insert(number);
+        }
     }
 }
 

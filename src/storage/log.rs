@@ -185,6 +185,8 @@ pub struct Log {
     pub(super) is_loaded: bool,
     /// Why the log takes no writes, if so.
     pub(super) refused: Option<Arc<str>>,
+    /// Error number of the operating system that closed the log to writers, if one did.
+    pub(super) errno: Option<i32>,
     /// Recovery found damage that hides the log's end: refused, and kept over restarts.
     pub(super) is_damaged: bool,
     /// A segment failed: nothing more is written to it, so the journal keeps what it lacks.
@@ -263,6 +265,7 @@ impl Log {
             refused: point
                 .refused
                 .then(|| "damage was found; see the channel's info and npayload-inspect".into()),
+            errno: None,
             is_damaged: point.refused,
             is_poisoned: false,
             damage: point.damage.clone(),
@@ -282,6 +285,7 @@ impl Log {
     pub(super) fn poison(&mut self, failure: &IoFailure) {
         tracing::error!(log = %self.id, %failure, "a segment failed: the log takes no more writes");
         self.is_poisoned = true;
+        self.errno = self.errno.or(failure.source.raw_os_error());
         self.refused
             .get_or_insert_with(|| failure.to_string().into());
     }
@@ -324,7 +328,12 @@ impl Log {
         self.refused.as_ref()
     }
 
-    /// Damage that recovery found.
+    /// Error number of the operating system that closed the log to writers, if one did.
+    pub fn errno(&self) -> Option<i32> {
+        self.errno
+    }
+
+    /// Damage that recovery or the scrubber found.
     pub fn damage(&self) -> &[DamageRow] {
         &self.damage
     }
@@ -444,9 +453,9 @@ impl Log {
             }
             self.end = batch.offsets.start;
         }
-        // A segment that only these batches would have begun.
+        // A segment that only these batches would have begun: there is no file of it.
         let end = self.end;
-        self.segments.retain(|segment| segment.id().base <= end);
+        self.segments.retain(|segment| segment.id().base < end);
         self.queued_bytes = 0;
     }
 

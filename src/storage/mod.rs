@@ -9,6 +9,7 @@
 //! a record means.
 
 mod checkpoint;
+mod copy_forward;
 pub mod disk;
 mod error;
 mod index;
@@ -23,17 +24,19 @@ mod recovery;
 mod retention;
 mod round;
 mod segment;
+mod space;
 mod store;
 mod upkeep;
 mod walk;
 
 pub use checkpoint::ProducerRows;
-pub use error::{CommitError, IoFailure, OpenError, ReadError, StageError};
+pub use error::{CommitError, IoFailure, OpenError, ReadError, Shortage, StageError};
 pub use layout::Layout;
 pub use log::{Log, LogOptions, LogPoint};
 pub use read::{BatchAt, BatchJob, LoadTask, Loaded, Read, ReadJob, TimeJob};
 pub use recovery::{Damage, FoldProducers, LiveLog, RecoveryReport, Replayed, Unrecovered, open};
 pub use round::{Finished, PointJob, Round, RoundEnd};
 pub use segment::Slices;
+pub use space::{Need, SpaceInfo};
 pub use store::{EntryId, NewBatch, Outcome, Staged, StagedBatch, Storage, StorageConfig};
 pub use upkeep::{Upkeep, UpkeepEnd};

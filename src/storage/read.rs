@@ -138,7 +138,7 @@ pub enum BatchAt {
 pub struct BatchJob(ReadJob);
 
 impl BatchJob {
-    /// Epoch and append time of the batch that holds the record; `None` where it is damaged.
+    /// Epoch and append time of the batch that holds the record; `None` where it is damaged or lost.
     ///
     /// # Errors
     /// [`IoFailure`] when the segment can't be read.

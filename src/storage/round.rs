@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::copy_forward::Copied;
 use super::disk::{Disk, DiskFile};
 use super::error::{CommitError, IoFailure, While};
 use super::journal::{GroupEnd, Room};
@@ -55,6 +56,8 @@ pub struct Round {
     /// Segments that `written` channels wrote to and that this round must sync.
     owed: Vec<(Incarnation, Arc<Segment>)>,
     entries: Vec<QueuedEntry>,
+    /// What is written again, so that older groups may go; a round with copies has nothing else.
+    copies: Vec<Copied>,
     /// Entries of logs whose segments failed in this round: not in the group.
     dropped: Vec<(Incarnation, EntryId)>,
     room: Option<Room>,
@@ -96,7 +99,7 @@ impl Storage {
     pub fn has_round(&self, now: Timestamp) -> bool {
         self.journal_failed.is_none()
             && !self.is_round_running
-            && (!self.queue.is_empty() || self.is_sync_due(now))
+            && (!self.queue.is_empty() || self.is_sync_due(now) || self.has_copies())
     }
 
     /// When the next sync of `written` channels is due.
@@ -114,6 +117,12 @@ impl Storage {
     /// which a checkpoint will free.
     pub fn plan_round(&mut self, now: Timestamp) -> Option<Round> {
         if !self.has_round(now) {
+            return None;
+        }
+        if let Some(round) = self.plan_copies(now) {
+            return Some(round);
+        }
+        if self.queue.is_empty() && !self.is_sync_due(now) {
             return None;
         }
         let direct = self.take_direct_logs();
@@ -142,7 +151,7 @@ impl Storage {
             {
                 Some(room) => Some(room),
                 None => {
-                    self.checkpoints.want();
+                    self.checkpoints.want_room();
                     return None;
                 }
             }
@@ -157,19 +166,11 @@ impl Storage {
         for batch in entries.iter().flat_map(|entry| &entry.batches) {
             ends.insert(batch.log, batch.offsets.end);
         }
-        let mut owed = Vec::new();
-        if is_synced {
-            self.sync_due = None;
-            self.sync_wanted = false;
-            for id in std::mem::take(&mut self.owing) {
-                let Some(log) = self.logs.get_mut(&id) else {
-                    continue;
-                };
-                log.owed_in_flight = true;
-                let segments = log.unsynced_direct.drain(..);
-                owed.extend(segments.map(|segment| (id, segment)));
-            }
-        }
+        let owed = if is_synced {
+            self.take_owed()
+        } else {
+            Vec::new()
+        };
         for id in ends.keys() {
             if let Some(log) = self.logs.get_mut(id) {
                 log.queued_bytes = 0;
@@ -225,6 +226,39 @@ impl Storage {
         self.queue_bytes = 0;
         self.in_flight = direct.into_iter().collect();
         self.is_round_running = true;
+        Some(Round {
+            direct: runs,
+            owed,
+            entries,
+            is_synced,
+            through: self.next_entry - 1,
+            ends,
+            ..self.empty_round(room, now)
+        })
+    }
+
+    /// A round with the copies that a checkpoint waits for, where there are any and room for them.
+    fn plan_copies(&mut self, now: Timestamp) -> Option<Round> {
+        if !self.has_copies() {
+            return None;
+        }
+        let len = GROUP_HEADER_BYTES as u64 + self.copies_len();
+        let Some(room) = self.journal.reserve(len, true) else {
+            self.journal.grow();
+            return None;
+        };
+        let copies = self.take_copies();
+        self.is_round_running = true;
+        Some(Round {
+            owed: self.take_owed(),
+            copies,
+            is_synced: true,
+            through: self.written_through,
+            ..self.empty_round(Some(room), now)
+        })
+    }
+
+    fn empty_round(&self, room: Option<Room>, now: Timestamp) -> Round {
         let header = GroupHeader {
             item_count: 0,
             items_crc: 0,
@@ -234,24 +268,41 @@ impl Storage {
             synced_group: self.journal.synced.group,
             written_at: now,
         };
-        Some(Round {
+        Round {
             disk: self.disk.clone(),
             layout: self.layout.clone(),
             open_files: self.open_files.clone(),
-            direct: runs,
-            owed,
-            entries,
+            direct: Vec::new(),
+            owed: Vec::new(),
+            entries: Vec::new(),
+            copies: Vec::new(),
             dropped: Vec::new(),
             room,
             active_file: self.journal.active_file(),
             header,
             salt: self.journal.salt,
-            is_synced,
-            through: self.next_entry - 1,
-            ends,
+            is_synced: false,
+            through: 0,
+            ends: BTreeMap::new(),
             failed: Vec::new(),
             is_segment_work_done: false,
-        })
+        }
+    }
+
+    /// The segments with unsynced bytes of direct runs, which a synced round syncs first.
+    fn take_owed(&mut self) -> Vec<(Incarnation, Arc<Segment>)> {
+        self.sync_due = None;
+        self.sync_wanted = false;
+        let mut owed = Vec::new();
+        for id in std::mem::take(&mut self.owing) {
+            let Some(log) = self.logs.get_mut(&id) else {
+                continue;
+            };
+            log.owed_in_flight = true;
+            let segments = log.unsynced_direct.drain(..);
+            owed.extend(segments.map(|segment| (id, segment)));
+        }
+        owed
     }
 
     /// The logs that have enough staged for a direct run, and no entry shared with others.
@@ -274,14 +325,13 @@ impl Storage {
     pub fn finish_round(&mut self, end: RoundEnd) -> (Finished, Option<Box<Round>>) {
         match end {
             RoundEnd::Full(round, failure) => {
-                if !self.is_disk_full {
-                    tracing::warn!(%failure, "the disk is full: writers are turned away");
-                }
-                self.is_disk_full = true;
+                self.space.refused(&failure);
+                self.space.set_stuck(true);
                 (Finished::default(), Some(round))
             }
             RoundEnd::Failed(round, failure) => {
                 tracing::error!(%failure, "the journal failed: no more writes until a restart");
+                self.space.set_stuck(false);
                 self.is_round_running = false;
                 self.in_flight.clear();
                 self.fail_journal(round.first_entry(), failure);
@@ -294,6 +344,8 @@ impl Storage {
                 )
             }
             RoundEnd::Done(round) => {
+                self.space.set_stuck(false);
+                self.space.written();
                 self.is_round_running = false;
                 self.in_flight.clear();
                 (self.finish_done(*round), None)
@@ -322,6 +374,12 @@ impl Storage {
                     .expect("journal files stay below 4 GiB"),
             };
             self.journal.settle(end);
+            // A checkpoint that was cut meanwhile starts where the next group really goes.
+            self.checkpoints.settle(self.journal.point());
+        }
+        if !round.copies.is_empty() {
+            self.book_copies();
+            finished.wants_upkeep = true;
         }
         if round.is_synced {
             self.journal.synced = self.journal.written;
@@ -416,9 +474,11 @@ impl Storage {
         if let Some(log) = self.logs.get_mut(&id) {
             let before = log.unwritten_bytes;
             log.roll_back(log.written);
-            self.unwritten_bytes -= before - log.unwritten_bytes;
-            log.poison(failure);
+            if !log.is_poisoned {
+                self.unwritten_bytes -= before - log.unwritten_bytes;
+            }
             log.direct_in_flight = false;
+            self.close_log(id, failure);
         }
     }
 }
@@ -490,10 +550,9 @@ impl Round {
     fn run_journal(&mut self) -> Result<(), (IoFailure, bool)> {
         let path = |number| self.layout.journal_file(number);
         if let Some(room) = &self.room {
-            if let Some(left) = &room.left {
-                let number = room.number.wrapping_sub(1);
+            if let Some((left, number)) = &room.left {
                 left.sync_data()
-                    .or_while("syncing", &path(number))
+                    .or_while("syncing", &path(*number))
                     .map_err(|e| (e, false))?;
             }
             let (header, bytes) = self.group();
@@ -526,6 +585,15 @@ impl Round {
             }
         }
         let mut data_len = 0;
+        for copied in &self.copies {
+            data_len += copied.bytes.len();
+            let item = GroupItem {
+                entry,
+                ..copied.item
+            };
+            items.extend_from_slice(&item.encode());
+            entry += 1;
+        }
         for queued in &self.entries {
             let last = queued.batches.len() - 1;
             for (at, batch) in queued.batches.iter().enumerate() {
@@ -554,6 +622,9 @@ impl Round {
         let mut bytes = Vec::with_capacity(len.next_multiple_of(GROUP_ALIGNMENT));
         bytes.extend_from_slice(&header.encode());
         bytes.extend_from_slice(&items);
+        for copied in &self.copies {
+            bytes.extend_from_slice(&copied.bytes);
+        }
         for batch in self.entries.iter().flat_map(|entry| &entry.batches) {
             bytes.extend_from_slice(&batch.bytes);
         }
@@ -660,8 +731,7 @@ impl Storage {
     pub fn finish_point(&mut self, ended: Result<(), IoFailure>) {
         if let Err(failure) = ended {
             if failure.is_out_of_space() {
-                tracing::warn!(%failure, "the disk is full: writers are turned away");
-                self.is_disk_full = true;
+                self.space.refused(&failure);
                 return;
             }
             tracing::error!(%failure, "the recovery point failed: no more writes until a restart");

@@ -355,6 +355,11 @@ impl Segment {
             .iter()
             .map(|(from, to)| map.slice(at(*from)..at(*to)))
             .collect();
+        let file = open.file.clone();
+        drop(guard);
+        for (from, to) in chosen.ranges {
+            file.warm(from..to);
+        }
         Ok(Slices {
             parts,
             bytes: chosen.bytes,
@@ -387,7 +392,8 @@ impl Segment {
         Ok(None)
     }
 
-    /// Epoch and append time of the batch that holds `offset`.
+    /// Epoch and append time of the batch that holds `offset`; `None` where it is damaged, or a gap
+    /// that knows nothing of the batches it stands for.
     pub(super) fn batch_at(
         self: &Arc<Self>,
         disk: &dyn Disk,
@@ -405,6 +411,9 @@ impl Segment {
             if let Step::Batch(batch) = step
                 && offset < batch.offsets.end
             {
+                if batch.header.is_gap() {
+                    return Ok(None);
+                }
                 return Ok(Some((batch.header.log_epoch(), batch.append_time)));
             }
         }
@@ -528,11 +537,21 @@ impl Segment {
 
     /// Writes the header into a file that exists, and keeps the rest.
     pub(super) fn write_header(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
+        self.keep_header(disk, &self.header())
+    }
+
+    /// Writes the header that a file has into it again: what a failed sync left in the page cache
+    /// alone is written by no later one.
+    pub(super) fn keep_header(
+        &self,
+        disk: &dyn Disk,
+        header: &SegmentHeader,
+    ) -> Result<(), IoFailure> {
         let path = &self.id.path;
         let file = disk
             .open(path, OpenMode::ReadWrite)
             .or_while("opening", path)?;
-        file.write_at(0, &[IoSlice::new(&self.header().encode())])
+        file.write_at(0, &[IoSlice::new(&header.encode())])
             .or_while("writing", path)?;
         self.set_dirty();
         self.set_created();

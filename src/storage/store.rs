@@ -11,12 +11,13 @@ use bytes::{Bytes, BytesMut};
 
 use super::checkpoint::Checkpoints;
 use super::disk::{Disk, DiskLock};
-use super::error::{CommitError, IoFailure, ReadError, StageError};
+use super::error::{CommitError, IoFailure, ReadError, Shortage, StageError};
 use super::journal::Journal;
 use super::layout::Layout;
 use super::log::{Log, LogOptions, LogPoint, TailBatch};
 use super::open_files::OpenFiles;
 use super::points::Points;
+use super::space::{Need, Space, SpaceInfo};
 use crate::format::{Stamp, stamp};
 use crate::types::{Durability, Incarnation, LogEpoch, Offset, Timestamp};
 
@@ -41,8 +42,10 @@ pub struct StorageConfig {
     pub own_segment_bytes: u64,
     /// Most segments that are open at once.
     pub max_open_segments: usize,
-    /// Writers get an error when fewer bytes than this are free on the disk.
+    /// Producers get an error before fewer bytes than this are free on the disk.
     pub min_free_bytes: u64,
+    /// Of these, what the broker's own records leave too, except for those that free space.
+    pub reserve_bytes: u64,
     /// A checkpoint is taken after this long without one, and after a second without writes,
     /// where there is something to record.
     pub checkpoint_interval_ms: i64,
@@ -62,6 +65,7 @@ impl Default for StorageConfig {
             own_segment_bytes: 16 * MIB,
             max_open_segments: 512,
             min_free_bytes: 64 * MIB,
+            reserve_bytes: 16 * MIB,
             checkpoint_interval_ms: 30_000,
         }
     }
@@ -198,7 +202,7 @@ pub struct Storage {
     pub(super) behind_queue: VecDeque<Incarnation>,
     pub(super) dirty: BTreeSet<Incarnation>,
     pub(super) checkpoints: Checkpoints,
-    pub(super) is_disk_full: bool,
+    pub(super) space: Space,
     pub(super) removals: VecDeque<super::upkeep::Removal>,
     /// Segments whose indexes are to be saved, each up to a position.
     pub(super) unsaved_indexes: Vec<(u64, Arc<super::segment::Segment>)>,
@@ -209,6 +213,7 @@ pub struct Storage {
 
 impl Storage {
     pub(super) fn recovered(from: Recovered) -> Self {
+        let space = Space::new(from.config.min_free_bytes, from.config.reserve_bytes);
         Self {
             _lock: from.lock,
             disk: from.disk,
@@ -237,7 +242,7 @@ impl Storage {
             behind_queue: VecDeque::new(),
             dirty: BTreeSet::new(),
             checkpoints: from.checkpoints,
-            is_disk_full: false,
+            space,
             removals: VecDeque::new(),
             unsaved_indexes: Vec::new(),
             prepare_at: None,
@@ -305,31 +310,43 @@ impl Storage {
         self.journal_failed.as_ref()
     }
 
-    /// Whether writers are turned away because the disk is full.
+    /// Whether producers are turned away because the disk is full, or nearly so.
     #[must_use]
     pub fn is_disk_full(&self) -> bool {
-        self.is_disk_full
+        self.space.is_full()
     }
 
-    /// Books what the last look at the disk's free space found.
-    pub fn book_free_bytes(&mut self, available: u64) {
-        // Full below the limit, writable again a quarter above it: no flapping in between.
-        let limit = self.config.min_free_bytes;
-        if available < limit {
-            self.is_disk_full = true;
-        } else if available >= limit + limit / 4 {
-            self.is_disk_full = false;
-        }
+    /// How much space is left and how much must be, while producers are turned away for it.
+    #[must_use]
+    pub fn shortage(&self) -> Option<Shortage> {
+        self.space.producers_shortage()
+    }
+
+    /// What is known of the disk's space.
+    #[must_use]
+    pub fn space(&self) -> SpaceInfo {
+        self.space.info()
+    }
+
+    /// Books what a look at the disk's free space found; `None` where it could not be told.
+    pub fn book_free_bytes(&mut self, available: impl Into<Option<u64>>) {
+        self.space.look(available.into(), self.unwritten_bytes);
+    }
+
+    /// Whether so much was staged since the last look at the disk's space that the next is due.
+    #[must_use]
+    pub fn wants_look(&self) -> bool {
+        self.space.wants_look()
     }
 
     /// Whether an entry of these batches would be taken now; changes nothing.
     ///
     /// # Errors
-    /// As for [`Storage::stage`].
+    /// As for [`Storage::stage_for`].
     ///
     /// # Panics
     /// When `batches` is empty.
-    pub fn check_stage(&self, batches: &[NewBatch]) -> Result<(), StageError> {
+    pub fn check_stage(&self, batches: &[NewBatch], need: Need) -> Result<(), StageError> {
         if let Some(failure) = &self.journal_failed {
             return Err(StageError::JournalFailed(failure.clone()));
         }
@@ -382,9 +399,9 @@ impl Storage {
                 return Err(StageError::Busy);
             }
         }
-        if self.is_disk_full {
-            return Err(StageError::DiskFull);
-        }
+        self.space
+            .check(bytes, need)
+            .map_err(StageError::DiskFull)?;
         if self.is_stopping() {
             return Err(StageError::Busy);
         }
@@ -398,19 +415,37 @@ impl Storage {
         Ok(())
     }
 
-    /// Stamps the batches of one entry, gives them their offsets and places, and queues the entry
-    /// for the next round. All of them or none.
+    /// Stages an entry of a producer; as [`Storage::stage_for`].
     ///
     /// # Errors
-    /// [`StageError`]; `batches` is then left as it was.
+    /// As for [`Storage::stage_for`].
     pub fn stage(
         &mut self,
         batches: &mut Vec<NewBatch>,
         now: Timestamp,
     ) -> Result<Staged, StageError> {
-        if let Err(refused) = self.check_stage(batches) {
+        self.stage_for(batches, Need::Producer, now)
+    }
+
+    /// Stamps the batches of one entry, gives them their offsets and places, and queues the entry
+    /// for the next round. All of them or none.
+    ///
+    /// - `need`: who asks, which decides how low the disk may be for it.
+    ///
+    /// # Errors
+    /// [`StageError`]; `batches` is then left as it was.
+    pub fn stage_for(
+        &mut self,
+        batches: &mut Vec<NewBatch>,
+        need: Need,
+        now: Timestamp,
+    ) -> Result<Staged, StageError> {
+        if let Err(refused) = self.check_stage(batches, need) {
             // An entry over several logs may be waiting for unsynced direct runs.
             self.sync_wanted |= matches!(refused, StageError::Busy) && !self.owing.is_empty();
+            if need == Need::Producer && matches!(refused, StageError::DiskFull(_)) {
+                self.space.turned_away();
+            }
             return Err(refused);
         }
         let is_shared = batches.iter().any(|batch| batch.log != batches[0].log);
@@ -429,6 +464,7 @@ impl Storage {
             log.check();
             self.queue_bytes += len;
             self.unwritten_bytes += len;
+            self.space.staged(len);
             self.dirty.insert(batch.log);
             staged.push(one);
             queued.push(batch);
@@ -474,6 +510,12 @@ impl Storage {
         }
     }
 
+    /// How many entries will never be acknowledged.
+    #[must_use]
+    pub fn failed_entries(&self) -> usize {
+        self.failed.len()
+    }
+
     /// The last entry that was staged; [`EntryId`] 0 before any.
     #[must_use]
     pub fn last_entry(&self) -> EntryId {
@@ -504,7 +546,7 @@ impl Storage {
 
     /// Closes a log for good and gives its files to upkeep for removal.
     pub fn drop_log(&mut self, id: Incarnation) {
-        if let Some(log) = self.logs.remove(&id) {
+        if let Some(log) = self.logs.remove(&id).filter(|log| !log.is_poisoned) {
             self.unwritten_bytes -= log.unwritten_bytes;
         }
         // What is still queued for it alone is not worth a place in the journal.
@@ -517,6 +559,15 @@ impl Storage {
         self.owing.remove(&id);
         self.dirty.remove(&id);
         self.removals.push_back(super::upkeep::Removal::Log(id));
+    }
+
+    /// Closes a log to writers after a segment failed. What its segments lack stays in memory for
+    /// readers, and no longer counts as waiting to be written: the journal's size bounds it.
+    pub(super) fn close_log(&mut self, id: Incarnation, failure: &IoFailure) {
+        if let Some(log) = self.logs.get_mut(&id).filter(|log| !log.is_poisoned) {
+            self.unwritten_bytes -= log.unwritten_bytes;
+            log.poison(failure);
+        }
     }
 
     /// Reads stored batches; [`super::read::ReadJob`] does what needs the disk.

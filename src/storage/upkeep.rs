@@ -7,7 +7,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::checkpoint::{CheckpointEnd, CheckpointJob};
-use super::disk::{Disk, DiskFile};
+use super::copy_forward::{CopyEnd, CopyJob};
+use super::disk::{Disk, DiskFile, OpenMode};
 use super::error::{IoFailure, While};
 use super::journal::prepare_file;
 use super::layout::Layout;
@@ -43,6 +44,8 @@ pub enum Upkeep {
     WriteBehind(WriteBehindJob),
     /// Prepare one more journal file.
     Prepare(PrepareJob),
+    /// Read what a checkpoint copies forward.
+    Copy(CopyJob),
     /// Take a checkpoint.
     Checkpoint(Box<CheckpointJob>),
     /// Save indexes.
@@ -58,6 +61,8 @@ pub enum UpkeepEnd {
     WriteBehind(Vec<(Incarnation, Range<Offset>, Result<(), IoFailure>)>),
     /// A journal file is ready, or not.
     Prepare(Result<Arc<dyn DiskFile>, IoFailure>),
+    /// What is to be copied forward was read, or not.
+    Copy(CopyEnd),
     /// A checkpoint was taken, or not.
     Checkpoint(Box<CheckpointEnd>),
     /// Indexes were saved as far as they could be.
@@ -130,7 +135,9 @@ impl Storage {
     /// The next piece of upkeep that is due at `now`.
     pub fn plan_upkeep(&mut self, now: Timestamp) -> Option<Upkeep> {
         let may_prepare = self.prepare_at.is_none_or(|at| now >= at);
-        if may_prepare && let Some(number) = self.journal.wants_file() {
+        // A larger ring is worth its space only where writers don't need that.
+        let has_room = self.space.has_room_for(self.config.journal_file_bytes);
+        if may_prepare && let Some(number) = self.journal.wants_file(has_room) {
             return Some(Upkeep::Prepare(PrepareJob {
                 disk: self.disk.clone(),
                 layout: self.layout.clone(),
@@ -139,7 +146,10 @@ impl Storage {
                 file_bytes: self.config.journal_file_bytes,
             }));
         }
-        if let Some(job) = self.plan_checkpoint(now) {
+        if let Some(job) = self.plan_copy() {
+            return Some(Upkeep::Copy(job));
+        }
+        if let Some(job) = self.plan_checkpoint() {
             return Some(Upkeep::Checkpoint(Box::new(job)));
         }
         if let Some(job) = self.plan_write_behind() {
@@ -226,10 +236,13 @@ impl Storage {
             }
             UpkeepEnd::Prepare(Err(failure)) => {
                 tracing::warn!(%failure, "a journal file could not be prepared");
-                self.is_disk_full |= failure.is_out_of_space();
+                if failure.is_out_of_space() {
+                    self.space.refused(&failure);
+                }
                 self.prepare_at = Some(now.saturating_add_ms(RETRY_MS));
                 self.journal.prepared(None);
             }
+            UpkeepEnd::Copy(end) => self.finish_copy(end),
             UpkeepEnd::Checkpoint(end) => self.finish_checkpoint(*end, now),
             UpkeepEnd::Index => {}
             UpkeepEnd::Remove(job, Ok(())) => return job.removed_log(),
@@ -253,19 +266,20 @@ impl Storage {
         log.is_writing_behind = false;
         match written {
             Ok(()) => {
-                self.unwritten_bytes -= log.book_behind(offsets);
+                self.space.written();
+                let freed = log.book_behind(offsets);
+                if !log.is_poisoned {
+                    self.unwritten_bytes -= freed;
+                }
                 if log.unwritten_bytes >= self.config.write_behind_bytes {
                     self.behind_queue.push_back(id);
                 }
             }
             Err(failure) if failure.is_out_of_space() => {
                 // The bytes stay in memory and in the journal; the next checkpoint tries again.
-                if !self.is_disk_full {
-                    tracing::warn!(%failure, "the disk is full: writers are turned away");
-                }
-                self.is_disk_full = true;
+                self.space.refused(&failure);
             }
-            Err(failure) => log.poison(&failure),
+            Err(failure) => self.close_log(id, &failure),
         }
     }
 
@@ -280,13 +294,8 @@ impl Upkeep {
     pub fn run(self) -> UpkeepEnd {
         match self {
             Self::WriteBehind(job) => UpkeepEnd::WriteBehind(job.run()),
-            Self::Prepare(job) => UpkeepEnd::Prepare(prepare_file(
-                &*job.disk,
-                &job.layout,
-                job.directory_id,
-                job.number,
-                job.file_bytes,
-            )),
+            Self::Prepare(job) => UpkeepEnd::Prepare(job.run()),
+            Self::Copy(job) => UpkeepEnd::Copy(job.run()),
             Self::Checkpoint(job) => UpkeepEnd::Checkpoint(Box::new(job.run())),
             Self::Index(job) => {
                 job.run();
@@ -297,6 +306,30 @@ impl Upkeep {
                 UpkeepEnd::Remove(job, removed)
             }
         }
+    }
+}
+
+impl PrepareJob {
+    /// A file that finds no space gives back what it took.
+    fn run(&self) -> Result<Arc<dyn DiskFile>, IoFailure> {
+        let (number, file_bytes) = (self.number, self.file_bytes);
+        let prepared = prepare_file(
+            &*self.disk,
+            &self.layout,
+            self.directory_id,
+            number,
+            file_bytes,
+        );
+        if let Err(failure) = &prepared
+            && failure.is_out_of_space()
+        {
+            let path = self.layout.journal_file(number);
+            let cut = self.disk.open(&path, OpenMode::ReadWrite);
+            if let Err(error) = cut.and_then(|file| file.set_len(0)) {
+                tracing::warn!(%error, path = %path.display(), "its space was not given back");
+            }
+        }
+        prepared
     }
 }
 

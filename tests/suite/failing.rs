@@ -164,7 +164,7 @@ fn a_full_disk_turns_writers_away_until_there_is_space() {
         let outcome = harness.storage.outcome(waiting, Durability::Synced);
         assert!(matches!(outcome, Outcome::Pending), "{outcome:?}");
         let refused = harness.append(&[(0, &[1])]).unwrap_err();
-        assert!(matches!(refused, StageError::DiskFull), "{refused}");
+        assert!(matches!(refused, StageError::DiskFull(_)), "{refused}");
         harness.round();
         assert!(harness.full.is_some(), "still full");
         failing.heal();

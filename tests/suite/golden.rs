@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use npayload::format::{
     BLOCK_BYTES, BatchBuilder, BatchHeader, Checkpoint, Compression, DamageKind, DamageRow,
-    DecodeError, DoorLimits, GroupHeader, GroupItem, IndexHeader, IndexKind, ItemKind,
+    DecodeError, DoorLimits, Gap, GroupHeader, GroupItem, IndexHeader, IndexKind, ItemKind,
     JournalFileHeader, LogRow, Marker, NewRecord, OffsetEntry, ProducerRow, Record, RecoveryPoint,
     SegmentHeader, Stamp, TimeEntry, check_produced, check_stored, items_crc, records, stamp,
 };
@@ -20,6 +20,13 @@ const LOG: Incarnation = Incarnation(0x0f0e_0d0c_0b0a_0908_0706_0504_0302_0100);
 /// 2025-01-01T00:00:00Z.
 const NOW: Timestamp = Timestamp(1_735_689_600_000);
 const SALT: u64 = 0x5a17_5a17_5a17_5a17;
+const STAMP: Stamp = Stamp {
+    incarnation: LOG,
+    base_offset: Offset(41),
+    append_time: NOW,
+    log_epoch: LogEpoch(7),
+    principal: 12,
+};
 const LIMITS: DoorLimits = DoorLimits {
     max_record_bytes: 1 << 20,
     lz4: true,
@@ -60,6 +67,7 @@ fn goldens() -> Vec<Golden> {
             stamped(all_fields()),
             stored,
         ),
+        golden("batch_gap.bin", gap(), stored),
         compressed("batch_lz4_stamped.bin", Compression::Lz4),
         compressed("batch_zstd_stamped.bin", Compression::Zstd),
         golden("marker.bin", marker().encode().to_vec(), |bytes| {
@@ -172,6 +180,9 @@ fn the_golden_batches_hold_the_records_they_are_named_for() {
     assert_eq!(all[1].key.as_deref(), Some(&b"user-1"[..]));
     assert_eq!(all[1].payload, None, "a tombstone");
     assert_eq!(all[2].key.as_deref(), Some(&b""[..]), "empty, not absent");
+    let gap = Bytes::from(std::fs::read(directory().join("batch_gap.bin")).unwrap());
+    assert_eq!(BatchHeader::peek(&gap).unwrap().end_offset(), Offset(46));
+    assert_eq!(Gap::of(&gap), Ok(Some(why_lost())));
     for (name, compression) in [
         ("batch_lz4_stamped.bin", Compression::Lz4),
         ("batch_zstd_stamped.bin", Compression::Zstd),
@@ -280,17 +291,29 @@ fn many_records(compression: Compression) -> Vec<u8> {
 }
 
 fn stamped(mut batch: Vec<u8>) -> Vec<u8> {
-    stamp(
-        &mut batch,
-        &Stamp {
-            incarnation: LOG,
-            base_offset: Offset(41),
-            append_time: NOW,
-            log_epoch: LogEpoch(7),
-            principal: 12,
-        },
-    );
+    stamp(&mut batch, &STAMP);
     batch
+}
+
+fn why_lost() -> Gap {
+    Gap {
+        reason: "damaged".to_owned(),
+        what: "batch body: checksum 00000001, computed 00000002".to_owned(),
+        file: format!("channels/{LOG}/00000000000000000000.log"),
+        position: 4096,
+        length: 512,
+        repaired_at: NOW,
+        tool: "npayload-inspect 0.1.0".to_owned(),
+    }
+}
+
+/// Five lost records in 512 bytes.
+fn gap() -> Vec<u8> {
+    let stamp = Stamp {
+        principal: 0,
+        ..STAMP
+    };
+    why_lost().encode(&stamp, 5, 512)
 }
 
 fn marker() -> Marker {

@@ -7,6 +7,7 @@
 
 mod architecture; // the rooms of src against their table in ARCHITECTURE.md
 mod binary; // the real binary, end to end, also across kills
+mod copy_forward; // logs whose segments failed hold up nobody, and lose nothing
 mod crash; // a crash at every call that changes the disk, with every outcome
 mod damage; // every synced byte damaged in turn: reported at its place, no other record touched
 mod failing; // calls of the disk that fail: what fails with them, and what goes on
@@ -14,6 +15,9 @@ mod full_disk; // a disk that fills up under the real binary, and has room again
 mod fuzz_corpus; // the bodies of the fuzz targets, over their corpora and over random bytes
 mod golden; // the files of tests/golden: format stability, and every bit of them flipped
 mod hostile; // hostile and broken clients, byte by byte
+mod kill; // the real binary killed at random moments under load, in its start and in its stop
+mod load; // writers, atomic publishers and consumers, and a ledger of what they were promised
+mod low_disk; // little space left: who is turned away, who goes on, what frees space
 mod model; // logs against vectors: every kind of append, upkeep and reopening
 mod placement; // where batches lie in their segments, and what goes when
 mod process; // starts the real binary, stops it, kills it

@@ -1,16 +1,35 @@
 //! Starts the real binary, runs commands against it, stops it or kills it.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// A broker in a process of its own; killed when dropped.
 pub struct Broker {
-    child: Child,
+    process: Process,
     pub url: String,
+}
+
+/// A broker that is not ready yet.
+pub struct Starting {
+    process: Process,
+    out: BufReader<ChildStdout>,
+}
+
+/// A child that does not outlive its owner, also when a test panics.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Already gone where the test has stopped it.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// What a command printed.
@@ -63,7 +82,8 @@ impl Ran {
     }
 }
 
-fn binary() -> Command {
+/// The binary, with nothing of the environment that would tell it where its broker is.
+pub fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_npayload"));
     command
         .env_remove("NPAYLOAD_URL")
@@ -92,12 +112,25 @@ impl Broker {
 
     /// Starts a broker on a free port, with more arguments.
     pub fn start_with(dir: &Path, more: &[&str]) -> Self {
+        Self::launch(dir, more).ready()
+    }
+
+    /// Starts the process of a broker, and does not wait until it is ready.
+    ///
+    /// Its configuration is the file beside `dir` that ends in `.toml`, which a test may have
+    /// written before.
+    pub fn launch(dir: &Path, more: &[&str]) -> Starting {
+        Self::launch_by(binary(), dir, more)
+    }
+
+    /// The same by another command that runs the binary.
+    pub fn launch_by(mut command: Command, dir: &Path, more: &[&str]) -> Starting {
         let config = dir.with_extension("toml");
         let small = "[storage]\njournal_file_bytes = 4194304\nmax_round_bytes = 1048576\n";
         if !config.exists() {
             std::fs::write(&config, small).expect("a configuration file");
         }
-        let mut child = binary()
+        let mut child = command
             .args(["serve", "--json", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(dir)
             .arg("--config")
@@ -107,16 +140,26 @@ impl Broker {
             .stderr(Stdio::null())
             .spawn()
             .expect("the binary starts");
-        let mut line = String::new();
-        let mut out = BufReader::new(child.stdout.take().expect("piped"));
-        out.read_line(&mut line).expect("a ready line");
-        let ready: Value = serde_json::from_str(&line).expect("the ready line is JSON");
-        assert_eq!(ready["event"], "ready");
-        let listen = ready["listen"].as_str().expect("an address");
-        Self {
-            child,
-            url: format!("npayload://{listen}"),
+        let out = BufReader::new(child.stdout.take().expect("piped"));
+        Starting {
+            process: Process(child),
+            out,
         }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        let address = self.url.trim_start_matches("npayload://");
+        address.parse().expect("an address")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process id"), signal).expect("still there");
     }
 
     /// Runs a command against this broker.
@@ -156,31 +199,43 @@ impl Broker {
 
     /// Kills it without warning.
     pub fn kill(mut self) {
-        self.child.kill().expect("still running");
-        self.child.wait().expect("killed");
+        self.process.0.kill().expect("still running");
+        self.process.0.wait().expect("killed");
+    }
+
+    /// Kills it, also if it is ending by itself.
+    pub fn kill_anyway(self) {
+        drop(self);
     }
 
     /// Asks it to stop; its exit code.
     pub fn terminate(mut self) -> i32 {
-        let pid = self.child.id().to_string();
-        let sent = Command::new("kill")
-            .args(["-TERM", &pid])
-            .status()
-            .expect("kill runs");
-        assert!(sent.success());
+        self.signal(Signal::TERM);
         wait_for("the broker to stop", || {
-            self.child.try_wait().expect("a child")
+            self.process.0.try_wait().expect("a child")
         })
         .code()
         .unwrap_or(-1)
     }
 }
 
-impl Drop for Broker {
-    fn drop(&mut self) {
-        // Already gone where the test has stopped it.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+impl Starting {
+    /// Waits for the ready line.
+    pub fn ready(mut self) -> Broker {
+        let mut line = String::new();
+        self.out.read_line(&mut line).expect("a ready line");
+        let ready: Value = serde_json::from_str(&line).expect("the ready line is JSON");
+        assert_eq!(ready["event"], "ready");
+        let listen = ready["listen"].as_str().expect("an address");
+        Broker {
+            process: self.process,
+            url: format!("npayload://{listen}"),
+        }
+    }
+
+    /// Kills it wherever it is.
+    pub fn kill(self) {
+        drop(self);
     }
 }
 
@@ -203,6 +258,6 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     clippy::disallowed_methods,
     reason = "a test's patience is measured in real time"
 )]
-fn clock() -> Instant {
+pub fn clock() -> Instant {
     Instant::now()
 }

@@ -1,11 +1,13 @@
 //! A client made of bytes: frames by hand over one TCP stream, against a server in this process.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use npayload::format::{BatchBuilder, Compression, NewRecord};
-use npayload::server::{Running, ServeOptions, start};
+use npayload::server::{Running, ServeOptions, start_on};
+use npayload::storage::disk::{Disk, RealDisk};
 use npayload::types::ProducerId;
 use serde_json::{Value, json};
 
@@ -31,6 +33,7 @@ pub struct Server {
     runtime: tokio::runtime::Runtime,
     running: Option<Running>,
     options: ServeOptions,
+    disk: Arc<dyn Disk>,
     _dir: tempfile::TempDir,
 }
 
@@ -40,6 +43,10 @@ impl Server {
     }
 
     pub fn start_with(change: impl FnOnce(&mut ServeOptions)) -> Self {
+        Self::start_on(Arc::new(RealDisk), change)
+    }
+
+    pub fn start_on(disk: Arc<dyn Disk>, change: impl FnOnce(&mut ServeOptions)) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let mut options = options(dir.path());
         change(&mut options);
@@ -52,6 +59,7 @@ impl Server {
             runtime,
             running: None,
             options,
+            disk,
             _dir: dir,
         };
         server.launch();
@@ -59,15 +67,40 @@ impl Server {
     }
 
     fn launch(&mut self) {
-        let options = self.options.clone();
-        // `start` blocks in place, which only a worker of the runtime may.
-        let started = self.runtime.spawn(async move { start(options).await });
+        let (disk, options) = (self.disk.clone(), self.options.clone());
+        // `start_on` blocks in place, which only a worker of the runtime may.
+        let started = self
+            .runtime
+            .spawn(async move { start_on(disk, options).await });
         let started = self.runtime.block_on(started).expect("no panic");
         self.running = Some(started.expect("the server starts"));
     }
 
     pub fn address(&self) -> SocketAddr {
         self.running.as_ref().expect("running").listen()
+    }
+
+    /// One GET of `/metrics` or `/healthz`: the status and the body.
+    pub fn http(&self, path: &str) -> (u16, String) {
+        let address = self.running.as_ref().and_then(Running::http);
+        let mut stream = TcpStream::connect(address.expect("listens")).expect("connects");
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("sent");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("text");
+        let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let body = answer.split_once("\r\n\r\n").expect("a body").1;
+        (status.expect("a status"), body.to_owned())
+    }
+
+    /// The value of a metric without labels.
+    pub fn metric(&self, name: &str) -> f64 {
+        let (_, text) = self.http("/metrics");
+        let line = text
+            .lines()
+            .find(|line| line.split(' ').next() == Some(name));
+        let value = line.unwrap_or_else(|| panic!("no {name} in {text}"));
+        value.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
     /// Stops it; whether the directory was marked clean.
@@ -192,15 +225,7 @@ pub struct Raw {
 impl Raw {
     /// A connection that has said nothing.
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the server listens");
-        stream.set_nodelay(true).expect("a socket option");
-        stream
-            .set_read_timeout(Some(Duration::from_secs(15)))
-            .expect("a socket option");
-        Self {
-            stream,
-            correlation: 0,
-        }
+        Self::try_connect(address).expect("the server listens")
     }
 
     pub fn greeted(address: SocketAddr) -> Self {
@@ -209,16 +234,48 @@ impl Raw {
         raw
     }
 
+    /// A connection that has said hello, to a server that may be gone at any moment.
+    pub fn try_greeted(address: SocketAddr) -> io::Result<Self> {
+        let mut raw = Self::try_connect(address)?;
+        let reply = raw.try_request(HELLO, &hello())?;
+        if reply.kind == ERROR {
+            return Err(io::Error::other(reply.json().to_string()));
+        }
+        Ok(raw)
+    }
+
+    fn try_connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(Duration::from_secs(15)))?;
+        Ok(Self {
+            stream,
+            correlation: 0,
+        })
+    }
+
     pub fn send(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).expect("the server reads");
     }
 
     /// Sends a request; its correlation id.
     pub fn ask(&mut self, kind: u16, body: &[u8]) -> u64 {
+        self.try_ask(kind, body).expect("the server reads")
+    }
+
+    pub fn try_ask(&mut self, kind: u16, body: &[u8]) -> io::Result<u64> {
         self.correlation += 1;
-        let correlation = self.correlation;
-        self.send(&frame(kind, correlation, body));
-        correlation
+        self.stream
+            .write_all(&frame(kind, self.correlation, body))?;
+        Ok(self.correlation)
+    }
+
+    /// As [`Self::request`], to a server that may be gone at any moment.
+    pub fn try_request(&mut self, kind: u16, body: &[u8]) -> io::Result<Reply> {
+        let correlation = self.try_ask(kind, body)?;
+        let reply = self.try_reply()?;
+        assert_eq!(reply.correlation, correlation, "{reply:?}");
+        Ok(reply)
     }
 
     /// Sends a request and takes the next answer, which must be its.
@@ -235,16 +292,30 @@ impl Raw {
 
     /// The next answer.
     pub fn reply(&mut self) -> Reply {
+        self.try_reply().expect("a whole answer")
+    }
+
+    pub fn try_reply(&mut self) -> io::Result<Reply> {
         let mut length = [0; 4];
-        self.stream.read_exact(&mut length).expect("an answer");
+        self.stream.read_exact(&mut length)?;
         let length = usize::try_from(u32::from_le_bytes(length)).expect("small");
         let mut rest = vec![0; length];
-        self.stream.read_exact(&mut rest).expect("a whole answer");
-        Reply {
+        self.stream.read_exact(&mut rest)?;
+        Ok(Reply {
             kind: u16::from_le_bytes([rest[0], rest[1]]),
             version: u16::from_le_bytes([rest[2], rest[3]]),
             correlation: number(&rest, 4),
             body: rest[12..].to_vec(),
+        })
+    }
+
+    /// The next answer; none where the server has ended the connection.
+    pub fn reply_or_end(&mut self) -> Option<Reply> {
+        match self.stream.peek(&mut [0]) {
+            Ok(0) => None,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => None,
+            Err(error) => panic!("an answer or the end: {error}"),
+            Ok(_) => Some(self.reply()),
         }
     }
 

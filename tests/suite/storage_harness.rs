@@ -34,6 +34,7 @@ pub fn small() -> StorageConfig {
         max_open_segments: 3,
         min_free_bytes: 0,
         checkpoint_interval_ms: CHECKPOINT_MS,
+        ..StorageConfig::default()
     }
 }
 

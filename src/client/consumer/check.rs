@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{ConsumeError, RawBatch};
-use crate::format::{BatchHeader, check_stored};
+use crate::format::{BatchHeader, Gap, check_stored};
 use crate::types::{Incarnation, Offset};
 
 /// What must come next.
@@ -46,8 +46,10 @@ pub(super) fn check(mut bytes: Bytes, expected: Expected) -> Result<Vec<RawBatch
                 found: base,
             });
         }
+        let gap = Gap::of(&batch).map_err(corrupt)?.map(Box::new);
         batches.push(RawBatch {
             bytes: batch,
+            gap,
             first: next,
             end: expected.to.map_or(end, |to| to.min(end)),
             base_offset: base,

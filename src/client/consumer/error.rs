@@ -1,5 +1,6 @@
 //! Why a consumer cannot go on.
 
+use super::LostRecords;
 use crate::client::error::RequestError;
 use crate::format::DecodeError;
 use crate::protocol::{ErrorCode, WireError};
@@ -42,6 +43,10 @@ pub enum ConsumeError {
         /// What the broker said.
         source: Box<WireError>,
     },
+    /// The broker's disk lost these records, and a repair has recorded it in the channel. Go on from
+    /// their end, or have the consumer do it with [`Gaps::Yield`](super::Gaps::Yield).
+    #[error("{_0}")]
+    Lost(Box<LostRecords>),
     /// A batch does not follow the one before.
     #[error("expected offset {expected}, but the batch begins at {found}")]
     Gap {

@@ -8,6 +8,7 @@
 mod check;
 mod error;
 mod fetcher;
+mod gap;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,10 +21,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
 pub use error::ConsumeError;
+pub use gap::{Gaps, Item, LostRecords};
 
 use super::error::RequestError;
 use super::handle::Client;
-use crate::format::{Record, Records, records};
+use crate::format::{Gap, Record, Records, records};
 use crate::protocol::{CommitRequest, ExpectedPosition, FetchFrom};
 use crate::types::{ChannelName, ConsumerName, Incarnation, LogEpoch, Offset, Timestamp};
 use fetcher::Fetcher;
@@ -48,6 +50,7 @@ struct Options {
     max_wait: Duration,
     prefetch: usize,
     retry_for: Duration,
+    gaps: Gaps,
 }
 
 impl Client {
@@ -68,6 +71,7 @@ impl Client {
                 max_wait: Duration::from_secs(5),
                 prefetch: 4,
                 retry_for: Duration::from_secs(60),
+                gaps: Gaps::Raise,
             },
         }
     }
@@ -164,6 +168,13 @@ impl ConsumerBuilder {
         self
     }
 
+    /// What to do where a repair found that records were lost; [`Gaps::Raise`] unless set.
+    #[must_use]
+    pub fn gaps(mut self, gaps: Gaps) -> Self {
+        self.options.gaps = gaps;
+        self
+    }
+
     /// Starts fetching.
     ///
     /// # Panics
@@ -179,7 +190,7 @@ impl ConsumerBuilder {
             incarnation: options.incarnation,
             last_epoch: options.last_epoch,
         };
-        let channel = options.channel.clone();
+        let (channel, gaps) = (options.channel.clone(), options.gaps);
         let max_bytes = usize::try_from(options.max_bytes).unwrap_or(usize::MAX);
         let permits = max_bytes
             .saturating_mul(options.prefetch)
@@ -197,6 +208,7 @@ impl ConsumerBuilder {
             fetched: None,
             current: None,
             position,
+            gaps,
             is_done: false,
         }
     }
@@ -234,6 +246,8 @@ pub struct RawBatch {
     pub log_epoch: LogEpoch,
     /// The channel's identity.
     pub incarnation: Incarnation,
+    /// The batch stands for records that were lost, and this is why. Only with [`Gaps::Yield`].
+    pub gap: Option<Box<Gap>>,
 }
 
 /// The batches of one answer.
@@ -259,6 +273,7 @@ struct Current {
 /// - It goes on by itself after a lost connection or a restart of the broker, at the next record.
 /// - Each batch is checked: both checksums, the channel's identity, and that it follows the one
 ///   before. A gap is an error, never passed over.
+/// - Where a repair found that records were lost, it tells which and why, as [`Gaps`] says.
 /// - After an error it ends; a new one may begin at [`position`](Self::position).
 ///
 /// ```no_run
@@ -283,13 +298,27 @@ pub struct Consumer {
     fetched: Option<Fetched>,
     current: Option<Current>,
     position: Position,
+    gaps: Gaps,
     is_done: bool,
 }
 
 impl Consumer {
     /// The next record; `None` at the end. Cancel-safe.
+    ///
+    /// # Errors
+    /// [`ConsumeError`]. After [`ConsumeError::Lost`] a consumer with [`Gaps::Yield`] goes on behind
+    /// the lost records; after any other it has ended.
     pub async fn next(&mut self) -> Option<Result<Record, ConsumeError>> {
         std::future::poll_fn(|context| self.poll_record(context)).await
+    }
+
+    /// The next record or, with [`Gaps::Yield`], what was lost in its place; `None` at the end.
+    /// Cancel-safe.
+    ///
+    /// # Errors
+    /// [`ConsumeError`], and the consumer has ended.
+    pub async fn next_item(&mut self) -> Option<Result<Item, ConsumeError>> {
+        std::future::poll_fn(|context| self.poll_item(context)).await
     }
 
     /// The next batch, or what is left of one whose first records were taken with
@@ -310,6 +339,11 @@ impl Consumer {
                     other => return Poll::Ready(other),
                 },
             };
+            if let Some(lost) = LostRecords::of(&batch)
+                && self.gaps == Gaps::Raise
+            {
+                return self.end_with(ConsumeError::Lost(Box::new(lost)));
+            }
             self.position = Position {
                 offset: Some(batch.end),
                 incarnation: Some(batch.incarnation),
@@ -355,6 +389,13 @@ impl Consumer {
         &mut self,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Record, ConsumeError>>> {
+        Poll::Ready(ready!(self.poll_item(context)).map(|item| match item? {
+            Item::Record(record) => Ok(record),
+            Item::Lost(lost) => Err(ConsumeError::Lost(Box::new(lost))),
+        }))
+    }
+
+    fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Item, ConsumeError>>> {
         loop {
             while let Some(current) = &mut self.current {
                 match current.records.next() {
@@ -363,7 +404,7 @@ impl Consumer {
                         self.position.offset = Some(Offset(record.offset.0 + 1));
                         self.position.incarnation = Some(current.batch.incarnation);
                         self.position.last_epoch = current.batch.log_epoch;
-                        return Poll::Ready(Some(Ok(record)));
+                        return Poll::Ready(Some(Ok(Item::Record(record))));
                     }
                     // The last record that is wanted was handed out: in a sparse batch the
                     // position is still to move over the offsets that are missing at its end.
@@ -380,6 +421,18 @@ impl Consumer {
                 }
             }
             match ready!(self.poll_batch(context)) {
+                Some(Ok(batch)) if batch.gap.is_some() => {
+                    let lost = LostRecords::of(&batch).expect("seen above");
+                    if self.gaps == Gaps::Raise {
+                        return self.end_with(ConsumeError::Lost(Box::new(lost)));
+                    }
+                    self.position = Position {
+                        offset: Some(batch.end),
+                        incarnation: Some(batch.incarnation),
+                        last_epoch: batch.log_epoch,
+                    };
+                    return Poll::Ready(Some(Ok(Item::Lost(lost))));
+                }
                 Some(Ok(batch)) => match records(&batch.bytes) {
                     Ok(records) => self.current = Some(Current { batch, records }),
                     Err(source) => {
@@ -422,7 +475,7 @@ impl Consumer {
         }
     }
 
-    fn end_with(&mut self, error: ConsumeError) -> Poll<Option<Result<Record, ConsumeError>>> {
+    fn end_with<T>(&mut self, error: ConsumeError) -> Poll<Option<Result<T, ConsumeError>>> {
         self.is_done = true;
         self.current = None;
         self.fetched = None;

@@ -6,8 +6,8 @@ use bytes::BytesMut;
 use futures_core::Stream;
 
 use super::fake::{Fake, INCARNATION};
-use crate::client::{Client, ConsumeError, Consumer};
-use crate::format::{NewRecord, records};
+use crate::client::{Client, ConsumeError, Consumer, Gaps, Item};
+use crate::format::{BatchHeader, Gap, NewRecord, Stamp, records};
 use crate::protocol::{ErrorCode, WireError};
 use crate::types::{ChannelName, ConsumerName, Offset, Timestamp};
 
@@ -239,6 +239,94 @@ async fn a_missing_batch_is_a_gap_and_never_passed_over() {
             found: Offset(21)
         }
     ));
+}
+
+/// The 28 records with offsets 14 to 20 lost, the third batch of four.
+async fn with_lost_records() -> (Fake, Client) {
+    let fake = Fake::new().await;
+    let client = fake.client().await;
+    fill(&client, 0..28).await;
+    let mut state = fake.state();
+    let lost = &mut state.log[2];
+    let header = BatchHeader::peek(&lost.bytes).unwrap();
+    let stamp = Stamp {
+        incarnation: INCARNATION,
+        base_offset: Offset(14),
+        append_time: header.append_time(),
+        log_epoch: header.log_epoch(),
+        principal: 0,
+    };
+    lost.bytes = why().encode(&stamp, 7, lost.bytes.len()).into();
+    drop(state);
+    (fake, client)
+}
+
+fn why() -> Gap {
+    Gap {
+        reason: "damaged".to_owned(),
+        what: "a test".to_owned(),
+        ..Gap::default()
+    }
+}
+
+#[tokio::test]
+async fn lost_records_are_an_error_that_names_them_and_where_to_go_on() {
+    let (_fake, client) = with_lost_records().await;
+    for max_bytes in [1, 1 << 20] {
+        let mut consumer = client.consumer(channel()).max_bytes(max_bytes).build();
+        assert_eq!(take(&mut consumer, 14).await, all(0..14));
+        let Some(Err(ConsumeError::Lost(lost))) = consumer.next().await else {
+            panic!("lost records passed over");
+        };
+        assert_eq!((lost.first, lost.end), (Offset(14), Offset(21)));
+        assert_eq!(lost.gap, why());
+        assert_eq!(
+            lost.to_string(),
+            "the records from offset 14 up to 21 are lost (damaged: a test); offset 21 follows"
+        );
+        assert!(consumer.next().await.is_none(), "it ends after an error");
+        assert_eq!(consumer.position().offset, Some(Offset(14)));
+        let mut behind = client.consumer(channel()).from_offset(lost.end).build();
+        assert_eq!(take(&mut behind, usize::MAX).await, all(21..28));
+    }
+    let mut batches = client.consumer(channel()).from_offset(Offset(16)).build();
+    let Some(Err(ConsumeError::Lost(lost))) = batches.next_batch().await else {
+        panic!("lost records passed over");
+    };
+    assert_eq!((lost.first, lost.end), (Offset(16), Offset(21)));
+    assert!(batches.next_batch().await.is_none());
+}
+
+#[tokio::test]
+async fn lost_records_come_as_an_item_of_their_own_where_that_is_asked_for() {
+    let (_fake, client) = with_lost_records().await;
+    let new = || client.consumer(channel()).gaps(Gaps::Yield);
+    let mut consumer = new().build();
+    let mut found = Vec::new();
+    while let Some(item) = consumer.next_item().await {
+        match item.unwrap() {
+            Item::Record(record) => found.push(record.offset.0),
+            Item::Lost(lost) => {
+                assert_eq!((lost.first, lost.end), (Offset(14), Offset(21)));
+                assert_eq!(lost.gap, why());
+                assert_eq!(consumer.position().offset, Some(Offset(21)));
+                assert_eq!(found, all(0..14));
+            }
+        }
+    }
+    assert_eq!(found, [all(0..14), all(21..28)].concat());
+    // As a stream of records, which has no other place for it.
+    let mut consumer = new().from_offset(Offset(13)).to(Offset(22)).build();
+    assert_eq!(take(&mut consumer, 1).await, [13]);
+    let lost = consumer.next().await.unwrap().unwrap_err();
+    assert!(matches!(lost, ConsumeError::Lost(lost) if lost.end == Offset(21)));
+    assert_eq!(take(&mut consumer, usize::MAX).await, [21]);
+    // And as a batch.
+    let mut consumer = new().from_offset(Offset(15)).to(Offset(17)).build();
+    let batch = consumer.next_batch().await.unwrap().unwrap();
+    assert_eq!((batch.first, batch.end), (Offset(15), Offset(17)));
+    assert_eq!(batch.gap.as_deref(), Some(&why()));
+    assert!(consumer.next_batch().await.is_none());
 }
 
 #[tokio::test]

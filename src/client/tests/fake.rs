@@ -503,6 +503,7 @@ fn info(state: &State) -> ChannelInfo {
         log_epoch: LogEpoch(state.epoch),
         damage: Vec::new(),
         writes_refused: None,
+        errno: None,
         config: ChannelConfig {
             retention_days: None,
             retention_bytes: None,

@@ -1,6 +1,7 @@
 //! Rules that no golden file shows: what the door refuses, what a decoder refuses, what comes back.
 
 mod door;
+mod gap;
 mod round_trip;
 mod structures;
 

@@ -119,6 +119,13 @@ pub trait DiskFile: Send + Sync + Debug {
     /// # Errors
     /// `InvalidInput` when the range does not lie inside the file.
     fn map(&self, range: Range<u64>) -> io::Result<Bytes>;
+
+    /// Waits until the bytes `range` are in memory, where the disk is slower than that: who takes
+    /// a mapped slice of them to a socket then waits for the socket alone. What can't be read is
+    /// left to those who use it.
+    fn warm(&self, range: Range<u64>) {
+        let _ = range;
+    }
 }
 
 /// A lock that is held until this value is dropped; see [`Disk::lock`].

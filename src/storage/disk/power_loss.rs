@@ -154,12 +154,14 @@ impl FileHistory {
             .try_for_each(|change| change.apply(&mut self.durable))
     }
 
-    /// A sync that fails. Each change it was to cover has reached the device or not, and no later
+    /// A sync that fails. Each write it was to cover has reached the device or not, and no later
     /// sync brings it there: the operating system takes the pages for clean. Until they leave the
-    /// page cache, readers see them as if nothing had happened.
+    /// page cache, readers see them as if nothing had happened. A length that was set is not in
+    /// pages, and stays.
     pub fn fail_sync(&mut self, random: &mut SplitMix64) -> io::Result<()> {
         for change in self.pending.drain(..) {
-            if random.draw().is_multiple_of(2) {
+            let is_length = matches!(change.kind, ChangeKind::SetLen { .. });
+            if random.draw().is_multiple_of(2) || is_length {
                 change.apply(&mut self.durable)?;
             }
         }

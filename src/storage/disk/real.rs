@@ -123,6 +123,9 @@ struct RealFile {
     file: File,
 }
 
+/// One byte of each stretch is read to wait for all of it: what Linux reads ahead by default.
+const WARM_BYTES: u64 = 128 * 1024;
+
 impl DiskFile for RealFile {
     fn write_at(&self, position: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
         write_all(position, parts, |position, parts| {
@@ -157,6 +160,27 @@ impl DiskFile for RealFile {
 
     fn map(&self, range: Range<u64>) -> io::Result<Bytes> {
         mmap::map_read_only(&self.file, range)
+    }
+
+    fn warm(&self, range: Range<u64>) {
+        #[cfg(target_os = "linux")]
+        {
+            let len = std::num::NonZeroU64::new(range.end.saturating_sub(range.start));
+            let advice = rustix::fs::Advice::WillNeed;
+            // Only a hint: the reads below wait for what it began.
+            let _ = rustix::fs::fadvise(&self.file, range.start, len, advice);
+        }
+        let mut at = range.start;
+        while at < range.end {
+            let _ = self.file.read_at(&mut [0], at);
+            let next = at + WARM_BYTES;
+            // The last byte too.
+            at = if next >= range.end && at + 1 < range.end {
+                range.end - 1
+            } else {
+                next
+            };
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod scan;
 
 pub use prepare::{Unrecovered, open};
 pub use replay::{FoldProducers, LiveLog, Replayed};
+pub(super) use scan::{FoundItem, JournalFiles};
 
 /// Acknowledged bytes that are damaged or missing.
 #[derive(Debug, Clone, PartialEq, Eq)]

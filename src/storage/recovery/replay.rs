@@ -20,8 +20,8 @@ use super::super::walk::{BLOCK_BYTES, Step, Walker};
 use super::scan::FoundItem;
 use super::{Damage, Unrecovered};
 use crate::format::{
-    BatchHeader, Checkpoint, DamageKind, DamageRow, ItemKind, LogRow, ProducerRow, SegmentHeader,
-    check_stored,
+    BatchHeader, Checkpoint, DamageKind, DamageRow, GroupItem, ItemKind, LogRow, ProducerRow,
+    SegmentHeader, check_stored,
 };
 use crate::types::{Durability, Incarnation, LogEpoch, Offset, Timestamp};
 
@@ -196,7 +196,10 @@ impl Unrecovered {
     fn replay(&mut self, id: Incarnation, log_start: Offset) -> Result<Replayed, IoFailure> {
         let mut point = self.rows.get(&id).cloned().unwrap_or_else(LogPoint::empty);
         point.log_start = point.log_start.max(log_start);
-        let items = self.scan.items.remove(&id).unwrap_or_default();
+        let mut items = self.scan.items.remove(&id).unwrap_or_default();
+        // What was copied forward may follow newer entries, and its originals may still be there:
+        // the log's own order counts, and of two copies the one that is whole.
+        items.sort_by_key(|found| (found.item.base_offset, !found.is_intact, found.group));
         let mut replay = LogReplay {
             id,
             point,
@@ -555,6 +558,9 @@ impl LogReplay {
         }
         match read {
             Ok(headers) => {
+                if !is_promised {
+                    write_again(all, &path, item)?;
+                }
                 let last = headers.last().expect("a reference holds a batch");
                 let (time, epoch) = (last.append_time(), last.log_epoch());
                 self.headers.extend(headers);
@@ -637,9 +643,8 @@ impl LogReplay {
                 && header.previous_base == previous.map(|previous| previous.base)
                 && header.previous_length == previous.map_or(0, |previous| previous.length)
         };
-        if header.as_ref().is_ok_and(is_ours) {
-            segment.set_created();
-            return Ok(());
+        if let Some(header) = header.ok().filter(is_ours) {
+            return segment.keep_header(&*all.disk, &header);
         }
         segment.write_header(&*all.disk)?;
         if found.item.was_synced_before {
@@ -773,6 +778,25 @@ fn sync_segment(all: &Unrecovered, segment: &Arc<Segment>) -> Result<(), IoFailu
         segment.sync(&*all.disk)?;
     }
     Ok(())
+}
+
+/// Writes the bytes of a reference over themselves: after a failed sync they may be in the page
+/// cache alone, and no later sync would bring them to the device.
+fn write_again(
+    all: &Unrecovered,
+    path: &std::path::Path,
+    item: &GroupItem,
+) -> Result<(), IoFailure> {
+    let file = all
+        .disk
+        .open(path, OpenMode::ReadWrite)
+        .or_while("opening", path)?;
+    let mut bytes = vec![0; usize::try_from(item.length).unwrap_or(0)];
+    let read = file
+        .read_at(item.position, &mut bytes)
+        .or_while("reading", path)?;
+    file.write_at(item.position, &[IoSlice::new(&bytes[..read])])
+        .or_while("writing", path)
 }
 
 /// The headers of the batches that a reference names, or what is wrong with them.

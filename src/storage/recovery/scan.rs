@@ -22,7 +22,7 @@ const BLOCK: u64 = GROUP_ALIGNMENT as u64;
 
 /// A batch or reference found in the journal.
 #[derive(Debug, Clone)]
-pub(super) struct FoundItem {
+pub(in crate::storage) struct FoundItem {
     pub item: GroupItem,
     /// The file and the position of its bytes, for a batch.
     pub file: usize,
@@ -34,7 +34,7 @@ pub(super) struct FoundItem {
 
 /// What the journal holds from the checkpoint on.
 #[derive(Debug, Default)]
-pub(super) struct Scan {
+pub(in crate::storage) struct Scan {
     pub items: HashMap<Incarnation, Vec<FoundItem>>,
     pub groups: u64,
     /// The highest group number met, dropped groups included.
@@ -49,7 +49,7 @@ pub(super) struct Scan {
 
 /// The files of the ring, opened for reading.
 #[derive(Debug)]
-pub(super) struct JournalFiles {
+pub(in crate::storage) struct JournalFiles {
     pub layout: Layout,
     pub files: Vec<Arc<dyn DiskFile>>,
     pub salt: u64,
@@ -57,6 +57,9 @@ pub(super) struct JournalFiles {
     /// Files whose header must be written again.
     pub unprepared: Vec<usize>,
 }
+
+/// A file of the ring and a position in it.
+pub(in crate::storage) type Place = (usize, u64);
 
 /// A group at a position, as far as it could be read.
 enum At {
@@ -71,7 +74,7 @@ enum At {
 }
 
 impl JournalFiles {
-    fn path(&self, file: usize) -> PathBuf {
+    pub fn path(&self, file: usize) -> PathBuf {
         self.layout
             .journal_file(u32::try_from(file).unwrap_or(u32::MAX))
     }
@@ -162,6 +165,27 @@ impl JournalFiles {
             items: found,
             end,
         })
+    }
+
+    /// Group `number` at a place, or first in another file, with the place behind it; `None` where
+    /// there is no such group.
+    pub fn group(
+        &self,
+        place: Place,
+        number: u64,
+    ) -> Result<Option<(Vec<FoundItem>, Place)>, IoFailure> {
+        let mut next = Some(place);
+        while let Some((file, position)) = next {
+            if let At::Group { header, items, end } = self.at(file, position)?
+                && header.group == number
+            {
+                return Ok(Some((items, (file, end.next_multiple_of(BLOCK)))));
+            }
+            let other = self.file_that_begins_with(number)?;
+            next = other.map(|other| (other, FIRST_GROUP));
+            next = next.filter(|other| *other != (file, position));
+        }
+        Ok(None)
     }
 
     /// Reads from the checkpoint's position on, and judges what it can't read.

@@ -19,6 +19,8 @@ pub struct Promise {
     pub id: Incarnation,
     pub end: u64,
     pub level: Durability,
+    /// It is of whatever the channel holds, asked for by a change of its configuration.
+    pub is_rest: bool,
 }
 
 /// The answer of a call, as far as the model can tell it beforehand.
@@ -159,6 +161,7 @@ impl History {
                     id,
                     end,
                     level: published.level,
+                    is_rest: false,
                 }]
             }
             Err(refusal) => self.revealed(id, refusal),
@@ -180,6 +183,7 @@ impl History {
                     id,
                     end: actual.0,
                     level: self.level(id),
+                    is_rest: false,
                 }]
             }
             _ => Vec::new(),
@@ -232,6 +236,7 @@ impl History {
                 id: published.incarnation,
                 end: published.last.0 + 1,
                 level: published.level,
+                is_rest: false,
             });
         }
         if !commits.is_empty() {
@@ -239,6 +244,7 @@ impl History {
                 id: self.consumers.id,
                 end: self.consumers.end(),
                 level: Durability::Synced,
+                is_rest: false,
             });
         }
         if found == Ok(None) && promises.len() > 1 {
@@ -340,6 +346,7 @@ impl History {
             id,
             end: self.end_of(id),
             level: Durability::Synced,
+            is_rest: false,
         };
         is_told.then_some(promise).into_iter().collect()
     }

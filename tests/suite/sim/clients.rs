@@ -321,6 +321,7 @@ impl Producer {
             .front()
             .is_some_and(|one| one.correlation == Some(correlation));
         match class {
+            "channel failed" if ctx.is_closing => self.start_anew(ctx),
             "disk full" | "journal failed" | "channel failed" | "busy" => {
                 self.send_again(correlation);
             }

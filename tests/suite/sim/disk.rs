@@ -37,6 +37,8 @@ struct Plan {
     struck: Vec<(Operation, PathBuf, i32)>,
     /// A sync failed: what it covered may be in the page cache alone.
     has_lost_pages: bool,
+    /// Files of which a sync failed, in this life or a former one.
+    lost_syncs: Vec<PathBuf>,
     crash_is_planned: bool,
 }
 
@@ -59,15 +61,14 @@ impl SimDisk {
 
     /// The disk as the next process finds it. A sync that failed once has failed for good.
     pub fn after(&self, loss: Loss) -> Self {
-        let (is_full, has_lost_pages) = {
-            let plan = self.plan();
-            (plan.is_full, plan.has_lost_pages && loss == Loss::None)
-        };
+        let before = self.plan();
         let plan = Plan {
-            is_full,
-            has_lost_pages,
+            is_full: before.is_full,
+            has_lost_pages: before.has_lost_pages && loss == Loss::None,
+            lost_syncs: before.lost_syncs.clone(),
             ..Plan::default()
         };
+        drop(before);
         Self {
             crashing: self.crashing.after(loss),
             plan: Arc::new(Mutex::new(plan)),
@@ -115,6 +116,11 @@ impl SimDisk {
     pub fn is_healthy(&self) -> bool {
         let plan = self.plan();
         plan.strikes.is_empty() && !plan.is_full
+    }
+
+    /// Files of which a sync ever failed.
+    pub fn lost_syncs(&self) -> Vec<PathBuf> {
+        self.plan().lost_syncs.clone()
     }
 
     /// Whether any call failed since the broker was opened.
@@ -190,7 +196,10 @@ impl SimDisk {
             return Ok(());
         };
         plan.struck.push((operation, path.to_owned(), errno));
-        plan.has_lost_pages |= operation == Operation::Sync;
+        if operation == Operation::Sync {
+            plan.has_lost_pages = true;
+            plan.lost_syncs.push(path.to_owned());
+        }
         let what = if errno == Fault::NO_SPACE {
             "no space"
         } else {

@@ -227,7 +227,7 @@ fn a_recovery_point_without_space_is_written_another_time() {
     assert!(small.failing.struck() >= 2);
     assert!(small.broker.storage().journal_failure().is_none());
     small.failing.heal();
-    small.broker.book_free_bytes(1 << 30);
+    small.broker.book_free_bytes(Some(1 << 30));
     let wait = small.publish(100);
     small.settle();
     assert!(small.is_done(wait), "there is space again");

@@ -46,6 +46,8 @@ pub struct LogModel {
     pub may_start: u64,
     /// Bytes of the largest segment it may have.
     pub largest_segment: u64,
+    /// A failed sync has lost what was acknowledged as `written` alone, and the broker has said so.
+    pub is_damaged: bool,
     /// Taken back when a segment failed.
     pub taken_back: Vec<BatchModel>,
 }
@@ -355,7 +357,16 @@ impl History {
                 };
                 let bytes = rest.split_to(header.len());
                 if let Err(error) = check_stored(&bytes) {
-                    anomaly!("torn-read", "{} from {next}: {error}", log.name);
+                    let known = log.batch_of(next).map(|known| known.body.clone());
+                    let known = known.unwrap_or_default();
+                    let differ = |at: &usize| known.get(*at) != bytes.get(BODY_AT + at);
+                    let bad: Vec<usize> = (0..known.len()).filter(differ).collect();
+                    let (first, last) = (bad.first(), bad.last());
+                    anomaly!(
+                        "torn-read",
+                        "{} from {next}: {error}; bytes {first:?} to {last:?} of the body differ",
+                        log.name
+                    );
                 }
                 let (first, end) = (header.base_offset().0, header.end_offset().0);
                 let is_next = if got.is_empty() {
@@ -533,6 +544,7 @@ pub fn new_log(name: ChannelName, config: ChannelConfig) -> LogModel {
         promised_written: 0,
         shown: 0,
         may_start: 0,
+        is_damaged: false,
         taken_back: Vec::new(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use npayload::broker::Stop;
+use npayload::broker::{ChannelInfo, Stop};
 use npayload::storage::disk::Loss;
 
 use super::faults::any_strike;
@@ -36,6 +36,7 @@ pub fn run(seed: u64, trace: &Trace) -> Summary {
         is_clean: false,
         is_struck: false,
         flushed: BTreeMap::new(),
+        lost_syncs: Vec::new(),
     });
     for _ in 0..STEPS {
         world.step();
@@ -78,6 +79,7 @@ impl World {
             is_clean,
             is_struck: false,
             flushed,
+            lost_syncs: Vec::new(),
         }
     }
 
@@ -154,6 +156,7 @@ impl World {
                 Ok(()) if self.disk.is_crashed() => {}
                 Ok(()) => {
                     ending.is_struck = self.disk.was_struck();
+                    ending.lost_syncs = self.disk.lost_syncs();
                     self.opened(&ending);
                     return;
                 }
@@ -228,7 +231,11 @@ impl World {
                 break;
             }
             if step > PATIENCE {
-                anomaly!("stuck", "a stop does not end: {:?}", self.broker.as_ref().unwrap().storage());
+                anomaly!(
+                    "stuck",
+                    "a stop does not end: {:?}",
+                    self.broker.as_ref().unwrap().storage()
+                );
             }
             self.work();
             if self.disk.is_crashed() {
@@ -260,7 +267,13 @@ impl World {
         let Some(broker) = &self.broker else {
             return true;
         };
-        broker.sick_channels() != (0, 0) || broker.storage().journal_failure().is_some()
+        let listed = broker.list_channels("", true, None, 1000).value;
+        let is_sick = |info: &ChannelInfo| {
+            let log = self.history.logs.get(&info.incarnation);
+            let is_known = log.is_some_and(|log| log.is_damaged);
+            !is_known && (info.refused.is_some() || !info.damage.is_empty())
+        };
+        listed.iter().any(is_sick) || broker.storage().journal_failure().is_some()
     }
 
     /// The faults end: all that was begun is done, and what is there is what was promised.
@@ -285,8 +298,16 @@ impl World {
         self.stop();
         self.read_all();
         if self.stop_state() != Stop::Waiting || self.has_failed() {
-            let listed = self.broker.as_ref().unwrap().list_channels("", true, None, 99);
-            anomaly!("stuck", "the broker is not well at the end: {listed:?}");
+            let listed = self
+                .broker
+                .as_ref()
+                .unwrap()
+                .list_channels("", true, None, 99);
+            anomaly!(
+                "stuck",
+                "the broker is not well at the end: {:?}",
+                listed.value
+            );
         }
     }
 }

@@ -205,7 +205,7 @@ pub fn class(error: &BrokerError) -> &'static str {
         BrokerError::Config(_) => "config",
         BrokerError::Stage(StageError::WrongOffset { .. }) => "wrong offset",
         BrokerError::Stage(StageError::Busy) => "busy",
-        BrokerError::Stage(StageError::DiskFull) => "disk full",
+        BrokerError::Stage(StageError::DiskFull(_)) => "disk full",
         BrokerError::Stage(StageError::TooLarge { .. }) => "too large",
         BrokerError::Stage(StageError::Refused { .. }) => "channel failed",
         BrokerError::Stage(StageError::JournalFailed(_)) => "journal failed",

@@ -2,8 +2,10 @@
 //! entries over several logs whole.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use npayload::broker::Broker;
+use npayload::storage::Damage;
 use npayload::types::{Durability, Incarnation};
 
 use super::history::{Fact, History, LogModel, Move, apply_move, new_log};
@@ -18,6 +20,8 @@ pub struct Ending {
     pub is_clean: bool,
     /// A call failed while it was opened again.
     pub is_struck: bool,
+    /// Files of which a sync ever failed.
+    pub lost_syncs: Vec<PathBuf>,
     /// What each log said was flushed.
     pub flushed: BTreeMap<Incarnation, u64>,
 }
@@ -27,11 +31,13 @@ impl History {
         let storage = broker.storage();
         let report = storage.recovery_report();
         // One copy of the checkpoint may be unreadable where a read was struck.
-        let is_found = |damage: &&npayload::storage::Damage| {
-            !(ending.is_struck && damage.path.to_string_lossy().contains("checkpoint"))
+        let is_found = |damage: &&Damage| {
+            !(ending.is_struck
+                && damage.log.is_none()
+                && damage.path.to_string_lossy().contains("checkpoint"))
         };
-        if let Some(damage) = report.damage.iter().find(is_found) {
-            anomaly!("lost-write", "damage after a crash: {damage:?}");
+        for damage in report.damage.iter().filter(is_found) {
+            self.judge_damage(damage, ending);
         }
         if ending.is_clean && !report.was_clean {
             anomaly!("unclean", "a clean stop was not found clean");
@@ -59,6 +65,27 @@ impl History {
         self.cut();
         self.judge_positions(broker);
         self.check_starts(broker);
+    }
+
+    /// Nothing that was synced is ever damaged. What was acknowledged as `written` alone may be lost
+    /// with a failed sync of its segment; then the broker says so.
+    fn judge_damage(&mut self, damage: &Damage, ending: &Ending) {
+        let log = damage.log.and_then(|id| self.logs.get_mut(&id));
+        let has_lost = |id: Incarnation| {
+            let id = id.to_string();
+            let mut lost = ending.lost_syncs.iter();
+            lost.any(|path| path.to_string_lossy().contains(&id))
+        };
+        match (log, damage.log, damage.offsets) {
+            (Some(log), Some(id), Some((first, _)))
+                if has_lost(id) && first.0 >= log.promised.max(flushed(ending, id)) =>
+            {
+                self.trace
+                    .count("event: unsynced bytes lost with a failed sync");
+                log.is_damaged = true;
+            }
+            _ => anomaly!("lost-write", "damage after a crash: {damage:?}"),
+        }
     }
 
     /// The directory is a beginning of what was recorded, and names what that says.
@@ -248,7 +275,7 @@ fn judge_log(broker: &Broker, id: Incarnation, log: &mut LogModel, ending: &Endi
     let Some(found) = broker.storage().log(id) else {
         anomaly!("lost-channel", "{}: there is no log", log.name);
     };
-    if let Some(refused) = found.refused() {
+    if let Some(refused) = found.refused().filter(|_| !log.is_damaged) {
         anomaly!("lost-write", "{}: {refused}", log.name);
     }
     let end = found.end().0;

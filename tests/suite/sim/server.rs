@@ -176,6 +176,11 @@ impl Session {
             anomaly!("bug", "{text}");
         }
         for promise in promises {
+            let log = call.broker.storage().log(promise.id);
+            // What a failed segment took back is promised to nobody.
+            if promise.is_rest && log.is_some_and(|log| log.refused().is_some()) {
+                continue;
+            }
             call.history.promise(promise.id, promise.end, promise.level);
         }
         self.out.push((correlation, reply));
@@ -384,6 +389,7 @@ fn check_fetch_error(call: &mut Call<'_>, ask: &FetchAsk, error: &BrokerError) {
             _ => true,
         },
         "read failed" | "read" => true,
+        "damaged" => log.is_some_and(|log| log.is_damaged),
         _ => false,
     };
     if !is_true {
@@ -475,6 +481,7 @@ fn handle(call: &mut Call<'_>, request: &Request) -> Handled {
                     id,
                     end: history.end_of(id),
                     level: Durability::Synced,
+                    is_rest: true,
                 });
             }
             split(result, |()| Reply::Done, promises)

@@ -84,7 +84,8 @@ fn config(chance: &mut Chance) -> BrokerConfig {
             max_unwritten_bytes: 64 * 1024,
             own_segment_bytes: 4096 * chance.within(1..4),
             max_open_segments: 3,
-            min_free_bytes: 1000,
+            min_free_bytes: 100_000,
+            reserve_bytes: 20_000,
             checkpoint_interval_ms: *chance.pick(&[200, 2_000, 30_000]),
         },
         auto_create: !chance.one_in(4),
@@ -93,6 +94,7 @@ fn config(chance: &mut Chance) -> BrokerConfig {
             ..ChannelConfig::default()
         },
         producers: ProducerLimits::default(),
+        max_channels: 100,
         fold_events: *chance.pick(&[10, 30, 10_000]),
     }
 }
@@ -412,6 +414,7 @@ impl World {
                     Upkeep::WriteBehind(_) => "write behind",
                     Upkeep::Prepare(_) => "journal file prepared",
                     Upkeep::Checkpoint(_) => "checkpoint",
+                    Upkeep::Copy(_) => "copied forward",
                     Upkeep::Index(_) => "indexes saved",
                     Upkeep::Remove(job) if job.removed_log().is_some() => "channel removed",
                     Upkeep::Remove(_) => "segments removed",
@@ -442,7 +445,7 @@ impl World {
             return;
         };
         if let Ok(available) = self.disk.available(Path::new(ROOT)) {
-            broker.book_free_bytes(available);
+            broker.book_free_bytes(Some(available));
         }
         if !matches!(self.keeper, Keeper::Idle) {
             return;
@@ -507,7 +510,9 @@ impl World {
             );
         }
         for info in broker.list_channels("", true, None, 1000).value {
+            let log = self.history.logs.get(&info.incarnation);
             if let Some(refused) = &info.refused
+                && !log.is_some_and(|log| log.is_damaged)
                 && !self.disk.was_struck_at(&info.incarnation.to_string())
                 && !self.disk.was_struck_in("channels")
             {
@@ -526,7 +531,7 @@ impl World {
         let Some(broker) = self.broker.as_mut() else {
             return;
         };
-        for (name, id) in self.history.names.clone() {
+        'channels: for (name, id) in self.history.names.clone() {
             let mut from = FetchFrom::Start;
             loop {
                 let mut fetch = Fetch::new(name.clone(), None, from, LogEpoch(0), 4096);
@@ -536,9 +541,13 @@ impl World {
                         Ok(FetchStep::Run(job)) => {
                             let end = job.run();
                             if let Err(error) = broker.feed_fetch(&mut fetch, end) {
+                                if self.history.logs[&id].is_damaged {
+                                    continue 'channels;
+                                }
                                 anomaly!("unseen", "{name} from {from:?}: {error}");
                             }
                         }
+                        Err(_) if self.history.logs[&id].is_damaged => continue 'channels,
                         Err(error) => anomaly!("unseen", "{name} from {from:?}: {error}"),
                     }
                 };

@@ -174,6 +174,7 @@ fn info() -> ChannelInfo {
             what: "batch body checksum".to_owned(),
         }],
         writes_refused: None,
+        errno: None,
         config: ChannelConfig {
             retention_days: Some(7),
             retention_bytes: None,
@@ -424,11 +425,18 @@ fn responses() -> Vec<Response> {
             channels: 1,
             connections: 2,
             health: Health {
-                ok: true,
+                ok: false,
                 writes_refused: None,
                 damaged_channels: 0,
-                refusing_channels: 0,
+                refusing_channels: 1,
+                refusals: vec![ChannelRefusal {
+                    channel: "__consumers".to_owned(),
+                    reason: "syncing a segment: Input/output error (os error 5)".to_owned(),
+                    errno: Some(5),
+                }],
+                errno: None,
                 disk_free_bytes: Some(10_000_000_000),
+                disk_limit_bytes: 67_108_864,
             },
         }),
     ]

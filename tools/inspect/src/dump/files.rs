@@ -290,6 +290,7 @@ impl Dump<'_> {
             .with_hex("headerCrc", header.header_crc())
             .with_hex("bodyCrc", header.body_crc())
             .with("isSparse", header.is_sparse())
+            .with("isGap", header.is_gap())
             .with("incarnation", header.incarnation())
             .with("baseOffset", header.base_offset())
             .with("endOffset", header.end_offset())

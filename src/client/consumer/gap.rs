@@ -1,0 +1,63 @@
+//! Records that were lost, as a consumer is told of them.
+
+use std::fmt;
+
+use super::RawBatch;
+use crate::format::{Gap, Record};
+use crate::types::Offset;
+
+/// What a consumer does where a repair found that records were lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Gaps {
+    /// It ends with [`ConsumeError::Lost`](super::ConsumeError::Lost) in front of them; another one
+    /// may begin behind them, once the program knows what that means.
+    #[default]
+    Raise,
+    /// It tells of them as an item of its own and goes on behind them.
+    Yield,
+}
+
+/// What [`Consumer::next_item`](super::Consumer::next_item) gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A record.
+    Record(Record),
+    /// In this place of the channel, records were lost.
+    Lost(LostRecords),
+}
+
+/// Records that were acknowledged once and that the broker's disk lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LostRecords {
+    /// First offset that is lost, and was asked for.
+    pub first: Offset,
+    /// Offset after the last: where to go on.
+    pub end: Offset,
+    /// What a repair found in their place.
+    pub gap: Gap,
+}
+
+impl LostRecords {
+    pub(super) fn of(batch: &RawBatch) -> Option<Self> {
+        Some(Self {
+            first: batch.first,
+            end: batch.end,
+            gap: batch.gap.as_deref()?.clone(),
+        })
+    }
+}
+
+impl fmt::Display for LostRecords {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (first, end, gap) = (self.first, self.end, &self.gap);
+        write!(f, "the records from offset {first} up to {end} are lost")?;
+        match (gap.reason.as_str(), gap.what.as_str()) {
+            ("", "") => Ok(()),
+            (reason, "") => write!(f, " ({reason})"),
+            ("", what) => write!(f, " ({what})"),
+            (reason, what) => write!(f, " ({reason}: {what})"),
+        }?;
+        write!(f, "; offset {end} follows")
+    }
+}

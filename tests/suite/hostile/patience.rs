@@ -1,0 +1,83 @@
+//! Clients that never read, never speak, or are too many.
+
+use std::io::{Read, Write};
+use std::time::Duration;
+
+use super::Watched;
+use crate::raw::*;
+
+#[test]
+fn a_client_that_never_reads_holds_up_nobody() {
+    let mut watched = Watched::of(Server::start_with(|options| {
+        options.write_timeout = Duration::from_millis(700);
+    }));
+    let mut greedy = watched.server.client();
+    let large = vec![9; 500_000];
+    for _ in 0..8 {
+        greedy.publish("large", &batch(&[&large])).published();
+    }
+    let fetch = frame(FETCH, 1, &fetch_body("large", 0, 8 << 20, 1, 0));
+    greedy
+        .stream
+        .set_write_timeout(Some(Duration::from_millis(500)))
+        .expect("a socket option");
+    // Four GiB of answers, none of them read.
+    for _ in 0..1000 {
+        if greedy.stream.write_all(&fetch).is_err() {
+            break;
+        }
+    }
+    for _ in 0..20 {
+        watched.is_untouched();
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // The broker has given it up: what is left in the sockets ends.
+    let mut sink = vec![0; 1 << 20];
+    let ended = (0..10_000).any(|_| !matches!(greedy.stream.read(&mut sink), Ok(1..)));
+    assert!(ended);
+    watched.is_untouched();
+}
+
+#[test]
+fn idle_connections_cost_little_and_a_limit_holds() {
+    let mut watched = Watched::of(Server::start_with(|options| {
+        options.max_connections = 510;
+    }));
+    let idle: Vec<Raw> = (0..500).map(|_| watched.server.client()).collect();
+    watched.is_untouched();
+    let mut more: Vec<Raw> = Vec::new();
+    let refused = loop {
+        let mut raw = Raw::connect(watched.server.address());
+        raw.ask(HELLO, &hello());
+        let reply = raw.reply();
+        if reply.kind == ERROR {
+            break (raw, reply);
+        }
+        more.push(raw);
+        assert!(more.len() < 20, "the limit holds");
+    };
+    let (raw, reply) = refused;
+    assert_eq!(reply.correlation, 0);
+    reply.error("TOO_MANY_CONNECTIONS");
+    assert_eq!(reply.json()["retryable"], true);
+    raw.expect_closed();
+    watched.witness.request(PING, b"").of(PING);
+    drop((idle, more));
+    std::thread::sleep(Duration::from_millis(300));
+    watched.is_untouched();
+}
+
+#[test]
+fn silent_and_slow_connections_are_closed() {
+    let mut watched = Watched::of(Server::start_with(|options| {
+        options.idle_timeout = Duration::from_millis(300);
+    }));
+    let idle = watched.server.client();
+    idle.expect_closed();
+    // A long poll is a sign of life.
+    let mut tail = watched.server.client();
+    let reply = tail.request(FETCH, &fetch_body("kept", 6, 1000, 1, 900));
+    assert!(reply.fetched().batches.is_empty());
+    watched.witness = watched.server.client();
+    watched.is_untouched();
+}
