@@ -8,7 +8,7 @@ DATA_DIR ?= ./data
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-python test-node check check-format check-lints check-docs check-licences bench soak soak-fuzz soak-crash soak-sim soak-kill install-tools
+.PHONY: help run test test-rust test-python test-node check check-format check-lints check-docs check-licences bench soak soak-sim soak-fuzz soak-crash soak-kill soak-power faults faults-docs install-tools
 
 # $(call part,DIRECTORY,PROGRAM,COMMAND): runs COMMAND in DIRECTORY, where the tree has it. Without PROGRAM
 # the part is skipped and says so; in CI (the variable CI is set) that is a failure.
@@ -48,7 +48,7 @@ check-licences:
 bench: ## run the benches: codec, append, replay
 	cargo bench --workspace --benches
 
-soak: soak-sim soak-crash soak-kill soak-fuzz ## long runs: simulation, crash tests, kills and fuzzing (SECONDS=600 for each target)
+soak: soak-sim soak-crash soak-kill soak-power soak-fuzz faults ## long runs: simulation, crash tests, kills, power cuts, fuzzing (SECONDS=600 for each target), deliberate faults
 
 soak-crash: ## only the long crash and model tests (CASES=5000 for each property)
 	NPAYLOAD_SOAK=1 PROPTEST_CASES=$(CASES) cargo test --release --workspace -- --include-ignored
@@ -59,8 +59,17 @@ soak-sim: ## only the simulation of the whole broker (SEEDS=2000)
 soak-kill: ## only the kills of the real binary, with a channel of 1 GiB (ROUNDS=200)
 	NPAYLOAD_SOAK=1 ROUNDS=$(ROUNDS) cargo test --release --test suite -- --nocapture kill::
 
+soak-power: ## only the power cuts under the real binary (ROUNDS=200)
+	ROUNDS=$(ROUNDS) cargo test --release --test suite -- --nocapture power_loss::
+
 soak-fuzz: ## only the fuzzing of every decoder
 	cd fuzz && for target in $$(cargo fuzz list); do cargo +nightly fuzz run "$$target" -- -max_total_time=$(SECONDS) || exit 1; done
+
+faults: ## try deliberate faults in a copy of the code: each must turn its tests red (FAULTS=name for some)
+	cargo run -q -p npayload-faults -- $(FAULTS)
+
+faults-docs: ## write the list of faults into docs/durability.md
+	cargo run -q -p npayload-faults -- --write-docs
 
 install-tools: ## install what `check` and `soak` can use: rustfmt, clippy, nightly for fuzzing, cargo-deny, cargo-fuzz
 	rustup component add rustfmt clippy && rustup toolchain install nightly --profile minimal && cargo install --locked cargo-deny cargo-fuzz

@@ -4,8 +4,6 @@ use super::config::{ChannelConfig, ConfigChange};
 use super::core::{Accepted, After, Broker, Refusal, Wait, log_options};
 use super::directory::CreateError;
 use super::error::BrokerError;
-use super::journal::{OwnRecord, own_batch};
-use crate::consumer::{ChannelDropped, ConsumerEvent};
 use crate::format::DamageRow;
 use crate::storage::{LoadTask, Need};
 use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, Timestamp};
@@ -163,21 +161,8 @@ impl Broker {
         let event = self.directory.check_delete(id, now)?;
         let staged = self.record_directory(&[event], Need::Freeing, now)?;
         self.after.push((staged.entry, After::Drop(id)));
-        if self.consumers.list(id).next().is_some() {
-            let dropped = ConsumerEvent::ChannelDropped(ChannelDropped {
-                channel: id,
-                at: now,
-            });
-            let mut batches = vec![own_batch(
-                self.positions,
-                &[OwnRecord::of_consumer(&dropped)],
-            )?];
-            // Positions of a deleted channel do no harm; the next deletion or start tries again.
-            let staged = self.storage.stage_for(&mut batches, Need::Freeing, now);
-            if let Ok(staged) = staged {
-                self.apply_commits(&[dropped], &staged)?;
-            }
-        }
+        self.has_stray_positions = true;
+        self.drop_positions(now);
         Ok(Accepted {
             value: id,
             wait: self.directory_wait(),

@@ -150,6 +150,8 @@ pub struct Broker {
     pub(super) after: Vec<(EntryId, After)>,
     pub(super) round_waiters: Vec<Arc<dyn Wake>>,
     pub(super) log_waiters: HashMap<Incarnation, Vec<Arc<dyn Wake>>>,
+    /// Positions of deleted channels may be left, whose dropping is not on the record.
+    pub(super) has_stray_positions: bool,
     pub(super) retention_cursor: Option<Incarnation>,
     pub(super) directory_events: u64,
     pub(super) consumer_events: u64,

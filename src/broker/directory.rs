@@ -224,6 +224,14 @@ impl Directory {
             .map(|incarnation| (*incarnation, &self.channels[incarnation]))
     }
 
+    /// The identities of the live channels from a place on, in order.
+    pub fn live_from(&self, from: Bound<Incarnation>) -> impl Iterator<Item = Incarnation> {
+        self.channels
+            .range((from, Bound::Unbounded))
+            .filter(|(_, channel)| channel.is_live())
+            .map(|(incarnation, _)| *incarnation)
+    }
+
     /// The deleted channels whose files may still be there, sorted by incarnation.
     pub fn deleting(&self) -> impl Iterator<Item = (Incarnation, &Channel)> {
         self.channels

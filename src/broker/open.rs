@@ -15,7 +15,9 @@ use super::producers::{ProducerLimits, ProducerState, Producers};
 use crate::consumer::{ConsumerEvent, Consumers};
 use crate::format::{Record, records};
 use crate::storage::disk::Disk;
-use crate::storage::{self, EntryId, LiveLog, Need, Read, ReadError, Replayed, Storage};
+use crate::storage::{
+    self, EntryId, LiveLog, Need, Read, ReadError, Replayed, StageError, Storage,
+};
 use crate::types::{ChannelName, Durability, Incarnation, Offset, Timestamp};
 
 impl Broker {
@@ -81,6 +83,7 @@ impl Broker {
             after: Vec::new(),
             round_waiters: Vec::new(),
             log_waiters: HashMap::new(),
+            has_stray_positions: true,
             retention_cursor: None,
             directory_events: 0,
             consumer_events: 0,
@@ -90,6 +93,7 @@ impl Broker {
         broker.make_own_topics(directory_id, positions, now)?;
         broker.fold_consumers()?;
         broker.clamp_positions(now)?;
+        broker.drop_positions(now);
         let removed: Vec<DirectoryEvent> = deleting
             .into_iter()
             .map(|incarnation| DirectoryEvent::Removed(Removed { incarnation }))
@@ -198,11 +202,14 @@ impl Broker {
         if !events.is_empty() {
             let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_consumer).collect();
             let mut batches = vec![own_batch(self.positions, &records)?];
-            let staged = self
-                .storage
-                .stage_for(&mut batches, Need::Own, now)
-                .map_err(BrokerError::from)?;
-            self.booked(self.positions, &staged);
+            match self.storage.stage_for(&mut batches, Need::Own, now) {
+                Ok(staged) => self.booked(self.positions, &staged),
+                // The topic of positions is damaged too: they are moved again at the next start.
+                Err(StageError::Refused { .. }) => {
+                    tracing::warn!("the moved positions are not on the record");
+                }
+                Err(error) => return Err(BrokerError::from(error).into()),
+            }
             for event in &events {
                 let applied = self.consumers.apply(event);
                 applied.map_err(|error| BrokerError::Bug(error.to_string().into()))?;

@@ -1,9 +1,12 @@
 //! Consumers: commits, positions, resets, and how far behind they are.
 
 use super::core::{Accepted, Broker, Part, Refusal, Wait};
+use super::directory::Channel;
 use super::error::BrokerError;
 use super::journal::{OwnRecord, own_batch};
-use crate::consumer::{Commit, Committed, ConsumerEvent, Deleted, Expected, Position, Reset};
+use crate::consumer::{
+    ChannelDropped, Commit, Committed, ConsumerEvent, Deleted, Expected, Position, Reset,
+};
 use crate::storage::Need;
 use crate::types::{ChannelName, ConsumerName, Incarnation, LogEpoch, Offset, Timestamp};
 
@@ -258,16 +261,62 @@ impl Broker {
             .map_err(|error| Refusal::revealing(error.into(), Some(self.wait_for(self.positions))))
     }
 
+    /// Channels that are no more and whose positions are not dropped yet.
+    #[must_use]
+    pub fn stray_positions(&self) -> usize {
+        self.strays().count()
+    }
+
+    fn strays(&self) -> impl Iterator<Item = Incarnation> {
+        let is_live = |id| {
+            let channel = self.directory.by_incarnation(id);
+            channel.is_some_and(Channel::is_live)
+        };
+        let channels = self.consumers.channels().map(|(id, _)| id);
+        channels.filter(move |id| !is_live(*id))
+    }
+
+    /// Drops the positions of channels that are no more. What can't be recorded now is left for the
+    /// next tick or start: nobody can ask for it.
+    pub(super) fn drop_positions(&mut self, now: Timestamp) {
+        if !self.has_stray_positions {
+            return;
+        }
+        let dropped: Vec<ConsumerEvent> = self
+            .strays()
+            .map(|channel| ConsumerEvent::ChannelDropped(ChannelDropped { channel, at: now }))
+            .collect();
+        let recorded = match dropped.is_empty() {
+            true => Ok(()),
+            false => self.stage_positions(&dropped, Need::Freeing, now),
+        };
+        match recorded {
+            Ok(()) => self.has_stray_positions = false,
+            Err(refusal) => {
+                tracing::debug!(error = %refusal.error, "positions of deleted channels stay");
+            }
+        }
+    }
+
     fn record_positions(
         &mut self,
         events: &[ConsumerEvent],
         now: Timestamp,
     ) -> Result<Wait, Refusal> {
+        self.stage_positions(events, Need::Own, now)?;
+        Ok(self.wait_for(self.positions))
+    }
+
+    fn stage_positions(
+        &mut self,
+        events: &[ConsumerEvent],
+        need: Need,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
         let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_consumer).collect();
         let mut batches = vec![own_batch(self.positions, &records)?];
-        let staged = self.storage.stage_for(&mut batches, Need::Own, now)?;
-        self.apply_commits(events, &staged)?;
-        Ok(self.wait_for(self.positions))
+        let staged = self.storage.stage_for(&mut batches, need, now)?;
+        Ok(self.apply_commits(events, &staged)?)
     }
 }
 

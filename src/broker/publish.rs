@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use bytes::BytesMut;
 
+use super::config::ChannelConfig;
 use super::core::{
     Accepted, Broker, ChannelState, Part, Refusal, Wait, appended, door_limits, log_options,
 };
@@ -14,7 +15,7 @@ use super::positions::CommitRequest;
 use super::producers::{Producers, Verdict};
 use crate::consumer::ConsumerEvent;
 use crate::format::{BatchHeader, DoorLimits};
-use crate::storage::{EntryId, Need, NewBatch, StageError, Staged};
+use crate::storage::{EntryId, LogOptions, Need, NewBatch, StageError, Staged};
 use crate::types::{ChannelName, Durability, Incarnation, LogEpoch, Offset, Timestamp};
 
 /// A batch that was checked at the door.
@@ -37,6 +38,17 @@ pub struct Target {
     pub expected: Option<Offset>,
     /// Who writes.
     pub principal: u32,
+}
+
+/// What the record of a channel's creation takes in an entry, at most.
+const MADE_BYTES: usize = 4096;
+
+/// A channel that an entry makes for its batches.
+struct Made {
+    name: ChannelName,
+    incarnation: Incarnation,
+    options: LogOptions,
+    event: DirectoryEvent,
 }
 
 /// What a published batch was given.
@@ -111,12 +123,22 @@ impl Broker {
             }
             Err(error) => return Err(self.revealing(known, error)),
         }
+        let mut made = Vec::new();
         let id = match known {
             Some(id) => id,
             None => {
                 // A channel is made for a batch that it will take, not for one that it refuses.
                 expect_offset(target.expected, Offset(0))?;
-                self.create_with(target.channel.clone(), self.config.defaults.clone(), now)?
+                self.check_room(1)?;
+                let (name, config) = (target.channel.clone(), self.config.defaults.clone());
+                let len = checked.bytes.len() + MADE_BYTES;
+                if len as u64 > self.config.storage.always_direct_bytes {
+                    // Too large for an entry that it shares.
+                    self.create_with(name, config, now)?
+                } else {
+                    made.push(self.plan_channel(name, config, now)?);
+                    made[0].incarnation
+                }
             }
         };
         let Some(checked) = batch.take() else {
@@ -124,12 +146,12 @@ impl Broker {
         };
         let header = checked.header;
         let mut batches = vec![new_batch(id, target, checked)];
-        let staged = match self.storage.stage(&mut batches, now) {
+        let staged = match self.stage_with(&made, &mut batches, Need::Producer, now) {
             Ok(staged) => staged,
             Err(error) => {
-                let bytes = batches.pop().map(|batch| batch.bytes).unwrap_or_default();
+                let bytes = batches.swap_remove(0).bytes;
                 *batch = Some(CheckedBatch { header, bytes });
-                return Err(self.revealing(Some(id), error.into()));
+                return Err(self.revealing(Some(id), error));
             }
         };
         self.booked(id, &staged);
@@ -175,17 +197,17 @@ impl Broker {
         let missing: HashSet<&ChannelName> = missing.map(|(_, (to, _))| &to.channel).collect();
         self.check_room(missing.len())?;
         let mut ids = Vec::with_capacity(batches.len());
+        let mut made: Vec<Made> = Vec::new();
         for (known, (target, _)) in known.into_iter().zip(batches.iter()) {
-            // An earlier part may have made the channel.
-            let known = known.or_else(|| {
-                let found = self.directory.by_name(target.channel.as_str());
-                found.map(|(id, _)| id)
-            });
+            // An earlier part may make the channel.
+            let is_named = |made: &&Made| made.name == target.channel;
+            let known = known.or_else(|| made.iter().find(is_named).map(|made| made.incarnation));
             ids.push(match known {
                 Some(id) => id,
                 None => {
                     let config = self.config.defaults.clone();
-                    self.create_with(target.channel.clone(), config, now)?
+                    made.push(self.plan_channel(target.channel.clone(), config, now)?);
+                    made[made.len() - 1].incarnation
                 }
             });
         }
@@ -212,7 +234,7 @@ impl Broker {
         } else {
             Need::Producer
         };
-        let staged = match self.storage.stage_for(&mut new, need, now) {
+        let staged = match self.stage_with(&made, &mut new, need, now) {
             Ok(staged) => staged,
             Err(error) => {
                 let parts = targets.into_iter().zip(headers).zip(new);
@@ -227,7 +249,7 @@ impl Broker {
                 }));
                 let waits = ids.iter().map(|id| self.wait_for(*id));
                 let wait = waits.max_by_key(|wait| wait.entry);
-                return Err(Refusal::revealing(error.into(), wait));
+                return Err(Refusal::revealing(error, wait));
             }
         };
         let mut published = Vec::with_capacity(ids.len());
@@ -450,25 +472,80 @@ impl Broker {
         }
     }
 
-    /// Creates a channel: on the record first, its log at once.
-    pub(super) fn create_with(
+    /// A channel that is yet to be recorded and opened.
+    fn plan_channel(
         &mut self,
         name: ChannelName,
-        config: super::config::ChannelConfig,
+        config: ChannelConfig,
         now: Timestamp,
-    ) -> Result<Incarnation, BrokerError> {
+    ) -> Result<Made, BrokerError> {
         let incarnation = self.new_incarnation();
         let options = log_options(&config);
         let created = Created {
-            name,
+            name: name.clone(),
             incarnation,
             config,
             at: now,
         };
-        let event: DirectoryEvent = self.directory.check_create(created)?;
+        Ok(Made {
+            name,
+            incarnation,
+            options,
+            event: self.directory.check_create(created)?,
+        })
+    }
+
+    /// Stages batches together with the creation of the channels that they need: where the entry is
+    /// refused, there are no such channels either.
+    fn stage_with(
+        &mut self,
+        made: &[Made],
+        batches: &mut Vec<NewBatch>,
+        need: Need,
+        now: Timestamp,
+    ) -> Result<Staged, BrokerError> {
+        let directory = self.storage.directory_id();
+        if !made.is_empty() {
+            let events = made.iter().map(|made| &made.event);
+            let records: Vec<OwnRecord> = events.map(OwnRecord::of_directory).collect();
+            batches.push(own_batch(directory, &records)?);
+        }
+        for made in made {
+            self.storage.create_log(made.incarnation, made.options);
+        }
+        let staged = match self.storage.stage_for(batches, need, now) {
+            Ok(staged) => staged,
+            Err(error) => {
+                made.iter()
+                    .for_each(|made| self.storage.forget_log(made.incarnation));
+                return Err(error.into());
+            }
+        };
+        for made in made {
+            let applied = self.directory.apply(&made.event);
+            applied.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
+            let channel = ChannelState::new(Producers::new(self.config.producers));
+            self.channels.insert(made.incarnation, channel);
+            self.directory_events += 1;
+        }
+        if !made.is_empty() {
+            self.booked(directory, &staged);
+        }
+        Ok(staged)
+    }
+
+    /// Creates a channel: on the record first, its log at once.
+    pub(super) fn create_with(
+        &mut self,
+        name: ChannelName,
+        config: ChannelConfig,
+        now: Timestamp,
+    ) -> Result<Incarnation, BrokerError> {
+        let made = self.plan_channel(name, config, now)?;
         self.check_room(1)?;
-        self.record_directory(&[event], Need::Producer, now)?;
-        self.storage.create_log(incarnation, options);
+        self.record_directory(&[made.event], Need::Producer, now)?;
+        let incarnation = made.incarnation;
+        self.storage.create_log(incarnation, made.options);
         let mut channel = ChannelState::new(Producers::new(self.config.producers));
         channel.last = self.wait_for(self.storage.directory_id());
         self.channels.insert(incarnation, channel);

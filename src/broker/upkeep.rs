@@ -1,6 +1,9 @@
 //! The keeper's side of the broker: checkpoints, retention, folded topics, the last stop.
 
-use super::core::{After, Broker, Rows};
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::core::{After, Broker, Rows, Wake};
 use super::directory::{DirectoryEvent, Removed, Trimmed};
 use super::error::BrokerError;
 use super::journal::{OwnRecord, own_batch};
@@ -28,8 +31,8 @@ impl Broker {
         self.storage.plan_upkeep(now)
     }
 
-    /// Books how a piece of upkeep ended.
-    pub fn finish_upkeep(&mut self, end: UpkeepEnd, now: Timestamp) {
+    /// Books how a piece of upkeep ended. Those it gives are to be woken without the lock.
+    pub fn finish_upkeep(&mut self, end: UpkeepEnd, now: Timestamp) -> Vec<Arc<dyn Wake>> {
         if let Some(incarnation) = self.storage.finish_upkeep(end, now)
             && self.directory.by_incarnation(incarnation).is_some()
         {
@@ -39,6 +42,7 @@ impl Broker {
                 tracing::debug!(%error, %incarnation, "a removal is not on the record yet");
             }
         }
+        self.take_failed()
     }
 
     /// The job that vouches for the last group after a while without work.
@@ -47,9 +51,21 @@ impl Broker {
         self.storage.plan_point()
     }
 
-    /// Books how that job ended.
-    pub fn finish_point(&mut self, ended: Result<(), crate::storage::IoFailure>) {
+    /// Books how that job ended. Those it gives are to be woken without the lock.
+    pub fn finish_point(
+        &mut self,
+        ended: Result<(), crate::storage::IoFailure>,
+    ) -> Vec<Arc<dyn Wake>> {
         self.storage.finish_point(ended);
+        self.take_failed()
+    }
+
+    /// Those who wait for a round, once the journal has failed: no round will wake them.
+    fn take_failed(&mut self) -> Vec<Arc<dyn Wake>> {
+        match self.storage.journal_failure() {
+            Some(_) => std::mem::take(&mut self.round_waiters),
+            None => Vec::new(),
+        }
     }
 
     /// Books what a look at the disk's free space found; `None` where it could not be told.
@@ -66,23 +82,28 @@ impl Broker {
             return None;
         }
         self.fold_topics(now);
-        let mut ids: Vec<Incarnation> = self.directory.iter().map(|(id, _)| id).collect();
-        ids.sort_unstable();
+        self.drop_positions(now);
         let after = self.retention_cursor;
-        let from = ids.partition_point(|id| after.is_some_and(|after| *id <= after));
-        let mut load = None;
-        self.retention_cursor = None;
-        for id in ids.into_iter().skip(from).take(CHANNELS_PER_TICK) {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let live = self.directory.live_from(from);
+        let next: Vec<Incarnation> = live.take(CHANNELS_PER_TICK).collect();
+        if next.is_empty() {
+            self.retention_cursor = None;
+        }
+        for id in next {
             if let Some(task) = self.retain(id, now) {
-                load = Some(task);
-                break;
+                if self.storage.is_unlisted(id) {
+                    // It must not hold up those behind it for ever: its next turn is the next try.
+                    self.retention_cursor = Some(id);
+                }
+                return Some(task);
             }
             if let Some(channel) = self.channels.get_mut(&id) {
                 channel.producers.expire(now);
             }
             self.retention_cursor = Some(id);
         }
-        load
+        None
     }
 
     /// Trims one channel to its retention: on the record first, the files follow.

@@ -19,6 +19,9 @@ pub struct ServeArgs {
     /// Directory of the data; created when missing [default: ./data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Refuse to make a new data directory, as where one should be mounted and is not
+    #[arg(long)]
+    pub must_exist: bool,
     /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:7400]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
@@ -38,6 +41,8 @@ pub struct ServeArgs {
 struct Ready<'a> {
     event: &'static str,
     listen: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    http: Option<SocketAddr>,
     data_dir: &'a str,
     version: &'static str,
 }
@@ -82,6 +87,7 @@ fn print_ready(running: &Running, data_dir: &str, json: bool) -> Result<(), Fail
         return output::print_json(&Ready {
             event: "ready",
             listen,
+            http: running.http(),
             data_dir,
             version,
         });

@@ -22,6 +22,7 @@ pub(super) struct ServeConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     http: Option<SocketAddr>,
     insecure: bool,
+    must_exist: bool,
     auto_create: bool,
     max_channels: usize,
     max_connections: usize,
@@ -56,6 +57,7 @@ const FROM_ENVIRONMENT: &[&str] = &[
     "listen",
     "http",
     "insecure",
+    "must_exist",
     "auto_create",
     "max_channels",
     "max_connections",
@@ -78,6 +80,7 @@ impl Default for ServeConfig {
             listen: options.listen,
             http: options.http,
             insecure: options.insecure,
+            must_exist: storage.must_exist,
             auto_create: options.broker.auto_create,
             max_channels: options.broker.max_channels,
             max_connections: options.max_connections,
@@ -121,6 +124,7 @@ pub(super) fn options(args: &ServeArgs) -> Result<ServeOptions, String> {
     config.listen = args.listen.unwrap_or(config.listen);
     config.http = args.http.or(config.http);
     config.insecure |= args.insecure;
+    config.must_exist |= args.must_exist;
     config.into_options()
 }
 
@@ -150,6 +154,7 @@ impl ServeConfig {
         options.broker.max_channels = self.max_channels;
         options.broker.defaults = self.channel;
         let storage = &mut options.broker.storage;
+        storage.must_exist = self.must_exist;
         storage.journal_file_bytes = self.storage.journal_file_bytes;
         storage.journal_files = self.storage.journal_files;
         storage.max_round_bytes = self.storage.max_round_bytes;

@@ -202,7 +202,8 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
             .with("seen", *seen)
             .with("end", log_end.0),
         BrokerError::Atomic { .. } => plain(ErrorCode::InvalidRequest),
-        BrokerError::Io(_) | BrokerError::Bug(_) => plain(ErrorCode::Internal),
+        BrokerError::Io(failure) => io(failure),
+        BrokerError::Bug(_) => plain(ErrorCode::Internal),
     }
 }
 
@@ -346,7 +347,11 @@ fn read(error: &ReadError, text: &str) -> WireError {
 }
 
 fn io(failure: &IoFailure) -> WireError {
-    WireError::new(ErrorCode::Internal, failure.to_string())
+    let text = failure.to_string();
+    if failure.is_out_of_files() {
+        return WireError::new(ErrorCode::Overloaded, text).retry_after_ms(RETRY_MS);
+    }
+    WireError::new(ErrorCode::Internal, text)
 }
 
 /// Milliseconds from `then` to `now`, never negative.

@@ -83,7 +83,12 @@ fn next_round(shared: &Arc<Shared>) -> Option<Box<crate::storage::Round>> {
             drop(broker);
             let ended = job.run();
             broker = shared.broker();
-            broker.finish_point(ended);
+            let failed = broker.finish_point(ended);
+            if !failed.is_empty() {
+                drop(broker);
+                failed.iter().for_each(|waiter| waiter.wake());
+                broker = shared.broker();
+            }
             is_idle = false;
             continue;
         }

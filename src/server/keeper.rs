@@ -35,7 +35,8 @@ pub(super) fn run(shared: &Arc<Shared>, disk: &Arc<dyn Disk>) {
             shared.wake_committer();
             let Some(job) = job else { break };
             let end = job.run();
-            shared.broker().finish_upkeep(end, clock::now());
+            let failed = shared.broker().finish_upkeep(end, clock::now());
+            failed.iter().for_each(|waiter| waiter.wake());
             shared.wake_committer();
         }
         if shared.is_ending() && shared.broker().stop_state() != Stop::Waiting {
@@ -83,10 +84,8 @@ fn tick(shared: &Arc<Shared>) {
         let task = shared.broker().tick(clock::now());
         let Some(task) = task else { break };
         let loaded = task.run();
-        if let Err(error) = shared.broker().finish_load(loaded) {
-            tracing::warn!(%error, "a channel's segments could not be listed");
-            break;
-        }
+        // A channel that could not be listed is told of once, and tried again at its next turn.
+        let _ = shared.broker().finish_load(loaded);
     }
     shared.wake_committer();
     shared.metrics.observe(&shared.broker());

@@ -427,7 +427,7 @@ impl Storage {
             self.book_tail(id, &offsets, written);
         }
         for (id, failure) in &end.failed {
-            if !failure.is_out_of_space() {
+            if !failure.is_passing() {
                 self.close_log(*id, failure);
             }
         }
@@ -582,7 +582,8 @@ impl CheckpointJob {
     }
 
     fn point(&self) -> Result<(), IoFailure> {
-        self.points.update(|point| {
+        // Both slots, before the journal files and the checkpoint that the older one needs go.
+        self.points.update_both(|point| {
             point.checkpoint = self.number;
             point.is_clean = self.is_clean && !self.has_failed_logs;
             if self.synced.group > point.flushed_group {

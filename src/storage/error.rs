@@ -5,6 +5,8 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use crate::format::{DecodeError, NoRecoveryPoint};
 use crate::types::{Incarnation, Offset};
 
@@ -27,6 +29,23 @@ impl IoFailure {
             path: path.to_owned(),
             source: Arc::new(source),
         }
+    }
+
+    /// Whether nothing is broken and the same may be tried again later: the medium is full, or there
+    /// is no file descriptor.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        self.is_out_of_space() || self.is_out_of_files()
+    }
+
+    /// Whether this process or the machine has as many files open as it may. Only an opening fails
+    /// for that, and it has touched nothing: not even a sync that had to open its directory first.
+    #[must_use]
+    pub fn is_out_of_files(&self) -> bool {
+        let number = self.source.raw_os_error();
+        [Errno::MFILE, Errno::NFILE]
+            .iter()
+            .any(|errno| number == Some(errno.raw_os_error()))
     }
 
     /// Whether the medium is full or over quota: such a write may be tried again later. A sync may
@@ -63,6 +82,12 @@ pub enum OpenError {
         path: PathBuf,
         /// What the holder wrote into the lock file.
         holder: String,
+    },
+    /// The directory holds no data, and a new one is not to be made.
+    #[error("{} holds no data, and --must-exist refuses to make a new data directory; is its file system mounted?", .path.display())]
+    Missing {
+        /// The directory.
+        path: PathBuf,
     },
     /// There are files, but no marker of ours.
     #[error("{} is not an npayload data directory: it holds `{found}` but no npayload.marker; choose an empty --data-dir", .path.display())]

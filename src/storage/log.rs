@@ -183,6 +183,8 @@ pub struct Log {
     pub(super) segments: Vec<Arc<Segment>>,
     /// The directory was read, so that no older segment is unknown.
     pub(super) is_loaded: bool,
+    /// The last try to read the directory failed.
+    pub(super) is_unlisted: bool,
     /// Why the log takes no writes, if so.
     pub(super) refused: Option<Arc<str>>,
     /// Error number of the operating system that closed the log to writers, if one did.
@@ -196,6 +198,8 @@ pub struct Log {
     pub(super) queued_bytes: u64,
     /// Entries over several logs among them.
     pub(super) queued_shared: u32,
+    /// An entry over several logs waits for this one, until this round.
+    pub(super) awaited_until: u64,
     /// A direct run of this log is being written.
     pub(super) direct_in_flight: bool,
     /// Segments with bytes of direct runs that no sync has covered.
@@ -261,6 +265,7 @@ impl Log {
             last_epoch: point.last_epoch,
             align_next: true,
             tail: VecDeque::new(),
+            is_unlisted: false,
             unwritten_bytes: 0,
             refused: point
                 .refused
@@ -271,6 +276,7 @@ impl Log {
             damage: point.damage.clone(),
             queued_bytes: 0,
             queued_shared: 0,
+            awaited_until: 0,
             direct_in_flight: false,
             unsynced_direct: Vec::new(),
             owed_in_flight: false,

@@ -33,6 +33,13 @@ impl Points {
             .expect("no panic while the recovery point is locked")
     }
 
+    /// Writes a changed recovery point into both slots, one after the other. From then on nothing
+    /// needs what either named before: damage to one slot leaves one that means the same.
+    pub fn update_both(&self, change: impl Fn(&mut RecoveryPoint)) -> Result<(), IoFailure> {
+        self.update(&change)?;
+        self.update(&change)
+    }
+
     /// Writes a changed recovery point into the older slot and syncs it.
     pub fn update(&self, change: impl FnOnce(&mut RecoveryPoint)) -> Result<(), IoFailure> {
         let mut current = self

@@ -200,19 +200,35 @@ impl Storage {
         Some(self.load_task(id, job))
     }
 
+    /// Whether the last try to list a log's older segments failed.
+    #[must_use]
+    pub fn is_unlisted(&self, id: Incarnation) -> bool {
+        self.logs.get(&id).is_some_and(|log| log.is_unlisted)
+    }
+
     /// Books what a load found. A broken chain of segments closes the log to writers.
     ///
     /// # Errors
     /// [`IoFailure`] when the directory could not be listed.
     pub fn finish_load(&mut self, loaded: Loaded) -> Result<(), IoFailure> {
+        let Some(log) = self.logs.get_mut(&loaded.id) else {
+            return Ok(());
+        };
         let Older {
             segments,
             expired,
             faults,
-        } = loaded.found?;
-        let Some(log) = self.logs.get_mut(&loaded.id) else {
-            return Ok(());
+        } = match loaded.found {
+            Ok(older) => older,
+            Err(failure) => {
+                if !log.is_unlisted {
+                    tracing::warn!(log = %log.id, %failure, "a log's segments could not be listed");
+                }
+                log.is_unlisted = true;
+                return Err(failure);
+            }
         };
+        log.is_unlisted = false;
         for fault in &faults {
             tracing::error!(log = %loaded.id, %fault, "damage found in the chain of segments");
         }

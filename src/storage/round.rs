@@ -78,7 +78,8 @@ pub struct Round {
 pub enum RoundEnd {
     /// It is on the disk as far as it could be.
     Done(Box<Round>),
-    /// The disk is full: nothing was acknowledged; the same round is to be run again.
+    /// The disk is full, or there is no file descriptor: nothing was acknowledged; the same round
+    /// is to be run again.
     Full(Box<Round>, IoFailure),
     /// The journal failed: nothing was acknowledged, and nothing will be.
     Failed(Box<Round>, IoFailure),
@@ -99,7 +100,11 @@ impl Storage {
     pub fn has_round(&self, now: Timestamp) -> bool {
         self.journal_failed.is_none()
             && !self.is_round_running
-            && (!self.queue.is_empty() || self.is_sync_due(now) || self.has_copies())
+            && (self.has_work(now) || self.has_copies())
+    }
+
+    fn has_work(&self, now: Timestamp) -> bool {
+        !self.queue.is_empty() || self.is_sync_due(now) || self.makes_way
     }
 
     /// When the next sync of `written` channels is due.
@@ -122,7 +127,7 @@ impl Storage {
         if let Some(round) = self.plan_copies(now) {
             return Some(round);
         }
-        if self.queue.is_empty() && !self.is_sync_due(now) {
+        if !self.has_work(now) {
             return None;
         }
         let direct = self.take_direct_logs();
@@ -156,6 +161,7 @@ impl Storage {
                 }
             }
         };
+        self.makes_way = false;
         let mut entries = std::mem::take(&mut self.queue);
         let is_synced = self.is_sync_due(now)
             || self.sync_wanted
@@ -325,8 +331,12 @@ impl Storage {
     pub fn finish_round(&mut self, end: RoundEnd) -> (Finished, Option<Box<Round>>) {
         match end {
             RoundEnd::Full(round, failure) => {
-                self.space.refused(&failure);
-                self.space.set_stuck(true);
+                if failure.is_out_of_space() {
+                    self.space.refused(&failure);
+                    self.space.set_stuck(true);
+                } else {
+                    tracing::warn!(%failure, "a round waits for a file descriptor");
+                }
                 (Finished::default(), Some(round))
             }
             RoundEnd::Failed(round, failure) => {
@@ -366,6 +376,7 @@ impl Storage {
 
     fn finish_done(&mut self, round: Round) -> Finished {
         let mut finished = Finished::default();
+        self.rounds += 1;
         if let Some(room) = &round.room {
             let end = GroupEnd {
                 group: round.header.group,
@@ -505,24 +516,27 @@ impl Round {
         }
         match self.run_journal() {
             Ok(()) => RoundEnd::Done(self),
-            Err((failure, true)) if failure.is_out_of_space() => RoundEnd::Full(self, failure),
+            Err((failure, true)) if failure.is_passing() => RoundEnd::Full(self, failure),
             Err((failure, _)) => RoundEnd::Failed(self, failure),
         }
     }
 
-    /// Writes the direct runs and syncs what must be synced. A full disk ends the try.
+    /// Writes the direct runs and syncs what must be synced. What passes, as a full disk, ends the
+    /// try.
     fn run_segments(&mut self) -> Result<(), IoFailure> {
         for run in &self.direct {
             let written = write_direct(&*self.disk, &self.open_files, run, self.is_synced);
             match written {
                 Ok(()) => {}
-                Err(failure) if failure.is_out_of_space() => return Err(failure),
+                Err(failure) if failure.is_passing() => return Err(failure),
                 Err(failure) => self.failed.push((run.log, failure)),
             }
         }
         for (id, segment) in &self.owed {
-            if let Err(failure) = segment.sync(&*self.disk) {
-                self.failed.push((*id, failure));
+            match segment.sync(&*self.disk) {
+                Ok(()) => {}
+                Err(failure) if failure.is_passing() => return Err(failure),
+                Err(failure) => self.failed.push((*id, failure)),
             }
         }
         Ok(())

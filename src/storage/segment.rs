@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
-use super::disk::{Disk, DiskFile, OpenMode};
+use super::disk::{Disk, DiskFile, OpenMode, read_exact_at};
 use super::error::{IoFailure, ReadError, While};
 use super::index::{self, Index, Run};
 use super::layout::Layout;
@@ -180,7 +180,7 @@ impl Segment {
     }
 
     fn keep_failure(&self, failure: IoFailure) -> IoFailure {
-        if !failure.is_out_of_space() {
+        if !failure.is_passing() {
             self.failed.get_or_init(|| failure.clone());
         }
         failure
@@ -255,12 +255,12 @@ impl Segment {
         self.is_dirty.store(false, Ordering::Release);
         let file = self.lock().as_ref().map(|open| open.file.clone());
         let file = match file {
-            Some(file) => file,
+            Some(file) => Ok(file),
             None => disk
                 .open(&self.id.path, OpenMode::ReadWrite)
-                .or_while("opening", &self.id.path)?,
+                .or_while("opening", &self.id.path),
         };
-        let synced = file.sync_data().or_while("syncing", &self.id.path);
+        let synced = file.and_then(|file| file.sync_data().or_while("syncing", &self.id.path));
         let synced = synced.and_then(|()| self.sync_entry(disk));
         synced.map_err(|failure| {
             self.set_dirty();
@@ -346,7 +346,15 @@ impl Segment {
             let path = &self.id.path;
             let file_len = open.file.len().or_while("reading the length of", path)?;
             let len = self.length().min(file_len).max(needed);
-            open.map = open.file.map(0..len).or_while("mapping", &self.id.path)?;
+            match open.file.map(0..len) {
+                Ok(map) => open.map = map,
+                // A file system that has turned read-only by itself maps nothing any more, and a
+                // process has only so many maps; both are still read.
+                Err(error) => {
+                    tracing::debug!(%error, segment = %path.display(), "read without a map");
+                    return Ok(copied(&*open.file, chosen).or_while("reading", path)?);
+                }
+            }
         }
         let at = |position: u64| usize::try_from(position).expect("mapped, so it fits");
         let map = &open.map;
@@ -557,6 +565,21 @@ impl Segment {
         self.set_created();
         Ok(())
     }
+}
+
+/// Reads what was chosen into memory.
+fn copied(file: &dyn DiskFile, chosen: Chosen) -> std::io::Result<Slices> {
+    let mut parts = Vec::with_capacity(chosen.ranges.len());
+    for (from, to) in chosen.ranges {
+        let mut bytes = vec![0; usize::try_from(to - from).expect("read at once, so it fits")];
+        read_exact_at(file, from, &mut bytes)?;
+        parts.push(Bytes::from(bytes));
+    }
+    Ok(Slices {
+        parts,
+        bytes: chosen.bytes,
+        next: chosen.next,
+    })
 }
 
 /// Removes a file that may be gone already.

@@ -49,6 +49,8 @@ pub struct StorageConfig {
     /// A checkpoint is taken after this long without one, and after a second without writes,
     /// where there is something to record.
     pub checkpoint_interval_ms: i64,
+    /// Whether a directory that holds no data is refused, where a new one would be made.
+    pub must_exist: bool,
 }
 
 impl Default for StorageConfig {
@@ -67,6 +69,7 @@ impl Default for StorageConfig {
             min_free_bytes: 64 * MIB,
             reserve_bytes: 16 * MIB,
             checkpoint_interval_ms: 30_000,
+            must_exist: false,
         }
     }
 }
@@ -209,6 +212,13 @@ pub struct Storage {
     /// Preparing a journal file failed: the next try is at this time.
     pub(super) prepare_at: Option<Timestamp>,
     pub(super) report: super::recovery::RecoveryReport,
+    /// Rounds that ended.
+    pub(super) rounds: u64,
+    /// An entry over several logs that found no room: its bytes, and the round until which the
+    /// others leave it that much.
+    pub(super) awaited: Option<(u64, u64)>,
+    /// Somebody made way for it while nothing was under way that ends: a round without work.
+    pub(super) makes_way: bool,
 }
 
 impl Storage {
@@ -247,6 +257,9 @@ impl Storage {
             unsaved_indexes: Vec::new(),
             prepare_at: None,
             report: from.report,
+            rounds: 0,
+            awaited: None,
+            makes_way: false,
         }
     }
 
@@ -278,6 +291,11 @@ impl Storage {
     pub fn create_log(&mut self, id: Incarnation, options: LogOptions) {
         let log = Log::new(&self.layout, id, options, &LogPoint::empty());
         self.logs.insert(id, log);
+    }
+
+    /// Takes back the opening of a log whose first batch was refused: nothing of it is anywhere.
+    pub fn forget_log(&mut self, id: Incarnation) {
+        self.logs.remove(&id);
     }
 
     /// Changes what a log was told of its configuration.
@@ -398,6 +416,12 @@ impl Storage {
             {
                 return Err(StageError::Busy);
             }
+            // While such an entry waits, the log takes no more than goes through the journal.
+            let len = batch.bytes.len() as u64;
+            let is_large = log.queued_bytes + len >= self.config.direct_bytes;
+            if !is_shared && is_large && self.rounds < log.awaited_until {
+                return Err(StageError::Busy);
+            }
         }
         self.space
             .check(bytes, need)
@@ -405,8 +429,12 @@ impl Storage {
         if self.is_stopping() {
             return Err(StageError::Busy);
         }
+        let kept = match self.awaited {
+            Some((bytes, until)) if !is_shared && self.rounds < until => bytes,
+            _ => 0,
+        };
         let is_over =
-            self.queue_bytes > 0 && self.queue_bytes + bytes > self.config.max_round_bytes;
+            self.queue_bytes > 0 && self.queue_bytes + bytes + kept > self.config.max_round_bytes;
         let is_full = self.unwritten_bytes > 0
             && self.unwritten_bytes + bytes > self.config.max_unwritten_bytes;
         if is_over || is_full {
@@ -442,13 +470,20 @@ impl Storage {
     ) -> Result<Staged, StageError> {
         if let Err(refused) = self.check_stage(batches, need) {
             // An entry over several logs may be waiting for unsynced direct runs.
-            self.sync_wanted |= matches!(refused, StageError::Busy) && !self.owing.is_empty();
+            if matches!(refused, StageError::Busy) {
+                self.sync_wanted |= !self.owing.is_empty();
+                self.makes_way |= self.rounds < self.logs[&batches[0].log].awaited_until;
+                self.await_shared(batches);
+            }
             if need == Need::Producer && matches!(refused, StageError::DiskFull(_)) {
                 self.space.turned_away();
             }
             return Err(refused);
         }
         let is_shared = batches.iter().any(|batch| batch.log != batches[0].log);
+        if is_shared {
+            self.awaited = None;
+        }
         let entry = EntryId(self.next_entry);
         self.next_entry += 1;
         let mut level = Durability::Written;
@@ -461,6 +496,9 @@ impl Storage {
             let len = batch.bytes.len() as u64;
             log.queued_bytes += len;
             log.queued_shared += u32::from(is_shared);
+            if is_shared {
+                log.awaited_until = 0;
+            }
             log.check();
             self.queue_bytes += len;
             self.unwritten_bytes += len;
@@ -493,6 +531,23 @@ impl Storage {
         })
     }
 
+    /// Makes way for an entry over several logs that was refused: it is tried again after a round,
+    /// and whoever fills its logs or the round in between would win for ever.
+    fn await_shared(&mut self, batches: &[NewBatch]) {
+        if batches.iter().all(|batch| batch.log == batches[0].log) {
+            return;
+        }
+        let until = self.rounds + AWAITED_ROUNDS;
+        for batch in batches {
+            if let Some(log) = self.logs.get_mut(&batch.log) {
+                log.awaited_until = until;
+            }
+        }
+        let bytes: u64 = batches.iter().map(|batch| batch.bytes.len() as u64).sum();
+        let most = self.awaited.map_or(bytes, |(known, _)| known.max(bytes));
+        self.awaited = Some((most, until));
+    }
+
     /// What became of an entry.
     #[must_use]
     pub fn outcome(&self, entry: EntryId, level: Durability) -> Outcome {
@@ -504,9 +559,12 @@ impl Storage {
             Durability::Synced => self.synced_through,
         };
         if entry.0 <= through {
-            Outcome::Done
-        } else {
-            Outcome::Pending
+            return Outcome::Done;
+        }
+        // What was written and awaited its sync will not see one either.
+        match &self.journal_failed {
+            Some(failure) => Outcome::Failed(CommitError::Journal(failure.clone())),
+            None => Outcome::Pending,
         }
     }
 
@@ -639,6 +697,9 @@ fn append(
     };
     (staged, queued)
 }
+
+/// For so many rounds others make way for an entry over several logs, unless it is tried again.
+const AWAITED_ROUNDS: u64 = 4;
 
 /// Batches up to this size are copied out of the buffer they were received in.
 const COPY_BYTES: usize = 16 * 1024;

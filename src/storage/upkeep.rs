@@ -275,9 +275,11 @@ impl Storage {
                     self.behind_queue.push_back(id);
                 }
             }
-            Err(failure) if failure.is_out_of_space() => {
+            Err(failure) if failure.is_passing() => {
                 // The bytes stay in memory and in the journal; the next checkpoint tries again.
-                self.space.refused(&failure);
+                if failure.is_out_of_space() {
+                    self.space.refused(&failure);
+                }
             }
             Err(failure) => self.close_log(id, &failure),
         }

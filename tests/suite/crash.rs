@@ -1,11 +1,13 @@
 //! A crash at every call that changes the disk, with every outcome that a disk may leave.
 
+use std::io::IoSlice;
+use std::path::Path;
 use std::sync::Arc;
 
 use npayload::storage::StageError;
-use npayload::storage::disk::{CrashingDisk, Loss};
+use npayload::storage::disk::{CrashingDisk, Disk, Loss, OpenMode};
 
-use crate::storage_harness::{Harness, Mercy, Model, log_id};
+use crate::storage_harness::{Harness, Mercy, Model, ROOT, log_id};
 
 /// How a run ended: the disk it left, and what it had promised by then.
 struct Wreck {
@@ -191,4 +193,48 @@ fn a_crash_at_any_call_keeps_a_prefix_with_every_acknowledged_record() {
 #[test]
 fn a_crash_at_any_other_call_keeps_a_prefix_too() {
     crash_everywhere(1, 2);
+}
+
+/// Flips a bit in one slot of the recovery point; false where there is none yet.
+fn damage_slot(disk: &CrashingDisk, slot: u64) -> bool {
+    let path = Path::new(ROOT).join("recovery-point");
+    let Ok(file) = disk.open(&path, OpenMode::ReadWrite) else {
+        return false;
+    };
+    let mut byte = [0];
+    file.read_at(slot * 4096 + 20, &mut byte).unwrap();
+    file.write_at(slot * 4096 + 20, &[IoSlice::new(&[byte[0] ^ 4])])
+        .unwrap();
+    true
+}
+
+#[test]
+fn either_slot_of_the_recovery_point_is_enough_at_any_moment() {
+    let whole = CrashingDisk::new();
+    work(&whole);
+    let mut damaged = 0;
+    for call in (0..whole.calls()).step_by(5) {
+        let disk = CrashingDisk::new();
+        disk.crash_after(call);
+        let wreck = work(&disk);
+        let (loss, mercy) = match call % 2 {
+            0 => (Loss::None, Mercy::Process),
+            _ => (Loss::All, Mercy::Power),
+        };
+        for slot in [0, 1] {
+            let story = format!("crash at call {call}, {loss:?}, slot {slot} damaged");
+            let after = wreck.disk.after(loss);
+            if damage_slot(&after, slot) {
+                damaged += 1;
+                let survived = std::panic::AssertUnwindSafe(|| {
+                    survive(&wreck, &after, mercy, &story);
+                });
+                if let Err(panic) = std::panic::catch_unwind(survived) {
+                    eprintln!("--- {story}");
+                    std::panic::resume_unwind(panic);
+                }
+            }
+        }
+    }
+    assert!(damaged > 150, "{damaged} slots were damaged");
 }

@@ -1,47 +1,15 @@
 //! A disk that fills up under the broker, and has room again: a small file system of its own.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
+use crate::kill::seed;
+use crate::load::Load;
+use crate::mounts::Mount;
 use crate::process::{Broker, wait_for};
+use crate::raw::{ERROR, NONE, PUBLISH, Raw, batch, publish_body};
 
-/// A file system in memory of 48 MiB, gone when dropped.
-struct Small {
-    path: PathBuf,
-    _dir: tempfile::TempDir,
-}
-
-impl Small {
-    /// None where this process may not mount.
-    fn mount() -> Option<Self> {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        let path = dir.path().join("small");
-        std::fs::create_dir(&path).expect("a directory");
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=48m", "tmpfs"])
-            .arg(&path)
-            .output();
-        match mounted {
-            Ok(output) if output.status.success() => Some(Self { path, _dir: dir }),
-            Ok(output) => {
-                let why = String::from_utf8_lossy(&output.stderr).into_owned();
-                eprintln!("skipped: no small file system: {}", why.trim());
-                None
-            }
-            Err(error) => {
-                eprintln!("skipped: no small file system: {error}");
-                None
-            }
-        }
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        // Lazily: a broker that was just killed may hold it for a moment.
-        let _ = Command::new("umount").arg("-l").arg(&self.path).status();
-    }
-}
+/// Bytes of the file system.
+const BYTES: u64 = 48 << 20;
 
 fn ballast(path: &Path) -> PathBuf {
     path.join("ballast")
@@ -70,9 +38,11 @@ fn published(broker: &Broker, input: &str) -> (i32, String) {
 
 #[test]
 fn a_full_disk_refuses_writes_serves_reads_and_recovers_without_a_restart() {
-    let Some(small) = Small::mount() else { return };
-    let data = small.path.join("data");
-    let config = small.path.join("data.toml");
+    let Some(small) = Mount::in_memory(BYTES) else {
+        return;
+    };
+    let data = small.path().join("data");
+    let config = small.path().join("data.toml");
     let settings = "[storage]\njournal_file_bytes = 1048576\nmax_round_bytes = 262144\n\
                     journal_files = 4\nmin_free_bytes = 4194304\n";
     std::fs::write(&config, settings).expect("a configuration file");
@@ -81,7 +51,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers_without_a_restart() {
     assert_eq!(published(&broker, &first).0, 0);
     for round in 0..2 {
         let before = broker.run(&["consume", "d"]).ok();
-        fill(&small.path);
+        fill(small.path());
         // What was preallocated takes some more. A batch that was under way when the last block
         // went waits for space; those that come later are refused at once, with the reason.
         wait_for("the disk to be full", || {
@@ -91,7 +61,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers_without_a_restart() {
         let during = broker.run(&["consume", "d"]).ok();
         assert!(during.starts_with(&before), "{round}: reads go on");
         broker.run(&["channel", "info", "d", "--json"]).json();
-        std::fs::remove_file(ballast(&small.path)).expect("the ballast");
+        std::fs::remove_file(ballast(small.path())).expect("the ballast");
         wait_for("writes to go on", || {
             (published(&broker, "after\n").0 == 0).then_some(())
         });
@@ -107,16 +77,18 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers_without_a_restart() {
 
 #[test]
 fn a_broker_on_a_full_disk_stops_and_starts_again() {
-    let Some(small) = Small::mount() else { return };
-    let data = small.path.join("data");
-    let config = small.path.join("data.toml");
+    let Some(small) = Mount::in_memory(BYTES) else {
+        return;
+    };
+    let data = small.path().join("data");
+    let config = small.path().join("data.toml");
     let settings = "[storage]\njournal_file_bytes = 1048576\nmax_round_bytes = 262144\n\
                     journal_files = 4\nmin_free_bytes = 4096\n";
     std::fs::write(&config, settings).expect("a configuration file");
     let broker = Broker::start(&data);
     let kept = lines("kept", 300);
     assert_eq!(published(&broker, &kept).0, 0);
-    fill(&small.path);
+    fill(small.path());
     // Several at once, so that one is under way when the last block goes, and waits for space.
     wait_for("the disk to be full", || {
         let threads: Vec<i32> = std::thread::scope(|scope| {
@@ -130,9 +102,73 @@ fn a_broker_on_a_full_disk_stops_and_starts_again() {
     // Clean or not, it ends.
     let code = broker.terminate();
     assert!(code == 0 || code == 1, "{code}");
-    std::fs::remove_file(ballast(&small.path)).expect("the ballast");
+    std::fs::remove_file(ballast(small.path())).expect("the ballast");
     let broker = Broker::start(&data);
     let after = broker.run(&["consume", "d"]).ok();
     assert!(after.starts_with(&before), "what could be read is there");
     assert_eq!(published(&broker, "after\n").0, 0);
+}
+
+#[test]
+fn a_load_that_fills_the_disk_is_turned_away_and_goes_on_and_a_kill_meanwhile_loses_nothing() {
+    let Some(small) = Mount::in_memory(96 << 20) else {
+        return;
+    };
+    let data = small.path().join("data");
+    let settings = "[storage]\njournal_file_bytes = 4194304\nmax_round_bytes = 1048576\n\
+                    journal_files = 3\nmin_free_bytes = 4194304\n";
+    std::fs::write(data.with_extension("toml"), settings).expect("a configuration file");
+    let mut broker = Broker::start_with(&data, &["--http", "127.0.0.1:0"]);
+    let mut load = Load::durable(seed());
+    let mut raw = Raw::greeted(broker.address());
+    load.create(&mut raw);
+    raw.publish("calm", &batch(&[b"before"])).published();
+    for is_killed in [false, true] {
+        let run = load.begin(broker.address());
+        wait_for("acknowledgements", || (run.promised() > 500).then_some(()));
+        fill(small.path());
+        let reply = wait_for("the disk to be full", || {
+            // One that was taken before the last block went waits for space.
+            let body = publish_body("calm", NONE, &batch(&[b"more"]));
+            let asked = Raw::try_greeted(broker.address());
+            let reply = asked.and_then(|mut raw| raw.try_request(PUBLISH, &body));
+            reply.ok().filter(|reply| reply.kind == ERROR)
+        });
+        reply.error("DISK_FULL");
+        assert_eq!(reply.json()["retryable"], true);
+        let (status, body) = broker.healthz();
+        assert_eq!(status, 503, "{body}");
+        let read = Raw::greeted(broker.address()).all("calm");
+        assert_eq!(read[0].1, b"before", "reads go on");
+        if is_killed {
+            broker.kill();
+            load = run.end();
+            // Without a block for a checkpoint it can't start, however often it is tried.
+            for _ in 0..3 {
+                let refused = Broker::launch(&data, &[]).try_ready().err();
+                let why = refused.expect("no block for a checkpoint");
+                assert!(why.contains("No space left on device"), "{why}");
+            }
+            std::fs::remove_file(ballast(small.path())).expect("the ballast");
+            broker = Broker::start_with(&data, &["--http", "127.0.0.1:0"]);
+            load.check(broker.address());
+        } else {
+            std::fs::remove_file(ballast(small.path())).expect("the ballast");
+            let before = run.promised();
+            wait_for("an acknowledgement", || {
+                (run.promised() > before).then_some(())
+            });
+            load = run.end();
+            load.check(broker.address());
+        }
+        wait_for("health", || (broker.healthz().0 == 200).then_some(()));
+    }
+    let run = load.begin(broker.address());
+    let before = run.promised();
+    wait_for("an acknowledgement", || {
+        (run.promised() > before).then_some(())
+    });
+    load = run.end();
+    load.check_all(broker.address());
+    assert_eq!(broker.terminate(), 0);
 }

@@ -28,7 +28,7 @@ pub fn seed() -> u64 {
 }
 
 /// Whether this is a long run.
-fn is_soak() -> bool {
+pub fn is_soak() -> bool {
     std::env::var_os("NPAYLOAD_SOAK").is_some()
 }
 

@@ -5,11 +5,16 @@
     reason = "a test ends where it is surprised, and its numbers are small"
 )]
 
+mod answers; // what an answer waits for, and what is known again after a crash
 mod architecture; // the rooms of src against their table in ARCHITECTURE.md
+#[cfg(target_os = "linux")]
+mod bad_disk; // the real binary on a disk whose syncs fail, or take seconds
 mod binary; // the real binary, end to end, also across kills
+mod broker_failures; // the broker on a failing disk: who waits is told, one channel holds up no other
 mod copy_forward; // logs whose segments failed hold up nobody, and lose nothing
 mod crash; // a crash at every call that changes the disk, with every outcome
 mod damage; // every synced byte damaged in turn: reported at its place, no other record touched
+mod directories; // data directories that are held, exchanged, mixed up or gone
 mod failing; // calls of the disk that fail: what fails with them, and what goes on
 mod full_disk; // a disk that fills up under the real binary, and has room again
 mod fuzz_corpus; // the bodies of the fuzz targets, over their corpora and over random bytes
@@ -19,12 +24,19 @@ mod kill; // the real binary killed at random moments under load, in its start a
 mod load; // writers, atomic publishers and consumers, and a ledger of what they were promised
 mod low_disk; // little space left: who is turned away, who goes on, what frees space
 mod model; // logs against vectors: every kind of append, upkeep and reopening
+mod mounts; // file systems of a test's own: small, read-only, slow, forgetful
 mod placement; // where batches lie in their segments, and what goes when
+#[cfg(target_os = "linux")]
+mod power_loss; // power cuts under the real binary, on a disk that forgets
 mod process; // starts the real binary, stops it, kills it
 mod promises; // what the wire protocol promises: order, retries, long polls, all or nothing
 mod raw; // a client made of bytes, for the tests that need one
+#[cfg(target_os = "linux")]
+mod read_only; // a file system that becomes read-only under the real binary
 mod server; // a server in this process, with the Rust client
 mod sim; // the whole broker from one seed: clock, disk, network, randomness, order; and a checker
 mod spec; // storage-format.md against the layouts of the format room
 mod storage_harness; // drives the storage room from one thread, and models what it must hold
+mod strain; // the real binary short of file descriptors, and stopped in the middle of its work
+mod vouching; // what vouches for a group of the journal must be true
 mod wire; // docs/wire-protocol.md against the protocol room: tables, golden frames, hostile bytes

@@ -241,3 +241,54 @@ fn segments_that_a_crash_left_below_the_log_start_are_removed_later() {
     assert!(names().len() < count - 3, "{:?}", names());
     harness.check();
 }
+
+#[test]
+fn an_entry_over_several_logs_wins_against_steady_direct_runs_and_full_rounds() {
+    for (size, per_round) in [(4_000, 2), (2_000, 8)] {
+        let (_, mut harness) = new();
+        let mut staged_at = None;
+        for n in 0..40 {
+            // Whoever writes large runs is always there first.
+            for _ in 0..per_round {
+                let _ = harness.append(&[(0, &[size])]);
+                let _ = harness.append(&[(1, &[size])]);
+            }
+            harness.step_round(); // planned: its direct runs are in flight
+            for _ in 0..per_round {
+                let _ = harness.append(&[(0, &[size])]);
+                let _ = harness.append(&[(1, &[size])]);
+            }
+            if harness.append(&[(0, &[2_000]), (1, &[2_000])]).is_ok() {
+                staged_at = Some(n);
+                break;
+            }
+            harness.round();
+            harness.upkeep();
+        }
+        assert!(staged_at.is_some(), "starved");
+        // And then the large runs are let in again.
+        harness.flush();
+        harness.append(&[(0, &[4_000])]).unwrap();
+        harness.flush();
+        harness.check();
+    }
+}
+
+#[test]
+fn an_entry_that_is_given_up_keeps_nobody_waiting() {
+    let (_, mut harness) = new();
+    harness.append(&[(0, &[4_000])]).unwrap();
+    harness.step_round();
+    harness.append(&[(0, &[10]), (1, &[10])]).unwrap_err();
+    harness.round();
+    // It never comes back. A large run waits a few rounds for it, which come without work.
+    let mut rounds = 0;
+    while harness.append(&[(0, &[4_000])]).is_err() {
+        assert!(harness.storage.has_round(Timestamp(harness.now)), "stuck");
+        harness.round();
+        rounds += 1;
+    }
+    assert!(rounds <= 8, "{rounds} rounds");
+    harness.flush();
+    harness.check();
+}

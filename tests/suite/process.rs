@@ -1,7 +1,8 @@
 //! Starts the real binary, runs commands against it, stops it or kills it.
 
-use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -13,16 +14,26 @@ use serde_json::Value;
 pub struct Broker {
     process: Process,
     pub url: String,
+    /// The address of `/healthz`, if it was told to have one.
+    http: Option<String>,
 }
 
 /// A broker that is not ready yet.
 pub struct Starting {
     process: Process,
     out: BufReader<ChildStdout>,
+    errors: File,
 }
 
 /// A child that does not outlive its owner, also when a test panics.
 struct Process(Child);
+
+impl Process {
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.expect("a process id"), signal).expect("still there");
+    }
+}
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -120,30 +131,33 @@ impl Broker {
     /// Its configuration is the file beside `dir` that ends in `.toml`, which a test may have
     /// written before.
     pub fn launch(dir: &Path, more: &[&str]) -> Starting {
-        Self::launch_by(binary(), dir, more)
-    }
-
-    /// The same by another command that runs the binary.
-    pub fn launch_by(mut command: Command, dir: &Path, more: &[&str]) -> Starting {
         let config = dir.with_extension("toml");
         let small = "[storage]\njournal_file_bytes = 4194304\nmax_round_bytes = 1048576\n";
         if !config.exists() {
             std::fs::write(&config, small).expect("a configuration file");
         }
+        Self::launch_by(binary(), &config, dir, more)
+    }
+
+    /// The same with another configuration, by another command that runs the binary.
+    pub fn launch_by(mut command: Command, config: &Path, dir: &Path, more: &[&str]) -> Starting {
+        let errors = tempfile::tempfile().expect("a temporary file");
+        let stderr = errors.try_clone().expect("a second handle");
         let mut child = command
             .args(["serve", "--json", "--listen", "127.0.0.1:0", "--data-dir"])
             .arg(dir)
             .arg("--config")
-            .arg(&config)
+            .arg(config)
             .args(more)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(stderr)
             .spawn()
             .expect("the binary starts");
         let out = BufReader::new(child.stdout.take().expect("piped"));
         Starting {
             process: Process(child),
             out,
+            errors,
         }
     }
 
@@ -158,8 +172,27 @@ impl Broker {
     }
 
     pub fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.pid()).ok().and_then(Pid::from_raw);
-        kill_process(pid.expect("a process id"), signal).expect("still there");
+        self.process.signal(signal);
+    }
+
+    /// What it says of its own health.
+    pub fn health(&self) -> Value {
+        let mut raw = crate::raw::Raw::greeted(self.address());
+        let info = raw.json(crate::raw::BROKER_INFO, &serde_json::json!({}));
+        info.json()["health"].clone()
+    }
+
+    /// Status and body of `/healthz`.
+    pub fn healthz(&self) -> (u16, String) {
+        let http = self.http.as_ref().expect("started with --http");
+        let mut stream = TcpStream::connect(http).expect("it listens");
+        let request = format!("GET /healthz HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+        let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+        (status.expect("a status"), body.to_owned())
     }
 
     /// Runs a command against this broker.
@@ -221,16 +254,35 @@ impl Broker {
 
 impl Starting {
     /// Waits for the ready line.
-    pub fn ready(mut self) -> Broker {
+    pub fn ready(self) -> Broker {
+        self.try_ready().unwrap_or_else(|why| panic!("{why}"))
+    }
+
+    /// Waits for the ready line, or for what a broker that can't start says.
+    pub fn try_ready(mut self) -> Result<Broker, String> {
         let mut line = String::new();
-        self.out.read_line(&mut line).expect("a ready line");
+        if self.out.read_line(&mut line).expect("a pipe") == 0 {
+            let mut why = String::new();
+            self.errors.rewind().expect("a file");
+            self.errors.read_to_string(&mut why).expect("text");
+            return Err(why);
+        }
         let ready: Value = serde_json::from_str(&line).expect("the ready line is JSON");
         assert_eq!(ready["event"], "ready");
         let listen = ready["listen"].as_str().expect("an address");
-        Broker {
+        Ok(Broker {
             process: self.process,
             url: format!("npayload://{listen}"),
-        }
+            http: ready["http"].as_str().map(str::to_owned),
+        })
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     /// Kills it wherever it is.

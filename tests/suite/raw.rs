@@ -23,6 +23,7 @@ pub const CREATE: u16 = 32;
 pub const INFO: u16 = 34;
 pub const DELETE: u16 = 36;
 pub const POSITION: u16 = 49;
+pub const BROKER_INFO: u16 = 64;
 pub const ERROR: u16 = 0xFFFF;
 
 /// "None" of an optional offset.
@@ -234,9 +235,11 @@ impl Raw {
         raw
     }
 
-    /// A connection that has said hello, to a server that may be gone at any moment.
+    /// A connection that has said hello, to a server that may be gone at any moment. It waits no
+    /// longer than 2 s for an answer.
     pub fn try_greeted(address: SocketAddr) -> io::Result<Self> {
         let mut raw = Self::try_connect(address)?;
+        raw.stream.set_read_timeout(Some(Duration::from_secs(2)))?;
         let reply = raw.try_request(HELLO, &hello())?;
         if reply.kind == ERROR {
             return Err(io::Error::other(reply.json().to_string()));

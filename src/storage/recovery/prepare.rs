@@ -61,6 +61,11 @@ pub fn open(
 ) -> Result<Unrecovered, OpenError> {
     let layout = Layout::new(root);
     refuse_foreign(&*disk, &layout)?;
+    if config.must_exist && is_unmade(&*disk, &layout)? {
+        return Err(OpenError::Missing {
+            path: root.to_owned(),
+        });
+    }
     disk.create_dir(root).or_while("creating", root)?;
     let lock = disk
         .lock(&layout.lock(), holder.as_bytes())

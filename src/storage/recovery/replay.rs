@@ -162,7 +162,8 @@ impl Unrecovered {
             logs: Self::rows(&replayed, producers),
         };
         write_checkpoint(&*self.disk, &self.layout, &checkpoint)?;
-        self.points.update(|point| {
+        // Both slots, before the first group of this start takes the place of an older one.
+        self.points.update_both(|point| {
             point.is_clean = false;
             point.epoch = epoch;
             point.salt = self.salt;

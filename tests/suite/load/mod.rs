@@ -59,11 +59,14 @@ impl Site {
 pub struct Load {
     pub ledger: Arc<Ledger>,
     workers: Vec<Box<dyn Worker>>,
+    /// The level of [`WRITTEN`].
+    written: &'static str,
 }
 
 /// A load at work; it ends with its owner, also when a test panics.
 pub struct Run {
-    ledger: Arc<Ledger>,
+    /// The load without its workers.
+    rest: Load,
     over: Over,
     threads: Vec<JoinHandle<Box<dyn Worker>>>,
 }
@@ -83,6 +86,7 @@ impl Load {
         let channels = [a, b, c, WRITTEN, TICKS];
         Self {
             ledger: Arc::new(Ledger::new(seed, &channels)),
+            written: "written",
             workers: vec![
                 Box::new(writer::Writer::new(1, seed, &[a, b])),
                 Box::new(writer::Writer::new(2, seed, &[b, WRITTEN])),
@@ -94,11 +98,19 @@ impl Load {
         }
     }
 
+    /// The same with synced channels alone, for power cuts.
+    pub fn durable(seed: u64) -> Self {
+        Self {
+            written: "synced",
+            ..Self::new(seed)
+        }
+    }
+
     /// Creates the channels.
     pub fn create(&self, raw: &mut Raw) {
         for channel in SYNCED.iter().chain([&WRITTEN, &TICKS]) {
             let durability = if *channel == WRITTEN {
-                "written"
+                self.written
             } else {
                 "synced"
             };
@@ -108,7 +120,7 @@ impl Load {
     }
 
     /// Sets every worker to work on the broker at `address`.
-    pub fn begin(self, address: SocketAddr) -> Run {
+    pub fn begin(mut self, address: SocketAddr) -> Run {
         let site = Site {
             address,
             ledger: self.ledger.clone(),
@@ -125,9 +137,10 @@ impl Load {
                 worker
             })
         };
-        let threads = self.workers.into_iter().map(start).collect();
+        let workers = std::mem::take(&mut self.workers);
+        let threads = workers.into_iter().map(start).collect();
         Run {
-            ledger: self.ledger,
+            rest: self,
             over,
             threads,
         }
@@ -159,7 +172,7 @@ impl Run {
         };
         Load {
             workers: self.threads.into_iter().map(rest).collect(),
-            ledger: self.ledger,
+            ..self.rest
         }
     }
 
@@ -167,6 +180,6 @@ impl Run {
     pub fn promised(&self) -> u64 {
         let is_working = !self.threads.iter().any(JoinHandle::is_finished);
         assert!(is_working, "a worker has met what must not be: see above");
-        self.ledger.promised()
+        self.rest.ledger.promised()
     }
 }

@@ -123,7 +123,12 @@ pub fn appended_after_all(reply: &Reply) -> io::Result<()> {
     if error["name"] == "SEQUENCE_TOO_OLD" {
         return Ok(());
     }
-    assert_eq!(error["retryable"], true, "a writer was refused: {error}");
+    // Until a restart there is nothing to be had from this broker.
+    let is_failed = error["name"] == "JOURNAL_FAILED";
+    assert!(
+        is_failed || error["retryable"] == true,
+        "a writer was refused: {error}"
+    );
     Err(io::Error::other(error.to_string()))
 }
 
