@@ -28,6 +28,7 @@ pub use channels::{ChannelInfo, ChannelRefusal, CreateOutcome, Place, Sick};
 pub use core::{Accepted, Broker, BrokerConfig, Part, Refusal, RoundResult, Wait, Wake};
 pub use error::{BrokerError, BrokerOpenError};
 pub use fetch::{Fetch, FetchFrom, FetchHead, FetchJob, FetchStep, Fetched, JobEnd};
+pub use open::{Recovered, recover};
 pub use positions::{CommitRequest, ConsumerInfo};
 pub use publish::{AtomicPublished, CheckedBatch, Published, Target};
 pub use upkeep::Stop;

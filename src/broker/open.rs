@@ -20,6 +20,62 @@ use crate::storage::{
 };
 use crate::types::{ChannelName, Durability, Incarnation, Offset, Timestamp};
 
+/// A data directory after its recovery, before a broker takes it over: all that was promised is in
+/// the segments, and recorded on disk.
+#[derive(Debug)]
+pub struct Recovered {
+    /// The logs; [`Storage::recovery_report`] tells what was found.
+    pub storage: Storage,
+    /// The channels.
+    pub directory: Directory,
+    /// Where each log stands.
+    pub replayed: HashMap<Incarnation, Replayed>,
+}
+
+/// Recovers a data directory as a start does, making it if it is new, and writes nothing further.
+///
+/// - `holder`: what another process that finds the directory locked is told of this one.
+/// - `random`: 64 random bits at each call.
+///
+/// # Errors
+/// [`BrokerOpenError`]; nothing that was stored is lost by it.
+pub fn recover(
+    disk: Arc<dyn Disk>,
+    root: &Path,
+    config: &BrokerConfig,
+    holder: &str,
+    now: Timestamp,
+    random: &mut dyn FnMut() -> u64,
+) -> Result<Recovered, BrokerOpenError> {
+    let mut unrecovered = storage::open(disk, root, config.storage.clone(), holder, now, random)?;
+    let mut directory = Directory::default();
+    for batch in unrecovered.replay_directory()? {
+        fold_directory(&mut directory, &batch)?;
+    }
+    let live: HashMap<Incarnation, LiveLog> = directory
+        .iter()
+        .map(|(id, channel)| {
+            let options = log_options(&channel.config);
+            (
+                id,
+                LiveLog {
+                    options,
+                    log_start: channel.log_start,
+                },
+            )
+        })
+        .collect();
+    let deleted: HashSet<Incarnation> = directory.deleting().map(|(id, _)| id).collect();
+    let limits = config.producers;
+    let fold = |_: Incarnation, replayed: &Replayed| rows_of(&fold_producers(limits, replayed));
+    let (storage, replayed) = unrecovered.recover(&live, &deleted, &fold, now)?;
+    Ok(Recovered {
+        storage,
+        directory,
+        replayed,
+    })
+}
+
 impl Broker {
     /// Opens a data directory, making it if it is new.
     ///
@@ -36,37 +92,13 @@ impl Broker {
         now: Timestamp,
         mut random: Box<dyn FnMut() -> u64 + Send>,
     ) -> Result<Self, BrokerOpenError> {
-        let mut unrecovered = storage::open(
-            disk,
-            root,
-            config.storage.clone(),
-            holder,
-            now,
-            &mut *random,
-        )?;
-        let mut directory = Directory::default();
-        for batch in unrecovered.replay_directory()? {
-            fold_directory(&mut directory, &batch)?;
-        }
-        let directory_id = unrecovered.directory_id();
-        let live: HashMap<Incarnation, LiveLog> = directory
-            .iter()
-            .map(|(id, channel)| {
-                let options = log_options(&channel.config);
-                (
-                    id,
-                    LiveLog {
-                        options,
-                        log_start: channel.log_start,
-                    },
-                )
-            })
-            .collect();
+        let Recovered {
+            storage,
+            directory,
+            replayed,
+        } = recover(disk, root, &config, holder, now, &mut *random)?;
+        let (limits, directory_id) = (config.producers, storage.directory_id());
         let deleting: Vec<Incarnation> = directory.deleting().map(|(id, _)| id).collect();
-        let deleted: HashSet<Incarnation> = deleting.iter().copied().collect();
-        let limits = config.producers;
-        let fold = |_: Incarnation, replayed: &Replayed| rows_of(&fold_producers(limits, replayed));
-        let (storage, replayed) = unrecovered.recover(&live, &deleted, &fold, now)?;
         let channels = replayed
             .iter()
             .map(|(id, replayed)| (*id, ChannelState::new(fold_producers(limits, replayed))))

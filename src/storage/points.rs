@@ -40,7 +40,8 @@ impl Points {
         self.update(&change)
     }
 
-    /// Writes a changed recovery point into the older slot and syncs it.
+    /// Writes a changed recovery point over the whole of the older slot and syncs it: whatever was
+    /// there before, damage in the slot's unused rest too, would keep the new point from being read.
     pub fn update(&self, change: impl FnOnce(&mut RecoveryPoint)) -> Result<(), IoFailure> {
         let mut current = self
             .current
@@ -49,7 +50,8 @@ impl Points {
         let mut next = *current;
         change(&mut next);
         next.sequence = current.sequence + 1;
-        let slot = next.encode();
+        let mut slot = [0; RecoveryPoint::SLOT_BYTES];
+        slot[..RecoveryPoint::BYTES].copy_from_slice(&next.encode());
         let written = self
             .file
             .write_at(next.slot_position(), &[IoSlice::new(&slot)]);

@@ -436,18 +436,35 @@ fn damage_in_the_marker_refuses_and_in_a_checkpoint_is_reported() {
 
 #[test]
 fn damage_in_the_recovery_point_loses_nothing_in_silence() {
-    let patient = patient(with_journal);
+    // After a checkpoint, a stop and a start the newest point names what the one before did not.
+    for end in [
+        with_journal,
+        Harness::checkpoint,
+        Harness::stop,
+        |_: &mut Harness| {},
+    ] {
+        damage_the_recovery_point(&patient(end));
+    }
+}
+
+fn damage_the_recovery_point(patient: &Patient) {
     let path = Path::new(ROOT).join("recovery-point");
-    for at in (0..8192).filter(|at| at % 4096 < 200 || at % 97 == 0) {
+    for at in (0..8192).filter(|at| at % 4096 < 140 && at % 3 == 0 || at % 509 == 0) {
         let disk = patient.copy();
         flip(&disk, &path, at, 5);
-        let mut harness = patient.open(&disk).unwrap();
+        let opened = patient.open(&disk);
+        let mut harness = opened.unwrap_or_else(|error| panic!("byte {at}: {error}"));
         assert!(
             harness.report.repaired.iter().any(|one| one.path == path),
             "byte {at} is not reported"
         );
         assert_eq!(harness.report.damage, []);
         check_others(&mut harness, None);
+        // The point that this start wrote is in the slot that was damaged.
+        let model = harness.kill();
+        let again = Harness::open(Arc::new(disk), model, patient.now + 1);
+        let again = again.unwrap_or_else(|error| panic!("byte {at}, then: {error}"));
+        assert_eq!(again.report.repaired, [], "byte {at}");
     }
     let disk = patient.copy();
     flip(&disk, &path, 9, 0);

@@ -1,13 +1,14 @@
-//! `npayload-inspect`: looks into the files of a data directory, and checks them.
+//! `npayload-inspect`: looks into the files of a data directory, checks them, and repairs them.
 //!
-//! It opens every file read-only and takes no lock, so it works on a stopped broker's directory, on a copy, and beside a running
-//! broker. It repairs nothing.
+//! `verify` and `dump` open every file read-only and take no lock, so they work on a stopped broker's directory, on a copy, and beside
+//! a running broker. `repair` and `undo` take the lock that a broker holds; what they change is kept and can be put back.
 
 mod directory;
 mod dump;
 #[cfg(test)]
 mod fixture;
 mod layout;
+mod repair;
 mod report;
 mod source;
 mod verify;
@@ -20,8 +21,9 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 
 use crate::dump::DumpArgs;
+use crate::repair::command::{RepairArgs, UndoArgs};
 
-/// Looks into npayload's files, and checks them. Read-only; works while the broker runs.
+/// Looks into npayload's files and checks them, while the broker runs too; repairs them when it is stopped.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true)]
 struct Args {
@@ -43,6 +45,15 @@ enum Command {
     },
     /// Print what the files hold, field by field.
     Dump(DumpArgs),
+    /// Plan the repair of a stopped broker's data directory; with --apply, carry it out.
+    ///
+    /// Lost records become gaps that readers are told of, every intact batch before and after stays in its place, and channels take
+    /// writes again. Exit status: 0 nothing to repair, or clean now; 2 damage, planned or left; 1 could not run.
+    Repair(RepairArgs),
+    /// Take a repair back, byte for byte, as long as no broker has started since.
+    ///
+    /// Exit status: 0 taken back, 1 could not.
+    Undo(UndoArgs),
 }
 
 fn main() -> ExitCode {
@@ -54,6 +65,8 @@ fn main() -> ExitCode {
     let result = match args.command {
         Command::Verify { path, json } => run_verify(&path, json),
         Command::Dump(args) => run_dump(&args),
+        Command::Repair(args) => repair::command::repair(&args),
+        Command::Undo(args) => repair::command::take_back(&args),
     };
     result.unwrap_or_else(|error| {
         if is_broken_pipe(&error) {

@@ -16,9 +16,9 @@ use crate::report::{Kind, Report};
 use crate::verify;
 
 /// A broker driven from one thread, with everything small, so that all cases come soon.
-struct Driver {
-    broker: Broker,
-    now: Timestamp,
+pub(crate) struct Driver {
+    pub(crate) broker: Broker,
+    pub(crate) now: Timestamp,
     random: u64,
 }
 
@@ -44,7 +44,7 @@ fn config() -> BrokerConfig {
 }
 
 impl Driver {
-    fn open(directory: &Path, seed: u64) -> Self {
+    pub(crate) fn open(directory: &Path, seed: u64) -> Self {
         let mut state = seed;
         let random = Box::new(move || next(&mut state));
         let now = Timestamp(1_000_000 + i64::try_from(seed).unwrap());
@@ -63,14 +63,14 @@ impl Driver {
         next(&mut self.random) % below
     }
 
-    fn rounds(&mut self) {
+    pub(crate) fn rounds(&mut self) {
         while let Some(round) = self.broker.plan_round(self.now) {
             let end = round.run();
             assert!(self.broker.finish_round(end).again.is_none());
         }
     }
 
-    fn upkeep(&mut self, most: usize) {
+    pub(crate) fn upkeep(&mut self, most: usize) {
         for _ in 0..most {
             let Some(job) = self.broker.plan_upkeep(self.now) else {
                 return;
@@ -81,7 +81,7 @@ impl Driver {
         }
     }
 
-    fn publish(&mut self, channel: &str) {
+    pub(crate) fn publish(&mut self, channel: &str) {
         let compression = [Compression::None, Compression::Lz4, Compression::Zstd];
         let mut builder = BatchBuilder::new(compression[usize::try_from(self.random(3)).unwrap()]);
         let payload_bytes =
@@ -123,7 +123,7 @@ impl Driver {
     }
 
     /// One random piece of work.
-    fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         self.now.0 += 40;
         match self.random(20) {
             0..=9 => {
@@ -152,7 +152,7 @@ impl Driver {
         }
     }
 
-    fn create_channels(&mut self) {
+    pub(crate) fn create_channels(&mut self) {
         let lazy = ConfigChange {
             durability: Some(Durability::Written),
             ..ConfigChange::default()
@@ -169,7 +169,7 @@ impl Driver {
         }
     }
 
-    fn stop(mut self) {
+    pub(crate) fn stop(mut self) {
         self.broker.begin_stop();
         for _ in 0..100 {
             self.rounds();
@@ -192,7 +192,7 @@ fn next(state: &mut u64) -> u64 {
     x ^ (x >> 31)
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -205,7 +205,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn clean(directory: &Path, when: &str) -> Report {
+pub(crate) fn clean(directory: &Path, when: &str) -> Report {
     let report = verify::run(directory).unwrap();
     let damage: Vec<_> = report
         .files

@@ -10,7 +10,7 @@ mod log;
 pub mod walk;
 
 #[cfg(test)]
-mod broker_tests;
+pub(crate) mod broker_tests;
 #[cfg(test)]
 mod tests;
 
