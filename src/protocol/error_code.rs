@@ -130,6 +130,9 @@ impl fmt::Display for ErrorCode {
     }
 }
 
+/// Longest text of an error, in bytes.
+const MAX_MESSAGE_BYTES: usize = 1000;
+
 /// The body of an error response: what a peer is told.
 ///
 /// A client keeps codes that it does not know: number, name and `retryable` come with the error.
@@ -153,13 +156,19 @@ pub struct WireError {
 }
 
 impl WireError {
-    /// An error with this code and text, without details.
+    /// An error with this code and text, without details. A text that repeats what a peer has
+    /// sent is cut where it gets long.
     #[must_use]
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        if message.len() > MAX_MESSAGE_BYTES {
+            message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
+            message.push('…');
+        }
         Self {
             code: code.number(),
             name: Cow::Borrowed(code.name()),
-            message: message.into(),
+            message,
             retryable: code.is_retryable(),
             details: Value::Null,
             retry_after_ms: None,

@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::codec::Decoder;
@@ -106,7 +105,7 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream) {
     let mut connection = Connection {
         shared,
         socket,
-        input: BytesMut::with_capacity(READ_BYTES),
+        input: BytesMut::new(),
         decoder: FrameDecoder::requests(),
         outbox: Outbox::default(),
         waiting: Waiting::default(),
@@ -140,6 +139,18 @@ async fn receive_room(shared: &Shared, kib: Option<u32>) -> Option<OwnedSemaphor
         .ok()
 }
 
+/// Reads what has come, once something has.
+async fn read_some(socket: &TcpStream, input: &mut BytesMut) -> std::io::Result<usize> {
+    loop {
+        socket.readable().await?;
+        input.reserve(READ_BYTES);
+        match socket.try_read_buf(input) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            read => return read,
+        }
+    }
+}
+
 /// What woke a connection.
 enum Event {
     Read(usize),
@@ -158,7 +169,9 @@ impl Connection {
             let is_whole = !self.may_take() || !self.has_frame();
             if !self.outbox.is_empty() && (is_whole || self.outbox.len() >= FLUSH_BYTES) {
                 let timeout = self.shared.options.write_timeout;
-                self.outbox.write_to(&mut self.socket, timeout).await?;
+                let is_short = || self.answer_room.is_short();
+                let written = self.outbox.write_to(&mut self.socket, timeout, is_short);
+                written.await?;
             }
             if !is_whole {
                 continue;
@@ -234,8 +247,9 @@ impl Connection {
         };
         let partial = self.partial_since.filter(|_| may_read);
         let late = partial.map(|since| patience.saturating_sub(since.elapsed()));
-        if may_read {
-            self.input.reserve(READ_BYTES);
+        if self.input.is_empty() {
+            // A connection that is idle keeps no buffer.
+            self.input = BytesMut::new();
         }
         tokio::select! {
             biased;
@@ -252,7 +266,7 @@ impl Connection {
                 self.partial_since = Some(clock::instant());
                 Ok(Event::Found(Found::Room))
             }
-            read = self.socket.read_buf(&mut self.input), if may_read => Ok(Event::Read(read?)),
+            read = read_some(&self.socket, &mut self.input), if may_read => Ok(Event::Read(read?)),
             () = self.shared.stop.cancelled(), if !self.is_closing => Ok(Event::Stop),
             () = tokio::time::sleep(late.unwrap_or_default()), if late.is_some() => {
                 tracing::debug!("a frame did not end in time");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::answer;
 use super::clock;
 use super::connection::shutting_down;
-use super::room::{ConnectionRoom, Held};
+use super::room::{ConnectionRoom, Held, SHORT_FETCH_BYTES};
 use super::shared::{Shared, TaskWake};
 use crate::broker::{BrokerError, Fetch, FetchStep, Fetched, Wake};
 use crate::protocol::{FetchHead, FetchRequest, WireError};
@@ -65,7 +65,6 @@ pub(super) fn at_once(
     request: &FetchRequest,
     fetch: &mut Fetch,
 ) -> Result<Option<Answer>, BrokerError> {
-    fetch.limit(room.most(asked(request)));
     let step = shared.broker().fetch_step(fetch)?;
     Ok(match step {
         FetchStep::Done(fetched) if is_enough(request, &fetched) => room
@@ -112,10 +111,17 @@ pub(super) async fn find(
     let wait = Duration::from_millis(u64::from(request.max_wait_ms.min(MAX_WAIT_MS)));
     let deadline = tokio::time::Instant::from_std(clock::instant()) + wait;
     let mut is_over = false;
+    // Room in the broker is short: a small answer has to do.
+    let mut is_short = false;
     let mut held: Option<Held> = None;
     loop {
-        let room_for = held.as_ref().map_or(u64::MAX, Held::bytes);
-        fetch.limit(room.most(asked(request)).min(room_for));
+        let most = if is_short {
+            SHORT_FETCH_BYTES
+        } else {
+            u64::MAX
+        };
+        let most = held.as_ref().map_or(most, |held| held.bytes().min(most));
+        fetch.limit(asked(request).min(most));
         let fetched = run(shared, &mut fetch).await;
         let fetched = fetched.map_err(|error| answer::refused(&error))?;
         if !is_over && !is_enough(request, &fetched) {
@@ -126,13 +132,17 @@ pub(super) async fn find(
             continue;
         }
         let bytes = fetched.slices.bytes;
-        let found = held.take().filter(|held| held.bytes() >= bytes);
-        match found.or_else(|| room.try_hold(bytes)) {
-            Some(held) => return Ok((fetched, held)),
-            None => {
-                drop(fetched);
-                held = Some(room.hold(bytes).await?);
-            }
+        let enough = held.take().filter(|held| held.bytes() >= bytes);
+        if let Some(held) = enough.or_else(|| room.try_hold(bytes)) {
+            return Ok((fetched, held));
+        }
+        // It is read again when there is room.
+        drop(fetched);
+        if is_short {
+            held = Some(room.hold_little(bytes).await?);
+        } else {
+            held = room.hold(bytes).await;
+            is_short = held.is_none();
         }
     }
 }

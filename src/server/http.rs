@@ -10,6 +10,7 @@ use axum::routing::get;
 use tokio::net::TcpListener;
 
 use super::dispatch;
+use super::http_listener;
 use super::shared::Shared;
 
 /// Serves until the server stops.
@@ -19,10 +20,7 @@ pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .with_state(shared);
-    let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the HTTP listener failed");
-    }
+    http_listener::serve(listener, router, stop).await;
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 
-use super::clock;
 use super::room::Held;
 use crate::protocol::{FetchHead, Response, WireError};
 use crate::storage::Slices;
@@ -17,6 +16,9 @@ const MAX_SLICES: usize = 256;
 
 /// A peer takes so much, or all there is, within each timeout; less is as good as nothing.
 const MIN_PROGRESS_BYTES: usize = 64 * 1024;
+
+/// While room is short, a peer has this part of the timeout.
+const PATIENCE_PARTS: u32 = 6;
 
 /// Answers in the order in which they will be sent.
 #[derive(Debug, Default)]
@@ -77,17 +79,23 @@ impl Outbox {
 
     /// Writes everything; an error when the peer takes nothing for `timeout`, or so little that
     /// it might as well.
+    ///
+    /// - `is_short`: whether others wait for the room that these answers take; the peer has a
+    ///   fraction of the time then.
     pub async fn write_to(
         &mut self,
         socket: &mut (impl AsyncWrite + Unpin),
         timeout: Duration,
+        is_short: impl Fn() -> bool,
     ) -> std::io::Result<()> {
         if !self.buffer.is_empty() {
             self.parts.push_back(self.buffer.split().freeze().into());
         }
-        let late = tokio::time::sleep(timeout);
-        tokio::pin!(late);
-        let mut progress = 0;
+        let part = (timeout / PATIENCE_PARTS).max(Duration::from_millis(1));
+        let mut late = tokio::time::interval(part);
+        late.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        late.tick().await;
+        let (mut progress, mut parts_left) = (0, PATIENCE_PARTS);
         while let Some(first) = self.parts.front() {
             if first.bytes.is_empty() {
                 self.parts.pop_front();
@@ -102,7 +110,13 @@ impl Outbox {
             let written = tokio::select! {
                 biased;
                 written = socket.write_vectored(&slices) => written?,
-                () = &mut late => return Err(std::io::ErrorKind::TimedOut.into()),
+                _ = late.tick() => {
+                    parts_left -= 1;
+                    if parts_left == 0 || is_short() {
+                        return Err(std::io::ErrorKind::TimedOut.into());
+                    }
+                    continue;
+                }
             };
             if written == 0 {
                 return Err(std::io::ErrorKind::WriteZero.into());
@@ -111,8 +125,8 @@ impl Outbox {
             progress += written;
             if progress >= MIN_PROGRESS_BYTES {
                 progress = 0;
-                let now = tokio::time::Instant::from_std(clock::instant());
-                late.as_mut().reset(now + timeout);
+                parts_left = PATIENCE_PARTS;
+                late.reset();
             }
         }
         self.bytes = 0;

@@ -1,9 +1,13 @@
 //! Room for fetched batches on their way to sockets: bounded for each connection, and for all of
 //! them together.
 //!
-//! A connection that doesn't take its answers fills its own room and waits there. When half of the
-//! broker's room is taken, every connection gets one answer at a time, and a small one, so that
-//! those who take none can't use up what the others need.
+//! ```text
+//! connection's room ──▶ first half of the broker's room: as much as was asked for
+//!                   └─▶ second half, when the first is taken: one small answer a connection
+//! ```
+//! A connection that doesn't take its answers fills its own room and waits there. Those who take
+//! none can use up the first half; of the second each gets so little that enough is left for the
+//! others, and who takes nothing while room is short is given up sooner.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,17 +22,22 @@ pub(super) const SHORT_FETCH_BYTES: u64 = 64 * 1024;
 /// The room of all connections.
 #[derive(Debug, Clone)]
 pub(crate) struct AnswerRoom {
+    first: Half,
+    second: Half,
+    patience: Duration,
+}
+
+#[derive(Debug, Clone)]
+struct Half {
     kib: u32,
     free: Arc<Semaphore>,
-    patience: Duration,
 }
 
 /// The room of one connection within it.
 #[derive(Debug, Clone)]
 pub(super) struct ConnectionRoom {
     all: AnswerRoom,
-    kib: u32,
-    free: Arc<Semaphore>,
+    own: Half,
 }
 
 /// Room that an answer takes until it has been written.
@@ -39,94 +48,102 @@ pub(super) struct Held {
     _all: OwnedSemaphorePermit,
 }
 
+impl Half {
+    fn of(bytes: u64) -> Self {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        let kib = kib.clamp(1, u32::try_from(Semaphore::MAX_PERMITS).unwrap_or(u32::MAX));
+        let free = Arc::new(Semaphore::new(kib as usize));
+        Self { kib, free }
+    }
+
+    /// What so many bytes take of it: all of it, where they are more.
+    fn kib(&self, bytes: u64) -> u32 {
+        let kib = u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX);
+        kib.min(self.kib)
+    }
+
+    fn try_hold(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let free = self.free.clone();
+        free.try_acquire_many_owned(self.kib(bytes)).ok()
+    }
+
+    /// Waits in line; `None` never comes, for no room is ever closed.
+    async fn hold(&self, bytes: u64) -> Option<OwnedSemaphorePermit> {
+        let free = self.free.clone();
+        free.acquire_many_owned(self.kib(bytes)).await.ok()
+    }
+
+    fn is_all_free(&self) -> bool {
+        self.free.available_permits() == self.kib as usize
+    }
+}
+
 impl AnswerRoom {
     /// Room for so many bytes; a fetch that finds none for as long as `patience` is refused.
     pub fn new(bytes: u64, patience: Duration) -> Self {
-        let kib = kib(bytes).max(1);
-        let free = Arc::new(Semaphore::new(kib as usize));
         Self {
-            kib,
-            free,
+            first: Half::of(bytes / 2),
+            second: Half::of(bytes - bytes / 2),
             patience,
         }
     }
 
     /// Room for one connection, of at most so many bytes.
     pub(super) fn of_connection(&self, bytes: u64) -> ConnectionRoom {
-        let kib = kib(bytes).clamp(1, self.kib);
-        ConnectionRoom {
-            all: self.clone(),
-            kib,
-            free: Arc::new(Semaphore::new(kib as usize)),
-        }
-    }
-
-    fn is_short(&self) -> bool {
-        self.free.available_permits() < self.kib as usize / 2
-    }
-
-    fn kib(&self, bytes: u64) -> u32 {
-        kib(bytes).min(self.kib)
+        let own = Half::of(bytes);
+        let all = self.clone();
+        ConnectionRoom { all, own }
     }
 }
 
 impl ConnectionRoom {
-    /// How much of what was asked for may be fetched now.
-    pub fn most(&self, asked: u64) -> u64 {
-        if self.all.is_short() {
-            asked.min(SHORT_FETCH_BYTES)
-        } else {
-            asked
-        }
-    }
-
-    /// What an answer of so many bytes takes of the connection's room: all of it while room is
-    /// short.
-    fn kib(&self, bytes: u64) -> u32 {
-        if self.all.is_short() {
-            self.kib
-        } else {
-            kib(bytes).min(self.kib)
-        }
+    /// Whether somebody had to do with the second half.
+    pub fn is_short(&self) -> bool {
+        !self.all.second.is_all_free()
     }
 
     /// Room for an answer, if there is some at once.
     pub fn try_hold(&self, bytes: u64) -> Option<Held> {
-        let own = self.free.clone().try_acquire_many_owned(self.kib(bytes));
-        let all = self.all.free.clone();
-        let all = all.try_acquire_many_owned(self.all.kib(bytes));
-        Some(Held {
-            bytes,
-            _own: own.ok()?,
-            _all: all.ok()?,
-        })
+        let own = self.own.try_hold(bytes)?;
+        let all = self.all.first.try_hold(bytes)?;
+        Some(held(bytes, own, all))
     }
 
-    /// Waits for room: as long as it takes behind the connection's own answers, which its client
-    /// has to take, and for a while behind those of others.
+    /// Waits behind the connection's own answers, as long as its client takes for them; `None`
+    /// when the first half of the broker's room is taken.
+    pub async fn hold(&self, bytes: u64) -> Option<Held> {
+        let own = self.own.hold(bytes).await?;
+        let all = self.all.first.try_hold(bytes)?;
+        Some(held(bytes, own, all))
+    }
+
+    /// Waits for room in the second half, for the connection's only answer.
+    ///
+    /// - `bytes`: at most [`SHORT_FETCH_BYTES`], or one batch.
     ///
     /// # Errors
-    /// `OVERLOADED`, when the others took none of theirs.
-    pub async fn hold(&self, bytes: u64) -> Result<Held, WireError> {
-        let own = self.free.clone().acquire_many_owned(self.kib(bytes));
-        let own = own.await.map_err(|_| self.refused())?;
-        let all = self.all.free.clone();
-        let all = all.acquire_many_owned(self.all.kib(bytes));
-        match tokio::time::timeout(self.all.patience, all).await {
-            Ok(Ok(all)) => Ok(Held {
-                bytes,
-                _own: own,
-                _all: all,
-            }),
-            _ => Err(self.refused()),
+    /// `OVERLOADED`, when there was none for too long.
+    pub async fn hold_little(&self, bytes: u64) -> Result<Held, WireError> {
+        let own = self.own.hold(u64::MAX).await;
+        let all = self.all.second.hold(bytes);
+        let all = tokio::time::timeout(self.all.patience, all).await;
+        match (own, all) {
+            (Some(own), Ok(Some(all))) => Ok(held(bytes, own, all)),
+            _ => {
+                let limit = u64::from(self.all.first.kib + self.all.second.kib) * 1024;
+                let text = format!("answers that are not taken fill the room of {limit} bytes");
+                let error = WireError::new(ErrorCode::Overloaded, text).with("limit", limit);
+                Err(error.retry_after_ms(1000))
+            }
         }
     }
+}
 
-    fn refused(&self) -> WireError {
-        let limit = u64::from(self.all.kib) * 1024;
-        let text = format!("answers that clients do not take fill the room of {limit} bytes");
-        let error = WireError::new(ErrorCode::Overloaded, text).with("limit", limit);
-        error.retry_after_ms(1000)
+fn held(bytes: u64, own: OwnedSemaphorePermit, all: OwnedSemaphorePermit) -> Held {
+    Held {
+        bytes,
+        _own: own,
+        _all: all,
     }
 }
 
@@ -135,10 +152,6 @@ impl Held {
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
-}
-
-fn kib(bytes: u64) -> u32 {
-    u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -161,34 +174,41 @@ mod tests {
         assert!(greedy.try_hold(1).is_none());
     }
 
-    #[test]
-    fn short_room_is_shared_out_in_small_answers_one_for_each_connection() {
+    #[tokio::test]
+    async fn short_room_is_shared_out_in_small_answers_one_for_each_connection() {
         let all = AnswerRoom::new(16 * MIB, PATIENCE);
         let greedy: Vec<ConnectionRoom> = (0..20).map(|_| all.of_connection(4 * MIB)).collect();
-        let mut held = Vec::new();
+        let mut taken = Vec::new();
         for room in &greedy {
-            let bytes = room.most(4 * MIB);
-            held.extend(room.try_hold(bytes));
-            if bytes == SHORT_FETCH_BYTES {
-                assert!(room.try_hold(1).is_none(), "one answer at a time");
+            match room.try_hold(4 * MIB) {
+                Some(held) => taken.push(held),
+                None => {
+                    assert!(room.hold(4 * MIB).await.is_none());
+                    let little = room.hold_little(SHORT_FETCH_BYTES).await;
+                    taken.push(little.expect("there is room for all of them"));
+                    assert!(room.try_hold(1).is_none(), "one answer at a time");
+                }
             }
         }
-        assert_eq!(held.len(), 20);
+        assert_eq!(taken.len(), 20);
         let modest = all.of_connection(4 * MIB);
-        assert_eq!(modest.most(4 * MIB), SHORT_FETCH_BYTES);
-        assert!(modest.try_hold(SHORT_FETCH_BYTES).is_some());
-        drop(held);
-        assert_eq!(modest.most(4 * MIB), 4 * MIB);
+        assert!(modest.is_short());
+        assert!(modest.hold_little(SHORT_FETCH_BYTES).await.is_ok());
+        drop(taken);
+        assert!(!modest.is_short());
+        assert!(modest.try_hold(4 * MIB).is_some());
     }
 
     #[tokio::test]
     async fn a_fetch_that_finds_no_room_for_long_is_refused_with_the_limit() {
-        let all = AnswerRoom::new(MIB, PATIENCE);
-        let held = all.of_connection(MIB).try_hold(MIB);
-        let refused = all.of_connection(MIB).hold(1).await.expect_err("no room");
+        let all = AnswerRoom::new(2 * MIB, PATIENCE);
+        let held = all.of_connection(MIB).hold_little(MIB).await;
+        assert!(held.is_ok());
+        let refused = all.of_connection(MIB).hold_little(1).await;
+        let refused = refused.expect_err("no room");
         assert!(refused.is(ErrorCode::Overloaded) && refused.retryable);
-        assert_eq!(refused.detail_u64("limit"), Some(MIB));
+        assert_eq!(refused.detail_u64("limit"), Some(2 * MIB));
         drop(held);
-        assert!(all.of_connection(MIB).hold(1).await.is_ok());
+        assert!(all.of_connection(MIB).hold_little(1).await.is_ok());
     }
 }

@@ -9,14 +9,26 @@ use proptest::prelude::*;
 
 #[path = "../../fuzz/fuzz_targets/bodies.rs"]
 mod bodies;
+#[path = "../../fuzz/fuzz_targets/control_bodies.rs"]
+mod control_bodies;
+#[path = "../../fuzz/fuzz_targets/directory.rs"]
+mod directory;
 
 type Body = fn(&[u8]);
 
+/// The decoders, which take any bytes.
 const TARGETS: [(&str, Body); 4] = [
     ("batch", bodies::batch),
     ("journal", bodies::journal),
     ("disk_structures", bodies::disk_structures),
     ("frames", bodies::frames),
+];
+
+/// A whole broker: an input says what is done to it.
+const BROKERS: [(&str, Body); 3] = [
+    ("control", control_bodies::control),
+    ("recovery", directory::recovery),
+    ("segments", directory::segments),
 ];
 
 fn files_in(directory: &str) -> Vec<Vec<u8>> {
@@ -36,10 +48,20 @@ fn files_in(directory: &str) -> Vec<Vec<u8>> {
 
 #[test]
 fn no_input_of_a_corpus_breaks_its_target() {
-    for (name, body) in TARGETS {
+    for (name, body) in TARGETS.into_iter().chain(BROKERS) {
         for input in files_in(&format!("fuzz/corpus/{name}")) {
             body(&input);
         }
+    }
+}
+
+#[test]
+fn what_is_not_changed_is_read_as_it_was_stored() {
+    for is_clean in [false, true] {
+        let snapshot = directory::snapshot(is_clean);
+        let disk = directory::disk_of(&snapshot.files);
+        let found = directory::read_whole(&disk);
+        assert_eq!(found, snapshot.records, "clean: {is_clean}");
     }
 }
 
@@ -81,5 +103,24 @@ proptest! {
         for (_, body) in TARGETS {
             body(&bytes);
         }
+    }
+}
+
+proptest! {
+    // Each case opens four brokers.
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        cases: ProptestConfig::default().cases / 8,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn no_changes_to_its_files_break_a_broker(
+        changes in vec(any::<[u8; 8]>(), 1..5),
+        first in any::<u8>(),
+    ) {
+        let changes = changes.concat();
+        directory::recovery(&[&[first][..], &changes].concat());
+        directory::segments(&changes);
     }
 }

@@ -81,6 +81,12 @@ impl Server {
         self.running.as_ref().expect("running").listen()
     }
 
+    /// The address of `/metrics` and `/healthz`.
+    pub fn http_address(&self) -> SocketAddr {
+        let running = self.running.as_ref().expect("running");
+        running.http().expect("it has one")
+    }
+
     /// One GET of `/metrics` or `/healthz`: the status and the body.
     pub fn http(&self, path: &str) -> (u16, String) {
         let address = self.running.as_ref().and_then(Running::http);

@@ -124,3 +124,46 @@ fn compression_bombs_and_oversized_records_are_bounded() {
         .error("COMPRESSION_NOT_ALLOWED");
     watched.is_untouched();
 }
+
+#[test]
+fn compressed_frames_within_frames_and_frames_that_want_all_memory_are_refused() {
+    let mut watched = Watched::new();
+    let mut raw = watched.server.client();
+    let zeros = vec![0; 900_000];
+    let packed = batch_of(From::default(), Compression::Zstd, &[&zeros]);
+    // The records of a batch, replaced by other bytes that claim to be as much as before.
+    let with_records = |records: &[u8]| {
+        let mut batch = packed[..128].to_vec();
+        batch.extend(records);
+        let records_len = u32::try_from(records.len()).expect("short").to_le_bytes();
+        batch[108..112].copy_from_slice(&records_len);
+        batch.resize(batch.len().next_multiple_of(8), 0);
+        let length = u32::try_from(batch.len()).expect("short").to_le_bytes();
+        batch[..4].copy_from_slice(&length);
+        forged(batch, |_| {})
+    };
+    let records_len = u32::from_le_bytes(packed[108..112].try_into().expect("4 bytes"));
+    let frame = &packed[128..128 + records_len as usize];
+    raw.publish("kept.not", &with_records(frame)).published();
+    let again = zstd::bulk::compress(frame, 3).expect("compressed");
+    let skippable = [&[0x50, 0x2A, 0x4D, 0x18, 4, 0, 0, 0, 1, 2, 3, 4][..], frame].concat();
+    // A window of 2^41 bytes, which a decoder would have to keep; one block of one repeated byte.
+    let window = [0x28, 0xB5, 0x2F, 0xFD, 0x00, 0xF8, 0x03, 0xFF, 0x7F, 0x00];
+    // It says that 2^63 bytes will come out.
+    let size = [
+        0x28, 0xB5, 0x2F, 0xFD, 0xE0, 0, 0, 0, 0, 0, 0, 0, 0x80, 0x03, 0xFF, 0x7F, 0x00,
+    ];
+    for records in [
+        &again[..],
+        &[frame, frame].concat(),
+        &skippable,
+        &window,
+        &size,
+        &frame[..frame.len() - 1],
+        &[0x28, 0xB5, 0x2F, 0xFD],
+    ] {
+        raw.publish("kept", &with_records(records))
+            .error("INVALID_BATCH");
+    }
+    watched.is_untouched();
+}

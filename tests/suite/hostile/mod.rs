@@ -3,7 +3,10 @@
 
 mod batches;
 mod bodies;
+mod crowd;
+mod cuts;
 mod frames;
+mod http;
 mod limits;
 mod patience;
 
@@ -35,6 +38,13 @@ impl Watched {
             witness,
             log,
         }
+    }
+
+    /// The channels and consumers there are.
+    fn all_channels(&mut self) -> (serde_json::Value, serde_json::Value) {
+        let channels = self.witness.json(33, &serde_json::json!({}));
+        let consumers = self.witness.json(51, &serde_json::json!({}));
+        (channels.json(), consumers.json())
     }
 
     /// The witness and a new connection are served, and the log is what it was.

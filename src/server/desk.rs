@@ -1,0 +1,168 @@
+//! The server without its sockets, threads and waiting: one request, one answer, from one thread
+//! and over any disk. For tests that go through every door of the server step by step.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::clock;
+use super::commit::is_over;
+use super::dispatch::{self, Handled};
+use super::metrics::Metrics;
+use super::options::ServeOptions;
+use super::shared::Shared;
+use super::{answer, fetching};
+use crate::broker::{Broker, BrokerOpenError, Stop, Wait};
+use crate::protocol::{ErrorCode, FetchResponse, Request, Response, WireError};
+use crate::storage::disk::Disk;
+use crate::storage::{Outcome, RoundEnd};
+
+/// How often a round, or a piece of upkeep, is tried for one answer.
+const TRIES: usize = 1000;
+
+/// A broker that is asked one thing at a time.
+pub struct Desk {
+    shared: Arc<Shared>,
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Desk").finish_non_exhaustive()
+    }
+}
+
+impl Desk {
+    /// Opens the data directory `root` on `disk`; `options` say the rest, their directory and
+    /// addresses are not looked at.
+    ///
+    /// - `random`: 64 random bits at each call.
+    ///
+    /// # Errors
+    /// [`BrokerOpenError`]; nothing that was stored is lost by it.
+    pub fn open(
+        disk: Arc<dyn Disk>,
+        root: &Path,
+        options: ServeOptions,
+        random: Box<dyn FnMut() -> u64 + Send>,
+    ) -> Result<Self, BrokerOpenError> {
+        let now = clock::now();
+        let config = options.broker.clone();
+        let broker = Broker::open(disk, root, config, "a desk", now, random)?;
+        let shared = Arc::new(Shared::new(broker, options, Metrics::new(), now));
+        Ok(Self { shared })
+    }
+
+    /// Carries out a request and whatever its answer waits for. A fetch does not wait.
+    #[must_use]
+    pub fn ask(&self, request: Request) -> Response {
+        let mut handled = match request {
+            Request::Hello(hello) => {
+                return match dispatch::hello(&self.shared, &hello) {
+                    Ok(hello) => Response::Hello(hello),
+                    Err(error) => Response::Error(error),
+                };
+            }
+            request => dispatch::handle(&self.shared, request),
+        };
+        for _ in 0..TRIES {
+            handled = match handled {
+                Handled::Answer(response, wait) => return self.due(*response, wait),
+                Handled::Read(request) => return self.read(&request),
+                Handled::Busy(command) => {
+                    self.rounds();
+                    self.keep();
+                    dispatch::carry_out(&mut self.shared.broker(), &self.shared, command)
+                }
+            };
+        }
+        Response::Error(WireError::new(
+            ErrorCode::Overloaded,
+            "the broker's write buffers stayed full",
+        ))
+    }
+
+    fn read(&self, request: &Request) -> Response {
+        if let Request::Fetch(request) = request {
+            let mut fetch = fetching::fetch_of(request);
+            return match fetching::run_here(&self.shared, &mut fetch) {
+                Ok(fetched) => Response::Fetch(FetchResponse {
+                    head: fetching::head(&fetched),
+                    batches: fetched.slices.parts.concat().into(),
+                }),
+                Err(error) => Response::Error(answer::refused(&error)),
+            };
+        }
+        match dispatch::read(&self.shared, request) {
+            Ok((response, wait)) => self.due(response, wait),
+            Err(refusal) => {
+                let error = Response::Error(answer::refused(&refusal.error));
+                self.due(error, refusal.wait)
+            }
+        }
+    }
+
+    /// The answer, once its wait is over.
+    fn due(&self, response: Response, wait: Option<Wait>) -> Response {
+        let Some(wait) = wait else { return response };
+        for _ in 0..TRIES {
+            let outcome = self.shared.broker().outcome(wait);
+            match outcome {
+                Outcome::Failed(error) => {
+                    return Response::Error(answer::never_acknowledged(&error));
+                }
+                outcome if is_over(&outcome) => return response,
+                _ if self.rounds() => {}
+                _ => self.keep(),
+            }
+        }
+        let text = "the entry found no room in the journal";
+        Response::Error(WireError::new(ErrorCode::Timeout, text))
+    }
+
+    /// Runs rounds while there are some; whether there was one.
+    fn rounds(&self) -> bool {
+        let mut has_run = false;
+        for _ in 0..TRIES {
+            let round = self.shared.broker().plan_round(clock::now());
+            let Some(round) = round else { break };
+            has_run = true;
+            let end = round.run();
+            let is_full = matches!(end, RoundEnd::Full(..));
+            let result = self.shared.broker().finish_round(end);
+            result.wake.into_iter().for_each(|waiter| waiter.wake());
+            if is_full {
+                break;
+            }
+        }
+        has_run
+    }
+
+    /// Does the upkeep that is due.
+    pub fn keep(&self) {
+        for _ in 0..TRIES {
+            let job = self.shared.broker().plan_upkeep(clock::now());
+            let Some(job) = job else { break };
+            let end = job.run();
+            self.shared.broker().finish_upkeep(end, clock::now());
+            self.rounds();
+        }
+        let point = self.shared.broker().plan_point();
+        if let Some(point) = point {
+            let ended = point.run();
+            self.shared.broker().finish_point(ended);
+        }
+    }
+
+    /// Stops in order; whether the directory is marked clean.
+    #[must_use]
+    pub fn stop(self) -> bool {
+        self.shared.broker().begin_stop();
+        for _ in 0..TRIES {
+            if self.shared.broker().stop_state() != Stop::Waiting {
+                break;
+            }
+            self.rounds();
+            self.keep();
+        }
+        self.shared.broker().stop_state() == Stop::Clean
+    }
+}
