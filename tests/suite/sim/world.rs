@@ -87,6 +87,7 @@ fn config(chance: &mut Chance) -> BrokerConfig {
             min_free_bytes: 100_000,
             reserve_bytes: 20_000,
             checkpoint_interval_ms: *chance.pick(&[200, 2_000, 30_000]),
+            ..StorageConfig::default()
         },
         auto_create: !chance.one_in(4),
         defaults: ChannelConfig {
@@ -94,8 +95,8 @@ fn config(chance: &mut Chance) -> BrokerConfig {
             ..ChannelConfig::default()
         },
         producers: ProducerLimits::default(),
-        max_channels: 100,
         fold_events: *chance.pick(&[10, 30, 10_000]),
+        ..BrokerConfig::default()
     }
 }
 
