@@ -2,13 +2,14 @@
 
 SECONDS ?= 600
 CASES ?= 5000
+SEEDS ?= 2000
 ROUNDS ?= 200
 FLIPS ?= 10000
 DATA_DIR ?= ./data
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-python test-node check check-format check-lints check-docs check-licences bench soak soak-fuzz soak-crash soak-kill soak-power faults faults-docs soak-flips install-tools
+.PHONY: help run test test-rust test-python test-node check check-format check-lints check-docs check-licences bench soak soak-sim soak-fuzz soak-crash soak-kill soak-power soak-flips faults faults-docs install-tools
 
 # $(call part,DIRECTORY,PROGRAM,COMMAND): runs COMMAND in DIRECTORY, where the tree has it. Without PROGRAM
 # the part is skipped and says so; in CI (the variable CI is set) that is a failure.
@@ -48,10 +49,13 @@ check-licences:
 bench: ## run the benches: codec, append, replay
 	cargo bench --workspace --benches
 
-soak: soak-crash soak-kill soak-power soak-flips soak-fuzz faults ## long runs: crash tests, kills, power cuts, bit flips, fuzzing (SECONDS=600 for each target), deliberate faults
+soak: soak-sim soak-crash soak-kill soak-power soak-flips soak-fuzz faults ## long runs: simulation, crash tests, kills, power cuts, bit flips, fuzzing (SECONDS=600 for each target), deliberate faults
 
 soak-crash: ## only the long crash and model tests (CASES=5000 for each property)
 	NPAYLOAD_SOAK=1 PROPTEST_CASES=$(CASES) cargo test --release --workspace -- --include-ignored
+
+soak-sim: ## only the simulation of the whole broker (SEEDS=2000)
+	NPAYLOAD_SIM_SEEDS=$(SEEDS) cargo test --release --test suite -- sim:: --nocapture
 
 soak-kill: ## only the kills of the real binary, with a channel of 1 GiB (ROUNDS=200)
 	NPAYLOAD_SOAK=1 ROUNDS=$(ROUNDS) cargo test --release --test suite -- --nocapture kill::

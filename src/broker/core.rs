@@ -29,6 +29,9 @@ pub struct BrokerConfig {
     pub defaults: ChannelConfig,
     /// Bounds of each channel's table of producers.
     pub producers: ProducerLimits,
+    /// An internal topic is folded into a record of its state after this many events, or four for
+    /// each row of state.
+    pub fold_events: u64,
 }
 
 impl Default for BrokerConfig {
@@ -39,6 +42,7 @@ impl Default for BrokerConfig {
             max_channels: 100_000,
             defaults: ChannelConfig::default(),
             producers: ProducerLimits::default(),
+            fold_events: 10_000,
         }
     }
 }

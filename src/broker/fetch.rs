@@ -27,6 +27,8 @@ pub struct Fetch {
     offset: Option<Offset>,
     is_epoch_checked: bool,
     slices: Option<Slices>,
+    /// The log start at the last step: what lay there may be removed while a job runs.
+    log_start: Offset,
 }
 
 /// What a fetch says beside its batches.
@@ -123,6 +125,7 @@ impl Fetch {
             offset: None,
             is_epoch_checked: last_epoch.0 == 0,
             slices: None,
+            log_start: Offset(0),
         }
     }
 
@@ -151,6 +154,7 @@ impl Broker {
         let Some(log) = self.storage.log(id) else {
             return Err(super::positions::no_such(&fetch.channel));
         };
+        fetch.log_start = log.log_start();
         if fetch.offset.is_none() {
             fetch.offset = match fetch.from {
                 Place::Offset(offset) => Some(offset),
@@ -230,11 +234,31 @@ impl Broker {
         }
     }
 
-    /// Takes the end of a fetch's job.
+    /// Takes the end of a fetch's job. One whose files retention or a deletion took meanwhile has
+    /// not failed: the next step sees the log as it is now.
     ///
     /// # Errors
     /// [`BrokerError`] that ends the fetch.
     pub fn feed_fetch(&mut self, fetch: &mut Fetch, end: JobEnd) -> Result<(), BrokerError> {
+        let fed = self.take_end(fetch, end);
+        if fed.is_err() && self.is_overtaken(fetch) {
+            if fetch.from == Place::Start {
+                fetch.offset = None;
+            }
+            return Ok(());
+        }
+        fed
+    }
+
+    /// Whether files that the last step's job reads may have been removed since.
+    fn is_overtaken(&self, fetch: &Fetch) -> bool {
+        let id = fetch.incarnation.unwrap_or_default();
+        let is_live = self.directory.log_start(id).is_some();
+        let log = self.storage.log(id).filter(|_| is_live);
+        log.is_none_or(|log| log.log_start() > fetch.log_start)
+    }
+
+    fn take_end(&mut self, fetch: &mut Fetch, end: JobEnd) -> Result<(), BrokerError> {
         match end {
             JobEnd::Load(loaded) => self.storage.finish_load(loaded)?,
             JobEnd::Time(found) => fetch.offset = Some(found?),

@@ -151,7 +151,7 @@ impl Broker {
         let config = ChannelConfig {
             // They are trimmed behind their folded state, never by age.
             retention_days: None,
-            segment_bytes: 16 * 1024 * 1024,
+            segment_bytes: self.config.storage.own_segment_bytes,
             max_record_bytes: 64 * 1024 * 1024,
             ..ChannelConfig::default()
         };

@@ -10,9 +10,6 @@ use super::journal::{OwnRecord, own_batch};
 use crate::storage::{LoadTask, Need, PointJob, ScrubEnd, ScrubJob, Upkeep, UpkeepEnd};
 use crate::types::{ChannelName, Incarnation, Offset, Timestamp};
 
-/// A topic of state is folded after this many events, or four for each row of state.
-const FOLD_EVENTS: u64 = 10_000;
-
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
 /// How far a stop has come.
@@ -179,8 +176,9 @@ impl Broker {
 
     /// Writes the folded state of a topic that only carries state, and trims the topic before it.
     fn fold_topics(&mut self, now: Timestamp) {
+        let fold_events = self.config.fold_events;
         let directory_rows = self.directory.len() as u64;
-        if self.directory_events >= FOLD_EVENTS.max(4 * directory_rows) {
+        if self.directory_events >= fold_events.max(4 * directory_rows) {
             let events = self.directory.fold();
             let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_directory).collect();
             let id = self.storage.directory_id();
@@ -193,7 +191,7 @@ impl Broker {
             .channels()
             .map(|(id, _)| self.consumers.list(id).count() as u64)
             .sum();
-        if self.consumer_events >= FOLD_EVENTS.max(4u64.saturating_mul(consumer_rows)) {
+        if self.consumer_events >= fold_events.max(4u64.saturating_mul(consumer_rows)) {
             let events = self.consumers.fold();
             let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_consumer).collect();
             if self.fold_topic(self.positions, &records, now) {

@@ -390,7 +390,11 @@ fn append_time(
         drop(broker);
         match found {
             BatchAt::Known { append_time, .. } => return Ok(Some(append_time)),
-            BatchAt::Segment(job) => return Ok(job.run()?.map(|(_, time)| time)),
+            BatchAt::Segment(job) => match job.run() {
+                // Retention may have taken the segment meanwhile.
+                Err(_) if has_moved(shared, id, start) => {}
+                found => return Ok(found?.map(|(_, time)| time)),
+            },
             BatchAt::Load(task) => {
                 let loaded = task.run();
                 shared.broker().finish_load(loaded)?;
@@ -398,6 +402,12 @@ fn append_time(
             BatchAt::Unknown => return Ok(None),
         }
     }
+}
+
+fn has_moved(shared: &Shared, id: Incarnation, start: Offset) -> bool {
+    let broker = shared.broker();
+    let log = broker.storage().log(id);
+    log.is_none_or(|log| log.log_start() > start)
 }
 
 fn target(target: PublishTarget) -> Target {

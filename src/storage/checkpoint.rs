@@ -8,7 +8,7 @@
 //! Batches staged after the cut start on a fresh block, so what the checkpoint vouches for is never
 //! written again. Nothing here is waited for by an acknowledgement.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
 use std::ops::Range;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ pub(super) struct Checkpoints {
     /// Where a replay would start now.
     pub start: JournalPoint,
     /// The rows of the last one.
-    rows: HashMap<Incarnation, LogRow>,
+    rows: BTreeMap<Incarnation, LogRow>,
     last_taken: Timestamp,
     /// The last entry when it was last looked at, and since when it is the last.
     last_seen: (u64, Timestamp),
@@ -142,7 +142,7 @@ impl Checkpoints {
     pub fn new(
         number: u64,
         start: JournalPoint,
-        rows: HashMap<Incarnation, LogRow>,
+        rows: BTreeMap<Incarnation, LogRow>,
         now: Timestamp,
     ) -> Self {
         Self {
@@ -251,7 +251,7 @@ impl Storage {
 
     /// Whether a checkpoint was cut that waits for entries still queued.
     pub(super) fn is_checkpoint_waiting(&self) -> bool {
-        matches!(&self.checkpoints.phase, Phase::Cut(cut) if self.written_through < cut.entry)
+        matches!(&self.checkpoints.phase, Phase::Cut(cut) if !self.is_decided(cut.entry))
     }
 
     /// Cuts a checkpoint if one is due at `now`; its job comes from upkeep once all is flushed.
@@ -281,7 +281,7 @@ impl Storage {
         self.checkpoints.retry_at = None;
         self.checkpoints.is_wanted = false;
         let mut rows = Vec::with_capacity(self.dirty.len());
-        for id in self.dirty.drain() {
+        for id in std::mem::take(&mut self.dirty) {
             let Some(log) = self.logs.get_mut(&id) else {
                 continue;
             };
@@ -312,14 +312,22 @@ impl Storage {
         true
     }
 
+    /// Whether an entry was written, or will never be: of a log that failed or was deleted.
+    fn is_decided(&self, entry: u64) -> bool {
+        let is_open = !self.queue.is_empty() || self.is_round_running;
+        self.written_through >= entry || !is_open
+    }
+
     /// Whether a checkpoint was cut and all that it records is flushed.
     pub(super) fn is_cut_ready(&self) -> bool {
         let Phase::Cut(cut) = &self.checkpoints.phase else {
             return false;
         };
         let is_flushed = self.synced_through >= cut.entry || self.awaiting_sync.is_empty();
-        let is_written = self.written_through >= cut.entry;
-        is_flushed && is_written && !self.is_round_running && self.journal_failed.is_none()
+        is_flushed
+            && self.is_decided(cut.entry)
+            && !self.is_round_running
+            && self.journal_failed.is_none()
     }
 
     /// The job of the checkpoint that was cut, once all it records is flushed.
@@ -386,8 +394,7 @@ impl Storage {
                 }
             }
         }
-        let changed: std::collections::HashSet<Incarnation> =
-            cut.rows.iter().map(|(id, _)| *id).collect();
+        let changed: BTreeSet<Incarnation> = cut.rows.iter().map(|(id, _)| *id).collect();
         let others = self
             .checkpoints
             .rows
@@ -482,7 +489,7 @@ impl Storage {
         segments: Vec<(Incarnation, Arc<Segment>)>,
         rows: &[(Incarnation, LogRow)],
     ) {
-        let active: HashMap<Incarnation, (Offset, u64)> = rows
+        let active: BTreeMap<Incarnation, (Offset, u64)> = rows
             .iter()
             .map(|(id, row)| (*id, (row.segment_base, row.position)))
             .collect();
@@ -541,7 +548,8 @@ impl CheckpointJob {
                 Err(failure) => Some(failure),
                 Ok(()) => {
                     let pointed = self.point();
-                    is_point_failed = pointed.is_err();
+                    let is_full = |failure: &IoFailure| failure.is_out_of_space();
+                    is_point_failed = pointed.as_ref().is_err_and(|failure| !is_full(failure));
                     pointed.err()
                 }
             },

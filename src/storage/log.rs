@@ -481,6 +481,9 @@ impl Log {
             }
             self.end = batch.offsets.start;
         }
+        // A segment that only these batches would have begun: there is no file of it.
+        let end = self.end;
+        self.segments.retain(|segment| segment.id().base < end);
         self.queued_bytes = 0;
     }
 

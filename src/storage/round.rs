@@ -5,7 +5,7 @@
 //!   take the queue ──▶ large runs: write, sync segments ──▶ group: write, sync ──▶ move offsets
 //! ```
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io::IoSlice;
 use std::ops::Range;
 use std::sync::Arc;
@@ -67,7 +67,7 @@ pub struct Round {
     is_synced: bool,
     through: u64,
     /// For each log, the offset that the round's end makes written.
-    ends: HashMap<Incarnation, Offset>,
+    ends: BTreeMap<Incarnation, Offset>,
     /// Logs whose segment failed in this round.
     failed: Vec<(Incarnation, IoFailure)>,
     is_segment_work_done: bool,
@@ -168,7 +168,7 @@ impl Storage {
             || entries
                 .iter()
                 .any(|entry| entry.level == Durability::Synced);
-        let mut ends = HashMap::new();
+        let mut ends = BTreeMap::new();
         for batch in entries.iter().flat_map(|entry| &entry.batches) {
             ends.insert(batch.log, batch.offsets.end);
         }
@@ -289,7 +289,7 @@ impl Storage {
             salt: self.journal.salt,
             is_synced: false,
             through: 0,
-            ends: HashMap::new(),
+            ends: BTreeMap::new(),
             failed: Vec::new(),
             is_segment_work_done: false,
         }
@@ -300,7 +300,7 @@ impl Storage {
         self.sync_due = None;
         self.sync_wanted = false;
         let mut owed = Vec::new();
-        for id in self.owing.drain() {
+        for id in std::mem::take(&mut self.owing) {
             let Some(log) = self.logs.get_mut(&id) else {
                 continue;
             };
@@ -740,9 +740,14 @@ impl Storage {
         })
     }
 
-    /// Books that the recovery point could not be written: like a failed journal.
+    /// Books that the recovery point could not be written: like a failed journal, but for a full
+    /// disk, where the slot in use is intact and the other is written another time.
     pub fn finish_point(&mut self, ended: Result<(), IoFailure>) {
         if let Err(failure) = ended {
+            if failure.is_out_of_space() {
+                self.space.refused(&failure);
+                return;
+            }
             tracing::error!(%failure, "the recovery point failed: no more writes until a restart");
             self.fail_journal(self.written_through + 1, failure);
         }

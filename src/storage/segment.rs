@@ -561,11 +561,21 @@ impl Segment {
 
     /// Writes the header into the file, which is made where there is none, and keeps the rest.
     pub(super) fn write_header(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
+        self.keep_header(disk, &self.header())
+    }
+
+    /// Writes the header that a file has into it again: what a failed sync left in the page cache
+    /// alone is written by no later one.
+    pub(super) fn keep_header(
+        &self,
+        disk: &dyn Disk,
+        header: &SegmentHeader,
+    ) -> Result<(), IoFailure> {
         let path = &self.id.path;
         let file = disk
             .open(path, OpenMode::Create)
             .or_while("creating", path)?;
-        file.write_at(0, &[IoSlice::new(&self.header().encode())])
+        file.write_at(0, &[IoSlice::new(&header.encode())])
             .or_while("writing", path)?;
         self.set_dirty();
         self.set_created();

@@ -3,7 +3,7 @@
 //! [`Storage`] is the in-memory state; it does no I/O. Rounds, upkeep and reads are planned here,
 //! run by their own jobs without the broker's lock, and booked here again.
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -40,6 +40,8 @@ pub struct StorageConfig {
     pub write_behind_bytes: u64,
     /// Most bytes of all tails that no segment file holds yet; past it, writers wait.
     pub max_unwritten_bytes: u64,
+    /// Bytes at which a segment of an internal topic is sealed.
+    pub own_segment_bytes: u64,
     /// Most segments that are open at once.
     pub max_open_segments: usize,
     /// Producers get an error before fewer bytes than this are free on the disk.
@@ -68,6 +70,7 @@ impl Default for StorageConfig {
             always_direct_bytes: 8 * MIB,
             write_behind_bytes: 64 * 1024,
             max_unwritten_bytes: 256 * MIB,
+            own_segment_bytes: 16 * MIB,
             max_open_segments: 512,
             min_free_bytes: 64 * MIB,
             reserve_bytes: 16 * MIB,
@@ -197,7 +200,7 @@ pub struct Storage {
     pub(super) journal_failed: Option<IoFailure>,
     pub(super) is_round_running: bool,
     /// Logs with segments that hold unsynced direct runs.
-    pub(super) owing: HashSet<Incarnation>,
+    pub(super) owing: BTreeSet<Incarnation>,
     /// Logs whose direct runs the round under way writes.
     pub(super) in_flight: HashSet<Incarnation>,
     /// Logs whose flushed offset the next sync moves.
@@ -208,7 +211,7 @@ pub struct Storage {
     pub(super) sync_wanted: bool,
     pub(super) unwritten_bytes: u64,
     pub(super) behind_queue: VecDeque<Incarnation>,
-    pub(super) dirty: HashSet<Incarnation>,
+    pub(super) dirty: BTreeSet<Incarnation>,
     pub(super) checkpoints: Checkpoints,
     pub(super) space: Space,
     pub(super) removals: VecDeque<super::upkeep::Removal>,
@@ -252,14 +255,14 @@ impl Storage {
             journal: from.journal,
             journal_failed: None,
             is_round_running: false,
-            owing: HashSet::new(),
+            owing: BTreeSet::new(),
             in_flight: HashSet::new(),
             awaiting_sync: Vec::new(),
             sync_due: None,
             sync_wanted: false,
             unwritten_bytes: 0,
             behind_queue: VecDeque::new(),
-            dirty: HashSet::new(),
+            dirty: BTreeSet::new(),
             checkpoints: from.checkpoints,
             space,
             removals: VecDeque::new(),

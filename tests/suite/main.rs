@@ -38,6 +38,7 @@ mod raw; // a client made of bytes, for the tests that need one
 mod read_only; // a file system that becomes read-only under the real binary
 mod scrub; // the running broker checks what is stored: what it finds, marks, and leaves alone
 mod server; // a server in this process, with the Rust client
+mod sim; // the whole broker from one seed: clock, disk, network, randomness, order; and a checker
 mod spec; // storage-format.md against the layouts of the format room
 mod starts; // what a start takes from the last end, and what it makes its own
 mod storage_harness; // drives the storage room from one thread, and models what it must hold

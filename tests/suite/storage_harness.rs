@@ -30,6 +30,7 @@ pub fn small() -> StorageConfig {
         always_direct_bytes: 8 * 1024,
         write_behind_bytes: 2 * 1024,
         max_unwritten_bytes: 128 * 1024,
+        own_segment_bytes: 16 * 1024 * 1024,
         max_open_segments: 3,
         min_free_bytes: 0,
         checkpoint_interval_ms: CHECKPOINT_MS,

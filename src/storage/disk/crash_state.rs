@@ -46,6 +46,8 @@ pub(super) struct State {
     pub locks: BTreeSet<NodeId>,
     pub calls: u64,
     pub crash: Option<Crash>,
+    /// The next sync of a file fails; the draws decide what reaches the device.
+    pub failing_sync: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +67,7 @@ impl Default for State {
             locks: BTreeSet::new(),
             calls: 0,
             crash: None,
+            failing_sync: None,
         }
     }
 }
@@ -203,6 +206,7 @@ impl State {
             locks: BTreeSet::new(),
             calls: 0,
             crash: None,
+            failing_sync: None,
             ..self.clone()
         }
     }
@@ -219,7 +223,7 @@ impl State {
         )
     }
 
-    pub fn after_power_loss(&self, fate: &mut dyn FnMut(&str) -> u64) -> Self {
+    pub fn after_power_loss(&self, sector_bytes: usize, fate: &mut dyn FnMut(&str) -> u64) -> Self {
         let mut kept = BTreeSet::new();
         let mut lost_names = BTreeSet::new();
         for change in &self.renames {
@@ -237,7 +241,7 @@ impl State {
         }
         self.crashed(
             |change| kept.contains(&change.sequence),
-            |file| file.image(fate),
+            |file| file.image(sector_bytes, fate),
         )
     }
 

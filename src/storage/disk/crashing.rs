@@ -12,8 +12,8 @@ use super::crash_state::{Crash, Dir, Node, NodeId, State};
 use super::memory::{
     AVAILABLE_BYTES, copy_of, found, holder, names, not_writable, read_from, size,
 };
-use super::power_loss::{FileHistory, Loss, SplitMix64};
-use super::{DirEntry, Disk, DiskFile, DiskLock, LockError, OpenMode, locked};
+use super::power_loss::{FileHistory, Loss, PAGE_BYTES, SECTOR_BYTES, SplitMix64};
+use super::{DirEntry, Disk, DiskFile, DiskLock, Fault, LockError, OpenMode, locked};
 
 /// A disk in memory that knows what a crash may leave of it. Clones share it; each outcome of a
 /// crash is a disk of its own.
@@ -78,6 +78,13 @@ impl CrashingDisk {
         });
     }
 
+    /// Lets the next sync of a file fail with `EIO`, as a real one does: what it was to cover has
+    /// reached the device or not, as `seed` decides for each write, and no later sync brings it
+    /// there, although it can be read until the power goes.
+    pub fn fail_next_sync(&self, seed: u64) {
+        self.any_state().failing_sync = Some(seed);
+    }
+
     /// Whether the planned crash has happened.
     #[must_use]
     pub fn is_crashed(&self) -> bool {
@@ -102,7 +109,11 @@ impl CrashingDisk {
             Loss::Prefix(changes) => state.after_prefix(changes, true),
             Loss::Random(seed) => {
                 let mut random = SplitMix64(seed);
-                state.after_power_loss(&mut |_| random.draw())
+                state.after_power_loss(SECTOR_BYTES, &mut |_| random.draw())
+            }
+            Loss::RandomPages(seed) => {
+                let mut random = SplitMix64(seed);
+                state.after_power_loss(PAGE_BYTES, &mut |_| random.draw())
             }
         };
         Self {
@@ -120,7 +131,9 @@ impl CrashingDisk {
     #[must_use]
     pub fn after_power_loss(&self, fate: &mut dyn FnMut(&str) -> u64) -> Self {
         Self {
-            state: Arc::new(Mutex::new(self.any_state().after_power_loss(fate))),
+            state: Arc::new(Mutex::new(
+                self.any_state().after_power_loss(SECTOR_BYTES, fate),
+            )),
         }
     }
 
@@ -376,7 +389,14 @@ impl DiskFile for CrashingFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.disk.changing()?.file_mut(self.node)?.sync()
+        let mut state = self.disk.changing()?;
+        if let Some(seed) = state.failing_sync.take() {
+            state
+                .file_mut(self.node)?
+                .fail_sync(&mut SplitMix64(seed))?;
+            return Err(io::Error::from_raw_os_error(Fault::IO));
+        }
+        state.file_mut(self.node)?.sync()
     }
 
     fn len(&self) -> io::Result<u64> {

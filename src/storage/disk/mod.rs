@@ -35,7 +35,7 @@ use bytes::Bytes;
 pub use crashing::CrashingDisk;
 pub use failing::{FailingDisk, Fault, Operation};
 pub use memory::MemoryDisk;
-pub use power_loss::{Loss, SECTOR_BYTES};
+pub use power_loss::{Loss, PAGE_BYTES, SECTOR_BYTES};
 pub use real::RealDisk;
 
 /// A file system as storage needs it. Used as `Arc<dyn Disk>`.

@@ -9,6 +9,10 @@ use super::memory::write_into;
 /// What a device writes whole or not at all.
 pub const SECTOR_BYTES: usize = 512;
 
+/// What the page cache of an operating system writes back at once, and a device of large sectors
+/// whole or not at all.
+pub const PAGE_BYTES: usize = 4096;
+
 /// What a crash does to the changes that were not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
@@ -24,6 +28,8 @@ pub enum Loss {
     /// Power loss: sectors, lengths and names were dropped, kept and reordered by chance. One
     /// seed is one outcome.
     Random(u64),
+    /// As [`Loss::Random`], in pages of [`PAGE_BYTES`] in place of sectors.
+    RandomPages(u64),
 }
 
 /// A change of a file that no sync has covered.
@@ -71,11 +77,12 @@ impl Change {
         }
     }
 
-    /// Applies what this does to one sector, which begins at byte `start` of the file.
+    /// Applies what this does to one sector (or page), which begins at byte `start` of the file.
     fn apply_to_sector(&self, start: usize, sector: &mut [u8]) {
         let touched = self.touched();
-        let from = touched.start.clamp(start, start + SECTOR_BYTES);
-        let to = touched.end.clamp(from, start + SECTOR_BYTES);
+        let end = start + sector.len();
+        let from = touched.start.clamp(start, end);
+        let to = touched.end.clamp(from, end);
         let target = &mut sector[from - start..to - start];
         match &self.kind {
             ChangeKind::Write { position, bytes } if !target.is_empty() => {
@@ -147,6 +154,20 @@ impl FileHistory {
             .try_for_each(|change| change.apply(&mut self.durable))
     }
 
+    /// A sync that fails. Each write it was to cover has reached the device or not, and no later
+    /// sync brings it there: the operating system takes the pages for clean. Until they leave the
+    /// page cache, readers see them as if nothing had happened. A length that was set is not in
+    /// pages, and stays.
+    pub fn fail_sync(&mut self, random: &mut SplitMix64) -> io::Result<()> {
+        for change in self.pending.drain(..) {
+            let is_length = matches!(change.kind, ChangeKind::SetLen { .. });
+            if random.draw().is_multiple_of(2) || is_length {
+                change.apply(&mut self.durable)?;
+            }
+        }
+        Ok(())
+    }
+
     /// The image when the changes for which `keeps` says so reached the device whole, in order,
     /// and the first half of the change `torn`.
     pub fn prefix(&self, keeps: impl Fn(u64) -> bool, torn: Option<u64>) -> io::Result<Vec<u8>> {
@@ -169,16 +190,18 @@ impl FileHistory {
     ///
     /// Only a cut binds them together: when the length is one from after the cut, no byte from
     /// before it is seen beyond it again.
-    pub fn image(&self, fate: &mut dyn FnMut(&str) -> u64) -> Vec<u8> {
+    ///
+    /// - `sector_bytes`: [`SECTOR_BYTES`] or [`PAGE_BYTES`].
+    pub fn image(&self, sector_bytes: usize, fate: &mut dyn FnMut(&str) -> u64) -> Vec<u8> {
         if self.pending.is_empty() {
             return self.durable.clone();
         }
         match fate("file") % 4 {
             0 => return self.durable.clone(),
-            1 => return self.live.clone(),
+            1 => return self.prefix(|_| true, None).unwrap_or_default(),
             _ => {}
         }
-        let (applied, len) = self.len(fate);
+        let (applied, len) = self.len(sector_bytes, fate);
         // Changes before `floor` have reached the device, those from `ceiling` on have not.
         let floor = self.pending[..applied]
             .iter()
@@ -191,7 +214,7 @@ impl FileHistory {
         for (at, change) in self.pending[..ceiling].iter().enumerate() {
             let touched = change.touched();
             if !touched.is_empty() {
-                let sectors = touched.start / SECTOR_BYTES..touched.end.div_ceil(SECTOR_BYTES);
+                let sectors = touched.start / sector_bytes..touched.end.div_ceil(sector_bytes);
                 sectors.for_each(|sector| touching.entry(sector).or_default().push(at));
             }
         }
@@ -200,16 +223,16 @@ impl FileHistory {
         for (sector, changes) in touching {
             let certain = changes.partition_point(|at| *at < floor);
             let kept = certain + choice(fate("sector"), changes.len() - certain + 1);
-            let start = sector * SECTOR_BYTES;
-            let mut bytes = [0; SECTOR_BYTES];
+            let start = sector * sector_bytes;
+            let mut bytes = vec![0; sector_bytes];
             let held = self.durable.get(start..).unwrap_or_default();
-            let held = &held[..held.len().min(SECTOR_BYTES)];
+            let held = &held[..held.len().min(sector_bytes)];
             bytes[..held.len()].copy_from_slice(held);
             for at in &changes[..kept] {
                 self.pending[*at].apply_to_sector(start, &mut bytes);
             }
             if start < len {
-                let end = len.min(start + SECTOR_BYTES);
+                let end = len.min(start + sector_bytes);
                 image[start..end].copy_from_slice(&bytes[..end - start]);
             }
         }
@@ -217,19 +240,19 @@ impl FileHistory {
     }
 
     /// Draws a length, and how many changes it takes to have it.
-    fn len(&self, fate: &mut dyn FnMut(&str) -> u64) -> (usize, usize) {
+    fn len(&self, sector_bytes: usize, fate: &mut dyn FnMut(&str) -> u64) -> (usize, usize) {
         let applied = choice(fate("length"), self.pending.len() + 1);
         let (mut before, mut len) = (self.durable.len(), self.durable.len());
         for change in &self.pending[..applied] {
             (before, len) = (len, change.len_after(len));
         }
-        let boundaries = len.saturating_sub(1) / SECTOR_BYTES;
-        let boundaries = boundaries.saturating_sub(before / SECTOR_BYTES);
+        let boundaries = len.saturating_sub(1) / sector_bytes;
+        let boundaries = boundaries.saturating_sub(before / sector_bytes);
         if boundaries > 0 {
             // Half of the draws leave the growth whole, the others stop at a sector of it.
             let stop = choice(fate("growth"), 2 * boundaries);
             if stop >= boundaries {
-                len = (before / SECTOR_BYTES + 1 + stop - boundaries) * SECTOR_BYTES;
+                len = (before / sector_bytes + 1 + stop - boundaries) * sector_bytes;
             }
         }
         (applied, len)

@@ -20,8 +20,8 @@ use super::super::walk::{BLOCK_BYTES, Step, Walker};
 use super::scan::FoundItem;
 use super::{Damage, Unrecovered};
 use crate::format::{
-    BatchHeader, Checkpoint, DamageKind, DamageRow, ItemKind, LogRow, ProducerRow, SegmentHeader,
-    check_stored,
+    BatchHeader, Checkpoint, DamageKind, DamageRow, GroupItem, ItemKind, LogRow, ProducerRow,
+    SegmentHeader, check_stored,
 };
 use crate::types::{Durability, Incarnation, LogEpoch, Offset, Timestamp};
 
@@ -48,9 +48,9 @@ pub struct Replayed {
 pub type FoldProducers<'a> = dyn Fn(Incarnation, &Replayed) -> (u64, Vec<ProducerRow>) + 'a;
 
 /// The options of the log that holds the directory of all others.
-pub(super) fn directory_options() -> LogOptions {
+pub(super) fn directory_options(segment_bytes: u64) -> LogOptions {
     LogOptions {
-        segment_bytes: 16 * 1024 * 1024,
+        segment_bytes,
         durability: Durability::Synced,
         sync_interval_ms: 0,
     }
@@ -71,7 +71,8 @@ impl Unrecovered {
         let id = self.directory_id;
         self.check_directory()?;
         let replayed = self.replay(id, Offset(0))?;
-        let log = Log::new(&self.layout, id, directory_options(), &replayed.point);
+        let options = directory_options(self.config.own_segment_bytes);
+        let log = Log::new(&self.layout, id, options, &replayed.point);
         self.directory_log = Some(replayed);
         self.read_all(log)
     }
@@ -321,12 +322,13 @@ impl Unrecovered {
             self.salt,
             checkpoint.journal_group,
         );
+        let own_segment_bytes = self.config.own_segment_bytes;
         let logs = replayed
             .iter()
             .map(|(id, replayed)| {
                 let options = live
                     .get(id)
-                    .map_or_else(directory_options, |log| log.options);
+                    .map_or_else(|| directory_options(own_segment_bytes), |log| log.options);
                 (*id, Log::new(&self.layout, *id, options, &replayed.point))
             })
             .collect();
@@ -532,6 +534,9 @@ impl LogReplay {
         }
         match read {
             Ok(headers) => {
+                if !is_promised {
+                    write_again(all, &path, item)?;
+                }
                 let last = headers.last().expect("a reference holds a batch");
                 let (time, epoch) = (last.append_time(), last.log_epoch());
                 self.headers.extend(headers);
@@ -620,9 +625,8 @@ impl LogReplay {
                 && header.previous_base == previous.map(|previous| previous.base)
                 && header.previous_length == previous.map_or(0, |previous| previous.length)
         };
-        if header.as_ref().is_ok_and(is_ours) {
-            segment.set_created();
-            return Ok(());
+        if let Some(header) = header.ok().filter(is_ours) {
+            return segment.keep_header(&*all.disk, &header);
         }
         segment.write_header(&*all.disk)?;
         if found.item.was_synced_before {
@@ -760,6 +764,25 @@ fn sync_segment(all: &Unrecovered, segment: &Arc<Segment>) -> Result<(), IoFailu
         segment.sync(&*all.disk)?;
     }
     Ok(())
+}
+
+/// Writes the bytes of a reference over themselves: after a failed sync they may be in the page
+/// cache alone, and no later sync would bring them to the device.
+fn write_again(
+    all: &Unrecovered,
+    path: &std::path::Path,
+    item: &GroupItem,
+) -> Result<(), IoFailure> {
+    let file = all
+        .disk
+        .open(path, OpenMode::ReadWrite)
+        .or_while("opening", path)?;
+    let mut bytes = vec![0; usize::try_from(item.length).unwrap_or(0)];
+    let read = file
+        .read_at(item.position, &mut bytes)
+        .or_while("reading", path)?;
+    file.write_at(item.position, &[IoSlice::new(&bytes[..read])])
+        .or_while("writing", path)
 }
 
 /// The headers of the batches that a reference names, or what is wrong with them.

@@ -27,13 +27,14 @@ fn names(disk: &CrashingDisk) -> Vec<String> {
         .collect()
 }
 
-const EVERY_LOSS: [Loss; 6] = [
+const EVERY_LOSS: [Loss; 7] = [
     Loss::All,
     Loss::None,
     Loss::Prefix(0),
     Loss::Prefix(1),
     Loss::Random(0),
     Loss::Random(1),
+    Loss::RandomPages(0),
 ];
 
 #[test]
@@ -74,6 +75,40 @@ fn what_is_not_synced_is_lost_or_kept_as_the_crash_says() {
     let lost = disk.after(Loss::All);
     write(&*file, 0, b"an old process");
     assert_eq!(contents(&lost, "a"), [1; 1024]);
+}
+
+#[test]
+fn a_failed_sync_loses_what_no_later_sync_brings_back() {
+    let (disk, file) = disk_with(&[1; 1024]);
+    write(&*file, 0, &[2; 512]);
+    write(&*file, 512, &[3; 512]);
+    let outcomes: BTreeSet<Vec<u8>> = (0..20)
+        .map(|seed| {
+            let disk = disk.after(Loss::None);
+            let file = disk.open(Path::new("a"), OpenMode::ReadWrite).unwrap();
+            disk.fail_next_sync(seed);
+            let failed = file.sync_data().unwrap_err();
+            assert_eq!(failed.raw_os_error(), Some(Fault::IO));
+            file.sync_data().unwrap();
+            let live = [[2; 512], [3; 512]].concat();
+            assert_eq!(contents(&disk, "a"), live, "still in the page cache");
+            assert_eq!(contents(&disk.after(Loss::None), "a"), live);
+            contents(&disk.after(Loss::All), "a")
+        })
+        .collect();
+    assert_eq!(outcomes.len(), 4, "each write is lost or kept by itself");
+}
+
+#[test]
+fn pages_are_torn_at_their_own_bounds_only() {
+    let (disk, file) = disk_with(&[1; 3 * PAGE_BYTES]);
+    write(&*file, 0, &[2; 3 * PAGE_BYTES]);
+    for seed in 0..50 {
+        let image = contents(&disk.after(Loss::RandomPages(seed)), "a");
+        for page in image.chunks(PAGE_BYTES) {
+            assert!(page.iter().all(|byte| *byte == page[0]), "seed {seed}");
+        }
+    }
 }
 
 #[test]
