@@ -147,6 +147,11 @@ impl Worker for Follower {
         while !site.is_over() {
             let body = fetch_body(&self.channel, at, 512 << 10, 1, 20);
             let reply = raw.try_request(FETCH, &body)?;
+            if reply.kind == ERROR {
+                // Whatever else is refused, reads go on until the broker stops.
+                reply.error("SHUTTING_DOWN");
+                return Err(io::Error::other("the broker stops"));
+            }
             for (offset, payload) in reply.fetched().records() {
                 if offset >= at {
                     site.ledger.read(&self.channel, offset, &payload);
