@@ -28,11 +28,16 @@ type Answer = Result<Option<u64>, &'static str>;
 
 impl History {
     /// Whether the broker may refuse for the state it is in.
-    fn may_refuse(&self, broker: &Broker, class: &str, ids: &[Option<Incarnation>]) -> bool {
+    fn may_refuse(
+        &self,
+        broker: &Broker,
+        (what, class): (&str, &str),
+        ids: &[Option<Incarnation>],
+    ) -> bool {
         let storage = broker.storage();
         match class {
             "busy" => true,
-            "too large" => ids.len() > 1,
+            "too large" => what.starts_with("atomic"),
             "disk full" => storage.is_disk_full(),
             "journal failed" => storage.journal_failure().is_some(),
             // A channel that is yet to be made is recorded in the directory.
@@ -65,7 +70,7 @@ impl History {
         let is_stage = |answer: &Answer| matches!(answer, Ok(None) | Err("wrong offset"));
         if let Err(class) = found
             && allowed.iter().any(is_stage)
-            && self.may_refuse(broker, class, ids)
+            && self.may_refuse(broker, (what, class), ids)
         {
             return;
         }
