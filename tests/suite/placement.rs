@@ -310,3 +310,20 @@ fn an_entry_that_is_given_up_keeps_nobody_waiting() {
     harness.flush();
     harness.check();
 }
+
+#[test]
+fn a_time_that_two_segments_share_is_found_in_the_first() {
+    let (_, mut harness) = new();
+    harness.append(&[(0, &[2_000])]).unwrap();
+    let time = harness.now;
+    for _ in 0..6 {
+        harness.now = time - 1; // which `append` counts up
+        harness.append(&[(0, &[2_000])]).unwrap();
+        harness.round();
+    }
+    harness.checkpoint();
+    assert!(harness.storage.log(log_id(0)).unwrap().size().unwrap().0 > 2);
+    for time in [time - 1, time, time + 1] {
+        harness.check_time(log_id(0), time);
+    }
+}

@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
+use npayload::format::ProducerRow;
 use npayload::storage::disk::{CrashingDisk, Loss};
-use npayload::types::Durability;
+use npayload::storage::{ProducerRows, Upkeep};
+use npayload::types::{Durability, Incarnation, Timestamp};
 
 use crate::storage_harness::{Harness, Mercy, Model, log_id, options};
 
@@ -85,4 +87,47 @@ fn a_sync_covers_the_segments_that_large_written_batches_went_to() {
         let after = Harness::open(Arc::new(disk.after(loss)), model, harness.now + 1).unwrap();
         assert_eq!(offsets(&after), (1, 1), "{loss:?}: flushed and lost");
     }
+}
+
+struct NoProducers;
+
+impl ProducerRows for NoProducers {
+    fn rows(&self, _: Incarnation) -> (u64, Vec<ProducerRow>) {
+        (0, Vec::new())
+    }
+}
+
+#[test]
+fn journal_files_are_kept_until_the_checkpoint_that_replaces_them_is_taken() {
+    let (disk, mut harness) = start();
+    let write = |harness: &mut Harness, groups: u64| {
+        for n in 0..groups {
+            // Where the ring is full, writers wait.
+            let _ = harness.append(&[(n % 2, &[900, 900])]);
+            harness.round();
+        }
+    };
+    write(&mut harness, 16);
+    let checkpoint = loop {
+        let now = Timestamp(harness.now);
+        harness.storage.cut_checkpoint(now, &NoProducers);
+        match harness.storage.plan_upkeep(now) {
+            Some(job @ Upkeep::Checkpoint(_)) => break job,
+            Some(other) => {
+                harness.storage.finish_upkeep(other.run(), now);
+            }
+            None => write(&mut harness, 1),
+        }
+    };
+    // It is on its way while more comes than the rest of the ring holds.
+    write(&mut harness, 40);
+    for loss in [Loss::None, Loss::All] {
+        let model = harness.model.clone();
+        let mut after = Harness::open(Arc::new(disk.after(loss)), model, harness.now + 1).unwrap();
+        after.check_recovered(Mercy::Power);
+    }
+    let now = Timestamp(harness.now);
+    harness.storage.finish_upkeep(checkpoint.run(), now);
+    write(&mut harness, 40);
+    harness.check();
 }
