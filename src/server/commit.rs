@@ -18,6 +18,9 @@ const FULL: Duration = Duration::from_millis(100);
 /// How often a round is tried on a full disk while the server ends.
 const LAST_TRIES: u32 = 10;
 
+/// How long what was staged may wait for room in the journal while the server ends.
+const LAST_WAIT: Duration = Duration::from_secs(10);
+
 /// Runs rounds until the server ends.
 pub(super) fn run(shared: &Arc<Shared>) {
     let mut again = None;
@@ -68,9 +71,19 @@ pub(super) fn run(shared: &Arc<Shared>) {
 fn next_round(shared: &Arc<Shared>) -> Option<Box<crate::storage::Round>> {
     let mut broker = shared.broker();
     let mut is_idle = false;
+    let mut without_room = None;
     loop {
         if let Some(round) = broker.plan_round(clock::now()) {
             return Some(round);
+        }
+        if shared.is_ending() && broker.storage().has_round(clock::now()) {
+            let since = *without_room.get_or_insert_with(clock::instant);
+            if since.elapsed() > LAST_WAIT {
+                // Nothing of it was acknowledged.
+                tracing::error!("the journal has no room: what waited for it is given up");
+                broker.give_up();
+                return None;
+            }
         }
         if broker.storage().has_upkeep() {
             // Journal space may have to be freed before there is a round.

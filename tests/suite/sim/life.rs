@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use npayload::broker::{ChannelInfo, Stop};
 use npayload::storage::disk::Loss;
+use npayload::types::Timestamp;
 
 use super::faults::any_strike;
 use super::restart::Ending;
@@ -12,6 +13,8 @@ use super::world::{Committer, Keeper, World};
 
 /// Steps of a run before its faults end.
 const STEPS: u64 = 900;
+/// Steps of a stop after which what waits for room in the journal is given up.
+const LAST_WAIT: u64 = 5_000;
 /// Steps within which everything that was begun must be done once the faults have ended.
 const PATIENCE: u64 = 30_000;
 
@@ -229,6 +232,12 @@ impl World {
         for step in 0.. {
             if self.stop_state() != Stop::Waiting {
                 break;
+            }
+            let broker = self.broker.as_mut().unwrap();
+            if step > LAST_WAIT && broker.storage().has_round(Timestamp(self.now)) {
+                // No room in the journal: as the committer does after ten seconds.
+                self.trace.count("event: a stop gave up what had no room");
+                broker.give_up();
             }
             if step > PATIENCE {
                 anomaly!(
