@@ -115,7 +115,7 @@ fn no_seed_finds_an_anomaly() {
     if let Some(seed) = number("NPAYLOAD_SIM_SEED") {
         return replay(seed, usize::MAX);
     }
-    let seeds = number("NPAYLOAD_SIM_SEEDS").unwrap_or(600);
+    let seeds = number("NPAYLOAD_SIM_SEEDS").unwrap_or(1_000);
     let first = number("NPAYLOAD_SIM_FIRST").unwrap_or(0);
     let next = AtomicU64::new(first);
     let failed: Mutex<BTreeMap<u64, String>> = Mutex::default();
