@@ -232,6 +232,12 @@ impl Broker {
         self.has_given_up = true;
     }
 
+    /// Lets another broker open the directory, whoever still holds this one to read from it. To be
+    /// called once a stop has ended.
+    pub fn release(&mut self) {
+        self.storage.release();
+    }
+
     /// How far the stop has come.
     #[must_use]
     pub fn stop_state(&self) -> Stop {

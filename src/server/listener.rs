@@ -257,6 +257,10 @@ impl Running {
         });
         let is_joined = joined.await.unwrap_or(false);
         let is_clean = self.shared.broker().stop_state() == Stop::Clean;
+        if is_joined {
+            // A read that was under way may hold the broker a little longer.
+            self.shared.broker().release();
+        }
         is_joined && is_clean
     }
 }

@@ -181,7 +181,8 @@ pub(super) struct Recovered {
 /// The logs of one data directory.
 #[derive(Debug)]
 pub struct Storage {
-    _lock: Box<dyn DiskLock>,
+    /// Held until the storage is closed.
+    lock: Option<Box<dyn DiskLock>>,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) layout: Layout,
     pub(super) config: StorageConfig,
@@ -237,7 +238,7 @@ impl Storage {
         let space = Space::new(from.config.min_free_bytes, from.config.reserve_bytes);
         let scrub = Scrub::new(from.config.scrub_bytes_per_s, from.config.scrub_interval_ms);
         Self {
-            _lock: from.lock,
+            lock: Some(from.lock),
             disk: from.disk,
             layout: from.layout,
             config: from.config,
@@ -275,6 +276,12 @@ impl Storage {
             awaited: None,
             makes_way: false,
         }
+    }
+
+    /// Lets another process, or another storage of this one, open the directory. To be called once
+    /// nothing writes any more; what still reads may go on.
+    pub fn release(&mut self) {
+        self.lock = None;
     }
 
     /// What opening the directory found and did.
