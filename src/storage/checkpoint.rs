@@ -7,6 +7,9 @@
 //! ```
 //! Batches staged after the cut start on a fresh block, so what the checkpoint vouches for is never
 //! written again. Nothing here is waited for by an acknowledgement.
+//!
+//! A checkpoint that was not taken is tried again with the same cut: all it needs is in the journal.
+//! A later cut would wait for entries that may have no room there until a checkpoint frees some.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::IoSlice;
@@ -54,9 +57,8 @@ pub(super) struct Checkpoints {
     is_wanted: bool,
     /// The ring is full.
     wants_room: bool,
-    /// Copies whose checkpoint was not taken, and where it would have started: the next starts
-    /// there too, so that nothing is copied again.
-    kept: Option<(JournalPoint, Copying)>,
+    /// The cut of a checkpoint that was not taken, with what it copied: the next try is of it.
+    kept: Option<Cut>,
     /// Copying failed: what failed logs have in the journal stays where it is.
     cannot_copy: bool,
     phase: Phase,
@@ -79,7 +81,7 @@ enum Phase {
 /// The positions that a checkpoint will record.
 #[derive(Debug)]
 pub(super) struct Cut {
-    /// The last entry staged before it.
+    /// The last entry staged before it; 0 once all of them are flushed.
     entry: u64,
     pub start: JournalPoint,
     /// It has to free journal files: what failed logs have in them is copied forward.
@@ -279,7 +281,21 @@ impl Storage {
             return false;
         }
         self.checkpoints.retry_at = None;
-        self.checkpoints.is_wanted = false;
+        let frees = is_low || std::mem::take(&mut self.checkpoints.wants_room);
+        // A stop does without: the next start replays the originals.
+        let may_copy = !self.checkpoints.is_last && !self.checkpoints.cannot_copy;
+        let kept = self.checkpoints.kept.take();
+        // What was staged since a kept cut is not in it: another follows at once.
+        self.checkpoints.is_wanted = kept.is_some() && !self.dirty.is_empty();
+        let mut cut = kept.unwrap_or_else(|| self.cut(producers));
+        cut.copies_forward = may_copy && (frees || cut.copies_forward);
+        self.checkpoints.phase = Phase::Cut(cut);
+        self.want_sync();
+        true
+    }
+
+    /// The positions of every dirty log, behind all that was staged.
+    fn cut(&mut self, producers: &dyn ProducerRows) -> Cut {
         let mut rows = Vec::with_capacity(self.dirty.len());
         for id in std::mem::take(&mut self.dirty) {
             let Some(log) = self.logs.get_mut(&id) else {
@@ -293,23 +309,13 @@ impl Storage {
             point.producers = producers;
             rows.push((id, point.to_row(id)));
         }
-        let entry = last_entry;
-        let frees = is_low || std::mem::take(&mut self.checkpoints.wants_room);
-        // A stop does without: the next start replays the originals.
-        let may_copy = !self.checkpoints.is_last && !self.checkpoints.cannot_copy;
-        let (start, copying) = match self.checkpoints.kept.take() {
-            Some((start, copying)) => (start, Some(copying)),
-            None => (self.journal.point(), None),
-        };
-        self.checkpoints.phase = Phase::Cut(Cut {
-            entry,
-            start,
-            copies_forward: may_copy && (frees || copying.is_some()),
-            copying,
+        Cut {
+            entry: self.next_entry - 1,
+            start: self.journal.point(),
+            copies_forward: false,
+            copying: None,
             rows,
-        });
-        self.want_sync();
-        true
+        }
     }
 
     /// Whether an entry was written, or will never be: of a log that failed or was deleted.
@@ -441,15 +447,11 @@ impl Storage {
                 self.space.refused(&failure);
             }
             tracing::error!(%failure, "the checkpoint was not taken");
-            // What it would have recorded is still to be recorded.
-            for (id, _) in &end.cut.rows {
-                if let Some(log) = self.logs.get_mut(id) {
-                    log.is_dirty = true;
-                    self.dirty.insert(*id);
-                }
-            }
-            let copying = end.cut.copying;
-            self.checkpoints.kept = copying.map(|copying| (end.cut.start, copying));
+            // All that it records is flushed: the next try waits for no entry.
+            self.checkpoints.kept = Some(Cut {
+                entry: 0,
+                ..end.cut
+            });
             if end.is_point_failed {
                 self.fail_journal(self.written_through + 1, failure);
             }

@@ -222,17 +222,17 @@ fn check_others(harness: &mut Harness, hurt: Option<Incarnation>) {
     harness.flush();
 }
 
-/// The groups of a journal file: where each begins and ends.
-fn groups(bytes: &[u8], epoch: u64) -> Vec<(usize, usize)> {
+/// The groups of a journal file: the number of each, and where it begins and ends.
+fn groups(bytes: &[u8], epoch: u64) -> Vec<(u64, usize, usize)> {
     let mut found = Vec::new();
     let mut at = 4096;
     while at + 4096 <= bytes.len() {
-        let len = match GroupHeader::decode(&bytes[at..]) {
-            Ok(header) if header.epoch == epoch => usize::try_from(header.total_len()).unwrap(),
-            _ => 0,
-        };
-        if len > 0 {
-            found.push((at, at + len));
+        let mut len = 0;
+        if let Ok(header) = GroupHeader::decode(&bytes[at..])
+            && header.epoch == epoch
+        {
+            len = usize::try_from(header.total_len()).unwrap();
+            found.push((header.group, at, at + len));
         }
         at += len.max(1).next_multiple_of(4096);
     }
@@ -248,44 +248,48 @@ fn damage_in_a_promised_group_is_reported_at_its_place() {
     drop(whole);
     let epoch = 1;
     let mut checked = 0;
+    // Those that are replayed have the highest numbers, wherever in the ring they lie.
+    let mut all = Vec::new();
     for path in files(&patient.disk, &Path::new(ROOT).join("journal"), ".journal") {
-        let bytes = read_file(&patient.disk, &path);
-        for (start, end) in groups(&bytes, epoch).into_iter().rev().take(4) {
-            for at in (start..end).filter(|at| at - start < 256 || at % 11 == 0) {
-                let disk = patient.copy();
-                flip(&disk, &path, at, u32::try_from(at % 8).unwrap());
-                let mut harness = match patient.open(&disk) {
-                    Ok(harness) => harness,
-                    Err(error) => panic!("byte {at} of {}: {error}", path.display()),
-                };
-                let damage = harness.report.damage.clone();
-                let place = damage.iter().find(|damage| {
-                    damage.path == path && (damage.from..damage.to).contains(&(at as u64))
-                });
-                let Some(place) = place else {
-                    // Groups from before the checkpoint are not needed any more. One that lies
-                    // where the journal ends can't be told from a group that was torn there.
-                    assert_eq!(damage, [], "byte {at} of {}", path.display());
-                    if let Some((torn, from, _)) = &harness.report.torn {
-                        assert_eq!((torn, *from), (&path, start as u64), "byte {at}");
-                    }
-                    check_others(&mut harness, None);
-                    continue;
-                };
-                checked += 1;
-                let hurt = place.log;
-                check_others(&mut harness, hurt);
-                for n in 0..3 {
-                    let id = log_id(n);
-                    let is_short = harness.storage.log(id).unwrap().end().0
-                        < harness.model.logs[&id].batches.last().unwrap().end;
-                    let is_refused = harness.storage.log(id).unwrap().refused().is_some();
-                    assert!(
-                        !is_short || is_refused,
-                        "log {id} is shorter and takes writes"
-                    );
-                    read_around(&mut harness, id);
+        let found = groups(&read_file(&patient.disk, &path), epoch);
+        all.extend(found.into_iter().map(|group| (group, path.clone())));
+    }
+    all.sort_unstable_by_key(|((number, ..), _)| std::cmp::Reverse(*number));
+    for ((_, start, end), path) in all.into_iter().take(usize::try_from(first).unwrap() + 2) {
+        for at in (start..end).filter(|at| at - start < 256 || at % 11 == 0) {
+            let disk = patient.copy();
+            flip(&disk, &path, at, u32::try_from(at % 8).unwrap());
+            let mut harness = match patient.open(&disk) {
+                Ok(harness) => harness,
+                Err(error) => panic!("byte {at} of {}: {error}", path.display()),
+            };
+            let damage = harness.report.damage.clone();
+            let place = damage.iter().find(|damage| {
+                damage.path == path && (damage.from..damage.to).contains(&(at as u64))
+            });
+            let Some(place) = place else {
+                // Groups from before the checkpoint are not needed any more. One that lies
+                // where the journal ends can't be told from a group that was torn there.
+                assert_eq!(damage, [], "byte {at} of {}", path.display());
+                if let Some((torn, from, _)) = &harness.report.torn {
+                    assert_eq!((torn, *from), (&path, start as u64), "byte {at}");
                 }
+                check_others(&mut harness, None);
+                continue;
+            };
+            checked += 1;
+            let hurt = place.log;
+            check_others(&mut harness, hurt);
+            for n in 0..3 {
+                let id = log_id(n);
+                let is_short = harness.storage.log(id).unwrap().end().0
+                    < harness.model.logs[&id].batches.last().unwrap().end;
+                let is_refused = harness.storage.log(id).unwrap().refused().is_some();
+                assert!(
+                    !is_short || is_refused,
+                    "log {id} is shorter and takes writes"
+                );
+                read_around(&mut harness, id);
             }
         }
     }
@@ -304,16 +308,11 @@ fn a_torn_last_group_that_nobody_promised_is_cut_and_reported() {
         .max_by_key(|path| {
             let bytes = read_file(&patient.disk, path);
             let groups = groups(&bytes, 1).into_iter();
-            let number = |at: usize| GroupHeader::decode(&bytes[at..]).unwrap().group;
-            groups.map(|(start, _)| number(start)).max().unwrap_or(0)
+            groups.map(|(number, ..)| number).max().unwrap_or(0)
         })
         .unwrap();
     let bytes = read_file(&patient.disk, &path);
-    let number = |at: usize| GroupHeader::decode(&bytes[at..]).unwrap().group;
-    let (start, end) = groups(&bytes, 1)
-        .into_iter()
-        .max_by_key(|(start, _)| number(*start))
-        .unwrap();
+    let (_, start, end) = groups(&bytes, 1).into_iter().max().unwrap();
     for at in (start..end).step_by(3) {
         let disk = patient.copy();
         flip(&disk, &path, at, 3);

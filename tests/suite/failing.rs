@@ -5,16 +5,21 @@
 use std::sync::Arc;
 
 use npayload::storage::disk::{CrashingDisk, FailingDisk, Fault, Loss, Operation};
-use npayload::storage::{CommitError, Outcome, StageError};
+use npayload::storage::{CommitError, EntryId, Outcome, StageError, StorageConfig};
 use npayload::types::{Durability, Timestamp};
 
-use crate::storage_harness::{Harness, Mercy, Model, log_id};
+use crate::storage_harness::{Harness, Mercy, Model, log_id, small};
 
 /// Three logs with a few records each, on a disk that works so far.
 fn start() -> (CrashingDisk, FailingDisk, Harness) {
+    start_with(small())
+}
+
+fn start_with(config: StorageConfig) -> (CrashingDisk, FailingDisk, Harness) {
     let disk = CrashingDisk::new();
     let failing = FailingDisk::new(Arc::new(disk.clone()));
-    let mut harness = Harness::open(Arc::new(failing.clone()), Model::default(), 1).unwrap();
+    let on = Arc::new(failing.clone());
+    let mut harness = Harness::open_with(on, config, Model::default(), 1).unwrap();
     (0..3).for_each(|n| harness.create(n));
     for n in 0..3 {
         harness.append(&[(n, &[100, 200])]).unwrap();
@@ -265,6 +270,72 @@ fn a_full_ring_is_freed_by_a_checkpoint_that_waits_for_what_is_queued() {
     harness.flush();
     harness.check();
     reopen(&disk, harness, Loss::All, Mercy::Power);
+}
+
+/// Appends to the three logs in turn until what is staged finds no room in the journal.
+fn fill(harness: &mut Harness, entries: &mut Vec<EntryId>) {
+    for n in 0..400u64 {
+        match harness.append(&[(n % 3, &[900, 900])]) {
+            Ok(entry) => entries.push(entry),
+            Err(StageError::Busy) => {}
+            Err(error) => panic!("{error}"),
+        }
+        harness.round();
+        if harness.storage.has_round(Timestamp(harness.now)) {
+            return;
+        }
+    }
+    panic!("the ring never filled up");
+}
+
+/// What was queued after a checkpoint that failed had no room in the journal, and the next one
+/// waited for it before it freed any.
+#[test]
+fn a_full_ring_is_freed_after_checkpoints_that_found_no_space_again_and_again() {
+    for path in ["channels", "checkpoints", "recovery-point"] {
+        for failures in 1..5 {
+            let (disk, failing, mut harness) = start_with(StorageConfig {
+                max_unwritten_bytes: 1 << 20,
+                ..small()
+            });
+            let mut entries = Vec::new();
+            fill(&mut harness, &mut entries);
+            let full = Fault::new(Fault::NO_SPACE).on(Operation::Write).at(path);
+            failing.plan(full.and_later());
+            for _ in 0..failures {
+                let struck = failing.struck();
+                for _ in 0..4 {
+                    harness.now += 1_000;
+                    harness.upkeep();
+                    harness.round();
+                }
+                assert!(failing.struck() > struck, "{path}: no checkpoint was tried");
+                // Space for a moment, as the broker's look finds it: more is taken.
+                harness.storage.book_free_bytes(1 << 30);
+                fill(&mut harness, &mut entries);
+            }
+            failing.heal();
+            harness.storage.book_free_bytes(1 << 30);
+            for _ in 0..8 {
+                harness.now += 1_000;
+                harness.upkeep();
+                harness.flush();
+            }
+            for entry in entries {
+                let outcome = harness.storage.outcome(entry, Durability::Synced);
+                assert!(
+                    matches!(outcome, Outcome::Done),
+                    "{path}, {failures} failures: {outcome:?} for ever"
+                );
+            }
+            harness.checkpoint();
+            assert_eq!(harness.storage.unwritten_bytes(), 0);
+            harness.check();
+            harness.stop();
+            assert!(harness.storage.is_clean());
+            reopen(&disk, harness, Loss::All, Mercy::Power);
+        }
+    }
 }
 
 #[test]

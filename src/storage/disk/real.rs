@@ -101,7 +101,7 @@ impl Disk for RealDisk {
         }
         file.set_len(0)?;
         file.write_all_at(contents, 0)?;
-        Ok(Box::new(RealLock { _file: file }))
+        Ok(Box::new(RealLock { file }))
     }
 
     fn available(&self, path: &Path) -> io::Result<u64> {
@@ -110,13 +110,23 @@ impl Disk for RealDisk {
     }
 }
 
-/// Held as long as the file is open.
+/// Held until it is dropped, or the process ends.
 #[derive(Debug)]
 struct RealLock {
-    _file: File,
+    file: File,
 }
 
 impl DiskLock for RealLock {}
+
+impl Drop for RealLock {
+    fn drop(&mut self) {
+        // Closing the file is not enough: a child that this process is about to start has it open
+        // too, until it runs its own program.
+        if let Err(error) = self.file.unlock() {
+            tracing::debug!(%error, "a lock is released when its file is closed");
+        }
+    }
+}
 
 #[derive(Debug)]
 struct RealFile {

@@ -123,8 +123,13 @@ pub fn appended_after_all(reply: &Reply) -> io::Result<()> {
     if error["name"] == "SEQUENCE_TOO_OLD" {
         return Ok(());
     }
-    // Until a restart there is nothing to be had from this broker.
-    let is_failed = error["name"] == "JOURNAL_FAILED";
+    // Until a restart there is nothing to be had from this broker; where its disk turned
+    // read-only, a channel may notice first.
+    let is_read_only = error["message"]
+        .as_str()
+        .is_some_and(|text| text.contains("os error 30"));
+    let is_failed =
+        error["name"] == "JOURNAL_FAILED" || error["name"] == "CHANNEL_POISONED" && is_read_only;
     assert!(
         is_failed || error["retryable"] == true,
         "a writer was refused: {error}"
