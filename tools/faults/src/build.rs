@@ -72,7 +72,7 @@ pub fn build(tree: &Tree, targets: &BTreeSet<Target>) -> Result<Result<Binaries,
         }
     }
     if targets.contains(&Target::Inspect)
-        && let Err(output) = cargo(tree, &["-p", "npayload-inspect"], &mut binaries)?
+        && let Err(output) = cargo(tree, &["-p", "npayload-inspect", "--lib"], &mut binaries)?
     {
         return Ok(Err(output));
     }
@@ -109,7 +109,7 @@ fn cargo(tree: &Tree, args: &[&str], binaries: &mut Binaries) -> Result<Result<(
         let target = match message["target"]["name"].as_str() {
             Some("suite") => Target::Suite,
             Some("npayload") if message["target"]["kind"][0] == "lib" => Target::Lib,
-            Some("npayload-inspect") => Target::Inspect,
+            Some("npayload_inspect") => Target::Inspect,
             _ => continue,
         };
         if message["profile"]["test"] == true {

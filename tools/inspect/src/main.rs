@@ -1,17 +1,4 @@
 //! `npayload-inspect`: looks into the files of a data directory, checks them, and repairs them.
-//!
-//! `verify` and `dump` open every file read-only and take no lock, so they work on a stopped broker's directory, on a copy, and beside
-//! a running broker. `repair` and `undo` take the lock that a broker holds; what they change is kept and can be put back.
-
-mod directory;
-mod dump;
-#[cfg(test)]
-mod fixture;
-mod layout;
-mod repair;
-mod report;
-mod source;
-mod verify;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -19,9 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-
-use crate::dump::DumpArgs;
-use crate::repair::command::{RepairArgs, UndoArgs};
+use npayload_inspect::{DumpArgs, RepairArgs, UndoArgs};
 
 /// Looks into npayload's files and checks them, while the broker runs too; repairs them when it is stopped.
 #[derive(Parser)]
@@ -65,8 +50,8 @@ fn main() -> ExitCode {
     let result = match args.command {
         Command::Verify { path, json } => run_verify(&path, json),
         Command::Dump(args) => run_dump(&args),
-        Command::Repair(args) => repair::command::repair(&args),
-        Command::Undo(args) => repair::command::take_back(&args),
+        Command::Repair(args) => npayload_inspect::repair(&args),
+        Command::Undo(args) => npayload_inspect::undo(&args),
     };
     result.unwrap_or_else(|error| {
         if is_broken_pipe(&error) {
@@ -79,7 +64,7 @@ fn main() -> ExitCode {
 
 fn run_verify(path: &std::path::Path, json: bool) -> Result<ExitCode> {
     let path = std::path::absolute(path).with_context(|| format!("find {}", path.display()))?;
-    let report = verify::run(&path)?;
+    let report = npayload_inspect::verify(&path)?;
     let mut out = io::stdout().lock();
     if json {
         serde_json::to_writer(&mut out, &report)?;
@@ -92,7 +77,7 @@ fn run_verify(path: &std::path::Path, json: bool) -> Result<ExitCode> {
 
 fn run_dump(args: &DumpArgs) -> Result<ExitCode> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    dump::run(args, &mut out)?;
+    npayload_inspect::dump(args, &mut out)?;
     out.flush()?;
     Ok(ExitCode::SUCCESS)
 }

@@ -15,12 +15,19 @@ const SHOWN_NOTES: usize = 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Kind {
+    /// The file that makes a directory a data directory.
     Marker,
+    /// What is known to be synced.
     RecoveryPoint,
+    /// The state of every log at one moment, or a copy of it.
     Checkpoint,
+    /// One file of the journal.
     Journal,
+    /// One file of a log.
     Segment,
+    /// Where a segment's offsets are.
     OffsetIndex,
+    /// When a segment's offsets were appended.
     TimeIndex,
 }
 
@@ -58,11 +65,14 @@ pub struct Damage {
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct FileReport {
+    /// The file.
     #[serde(serialize_with = "as_text")]
     pub path: PathBuf,
+    /// What it is.
     pub kind: Kind,
     /// Half-open byte ranges, ascending, whose every bit is under a check.
     pub used_ranges: Vec<[u64; 2]>,
+    /// What is damaged, in the order in which it was found.
     pub damage: Vec<Damage>,
     /// Name of the channel it belongs to, where it is known.
     #[serde(skip)]
@@ -77,6 +87,7 @@ fn as_text<S: serde::Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> 
 }
 
 impl FileReport {
+    /// A report that nothing was booked in yet.
     pub fn new(path: &Path, kind: Kind) -> Self {
         Self {
             path: path.to_owned(),
@@ -130,6 +141,7 @@ impl FileReport {
         });
     }
 
+    /// Adds a note.
     pub fn note(&mut self, what: impl fmt::Display) {
         self.notes.push(what.to_string());
     }
@@ -145,7 +157,9 @@ impl FileReport {
 /// The findings about everything that was looked at.
 #[derive(Debug, Serialize)]
 pub struct Report {
+    /// Every file that was looked at, by path.
     pub files: Vec<FileReport>,
+    /// None of them is damaged.
     pub clean: bool,
     /// Notes that belong to no single file.
     #[serde(skip)]
@@ -153,6 +167,7 @@ pub struct Report {
 }
 
 impl Report {
+    /// Puts the findings together.
     pub fn new(mut files: Vec<FileReport>, notes: Vec<String>) -> Self {
         files.sort_by(|a, b| a.path.cmp(&b.path));
         let clean = files.iter().all(|file| file.damage.is_empty());
@@ -165,12 +180,15 @@ impl Report {
 
     /// Prints the report for a person: one row for each kind of file, then a line for each damage and note. `base` is cut off
     /// the paths.
+    ///
+    /// # Errors
+    /// When it can't be written.
     pub fn print(&self, base: &Path, to: &mut dyn Write) -> io::Result<()> {
         let mut kinds: BTreeMap<Kind, [u64; 3]> = BTreeMap::new();
         for file in &self.files {
             let row = kinds.entry(file.kind).or_default();
             row[0] += 1;
-            row[1] += file.checked_bytes();
+            row[1] = row[1].saturating_add(file.checked_bytes());
             row[2] += file.damage.len() as u64;
         }
         let mut table = Table::new();

@@ -187,7 +187,7 @@ impl Dump<'_> {
             };
             let position = (item.kind == ItemKind::Batch).then_some(data_at);
             if let Some(position) = position {
-                data_at = position + item.length;
+                data_at = position.saturating_add(item.length);
             }
             if !is_wanted(&item) {
                 continue;
@@ -320,7 +320,11 @@ impl Dump<'_> {
         }
         match records(&bytes) {
             Ok(records) => records.into_iter().try_for_each(|record| match record {
-                Ok(record) if self.range.overlaps(record.offset.0, record.offset.0 + 1) => {
+                Ok(record)
+                    if self
+                        .range
+                        .overlaps(record.offset.0, record.offset.0.saturating_add(1)) =>
+                {
                     self.out.row("record", &record_row(&record))
                 }
                 Ok(_) => Ok(()),
@@ -383,23 +387,29 @@ impl Dump<'_> {
             IndexKind::Offset => match OffsetEntry::decode(bytes, incarnation, base) {
                 Ok(entry) => (
                     entry.offset_delta,
-                    row.with("offset", base.0 + u64::from(entry.offset_delta))
-                        .with("segmentPosition", entry.position)
-                        .with("length", entry.length),
+                    row.with(
+                        "offset",
+                        base.0.saturating_add(u64::from(entry.offset_delta)),
+                    )
+                    .with("segmentPosition", entry.position)
+                    .with("length", entry.length),
                 ),
                 Err(error) => return self.out.row("entry", &row.with("error", error.to_string())),
             },
             IndexKind::Time => match TimeEntry::decode(bytes, incarnation, base) {
                 Ok(entry) => (
                     entry.offset_delta,
-                    row.with("offset", base.0 + u64::from(entry.offset_delta))
-                        .with("appendTime", entry.append_time),
+                    row.with(
+                        "offset",
+                        base.0.saturating_add(u64::from(entry.offset_delta)),
+                    )
+                    .with("appendTime", entry.append_time),
                 ),
                 Err(error) => return self.out.row("entry", &row.with("error", error.to_string())),
             },
         };
-        let offset = base.0 + u64::from(delta);
-        if self.range.overlaps(offset, offset + 1) {
+        let offset = base.0.saturating_add(u64::from(delta));
+        if self.range.overlaps(offset, offset.saturating_add(1)) {
             self.out.row("entry", &row)?;
         }
         Ok(())

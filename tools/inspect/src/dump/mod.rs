@@ -41,7 +41,9 @@ pub struct DumpArgs {
 /// A half-open range of offsets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OffsetRange {
+    /// First offset in it.
     pub first: u64,
+    /// The offset after its last.
     pub end: u64,
 }
 

@@ -16,7 +16,7 @@ use npayload::types::Timestamp;
 use serde::Serialize;
 
 use super::plan::Plan;
-use super::{Setting, apply, has_known_damage, lock, plan, undo, unfinished};
+use super::{Setting, apply, has_known_damage, lock, plan, undo as put_back, unfinished};
 use crate::layout;
 use crate::report::{Kind, Report};
 use crate::verify;
@@ -138,7 +138,7 @@ pub fn repair(args: &RepairArgs) -> Result<ExitCode> {
 ///
 /// # Errors
 /// When a broker holds the directory, there is no such repair, or something has been written since.
-pub fn take_back(args: &UndoArgs) -> Result<ExitCode> {
+pub fn undo(args: &UndoArgs) -> Result<ExitCode> {
     let root = data_directory(&args.path)?;
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
     let _lock = lock(&*disk, &root)?;
@@ -151,7 +151,7 @@ pub fn take_back(args: &UndoArgs) -> Result<ExitCode> {
         random: &mut random(),
         progress: &progress,
     };
-    let number = undo(&mut setting, args.repair)?;
+    let number = put_back(&mut setting, args.repair)?;
     println!("repair {number} is taken back: every file is as it was before");
     Ok(ExitCode::SUCCESS)
 }

@@ -37,6 +37,8 @@ pub struct IndexCheck {
     /// One for each entry of the offset index; none where the entry is damaged.
     runs: Vec<Option<Run>>,
     entry_times: Vec<Option<(i64, u32)>>,
+    /// For each entry, and for one behind the last, where the last intact run before it ends.
+    ends_before: Vec<u64>,
     next: usize,
     /// End of the run that the walk is in.
     covered_to: u64,
@@ -62,6 +64,7 @@ impl IndexCheck {
             times: None,
             runs: Vec::new(),
             entry_times: Vec::new(),
+            ends_before: vec![FIRST_BATCH],
             next: 0,
             covered_to: FIRST_BATCH,
             unknown_to: 0,
@@ -81,6 +84,11 @@ impl IndexCheck {
                     })
                 })
                 .collect();
+            let mut end = FIRST_BATCH;
+            check.ends_before.extend(check.runs.iter().map(|run| {
+                end = run.map_or(end, |run| run.to);
+                end
+            }));
             check.judge_entries(&mut report, |check, at| check.runs[at].is_some());
             check.offsets = Some(report);
         }
@@ -116,31 +124,38 @@ impl IndexCheck {
             Kind::TimeIndex => self.entry_times.len(),
             _ => self.runs.len(),
         };
-        for at in 0..count {
-            let (from, to) = entry_range(at);
-            if !self.is_promised(at) {
-                if !intact(self, at) {
-                    report.note(format!(
-                        "bytes {from}..{to}: an entry that nothing vouches for"
-                    ));
-                }
-                continue;
+        let mut at = 0;
+        while at < count {
+            // A file full of garbage is one finding, not one for each of millions of entries.
+            let (is_promised, is_intact) = (self.is_promised(at), intact(self, at));
+            let alike = (at..count).take_while(|at| {
+                (self.is_promised(*at), intact(self, *at)) == (is_promised, is_intact)
+            });
+            let alike = alike.count();
+            let (from, to) = (entry_range(at).0, entry_range(at + alike - 1).1);
+            at += alike;
+            if is_promised {
+                report.checked(from, to);
             }
-            report.checked(from, to);
-            if !intact(self, at) {
-                report.damaged(from, to, "checksum of the entry does not match");
+            match (is_promised, is_intact) {
+                (_, true) => {}
+                (true, false) if alike == 1 => {
+                    report.damaged(from, to, "checksum of the entry does not match");
+                }
+                (true, false) => {
+                    let what = format!("checksums of {alike} entries do not match");
+                    report.damaged(from, to, what);
+                }
+                (false, false) => report.note(format!(
+                    "bytes {from}..{to}: damaged entries that nothing vouches for: {alike}"
+                )),
             }
         }
     }
 
     /// An entry is promised when the runs before it end below the promised position.
     fn is_promised(&self, at: usize) -> bool {
-        let before = self.runs[..at.min(self.runs.len())]
-            .iter()
-            .rev()
-            .flatten()
-            .next();
-        before.map_or(FIRST_BATCH, |run| run.to) < self.promised
+        self.ends_before[at.min(self.runs.len())] < self.promised
     }
 
     /// Takes the next intact batch of the segment.
@@ -194,11 +209,10 @@ impl IndexCheck {
     }
 
     fn start_run(&mut self, at: usize, run: Run, batch: &Found) {
-        let delta = batch.base_offset - self.base_offset;
-        if u64::from(run.offset_delta) != delta {
+        let offset = self.base_offset.saturating_add(u64::from(run.offset_delta));
+        if offset != batch.base_offset {
             let what = format!(
-                "offset {} for a batch that starts at {}",
-                self.base_offset + u64::from(run.offset_delta),
+                "offset {offset} for a batch that starts at {}",
                 batch.base_offset
             );
             self.contradict(at, what);

@@ -407,7 +407,7 @@ impl<'a> JournalCheck<'a> {
             let item_at = items_at + (number * GroupItem::BYTES) as u64;
             self.check_order(group, file, item_at, item);
             if item.kind == ItemKind::Batch {
-                let to = at + item.length;
+                let to = at.saturating_add(item.length);
                 if to > end {
                     let what =
                         format!("item {number} of group {group} reaches over the group's end");

@@ -328,7 +328,7 @@ impl SegmentCheck<'_> {
         done: u64,
         report: &mut FileReport,
     ) -> io::Result<()> {
-        let end = reference.position + reference.length;
+        let end = reference.position.saturating_add(reference.length);
         if end <= done {
             return Ok(());
         }

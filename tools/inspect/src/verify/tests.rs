@@ -2,6 +2,8 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use npayload::format::IndexHeader;
+
 use crate::fixture::{self, LOG_A, LOG_B, folder};
 use crate::report::{FileReport, Kind, Report};
 use crate::verify;
@@ -232,4 +234,22 @@ fn what_is_not_ours_is_refused() {
     fs::write(&path, "hello").unwrap();
     assert!(verify::run(&path).is_err());
     assert!(verify::run(&directory.path().join("absent")).is_err());
+}
+
+#[test]
+fn an_index_full_of_garbage_is_one_finding_however_long_it_is() {
+    let directory = directory();
+    let path = folder(directory.path(), LOG_A).join("00000000000000000000.index");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes.truncate(IndexHeader::BYTES);
+    bytes.resize(IndexHeader::BYTES + (16 << 20), 0xa5);
+    fs::write(&path, &bytes).unwrap();
+    let report = verify_all(directory.path());
+    let is_it = |file: &&FileReport| file.path == path;
+    let index = report.files.iter().find(is_it).unwrap();
+    assert_eq!(index.damage.len(), 1, "{:?}", index.damage);
+    let damage = &index.damage[0];
+    let all = (IndexHeader::BYTES as u64, bytes.len() as u64);
+    assert_eq!((damage.from, damage.to), all);
+    assert!(damage.what.contains("1048576 entries"), "{}", damage.what);
 }
