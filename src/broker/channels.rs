@@ -243,10 +243,18 @@ impl Broker {
             created_at: channel.created_at,
             log_epoch: log.last_epoch(),
             damage: log.damage().to_vec(),
-            refused: log.refused().map(ToString::to_string),
+            refused: self.refusal_of(id),
             errno: log.errno(),
             config: channel.config.clone(),
         })
+    }
+
+    /// Why a channel takes no writes, if so.
+    fn refusal_of(&self, id: Incarnation) -> Option<String> {
+        let refused = self.storage.log(id)?.refused().map(ToString::to_string);
+        let unknown = self.unknown_positions.as_ref();
+        let unknown = unknown.filter(|_| id == self.positions);
+        refused.or_else(|| unknown.map(ToString::to_string))
     }
 
     /// Which channels have known damage or take no writes.
@@ -258,14 +266,14 @@ impl Broker {
                 continue;
             };
             sick.damaged += u64::from(!log.damage().is_empty());
-            let Some(reason) = log.refused() else {
+            let Some(reason) = self.refusal_of(id) else {
                 continue;
             };
             sick.refusing += 1;
             if sick.refusals.len() < Sick::REFUSALS {
                 sick.refusals.push(ChannelRefusal {
                     channel: channel.name.clone(),
-                    reason: reason.to_string(),
+                    reason,
                     errno: log.errno(),
                 });
             }

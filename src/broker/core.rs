@@ -7,6 +7,7 @@ use super::config::{AllowedCompression, ChannelConfig};
 use super::directory::Directory;
 use super::error::BrokerError;
 use super::producers::{AppendedBatch, ProducerLimits, Producers};
+use super::topic::TopicError;
 use crate::consumer::Consumers;
 use crate::format::{BatchHeader, DoorLimits, ProducerRow};
 use crate::storage::{
@@ -141,7 +142,11 @@ pub struct Broker {
     pub(super) config: BrokerConfig,
     pub(super) storage: Storage,
     pub(super) directory: Directory,
+    /// Where all consumers stand; to be read by [`Broker::known_consumers`].
     pub(super) consumers: Consumers,
+    /// Why nobody knows where they stand, if so: until the topic is repaired and the broker
+    /// started again.
+    pub(super) unknown_positions: Option<Arc<TopicError>>,
     pub(super) channels: HashMap<Incarnation, ChannelState>,
     /// The topic of committed offsets.
     pub(super) positions: Incarnation,

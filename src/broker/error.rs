@@ -5,9 +5,8 @@ use std::sync::Arc;
 use super::config::InvalidConfig;
 use super::directory::{ChangeError, CreateError};
 use super::producers::{Fenced, ProducerError};
-use crate::consumer::folding::{EventError, IllegalEvent};
+use super::topic::TopicError;
 use crate::consumer::{CommitError as PositionError, DeleteError, ResetError};
-use crate::format::DecodeError;
 use crate::storage::{IoFailure, OpenError, ReadError, StageError};
 use crate::types::{ConsumerName, Incarnation, Offset};
 
@@ -78,6 +77,9 @@ pub enum BrokerError {
         /// The consumer.
         consumer: ConsumerName,
     },
+    /// The topic of positions is damaged: where consumers stand is not known.
+    #[error("where consumers stand is not known until the topic is repaired: {0}")]
+    UnknownPositions(Arc<TopicError>),
     /// The read failed.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -114,42 +116,9 @@ pub enum BrokerOpenError {
     /// The storage did not open.
     #[error(transparent)]
     Storage(Box<OpenError>),
-    /// A batch of an internal topic can't be decoded.
-    #[error("internal topic {topic}: {source}")]
-    Batch {
-        /// The topic.
-        topic: &'static str,
-        /// What is wrong.
-        source: DecodeError,
-    },
-    /// A record of an internal topic can't be decoded.
-    #[error("internal topic {topic}, offset {offset}: {source}")]
-    Record {
-        /// The topic.
-        topic: &'static str,
-        /// The record.
-        offset: Offset,
-        /// What is wrong.
-        source: EventError,
-    },
-    /// A record of an internal topic cannot follow those before it.
-    #[error("internal topic {topic}, offset {offset}: {source}")]
-    Event {
-        /// The topic.
-        topic: &'static str,
-        /// The record.
-        offset: Offset,
-        /// What is wrong.
-        source: IllegalEvent,
-    },
-    /// An internal topic can't be read.
-    #[error("internal topic {topic}: {source}")]
-    Read {
-        /// The topic.
-        topic: &'static str,
-        /// What is wrong.
-        source: Box<ReadError>,
-    },
+    /// What an internal topic records can't be known.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
     /// The broker's own events were refused.
     #[error(transparent)]
     Own(Box<BrokerError>),

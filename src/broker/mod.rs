@@ -22,6 +22,7 @@ mod open;
 mod positions;
 pub mod producers;
 mod publish;
+mod topic;
 mod upkeep;
 
 pub use channels::{ChannelInfo, ChannelRefusal, CreateOutcome, Place, Sick};
@@ -31,4 +32,5 @@ pub use fetch::{Fetch, FetchFrom, FetchHead, FetchJob, FetchStep, Fetched, JobEn
 pub use open::{Recovered, recover};
 pub use positions::{CommitRequest, ConsumerInfo};
 pub use publish::{AtomicPublished, CheckedBatch, Published, Target};
+pub use topic::TopicError;
 pub use upkeep::Stop;

@@ -12,13 +12,11 @@ use super::directory::{Created, Directory, DirectoryEvent, Removed};
 use super::error::{BrokerError, BrokerOpenError};
 use super::journal::{CHANNELS, CONSUMERS, OwnRecord, own_batch};
 use super::producers::{ProducerLimits, ProducerState, Producers};
+use super::topic::{Content, TopicError, decoded, read_topic};
 use crate::consumer::{ConsumerEvent, Consumers};
-use crate::format::{Record, records};
 use crate::storage::disk::Disk;
-use crate::storage::{
-    self, EntryId, LiveLog, Need, Read, ReadError, Replayed, StageError, Storage,
-};
-use crate::types::{ChannelName, Durability, Incarnation, Offset, Timestamp};
+use crate::storage::{self, EntryId, LiveLog, Need, Replayed, Storage};
+use crate::types::{ChannelName, Durability, Incarnation, Timestamp};
 
 /// A data directory after its recovery, before a broker takes it over: all that was promised is in
 /// the segments, and recorded on disk.
@@ -109,6 +107,7 @@ impl Broker {
             storage,
             directory,
             consumers: Consumers::default(),
+            unknown_positions: None,
             channels,
             positions: positions.unwrap_or_default(),
             random,
@@ -183,27 +182,64 @@ impl Broker {
         Ok(())
     }
 
+    /// Folds the positions of all consumers. Where the topic is damaged they are not known, and
+    /// all else goes on without them.
     fn fold_consumers(&mut self) -> Result<(), BrokerOpenError> {
+        match self.folded_consumers() {
+            Ok(()) => Ok(()),
+            Err(error) if error.refuses_start() => Err(error.into()),
+            Err(error) => {
+                tracing::error!(
+                    %error,
+                    "the positions of consumers can't be known: what asks for them is refused until \
+                     the topic is repaired"
+                );
+                // A part of them would pass for all.
+                self.consumers = Consumers::default();
+                self.unknown_positions = Some(Arc::new(error));
+                Ok(())
+            }
+        }
+    }
+
+    fn folded_consumers(&mut self) -> Result<(), TopicError> {
         let topic = CONSUMERS;
-        for batch in read_topic(&mut self.storage, self.positions)? {
-            for record in decoded(topic, &batch)? {
-                let record = record?;
-                let payload = record.payload.clone().unwrap_or_default();
-                let event = ConsumerEvent::decode(record.record_type.as_str(), &payload).map_err(
-                    |source| BrokerOpenError::Record {
+        let mut has_gap = false;
+        for batch in read_topic(&mut self.storage, topic, self.positions)? {
+            for content in decoded(topic, &batch)? {
+                let records = match content {
+                    Content::Records(records) => records,
+                    Content::Gap(lost) => {
+                        tracing::warn!(
+                            from = %lost.start, to = %lost.end,
+                            "records of the topic of positions are lost: a position that was last \
+                             committed before them may be out of date, or missing"
+                        );
+                        has_gap = true;
+                        continue;
+                    }
+                };
+                for record in records {
+                    let payload = record.payload.clone().unwrap_or_default();
+                    let offset = record.offset;
+                    let event = ConsumerEvent::decode(record.record_type.as_str(), &payload);
+                    let event = event.map_err(|source| TopicError::Record {
                         topic,
-                        offset: record.offset,
-                        source,
-                    },
-                )?;
-                self.consumers
-                    .apply(&event)
-                    .map_err(|source| BrokerOpenError::Event {
-                        topic,
-                        offset: record.offset,
+                        offset,
                         source,
                     })?;
-                self.consumer_events += 1;
+                    let event = match has_gap {
+                        true => self.consumers.behind_gap(event),
+                        false => Some(event),
+                    };
+                    let applied = event.map_or(Ok(()), |event| self.consumers.apply(&event));
+                    applied.map_err(|source| TopicError::Event {
+                        topic,
+                        offset,
+                        source,
+                    })?;
+                    self.consumer_events += 1;
+                }
             }
         }
         Ok(())
@@ -234,14 +270,9 @@ impl Broker {
         if !events.is_empty() {
             let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_consumer).collect();
             let mut batches = vec![own_batch(self.positions, &records)?];
-            match self.storage.stage_for(&mut batches, Need::Own, now) {
-                Ok(staged) => self.booked(self.positions, &staged),
-                // The topic of positions is damaged too: they are moved again at the next start.
-                Err(StageError::Refused { .. }) => {
-                    tracing::warn!("the moved positions are not on the record");
-                }
-                Err(error) => return Err(BrokerError::from(error).into()),
-            }
+            let staged = self.storage.stage_for(&mut batches, Need::Own, now);
+            let staged = staged.map_err(BrokerError::from)?;
+            self.booked(self.positions, &staged);
             for event in &events {
                 let applied = self.consumers.apply(event);
                 applied.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
@@ -286,85 +317,29 @@ fn fold_producers(limits: ProducerLimits, replayed: &Replayed) -> Producers {
     producers
 }
 
-fn fold_directory(directory: &mut Directory, batch: &Bytes) -> Result<(), BrokerOpenError> {
+fn fold_directory(directory: &mut Directory, batch: &Bytes) -> Result<(), TopicError> {
     let topic = CHANNELS;
-    for record in decoded(topic, batch)? {
-        let record = record?;
-        let payload = record.payload.clone().unwrap_or_default();
-        let offset = record.offset;
-        let event =
-            DirectoryEvent::decode(record.record_type.as_str(), &payload).map_err(|source| {
-                BrokerOpenError::Record {
-                    topic,
-                    offset,
-                    source,
-                }
-            })?;
-        directory
-            .apply(&event)
-            .map_err(|source| BrokerOpenError::Event {
+    for content in decoded(topic, batch)? {
+        // Without its lost records nobody knows which channels there are: it is never repaired.
+        let Content::Records(records) = content else {
+            continue;
+        };
+        for record in records {
+            let payload = record.payload.clone().unwrap_or_default();
+            let offset = record.offset;
+            let event = DirectoryEvent::decode(record.record_type.as_str(), &payload);
+            let event = event.map_err(|source| TopicError::Record {
                 topic,
                 offset,
                 source,
             })?;
+            let applied = directory.apply(&event);
+            applied.map_err(|source| TopicError::Event {
+                topic,
+                offset,
+                source,
+            })?;
+        }
     }
     Ok(())
-}
-
-/// The records of consecutive batches.
-fn decoded(
-    topic: &'static str,
-    bytes: &Bytes,
-) -> Result<impl Iterator<Item = Result<Record, BrokerOpenError>>, BrokerOpenError> {
-    let mut all = Vec::new();
-    let mut rest = bytes.clone();
-    while !rest.is_empty() {
-        let damaged = |source| BrokerOpenError::Batch { topic, source };
-        let header = crate::format::BatchHeader::peek(&rest).map_err(damaged)?;
-        if rest.len() < header.len() {
-            let (needed, found) = (header.len() as u64, rest.len() as u64);
-            let source = crate::format::DecodeError::Short {
-                what: "batch",
-                needed,
-                found,
-            };
-            return Err(damaged(source));
-        }
-        let batch = rest.split_to(header.len());
-        crate::format::check_stored(&batch).map_err(damaged)?;
-        all.extend(records(&batch).map_err(damaged)?);
-    }
-    Ok(all
-        .into_iter()
-        .map(move |record| record.map_err(|source| BrokerOpenError::Batch { topic, source })))
-}
-
-/// All batches of an internal topic, read before anybody else may.
-fn read_topic(storage: &mut Storage, id: Incarnation) -> Result<Vec<Bytes>, BrokerOpenError> {
-    let topic = CONSUMERS;
-    let failed = |source: ReadError| BrokerOpenError::Read {
-        topic,
-        source: Box::new(source),
-    };
-    let Some(log) = storage.log(id) else {
-        return Ok(Vec::new());
-    };
-    let (mut from, end): (Offset, Offset) = (log.log_start(), log.high_watermark());
-    let mut batches = Vec::new();
-    while from < end {
-        let slices = match storage.plan_read(id, from, 1 << 20).map_err(failed)? {
-            Read::Ready(slices) => slices,
-            Read::Segment(job) => job.run().map_err(failed)?,
-            Read::Load(task) => {
-                let loaded = task.run();
-                storage
-                    .finish_load(loaded)
-                    .map_err(|failure| failed(failure.into()))?;
-                continue;
-            }
-        };
-        from = slices.next;
-        batches.extend(slices.parts);
-    }
-    Ok(batches)
 }

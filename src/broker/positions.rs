@@ -5,7 +5,7 @@ use super::directory::Channel;
 use super::error::BrokerError;
 use super::journal::{OwnRecord, own_batch};
 use crate::consumer::{
-    ChannelDropped, Commit, Committed, ConsumerEvent, Deleted, Expected, Position, Reset,
+    ChannelDropped, Commit, Committed, ConsumerEvent, Consumers, Deleted, Expected, Position, Reset,
 };
 use crate::storage::Need;
 use crate::types::{ChannelName, ConsumerName, Incarnation, LogEpoch, Offset, Timestamp};
@@ -48,6 +48,18 @@ pub struct ConsumerInfo {
 }
 
 impl Broker {
+    /// Where consumers stand.
+    ///
+    /// # Errors
+    /// [`BrokerError::UnknownPositions`] where the topic of positions is damaged: none of them may
+    /// pass for absent or for up to date.
+    pub(super) fn known_consumers(&self) -> Result<&Consumers, BrokerError> {
+        match &self.unknown_positions {
+            Some(error) => Err(BrokerError::UnknownPositions(error.clone())),
+            None => Ok(&self.consumers),
+        }
+    }
+
     /// Records that a consumer has read up to an offset.
     ///
     /// # Errors
@@ -79,7 +91,7 @@ impl Broker {
     ) -> Result<Accepted<ConsumerInfo>, Refusal> {
         let id = self.channel_to_read(channel, None)?;
         let log = self.storage.log(id).ok_or_else(|| no_such(channel))?;
-        let event = self.consumers.check_reset(
+        let event = self.known_consumers()?.check_reset(
             Reset {
                 channel: id,
                 channel_name: channel.clone(),
@@ -108,7 +120,7 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Accepted<()>, Refusal> {
         let id = self.channel_to_read(channel, None)?;
-        let event = self.consumers.check_delete(Deleted {
+        let event = self.known_consumers()?.check_delete(Deleted {
             channel: id,
             consumer,
             at: now,
@@ -123,14 +135,15 @@ impl Broker {
     /// Where a consumer stands, and how far behind.
     ///
     /// # Errors
-    /// [`BrokerError::NoSuchConsumer`] when it has no position.
+    /// [`BrokerError::NoSuchConsumer`] when it has no position, and
+    /// [`BrokerError::UnknownPositions`].
     pub fn position(
         &self,
         channel: &ChannelName,
         consumer: &ConsumerName,
     ) -> Result<Accepted<ConsumerInfo>, BrokerError> {
         let id = self.channel_to_read(channel, None)?;
-        let position = self.consumers.position(id, consumer.as_str());
+        let position = self.known_consumers()?.position(id, consumer.as_str());
         let position = position.ok_or_else(|| BrokerError::NoSuchConsumer {
             channel: channel.to_string(),
             consumer: consumer.clone(),
@@ -145,14 +158,15 @@ impl Broker {
     /// The consumers of one channel, or of all, by channel and name.
     ///
     /// # Errors
-    /// [`BrokerError::NoSuchChannel`].
+    /// [`BrokerError::NoSuchChannel`] and [`BrokerError::UnknownPositions`].
     pub fn consumers(
         &self,
         channel: Option<&ChannelName>,
     ) -> Result<Accepted<Vec<ConsumerInfo>>, BrokerError> {
+        let consumers = self.known_consumers()?;
         let mut infos = Vec::new();
         let mut add = |id: Incarnation, name: &ChannelName| {
-            for (consumer, position) in self.consumers.list(id) {
+            for (consumer, position) in consumers.list(id) {
                 infos.push(self.consumer_info(id, name, consumer, position));
             }
         };
@@ -250,7 +264,7 @@ impl Broker {
             },
             at: now,
         };
-        let checked = self.consumers.check_commit(
+        let checked = self.known_consumers()?.check_commit(
             Commit {
                 committed,
                 expected: commit.expected,
@@ -279,7 +293,7 @@ impl Broker {
     /// Drops the positions of channels that are no more. What can't be recorded now is left for the
     /// next tick or start: nobody can ask for it.
     pub(super) fn drop_positions(&mut self, now: Timestamp) {
-        if !self.has_stray_positions {
+        if !self.has_stray_positions || self.unknown_positions.is_some() {
             return;
         }
         let dropped: Vec<ConsumerEvent> = self

@@ -186,13 +186,16 @@ impl Broker {
                 self.directory_events = 0;
             }
         }
-        let consumer_rows = self
-            .consumers
+        // What is not known must not be folded: nothing would take the place of what is there.
+        let Ok(consumers) = self.known_consumers() else {
+            return;
+        };
+        let consumer_rows = consumers
             .channels()
-            .map(|(id, _)| self.consumers.list(id).count() as u64)
+            .map(|(id, _)| consumers.list(id).count() as u64)
             .sum();
         if self.consumer_events >= fold_events.max(4u64.saturating_mul(consumer_rows)) {
-            let events = self.consumers.fold();
+            let events = consumers.fold();
             let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_consumer).collect();
             if self.fold_topic(self.positions, &records, now) {
                 self.consumer_events = 0;

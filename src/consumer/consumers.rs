@@ -172,6 +172,37 @@ impl Consumers {
         })
     }
 
+    /// An event as it may be applied where records before it are lost: whether it follows from
+    /// them is not known. `None` where it says nothing of what is left.
+    ///
+    /// A consumer that it moves, or that stands elsewhere than it says, is placed where it was
+    /// moved to; where even the channel's name is lost with its commits, it stays absent.
+    #[must_use]
+    pub fn behind_gap(&self, event: ConsumerEvent) -> Option<ConsumerEvent> {
+        let known = |channel, consumer: &ConsumerName| self.position(channel, consumer.as_str());
+        match event {
+            ConsumerEvent::Deleted(deleted) => known(deleted.channel, &deleted.consumer)
+                .is_some()
+                .then_some(ConsumerEvent::Deleted(deleted)),
+            ConsumerEvent::Repositioned(moved) => {
+                let position = known(moved.channel, &moved.consumer);
+                if position.is_some_and(|position| position.offset == moved.from) {
+                    return Some(ConsumerEvent::Repositioned(moved));
+                }
+                let name = &self.channels.get(&moved.channel)?.name;
+                Some(ConsumerEvent::Reset(Reset {
+                    channel: moved.channel,
+                    channel_name: name.clone(),
+                    consumer: moved.consumer,
+                    offset: moved.to,
+                    log_epoch: moved.log_epoch,
+                    at: moved.at,
+                }))
+            }
+            other => Some(other),
+        }
+    }
+
     /// Turns a commit into the event that records it.
     ///
     /// - `log`: log start to log end of the channel. The log end itself may be committed: all is

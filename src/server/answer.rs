@@ -5,13 +5,15 @@ use crate::broker::directory::{ChangeError, CreateError};
 use crate::broker::producers::ProducerError;
 use std::path::Path;
 
-use crate::broker::{Broker, BrokerError, ChannelInfo, ChannelRefusal, Place, Published};
+use crate::broker::{
+    Broker, BrokerError, ChannelInfo, ChannelRefusal, Place, Published, TopicError,
+};
 use crate::consumer::CommitError as PositionError;
 use crate::consumer::Expected;
 use crate::format::DamageKind;
 use crate::protocol::control;
 use crate::protocol::{ErrorCode, ExpectedPosition, FetchFrom, PublishResponse, WireError};
-use crate::storage::{CommitError, IoFailure, ReadError, StageError};
+use crate::storage::{Closed, CommitError, IoFailure, ReadError, StageError};
 use crate::types::Timestamp;
 
 /// How long a client should wait before it tries a retryable request again.
@@ -237,6 +239,7 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
         BrokerError::Delete(_) | BrokerError::NoSuchConsumer { .. } => {
             plain(ErrorCode::ConsumerNotFound)
         }
+        BrokerError::UnknownPositions(error) => unknown_positions(error, &text),
         BrokerError::Read(error) => read(error, &text),
         BrokerError::Diverged {
             offset,
@@ -286,10 +289,10 @@ fn stage(error: &StageError, text: &str) -> WireError {
         StageError::TooLarge { found, limit } => plain(ErrorCode::AtomicTooLarge)
             .with("found", *found)
             .with("limit", *limit),
-        StageError::Refused { reason, .. } if reason.contains("damage") => {
-            plain(ErrorCode::Damaged)
-        }
-        StageError::Refused { .. } => plain(ErrorCode::ChannelPoisoned),
+        StageError::Refused { reason, .. } => plain(match reason {
+            Closed::Damaged(_) => ErrorCode::Damaged,
+            Closed::Failed(_) => ErrorCode::ChannelPoisoned,
+        }),
         StageError::JournalFailed(_) => plain(ErrorCode::JournalFailed),
     }
 }
@@ -388,6 +391,32 @@ fn read(error: &ReadError, text: &str) -> WireError {
             .with("seen", *seen)
             .with("found", *found),
         ReadError::Io(failure) => io(failure),
+    }
+}
+
+/// Names the topic and, where it is known, the place.
+fn unknown_positions(error: &TopicError, text: &str) -> WireError {
+    let damaged = WireError::new(ErrorCode::Damaged, text);
+    let of = |topic: &str| damaged.clone().with("channel", topic);
+    match error {
+        TopicError::Batch { topic, .. } => of(topic),
+        TopicError::Record { topic, offset, .. } | TopicError::Event { topic, offset, .. } => {
+            of(topic).with("offset", offset.0)
+        }
+        TopicError::Closed { topic, end, .. } => of(topic).with("offset", end.0),
+        TopicError::Read { topic, source } => match &**source {
+            ReadError::Damaged {
+                segment,
+                position,
+                offset,
+                ..
+            } => of(topic)
+                .with("file", segment.display().to_string())
+                .with("position", *position)
+                .with("offset", offset.0),
+            ReadError::Io(failure) => of(topic).with("file", failure.path.display().to_string()),
+            _ => of(topic),
+        },
     }
 }
 

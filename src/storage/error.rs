@@ -180,11 +180,22 @@ pub enum StageError {
         /// The log.
         log: Incarnation,
         /// Why.
-        reason: Arc<str>,
+        reason: Closed,
     },
     /// The journal failed; nothing is written until a restart.
     #[error("the journal failed, the broker takes no writes until it is restarted: {0}")]
     JournalFailed(IoFailure),
+}
+
+/// Why a log takes no writes.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Closed {
+    /// Stored bytes are damaged: until the log is repaired.
+    #[error("{0}")]
+    Damaged(Arc<str>),
+    /// A write or sync of a segment failed: until a restart.
+    #[error(transparent)]
+    Failed(IoFailure),
 }
 
 /// How much space is left, and how much an entry must leave.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::disk::Disk;
-use super::error::{IoFailure, ReadError, While};
+use super::error::{Closed, IoFailure, ReadError, While};
 use super::index::Run;
 use super::layout::{Layout, segment_base};
 use super::segment::{FIRST_BATCH, Previous, Segment, SegmentId, Slices};
@@ -186,7 +186,7 @@ pub struct Log {
     /// The last try to read the directory failed.
     pub(super) is_unlisted: bool,
     /// Why the log takes no writes, if so.
-    pub(super) refused: Option<Arc<str>>,
+    pub(super) refused: Option<Closed>,
     /// Error number of the operating system that closed the log to writers, if one did.
     pub(super) errno: Option<i32>,
     /// Recovery found damage that hides the log's end: refused, and kept over restarts.
@@ -267,9 +267,10 @@ impl Log {
             tail: VecDeque::new(),
             is_unlisted: false,
             unwritten_bytes: 0,
-            refused: point
-                .refused
-                .then(|| "damage was found; see the channel's info and npayload-inspect".into()),
+            refused: point.refused.then(|| {
+                let what = "damage was found; see the channel's info and npayload-inspect";
+                Closed::Damaged(what.into())
+            }),
             errno: None,
             is_damaged: point.refused,
             is_poisoned: false,
@@ -293,7 +294,7 @@ impl Log {
         self.is_poisoned = true;
         self.errno = self.errno.or(failure.source.raw_os_error());
         self.refused
-            .get_or_insert_with(|| failure.to_string().into());
+            .get_or_insert_with(|| Closed::Failed(failure.clone()));
     }
 
     /// Books damage in a segment. A row that follows another extends it, and so does whatever is
@@ -352,7 +353,7 @@ impl Log {
     }
 
     /// Why the log takes no more writes, if so.
-    pub fn refused(&self) -> Option<&Arc<str>> {
+    pub fn refused(&self) -> Option<&Closed> {
         self.refused.as_ref()
     }
 

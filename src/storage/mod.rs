@@ -31,7 +31,7 @@ mod upkeep;
 mod walk;
 
 pub use checkpoint::ProducerRows;
-pub use error::{CommitError, IoFailure, OpenError, ReadError, Shortage, StageError};
+pub use error::{Closed, CommitError, IoFailure, OpenError, ReadError, Shortage, StageError};
 pub use layout::Layout;
 pub use log::{Log, LogOptions, LogPoint};
 pub use read::{BatchAt, BatchJob, LoadTask, Loaded, Read, ReadJob, TimeJob};

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::disk::Disk;
-use super::error::{IoFailure, ReadError};
+use super::error::{Closed, IoFailure, ReadError};
 use super::layout::Layout;
 use super::log::{LoadJob, Log, Older, ReadPlan};
 use super::open_files::OpenFiles;
 use super::segment::{Segment, Slices, Wanted};
 use super::store::Storage;
 use super::upkeep::Removal;
+use crate::format::{BatchHeader, check_stored};
 use crate::types::{Incarnation, LogEpoch, Offset, Timestamp};
 
 /// How a read goes on.
@@ -53,6 +54,32 @@ impl ReadJob {
             *next = next.or(self.after);
         }
         read
+    }
+
+    /// As [`ReadJob::run`], with the checksums of all records, which a client checks for itself.
+    ///
+    /// # Errors
+    /// As for [`ReadJob::run`].
+    pub fn run_checked(&self) -> Result<Slices, ReadError> {
+        let slices = self.run()?;
+        let mut next = self.from;
+        for part in &slices.parts {
+            let mut rest = part.clone();
+            while !rest.is_empty() {
+                let header = BatchHeader::peek(&rest);
+                let len = header.map_or(rest.len(), |header| header.len());
+                let batch = rest.split_to(len.min(rest.len()));
+                match check_stored(&batch) {
+                    Ok(header) => next = header.end_offset(),
+                    Err(error) => {
+                        let what = error.to_string().into();
+                        let (disk, files) = (&*self.disk, &self.open_files);
+                        return Err(self.segment.damaged_at(disk, files, next, what)?);
+                    }
+                }
+            }
+        }
+        Ok(slices)
     }
 }
 
@@ -251,7 +278,7 @@ impl Storage {
             tracing::error!(log = %loaded.id, %fault, "damage found in the chain of segments");
         }
         if let Some(first) = faults.first() {
-            log.refused = Some(first.as_str().into());
+            log.refused = Some(Closed::Damaged(first.as_str().into()));
         }
         if log.is_loaded {
             return Ok(()); // another load was faster

@@ -429,6 +429,33 @@ impl Segment {
         Ok(None)
     }
 
+    /// What a reader of the batch that begins at `offset` is told of it: it failed its checks.
+    pub(super) fn damaged_at(
+        self: &Arc<Self>,
+        disk: &dyn Disk,
+        open_files: &OpenFiles,
+        offset: Offset,
+        what: Arc<str>,
+    ) -> Result<ReadError, IoFailure> {
+        let mut guard = self.opened(disk, open_files)?;
+        let open = guard.as_mut().expect("opened above");
+        let runs = open.index.runs();
+        let run = runs.get(open.index.run_of(offset));
+        let (mut position, from) = run.map_or((FIRST_BATCH, self.id.base), |run| {
+            (run.position.into(), run.first)
+        });
+        let mut walker = Walker::new(&*open.file, &self.id, position, self.length(), from);
+        while let Some(step) = walker.step()? {
+            if let Step::Batch(batch) = step
+                && offset < batch.offsets.end
+            {
+                position = batch.range.start.into();
+                break;
+            }
+        }
+        Ok(damaged(&self.id, position, offset, None, what))
+    }
+
     /// Closes the file and forgets the index, unless a sync is owed or somebody is using it.
     pub(super) fn try_close(&self) -> bool {
         let Ok(mut guard) = self.open.try_lock() else {

@@ -11,7 +11,7 @@ use npayload::broker::{
 };
 use npayload::consumer::Expected;
 use npayload::format::{DoorLimits, check_produced};
-use npayload::storage::disk::{CrashingDisk, FailingDisk, Fault, Loss, Operation};
+use npayload::storage::disk::{CrashingDisk, Disk, FailingDisk, Fault, Loss, OpenMode, Operation};
 use npayload::storage::{CommitError, Outcome, StageError, StorageConfig};
 use npayload::types::{
     ChannelName, ConsumerName, Durability, Incarnation, LogEpoch, Offset, Timestamp,
@@ -33,6 +33,10 @@ fn name(text: &str) -> ChannelName {
 
 impl Driven {
     fn open(below: CrashingDisk, now: i64) -> Self {
+        Self::open_with(below, now, |_| {})
+    }
+
+    fn open_with(below: CrashingDisk, now: i64, change: fn(&mut BrokerConfig)) -> Self {
         let disk = FailingDisk::new(Arc::new(below.clone()));
         let mut config = BrokerConfig {
             storage: StorageConfig {
@@ -42,6 +46,7 @@ impl Driven {
             ..BrokerConfig::default()
         };
         config.defaults.segment_bytes = 8 * 1024;
+        change(&mut config);
         let mut seed = now.unsigned_abs();
         let random = Box::new(move || {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -334,6 +339,44 @@ fn a_crash_between_a_deletion_and_the_dropping_of_its_positions_leaves_none() {
         let kept = driven.broker.position(&name("b"), &consumer).unwrap();
         assert_eq!(kept.value.position.offset, Offset(1));
     }
+}
+
+#[test]
+fn positions_that_are_not_known_are_not_folded_over_those_that_are_stored() {
+    let mut driven = Driven::open(CrashingDisk::new(), 1);
+    driven.publish("a", &[10]).unwrap();
+    driven.settle();
+    driven.commit("a", 0);
+    driven.commit("a", 1);
+    let topic = driven.broker.list_channels("__consumers", true, None, 1);
+    let dir = Path::new(ROOT).join("channels");
+    let dir = dir.join(topic.value[0].incarnation.to_string());
+    let path = dir.join(format!("{:020}.log", 0));
+    let flip = |disk: &CrashingDisk| {
+        let file = disk.open(&path, OpenMode::ReadWrite).unwrap();
+        let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+        file.read_at(0, &mut bytes).unwrap();
+        let at = bytes.iter().rposition(|byte| *byte == b'}').unwrap();
+        let byte = [bytes[at - 1] ^ 1];
+        file.write_at(at as u64 - 1, &[std::io::IoSlice::new(&byte)])
+            .unwrap();
+        file.sync_data().unwrap();
+    };
+    let consumer = ConsumerName::parse("reader").unwrap();
+    let disk = driven.below.after(Loss::None);
+    flip(&disk);
+    let mut driven = Driven::open_with(disk, driven.now + 1, |config| config.fold_events = 0);
+    for _ in 0..4 {
+        driven.publish("a", &[10]).unwrap();
+        driven.tick();
+        let unknown = driven.broker.position(&name("a"), &consumer);
+        assert!(matches!(unknown, Err(BrokerError::UnknownPositions(_))));
+    }
+    let disk = driven.below.after(Loss::None);
+    flip(&disk);
+    let driven = Driven::open(disk, driven.now + 1);
+    let kept = driven.broker.position(&name("a"), &consumer).unwrap();
+    assert_eq!(kept.value.position.offset, Offset(1));
 }
 
 #[test]

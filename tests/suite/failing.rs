@@ -202,7 +202,7 @@ fn write_behind_and_checkpoints_resume_when_a_full_disk_has_space() {
             harness.checkpoint();
             harness.check();
             assert!(harness.storage.is_disk_full());
-            assert_eq!(harness.storage.log(log_id(0)).unwrap().refused(), None);
+            assert!(harness.storage.log(log_id(0)).unwrap().refused().is_none());
         }
         failing.heal();
         harness.storage.book_free_bytes(1 << 30);

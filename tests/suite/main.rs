@@ -30,6 +30,7 @@ mod model; // logs against vectors: every kind of append, upkeep and reopening
 mod mounts; // file systems of a test's own: small, read-only, slow, forgetful
 mod placement; // where batches lie in their segments, and what goes when
 #[cfg(target_os = "linux")]
+mod positions; // damage in the topic of positions: told as damage, and nobody else is stopped
 mod power_loss; // power cuts under the real binary, on a disk that forgets
 mod process; // starts the real binary, stops it, kills it
 mod promises; // what the wire protocol promises: order, retries, long polls, all or nothing

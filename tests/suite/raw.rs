@@ -69,7 +69,7 @@ impl Server {
         server
     }
 
-    fn launch(&mut self) {
+    pub fn launch(&mut self) {
         let (disk, options) = (self.disk.clone(), self.options.clone());
         // `start_on` blocks in place, which only a worker of the runtime may.
         let started = self

@@ -657,7 +657,7 @@ impl Harness {
         let mut cut: HashMap<u64, Vec<(Incarnation, bool)>> = HashMap::new();
         for (id, log) in &mut self.model.logs {
             let found = self.storage.log(*id).expect("an acknowledged log is lost");
-            assert_eq!(found.refused(), None, "log {id}");
+            assert!(found.refused().is_none(), "log {id}");
             let end = found.end().0;
             let sure = match mercy {
                 Mercy::Process => log.written,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use npayload::broker::BrokerError;
 use npayload::storage::RecoveryReport;
 use npayload::storage::disk::MemoryDisk;
 use npayload::types::{ChannelName, ConsumerName};
@@ -22,7 +23,8 @@ pub struct Outcome {
     pub readings: BTreeMap<String, Reading>,
     /// Channels that take no writes, and why.
     pub closed: BTreeMap<String, String>,
-    pub positions: BTreeMap<(String, String), Option<u64>>,
+    /// Where consumers stand, `None` for nowhere; or what is said of that, where it is not known.
+    pub positions: BTreeMap<(String, String), Result<Option<u64>, String>>,
     /// Whether a repeated batch of the idempotent producer is answered with its first offset.
     pub is_deduplicated: bool,
     /// The directory after the start and the reads, before anything is written.
@@ -67,10 +69,14 @@ fn start(subject: &Subject, disk: &MemoryDisk, nth: i64) -> Outcome {
     for (channel, consumer) in patient.known.positions.keys() {
         let (name, reader) = (ChannelName::parse(channel), ConsumerName::parse(consumer));
         let info = driver.broker.position(&name.unwrap(), &reader.unwrap());
-        let offset = info.ok().map(|info| info.value.position.offset.0);
+        let found = match info {
+            Ok(info) => Ok(Some(info.value.position.offset.0)),
+            Err(BrokerError::UnknownPositions(error)) => Err(error.to_string()),
+            Err(_) => Ok(None),
+        };
         outcome
             .positions
-            .insert((channel.clone(), consumer.clone()), offset);
+            .insert((channel.clone(), consumer.clone()), found);
     }
     outcome.after = Image::of(disk);
     write(subject, &mut driver, &mut outcome);

@@ -154,11 +154,18 @@ impl Change {
     /// The text to find does not occur exactly once.
     pub fn apply(&self, source: &str, name: &str) -> Result<String> {
         let file = self.file.display();
+        let library = if self.file.starts_with("src") {
+            "crate"
+        } else if self.file.starts_with("tools/inspect/src") {
+            "npayload"
+        } else {
+            bail!("{file}: a change is in the library or in npayload-inspect");
+        };
         ensure!(
-            self.file.starts_with("src") && self.replace.contains(SWITCHED_ON),
-            "{file}: a change is in the library, and says what depends on {SWITCHED_ON}"
+            self.replace.contains(SWITCHED_ON),
+            "{file}: a change says what depends on {SWITCHED_ON}"
         );
-        let switch = format!("crate::is_fault({name:?})");
+        let switch = format!("{library}::is_fault({name:?})");
         let replace = self.replace.replace(SWITCHED_ON, &switch);
         match source.matches(&self.find).count() {
             1 => Ok(source.replacen(&self.find, &replace, 1)),
@@ -232,6 +239,12 @@ mod tests {
         let expected = "write(); if !crate::is_fault(\"no-sync\") { sync() };";
         assert_eq!(changed, expected);
         assert!(change.apply("write();", "no-sync").is_err());
+        let mut elsewhere = change.clone();
+        elsewhere.file = "tools/inspect/src/a.rs".into();
+        let changed = elsewhere.apply("sync();", "no-sync").unwrap();
+        assert!(changed.contains("npayload::is_fault"), "{changed}");
+        elsewhere.file = "tests/suite/a.rs".into();
+        assert!(elsewhere.apply("sync();", "no-sync").is_err());
         assert!(change.apply("sync(); sync();", "no-sync").is_err());
     }
 }
