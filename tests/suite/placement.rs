@@ -10,7 +10,7 @@ use npayload::storage::disk::{Disk, FailingDisk, Fault, MemoryDisk, OpenMode, Op
 use npayload::storage::{CommitError, LogOptions, Outcome, Upkeep};
 use npayload::types::{Durability, Offset, Timestamp};
 
-use crate::storage_harness::{Harness, Model, ROOT, log_id, options, small};
+use crate::storage_harness::{CHECKPOINT_MS, Harness, Model, ROOT, log_id, options, small};
 
 const BLOCK: u64 = 4096;
 
@@ -139,6 +139,38 @@ fn what_was_queued_for_a_deleted_log_is_not_acknowledged() {
         harness.round();
     }
     assert!(matches!(outcome(&harness, other), Outcome::Done));
+}
+
+#[test]
+fn a_checkpoint_and_a_stop_wait_for_no_entry_that_will_never_be_written() {
+    for (is_deleted, is_cut_before) in [(true, true), (true, false), (false, true), (false, false)]
+    {
+        let disk = FailingDisk::new(Arc::new(MemoryDisk::new()));
+        let open = || Harness::open(Arc::new(disk.clone()), Model::default(), 1).unwrap();
+        let mut harness = start(&disk, open);
+        harness.append(&[(1, &[5_000])]).unwrap();
+        harness.step_round(); // planned
+        let last = harness.append(&[(1, &[100])]).unwrap();
+        if is_cut_before {
+            harness.now += CHECKPOINT_MS;
+            harness.step_upkeep();
+        }
+        if is_deleted {
+            harness.storage.drop_log(log_id(1));
+        } else {
+            let segments = log_id(1).to_string();
+            disk.plan(Fault::new(Fault::IO).on(Operation::Write).at(segments));
+        }
+        harness.step_round();
+        harness.step_round(); // booked
+        let outcome = harness.storage.outcome(last, Durability::Synced);
+        assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+        harness.stop();
+        assert!(
+            harness.storage.is_clean(),
+            "deleted: {is_deleted}, cut before: {is_cut_before}"
+        );
+    }
 }
 
 #[test]

@@ -236,3 +236,31 @@ fn a_recovery_point_without_space_is_written_another_time() {
         "and the point is written"
     );
 }
+
+/// Segments that were begun in memory alone let retention take the last one that a failed channel
+/// had, and the next start called that damage.
+#[test]
+fn retention_leaves_a_failed_channel_its_last_segment() {
+    let mut small = Small::open(CrashingDisk::new(), 1_000);
+    for _ in 0..3 {
+        small.publish(3_500);
+        small.settle();
+    }
+    let channels = Fault::new(Fault::IO).on(Operation::Write).at("channels");
+    small.failing.plan(channels);
+    for _ in 0..4 {
+        small.publish(3_500);
+    }
+    small.settle();
+    assert_eq!(small.failing.struck(), 1);
+    small.retain(1);
+    let mut small = small.restart();
+    assert_eq!(small.broker.storage().recovery_report().damage, []);
+    let fetched = small.begin(FetchFrom::Start);
+    let fetched = small.end(fetched).unwrap();
+    assert_eq!(fetched.head.from, Offset(2));
+    assert!(fetched.slices.bytes > 0);
+    let wait = small.publish(100);
+    small.settle();
+    assert!(small.is_done(wait));
+}
