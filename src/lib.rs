@@ -9,6 +9,7 @@ pub mod broker;
 pub mod cli;
 pub mod client;
 pub mod consumer;
+pub mod folding;
 pub mod format;
 pub mod protocol;
 pub mod server;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 pub use event::{ChannelRow, Created, Deleted, DirectoryEvent, Removed, Trimmed, Updated};
 
 use crate::broker::config::{ChannelConfig, ConfigChange, InvalidConfig};
-use crate::consumer::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES};
+use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES};
 use crate::types::{ChannelName, Incarnation, Offset, Timestamp};
 
 /// What the directory knows of a channel.

@@ -10,7 +10,7 @@ use super::event::{
     ChannelDropped, Committed, ConsumerEvent, ConsumerRow, Deleted, RepositionReason, Repositioned,
     Reset,
 };
-use super::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES};
+use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES};
 use crate::types::{ChannelName, ConsumerName, Incarnation, LogEpoch, Offset, Timestamp};
 
 /// Most bytes of the metadata that a consumer may store with its position.

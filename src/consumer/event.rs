@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::folding::{self, EventError, Folded};
+use crate::folding::{self, EventError, Folded};
 use crate::types::{ChannelName, ConsumerName, Incarnation, LogEpoch, Offset, Timestamp};
 
 /// A fact about consumers, stored as one JSON record of the topic `__consumers`. The record's type

@@ -9,7 +9,6 @@
 //! checked against (passed in), and whether a channel exists (the broker's directory knows).
 mod consumers;
 mod event;
-pub mod folding;
 #[cfg(test)]
 mod tests;
 

@@ -1,8 +1,8 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::folding::{EventError, Folded, IllegalEvent, MAX_PART_BYTES};
 use super::*;
+use crate::folding::{EventError, Folded, IllegalEvent, MAX_PART_BYTES};
 use crate::types::{ChannelName, ConsumerName, Incarnation, LogEpoch, Offset, Timestamp};
 
 const CHANNEL: Incarnation = Incarnation(7);

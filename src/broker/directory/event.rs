@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::broker::config::ChannelConfig;
-use crate::consumer::folding::{self, EventError, Folded};
+use crate::folding::{self, EventError, Folded};
 use crate::types::{ChannelName, Incarnation, Offset, Timestamp};
 
 /// A fact about channels, stored as one JSON record of the topic `__channels`. The record's type

@@ -2,7 +2,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::consumer::folding::{EventError, Folded};
+use crate::folding::{EventError, Folded};
 use crate::types::Durability;
 
 const FIRST: Incarnation = Incarnation(1);
