@@ -112,6 +112,38 @@ impl fmt::Display for ProducerId {
     }
 }
 
+/// Number of an organisation, given in the order of their creation. 0 is the default one, which is
+/// there from the start and runs the broker.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct OrgId(pub u32);
+
+impl OrgId {
+    /// The organisation that is there from the start.
+    pub const DEFAULT: Self = Self(0);
+}
+
+impl fmt::Display for OrgId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Number of who acts, as it is stamped on batches. 0 is whoever needs no key on this machine.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct PrincipalId(pub u32);
+
+impl fmt::Display for PrincipalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// What an acknowledgement promises.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -170,7 +202,8 @@ impl FromStr for Durability {
 pub const MAX_NAME_BYTES: usize = 256;
 
 /// Name of a channel: letters, digits, `_`, `-` and single dots between them, 1 to
-/// [`MAX_NAME_BYTES`] bytes. Names that start with `__` are the broker's own.
+/// [`MAX_NAME_BYTES`] bytes. Names that start with `__` are the broker's own. Another
+/// organisation's channel is named with it in front: `acme/orders`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ChannelName(Box<str>);
@@ -197,14 +230,43 @@ impl ChannelName {
     /// # Errors
     /// [`InvalidName`] when the text breaks a rule.
     pub fn parse_any(text: &str) -> Result<Self, InvalidName> {
-        check_name("channel name", text)?;
+        let local = match text.split_once('/') {
+            Some((org, local)) => {
+                OrgName::parse(org)?;
+                local
+            }
+            None => text,
+        };
+        check_name("channel name", local)?;
         Ok(Self(text.into()))
     }
 
     /// Whether only the broker writes to it.
     #[must_use]
     pub fn is_internal(&self) -> bool {
-        self.0.starts_with("__")
+        self.local().starts_with("__")
+    }
+
+    /// The organisation in front, if one is named.
+    #[must_use]
+    pub fn org(&self) -> Option<&str> {
+        Some(self.0.split_once('/')?.0)
+    }
+
+    /// The name within its organisation.
+    #[must_use]
+    pub fn local(&self) -> &str {
+        self.0.split_once('/').map_or(&self.0, |(_, local)| local)
+    }
+
+    /// The same name within `org`, or within nothing in particular.
+    #[must_use]
+    pub fn within(&self, org: Option<&OrgName>) -> Self {
+        let local = self.local();
+        match org {
+            Some(org) => Self(format!("{org}/{local}").into()),
+            None => Self(local.into()),
+        }
     }
 
     /// The name as text.
@@ -274,6 +336,115 @@ impl<'de> Deserialize<'de> for ConsumerName {
     }
 }
 
+/// Name of an organisation: lower-case letters, digits and single `-` between them, 1 to
+/// [`MAX_ORG_NAME_BYTES`] bytes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct OrgName(Box<str>);
+
+/// Longest name of an organisation, in bytes.
+pub const MAX_ORG_NAME_BYTES: usize = 64;
+
+impl OrgName {
+    /// Checks an organisation's name.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when the text breaks a rule.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        let is_fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let is_named = !text.is_empty() && text.len() <= MAX_ORG_NAME_BYTES;
+        let is_dashed = text.starts_with('-') || text.ends_with('-') || text.contains("--");
+        if !is_named || !text.bytes().all(is_fine) || is_dashed {
+            return Err(InvalidName {
+                what: "organisation name",
+                name: shorten(text),
+                rule: "must be 1 to 64 lower-case letters, digits and single `-` between them",
+            });
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for OrgName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::borrow::Borrow<str> for OrgName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for OrgName {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(from)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Declares an identity that is shown as a prefix and a UUID, so that it says what it names.
+macro_rules! prefixed_id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub u128);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}{}", $prefix, uuid::Uuid::from_u128(self.0).hyphenated())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidName;
+
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                let uuid = text.strip_prefix($prefix).and_then(|rest| {
+                    let uuid = uuid::Uuid::try_parse(rest).ok()?;
+                    (uuid.hyphenated().to_string() == rest).then_some(uuid)
+                });
+                let uuid = uuid.ok_or_else(|| InvalidName {
+                    what: "id",
+                    name: shorten(text),
+                    rule: concat!("must be `", $prefix, "` and a UUID in lower case"),
+                })?;
+                Ok(Self(uuid.as_u128()))
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                let text = std::borrow::Cow::<str>::deserialize(from)?;
+                text.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+prefixed_id! {
+    /// Identity of an API key: a UUID of version 7, shown as `key_…`. Not a secret.
+    KeyId, "key_"
+}
+
+prefixed_id! {
+    /// Identity of a grant between organisations: a UUID of version 7, shown as `grt_…`.
+    GrantId, "grt_"
+}
+
 /// A name or word that breaks the rule for its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} `{name}` {rule}")]
@@ -327,7 +498,13 @@ mod tests {
 
     #[test]
     fn names_follow_the_rule_and_nothing_else_passes() {
-        for good in ["a", "ml.feedback.production", "A_b-9", &"x".repeat(256)] {
+        for good in [
+            "a",
+            "ml.feedback.production",
+            "A_b-9",
+            "acme/orders.eu",
+            &"x".repeat(256),
+        ] {
             assert_eq!(ChannelName::parse(good).unwrap().as_str(), good);
         }
         for bad in [
@@ -336,7 +513,11 @@ mod tests {
             "a.",
             "a..b",
             "a b",
-            "a/b",
+            "a/",
+            "/b",
+            "A/b",
+            "a/b/c",
+            "a/__x",
             "é",
             "a\0",
             "__x",
@@ -345,6 +526,55 @@ mod tests {
             assert!(ChannelName::parse(bad).is_err(), "{bad}");
         }
         assert!(ChannelName::parse_any("__channels").unwrap().is_internal());
+        let there = ChannelName::parse_any("acme/__asp.sessions").unwrap();
+        assert!(there.is_internal());
+        assert_eq!(
+            (there.org(), there.local()),
+            (Some("acme"), "__asp.sessions")
+        );
+        let acme = OrgName::parse("acme").unwrap();
+        let here = there.within(None);
+        assert_eq!(
+            (here.as_str(), here.within(Some(&acme))),
+            ("__asp.sessions", there)
+        );
+    }
+
+    #[test]
+    fn ids_read_back_with_their_prefix_and_in_one_spelling_only() {
+        let id = KeyId(0x0199_0000_0000_7000_8000_0000_0000_00ff);
+        let text = id.to_string();
+        assert_eq!(text, "key_01990000-0000-7000-8000-0000000000ff");
+        assert_eq!(text.parse(), Ok(id));
+        for wrong in [
+            &text[4..],
+            &text.to_uppercase(),
+            &text.replace('-', ""),
+            "key_",
+            &text.replace("key_", "grt_"),
+        ] {
+            assert!(wrong.parse::<KeyId>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn organisations_have_plain_names() {
+        for good in ["default", "acme", "a-1"] {
+            assert_eq!(OrgName::parse(good).unwrap().as_str(), good);
+        }
+        for bad in [
+            "",
+            "-a",
+            "a-",
+            "a--b",
+            "Acme",
+            "a.b",
+            "a/b",
+            "a_b",
+            &"x".repeat(65),
+        ] {
+            assert!(OrgName::parse(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

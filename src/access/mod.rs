@@ -1,5 +1,30 @@
-//! Organisations, keys and scopes; pure.
+//! Organisations, API keys, scopes and grants: a pure state machine folded from the events of the
+//! internal topic `__access`, and the judgement of who may do what.
 //!
-//! Nothing is here yet: everybody who reaches the broker is the same principal, number 0, which
-//! the batch header already has room for. Until then a broker listens on loopback, or says
-//! `--insecure`.
+//! Invariants: an organisation is a wall. What belongs to another is answered like what does not
+//! exist, before anybody looks whether it does; only a grant that both sides agreed to opens
+//! anything. No secret is kept: of a key there is a keyed hash, compared in constant time. Nobody
+//! gives a key more than they have themselves.
+//!
+//! Not here: sockets and TLS (the server), the clock (passed in), rates (the server counts them).
+
+mod change;
+mod event;
+mod judge;
+mod limits;
+mod scope;
+mod secret;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use change::{AccessError, GrantRequest, KeyRequest, MAX_GRANTS, MAX_KEYS, MAX_SCOPES, NewKey};
+pub use event::{
+    AccessEvent, AccessRow, GrantAccepted, GrantProposed, GrantRevoked, KeyCreated, KeyExpirySet,
+    KeyRevoked, KeyUsed, OrgCreated, OrgLimited,
+};
+pub use judge::{Ask, Denied, NotAuthentic, Principal};
+pub use limits::{InvalidLimit, Limits};
+pub use scope::{InvalidOperation, InvalidPattern, Operation, Pattern, Scope};
+pub use secret::{InvalidSecret, KeyHash, KeyHasher, KeyKind, SECRET_BYTES, Secret};
+pub use state::{Access, Grant, Key, KeyEnded, Org};

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::consumer::folding::{EventError, IllegalEvent};
+use crate::folding::{EventError, IllegalEvent};
 use crate::format::{BatchHeader, DecodeError, Record, check_stored, records};
 use crate::storage::{Closed, IoFailure, Read, ReadError, Storage};
 use crate::types::{Incarnation, Offset};

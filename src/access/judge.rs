@@ -1,0 +1,216 @@
+//! Who somebody is, and whether they may do what they ask for. Reads no clock and changes nothing.
+
+use super::scope::{Operation, Scope};
+use super::secret::KeyHash;
+use super::state::{Access, KeyEnded};
+use crate::types::{KeyId, OrgId, PrincipalId, Timestamp};
+
+/// Who acts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// The number that is stamped on what they write.
+    pub id: PrincipalId,
+    /// The organisation they act in.
+    pub org: OrgId,
+    /// The key they showed; nobody needs one on a broker that listens to its own machine alone.
+    pub key: Option<KeyId>,
+}
+
+impl Principal {
+    /// Whoever reaches a broker that asks nobody for a key: all of the default organisation.
+    pub const LOCAL: Self = Self {
+        id: PrincipalId(0),
+        org: OrgId::DEFAULT,
+        key: None,
+    };
+}
+
+/// What somebody wants to do, and to what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask<'a> {
+    /// Something with a channel.
+    Channel {
+        /// What.
+        operation: Operation,
+        /// Whose channel it is.
+        org: OrgId,
+        /// Its name within that organisation.
+        name: &'a str,
+    },
+    /// Something with an organisation as a whole.
+    Org {
+        /// What.
+        operation: Operation,
+        /// Which.
+        org: OrgId,
+    },
+    /// Something with the broker as a whole.
+    Broker {
+        /// What.
+        operation: Operation,
+    },
+    /// To speak for an agent of one's own organisation.
+    Agent {
+        /// Its name.
+        name: &'a str,
+    },
+}
+
+/// Why a key does not let anybody in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotAuthentic {
+    /// No key has this text.
+    #[error("this API key is not known here")]
+    Unknown,
+    /// It was known once.
+    #[error(transparent)]
+    Ended(#[from] KeyEnded),
+}
+
+/// Why something is not allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Denied {
+    /// No scope of the key allows it.
+    #[error("the API key's scopes do not allow {operation} on {on}")]
+    Scope {
+        /// What was asked for.
+        operation: Operation,
+        /// On what, as its owner names it.
+        on: String,
+    },
+    /// It is another organisation's, and whether it exists is not told.
+    #[error("it belongs to nobody known")]
+    Hidden,
+    /// Only the organisation that runs the broker may do it.
+    #[error("{operation} on the broker is for keys of the default organisation")]
+    Operator {
+        /// What was asked for.
+        operation: Operation,
+    },
+    /// The key has ended since it was shown.
+    #[error(transparent)]
+    Ended(#[from] KeyEnded),
+}
+
+impl Access {
+    /// Who shows the key with this hash.
+    ///
+    /// # Errors
+    /// [`NotAuthentic`]; only who has the whole key learns that it is revoked or expired.
+    pub fn authenticate(&self, hash: &KeyHash, now: Timestamp) -> Result<Principal, NotAuthentic> {
+        let key = self.key_by_hash(hash).ok_or(NotAuthentic::Unknown)?;
+        key.check(now)?;
+        Ok(Principal {
+            id: key.principal,
+            org: key.org,
+            key: Some(key.key),
+        })
+    }
+
+    /// Whether somebody who was let in may still be there.
+    ///
+    /// # Errors
+    /// [`KeyEnded`] when their key was revoked or has expired since.
+    pub fn check_alive(&self, principal: &Principal, now: Timestamp) -> Result<(), KeyEnded> {
+        match principal.key.and_then(|key| self.key(key)) {
+            Some(key) => key.check(now),
+            None => Ok(()),
+        }
+    }
+
+    /// What somebody may do.
+    #[must_use]
+    pub fn scopes(&self, principal: &Principal) -> Vec<Scope> {
+        match principal.key {
+            None => vec![Scope::all()],
+            Some(key) => self
+                .key(key)
+                .map_or_else(Vec::new, |key| key.scopes.clone()),
+        }
+    }
+
+    /// Whether somebody may do what they ask for.
+    ///
+    /// # Errors
+    /// [`Denied`]; of another organisation's channels it tells nothing that depends on whether
+    /// they exist.
+    pub fn authorize(
+        &self,
+        principal: &Principal,
+        ask: &Ask<'_>,
+        now: Timestamp,
+    ) -> Result<(), Denied> {
+        self.check_alive(principal, now)?;
+        match *ask {
+            Ask::Channel {
+                operation,
+                org,
+                name,
+            } if org == principal.org => self.need(principal, operation, Some(name), name),
+            Ask::Channel {
+                operation,
+                org,
+                name,
+            } => {
+                let granted = self.grants(principal.org).any(|grant| {
+                    grant.owner == org
+                        && grant.guest == principal.org
+                        && grant.operation == operation
+                        && grant.channels.matches(name)
+                        && grant.is_active(now)
+                });
+                let owner = self.org(org).filter(|_| granted).ok_or(Denied::Hidden)?;
+                let full = format!("{}/{name}", owner.name);
+                self.need(principal, operation, Some(&full), &full)
+            }
+            Ask::Org { operation, org } => {
+                let is_operator = principal.org == OrgId::DEFAULT;
+                if org != principal.org && !is_operator {
+                    return Err(Denied::Hidden);
+                }
+                self.need(principal, operation, None, "the organisation")
+            }
+            Ask::Broker { operation } => {
+                if principal.org != OrgId::DEFAULT {
+                    return Err(Denied::Operator { operation });
+                }
+                self.need(principal, operation, None, "the broker")
+            }
+            Ask::Agent { name } => {
+                let scopes = self.scopes(principal);
+                if scopes.iter().any(|scope| scope.speaks_for(name)) {
+                    return Ok(());
+                }
+                Err(Denied::Scope {
+                    operation: Operation::Asp,
+                    on: format!("agent `{name}`"),
+                })
+            }
+        }
+    }
+
+    fn need(
+        &self,
+        principal: &Principal,
+        operation: Operation,
+        channel: Option<&str>,
+        on: &str,
+    ) -> Result<(), Denied> {
+        let is_allowed = match principal.key {
+            None => true,
+            Some(key) => self.key(key).is_some_and(|key| {
+                let mut scopes = key.scopes.iter();
+                scopes.any(|scope| scope.allows(operation, channel))
+            }),
+        };
+        is_allowed.then_some(()).ok_or_else(|| Denied::Scope {
+            operation,
+            on: match channel {
+                Some(_) => format!("channel `{on}`"),
+                None => on.to_owned(),
+            },
+        })
+    }
+}
