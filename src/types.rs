@@ -202,8 +202,7 @@ impl FromStr for Durability {
 pub const MAX_NAME_BYTES: usize = 256;
 
 /// Name of a channel: letters, digits, `_`, `-` and single dots between them, 1 to
-/// [`MAX_NAME_BYTES`] bytes. Names that start with `__` are the broker's own. Another
-/// organisation's channel is named with it in front: `acme/orders`.
+/// [`MAX_NAME_BYTES`] bytes. Names that start with `__` are the broker's own.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ChannelName(Box<str>);
@@ -230,43 +229,14 @@ impl ChannelName {
     /// # Errors
     /// [`InvalidName`] when the text breaks a rule.
     pub fn parse_any(text: &str) -> Result<Self, InvalidName> {
-        let local = match text.split_once('/') {
-            Some((org, local)) => {
-                OrgName::parse(org)?;
-                local
-            }
-            None => text,
-        };
-        check_name("channel name", local)?;
+        check_name("channel name", text)?;
         Ok(Self(text.into()))
     }
 
     /// Whether only the broker writes to it.
     #[must_use]
     pub fn is_internal(&self) -> bool {
-        self.local().starts_with("__")
-    }
-
-    /// The organisation in front, if one is named.
-    #[must_use]
-    pub fn org(&self) -> Option<&str> {
-        Some(self.0.split_once('/')?.0)
-    }
-
-    /// The name within its organisation.
-    #[must_use]
-    pub fn local(&self) -> &str {
-        self.0.split_once('/').map_or(&self.0, |(_, local)| local)
-    }
-
-    /// The same name within `org`, or within nothing in particular.
-    #[must_use]
-    pub fn within(&self, org: Option<&OrgName>) -> Self {
-        let local = self.local();
-        match org {
-            Some(org) => Self(format!("{org}/{local}").into()),
-            None => Self(local.into()),
-        }
+        self.0.starts_with("__")
     }
 
     /// The name as text.
@@ -498,13 +468,7 @@ mod tests {
 
     #[test]
     fn names_follow_the_rule_and_nothing_else_passes() {
-        for good in [
-            "a",
-            "ml.feedback.production",
-            "A_b-9",
-            "acme/orders.eu",
-            &"x".repeat(256),
-        ] {
+        for good in ["a", "ml.feedback.production", "A_b-9", &"x".repeat(256)] {
             assert_eq!(ChannelName::parse(good).unwrap().as_str(), good);
         }
         for bad in [
@@ -513,11 +477,7 @@ mod tests {
             "a.",
             "a..b",
             "a b",
-            "a/",
-            "/b",
-            "A/b",
-            "a/b/c",
-            "a/__x",
+            "a/b",
             "é",
             "a\0",
             "__x",
@@ -526,18 +486,6 @@ mod tests {
             assert!(ChannelName::parse(bad).is_err(), "{bad}");
         }
         assert!(ChannelName::parse_any("__channels").unwrap().is_internal());
-        let there = ChannelName::parse_any("acme/__asp.sessions").unwrap();
-        assert!(there.is_internal());
-        assert_eq!(
-            (there.org(), there.local()),
-            (Some("acme"), "__asp.sessions")
-        );
-        let acme = OrgName::parse("acme").unwrap();
-        let here = there.within(None);
-        assert_eq!(
-            (here.as_str(), here.within(Some(&acme))),
-            ("__asp.sessions", there)
-        );
     }
 
     #[test]

@@ -274,3 +274,30 @@ fn what_a_failed_sync_left_in_the_page_cache_survives_a_restart_and_a_power_cut(
         assert_eq!(harness.report.repaired, [], "log {n}, seed {seed}");
     }
 }
+
+#[test]
+fn a_first_start_that_was_killed_leaves_no_name_that_a_power_cut_takes_after_the_next() {
+    let mut killed = 0;
+    for calls in 0.. {
+        let disk = CrashingDisk::new();
+        disk.crash_after(calls);
+        let opened = Harness::open(Arc::new(disk.clone()), Model::default(), 1);
+        if opened.is_ok() && !disk.is_crashed() {
+            break;
+        }
+        killed += 1;
+        drop(opened);
+        let disk = disk.after(Loss::None);
+        let mut harness = Harness::open(Arc::new(disk.clone()), Model::default(), 2).unwrap();
+        harness.create(0);
+        harness.append(&[(0, &[300, 20])]).unwrap();
+        harness.flush();
+        let model = harness.kill();
+        let after = disk.after(Loss::All);
+        let mut harness = Harness::open(Arc::new(after), model, 3).unwrap();
+        assert!(!harness.report.is_new, "killed after {calls} calls");
+        harness.check();
+        assert_eq!(harness.storage.log(log_id(0)).unwrap().end().0, 2);
+    }
+    assert!(killed > 20, "killed at {killed} calls");
+}

@@ -83,6 +83,7 @@ pub fn open(
         make(&*disk, &layout, &config, now, random)?;
         report.is_new = true;
     }
+    keep_names(&*disk, &layout)?;
     let marker = read_marker(&*disk, &layout)?;
     let (file, point) = read_point(&*disk, &layout, marker.directory_id, &mut report)?;
     let (checkpoint, damaged_checkpoints) = read_checkpoint(&*disk, &layout, &point, &mut report)?;
@@ -244,14 +245,21 @@ fn make(
     disk.sync_dir(root).or_while("syncing", root)?;
     disk.rename(&new, &layout.recovery_point())
         .or_while("renaming", &new)?;
-    disk.sync_dir(root).or_while("syncing", root)?;
-    if let Some(parent) = root
-        .parent()
-        .filter(|parent| !parent.as_os_str().is_empty())
-    {
-        disk.sync_dir(parent).or_while("syncing", parent)?;
-    }
     Ok(())
+}
+
+/// Makes the directory's own name and those in it durable. A start that made the directory may
+/// have been killed before it came to that, and left no trace of it.
+fn keep_names(disk: &dyn Disk, layout: &Layout) -> Result<(), IoFailure> {
+    let root = layout.root();
+    disk.sync_dir(root).or_while("syncing", root)?;
+    let parent = root.parent().filter(|path| !path.as_os_str().is_empty());
+    let Some(parent) = parent else { return Ok(()) };
+    match disk.sync_dir(parent) {
+        // Whoever made the directory may look where this process may not.
+        Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => Ok(()),
+        synced => synced.or_while("syncing", parent),
+    }
 }
 
 pub(super) fn write_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(), IoFailure> {

@@ -238,6 +238,17 @@ impl History {
             }
         }
         let end = storage.log(self.consumers.id).map_or(0, |log| log.end().0);
+        // Positions of a channel whose deletion was kept, and their dropping not, are dropped now.
+        let mut gone: Vec<Incarnation> = self.positions.keys().map(|(id, _)| *id).collect();
+        gone.retain(|id| !self.logs.contains_key(id));
+        gone.dedup();
+        for id in gone {
+            if self.consumers.end() < end {
+                self.trace.count("event: positions were dropped at a start");
+                apply_move(&mut self.positions, &Move::Dropped(id));
+                self.consumers.facts.push(Move::Dropped(id));
+            }
+        }
         if end != self.consumers.end() {
             anomaly!(
                 "lost-commit",
