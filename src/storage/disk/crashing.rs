@@ -20,7 +20,7 @@ use super::{DirEntry, Disk, DiskFile, DiskLock, Fault, LockError, OpenMode, lock
 ///
 /// The model is no kinder than POSIX: [`DiskFile::sync_data`] makes the bytes and the length of a
 /// file durable, [`Disk::sync_dir`] the names in a directory, and nothing else does either.
-/// Whatever was not synced may be lost or kept in pieces of [`SECTOR_BYTES`](super::SECTOR_BYTES),
+/// Whatever was not synced may be lost or kept in pieces of [`SECTOR_BYTES`],
 /// in any order; a name that was not synced may be lost or kept too, but after a lost change of a
 /// name no later change of it is kept. A rename within a directory is one change; across
 /// directories it is two.

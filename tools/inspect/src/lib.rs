@@ -1,7 +1,7 @@
 //! What `npayload-inspect` is made of: the checks, the dump and the repair of a data directory, for the command and for tests.
 //!
-//! [`verify`] and [`dump`] open every file read-only and take no lock, so they work on a stopped broker's directory, on a copy, and
-//! beside a running broker. [`repair`] and [`undo`] take the lock that a broker holds; what they change is kept and can be put back.
+//! [`verify()`] and [`dump()`] open every file read-only and take no lock, so they work on a stopped broker's directory, on a copy, and
+//! beside a running broker. [`repair()`] and [`undo()`] take the lock that a broker holds; what they change is kept and can be put back.
 
 mod directory;
 mod dump;

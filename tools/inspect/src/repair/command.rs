@@ -29,7 +29,7 @@ const PROGRESS_FROM_BYTES: u64 = 256 << 20;
 pub struct RepairArgs {
     /// The data directory of a stopped broker
     path: PathBuf,
-    /// Carry the plan out, after keeping the old bytes in lost+found/repair-<n>
+    /// Carry the plan out, after keeping the old bytes in lost+found/repair-N
     #[arg(long)]
     apply: bool,
     /// Print {"steps","left","applied","clean"} instead of text
