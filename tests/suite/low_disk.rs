@@ -437,6 +437,14 @@ fn health_names_the_errno_of_a_failed_journal_and_of_each_failed_channel() {
     );
     let mut again = server.client();
     let info = again.json(64, &json!({})).json();
-    assert_eq!(info["health"], health);
+    // What changes by itself between two looks is left out.
+    let lasting = |health: &serde_json::Value| {
+        let mut health = health.clone();
+        for field in ["diskFreeBytes", "scrub"] {
+            health[field] = serde_json::Value::Null;
+        }
+        health
+    };
+    assert_eq!(lasting(&info["health"]), lasting(&health));
     assert_eq!(raw.all("b").len(), 2);
 }
