@@ -67,6 +67,28 @@ pub enum Kind {
     BrokerInfo = 64,
     /// Has all that is stored checked now.
     BrokerScrub = 65,
+    /// Creates an organisation.
+    OrgCreate = 80,
+    /// Lists organisations.
+    OrgList = 81,
+    /// Sets what an organisation may use.
+    OrgLimit = 82,
+    /// Makes an API key.
+    KeyCreate = 83,
+    /// Lists the keys of an organisation.
+    KeyList = 84,
+    /// Replaces a key by another that may do the same.
+    KeyRotate = 85,
+    /// Ends a key at once.
+    KeyRevoke = 86,
+    /// Proposes that one organisation uses channels of another.
+    GrantPropose = 87,
+    /// Lists the grants of an organisation.
+    GrantList = 88,
+    /// Agrees to a proposed grant.
+    GrantAccept = 89,
+    /// Ends a grant, or declines one.
+    GrantRevoke = 90,
 }
 
 /// One row of the table.
@@ -97,8 +119,13 @@ const fn row(kind: Kind, name: &'static str, encoding: Encoding, max_frame_bytes
     }
 }
 
+/// A row of a kind whose bodies are JSON.
+const fn control(kind: Kind, name: &'static str) -> Api {
+    row(kind, name, Encoding::Json, MAX_CONTROL_FRAME_BYTES)
+}
+
 /// Every request kind, by number.
-pub const APIS: [Api; 19] = [
+pub const APIS: [Api; 30] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
     row(Kind::Publish, "publish", Encoding::Binary, MAX_FRAME_BYTES),
@@ -120,84 +147,30 @@ pub const APIS: [Api; 19] = [
         Encoding::Binary,
         MAX_CONTROL_FRAME_BYTES,
     ),
-    row(
-        Kind::ChannelCreate,
-        "channel.create",
-        Encoding::Json,
-        MAX_CONTROL_FRAME_BYTES,
-    ),
-    row(
-        Kind::ChannelList,
-        "channel.list",
-        Encoding::Json,
-        MAX_CONTROL_FRAME_BYTES,
-    ),
-    row(
-        Kind::ChannelInfo,
-        "channel.info",
-        Encoding::Json,
-        MAX_CONTROL_FRAME_BYTES,
-    ),
-    row(
-        Kind::ChannelUpdate,
-        "channel.update",
-        Encoding::Json,
-        MAX_CONTROL_FRAME_BYTES,
-    ),
-    row(
-        Kind::ChannelDelete,
-        "channel.delete",
-        Encoding::Json,
-        MAX_CONTROL_FRAME_BYTES,
-    ),
-    row(
-        Kind::ChannelResolve,
-        "channel.resolve",
-        Encoding::Json,
-        MAX_CONTROL_FRAME_BYTES,
-    ),
-    row(
-        Kind::ConsumerList,
-        "consumer.list",
-        Encoding::Json,
-        MAX_CONTROL_FRAME_BYTES,
-    ),
-    row(
-        Kind::ConsumerPosition,
-        "consumer.position",
-        Encoding::Json,
-        MAX_CONTROL_FRAME_BYTES,
-    ),
-    row(
-        Kind::ConsumerReset,
-        "consumer.reset",
-        Encoding::Json,
-        MAX_CONTROL_FRAME_BYTES,
-    ),
-    row(
-        Kind::ConsumerLag,
-        "consumer.lag",
-        Encoding::Json,
-        MAX_CONTROL_FRAME_BYTES,
-    ),
-    row(
-        Kind::ConsumerDelete,
-        "consumer.delete",
-        Encoding::Json,
-        MAX_CONTROL_FRAME_BYTES,
-    ),
-    row(
-        Kind::BrokerInfo,
-        "broker.info",
-        Encoding::Json,
-        MAX_CONTROL_FRAME_BYTES,
-    ),
-    row(
-        Kind::BrokerScrub,
-        "broker.scrub",
-        Encoding::Json,
-        MAX_CONTROL_FRAME_BYTES,
-    ),
+    control(Kind::ChannelCreate, "channel.create"),
+    control(Kind::ChannelList, "channel.list"),
+    control(Kind::ChannelInfo, "channel.info"),
+    control(Kind::ChannelUpdate, "channel.update"),
+    control(Kind::ChannelDelete, "channel.delete"),
+    control(Kind::ChannelResolve, "channel.resolve"),
+    control(Kind::ConsumerList, "consumer.list"),
+    control(Kind::ConsumerPosition, "consumer.position"),
+    control(Kind::ConsumerReset, "consumer.reset"),
+    control(Kind::ConsumerLag, "consumer.lag"),
+    control(Kind::ConsumerDelete, "consumer.delete"),
+    control(Kind::BrokerInfo, "broker.info"),
+    control(Kind::BrokerScrub, "broker.scrub"),
+    control(Kind::OrgCreate, "org.create"),
+    control(Kind::OrgList, "org.list"),
+    control(Kind::OrgLimit, "org.limit"),
+    control(Kind::KeyCreate, "key.create"),
+    control(Kind::KeyList, "key.list"),
+    control(Kind::KeyRotate, "key.rotate"),
+    control(Kind::KeyRevoke, "key.revoke"),
+    control(Kind::GrantPropose, "grant.propose"),
+    control(Kind::GrantList, "grant.list"),
+    control(Kind::GrantAccept, "grant.accept"),
+    control(Kind::GrantRevoke, "grant.revoke"),
 ];
 
 impl Kind {

@@ -7,11 +7,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::format::Compression;
 use crate::types::{
-    ChannelName, ConsumerName, Durability, Incarnation, LogEpoch, Offset, Timestamp,
+    ChannelName, ConsumerName, Durability, Incarnation, KeyId, LogEpoch, Offset, OrgName,
+    PrincipalId, Timestamp,
 };
 
-/// Opens a connection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Opens a connection. Debug output shows nothing of the key.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct HelloRequest {
     /// What the client calls itself; for logs and listings.
@@ -19,13 +20,24 @@ pub struct HelloRequest {
     /// Version of the client.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
-    /// Reserved for access by key; not looked at yet.
+    /// The API key of who connects; needed where the broker asks for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_key: Option<String>,
     /// Oldest protocol version the client speaks.
     pub min_version: u16,
     /// Newest protocol version the client speaks, inclusive.
     pub max_version: u16,
+}
+
+impl std::fmt::Debug for HelloRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HelloRequest")
+            .field("client", &self.client)
+            .field("version", &self.version)
+            .field("api_key", &self.api_key.as_ref().map(|_| "…"))
+            .field("versions", &(self.min_version..=self.max_version))
+            .finish()
+    }
 }
 
 /// What the broker says of itself on a new connection.
@@ -46,6 +58,22 @@ pub struct HelloResponse {
     pub directory_id: Incarnation,
     /// Its log epoch: raised at every start.
     pub epoch: LogEpoch,
+    /// Who the broker takes the client for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<PrincipalRow>,
+}
+
+/// Who acts on a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PrincipalRow {
+    /// The number that is stamped on what they publish.
+    pub id: PrincipalId,
+    /// The organisation they act in.
+    pub org: OrgName,
+    /// The key they showed; none where the broker asks for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<KeyId>,
 }
 
 /// Versions from one to another, both inclusive.

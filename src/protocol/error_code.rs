@@ -84,6 +84,18 @@ errors! {
     505 ShuttingDown "SHUTTING_DOWN" true "The broker is stopping.";
     506 TooManyConnections "TOO_MANY_CONNECTIONS" true "The broker has as many connections as it allows.";
     599 Internal "INTERNAL" false "The broker broke a rule of its own; its log tells more.";
+    700 Unauthenticated "UNAUTHENTICATED" false "The broker wants an API key that it knows.";
+    701 KeyRevoked "KEY_REVOKED" false "The API key was revoked; the broker closes its connections.";
+    702 KeyExpired "KEY_EXPIRED" false "The API key has expired; the broker closes its connections.";
+    703 Forbidden "FORBIDDEN" false "The scopes of the API key do not allow it.";
+    704 OrgNotFound "ORG_NOT_FOUND" false "There is no organisation of this name, or it is none of yours.";
+    705 OrgExists "ORG_EXISTS" false "There is already an organisation of this name.";
+    706 KeyNotFound "KEY_NOT_FOUND" false "There is no API key of this identity, or it is none of yours.";
+    707 GrantNotFound "GRANT_NOT_FOUND" false "There is no grant of this identity, or your organisation has no side in it.";
+    708 InvalidAccess "INVALID_ACCESS" false "A value of a request about organisations, keys or grants breaks a rule.";
+    709 Escalation "ESCALATION" false "A key would be given more than the key that asks for it has itself.";
+    710 AccessLimit "ACCESS_LIMIT" false "The organisation has as many channels, keys or grants as it may, or asks for more than its limits allow.";
+    711 RateLimited "RATE_LIMITED" true "The key or its organisation uses more than its limits allow; nothing was carried out.";
 }
 
 impl ErrorCode {

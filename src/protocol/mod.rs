@@ -2,6 +2,7 @@
 //! waits; the server and the client feed bytes in and take bytes out.
 //!
 //! - [`frame`]: the envelope of every message, and the decoder that finds it in a stream of bytes.
+//! - [`access`]: the requests about organisations, keys and grants.
 //! - [`api`]: the one table of request kinds, their versions and limits.
 //! - [`request`] and [`response`]: the bodies, binary for the data path, JSON for control.
 //! - [`control`]: the JSON bodies.
@@ -11,6 +12,7 @@
 //! Every byte is specified by `docs/wire-protocol.md`; a test compares its tables with these. A
 //! published batch is carried without being looked at: its rules belong to the `format` room.
 
+pub mod access;
 pub mod api;
 pub mod control;
 pub mod error_code;
@@ -20,6 +22,7 @@ pub mod request;
 pub mod response;
 pub mod version;
 
+pub use access::{AccessRequest, AccessResponse};
 pub use api::{Api, Encoding, Kind};
 pub use error_code::{ErrorCode, WireError};
 pub use frame::{Frame, FrameDecoder, FrameError, FrameHeader};

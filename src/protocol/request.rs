@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::access::AccessRequest;
 use super::api::Kind;
 use super::control::{
     BrokerInfoRequest, BrokerScrubRequest, ChannelCreate, ChannelDelete, ChannelList,
@@ -68,6 +69,8 @@ pub enum Request {
     BrokerInfo(BrokerInfoRequest),
     /// Has all that is stored checked now.
     BrokerScrub(BrokerScrubRequest),
+    /// Asks about organisations, keys and grants, or changes them.
+    Access(AccessRequest),
 }
 
 /// Where a batch is to be appended, and under which condition.
@@ -248,6 +251,10 @@ impl Request {
             Kind::ConsumerDelete => Self::ConsumerDelete(json(&body)?),
             Kind::BrokerInfo => Self::BrokerInfo(json(&body)?),
             Kind::BrokerScrub => Self::BrokerScrub(json(&body)?),
+            kind => match AccessRequest::decode(kind, &body) {
+                Some(request) => Self::Access(request?),
+                None => return Err(BodyError::Json("no body is known for this kind".to_owned())),
+            },
         })
     }
 
@@ -274,6 +281,7 @@ impl Request {
             Self::ConsumerDelete(_) => Kind::ConsumerDelete,
             Self::BrokerInfo(_) => Kind::BrokerInfo,
             Self::BrokerScrub(_) => Kind::BrokerScrub,
+            Self::Access(request) => request.kind(),
         }
     }
 
@@ -306,6 +314,7 @@ impl Request {
             Self::ConsumerDelete(request) => put_json(request, dst),
             Self::BrokerInfo(request) => put_json(request, dst),
             Self::BrokerScrub(request) => put_json(request, dst),
+            Self::Access(request) => request.encode(dst),
         });
     }
 }

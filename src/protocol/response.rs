@@ -3,6 +3,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 
+use super::access::AccessResponse;
 use super::api::Kind;
 use super::control::{
     BrokerInfo, ChannelCreated, ChannelDeleted, ChannelInfo, ChannelPage, ConsumerDeleted,
@@ -57,6 +58,8 @@ pub enum Response {
     BrokerInfo(BrokerInfo),
     /// Where the scrubber was when a pass was asked for.
     BrokerScrub(Scrub),
+    /// Organisations, keys or grants.
+    Access(Box<AccessResponse>),
     /// The request was refused or failed.
     Error(WireError),
 }
@@ -218,6 +221,10 @@ impl Response {
             Kind::ConsumerDelete => Self::ConsumerDelete(json(&body)?),
             Kind::BrokerInfo => Self::BrokerInfo(json(&body)?),
             Kind::BrokerScrub => Self::BrokerScrub(json(&body)?),
+            kind => match AccessResponse::decode(kind, &body) {
+                Some(response) => Self::Access(Box::new(response?)),
+                None => return Err(BodyError::Json("no body is known for this kind".to_owned())),
+            },
         })
     }
 
@@ -244,6 +251,7 @@ impl Response {
             Self::ConsumerDelete(_) => Kind::ConsumerDelete,
             Self::BrokerInfo(_) => Kind::BrokerInfo,
             Self::BrokerScrub(_) => Kind::BrokerScrub,
+            Self::Access(response) => response.kind(),
             Self::Error(_) => return None,
         })
     }
@@ -279,6 +287,7 @@ impl Response {
             Self::ConsumerDelete(response) => put_json(response, dst),
             Self::BrokerInfo(response) => put_json(response, dst),
             Self::BrokerScrub(response) => put_json(response, dst),
+            Self::Access(response) => response.encode(dst),
             Self::Error(error) => put_json(error, dst),
         });
     }
