@@ -198,11 +198,22 @@ impl FromStr for Durability {
     }
 }
 
-/// Longest name of a channel or consumer, in bytes.
+/// Longest name of a channel within its organisation, or of a consumer, in bytes.
 pub const MAX_NAME_BYTES: usize = 256;
 
+/// Longest name of a channel with its organisation before it, in bytes.
+pub const MAX_CHANNEL_NAME_BYTES: usize = MAX_ORG_NAME_BYTES + 1 + MAX_NAME_BYTES;
+
 /// Name of a channel: letters, digits, `_`, `-` and single dots between them, 1 to
-/// [`MAX_NAME_BYTES`] bytes. Names that start with `__` are the broker's own.
+/// [`MAX_NAME_BYTES`] bytes; before it may stand an [`OrgName`] and a slash. Names that start with
+/// `__` are the broker's own, in every organisation.
+///
+/// ```text
+/// orders        a channel of the default organisation, or of whoever says it
+/// acme/orders   the channel `orders` of the organisation `acme`
+/// ```
+/// The broker keeps the channels of the default organisation without a prefix: `default/orders` is
+/// what others call its channel `orders`, see [`ChannelName::within`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ChannelName(Box<str>);
@@ -229,14 +240,46 @@ impl ChannelName {
     /// # Errors
     /// [`InvalidName`] when the text breaks a rule.
     pub fn parse_any(text: &str) -> Result<Self, InvalidName> {
-        check_name("channel name", text)?;
+        let local = match text.split_once('/') {
+            Some((org, local)) => {
+                OrgName::parse(org)?;
+                local
+            }
+            None => text,
+        };
+        check_name("channel name", local)?;
         Ok(Self(text.into()))
+    }
+
+    /// The organisation that it names, if it does.
+    #[must_use]
+    pub fn org(&self) -> Option<&str> {
+        self.0.split_once('/').map(|(org, _)| org)
+    }
+
+    /// The name within its organisation.
+    #[must_use]
+    pub fn local(&self) -> &str {
+        self.0.split_once('/').map_or(&*self.0, |(_, local)| local)
+    }
+
+    /// The name under which the broker keeps a channel that somebody of `org` calls so: a name
+    /// without an organisation is one of theirs, one with an organisation stays that one's.
+    ///
+    /// - `org`: `None` is the default organisation, as its own name is.
+    #[must_use]
+    pub fn within(&self, org: Option<&OrgName>) -> Self {
+        let org = self.org().or(org.map(OrgName::as_str));
+        match org.filter(|name| *name != DEFAULT_ORG_NAME) {
+            Some(org) => Self(format!("{org}/{}", self.local()).into()),
+            None => Self(self.local().into()),
+        }
     }
 
     /// Whether only the broker writes to it.
     #[must_use]
     pub fn is_internal(&self) -> bool {
-        self.0.starts_with("__")
+        self.local().starts_with("__")
     }
 
     /// The name as text.
@@ -314,6 +357,9 @@ pub struct OrgName(Box<str>);
 
 /// Longest name of an organisation, in bytes.
 pub const MAX_ORG_NAME_BYTES: usize = 64;
+
+/// Name of the organisation that is there from the start.
+pub const DEFAULT_ORG_NAME: &str = "default";
 
 impl OrgName {
     /// Checks an organisation's name.
@@ -468,24 +514,74 @@ mod tests {
 
     #[test]
     fn names_follow_the_rule_and_nothing_else_passes() {
-        for good in ["a", "ml.feedback.production", "A_b-9", &"x".repeat(256)] {
+        let longest = format!("{}/{}", "o".repeat(64), "x".repeat(256));
+        for good in [
+            "a",
+            "ml.feedback.production",
+            "A_b-9",
+            &"x".repeat(256),
+            "acme/orders",
+            "a-1/A_b-9",
+            &longest,
+        ] {
             assert_eq!(ChannelName::parse(good).unwrap().as_str(), good);
         }
+        assert_eq!(longest.len(), MAX_CHANNEL_NAME_BYTES);
         for bad in [
             "",
             ".a",
             "a.",
             "a..b",
             "a b",
-            "a/b",
+            "a/b/c",
+            "/b",
+            "a/",
+            "/",
+            "A/b",
+            "../b",
+            "a/..",
+            "a_b/c",
             "é",
             "a\0",
             "__x",
+            "a/__x",
             &"x".repeat(257),
+            &format!("a/{}", "x".repeat(257)),
+            &format!("{}/x", "o".repeat(65)),
         ] {
             assert!(ChannelName::parse(bad).is_err(), "{bad}");
         }
-        assert!(ChannelName::parse_any("__channels").unwrap().is_internal());
+        for topic in ["__channels", "acme/__x"] {
+            assert!(ChannelName::parse_any(topic).unwrap().is_internal());
+        }
+    }
+
+    #[test]
+    fn a_name_is_placed_into_the_organisation_of_who_says_it() {
+        let acme = OrgName::parse("acme").unwrap();
+        let default = OrgName::parse(DEFAULT_ORG_NAME).unwrap();
+        let cases = [
+            ("orders", None, "orders"),
+            ("orders", Some(&default), "orders"),
+            ("orders", Some(&acme), "acme/orders"),
+            ("__x", Some(&acme), "acme/__x"),
+            // Who names an organisation means that one, whoever they are.
+            ("beta/orders", Some(&acme), "beta/orders"),
+            ("beta/orders", None, "beta/orders"),
+            ("default/orders", Some(&acme), "orders"),
+            ("default/orders", None, "orders"),
+        ];
+        for (said, org, kept) in cases {
+            let name = ChannelName::parse_any(said).unwrap().within(org);
+            assert_eq!(name.as_str(), kept, "{said}");
+            // A kept name stays where it is for those of the default organisation.
+            assert_eq!(name.within(None), name);
+            assert_eq!(ChannelName::parse_any(kept).unwrap(), name);
+        }
+        let name = ChannelName::parse("acme/orders").unwrap();
+        assert_eq!((name.org(), name.local()), (Some("acme"), "orders"));
+        let name = ChannelName::parse("orders").unwrap();
+        assert_eq!((name.org(), name.local()), (None, "orders"));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::types::{MAX_NAME_BYTES, OrgName};
+use crate::types::{MAX_CHANNEL_NAME_BYTES, MAX_NAME_BYTES, OrgName};
 
 /// What is asked of the broker, as scopes name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -155,15 +155,18 @@ impl FromStr for Pattern {
         };
         let is_named = is_prefix || !name.is_empty();
         // An organisation's name stands before the only slash.
-        let has_org = match name.split_once('/') {
-            Some((org, rest)) => OrgName::parse(org).is_ok() && !rest.contains('/'),
-            None => true,
+        let (has_org, max_bytes) = match name.split_once('/') {
+            Some((org, rest)) => (
+                OrgName::parse(org).is_ok() && !rest.contains('/'),
+                MAX_CHANNEL_NAME_BYTES,
+            ),
+            None => (true, MAX_NAME_BYTES),
         };
         let is_whole = is_prefix || !name.ends_with('/');
         if !is_named
             || !has_org
             || !is_whole
-            || name.len() > MAX_NAME_BYTES
+            || name.len() > max_bytes
             || !name.bytes().all(is_in_name)
         {
             return Err(InvalidPattern {

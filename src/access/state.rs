@@ -9,7 +9,7 @@ use super::limits::Limits;
 use super::scope::{Operation, Pattern, Scope};
 use super::secret::{KeyHash, KeyKind};
 use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES};
-use crate::types::{GrantId, KeyId, OrgId, OrgName, PrincipalId, Timestamp};
+use crate::types::{DEFAULT_ORG_NAME, GrantId, KeyId, OrgId, OrgName, PrincipalId, Timestamp};
 
 /// An organisation: a wall around its channels, keys and agents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -178,7 +178,7 @@ impl Default for Access {
     /// The state before the first event: the default organisation, and nobody who has a key.
     fn default() -> Self {
         let mut state = Self::empty();
-        let name = OrgName::parse("default").expect("a plain name");
+        let name = OrgName::parse(DEFAULT_ORG_NAME).expect("a plain name");
         let created = Org {
             org: OrgId::DEFAULT,
             name,

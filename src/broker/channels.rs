@@ -200,6 +200,8 @@ impl Broker {
 
     /// The live channels from `cursor` on, by name, at most `limit`.
     ///
+    /// - `prefix`: how the names begin. One without a slash means channels of the default
+    ///   organisation, one with it those of the organisation before it.
     /// - `is_internal`: whether internal topics are wanted too.
     #[must_use]
     pub fn list_channels(
@@ -210,12 +212,14 @@ impl Broker {
         limit: usize,
     ) -> Accepted<Vec<ChannelInfo>> {
         let from = cursor.unwrap_or("");
+        let has_org = prefix.contains('/');
         let infos = self
             .directory
             .iter()
             .filter(|(_, channel)| {
                 let name = channel.name.as_str();
                 name.starts_with(prefix)
+                    && channel.name.org().is_some() == has_org
                     && (cursor.is_none() || name > from)
                     && (is_internal || !channel.name.is_internal())
             })

@@ -11,7 +11,9 @@ use crate::protocol::{
     AtomicCommit, AtomicPart, ErrorCode, ExpectedPosition, PublishAtomicRequest,
     PublishAtomicResponse, PublishRequest, PublishTarget, Request, Response, WireError,
 };
-use crate::types::{ChannelName, ConsumerName, MAX_NAME_BYTES, Offset, ProducerId};
+use crate::types::{
+    ChannelName, ConsumerName, MAX_CHANNEL_NAME_BYTES, MAX_NAME_BYTES, Offset, ProducerId,
+};
 
 /// Collects records and commits; made by [`Client::atomic`].
 ///
@@ -102,7 +104,7 @@ impl Client {
 
 /// No less than the part takes in a frame.
 fn part_bytes(part: &AtomicPart) -> usize {
-    let names = 2 * (2 + MAX_NAME_BYTES) + 64;
+    let names = 2 + MAX_CHANNEL_NAME_BYTES + 2 + MAX_NAME_BYTES + 64;
     names
         + match part {
             AtomicPart::Publish(publish) => publish.batch.len(),

@@ -204,7 +204,7 @@ pub(super) fn put_incarnation(incarnation: Option<Incarnation>, dst: &mut BytesM
 
 /// A name: never longer than its u16 length can say.
 pub(super) fn put_name(name: &str, dst: &mut BytesMut) {
-    dst.put_u16_le(u16::try_from(name.len()).expect("names have at most 256 bytes"));
+    dst.put_u16_le(u16::try_from(name.len()).expect("names are far shorter than 64 KiB"));
     dst.put_slice(name.as_bytes());
 }
 

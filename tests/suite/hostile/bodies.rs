@@ -71,7 +71,8 @@ fn bad_names_are_refused_with_the_name() {
     let long = "n".repeat(257);
     let longer = "n".repeat(60_000);
     let names = [
-        "", ".", "a..b", ".a", "a.", "a b", "a/b", "../etc", "ä", "a\0b", "a\n", &long, &longer,
+        "", ".", "a..b", ".a", "a.", "a b", "a/b/c", "/a", "a/", "A/b", "../etc", "ä", "a\0b",
+        "a\n", &long, &longer,
     ];
     for name in names {
         let reply = raw.publish(name, &batch(&[b"x"]));

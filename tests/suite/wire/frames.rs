@@ -236,7 +236,7 @@ fn a_bad_name_an_internal_topic_and_an_unknown_field_get_errors_of_their_own() {
             .unwrap_err()
             .is(ErrorCode::InternalTopic)
     );
-    assert!(publish("a/b").unwrap_err().is(ErrorCode::InvalidName));
+    assert!(publish("a/b/c").unwrap_err().is(ErrorCode::InvalidName));
 }
 
 #[test]
