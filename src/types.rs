@@ -276,6 +276,18 @@ impl ChannelName {
         }
     }
 
+    /// What somebody of `org` calls the channel that the broker keeps under this name: the other
+    /// way of [`ChannelName::within`].
+    #[must_use]
+    pub fn seen_by(&self, org: &OrgName) -> Self {
+        match self.org() {
+            Some(name) if name == org.as_str() => Self(self.local().into()),
+            Some(_) => self.clone(),
+            None if org.as_str() == DEFAULT_ORG_NAME => self.clone(),
+            None => Self(format!("{DEFAULT_ORG_NAME}/{}", self.0).into()),
+        }
+    }
+
     /// Whether only the broker writes to it.
     #[must_use]
     pub fn is_internal(&self) -> bool {
@@ -308,7 +320,9 @@ impl<'de> Deserialize<'de> for ChannelName {
     }
 }
 
-/// Name of a consumer: the characters of a channel name, 1 to [`MAX_NAME_BYTES`] bytes.
+/// Name of a consumer: the characters of a channel name, 1 to [`MAX_NAME_BYTES`] bytes. The
+/// consumers that another organisation keeps on a channel it was granted stand there with that
+/// organisation's name and a slash before theirs, so that they meet none of the owner's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct ConsumerName(Box<str>);
@@ -319,8 +333,34 @@ impl ConsumerName {
     /// # Errors
     /// [`InvalidName`] when the text breaks a rule.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
-        check_name("consumer name", text)?;
+        let local = match text.split_once('/') {
+            Some((org, local)) => {
+                OrgName::parse(org)?;
+                local
+            }
+            None => text,
+        };
+        check_name("consumer name", local)?;
         Ok(Self(text.into()))
+    }
+
+    /// The guest whose consumer it is; none where it is the channel's owner's.
+    #[must_use]
+    pub fn guest(&self) -> Option<&str> {
+        self.0.split_once('/').map(|(org, _)| org)
+    }
+
+    /// The name as its organisation calls it.
+    #[must_use]
+    pub fn local(&self) -> Self {
+        let local = self.0.split_once('/').map_or(&*self.0, |(_, local)| local);
+        Self(local.into())
+    }
+
+    /// The name of a guest's consumer, as the channel has it.
+    #[must_use]
+    pub fn of_guest(&self, org: &OrgName) -> Self {
+        Self(format!("{org}/{}", self.local()).into())
     }
 
     /// The name as text.
@@ -582,6 +622,26 @@ mod tests {
         assert_eq!((name.org(), name.local()), (Some("acme"), "orders"));
         let name = ChannelName::parse("orders").unwrap();
         assert_eq!((name.org(), name.local()), (None, "orders"));
+    }
+
+    #[test]
+    fn a_channel_is_called_back_by_the_name_it_was_called() {
+        let [acme, default] = ["acme", DEFAULT_ORG_NAME].map(|name| OrgName::parse(name).unwrap());
+        for (org, said, kept) in [
+            (&acme, "orders", "acme/orders"),
+            (&acme, "beta/orders", "beta/orders"),
+            (&acme, "default/orders", "orders"),
+            (&default, "orders", "orders"),
+            (&default, "acme/orders", "acme/orders"),
+        ] {
+            let said = ChannelName::parse(said).unwrap();
+            assert_eq!(said.within(Some(org)).as_str(), kept);
+            assert_eq!(said.within(Some(org)).seen_by(org), said);
+        }
+        let consumer = ConsumerName::parse("trainer").unwrap().of_guest(&acme);
+        assert_eq!(consumer.as_str(), "acme/trainer");
+        assert_eq!((consumer.guest(), consumer.local().as_str()), (Some("acme"), "trainer"));
+        assert!(ConsumerName::parse("a/b/c").is_err());
     }
 
     #[test]

@@ -250,6 +250,9 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
             .with("seen", *seen)
             .with("end", log_end.0),
         BrokerError::Atomic { .. } => plain(ErrorCode::InvalidRequest),
+        BrokerError::Access(error) => super::access::refused(error),
+        BrokerError::NoSecret => plain(ErrorCode::Internal),
+        BrokerError::Secret(_) => plain(ErrorCode::Internal),
         BrokerError::Io(failure) => io(failure),
         BrokerError::Bug(_) => plain(ErrorCode::Internal),
     }

@@ -16,10 +16,12 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::codec::Decoder;
 
+use super::admission;
 use super::answer;
 use super::clock;
 use super::dispatch::{self, Command, Handled};
 use super::fetching::{self, Answer};
+use super::key_watch::{KeyNews, KeyWatch};
 use super::outbox::Outbox;
 use super::room::{ConnectionRoom, Held};
 use super::shared::{Shared, TaskWake};
@@ -83,10 +85,12 @@ struct Connection {
     is_registered: bool,
     found: mpsc::UnboundedReceiver<Found>,
     finder: mpsc::UnboundedSender<Found>,
-    fetches: usize,
+    /// The fetches that wait, by correlation.
+    fetches: Vec<u64>,
     looks: usize,
     answer_room: ConnectionRoom,
-    has_said_hello: bool,
+    /// Whom it speaks for, once it has said hello.
+    key: Option<KeyWatch>,
     /// Room for the large frame that is being received.
     room: Option<OwnedSemaphorePermit>,
     /// Since when the buffer holds a part of a frame.
@@ -114,10 +118,10 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream) {
         is_registered: false,
         found,
         finder,
-        fetches: 0,
+        fetches: Vec::new(),
         looks: 0,
         answer_room,
-        has_said_hello: false,
+        key: None,
         room: None,
         partial_since: None,
         is_read_out: false,
@@ -158,6 +162,8 @@ enum Event {
     Found(Found),
     Stop,
     Silent,
+    /// The key may have ended.
+    Key,
 }
 
 impl Connection {
@@ -185,13 +191,14 @@ impl Connection {
                 Event::Found(found) => self.book(found),
                 Event::Stop => self.shut_down(),
                 Event::Silent => return Ok(()),
+                Event::Key => self.look_at_key(),
             }
         }
     }
 
     /// Whether something was asked for that is not answered yet.
     fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty() || self.stalled.is_some() || self.fetches + self.looks > 0
+        !self.waiting.is_empty() || self.stalled.is_some() || !self.fetches.is_empty() || self.looks > 0
     }
 
     /// Whether another request may be taken now.
@@ -233,19 +240,26 @@ impl Connection {
         // A large frame is received once there is room for all of it.
         let lacks_room = if wants_read { self.lacks_room() } else { None };
         let may_read = wants_read && lacks_room.is_none();
-        let silence = match (self.has_said_hello, &self.stalled) {
+        let silence = match (self.key.is_some(), &self.stalled) {
             (false, _) => HELLO_TIMEOUT,
             (true, Some(_)) => Duration::from_millis(200),
             (true, None) => self.shared.options.idle_timeout,
         };
         let is_waiting = self.is_waiting();
         // A frame that never ends is cut off, however slowly its bytes trickle in.
-        let patience = if self.has_said_hello {
+        let patience = if self.key.is_some() {
             FRAME_TIMEOUT
         } else {
             HELLO_TIMEOUT
         };
         let partial = self.partial_since.filter(|_| may_read);
+        let key = &mut self.key;
+        let key_changed = async {
+            match key {
+                Some(key) => key.changed().await,
+                None => std::future::pending().await,
+            }
+        };
         let late = partial.map(|since| patience.saturating_sub(since.elapsed()));
         if self.input.is_empty() {
             // A connection that is idle keeps no buffer.
@@ -268,6 +282,7 @@ impl Connection {
             }
             read = read_some(&self.socket, &mut self.input), if may_read => Ok(Event::Read(read?)),
             () = self.shared.stop.cancelled(), if !self.is_closing => Ok(Event::Stop),
+            () = key_changed, if !self.is_closing => Ok(Event::Key),
             () = tokio::time::sleep(late.unwrap_or_default()), if late.is_some() => {
                 tracing::debug!("a frame did not end in time");
                 Ok(Event::Silent)
@@ -340,12 +355,47 @@ impl Connection {
                 return false;
             }
         };
-        if !self.has_said_hello {
+        let Some(key) = &mut self.key else {
             self.greet(correlation, &request);
             return false;
+        };
+        if let Some(error) = key.ended() {
+            let error = Response::Error(error.clone());
+            self.answer(correlation, &error);
+            return false;
         }
-        let handled = dispatch::handle(&self.shared, request);
+        key.use_again(&self.shared);
+        let mut handled = dispatch::handle(&self.shared, key.caller(), request);
+        self.show(&mut handled);
         self.handled(correlation, bytes, handled)
+    }
+
+    /// Gives channels in an answer the names that the caller has for them.
+    fn show(&self, handled: &mut Handled) {
+        if let (Handled::Answer(response, _), Some(key)) = (handled, &self.key) {
+            admission::show(&self.shared, key.caller(), response);
+        }
+    }
+
+    /// Once its key has ended, a connection carries nothing out any more: what waits for records or
+    /// buffers is refused, what was staged is still answered.
+    fn look_at_key(&mut self) {
+        let Some(key) = &mut self.key else { return };
+        let error = match key.look(&self.shared) {
+            KeyNews::None => return,
+            KeyNews::Over => {
+                self.is_closing = true;
+                return;
+            }
+            KeyNews::Ended(error) => error,
+        };
+        tracing::info!(%error, "a connection ends with its key");
+        let stalled = self.stalled.take().map(|stalled| stalled.correlation);
+        let refused: Vec<u64> = stalled.into_iter().chain(self.fetches.drain(..)).collect();
+        for correlation in refused {
+            self.answer(correlation, &Response::Error(error.clone()));
+        }
+        self.outbox.push_error(0, error);
     }
 
     fn greet(&mut self, correlation: u64, request: &Request) {
@@ -357,8 +407,8 @@ impl Connection {
             }
         };
         match greeted {
-            Ok(hello) => {
-                self.has_said_hello = true;
+            Ok((hello, caller)) => {
+                self.key = Some(KeyWatch::new(&self.shared, caller));
                 self.outbox.push(correlation, &Response::Hello(hello));
             }
             Err(error) => self.outbox.push_error(correlation, error),
@@ -417,7 +467,8 @@ impl Connection {
             since,
             _room: room,
         } = stalled;
-        let handled = dispatch::carry_out(&mut self.shared.broker(), &self.shared, command);
+        let mut handled = dispatch::carry_out(&mut self.shared.broker(), &self.shared, command);
+        self.show(&mut handled);
         self.shared.wake_committer();
         match handled {
             Handled::Busy(command) if since.elapsed() < BUSY_TIMEOUT => {
@@ -477,6 +528,9 @@ impl Connection {
 
     /// Answers a request that may read from the disk; a fetch is tried at once.
     fn read(&mut self, correlation: u64, request: Request) {
+        let Some(caller) = self.key.as_ref().map(|key| key.caller().clone()) else {
+            return;
+        };
         match request {
             Request::Fetch(request) => self.fetch(correlation, request),
             request => {
@@ -484,14 +538,17 @@ impl Connection {
                 let (shared, finder) = (self.shared.clone(), self.finder.clone());
                 tokio::spawn(async move {
                     let looking = shared.clone();
-                    let looked = shared.on_disk(move || dispatch::read(&looking, &request));
-                    let (response, wait) = match looked.await {
+                    let asking = caller.clone();
+                    let looked =
+                        shared.on_disk(move || dispatch::read(&looking, &asking, &request));
+                    let (mut response, wait) = match looked.await {
                         Ok(answered) => answered,
                         Err(refusal) => {
                             let error = Response::Error(answer::refused(&refusal.error));
                             (error, refusal.wait)
                         }
                     };
+                    admission::show(&shared, &caller, &mut response);
                     shared.wake_committer();
                     // A closed connection takes no answers.
                     let _ = finder.send(Found::Looked(correlation, Box::new(response), wait));
@@ -505,14 +562,14 @@ impl Connection {
         match fetching::at_once(&self.shared, &self.answer_room, &request, &mut fetch) {
             Ok(Some((fetched, held))) => self.fetched(correlation, fetched, held),
             Err(error) => self.answer(correlation, &Response::Error(answer::refused(&error))),
-            Ok(None) if self.fetches >= self.shared.options.max_waiting_fetches => {
-                let limit = self.fetches;
+            Ok(None) if self.fetches.len() >= self.shared.options.max_waiting_fetches => {
+                let limit = self.fetches.len();
                 let text = format!("{limit} fetches of this connection wait, which is the limit");
                 let error = WireError::new(ErrorCode::Overloaded, text).with("limit", limit);
                 self.answer(correlation, &Response::Error(error.retry_after_ms(100)));
             }
             Ok(None) => {
-                self.fetches += 1;
+                self.fetches.push(correlation);
                 let (shared, finder) = (self.shared.clone(), self.finder.clone());
                 let room = self.answer_room.clone();
                 tokio::spawn(async move {
@@ -542,7 +599,10 @@ impl Connection {
         match found {
             Found::Room => {}
             Found::Fetched(correlation, found) => {
-                self.fetches -= 1;
+                let waiting = self.fetches.iter().position(|other| *other == correlation);
+                // Nobody waits any more for what a key that has ended asked for.
+                let Some(waiting) = waiting else { return };
+                self.fetches.swap_remove(waiting);
                 match found {
                     Ok((fetched, held)) => self.fetched(correlation, fetched, held),
                     Err(error) => self.answer(correlation, &Response::Error(error)),

@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use super::access::{self, Caller};
+use super::admission;
 use super::clock;
 use super::commit::is_over;
 use super::dispatch::{self, Handled};
@@ -11,6 +13,7 @@ use super::metrics::Metrics;
 use super::options::ServeOptions;
 use super::shared::Shared;
 use super::{answer, fetching};
+use crate::access::Secret;
 use crate::broker::{Broker, BrokerOpenError, Stop, Wait};
 use crate::protocol::{ErrorCode, FetchResponse, Request, Response, WireError};
 use crate::storage::disk::Disk;
@@ -51,22 +54,46 @@ impl Desk {
         Ok(Self { shared })
     }
 
-    /// Carries out a request and whatever its answer waits for. A fetch does not wait.
+    /// Carries out a request of somebody who needs no key, and whatever its answer waits for. A
+    /// fetch does not wait.
     #[must_use]
     pub fn ask(&self, request: Request) -> Response {
+        self.ask_for(&Caller::LOCAL, request)
+    }
+
+    /// As [`Desk::ask`], for who shows a key, or none.
+    #[must_use]
+    pub fn ask_with(&self, key: Option<&Secret>, request: Request) -> Response {
+        let caller = match key {
+            Some(key) => access::caller_of(&self.shared, key),
+            None => access::keyless(&self.shared),
+        };
+        match caller {
+            Ok(caller) => self.ask_for(&caller, request),
+            Err(error) => Response::Error(error),
+        }
+    }
+
+    fn ask_for(&self, caller: &Caller, request: Request) -> Response {
+        let mut response = self.carry_out(caller, request);
+        admission::show(&self.shared, caller, &mut response);
+        response
+    }
+
+    fn carry_out(&self, caller: &Caller, request: Request) -> Response {
         let mut handled = match request {
             Request::Hello(hello) => {
                 return match dispatch::hello(&self.shared, &hello) {
-                    Ok(hello) => Response::Hello(hello),
+                    Ok((hello, _)) => Response::Hello(hello),
                     Err(error) => Response::Error(error),
                 };
             }
-            request => dispatch::handle(&self.shared, request),
+            request => dispatch::handle(&self.shared, caller, request),
         };
         for _ in 0..TRIES {
             handled = match handled {
                 Handled::Answer(response, wait) => return self.due(*response, wait),
-                Handled::Read(request) => return self.read(&request),
+                Handled::Read(request) => return self.read(caller, &request),
                 Handled::Busy(command) => {
                     self.rounds();
                     self.keep();
@@ -80,7 +107,7 @@ impl Desk {
         ))
     }
 
-    fn read(&self, request: &Request) -> Response {
+    fn read(&self, caller: &Caller, request: &Request) -> Response {
         if let Request::Fetch(request) = request {
             let mut fetch = fetching::fetch_of(request);
             return match fetching::run_here(&self.shared, &mut fetch) {
@@ -91,7 +118,7 @@ impl Desk {
                 Err(error) => Response::Error(answer::refused(&error)),
             };
         }
-        match dispatch::read(&self.shared, request) {
+        match dispatch::read(&self.shared, caller, request) {
             Ok((response, wait)) => self.due(response, wait),
             Err(refusal) => {
                 let error = Response::Error(answer::refused(&refusal.error));

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
+use super::access::{self, Caller};
+use super::admission;
 use super::answer;
 use super::clock;
 use super::shared::Shared;
@@ -56,10 +58,14 @@ impl Atomic {
     }
 }
 
-/// Takes a request as far as it goes without I/O.
-pub(super) fn handle(shared: &Shared, request: Request) -> Handled {
+/// Takes a request as far as it goes without I/O, if it may be carried out.
+pub(super) fn handle(shared: &Shared, caller: &Caller, request: Request) -> Handled {
+    let request = match admission::admit(shared, caller, request) {
+        Ok(request) => request,
+        Err(error) => return error_now(error),
+    };
     match request {
-        Request::Publish(publish) => match check_publish(shared, publish) {
+        Request::Publish(publish) => match check_publish(shared, caller, publish) {
             Ok((target, batch)) => carry_out(
                 &mut shared.broker(),
                 shared,
@@ -67,7 +73,7 @@ pub(super) fn handle(shared: &Shared, request: Request) -> Handled {
             ),
             Err(error) => error_now(error),
         },
-        Request::PublishAtomic(publish) => match check_atomic(shared, publish) {
+        Request::PublishAtomic(publish) => match check_atomic(shared, caller, publish) {
             Ok(atomic) => carry_out(
                 &mut shared.broker(),
                 shared,
@@ -89,7 +95,8 @@ pub(super) fn handle(shared: &Shared, request: Request) -> Handled {
         | Request::ConsumerList(_)
         | Request::ConsumerPosition(_)
         | Request::ConsumerReset(_)
-        | Request::ConsumerLag(_) => Handled::Read(request),
+        | Request::ConsumerLag(_)
+        | Request::Access(_) => Handled::Read(request),
         other => carry_out(
             &mut shared.broker(),
             shared,
@@ -164,7 +171,7 @@ fn refused(refusal: &Refusal) -> Handled {
     Handled::Answer(Box::new(response), refusal.wait)
 }
 
-type Answered = Result<(Response, Option<Wait>), Refusal>;
+pub(super) type Answered = Result<(Response, Option<Wait>), Refusal>;
 
 fn other(broker: &mut Broker, shared: &Shared, request: &Request, at: Timestamp) -> Answered {
     match request {
@@ -216,8 +223,8 @@ fn other(broker: &mut Broker, shared: &Shared, request: &Request, at: Timestamp)
     }
 }
 
-/// Carries out a control request that may have to list segments or read from them.
-pub(super) fn read(shared: &Shared, request: &Request) -> Answered {
+/// Carries out a control request that may have to wait for the disk. It was admitted before.
+pub(super) fn read(shared: &Shared, caller: &Caller, request: &Request) -> Answered {
     let at = clock::now();
     match request {
         Request::ChannelCreate(create) => {
@@ -275,6 +282,7 @@ pub(super) fn read(shared: &Shared, request: &Request) -> Answered {
             let (consumers, wait) = lag_rows(shared, lag.channel.as_ref())?;
             Ok((Response::ConsumerLag(consumers), Some(wait)))
         }
+        Request::Access(request) => access::carry_out(shared, caller, request),
         _ => Err(BrokerError::Bug("a request without a handler".into()).into()),
     }
 }
@@ -410,21 +418,21 @@ fn has_moved(shared: &Shared, id: Incarnation, start: Offset) -> bool {
     log.is_none_or(|log| log.log_start() > start)
 }
 
-fn target(target: PublishTarget) -> Target {
+fn target(caller: &Caller, target: PublishTarget) -> Target {
     Target {
         channel: target.channel,
         incarnation: target.incarnation,
         expected: target.expected_offset,
-        // Keys and principals come with access control; until then everybody is the same.
-        principal: 0,
+        principal: caller.principal.id.0,
     }
 }
 
 fn check_publish(
     shared: &Shared,
+    caller: &Caller,
     publish: PublishRequest,
 ) -> Result<(Target, CheckedBatch), WireError> {
-    let target = target(publish.target);
+    let target = target(caller, publish.target);
     let limits = shared
         .broker()
         .door(&target.channel)
@@ -440,12 +448,16 @@ fn check_publish(
     ))
 }
 
-fn check_atomic(shared: &Shared, request: PublishAtomicRequest) -> Result<Atomic, WireError> {
+fn check_atomic(
+    shared: &Shared,
+    caller: &Caller,
+    request: PublishAtomicRequest,
+) -> Result<Atomic, WireError> {
     let mut atomic = Atomic::default();
     for (at, part) in request.parts.into_iter().enumerate() {
         match part {
             AtomicPart::Publish(publish) => {
-                let checked = check_publish(shared, publish);
+                let checked = check_publish(shared, caller, publish);
                 let checked = checked.map_err(|error| error.with("part", at as u64))?;
                 atomic.batches.push(checked);
                 atomic.batch_at.push(at);
@@ -467,8 +479,11 @@ fn check_atomic(shared: &Shared, request: PublishAtomicRequest) -> Result<Atomic
     Ok(atomic)
 }
 
-/// Answers a hello, or refuses the versions it offers.
-pub(super) fn hello(shared: &Shared, hello: &HelloRequest) -> Result<HelloResponse, WireError> {
+/// Answers a hello with who it is taken for, or refuses the versions it offers or its key.
+pub(super) fn hello(
+    shared: &Shared,
+    hello: &HelloRequest,
+) -> Result<(HelloResponse, Caller), WireError> {
     use crate::protocol::version::{MAX_PROTOCOL, MIN_PROTOCOL, negotiate};
     if negotiate(hello.min_version, hello.max_version).is_none() {
         let text = format!(
@@ -479,7 +494,8 @@ pub(super) fn hello(shared: &Shared, hello: &HelloRequest) -> Result<HelloRespon
             .with("min", MIN_PROTOCOL)
             .with("max", MAX_PROTOCOL));
     }
-    Ok(HelloResponse {
+    let caller = access::authenticate(shared, hello)?;
+    let response = HelloResponse {
         broker: "npayload".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         protocol: control::VersionRange {
@@ -496,7 +512,9 @@ pub(super) fn hello(shared: &Shared, hello: &HelloRequest) -> Result<HelloRespon
         },
         directory_id: shared.directory_id,
         epoch: shared.epoch,
-    })
+        principal: Some(caller.row()),
+    };
+    Ok((response, caller))
 }
 
 fn broker_info(shared: &Shared, broker: &Broker) -> control::BrokerInfo {

@@ -6,8 +6,11 @@
 //! writes tails behind, takes checkpoints and applies retention, and the scrubber, which checks what
 //! is stored.
 //!
-//! Wire types end in `dispatch.rs` and `answer.rs`; the broker never sees them.
+//! Every request passes `admission.rs`, which knows who asks. Wire types end in `dispatch.rs`,
+//! `access.rs` and `answer.rs`; the broker never sees them.
 
+mod access;
+mod admission;
 mod answer;
 mod clock;
 mod commit;
@@ -18,6 +21,7 @@ mod fetching;
 mod http;
 mod http_listener;
 mod keeper;
+mod key_watch;
 mod listener;
 mod metrics;
 mod options;

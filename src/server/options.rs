@@ -17,6 +17,11 @@ pub struct ServeOptions {
     pub http: Option<SocketAddr>,
     /// Whether to listen on an address that other machines reach, without keys or TLS.
     pub insecure: bool,
+    /// Whether everybody needs an API key, on this machine too.
+    pub require_keys: bool,
+    /// Where to write a first key, with which all others can be made, when there is none that
+    /// opens anything; it must not exist.
+    pub admin_key_file: Option<PathBuf>,
     /// Most connections at once.
     pub max_connections: usize,
     /// Most published bytes of one connection that wait for their acknowledgement.
@@ -49,6 +54,8 @@ impl Default for ServeOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], 7400)),
             http: None,
             insecure: false,
+            require_keys: false,
+            admin_key_file: None,
             max_connections: 10_000,
             in_flight_bytes: 64 << 20,
             receive_bytes: 256 << 20,

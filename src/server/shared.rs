@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock;
@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     /// Room for fetched batches until they are written.
     pub answer_room: AnswerRoom,
     readers: Arc<Semaphore>,
+    /// Counts the changes of organisations, keys and grants.
+    access_changes: watch::Sender<u64>,
     /// Cancelled when the server stops: connections finish what is due and close.
     pub stop: CancellationToken,
     /// Committer and keeper end once this is set and the broker is clean.
@@ -58,6 +60,7 @@ impl Shared {
             staged: Condvar::new(),
             upkeep: (Mutex::new(false), Condvar::new()),
             scrub: (Mutex::new(false), Condvar::new()),
+            access_changes: watch::Sender::new(0),
             options,
             metrics,
             connections: AtomicUsize::new(0),
@@ -106,6 +109,16 @@ impl Shared {
             // The runtime ends, and with it whoever waits.
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// Tells connections that keys may have ended.
+    pub fn tell_access_changed(&self) {
+        self.access_changes.send_modify(|changes| *changes += 1);
+    }
+
+    /// Changes whenever keys may have ended.
+    pub fn access_changes(&self) -> watch::Receiver<u64> {
+        self.access_changes.subscribe()
     }
 
     /// Tells the scrubber to look what there is to do.

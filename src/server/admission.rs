@@ -1,0 +1,315 @@
+//! Whether a request may be carried out, and which channels it names: every request passes here,
+//! between the wire and the broker.
+//!
+//! A client calls channels by the names of its organisation; the broker keeps those of all. What
+//! belongs to another organisation is answered like what does not exist, before anybody looks
+//! whether it does.
+
+use super::access::{Caller, denied};
+use super::answer;
+use super::clock;
+use super::shared::Shared;
+use crate::access::{Access, Ask, Denied, Operation};
+use crate::broker::{Broker, BrokerError};
+use crate::protocol::control::{ChannelInfo, ConsumerLagRow};
+use crate::protocol::{AtomicPart, ErrorCode, PublishTarget, Request, Response, WireError};
+use crate::types::{ChannelName, ConsumerName, DEFAULT_ORG_NAME, OrgId, OrgName, Timestamp};
+
+/// What anybody who has something to do with a channel may see of it.
+const ANY_SIGHT: &[Operation] = &[
+    Operation::Consume,
+    Operation::Publish,
+    Operation::ChannelAdmin,
+    Operation::Inspect,
+];
+
+/// What it takes to see where consumers stand.
+const CONSUMER_SIGHT: &[Operation] = &[Operation::Consume, Operation::Inspect];
+
+/// Lets a request in, with its channels as the broker names them.
+///
+/// # Errors
+/// What to answer instead. Nothing was done then.
+pub(super) fn admit(
+    shared: &Shared,
+    caller: &Caller,
+    mut request: Request,
+) -> Result<Request, WireError> {
+    if is_plain(caller, &request) {
+        return Ok(request);
+    }
+    let broker = shared.broker();
+    let door = Door::new(&broker, caller);
+    match &mut request {
+        Request::Hello(_) | Request::Ping => {}
+        Request::Publish(publish) => door.target(&mut publish.target)?,
+        Request::PublishAtomic(atomic) => {
+            for (at, part) in atomic.parts.iter_mut().enumerate() {
+                let admitted = match part {
+                    AtomicPart::Publish(publish) => door.target(&mut publish.target),
+                    AtomicPart::Commit(commit) => door
+                        .channel(&mut commit.channel, &[Operation::Consume])
+                        .and_then(|()| door.consumer(&commit.channel, &mut commit.consumer)),
+                };
+                admitted.map_err(|error| error.with("part", at as u64))?;
+            }
+        }
+        Request::Fetch(fetch) => door.channel(&mut fetch.channel, &[Operation::Consume])?,
+        Request::Commit(commit) => {
+            door.channel(&mut commit.channel, &[Operation::Consume])?;
+            door.consumer(&commit.channel, &mut commit.consumer)?;
+        }
+        Request::ChannelCreate(create) => {
+            door.channel(&mut create.name, &[Operation::ChannelAdmin])?;
+        }
+        Request::ChannelUpdate(update) => {
+            door.channel(&mut update.name, &[Operation::ChannelAdmin])?;
+        }
+        Request::ChannelDelete(delete) => {
+            door.channel(&mut delete.name, &[Operation::ChannelAdmin])?;
+        }
+        Request::ChannelInfo(info) => door.channel(&mut info.name, ANY_SIGHT)?,
+        Request::ChannelResolve(resolve) => door.channel(&mut resolve.channel, ANY_SIGHT)?,
+        Request::ConsumerList(list) => door.channel(&mut list.channel, CONSUMER_SIGHT)?,
+        Request::ConsumerPosition(target) => {
+            door.channel(&mut target.channel, CONSUMER_SIGHT)?;
+            door.consumer(&target.channel, &mut target.consumer)?;
+        }
+        Request::ConsumerReset(reset) => {
+            door.channel(&mut reset.channel, &[Operation::Consume])?;
+            door.consumer(&reset.channel, &mut reset.consumer)?;
+        }
+        Request::ConsumerDelete(target) => {
+            door.channel(&mut target.channel, &[Operation::Consume])?;
+            door.consumer(&target.channel, &mut target.consumer)?;
+        }
+        Request::ConsumerLag(lag) => match &mut lag.channel {
+            Some(channel) => door.channel(channel, CONSUMER_SIGHT)?,
+            // The rows are those that the caller sees.
+            None => door.alive()?,
+        },
+        // The rows are those that the caller sees.
+        Request::ChannelList(list) => {
+            door.alive()?;
+            list.prefix = Some(door.prefix(list.prefix.as_deref().unwrap_or("")));
+            list.cursor = list.cursor.take().map(|cursor| door.prefix(&cursor));
+        }
+        Request::BrokerInfo(_) | Request::BrokerScrub(_) => door.broker(Operation::Inspect)?,
+        // Judged with the change itself, by the state that it changes.
+        Request::Access(_) => door.alive()?,
+    }
+    Ok(request)
+}
+
+/// The requests of whoever needs no key, for their own channels: nothing can refuse them.
+fn is_plain(caller: &Caller, request: &Request) -> bool {
+    let is_local = |name: &ChannelName| name.org().is_none();
+    caller.principal.key.is_none()
+        && match request {
+            Request::Ping => true,
+            Request::Publish(publish) => is_local(&publish.target.channel),
+            Request::Fetch(fetch) => is_local(&fetch.channel),
+            Request::Commit(commit) => is_local(&commit.channel),
+            _ => false,
+        }
+}
+
+/// Judges what one caller asks for.
+struct Door<'a> {
+    broker: &'a Broker,
+    caller: &'a Caller,
+    now: Timestamp,
+}
+
+impl<'a> Door<'a> {
+    fn new(broker: &'a Broker, caller: &'a Caller) -> Self {
+        let now = clock::now();
+        Self {
+            broker,
+            caller,
+            now,
+        }
+    }
+
+    fn access(&self) -> &'a Access {
+        self.broker.access()
+    }
+
+    /// Whether the caller's key still opens anything.
+    fn alive(&self) -> Result<(), WireError> {
+        let alive = self.access().check_alive(&self.caller.principal, self.now);
+        alive.map_err(|ended| denied(&Denied::from(ended)))
+    }
+
+    fn broker(&self, operation: Operation) -> Result<(), WireError> {
+        self.ask(&Ask::Broker { operation })
+            .map_err(|error| denied(&error))
+    }
+
+    fn ask(&self, ask: &Ask<'_>) -> Result<(), Denied> {
+        self.access()
+            .authorize(&self.caller.principal, ask, self.now)
+    }
+
+    /// Lets a channel through for one of these operations, and gives it the broker's name.
+    fn channel(&self, name: &mut ChannelName, any_of: &[Operation]) -> Result<(), WireError> {
+        let within = name.within(self.caller.org.as_ref());
+        match self.judge(&within, any_of) {
+            Ok(()) => *name = within,
+            Err(Denied::Hidden) => return Err(absent(name)),
+            Err(error) => return Err(denied(&error)),
+        }
+        Ok(())
+    }
+
+    /// Lets a publish through. A guest makes no channels: the one that is there is meant.
+    fn target(&self, target: &mut PublishTarget) -> Result<(), WireError> {
+        let named = target.channel.clone();
+        self.channel(&mut target.channel, &[Operation::Publish])?;
+        if !self.caller.owns(target.channel.org()) && target.incarnation.is_none() {
+            let known = self.broker.identity_of(&target.channel);
+            target.incarnation = Some(known.ok_or_else(|| absent(&named))?);
+        }
+        Ok(())
+    }
+
+    /// Whether a channel, under the broker's name, may be used for one of these operations.
+    fn judge(&self, name: &ChannelName, any_of: &[Operation]) -> Result<(), Denied> {
+        if name.org().is_none() && is_brokers_own(name) {
+            let operation = Operation::Inspect;
+            if self.caller.principal.org != OrgId::DEFAULT {
+                return Err(Denied::Hidden);
+            }
+            return self.ask(&Ask::Broker { operation });
+        }
+        let org = match name.org() {
+            None => OrgId::DEFAULT,
+            Some(org) => {
+                let known = self.access().org_by_name(org);
+                known.ok_or(Denied::Hidden)?.org
+            }
+        };
+        let mut refused = Denied::Hidden;
+        for (at, operation) in any_of.iter().enumerate() {
+            let ask = Ask::Channel {
+                operation: *operation,
+                org,
+                name: name.local(),
+            };
+            match self.ask(&ask) {
+                Ok(()) => return Ok(()),
+                Err(error) if at == 0 => refused = error,
+                // A grant of another operation that the key's scopes do not reach.
+                Err(error @ Denied::Scope { .. }) => refused = error,
+                Err(_) => {}
+            }
+        }
+        Err(refused)
+    }
+
+    /// Lets a consumer of a channel through, whose name is the broker's by now. A guest's consumers
+    /// stand apart from the owner's.
+    fn consumer(&self, channel: &ChannelName, name: &mut ConsumerName) -> Result<(), WireError> {
+        if self.caller.owns(channel.org()) {
+            return Ok(());
+        }
+        let org = self.caller.row().org;
+        if name.guest().is_some_and(|guest| guest != org.as_str()) {
+            let text = format!("consumer `{name}` of this channel is another organisation's");
+            return Err(WireError::new(ErrorCode::Forbidden, text).with("consumer", name.as_str()));
+        }
+        *name = name.of_guest(&org);
+        Ok(())
+    }
+
+    /// Whether the caller sees a consumer: of a channel of their own all, of another's their own.
+    fn sees(&self, row: &ConsumerLagRow) -> bool {
+        let is_theirs = self.caller.owns(row.channel.org())
+            || row.consumer.guest() == Some(self.caller.row().org.as_str());
+        is_theirs && self.judge(&row.channel, CONSUMER_SIGHT).is_ok()
+    }
+
+    /// A prefix of names, or a cursor, as the broker has it.
+    fn prefix(&self, prefix: &str) -> String {
+        let (org, local) = match prefix.split_once('/') {
+            Some((org, local)) => (Some(org), local),
+            None => (self.caller.org.as_ref().map(OrgName::as_str), prefix),
+        };
+        match org.filter(|org| *org != DEFAULT_ORG_NAME) {
+            Some(org) => format!("{org}/{local}"),
+            None => local.to_owned(),
+        }
+    }
+}
+
+/// The internal topics that belong to no organisation.
+fn is_brokers_own(name: &ChannelName) -> bool {
+    name.is_internal() && !name.local().starts_with("__asp.")
+}
+
+/// What is told of a channel that is not there, or that is none of the caller's business.
+fn absent(name: &ChannelName) -> WireError {
+    answer::refused(&BrokerError::NoSuchChannel {
+        name: name.to_string(),
+    })
+}
+
+/// Leaves out of an answer what the caller may not see, and gives channels the names that the
+/// caller's organisation has for them.
+pub(super) fn show(shared: &Shared, caller: &Caller, response: &mut Response) {
+    match response {
+        Response::ConsumerLag(consumers) | Response::ConsumerList(consumers) => {
+            let broker = shared.broker();
+            let door = Door::new(&broker, caller);
+            consumers.consumers.retain(|row| door.sees(row));
+            for row in &mut consumers.consumers {
+                rename_consumer(caller, &mut row.channel, &mut row.consumer);
+            }
+        }
+        Response::ChannelList(page) => {
+            let broker = shared.broker();
+            let door = Door::new(&broker, caller);
+            let is_seen = |row: &ChannelInfo| door.judge(&row.name, ANY_SIGHT).is_ok();
+            page.channels.retain(is_seen);
+            for row in &mut page.channels {
+                rename(caller, &mut row.name);
+            }
+        }
+        Response::ConsumerPosition(row) | Response::ConsumerReset(row) => {
+            rename_consumer(caller, &mut row.channel, &mut row.consumer);
+        }
+        Response::ConsumerDelete(row) => {
+            rename_consumer(caller, &mut row.channel, &mut row.consumer);
+        }
+        Response::ChannelInfo(row) | Response::ChannelUpdate(row) => rename(caller, &mut row.name),
+        Response::ChannelCreate(made) => rename(caller, &mut made.channel.name),
+        Response::ChannelDelete(deleted) => rename(caller, &mut deleted.name),
+        // These name no channels.
+        Response::Hello(_)
+        | Response::Pong
+        | Response::Publish(_)
+        | Response::PublishAtomic(_)
+        | Response::Fetch(_)
+        | Response::Commit(_)
+        | Response::ChannelResolve(_)
+        | Response::BrokerInfo(_)
+        | Response::BrokerScrub(_)
+        | Response::Access(_)
+        | Response::Error(_) => {}
+    }
+}
+
+/// The names that the caller's organisation has for a channel and a consumer of it.
+fn rename_consumer(caller: &Caller, channel: &mut ChannelName, consumer: &mut ConsumerName) {
+    if !caller.owns(channel.org()) {
+        *consumer = consumer.local();
+    }
+    rename(caller, channel);
+}
+
+/// The name that the caller's organisation has for a channel.
+fn rename(caller: &Caller, name: &mut ChannelName) {
+    if let Some(org) = &caller.org {
+        *name = name.seen_by(org);
+    }
+}
