@@ -201,6 +201,7 @@ fn hint_for_connect(error: &ConnectError) -> Option<String> {
             "start one with `npayload serve`, or name another with --url or NPAYLOAD_URL"
                 .to_owned(),
         ),
+        ConnectError::Refused { source, .. } => hint_for(Some(source), None),
         ConnectError::Protocol { .. } => {
             Some("name a broker with --url or NPAYLOAD_URL".to_owned())
         }
@@ -250,7 +251,17 @@ fn hint_for(error: Option<&WireError>, channel: Option<&str>) -> Option<String> 
             "look at the broker's log and its disk, then restart it".to_owned()
         }
         ErrorCode::Damaged => "check the data directory with `npayload-inspect verify`".to_owned(),
+        ErrorCode::Unauthenticated | ErrorCode::KeyRevoked | ErrorCode::KeyExpired => {
+            "show a key that works with NPAYLOAD_API_KEY or --api-key-file".to_owned()
+        }
+        ErrorCode::Forbidden | ErrorCode::Escalation => {
+            "use a key with that scope; who administers keys can make one".to_owned()
+        }
+        ErrorCode::OrgNotFound => "see `npayload org list`".to_owned(),
+        ErrorCode::KeyNotFound => "see `npayload key list`".to_owned(),
+        ErrorCode::GrantNotFound => "see `npayload grant list`".to_owned(),
         ErrorCode::Overloaded
+        | ErrorCode::RateLimited
         | ErrorCode::Timeout
         | ErrorCode::ShuttingDown
         | ErrorCode::TooManyConnections => "try again later".to_owned(),

@@ -12,7 +12,10 @@ mod completions;
 mod consume;
 mod consumer;
 mod failure;
+mod grant;
+mod key;
 mod lines;
+mod org;
 mod output;
 mod place;
 mod publish;
@@ -23,6 +26,7 @@ mod serve_config;
 #[cfg(test)]
 mod tests;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -30,13 +34,16 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub use failure::Failure;
 pub use serve::ServeArgs;
 
+use crate::access::{InvalidSecret, Secret};
 use crate::client::{Client, DEFAULT_PORT};
 use crate::format::Compression;
 use crate::protocol::control::CompressionName;
-use crate::types::{ChannelName, ConsumerName, InvalidName, Timestamp};
+use crate::types::{ChannelName, ConsumerName, InvalidName, OrgName, Timestamp};
 
 /// How long a command tries to reach the broker, where it has no option for it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// The variable that holds an API key.
+const API_KEY_VARIABLE: &str = "NPAYLOAD_API_KEY";
 /// How long one request may take, where the command has no option for it.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -64,6 +71,16 @@ pub struct Cli {
         help_heading = "Global options"
     )]
     url: Option<String>,
+    /// File with the API key to show; NPAYLOAD_API_KEY holds one too
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "NPAYLOAD_API_KEY_FILE",
+        hide_env_values = true,
+        help_heading = "Global options"
+    )]
+    api_key_file: Option<PathBuf>,
     /// Print JSON, one value a line
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
@@ -89,6 +106,15 @@ enum Command {
     /// Named consumers, their positions and their lag
     #[command(subcommand)]
     Consumer(consumer::ConsumerCommand),
+    /// Organisations: walls around channels, keys and agents
+    #[command(subcommand)]
+    Org(org::OrgCommand),
+    /// API keys: who may do what
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    /// Grants: what one organisation lets another do with its channels
+    #[command(subcommand)]
+    Grant(grant::GrantCommand),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -97,6 +123,7 @@ enum Command {
 #[derive(Debug)]
 pub(crate) struct Context {
     url: String,
+    api_key_file: Option<PathBuf>,
     json: bool,
 }
 
@@ -112,6 +139,7 @@ impl Cli {
                 // An empty variable is the usual way to take a setting back.
                 .filter(|url| !url.is_empty())
                 .unwrap_or_else(|| format!("npayload://127.0.0.1:{DEFAULT_PORT}")),
+            api_key_file: self.api_key_file.filter(|file| !file.as_os_str().is_empty()),
             json: self.json,
         };
         match self.command {
@@ -122,6 +150,9 @@ impl Cli {
             Command::Publish(args) => block_on(publish::run(args, &context)),
             Command::Consume(args) => block_on(consume::run(args, &context)),
             Command::Consumer(command) => block_on(consumer::run(command, &context)),
+            Command::Org(command) => block_on(org::run(command, &context)),
+            Command::Key(command) => block_on(key::run(command, &context)),
+            Command::Grant(command) => block_on(grant::run(command, &context)),
         }
     }
 }
@@ -144,13 +175,39 @@ impl Context {
     }
 
     async fn client_within(&self, connect: Duration, request: Duration) -> Result<Client, Failure> {
-        Client::builder()
+        let mut builder = Client::builder()
             .name("npayload-cli")
             .connect_timeout(connect)
-            .request_timeout(request)
+            .request_timeout(request);
+        if let Some(key) = self.api_key()? {
+            builder = builder.api_key(key);
+        }
+        builder
             .connect(&self.url)
             .await
             .map_err(|error| Failure::connect(&error))
+    }
+
+    /// The key to show: of the file that is named, else of the environment. A command line shows in
+    /// the list of processes, so no option takes a key itself.
+    fn api_key(&self) -> Result<Option<Secret>, Failure> {
+        let (text, from) = if let Some(file) = &self.api_key_file {
+            let what = || format!("reading the API key in {}", file.display());
+            let text = std::fs::read_to_string(file);
+            (
+                text.map_err(|error| Failure::new(what(), &error))?,
+                file.display().to_string(),
+            )
+        } else {
+            match std::env::var(API_KEY_VARIABLE) {
+                Ok(text) if !text.is_empty() => (text, API_KEY_VARIABLE.to_owned()),
+                _ => return Ok(None),
+            }
+        };
+        let text = zeroize::Zeroizing::new(text);
+        let key = text.trim().parse();
+        key.map(Some)
+            .map_err(|error: InvalidSecret| Failure::usage(from, error.to_string()))
     }
 
     /// The time that an age such as `@-1h` is counted back from.
@@ -235,6 +292,10 @@ fn own_channel(text: &str) -> Result<ChannelName, InvalidName> {
 /// The name of a channel to read from: internal topics too.
 fn any_channel(text: &str) -> Result<ChannelName, InvalidName> {
     ChannelName::parse_any(text)
+}
+
+fn org_name(text: &str) -> Result<OrgName, InvalidName> {
+    OrgName::parse(text)
 }
 
 fn consumer_name(text: &str) -> Result<ConsumerName, InvalidName> {

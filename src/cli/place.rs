@@ -22,6 +22,40 @@ pub enum PlaceArg {
     Ago(i64),
 }
 
+/// A time to come as it was typed: itself, or how long from now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moment {
+    /// This time.
+    At(Timestamp),
+    /// This many milliseconds from now.
+    In(i64),
+}
+
+impl Moment {
+    /// The time, where `now` is the time that an age is counted from.
+    #[must_use]
+    pub fn after(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(time) => time,
+            Self::In(ms) => now.saturating_add_ms(ms),
+        }
+    }
+}
+
+impl FromStr for Moment {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Ok(ms) = age_ms(text) {
+            return Ok(Self::In(ms));
+        }
+        let time = time_ms(text).map_err(|why| {
+            format!("{why}; give a time such as 2027-01-31T08:00:00Z, or an age such as 90d")
+        })?;
+        Ok(Self::At(time))
+    }
+}
+
 /// A text that names no place.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{why}; a place is {PLACES}")]
@@ -93,7 +127,7 @@ fn time_ms(text: &str) -> Result<Timestamp, &'static str> {
 }
 
 /// `1h30m` and the like.
-fn age_ms(text: &str) -> Result<i64, &'static str> {
+pub(super) fn age_ms(text: &str) -> Result<i64, &'static str> {
     const SHAPE: &str = "an age is numbers with a unit each: ms, s, m, h, d or w";
     let mut rest = text;
     let mut sum: i64 = 0;
@@ -180,6 +214,17 @@ mod tests {
         ] {
             let error = text.parse::<PlaceArg>().unwrap_err().to_string();
             assert!(error.contains("@-1h30m"), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_time_to_come_is_itself_or_counted_from_now() {
+        let now = Timestamp(10_000);
+        let after = |text: &str| text.parse::<Moment>().map(|moment| moment.after(now));
+        assert_eq!(after("90d"), Ok(Timestamp(10_000 + 90 * 86_400_000)));
+        assert_eq!(after("1970-01-01T00:00:20Z"), Ok(Timestamp(20_000)));
+        for bad in ["", "tomorrow", "-1d", "2027-01-31", "5"] {
+            assert!(after(bad).unwrap_err().contains("90d"), "{bad}");
         }
     }
 

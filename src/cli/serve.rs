@@ -31,6 +31,12 @@ pub struct ServeArgs {
     /// Configuration file, TOML
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Ask everybody for an API key, on this machine too
+    #[arg(long)]
+    pub require_keys: bool,
+    /// Where to write a first API key, when there is none that could make others; it must not exist
+    #[arg(long, value_name = "FILE")]
+    pub admin_key_file: Option<PathBuf>,
     /// Listen on an address that other machines reach, though there are no keys and no TLS
     #[arg(long)]
     pub insecure: bool,

@@ -22,6 +22,9 @@ pub(super) struct ServeConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     http: Option<SocketAddr>,
     insecure: bool,
+    require_keys: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    admin_key_file: Option<PathBuf>,
     must_exist: bool,
     auto_create: bool,
     max_channels: usize,
@@ -59,6 +62,8 @@ const FROM_ENVIRONMENT: &[&str] = &[
     "listen",
     "http",
     "insecure",
+    "require_keys",
+    "admin_key_file",
     "must_exist",
     "auto_create",
     "max_channels",
@@ -82,6 +87,8 @@ impl Default for ServeConfig {
             listen: options.listen,
             http: options.http,
             insecure: options.insecure,
+            require_keys: options.require_keys,
+            admin_key_file: options.admin_key_file,
             must_exist: storage.must_exist,
             auto_create: options.broker.auto_create,
             max_channels: options.broker.max_channels,
@@ -128,6 +135,8 @@ pub(super) fn options(args: &ServeArgs) -> Result<ServeOptions, String> {
     config.listen = args.listen.unwrap_or(config.listen);
     config.http = args.http.or(config.http);
     config.insecure |= args.insecure;
+    config.require_keys |= args.require_keys;
+    config.admin_key_file = args.admin_key_file.clone().or(config.admin_key_file);
     config.must_exist |= args.must_exist;
     config.into_options()
 }
@@ -143,6 +152,8 @@ impl ServeConfig {
             listen: self.listen,
             http: self.http,
             insecure: self.insecure,
+            require_keys: self.require_keys,
+            admin_key_file: self.admin_key_file,
             max_connections: self.max_connections,
             in_flight_bytes: self.in_flight_bytes,
             receive_bytes: self.receive_bytes,

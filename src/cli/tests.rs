@@ -18,6 +18,7 @@ fn the_definition_is_consistent() {
 fn every_documented_form_is_understood() {
     for line in [
         "npayload serve",
+        "npayload serve --require-keys --admin-key-file f",
         "npayload serve --data-dir ./data --listen 127.0.0.1:0 --http 127.0.0.1:0 --config f --json",
         "npayload channel create a.b-c_d",
         "npayload channel create a --retention-days 3 --retention-bytes 9 --durability written \
@@ -51,6 +52,22 @@ fn every_documented_form_is_understood() {
         "npayload consumer lag",
         "npayload consumer lag a --json",
         "npayload consumer delete a c --yes",
+        "npayload org create acme --max-connections 5 --requests-per-s 100 --bytes-in-per-s 4096 \
+         --bytes-out-per-s 4096 --max-channels 3 --max-retention-days 7 --max-record-bytes 100",
+        "npayload org list --json",
+        "npayload org limit acme",
+        "npayload key create ci --scope publish:orders.*,x --scope all --org acme --test \
+         --expires 90d --requests-per-s 5",
+        "npayload key create ci --scope all --expires 2027-01-31T08:00:00Z",
+        "npayload key list --org acme",
+        "npayload key rotate key_01990000-0000-7000-8000-0000000000ff --overlap 0s",
+        "npayload key revoke key_01990000-0000-7000-8000-0000000000ff --yes",
+        "npayload grant create consume orders.* --guest acme --expires 7d",
+        "npayload grant create publish orders --owner acme",
+        "npayload grant list --org acme --json",
+        "npayload grant accept grt_01990000-0000-7000-8000-0000000000ff",
+        "npayload grant revoke grt_01990000-0000-7000-8000-0000000000ff",
+        "npayload --api-key-file f key list",
         "npayload completions bash",
         "npayload --url npayload://h:1 --json channel list",
         "npayload channel list --url npayload://h:1",
@@ -91,7 +108,13 @@ fn wrong_usage_is_refused_with_exit_code_2() {
         "npayload consumer commit a c -1",
         "npayload consumer commit a c 1 --expect x",
         "npayload consumer reset a c",
-        "npayload consumer position a c/d",
+        "npayload consumer position a c/d/e",
+        "npayload org create Acme",
+        "npayload key create ci",
+        "npayload key create ci --scope write",
+        "npayload key revoke 5",
+        "npayload grant create consume a",
+        "npayload grant create asp a --guest b",
         "npayload completions tcsh",
     ] {
         let error = Cli::try_parse_from(line.split_whitespace()).unwrap_err();

@@ -11,6 +11,7 @@ use super::backoff::{Backoff, BackoffLimits};
 use super::connection::{CallError, Connection};
 use super::error::{ConnectError, LostError, RequestError};
 use super::url::BrokerUrl;
+use crate::access::Secret;
 use crate::protocol::control::{HelloRequest, HelloResponse};
 use crate::protocol::frame::MAX_FRAME_BYTES;
 use crate::protocol::version::{MAX_PROTOCOL, MIN_PROTOCOL};
@@ -75,6 +76,7 @@ pub enum ConnectionState {
 #[derive(Clone, Debug)]
 pub struct ClientBuilder {
     name: String,
+    api_key: Option<Secret>,
     connect_timeout: Duration,
     request_timeout: Duration,
     keep_alive: Duration,
@@ -86,6 +88,7 @@ impl Default for ClientBuilder {
     fn default() -> Self {
         Self {
             name: "npayload-rust".to_owned(),
+            api_key: None,
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(15),
@@ -100,6 +103,13 @@ impl ClientBuilder {
     #[must_use]
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
+        self
+    }
+
+    /// The API key to show; none unless set.
+    #[must_use]
+    pub fn api_key(mut self, key: Secret) -> Self {
+        self.api_key = Some(key);
         self
     }
 
@@ -312,7 +322,7 @@ impl Client {
             let hello = Request::Hello(HelloRequest {
                 client: options.name.clone(),
                 version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-                api_key: None,
+                api_key: options.api_key.as_ref().map(|key| key.expose().to_owned()),
                 min_version: MIN_PROTOCOL,
                 max_version: MAX_PROTOCOL,
             });

@@ -9,6 +9,7 @@
 //! Everything goes through the `protocol` room; what a batch looks like is the `format` room's. Not
 //! here: decoding of payloads, and any policy about what to do with a record.
 
+mod access;
 mod atomic;
 mod backoff;
 mod connection;

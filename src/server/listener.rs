@@ -10,6 +10,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
+use super::first_key::{self, FirstKeyError};
 use super::metrics::Metrics;
 use super::options::{InvalidOptions, ServeOptions};
 use super::shared::Shared;
@@ -39,6 +40,9 @@ pub enum StartError {
         /// What the operating system said.
         source: std::io::Error,
     },
+    /// Nobody could come in.
+    #[error(transparent)]
+    FirstKey(#[from] FirstKeyError),
     /// A thread could not be started.
     #[error("starting a thread: {0}")]
     Thread(std::io::Error),
@@ -110,18 +114,23 @@ pub async fn start_on(disk: Arc<dyn Disk>, options: ServeOptions) -> Result<Runn
     let broker = broker.map_err(|error| StartError::Open(Box::new(error)))?;
     let shared = Arc::new(Shared::new(broker, options, Metrics::new(), now));
     let threads = spawn_threads(&shared, &disk)?;
-    let tracker = TaskTracker::new();
+    let running = Running {
+        shared: shared.clone(),
+        tracker: TaskTracker::new(),
+        threads,
+        listen,
+        http,
+    };
+    if let Err(error) = first_key::make(&shared).await {
+        running.stop().await;
+        return Err(error.into());
+    }
+    let tracker = &running.tracker;
     tracker.spawn(accept(listener, shared.clone(), tracker.clone()));
     if let Some(listener) = http_listener {
         tracker.spawn(http::serve(listener, shared.clone()));
     }
-    Ok(Running {
-        shared,
-        tracker,
-        threads,
-        listen,
-        http,
-    })
+    Ok(running)
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {

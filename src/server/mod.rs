@@ -18,6 +18,7 @@ mod connection;
 mod desk;
 mod dispatch;
 mod fetching;
+mod first_key;
 mod http;
 mod http_listener;
 mod keeper;
@@ -33,6 +34,7 @@ mod shutdown;
 mod waiting;
 
 pub use desk::Desk;
+pub use first_key::FirstKeyError;
 pub use listener::{Running, StartError, start, start_on};
 pub use options::{InvalidOptions, ServeOptions};
 pub use shutdown::run;
