@@ -640,7 +640,10 @@ mod tests {
         }
         let consumer = ConsumerName::parse("trainer").unwrap().of_guest(&acme);
         assert_eq!(consumer.as_str(), "acme/trainer");
-        assert_eq!((consumer.guest(), consumer.local().as_str()), (Some("acme"), "trainer"));
+        assert_eq!(
+            (consumer.guest(), consumer.local().as_str()),
+            (Some("acme"), "trainer")
+        );
         assert!(ConsumerName::parse("a/b/c").is_err());
     }
 

@@ -84,14 +84,17 @@ pub async fn run(command: GrantCommand, context: &Context) -> Result<(), Failure
             let made = client.propose_grant(request).await;
             let made = made.map_err(|error| Failure::request("proposing a grant", &error, None))?;
             if !context.json {
-                eprintln!("the other side accepts it with: npayload grant accept {}", made.id);
+                eprintln!(
+                    "the other side accepts it with: npayload grant accept {}",
+                    made.id
+                );
             }
             print_one("proposed", &made, context)
         }
         GrantCommand::Accept { grant } => {
             let made = client.accept_grant(grant).await;
-            let made = made
-                .map_err(|error| Failure::request(format!("accepting {grant}"), &error, None))?;
+            let made =
+                made.map_err(|error| Failure::request(format!("accepting {grant}"), &error, None))?;
             print_one("accepted", &made, context)
         }
         GrantCommand::Revoke { grant } => {

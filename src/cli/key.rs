@@ -140,7 +140,11 @@ pub async fn run(command: KeyCommand, context: &Context) -> Result<(), Failure> 
                 } else {
                     KeyKind::Live
                 },
-                scopes: args.scopes.into_iter().map(|ScopeArg(scope)| scope).collect(),
+                scopes: args
+                    .scopes
+                    .into_iter()
+                    .map(|ScopeArg(scope)| scope)
+                    .collect(),
                 limits: args.limits.limits(),
                 expires_at: args.expires.map(|moment| moment.after(context.now())),
             };
@@ -151,8 +155,8 @@ pub async fn run(command: KeyCommand, context: &Context) -> Result<(), Failure> 
         }
         KeyCommand::Rotate { key, overlap } => {
             let made = context.client().await?.rotate_key(key, overlap).await;
-            let (key, secret) = made
-                .map_err(|error| Failure::request(format!("rotating {key}"), &error, None))?;
+            let (key, secret) =
+                made.map_err(|error| Failure::request(format!("rotating {key}"), &error, None))?;
             print_made(&key, &secret, context)
         }
         KeyCommand::Revoke { key, yes } => {
@@ -161,8 +165,8 @@ pub async fn run(command: KeyCommand, context: &Context) -> Result<(), Failure> 
                 return Err(Failure::usage(format!("revoking {key}"), why).hint("add --yes"));
             }
             let ended = context.client().await?.revoke_key(key).await;
-            let ended = ended
-                .map_err(|error| Failure::request(format!("revoking {key}"), &error, None))?;
+            let ended =
+                ended.map_err(|error| Failure::request(format!("revoking {key}"), &error, None))?;
             if context.json {
                 return output::print_json(&ended);
             }
@@ -183,7 +187,10 @@ fn print_made(key: &KeyRow, secret: &Secret, context: &Context) -> Result<(), Fa
     }
     // The text alone on stdout, so that it can be written to a file.
     output::print(secret)?;
-    eprintln!("{} for {}; keep it now, it is not shown again", key.id, key.name);
+    eprintln!(
+        "{} for {}; keep it now, it is not shown again",
+        key.id, key.name
+    );
     eprintln!("use it with NPAYLOAD_API_KEY, or in a file with --api-key-file");
     Ok(())
 }
@@ -192,7 +199,15 @@ fn print_rows(keys: &[KeyRow], context: &Context) -> Result<(), Failure> {
     if context.json {
         return keys.iter().try_for_each(output::print_json);
     }
-    let headings = ["KEY", "NAME", "TEXT", "STATE", "LAST USED", "SCOPES", "LIMITS"];
+    let headings = [
+        "KEY",
+        "NAME",
+        "TEXT",
+        "STATE",
+        "LAST USED",
+        "SCOPES",
+        "LIMITS",
+    ];
     let mut columns = Columns::new(&headings);
     let now = context.now();
     for key in keys {
@@ -207,7 +222,11 @@ fn print_rows(keys: &[KeyRow], context: &Context) -> Result<(), Failure> {
             format!("{kind}{}", key.hint),
             state(key, now),
             used,
-            key.scopes.iter().map(scope_text).collect::<Vec<_>>().join(" "),
+            key.scopes
+                .iter()
+                .map(scope_text)
+                .collect::<Vec<_>>()
+                .join(" "),
             limits_text(&key.limits),
         ]);
     }

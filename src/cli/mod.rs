@@ -139,7 +139,9 @@ impl Cli {
                 // An empty variable is the usual way to take a setting back.
                 .filter(|url| !url.is_empty())
                 .unwrap_or_else(|| format!("npayload://127.0.0.1:{DEFAULT_PORT}")),
-            api_key_file: self.api_key_file.filter(|file| !file.as_os_str().is_empty()),
+            api_key_file: self
+                .api_key_file
+                .filter(|file| !file.as_os_str().is_empty()),
             json: self.json,
         };
         match self.command {

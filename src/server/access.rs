@@ -154,6 +154,14 @@ pub(super) fn refused(error: &AccessError) -> WireError {
 pub(super) fn carry_out(shared: &Shared, caller: &Caller, request: &AccessRequest) -> Answered {
     let now = clock::now();
     let by = &caller.principal;
+    {
+        // Who administers nothing learns nothing, not even which organisations there are.
+        let broker = shared.broker();
+        let (operation, org) = (Operation::AccessAdmin, by.org);
+        let ask = Ask::Org { operation, org };
+        let allowed = broker.access().authorize(by, &ask, now);
+        allowed.map_err(|error| BrokerError::Access(error.into()))?;
+    }
     if matches!(request, AccessRequest::KeyCreate(_)) {
         make_secret(shared)?;
     }
@@ -169,12 +177,6 @@ pub(super) fn carry_out(shared: &Shared, caller: &Caller, request: &AccessReques
         }
         AccessRequest::OrgList(_) => {
             let access = broker.access();
-            let operation = Operation::AccessAdmin;
-            let ask = Ask::Org {
-                operation,
-                org: by.org,
-            };
-            access.authorize(by, &ask, now).map_err(AccessError::from)?;
             let is_theirs = |org: &&Org| by.org == OrgId::DEFAULT || org.org == by.org;
             let orgs = access.orgs().filter(is_theirs).map(org_row).collect();
             listed(&broker, AccessResponse::OrgList(Orgs { orgs }))
@@ -190,12 +192,18 @@ pub(super) fn carry_out(shared: &Shared, caller: &Caller, request: &AccessReques
             };
             let made = broker.create_key(by, request, now)?;
             let (access, wait) = (broker.access(), Some(made.wait));
-            (AccessResponse::KeyCreate(key_made(access, made.value)), wait)
+            (
+                AccessResponse::KeyCreate(key_made(access, made.value)),
+                wait,
+            )
         }
         AccessRequest::KeyRotate(rotate) => {
             let made = broker.rotate_key(by, rotate.key, rotate.overlap_ms, now)?;
             let (access, wait) = (broker.access(), Some(made.wait));
-            (AccessResponse::KeyRotate(key_made(access, made.value)), wait)
+            (
+                AccessResponse::KeyRotate(key_made(access, made.value)),
+                wait,
+            )
         }
         AccessRequest::KeyRevoke(revoke) => {
             let ended = broker.revoke_key(by, revoke.key, now)?;

@@ -198,7 +198,10 @@ impl Connection {
 
     /// Whether something was asked for that is not answered yet.
     fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty() || self.stalled.is_some() || !self.fetches.is_empty() || self.looks > 0
+        !self.waiting.is_empty()
+            || self.stalled.is_some()
+            || !self.fetches.is_empty()
+            || self.looks > 0
     }
 
     /// Whether another request may be taken now.

@@ -1,6 +1,8 @@
 //! One example of every request, every answer and an error, as values.
 
 use bytes::{Bytes, BytesMut};
+use npayload::access::{self, KeyKind, Operation, Pattern, Scope, Secret};
+use npayload::protocol::access::*;
 use npayload::protocol::control::*;
 use npayload::protocol::frame::{MAX_CONTROL_FRAME_BYTES, MAX_FRAME_BYTES, decode_one};
 use npayload::protocol::*;
@@ -367,6 +369,9 @@ fn requests() -> Vec<Request> {
         Request::BrokerInfo(BrokerInfoRequest {}),
         Request::BrokerScrub(BrokerScrubRequest {}),
     ]
+    .into_iter()
+    .chain(access_requests().into_iter().map(Request::Access))
+    .collect()
 }
 
 fn responses() -> Vec<Response> {
@@ -385,6 +390,11 @@ fn responses() -> Vec<Response> {
             },
             directory_id: INCARNATION,
             epoch: LogEpoch(3),
+            principal: Some(PrincipalRow {
+                id: PrincipalId(5),
+                org: org("acme"),
+                key: Some(KEY),
+            }),
         }),
         Response::Pong,
         Response::Publish(published()),
@@ -465,5 +475,148 @@ fn responses() -> Vec<Response> {
             },
         }),
         Response::BrokerScrub(scrub()),
+    ]
+    .into_iter()
+    .chain(
+        access_responses()
+            .into_iter()
+            .map(|answer| Response::Access(Box::new(answer))),
+    )
+    .collect()
+}
+
+const KEY: KeyId = KeyId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0607);
+const GRANT: GrantId = GrantId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0608);
+
+fn org(name: &str) -> OrgName {
+    OrgName::parse(name).unwrap()
+}
+
+/// The text of a key that opens nothing anywhere.
+fn secret() -> ShownSecret {
+    ShownSecret(Secret::new(KeyKind::Test, &[0xab; 32]))
+}
+
+fn scopes() -> Vec<Scope> {
+    vec![Scope {
+        operations: [Operation::Publish, Operation::Consume].into(),
+        channels: vec!["chat.*".parse().unwrap(), "beta/orders".parse().unwrap()],
+        agents: vec![Pattern::all()],
+    }]
+}
+
+fn limits() -> access::Limits {
+    access::Limits {
+        requests_per_s: Some(1000),
+        ..access::Limits::default()
+    }
+}
+
+fn key_row() -> KeyRow {
+    KeyRow {
+        id: KEY,
+        org: org("acme"),
+        principal: PrincipalId(5),
+        name: "chat service".to_owned(),
+        kind: KeyKind::Test,
+        hint: secret().0.hint(),
+        scopes: scopes(),
+        limits: limits(),
+        created_at: TIME,
+        expires_at: Some(Timestamp(TIME.0 + 86_400_000)),
+        used_at: None,
+        revoked_at: None,
+        replaces: None,
+    }
+}
+
+fn org_row() -> OrgRow {
+    OrgRow {
+        name: org("acme"),
+        limits: limits(),
+        created_at: TIME,
+    }
+}
+
+fn grant_row(state: GrantState) -> GrantRow {
+    GrantRow {
+        id: GRANT,
+        state,
+        owner: org("acme"),
+        guest: org("default"),
+        proposer: org("acme"),
+        channels: "orders.*".parse().unwrap(),
+        operation: Operation::Consume,
+        proposed_at: TIME,
+        accepted_at: (state == GrantState::Active).then_some(TIME),
+        expires_at: None,
+        revoked_at: (state == GrantState::Revoked).then_some(TIME),
+    }
+}
+
+fn access_requests() -> Vec<AccessRequest> {
+    vec![
+        AccessRequest::OrgCreate(OrgCreate {
+            name: org("acme"),
+            limits: limits(),
+        }),
+        AccessRequest::OrgList(OrgList {}),
+        AccessRequest::OrgLimit(OrgLimit {
+            name: org("acme"),
+            limits: access::Limits::default(),
+        }),
+        AccessRequest::KeyCreate(KeyCreate {
+            org: Some(org("acme")),
+            name: "chat service".to_owned(),
+            kind: KeyKind::Test,
+            scopes: scopes(),
+            limits: limits(),
+            expires_at: Some(Timestamp(TIME.0 + 86_400_000)),
+        }),
+        AccessRequest::KeyList(KeyList { org: None }),
+        AccessRequest::KeyRotate(KeyRotate {
+            key: KEY,
+            overlap_ms: 60_000,
+        }),
+        AccessRequest::KeyRevoke(KeyRevoke { key: KEY }),
+        AccessRequest::GrantPropose(GrantPropose {
+            owner: None,
+            guest: Some(org("default")),
+            channels: "orders.*".parse().unwrap(),
+            operation: Operation::Consume,
+            expires_at: None,
+        }),
+        AccessRequest::GrantList(GrantList { org: None }),
+        AccessRequest::GrantAccept(GrantAccept { grant: GRANT }),
+        AccessRequest::GrantRevoke(GrantRevoke { grant: GRANT }),
+    ]
+}
+
+fn access_responses() -> Vec<AccessResponse> {
+    let made = || KeyMade {
+        key: key_row(),
+        secret: secret(),
+    };
+    vec![
+        AccessResponse::OrgCreate(org_row()),
+        AccessResponse::OrgList(Orgs {
+            orgs: vec![org_row()],
+        }),
+        AccessResponse::OrgLimit(org_row()),
+        AccessResponse::KeyCreate(made()),
+        AccessResponse::KeyList(Keys {
+            keys: vec![key_row()],
+        }),
+        AccessResponse::KeyRotate(made()),
+        AccessResponse::KeyRevoke(KeyRow {
+            revoked_at: Some(TIME),
+            ..key_row()
+        }),
+        AccessResponse::GrantPropose(grant_row(GrantState::Proposed)),
+        AccessResponse::GrantList(Grants {
+            grants: vec![grant_row(GrantState::Active)],
+        }),
+        AccessResponse::GrantAccept(grant_row(GrantState::Active)),
+        AccessResponse::GrantRevoke(grant_row(GrantState::Revoked)),
     ]
 }

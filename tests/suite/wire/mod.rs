@@ -2,5 +2,5 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests")]
 
 mod document;
-mod fixtures;
+pub mod fixtures;
 mod frames;

@@ -1,0 +1,308 @@
+//! Every request kind of the protocol against every way of asking: exactly the right ones pass. A
+//! kind without a row fails.
+
+use npayload::access::{Operation, Scope, Secret};
+use npayload::protocol::access::{AccessRequest, KeyRevoke};
+use npayload::protocol::api::APIS;
+use npayload::protocol::control::{ChannelCreate, ConfigChange};
+use npayload::protocol::{ErrorCode, Kind, Request, Response};
+use npayload::server::{Desk, ServeOptions};
+use npayload::types::{ChannelName, Timestamp};
+
+use super::{ask, code, desk, key_request, make_key, make_org, scope};
+use crate::wire::fixtures::{Message, examples};
+
+/// What lets a request in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Needs {
+    /// Nothing but a key that works.
+    Anybody,
+    /// One of these on the channel.
+    Channel(&'static [Operation]),
+    /// All of these on the channel.
+    All(&'static [Operation]),
+    /// This, in the default organisation.
+    Operator(Operation),
+    /// This, in one's own organisation.
+    Own(Operation),
+    /// Nothing; what is shown is what one may see.
+    Filtered,
+}
+
+fn row(kind: Kind) -> Option<Needs> {
+    use Operation::{AccessAdmin, ChannelAdmin, Consume, Inspect, Publish};
+    const SIGHT: &[Operation] = &[Consume, Publish, ChannelAdmin, Inspect];
+    const CONSUMERS: &[Operation] = &[Consume, Inspect];
+    #[expect(clippy::match_same_arms, reason = "one row for each kind")]
+    Some(match kind {
+        Kind::Hello => Needs::Anybody,
+        Kind::Ping => Needs::Anybody,
+        Kind::Publish => Needs::Channel(&[Publish]),
+        Kind::PublishAtomic => Needs::All(&[Publish, Consume]),
+        Kind::Fetch => Needs::Channel(&[Consume]),
+        Kind::Commit => Needs::Channel(&[Consume]),
+        Kind::ChannelCreate => Needs::Channel(&[ChannelAdmin]),
+        Kind::ChannelList => Needs::Filtered,
+        Kind::ChannelInfo => Needs::Channel(SIGHT),
+        Kind::ChannelUpdate => Needs::Channel(&[ChannelAdmin]),
+        Kind::ChannelDelete => Needs::Channel(&[ChannelAdmin]),
+        Kind::ChannelResolve => Needs::Channel(SIGHT),
+        Kind::ConsumerList => Needs::Channel(CONSUMERS),
+        Kind::ConsumerPosition => Needs::Channel(CONSUMERS),
+        Kind::ConsumerReset => Needs::Channel(&[Consume]),
+        Kind::ConsumerLag => Needs::Filtered,
+        Kind::ConsumerDelete => Needs::Channel(&[Consume]),
+        Kind::BrokerInfo => Needs::Operator(Inspect),
+        Kind::BrokerScrub => Needs::Operator(Inspect),
+        Kind::OrgCreate => Needs::Operator(AccessAdmin),
+        Kind::OrgList => Needs::Own(AccessAdmin),
+        Kind::OrgLimit => Needs::Operator(AccessAdmin),
+        Kind::KeyCreate => Needs::Own(AccessAdmin),
+        Kind::KeyList => Needs::Own(AccessAdmin),
+        Kind::KeyRotate => Needs::Own(AccessAdmin),
+        Kind::KeyRevoke => Needs::Own(AccessAdmin),
+        Kind::GrantPropose => Needs::Own(AccessAdmin),
+        Kind::GrantList => Needs::Own(AccessAdmin),
+        Kind::GrantAccept => Needs::Own(AccessAdmin),
+        Kind::GrantRevoke => Needs::Own(AccessAdmin),
+        // No row: the test fails.
+        #[expect(unreachable_patterns, reason = "a new kind comes here first")]
+        _ => return None,
+    })
+}
+
+/// Refusals of the gate, as against what the request itself runs into behind it.
+fn is_refused(response: &Response) -> bool {
+    matches!(
+        code(response),
+        Some(
+            ErrorCode::Unauthenticated
+                | ErrorCode::KeyRevoked
+                | ErrorCode::KeyExpired
+                | ErrorCode::Forbidden
+        )
+    )
+}
+
+struct Keys {
+    unknown: Secret,
+    expired: Secret,
+    revoked: Secret,
+    all: Secret,
+    /// All of another organisation.
+    other: Secret,
+}
+
+fn keys(desk: &Desk) -> Keys {
+    let all = vec![Scope::all()];
+    let revoked = make_key(desk, None, all.clone());
+    let key = revoked.key.id;
+    ask(desk, None, AccessRequest::KeyRevoke(KeyRevoke { key })).unwrap();
+    // Its expiry lies in the future when it is made, and is over when it is used.
+    let soon = now_ms() + 20;
+    let mut request = key_request("soon over", all.clone());
+    request.expires_at = Some(Timestamp(soon));
+    let expired = match ask(desk, None, AccessRequest::KeyCreate(request)) {
+        Ok(npayload::protocol::access::AccessResponse::KeyCreate(made)) => made.secret.0,
+        other => panic!("{other:?}"),
+    };
+    while now_ms() <= soon {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    make_org(desk, "beta");
+    Keys {
+        unknown: Secret::new(npayload::access::KeyKind::Live, &[9; 32]),
+        expired,
+        revoked: revoked.secret.0,
+        all: make_key(desk, None, all.clone()).secret.0,
+        other: make_key(desk, Some("beta"), all).secret.0,
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+    i64::try_from(since.as_millis()).unwrap()
+}
+
+fn without(operations: &[Operation]) -> Vec<Scope> {
+    let others: Vec<Operation> = Operation::ALL
+        .into_iter()
+        .filter(|one| !operations.contains(one))
+        .collect();
+    vec![scope(&others, &["*"])]
+}
+
+/// One request of each kind, all of the channel `chat.log`.
+fn requests() -> Vec<Request> {
+    let all: Vec<Request> = examples()
+        .into_iter()
+        .filter_map(|example| match example.message {
+            Message::Request(request) => Some(request),
+            Message::Response(_) => None,
+        })
+        .collect();
+    let kinds: Vec<Kind> = all.iter().map(Request::kind).collect();
+    for api in &APIS {
+        assert!(kinds.contains(&api.kind), "no example of {}", api.name);
+    }
+    all
+}
+
+/// A desk whose channel is there for each request anew.
+fn fresh(require_keys: bool) -> (Desk, Keys) {
+    let desk = desk(ServeOptions {
+        require_keys,
+        ..ServeOptions::default()
+    });
+    let keys = keys(&desk);
+    let created = desk.ask(Request::ChannelCreate(ChannelCreate {
+        name: ChannelName::parse("chat.log").unwrap(),
+        config: ConfigChange::default(),
+        if_not_exists: false,
+    }));
+    assert_eq!(code(&created), None);
+    (desk, keys)
+}
+
+#[test]
+fn every_request_is_let_in_by_exactly_the_right_keys() {
+    let (desk, keys) = fresh(true);
+    // Asked first, while the channel is there: the requests that pass may delete it.
+    for request in requests() {
+        let kind = request.kind();
+        let needs = row(kind).unwrap_or_else(|| panic!("{} has no row", kind.name()));
+        if kind == Kind::Hello {
+            continue;
+        }
+        let told = |key: Option<&Secret>| code(&desk.ask_with(key, request.clone()));
+        let name = kind.name();
+        assert_eq!(told(None), Some(ErrorCode::Unauthenticated), "{name}");
+        assert_eq!(
+            told(Some(&keys.unknown)),
+            Some(ErrorCode::Unauthenticated),
+            "{name}"
+        );
+        assert_eq!(
+            told(Some(&keys.expired)),
+            Some(ErrorCode::KeyExpired),
+            "{name}"
+        );
+        assert_eq!(
+            told(Some(&keys.revoked)),
+            Some(ErrorCode::KeyRevoked),
+            "{name}"
+        );
+        for weak in weaker(needs) {
+            let weak = make_weak(&desk, &keys.all, weak);
+            assert_eq!(told(Some(&weak)), Some(ErrorCode::Forbidden), "{name}");
+        }
+        let of_other = told(Some(&keys.other));
+        match needs {
+            // There, the same names are other channels, and what is answered tells nothing of these.
+            Needs::Operator(_) => assert_eq!(of_other, Some(ErrorCode::Forbidden), "{name}"),
+            _ => assert_ne!(of_other, Some(ErrorCode::Forbidden), "{name}"),
+        }
+    }
+    for request in requests() {
+        let (desk, keys) = fresh(true);
+        let response = desk.ask_with(Some(&keys.all), request.clone());
+        assert!(!is_refused(&response), "{response:?}");
+        for just in enough(row(request.kind()).unwrap()) {
+            let (desk, keys) = fresh(true);
+            let enough = make_weak(&desk, &keys.all, just);
+            let response = desk.ask_with(Some(&enough), request.clone());
+            assert!(
+                !is_refused(&response),
+                "{}: {response:?}",
+                request.kind().name()
+            );
+        }
+    }
+}
+
+#[test]
+fn who_needs_no_key_may_do_everything_in_the_default_organisation() {
+    for request in requests() {
+        let (desk, _) = fresh(false);
+        let response = desk.ask_with(None, request.clone());
+        assert!(
+            !is_refused(&response),
+            "{}: {response:?}",
+            request.kind().name()
+        );
+    }
+}
+
+/// A key of the default organisation, made by one that may.
+fn make_weak(desk: &Desk, admin: &Secret, scopes: Vec<Scope>) -> Secret {
+    let request = AccessRequest::KeyCreate(key_request("weak", scopes));
+    match ask(desk, Some(admin), request) {
+        Ok(npayload::protocol::access::AccessResponse::KeyCreate(made)) => made.secret.0,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Scopes that must not be enough.
+fn weaker(needs: Needs) -> Vec<Vec<Scope>> {
+    match needs {
+        Needs::Anybody | Needs::Filtered => Vec::new(),
+        Needs::Channel(any_of) => vec![
+            without(any_of),
+            // The right operations on other channels.
+            vec![scope(&Operation::ALL, &["chat.lo", "chat.log.*", "beta/*"])],
+        ],
+        Needs::All(all) => all.iter().map(|one| without(&[*one])).collect(),
+        Needs::Operator(operation) | Needs::Own(operation) => vec![without(&[operation])],
+    }
+}
+
+/// Scopes that are just enough.
+fn enough(needs: Needs) -> Vec<Vec<Scope>> {
+    match needs {
+        Needs::Anybody | Needs::Filtered => vec![vec![scope(&[Operation::Metrics], &["none"])]],
+        Needs::Channel(any_of) => any_of
+            .iter()
+            .map(|one| vec![scope(&[*one], &["chat.log"])])
+            .collect(),
+        Needs::All(all) => vec![vec![scope(all, &["chat.*"])]],
+        Needs::Operator(operation) | Needs::Own(operation) => {
+            // A key is given no more than its maker has, so it may make keys of its own kind only:
+            // what the example asks for is refused as too much, not at the gate.
+            vec![vec![scope(&[operation], &["*"])]]
+        }
+    }
+}
+
+#[test]
+fn a_topic_of_the_brokers_own_is_for_who_may_inspect_the_broker() {
+    use npayload::protocol::{FetchFrom, FetchRequest};
+    use npayload::types::LogEpoch;
+    let (desk, keys) = fresh(true);
+    let fetch = |topic: &str| {
+        Request::Fetch(FetchRequest {
+            channel: ChannelName::parse_any(topic).unwrap(),
+            incarnation: None,
+            from: FetchFrom::Start,
+            last_epoch: LogEpoch(0),
+            max_bytes: 1 << 20,
+            min_bytes: 0,
+            max_wait_ms: 0,
+        })
+    };
+    let reader = make_weak(&desk, &keys.all, vec![scope(&[Operation::Consume], &["*"])]);
+    let inspector = make_weak(&desk, &keys.all, vec![scope(&[Operation::Inspect], &["*"])]);
+    for topic in ["__access", "__consumers", "__channels"] {
+        let told = |key: &Secret| code(&desk.ask_with(Some(key), fetch(topic)));
+        assert_eq!(told(&inspector), None, "{topic}");
+        assert_eq!(told(&reader), Some(ErrorCode::Forbidden), "{topic}");
+        // Of another organisation there is no such topic, under whatever name.
+        assert_eq!(
+            told(&keys.other),
+            Some(ErrorCode::ChannelNotFound),
+            "{topic}"
+        );
+        let named = fetch(&format!("default/{topic}"));
+        let told = code(&desk.ask_with(Some(&keys.other), named));
+        assert_eq!(told, Some(ErrorCode::ChannelNotFound), "{topic}");
+    }
+}
