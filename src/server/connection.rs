@@ -8,6 +8,7 @@
 //! While complete frames wait in the buffer nothing is flushed; while too many bytes wait for
 //! their acknowledgement nothing is read, so the client's socket is the back-pressure.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,8 +90,11 @@ struct Connection {
     fetches: Vec<u64>,
     looks: usize,
     answer_room: ConnectionRoom,
+    peer: SocketAddr,
     /// Whom it speaks for, once it has said hello.
     key: Option<KeyWatch>,
+    /// The answer to a hello whose key did not let it in, and when it is due.
+    turned_away: Option<(u64, WireError, tokio::time::Instant)>,
     /// Room for the large frame that is being received.
     room: Option<OwnedSemaphorePermit>,
     /// Since when the buffer holds a part of a frame.
@@ -102,7 +106,9 @@ struct Connection {
 }
 
 /// Serves one connection until it ends.
-pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream) {
+///
+/// - `peer`: where it comes from.
+pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr) {
     let (finder, found) = mpsc::unbounded_channel();
     let answer_room = &shared.answer_room;
     let answer_room = answer_room.of_connection(shared.options.connection_send_bytes);
@@ -121,7 +127,9 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream) {
         fetches: Vec::new(),
         looks: 0,
         answer_room,
+        peer,
         key: None,
+        turned_away: None,
         room: None,
         partial_since: None,
         is_read_out: false,
@@ -170,6 +178,7 @@ impl Connection {
     async fn run(&mut self) -> std::io::Result<()> {
         loop {
             self.take_frames();
+            self.turn_away();
             self.settle();
             // What was settled may have made room for frames that are here already.
             let is_whole = !self.may_take() || !self.has_frame();
@@ -208,6 +217,7 @@ impl Connection {
     fn may_take(&self) -> bool {
         !self.is_closing
             && self.stalled.is_none()
+            && self.turned_away.is_none()
             && self.looks < MAX_LOOKS
             && self.waiting.bytes() < self.shared.options.in_flight_bytes
     }
@@ -224,6 +234,9 @@ impl Connection {
     /// Answers what nothing was done for yet, and takes no more.
     fn shut_down(&mut self) {
         self.is_closing = true;
+        if let Some((correlation, error, _)) = self.turned_away.take() {
+            self.answer(correlation, &Response::Error(error));
+        }
         let mut refused: Vec<u64> = self
             .stalled
             .take()
@@ -263,6 +276,14 @@ impl Connection {
                 None => std::future::pending().await,
             }
         };
+        let turned_away = self.turned_away.as_ref().map(|(_, _, due)| *due);
+        let is_turned_away = turned_away.is_some();
+        let due = async move {
+            match turned_away {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
         let late = partial.map(|since| patience.saturating_sub(since.elapsed()));
         if self.input.is_empty() {
             // A connection that is idle keeps no buffer.
@@ -285,6 +306,7 @@ impl Connection {
             }
             read = read_some(&self.socket, &mut self.input), if may_read => Ok(Event::Read(read?)),
             () = self.shared.stop.cancelled(), if !self.is_closing => Ok(Event::Stop),
+            () = due, if is_turned_away => Ok(Event::Round),
             () = key_changed, if !self.is_closing => Ok(Event::Key),
             () = tokio::time::sleep(late.unwrap_or_default()), if late.is_some() => {
                 tracing::debug!("a frame did not end in time");
@@ -367,6 +389,11 @@ impl Connection {
             self.answer(correlation, &error);
             return false;
         }
+        let is_fetch = matches!(request, Request::Fetch(_));
+        if let Err(error) = key.usage().admit(bytes, is_fetch) {
+            self.answer(correlation, &Response::Error(error));
+            return false;
+        }
         key.use_again(&self.shared);
         let mut handled = dispatch::handle(&self.shared, key.caller(), request);
         self.show(&mut handled);
@@ -403,18 +430,43 @@ impl Connection {
 
     fn greet(&mut self, correlation: u64, request: &Request) {
         let greeted = match request {
-            Request::Hello(hello) => dispatch::hello(&self.shared, hello),
+            Request::Hello(hello) => {
+                dispatch::hello(&self.shared, hello).and_then(|(hello, caller)| {
+                    let key = KeyWatch::new(&self.shared, caller)?;
+                    Ok((hello, key))
+                })
+            }
             other => {
                 let text = format!("{} came before the hello", other.kind().name());
                 Err(WireError::new(ErrorCode::HelloRequired, text))
             }
         };
         match greeted {
-            Ok((hello, caller)) => {
-                self.key = Some(KeyWatch::new(&self.shared, caller));
+            Ok((hello, key)) => {
+                if key.caller().principal.key.is_some() {
+                    self.shared.doorstep.entered(self.peer.ip());
+                }
+                self.key = Some(key);
                 self.outbox.push(correlation, &Response::Hello(hello));
             }
+            Err(error) if is_failed_authentication(&error) => {
+                self.shared.metrics.failed_authentications.increment(1);
+                let now = clock::instant();
+                let wait = self.shared.doorstep.failed(self.peer.ip(), now);
+                let due = tokio::time::Instant::from_std(now + wait);
+                tracing::info!(peer = %self.peer, %error, "a client was not let in");
+                self.turned_away = Some((correlation, error, due));
+            }
             Err(error) => self.outbox.push_error(correlation, error),
+        }
+    }
+
+    /// Answers a hello that did not let its client in, once that is due.
+    fn turn_away(&mut self) {
+        let now = clock::instant();
+        let due = |(_, _, due): &mut (u64, WireError, tokio::time::Instant)| due.into_std() <= now;
+        if let Some((correlation, error, _)) = self.turned_away.take_if(due) {
+            self.answer(correlation, &Response::Error(error));
         }
     }
 
@@ -452,8 +504,13 @@ impl Connection {
     }
 
     fn answer(&mut self, correlation: u64, response: &Response) {
-        if matches!(response, Response::Error(_)) {
+        if let Response::Error(error) = response {
             self.shared.metrics.errors.increment(1);
+            match error.known() {
+                Some(ErrorCode::Forbidden) => self.shared.metrics.forbidden.increment(1),
+                Some(ErrorCode::RateLimited) => self.shared.metrics.rate_limited.increment(1),
+                _ => {}
+            }
         }
         self.outbox.push(correlation, response);
     }
@@ -589,6 +646,9 @@ impl Connection {
     }
 
     fn fetched(&mut self, correlation: u64, fetched: Fetched, held: Held) {
+        if let Some(key) = &self.key {
+            key.usage().sent(fetched.slices.bytes);
+        }
         self.shared.metrics.fetches.increment(1);
         self.shared
             .metrics
@@ -619,6 +679,14 @@ impl Connection {
             }
         }
     }
+}
+
+/// Whether a hello failed for want of a key that works.
+fn is_failed_authentication(error: &WireError) -> bool {
+    matches!(
+        error.known(),
+        Some(ErrorCode::Unauthenticated | ErrorCode::KeyRevoked | ErrorCode::KeyExpired)
+    )
 }
 
 /// What a request is told that came too late.

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::access::{Caller, ended_key};
 use super::clock;
+use super::quota::{CountedConnection, Usage};
 use super::shared::Shared;
 use crate::protocol::WireError;
 
@@ -29,6 +30,11 @@ pub(super) enum KeyNews {
     Over,
 }
 
+fn usage_of(shared: &Shared, caller: &Caller) -> Usage {
+    let broker = shared.broker();
+    shared.quotas.usage(broker.access(), &caller.principal)
+}
+
 /// Whom a connection speaks for, and whether they still may.
 pub(super) struct KeyWatch {
     caller: Arc<Caller>,
@@ -37,12 +43,18 @@ pub(super) struct KeyWatch {
     ends: Option<Instant>,
     used: Instant,
     ended: Option<(WireError, Instant)>,
+    usage: Usage,
+    _counted: CountedConnection,
 }
 
 impl KeyWatch {
     /// Begins to watch the key of who has said hello.
-    pub fn new(shared: &Shared, caller: Caller) -> Self {
+    ///
+    /// # Errors
+    /// `TOO_MANY_CONNECTIONS` where the key or its organisation has as many as it may.
+    pub fn new(shared: &Shared, caller: Caller) -> Result<Self, WireError> {
         let changes = shared.access_changes();
+        let usage = usage_of(shared, &caller);
         let now = Instant::from_std(clock::instant());
         let mut watch = Self {
             caller: Arc::new(caller),
@@ -50,9 +62,16 @@ impl KeyWatch {
             ends: None,
             used: now,
             ended: None,
+            _counted: usage.connect()?,
+            usage,
         };
         watch.ends = watch.end_of_key(shared, now);
-        watch
+        Ok(watch)
+    }
+
+    /// What the connection is measured by.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     /// Whom the connection speaks for.
@@ -78,9 +97,6 @@ impl KeyWatch {
     pub async fn changed(&mut self) {
         if let Some((_, since)) = &self.ended {
             return tokio::time::sleep_until(*since + GRACE).await;
-        }
-        if self.caller.principal.key.is_none() {
-            return std::future::pending().await;
         }
         let expiry = async {
             match self.ends {
@@ -113,6 +129,7 @@ impl KeyWatch {
             .check_alive(principal, clock::now());
         match alive {
             Ok(()) => {
+                self.usage = usage_of(shared, &self.caller);
                 self.ends = self.end_of_key(shared, now);
                 KeyNews::None
             }

@@ -173,8 +173,8 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tracker: TaskTracker
             accepted = listener.accept() => accepted,
             () = shared.stop.cancelled() => return,
         };
-        let socket = match accepted {
-            Ok((socket, _)) => socket,
+        let (socket, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of files, most likely: others must end before there is room again.
                 tracing::warn!(%error, "a connection could not be accepted");
@@ -188,7 +188,7 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tracker: TaskTracker
         let shared = shared.clone();
         tracker.spawn(async move {
             if before < shared.options.max_connections {
-                connection::serve(shared.clone(), socket).await;
+                connection::serve(shared.clone(), socket, peer).await;
             } else {
                 refuse(&shared, socket).await;
             }

@@ -20,6 +20,9 @@ pub(crate) struct Metrics {
     pub errors: Counter,
     pub connections: Gauge,
     pub refused_connections: Counter,
+    pub failed_authentications: Counter,
+    pub forbidden: Counter,
+    pub rate_limited: Counter,
     rounds: Counter,
     round_seconds: Histogram,
     channels: Gauge,
@@ -94,6 +97,18 @@ impl Metrics {
             refused_connections: counter(
                 "npayload_refused_connections_total",
                 "Connections refused at the limit.",
+            ),
+            failed_authentications: counter(
+                "npayload_failed_authentications_total",
+                "Hellos whose API key did not let them in.",
+            ),
+            forbidden: counter(
+                "npayload_forbidden_requests_total",
+                "Requests that the caller's key does not allow.",
+            ),
+            rate_limited: counter(
+                "npayload_rate_limited_requests_total",
+                "Requests refused because a limit of a key or an organisation was reached.",
             ),
             rounds: counter("npayload_rounds_total", "Rounds of the journal."),
             round_seconds: recorder.register_histogram(

@@ -8,8 +8,10 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::clock;
+use super::doorstep::Doorstep;
 use super::metrics::Metrics;
 use super::options::ServeOptions;
+use super::quota::Quotas;
 use super::room::AnswerRoom;
 use crate::broker::{Broker, Wake};
 use crate::types::{Incarnation, LogEpoch, Timestamp};
@@ -35,6 +37,10 @@ pub(crate) struct Shared {
     /// Room for fetched batches until they are written.
     pub answer_room: AnswerRoom,
     readers: Arc<Semaphore>,
+    /// Whose keys did not let them in.
+    pub doorstep: Doorstep,
+    /// What organisations and keys use.
+    pub quotas: Quotas,
     /// Counts the changes of organisations, keys and grants.
     access_changes: watch::Sender<u64>,
     /// Cancelled when the server stops: connections finish what is due and close.
@@ -60,6 +66,8 @@ impl Shared {
             staged: Condvar::new(),
             upkeep: (Mutex::new(false), Condvar::new()),
             scrub: (Mutex::new(false), Condvar::new()),
+            doorstep: Doorstep::default(),
+            quotas: Quotas::default(),
             access_changes: watch::Sender::new(0),
             options,
             metrics,
