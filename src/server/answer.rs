@@ -251,6 +251,7 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
             .with("end", log_end.0),
         BrokerError::Atomic { .. } => plain(ErrorCode::InvalidRequest),
         BrokerError::Io(failure) => io(failure),
+        BrokerError::Access(_) | BrokerError::NoSecret => plain(ErrorCode::Internal),
         BrokerError::Bug(_) => plain(ErrorCode::Internal),
     }
 }
@@ -404,6 +405,7 @@ fn unknown_positions(error: &TopicError, text: &str) -> WireError {
             of(topic).with("offset", offset.0)
         }
         TopicError::Closed { topic, end, .. } => of(topic).with("offset", end.0),
+        TopicError::Lost { topic, lost } => of(topic).with("offset", lost.start.0),
         TopicError::Read { topic, source } => match &**source {
             ReadError::Damaged {
                 segment,

@@ -5,6 +5,7 @@
     reason = "a test ends where it is surprised, and its numbers are small"
 )]
 
+mod access; // organisations, keys and grants on the record, and the file under which keys are hashed
 mod answers; // what an answer waits for, and what is known again after a crash
 mod architecture; // the rooms of src against their table in ARCHITECTURE.md
 #[cfg(target_os = "linux")]
