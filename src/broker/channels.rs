@@ -184,6 +184,13 @@ impl Broker {
         })
     }
 
+    /// The identity of the channel of that name, if there is one.
+    #[must_use]
+    pub fn identity_of(&self, name: &ChannelName) -> Option<Incarnation> {
+        let (id, _) = self.directory.by_name(name.as_str())?;
+        Some(id)
+    }
+
     /// The job that must run before a channel's size is known, if there is one.
     #[must_use]
     pub fn plan_load(&self, id: Incarnation) -> Option<LoadTask> {

@@ -7,7 +7,9 @@ use super::config::{AllowedCompression, ChannelConfig};
 use super::directory::Directory;
 use super::error::BrokerError;
 use super::producers::{AppendedBatch, ProducerLimits, Producers};
+use super::secret::DirectorySecret;
 use super::topic::TopicError;
+use crate::access::Access;
 use crate::consumer::Consumers;
 use crate::format::{BatchHeader, DoorLimits, ProducerRow};
 use crate::storage::{
@@ -150,6 +152,13 @@ pub struct Broker {
     pub(super) channels: HashMap<Incarnation, ChannelState>,
     /// The topic of committed offsets.
     pub(super) positions: Incarnation,
+    /// Organisations, keys and grants.
+    pub(super) access: Access,
+    /// The topic of these.
+    pub(super) access_log: Incarnation,
+    pub(super) access_events: u64,
+    pub(super) secret: DirectorySecret,
+    /// Of a quality that secrets can be made of, see [`Broker::open`].
     pub(super) random: Box<dyn FnMut() -> u64 + Send>,
     /// What follows once an entry is flushed.
     pub(super) after: Vec<(EntryId, After)>,

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use super::config::InvalidConfig;
 use super::directory::{ChangeError, CreateError};
 use super::producers::{Fenced, ProducerError};
+use super::secret::SecretFileError;
 use super::topic::TopicError;
+use crate::access::AccessError;
 use crate::consumer::{CommitError as PositionError, DeleteError, ResetError};
 use crate::storage::{IoFailure, OpenError, ReadError, StageError};
 use crate::types::{ConsumerName, Incarnation, Offset};
@@ -69,6 +71,12 @@ pub enum BrokerError {
     /// The consumer can't be deleted.
     #[error(transparent)]
     Delete(#[from] DeleteError),
+    /// Organisations, keys or grants can't be changed so.
+    #[error(transparent)]
+    Access(#[from] AccessError),
+    /// The secret file is to be made first: see [`super::Broker::plan_secret`].
+    #[error("this data directory has no npayload.secret yet, under which keys are hashed")]
+    NoSecret,
     /// The consumer has no position.
     #[error("consumer `{consumer}` has no position on channel `{channel}`")]
     NoSuchConsumer {
@@ -119,6 +127,9 @@ pub enum BrokerOpenError {
     /// What an internal topic records can't be known.
     #[error(transparent)]
     Topic(#[from] TopicError),
+    /// Nobody's API key could be recognised.
+    #[error(transparent)]
+    Secret(#[from] SecretFileError),
     /// The broker's own events were refused.
     #[error(transparent)]
     Own(Box<BrokerError>),

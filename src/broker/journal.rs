@@ -5,6 +5,7 @@ use bytes::BytesMut;
 use super::core::{Broker, Wait};
 use super::directory::DirectoryEvent;
 use super::error::BrokerError;
+use crate::access::AccessEvent;
 use crate::consumer::ConsumerEvent;
 use crate::format::{BatchBuilder, Compression, NewRecord};
 use crate::storage::{Need, NewBatch, Staged};
@@ -14,6 +15,8 @@ use crate::types::{Durability, Incarnation, Timestamp};
 pub(super) const CHANNELS: &str = "__channels";
 /// The topic of committed offsets.
 pub(super) const CONSUMERS: &str = "__consumers";
+/// The topic of organisations, keys and grants.
+pub(super) const ACCESS: &str = "__access";
 
 /// A record of the broker's own.
 pub(super) struct OwnRecord {
@@ -30,6 +33,26 @@ impl OwnRecord {
             DirectoryEvent::Deleted(deleted) => deleted.name.to_string(),
             DirectoryEvent::Removed(removed) => removed.incarnation.to_string(),
             DirectoryEvent::Trimmed(trimmed) => trimmed.incarnation.to_string(),
+            _ => String::new(),
+        };
+        Self {
+            record_type: event.record_type().to_owned(),
+            key,
+            payload: event.encode(),
+        }
+    }
+
+    pub fn of_access(event: &AccessEvent) -> Self {
+        let key = match event {
+            AccessEvent::OrgCreated(e) => e.org.to_string(),
+            AccessEvent::OrgLimited(e) => e.org.to_string(),
+            AccessEvent::KeyCreated(e) => e.key.to_string(),
+            AccessEvent::KeyUsed(e) => e.key.to_string(),
+            AccessEvent::KeyExpirySet(e) => e.key.to_string(),
+            AccessEvent::KeyRevoked(e) => e.key.to_string(),
+            AccessEvent::GrantProposed(e) => e.grant.to_string(),
+            AccessEvent::GrantAccepted(e) => e.grant.to_string(),
+            AccessEvent::GrantRevoked(e) => e.grant.to_string(),
             _ => String::new(),
         };
         Self {

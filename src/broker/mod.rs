@@ -2,8 +2,8 @@
 //! wake-ups. Sync; the time is passed in.
 //!
 //! What it folds is in pure state machines: [`directory`] (which channels there are, from the
-//! topic `__channels`), [`producers`] (who has appended what, from the batches of each channel) and
-//! [`crate::consumer`]. A command is checked against them, appended, then applied; replay applies
+//! topic `__channels`), [`producers`] (who has appended what, from the batches of each channel),
+//! [`crate::consumer`] and [`crate::access`]. A command is checked against them, appended, then applied; replay applies
 //! the same events, so a restarted broker stands where the stopped one stood.
 //!
 //! Every answer that reveals an append comes with a [`Wait`]: it may be sent once
@@ -11,6 +11,7 @@
 //!
 //! Not here: sockets, frames and the clock (the server), bytes on disk (storage and format).
 
+mod access;
 mod channels;
 pub mod config;
 mod core;
@@ -22,6 +23,7 @@ mod open;
 mod positions;
 pub mod producers;
 mod publish;
+mod secret;
 mod topic;
 mod upkeep;
 
@@ -32,5 +34,6 @@ pub use fetch::{Fetch, FetchFrom, FetchHead, FetchJob, FetchStep, Fetched, JobEn
 pub use open::{Recovered, recover};
 pub use positions::{CommitRequest, ConsumerInfo};
 pub use publish::{AtomicPublished, CheckedBatch, Published, Target};
+pub use secret::{SecretEnd, SecretError, SecretFileError, SecretJob};
 pub use topic::TopicError;
 pub use upkeep::Stop;

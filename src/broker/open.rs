@@ -1,22 +1,24 @@
 //! Opening: the storage's recovery, with the directory and the consumers folded from their topics.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-
-use bytes::Bytes;
 
 use super::config::ChannelConfig;
 use super::core::{Broker, BrokerConfig, ChannelState, Wait, appended, log_options, rows_of};
 use super::directory::{Created, Directory, DirectoryEvent, Removed};
 use super::error::{BrokerError, BrokerOpenError};
-use super::journal::{CHANNELS, CONSUMERS, OwnRecord, own_batch};
+use super::journal::{ACCESS, CHANNELS, CONSUMERS, OwnRecord, own_batch};
 use super::producers::{ProducerLimits, ProducerState, Producers};
-use super::topic::{Content, TopicError, decoded, read_topic};
+use super::secret::DirectorySecret;
+use super::topic::{Fold, TopicError, fold_topic, read_topic};
+use crate::access::{Access, AccessEvent};
 use crate::consumer::{ConsumerEvent, Consumers};
+use crate::folding::{EventError, IllegalEvent};
 use crate::storage::disk::Disk;
 use crate::storage::{self, EntryId, LiveLog, Need, Replayed, Storage};
-use crate::types::{ChannelName, Durability, Incarnation, Timestamp};
+use crate::types::{ChannelName, Durability, Incarnation, Offset, Timestamp};
 
 /// A data directory after its recovery, before a broker takes it over: all that was promised is in
 /// the segments, and recorded on disk.
@@ -48,7 +50,7 @@ pub fn recover(
     let mut unrecovered = storage::open(disk, root, config.storage.clone(), holder, now, random)?;
     let mut directory = Directory::default();
     for batch in unrecovered.replay_directory()? {
-        fold_directory(&mut directory, &batch)?;
+        fold_topic(&mut directory, &batch)?;
     }
     let live: HashMap<Incarnation, LiveLog> = directory
         .iter()
@@ -78,7 +80,8 @@ impl Broker {
     /// Opens a data directory, making it if it is new.
     ///
     /// - `holder`: what another process that finds the directory locked is told of this one.
-    /// - `random`: 64 random bits at each call.
+    /// - `random`: 64 random bits at each call. API keys and the key of their hashes are made of
+    ///   them, so in production they are the operating system's; tests may draw them from a seed.
     ///
     /// # Errors
     /// [`BrokerOpenError`]; nothing that was stored is lost by it.
@@ -101,7 +104,6 @@ impl Broker {
             .iter()
             .map(|(id, replayed)| (*id, ChannelState::new(fold_producers(limits, replayed))))
             .collect();
-        let positions = directory.by_name(CONSUMERS).map(|(id, _)| id);
         let mut broker = Self {
             config,
             storage,
@@ -109,7 +111,11 @@ impl Broker {
             consumers: Consumers::default(),
             unknown_positions: None,
             channels,
-            positions: positions.unwrap_or_default(),
+            positions: Incarnation::default(),
+            access: Access::default(),
+            access_log: Incarnation::default(),
+            access_events: 0,
+            secret: DirectorySecret::default(),
             random,
             after: Vec::new(),
             round_waiters: Vec::new(),
@@ -121,7 +127,8 @@ impl Broker {
             is_stopping: false,
             has_given_up: false,
         };
-        broker.make_own_topics(directory_id, positions, now)?;
+        broker.make_own_topics(directory_id, now)?;
+        broker.fold_access()?;
         broker.fold_consumers()?;
         broker.clamp_positions(now)?;
         broker.drop_positions(now);
@@ -140,11 +147,11 @@ impl Broker {
         Incarnation(u128::from((self.random)()) << 64 | u128::from((self.random)()))
     }
 
-    /// Records the broker's own topics in the directory, the first time.
+    /// Finds the broker's own topics, and records in the directory those that are missing: all of
+    /// them the first time, and those that only a newer broker has.
     fn make_own_topics(
         &mut self,
         directory_id: Incarnation,
-        positions: Option<Incarnation>,
         now: Timestamp,
     ) -> Result<(), BrokerOpenError> {
         let config = ChannelConfig {
@@ -155,27 +162,29 @@ impl Broker {
             ..ChannelConfig::default()
         };
         let mut events = Vec::new();
-        let mut create = |text: &str, incarnation: Incarnation| {
+        let mut own = |broker: &mut Self, text: &str, id: Option<Incarnation>| {
+            if let Some((id, _)) = broker.directory.by_name(text) {
+                return id;
+            }
+            let incarnation = id.unwrap_or_else(|| broker.new_incarnation());
             let name = ChannelName::parse_any(text).expect("a constant that follows the rule");
             let config = config.clone();
+            if id.is_none() {
+                broker.storage.create_log(incarnation, log_options(&config));
+                let state = ChannelState::new(Producers::new(broker.config.producers));
+                broker.channels.insert(incarnation, state);
+            }
             events.push(DirectoryEvent::Created(Created {
                 name,
                 incarnation,
                 config,
                 at: now,
             }));
+            incarnation
         };
-        if self.directory.by_name(CHANNELS).is_none() {
-            create(CHANNELS, directory_id);
-        }
-        if positions.is_none() {
-            let id = self.new_incarnation();
-            create(CONSUMERS, id);
-            self.positions = id;
-            self.storage.create_log(id, log_options(&config));
-            self.channels
-                .insert(id, ChannelState::new(Producers::new(self.config.producers)));
-        }
+        own(self, CHANNELS, Some(directory_id));
+        self.positions = own(self, CONSUMERS, None);
+        self.access_log = own(self, ACCESS, None);
         if !events.is_empty() {
             self.record_directory(&events, Need::Own, now)?;
         }
@@ -203,45 +212,40 @@ impl Broker {
     }
 
     fn folded_consumers(&mut self) -> Result<(), TopicError> {
-        let topic = CONSUMERS;
-        let mut has_gap = false;
-        for batch in read_topic(&mut self.storage, topic, self.positions)? {
-            for content in decoded(topic, &batch)? {
-                let records = match content {
-                    Content::Records(records) => records,
-                    Content::Gap(lost) => {
-                        tracing::warn!(
-                            from = %lost.start, to = %lost.end,
-                            "records of the topic of positions are lost: a position that was last \
-                             committed before them may be out of date, or missing"
-                        );
-                        has_gap = true;
-                        continue;
-                    }
-                };
-                for record in records {
-                    let payload = record.payload.clone().unwrap_or_default();
-                    let offset = record.offset;
-                    let event = ConsumerEvent::decode(record.record_type.as_str(), &payload);
-                    let event = event.map_err(|source| TopicError::Record {
-                        topic,
-                        offset,
-                        source,
-                    })?;
-                    let event = match has_gap {
-                        true => self.consumers.behind_gap(event),
-                        false => Some(event),
-                    };
-                    let applied = event.map_or(Ok(()), |event| self.consumers.apply(&event));
-                    applied.map_err(|source| TopicError::Event {
-                        topic,
-                        offset,
-                        source,
-                    })?;
-                    self.consumer_events += 1;
-                }
-            }
+        let mut folded = FoldedConsumers::default();
+        let (batches, closed) = read_topic(&mut self.storage, CONSUMERS, self.positions)?;
+        if let Some(error) = closed {
+            return Err(error);
         }
+        for batches in batches {
+            self.consumer_events += fold_topic(&mut folded, &batches)?;
+        }
+        self.consumers = folded.consumers;
+        Ok(())
+    }
+
+    /// Folds who may come in and do what. Where any of it is damaged or lost, the broker does not
+    /// start: nobody knows which keys were revoked. While there is no secret file there never was
+    /// a key, so the end of the topic may be uncertain, and a gap may be in it.
+    fn fold_access(&mut self) -> Result<(), BrokerOpenError> {
+        self.secret = DirectorySecret::open(&self.storage)?;
+        let mut folded = FoldedAccess {
+            access: Access::default(),
+            may_have_keys: self.secret.hasher().is_some(),
+        };
+        let (batches, closed) = read_topic(&mut self.storage, ACCESS, self.access_log)?;
+        for batches in batches {
+            self.access_events += fold_topic(&mut folded, &batches)?;
+        }
+        if folded.access.has_keys() {
+            self.secret.check_there(&self.storage)?;
+        }
+        match closed {
+            Some(error) if folded.may_have_keys => return Err(error.into()),
+            Some(error) => tracing::error!(%error, "no organisation can be made or changed"),
+            None => {}
+        }
+        self.access = folded.access;
         Ok(())
     }
 
@@ -317,29 +321,86 @@ fn fold_producers(limits: ProducerLimits, replayed: &Replayed) -> Producers {
     producers
 }
 
-fn fold_directory(directory: &mut Directory, batch: &Bytes) -> Result<(), TopicError> {
-    let topic = CHANNELS;
-    for content in decoded(topic, batch)? {
-        // Without its lost records nobody knows which channels there are: it is never repaired.
-        let Content::Records(records) = content else {
-            continue;
-        };
-        for record in records {
-            let payload = record.payload.clone().unwrap_or_default();
-            let offset = record.offset;
-            let event = DirectoryEvent::decode(record.record_type.as_str(), &payload);
-            let event = event.map_err(|source| TopicError::Record {
-                topic,
-                offset,
-                source,
-            })?;
-            let applied = directory.apply(&event);
-            applied.map_err(|source| TopicError::Event {
-                topic,
-                offset,
-                source,
-            })?;
-        }
+impl Fold for Directory {
+    type Event = DirectoryEvent;
+    const TOPIC: &'static str = CHANNELS;
+
+    fn decode(record_type: &str, payload: &[u8]) -> Result<DirectoryEvent, EventError> {
+        DirectoryEvent::decode(record_type, payload)
     }
-    Ok(())
+
+    fn event(&mut self, event: DirectoryEvent) -> Result<(), IllegalEvent> {
+        self.apply(&event)
+    }
+
+    /// Without its lost records nobody knows which channels there are: it is never repaired.
+    fn gap(&mut self, _: Range<Offset>) -> Result<(), TopicError> {
+        Ok(())
+    }
+}
+
+/// Positions, with what is known of them behind lost records.
+#[derive(Default)]
+struct FoldedConsumers {
+    consumers: Consumers,
+    has_gap: bool,
+}
+
+impl Fold for FoldedConsumers {
+    type Event = ConsumerEvent;
+    const TOPIC: &'static str = CONSUMERS;
+
+    fn decode(record_type: &str, payload: &[u8]) -> Result<ConsumerEvent, EventError> {
+        ConsumerEvent::decode(record_type, payload)
+    }
+
+    fn event(&mut self, event: ConsumerEvent) -> Result<(), IllegalEvent> {
+        let event = match self.has_gap {
+            true => self.consumers.behind_gap(event),
+            false => Some(event),
+        };
+        event.map_or(Ok(()), |event| self.consumers.apply(&event))
+    }
+
+    fn gap(&mut self, lost: Range<Offset>) -> Result<(), TopicError> {
+        tracing::warn!(
+            from = %lost.start, to = %lost.end,
+            "records of the topic of positions are lost: a position that was last \
+             committed before them may be out of date, or missing"
+        );
+        self.has_gap = true;
+        Ok(())
+    }
+}
+
+/// Organisations, keys and grants.
+struct FoldedAccess {
+    access: Access,
+    may_have_keys: bool,
+}
+
+impl Fold for FoldedAccess {
+    type Event = AccessEvent;
+    const TOPIC: &'static str = ACCESS;
+
+    fn decode(record_type: &str, payload: &[u8]) -> Result<AccessEvent, EventError> {
+        AccessEvent::decode(record_type, payload)
+    }
+
+    fn event(&mut self, event: AccessEvent) -> Result<(), IllegalEvent> {
+        self.access.apply(&event)
+    }
+
+    /// A key that was revoked in them would open the door again.
+    fn gap(&mut self, lost: Range<Offset>) -> Result<(), TopicError> {
+        let topic = Self::TOPIC;
+        if self.may_have_keys {
+            return Err(TopicError::Lost { topic, lost });
+        }
+        tracing::warn!(
+            from = %lost.start, to = %lost.end,
+            "records of organisations are lost, from before there were keys"
+        );
+        Ok(())
+    }
 }

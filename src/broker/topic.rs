@@ -1,5 +1,7 @@
 //! The broker's own topics as it reads them at a start, and why one can't be read whole.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 
 use crate::folding::{EventError, IllegalEvent};
@@ -47,6 +49,16 @@ pub enum TopicError {
         /// What is wrong.
         source: Box<ReadError>,
     },
+    /// A repair has recorded that records are lost.
+    #[error(
+        "internal topic {topic}: the records {}..{} are lost; restore the data directory from a backup", .lost.start, .lost.end
+    )]
+    Lost {
+        /// The topic.
+        topic: &'static str,
+        /// Their offsets.
+        lost: Range<Offset>,
+    },
     /// Records are lost where the topic does not tell: at its end.
     #[error("internal topic {topic}, perhaps at its end {end}: {reason}")]
     Closed {
@@ -69,21 +81,70 @@ impl TopicError {
             Self::Read { source, .. } => {
                 matches!(&**source, ReadError::Io(failure) if failure.is_passing())
             }
-            Self::Event { .. } | Self::Closed { .. } => false,
+            Self::Event { .. } | Self::Closed { .. } | Self::Lost { .. } => false,
         }
     }
 }
 
+/// State that is folded from the events of a topic.
+pub(super) trait Fold {
+    /// What the topic holds.
+    type Event;
+    /// The topic.
+    const TOPIC: &'static str;
+
+    /// The event of a record.
+    fn decode(record_type: &str, payload: &[u8]) -> Result<Self::Event, EventError>;
+
+    /// Takes the next event.
+    fn event(&mut self, event: Self::Event) -> Result<(), IllegalEvent>;
+
+    /// Goes on behind records that a repair has recorded as lost, or refuses to.
+    fn gap(&mut self, lost: Range<Offset>) -> Result<(), TopicError>;
+}
+
+/// Folds consecutive batches of a topic; returns how many events they held.
+pub(super) fn fold_topic<F: Fold>(state: &mut F, batches: &Bytes) -> Result<u64, TopicError> {
+    let topic = F::TOPIC;
+    let mut events = 0;
+    for content in decoded(topic, batches)? {
+        let records = match content {
+            Content::Records(records) => records,
+            Content::Gap(lost) => {
+                state.gap(lost)?;
+                continue;
+            }
+        };
+        for record in records {
+            let payload = record.payload.clone().unwrap_or_default();
+            let offset = record.offset;
+            let event = F::decode(record.record_type.as_str(), &payload);
+            let event = event.map_err(|source| TopicError::Record {
+                topic,
+                offset,
+                source,
+            })?;
+            state.event(event).map_err(|source| TopicError::Event {
+                topic,
+                offset,
+                source,
+            })?;
+            events += 1;
+        }
+    }
+    Ok(events)
+}
+
 /// What a batch of a topic holds.
-pub(super) enum Content {
+enum Content {
     /// Records of events.
     Records(Vec<Record>),
     /// A repair has recorded that these offsets are lost.
-    Gap(std::ops::Range<Offset>),
+    Gap(Range<Offset>),
 }
 
 /// What consecutive batches hold.
-pub(super) fn decoded(topic: &'static str, bytes: &Bytes) -> Result<Vec<Content>, TopicError> {
+fn decoded(topic: &'static str, bytes: &Bytes) -> Result<Vec<Content>, TopicError> {
     let damaged = |source| TopicError::Batch { topic, source };
     let mut all = Vec::new();
     let mut rest = bytes.clone();
@@ -108,18 +169,19 @@ pub(super) fn decoded(topic: &'static str, bytes: &Bytes) -> Result<Vec<Content>
     Ok(all)
 }
 
-/// All batches of an internal topic, read before anybody else may.
+/// All batches of an internal topic, read before anybody else may; and why they may not be all:
+/// reads alone don't tell what is lost at the end.
 pub(super) fn read_topic(
     storage: &mut Storage,
     topic: &'static str,
     id: Incarnation,
-) -> Result<Vec<Bytes>, TopicError> {
+) -> Result<(Vec<Bytes>, Option<TopicError>), TopicError> {
     let failed = |source: ReadError| TopicError::Read {
         topic,
         source: Box::new(source),
     };
     let Some(log) = storage.log(id) else {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), None));
     };
     let (mut from, end): (Offset, Offset) = (log.log_start(), log.high_watermark());
     let mut batches = Vec::new();
@@ -138,10 +200,10 @@ pub(super) fn read_topic(
         from = slices.next;
         batches.extend(slices.parts);
     }
-    // What is there may not be all: reads alone don't tell what is lost at the end.
-    let log = storage.log(id).filter(|log| log.refused().is_some());
-    match log.and_then(|log| Some((log.end(), log.refused()?.clone()))) {
-        Some((end, reason)) => Err(TopicError::Closed { topic, end, reason }),
-        None => Ok(batches),
-    }
+    let log = storage.log(id);
+    let closed = log.and_then(|log| {
+        let (end, reason) = (log.end(), log.refused()?.clone());
+        Some(TopicError::Closed { topic, end, reason })
+    });
+    Ok((batches, closed))
 }

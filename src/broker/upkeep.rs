@@ -186,6 +186,14 @@ impl Broker {
                 self.directory_events = 0;
             }
         }
+        let access_rows = self.access.len() as u64;
+        if self.access_events >= fold_events.max(4u64.saturating_mul(access_rows)) {
+            let events = self.access.fold();
+            let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_access).collect();
+            if self.fold_topic(self.access_log, &records, now) {
+                self.access_events = 0;
+            }
+        }
         // What is not known must not be folded: nothing would take the place of what is there.
         let Ok(consumers) = self.known_consumers() else {
             return;

@@ -24,6 +24,7 @@ pub const LAYOUTS: &[Layout] = &[
     super::record::LAYOUT,
     super::record::HEADER_LAYOUT,
     super::marker::LAYOUT,
+    super::secret_file::LAYOUT,
     super::recovery_point::LAYOUT,
     super::journal::FILE_LAYOUT,
     super::journal::GROUP_LAYOUT,

@@ -20,6 +20,7 @@ mod layout;
 mod marker;
 mod record;
 mod recovery_point;
+mod secret_file;
 mod segment_header;
 
 pub use batch::{
@@ -42,6 +43,7 @@ pub use record::{
     Text,
 };
 pub use recovery_point::{NoRecoveryPoint, RecoveryPoint};
+pub use secret_file::SecretFile;
 pub use segment_header::SegmentHeader;
 
 #[cfg(test)]

@@ -267,7 +267,7 @@ pub(super) fn make_secret(shared: &Shared) -> Result<(), Refusal> {
     if let Some(job) = job {
         let end = job.run();
         let made = shared.broker().finish_secret(end);
-        made.map_err(BrokerError::from)?;
+        made.map_err(|error| BrokerError::Io(error.0))?;
     }
     Ok(())
 }

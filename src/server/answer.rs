@@ -252,7 +252,6 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
         BrokerError::Atomic { .. } => plain(ErrorCode::InvalidRequest),
         BrokerError::Access(error) => super::access::refused(error),
         BrokerError::NoSecret => plain(ErrorCode::Internal),
-        BrokerError::Secret(_) => plain(ErrorCode::Internal),
         BrokerError::Io(failure) => io(failure),
         BrokerError::Bug(_) => plain(ErrorCode::Internal),
     }
@@ -407,6 +406,7 @@ fn unknown_positions(error: &TopicError, text: &str) -> WireError {
             of(topic).with("offset", offset.0)
         }
         TopicError::Closed { topic, end, .. } => of(topic).with("offset", end.0),
+        TopicError::Lost { topic, lost } => of(topic).with("offset", lost.start.0),
         TopicError::Read { topic, source } => match &**source {
             ReadError::Damaged {
                 segment,

@@ -28,6 +28,18 @@ impl Layout {
         self.root.join("npayload.marker")
     }
 
+    /// The file with the key under which API keys are hashed.
+    #[must_use]
+    pub fn secret(&self) -> PathBuf {
+        self.root.join("npayload.secret")
+    }
+
+    /// That file while it is written.
+    #[must_use]
+    pub fn new_secret(&self) -> PathBuf {
+        self.root.join("npayload.secret.new")
+    }
+
     /// The file whose lock a running broker holds.
     #[must_use]
     pub fn lock(&self) -> PathBuf {

@@ -31,6 +31,7 @@ mod upkeep;
 mod walk;
 
 pub use checkpoint::ProducerRows;
+pub(crate) use error::While;
 pub use error::{Closed, CommitError, IoFailure, OpenError, ReadError, Shortage, StageError};
 pub use layout::Layout;
 pub use log::{Log, LogOptions, LogPoint};

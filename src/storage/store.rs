@@ -284,6 +284,11 @@ impl Storage {
         self.lock = None;
     }
 
+    /// The disk, and where each file of the directory lies on it.
+    pub(crate) fn place(&self) -> (&Arc<dyn Disk>, &Layout) {
+        (&self.disk, &self.layout)
+    }
+
     /// What opening the directory found and did.
     #[must_use]
     pub fn recovery_report(&self) -> &super::recovery::RecoveryReport {

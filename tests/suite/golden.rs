@@ -11,7 +11,8 @@ use npayload::format::{
     BLOCK_BYTES, BatchBuilder, BatchHeader, Checkpoint, Compression, DamageKind, DamageRow,
     DecodeError, DoorLimits, Gap, GroupHeader, GroupItem, IndexHeader, IndexKind, ItemKind,
     JournalFileHeader, LogRow, Marker, NewRecord, OffsetEntry, ProducerRow, Record, RecoveryPoint,
-    SegmentHeader, Stamp, TimeEntry, check_produced, check_stored, items_crc, records, stamp,
+    SecretFile, SegmentHeader, Stamp, TimeEntry, check_produced, check_stored, items_crc, records,
+    stamp,
 };
 use npayload::types::{Incarnation, LogEpoch, Offset, ProducerId, Timestamp};
 
@@ -73,6 +74,11 @@ fn goldens() -> Vec<Golden> {
         golden("marker.bin", marker().encode().to_vec(), |bytes| {
             Marker::decode(bytes).map(drop)
         }),
+        golden(
+            "secret_file.bin",
+            secret_file().encode().to_vec(),
+            |bytes| SecretFile::decode(bytes).map(drop),
+        ),
         golden("recovery_point.bin", recovery_point_file(), |bytes| {
             RecoveryPoint::decode(at(bytes, 0, RecoveryPoint::SLOT_BYTES)?)?;
             let second = at(bytes, RecoveryPoint::SLOT_BYTES, RecoveryPoint::SLOT_BYTES)?;
@@ -199,6 +205,10 @@ fn the_golden_structures_hold_the_values_they_were_made_of() {
     let read = |name| std::fs::read(directory().join(name)).unwrap();
     assert_eq!(Marker::decode(&read("marker.bin")), Ok(marker()));
     assert_eq!(
+        SecretFile::decode(&read("secret_file.bin")),
+        Ok(secret_file())
+    );
+    assert_eq!(
         Checkpoint::decode(&read("checkpoint.bin")),
         Ok(checkpoint())
     );
@@ -320,6 +330,13 @@ fn marker() -> Marker {
     Marker {
         directory_id: DIRECTORY,
         created_at: NOW,
+    }
+}
+
+fn secret_file() -> SecretFile {
+    SecretFile {
+        directory_id: DIRECTORY,
+        secret: std::array::from_fn::<u8, 32, _>(|at| at as u8).into(),
     }
 }
 

@@ -5,7 +5,8 @@
     reason = "a test ends where it is surprised, and its numbers are small"
 )]
 
-mod access; // nobody where they do not belong: keys, scopes, organisations, grants
+mod access; // organisations, keys and grants on the record, and the file under which keys are hashed
+mod admission; // who may do what, through the server's doors: keys, scopes, organisations, grants
 mod answers; // what an answer waits for, and what is known again after a crash
 mod architecture; // the rooms of src against their table in ARCHITECTURE.md
 #[cfg(target_os = "linux")]

@@ -485,6 +485,7 @@ fn hello(state: &State) -> HelloResponse {
         },
         directory_id: Incarnation(1),
         epoch: LogEpoch(state.epoch),
+        principal: None,
     }
 }
 

@@ -201,6 +201,12 @@ proptest! {
     }
 
     #[test]
+    fn secret_files(directory_id in log(), secret: [u8; 32]) {
+        let file = SecretFile { directory_id, secret: secret.into() };
+        prop_assert_eq!(SecretFile::decode(&*file.encode()), Ok(file));
+    }
+
+    #[test]
     fn recovery_points(
         is_clean: bool,
         [sequence, epoch, salt, checkpoint, flushed_group] in any::<[u64; 5]>(),

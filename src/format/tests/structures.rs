@@ -21,6 +21,10 @@ fn structures() -> Vec<(Vec<u8>, std::ops::Range<usize>, Decode)> {
         journal_position: 4096,
         logs: Vec::new(),
     };
+    let secret = SecretFile {
+        directory_id: Incarnation(1),
+        secret: [7; 32].into(),
+    };
     vec![
         (recovery_point(4).encode().to_vec(), 8..128, |bytes| {
             RecoveryPoint::decode(bytes).map(drop)
@@ -42,6 +46,9 @@ fn structures() -> Vec<(Vec<u8>, std::ops::Range<usize>, Decode)> {
         }),
         (checkpoint.encode(), 8..96, |bytes| {
             Checkpoint::decode(bytes).map(drop)
+        }),
+        (secret.encode().to_vec(), 8..64, |bytes| {
+            SecretFile::decode(bytes).map(drop)
         }),
     ]
 }
@@ -95,7 +102,7 @@ fn unwritten_space_is_no_structure() {
 
 #[test]
 fn reserved_bytes_are_zero_or_the_structure_is_refused() {
-    let reserved: [&[usize]; 7] = [
+    let reserved: [&[usize]; 8] = [
         &[12, 15, 80, 127],
         &[10, 15, 36, 39, 48, 127, 128, 4095],
         &[10, 11, 56, 63],
@@ -103,6 +110,7 @@ fn reserved_bytes_are_zero_or_the_structure_is_refused() {
         &[12, 15, 40, 63],
         &[12, 15, 40, 63],
         &[10, 15, 76, 95],
+        &[10, 15],
     ];
     for ((bytes, range, decode), places) in structures().into_iter().zip(reserved) {
         for &at in places {

@@ -7,14 +7,18 @@ use std::io;
 use std::path::Path;
 
 use bytes::Bytes;
+use npayload::access::{AccessEvent, AccessRow};
 use npayload::broker::directory::{Directory, DirectoryEvent};
-use npayload::format::{LogRow, records};
+use npayload::format::{LogRow, Record, records};
 use npayload::types::{Incarnation, Offset};
 
 use crate::layout;
 use crate::source::Source;
 use crate::verify::journal::Promised;
 use crate::verify::walk::{FIRST_BATCH, Step, Stretch, Walk};
+
+/// Name of the topic of organisations, keys and grants.
+pub const ACCESS: &str = "__access";
 
 /// The channels as they were last recorded.
 #[derive(Debug, Default)]
@@ -41,16 +45,8 @@ impl Channels {
         if let Some(row) = row {
             for segment in layout::numbered(folder, &["log"], &mut Vec::new())? {
                 let source = Source::open(&segment.path)?;
-                let to = match segment.number.cmp(&row.segment_base.0) {
-                    std::cmp::Ordering::Less => source.len(),
-                    std::cmp::Ordering::Equal => row.position,
-                    std::cmp::Ordering::Greater => continue,
-                };
-                let stretch = Stretch {
-                    from: FIRST_BATCH,
-                    to,
-                    first_offset: Some(segment.number),
-                    end_offset: None,
+                let Some(stretch) = vouched(&source, segment.number, row) else {
+                    continue;
                 };
                 let mut walk = Walk::new(&source, own, stretch, None);
                 while let Some(step) = walk.step()? {
@@ -125,6 +121,59 @@ impl Channels {
             None => self.is_complete && !self.is_own(log),
         }
     }
+}
+
+/// Whether the log of keys in `folder`, which is `log`, records any as far as the checkpoint has it (`row`).
+pub fn has_keys(folder: &Path, log: Incarnation, row: Option<&LogRow>) -> io::Result<bool> {
+    let Some(row) = row else {
+        return Ok(false);
+    };
+    for segment in layout::numbered(folder, &["log"], &mut Vec::new())? {
+        let source = Source::open(&segment.path)?;
+        let Some(stretch) = vouched(&source, segment.number, row) else {
+            continue;
+        };
+        let mut walk = Walk::new(&source, log, stretch, None);
+        while let Some(step) = walk.step()? {
+            if let Step::Batch(batch) = step
+                && records_key(&source.read(batch.position, batch.length)?.into())
+            {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// Whether a batch of the topic of keys records one.
+pub fn records_key(bytes: &Bytes) -> bool {
+    let is_key = |record: Record| {
+        let payload = record.payload.unwrap_or_default();
+        match AccessEvent::decode(&record.record_type, &payload) {
+            Ok(AccessEvent::KeyCreated(_)) => true,
+            Ok(AccessEvent::Folded(part)) => {
+                let mut rows = part.rows.iter();
+                rows.any(|row| matches!(row, AccessRow::Key(_)))
+            }
+            _ => false,
+        }
+    };
+    records(bytes).is_ok_and(|records| records.flatten().any(is_key))
+}
+
+/// What the checkpoint vouches for in a segment of this base offset.
+fn vouched(source: &Source, base: u64, row: &LogRow) -> Option<Stretch> {
+    let to = match base.cmp(&row.segment_base.0) {
+        std::cmp::Ordering::Less => source.len(),
+        std::cmp::Ordering::Equal => row.position,
+        std::cmp::Ordering::Greater => return None,
+    };
+    Some(Stretch {
+        from: FIRST_BATCH,
+        to,
+        first_offset: Some(base),
+        end_offset: None,
+    })
 }
 
 /// Adds the events of a batch; false when one can't be read.

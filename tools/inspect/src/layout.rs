@@ -12,6 +12,9 @@ use crate::source::Source;
 /// Name of the file that marks a data directory.
 pub const MARKER: &str = "npayload.marker";
 
+/// Name of the file with the key that API keys are hashed under.
+pub const SECRET: &str = "npayload.secret";
+
 /// The data directory that a path is or lies in, if any.
 pub fn data_directory_of(path: &Path) -> Option<PathBuf> {
     // The deepest files are channels/<incarnation>/<segment>.
@@ -50,6 +53,7 @@ fn kind_of_magic(head: &[u8]) -> Option<Kind> {
         return Some(Kind::Marker);
     }
     Some(match head.get(..4)? {
+        b"NPSK" => Kind::Secret,
         b"NPRP" => Kind::RecoveryPoint,
         b"NPCP" => Kind::Checkpoint,
         b"NPJF" => Kind::Journal,
@@ -64,6 +68,9 @@ fn kind_of_name(path: &Path) -> Option<Kind> {
     let name = path.file_name()?.to_str()?;
     if name == MARKER {
         return Some(Kind::Marker);
+    }
+    if name == SECRET {
+        return Some(Kind::Secret);
     }
     if name == "recovery-point" {
         return Some(Kind::RecoveryPoint);

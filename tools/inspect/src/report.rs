@@ -17,6 +17,8 @@ const SHOWN_NOTES: usize = 20;
 pub enum Kind {
     /// The file that makes a directory a data directory.
     Marker,
+    /// The key that API keys are hashed under.
+    Secret,
     /// What is known to be synced.
     RecoveryPoint,
     /// The state of every log at one moment, or a copy of it.
@@ -35,6 +37,7 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Marker => "marker",
+            Self::Secret => "secret file",
             Self::RecoveryPoint => "recovery point",
             Self::Checkpoint => "checkpoint",
             Self::Journal => "journal",

@@ -6,8 +6,8 @@ use anyhow::Result;
 use bytes::Bytes;
 use npayload::format::{
     BATCH_HEADER_BYTES, BatchHeader, Checkpoint, GroupHeader, GroupItem, IndexHeader, IndexKind,
-    ItemKind, JournalFileHeader, LogRow, Marker, OffsetEntry, Record, RecoveryPoint, SegmentHeader,
-    TimeEntry, check_stored, records,
+    ItemKind, JournalFileHeader, LogRow, Marker, OffsetEntry, Record, RecoveryPoint, SecretFile,
+    SegmentHeader, TimeEntry, check_stored, records,
 };
 use npayload::types::{Incarnation, Offset};
 
@@ -30,6 +30,18 @@ impl Dump<'_> {
                     .with("createdAt", marker.created_at),
             ),
             Err(error) => self.out.error("marker", error),
+        }
+    }
+
+    /// Whose it is; the key itself is nobody's to see.
+    pub(super) fn secret(&mut self, path: &Path) -> Result<()> {
+        let source = Source::open(path)?;
+        match SecretFile::decode(&source.read(0, SecretFile::BYTES as u64 + 1)?) {
+            Ok(file) => self.out.row(
+                "secret",
+                &Row::default().with("directoryId", file.directory_id),
+            ),
+            Err(error) => self.out.error("secret", error),
         }
     }
 

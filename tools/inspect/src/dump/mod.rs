@@ -15,7 +15,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 
-use crate::layout::{self, MARKER};
+use crate::layout::{self, MARKER, SECRET};
 use crate::report::Kind;
 use row::Out;
 
@@ -124,6 +124,7 @@ impl Dump<'_> {
     fn directory(&mut self, directory: &Path) -> Result<()> {
         for (name, kind) in [
             (MARKER, Kind::Marker),
+            (SECRET, Kind::Secret),
             ("recovery-point", Kind::RecoveryPoint),
         ] {
             let path = directory.join(name);
@@ -178,6 +179,7 @@ impl Dump<'_> {
     fn file_of(&mut self, path: &Path, kind: Kind) -> Result<()> {
         match kind {
             Kind::Marker => self.marker(path),
+            Kind::Secret => self.secret(path),
             Kind::RecoveryPoint => self.recovery_point(path),
             Kind::Checkpoint => self.checkpoint(path),
             Kind::Journal => self.journal(path),

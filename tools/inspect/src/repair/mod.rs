@@ -33,6 +33,7 @@ use npayload::storage::disk::{Disk, DiskLock, LockError, OpenMode};
 use npayload::storage::{Layout, OpenError, RecoveryReport, StorageConfig};
 use npayload::types::{Incarnation, Timestamp};
 
+use crate::directory::ACCESS;
 use backup::{Backup, State};
 use overlay::{Call, Overlay};
 use plan::{Action, Plan, Step};
@@ -130,6 +131,7 @@ pub fn plan(setting: &mut Setting<'_>, damaged_indexes: &[PathBuf]) -> Result<Pl
         tool: &tool,
         progress: setting.progress,
     };
+    let has_secret = disk.exists(&layout.secret())?;
     for row in &mut checkpoint.logs {
         let id = row.incarnation;
         let log_start = row
@@ -140,6 +142,7 @@ pub fn plan(setting: &mut Setting<'_>, damaged_indexes: &[PathBuf]) -> Result<Pl
             incarnation: id,
             name: &name_of(&directory, id, own),
             log_start: log_start.0,
+            is_irreplaceable: has_secret && name_of(&directory, id, own) == ACCESS,
             is_end_uncertain: id != own
                 && row.refuses_writes
                 && (is_list_lost || row.damage.is_empty()),
@@ -310,6 +313,9 @@ fn advised(error: &BrokerOpenError) -> anyhow::Error {
         source = cause.source();
     }
     let advice = match error {
+        BrokerOpenError::Secret(_) => {
+            "nobody can make the key again that API keys were hashed under"
+        }
         BrokerOpenError::Storage(storage) => match &**storage {
             OpenError::NoRecoveryPoint { .. } => {
                 "without the recovery point nobody knows what was promised: restore recovery-point from a backup of this directory, \

@@ -38,6 +38,8 @@ pub struct LogRepair<'a> {
     pub name: &'a str,
     /// Lowest offset still readable.
     pub log_start: u64,
+    /// What is lost of it must not become a gap: there are API keys, and these records say which are revoked.
+    pub is_irreplaceable: bool,
     /// Acknowledged groups of the journal were lost, and nobody knows whether they held records of it.
     pub is_end_uncertain: bool,
     /// Segments whose indexes are damaged, by base offset.
@@ -72,6 +74,11 @@ impl LogRepair<'_> {
             self.repair_chain(row)?;
         }
         if self.plan.left.len() > known {
+            return Ok(false);
+        }
+        if self.is_end_uncertain && self.is_irreplaceable {
+            let path = self.path(row.segment_base.0);
+            self.leave_access(&path);
             return Ok(false);
         }
         if self.is_end_uncertain {
@@ -145,6 +152,18 @@ impl LogRepair<'_> {
             before = Some(end);
         }
         Ok(())
+    }
+
+    /// A gap in the topic of keys would open the door to whoever was locked out in what is lost; the broker starts on none.
+    fn leave_access(&mut self, path: &Path) {
+        self.plan.left.push(Left {
+            file: self.relative(path),
+            channel: Some(self.name.to_owned()),
+            what:
+                "records of who may come in are lost, and with them perhaps which keys were revoked"
+                    .to_owned(),
+            instead: "restore the data directory from a backup".to_owned(),
+        });
     }
 
     fn path(&self, base: u64) -> PathBuf {
@@ -308,6 +327,11 @@ impl LogRepair<'_> {
             };
             (wanted, scanned)
         };
+        let loses = |hole: &Hole| !hole.offsets.is_empty();
+        if self.is_irreplaceable && scanned.holes.iter().any(loses) {
+            self.leave_access(&path);
+            return Ok(None);
+        }
         let spans = one.offsets.end - one.offsets.start;
         if scanned.has_no_room || (spans > u64::from(u32::MAX) && !scanned.holes.is_empty()) {
             self.plan.left.push(Left {

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use npayload::format::{Checkpoint, DecodeError, Marker, RecoveryPoint};
+use npayload::format::{Checkpoint, DecodeError, Marker, RecoveryPoint, SecretFile};
 use npayload::types::Incarnation;
 
 use crate::report::{FileReport, Kind};
@@ -26,6 +26,24 @@ pub fn marker(path: &Path) -> io::Result<(FileReport, Option<Incarnation>)> {
             Ok((report, None))
         }
     }
+}
+
+/// Checks the secret file; nothing of its key is shown.
+pub fn secret(path: &Path, directory_id: Option<Incarnation>) -> io::Result<FileReport> {
+    let mut report = FileReport::new(path, Kind::Secret);
+    let source = Source::open(path)?;
+    let bytes = source.read(0, SecretFile::BYTES as u64 + 1)?;
+    report.checked(0, SecretFile::BYTES as u64);
+    let (from, to) = (0, source.len().max(SecretFile::BYTES as u64));
+    match SecretFile::decode(&bytes) {
+        Err(error) => report.damaged(from, to, error),
+        Ok(found) if directory_id.is_some_and(|id| id != found.directory_id) => {
+            let found = found.directory_id;
+            report.damaged(from, to, format!("belongs to data directory {found}"));
+        }
+        Ok(_) => {}
+    }
+    Ok(report)
 }
 
 /// Checks the recovery point; its intact slots, the newer one first.

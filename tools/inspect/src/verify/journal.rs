@@ -1,6 +1,6 @@
 //! The journal from the checkpoint on: every group, its items, its batches, and what it says of the segments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use bytes::Bytes;
@@ -9,6 +9,7 @@ use npayload::format::{
 };
 use npayload::types::Incarnation;
 
+use crate::directory;
 use crate::report::{FileReport, Kind};
 use crate::source::{Source, block_end};
 
@@ -49,6 +50,8 @@ pub struct Promised {
     pub references: Vec<Reference>,
     /// The intact batches of the wanted log, in order.
     pub batches: Vec<Bytes>,
+    /// The logs that an intact batch records an API key in, if one of them is the topic of keys.
+    pub key_logs: BTreeSet<Incarnation>,
     /// All promised groups are there and intact.
     pub is_intact: bool,
 }
@@ -164,6 +167,7 @@ pub struct JournalCheck<'a> {
     vouched: u64,
     references: Vec<(u64, Reference)>,
     batches: Vec<Bytes>,
+    key_logs: BTreeSet<Incarnation>,
     /// What the next batch of each log must follow.
     ends: BTreeMap<Incarnation, LogEnd>,
 }
@@ -183,6 +187,7 @@ impl<'a> JournalCheck<'a> {
             vouched: 0,
             references: Vec::new(),
             batches: Vec::new(),
+            key_logs: BTreeSet::new(),
             ends,
         }
     }
@@ -476,6 +481,8 @@ impl<'a> JournalCheck<'a> {
             {
                 if self.expected.wanted == Some(item.incarnation) {
                     self.batches.push(bytes.into());
+                } else if directory::records_key(&bytes.into()) {
+                    self.key_logs.insert(item.incarnation);
                 }
                 return Ok(());
             }
@@ -533,6 +540,7 @@ impl<'a> JournalCheck<'a> {
         Promised {
             references: self.references.into_iter().filter_map(promised).collect(),
             batches: self.batches,
+            key_logs: self.key_logs,
             is_intact,
         }
     }

@@ -26,8 +26,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use npayload::format::{Checkpoint, IndexKind, RecoveryPoint, SegmentHeader};
 use npayload::types::Incarnation;
 
-use crate::directory::Channels;
-use crate::layout::{self, MARKER, Numbered};
+use crate::directory::{self, ACCESS, Channels};
+use crate::layout::{self, MARKER, Numbered, SECRET};
 use crate::report::{FileReport, Kind, Report};
 use crate::source::Source;
 use journal::{Expected, JournalCheck, JournalFile, LogEnd, Place, Promised};
@@ -184,9 +184,20 @@ impl<'a> Pass<'a> {
                 }
             };
         let directory_id = directory_id.or(points.first().map(|point| point.directory_id));
+        let has_secret = match fixed::secret(&self.directory.join(SECRET), directory_id) {
+            Ok(report) => {
+                self.add(report);
+                true
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(error),
+        };
         let checkpoint = self.checkpoints(directory_id, &points)?;
         let promised = self.journal(directory_id, &points, checkpoint.as_ref())?;
-        self.logs(directory_id, checkpoint.as_ref(), &promised)?;
+        let has_keys = self.logs(directory_id, checkpoint.as_ref(), &promised)?;
+        if has_keys && !has_secret {
+            self.missing(SECRET, Kind::Secret, &io::ErrorKind::NotFound.into())?;
+        }
         for path in std::mem::take(&mut self.strangers) {
             let path = path.strip_prefix(self.directory).unwrap_or(&path).display();
             self.notes
@@ -336,12 +347,13 @@ impl<'a> Pass<'a> {
         Ok(promised)
     }
 
+    /// Checks every log; whether there are API keys, which need the secret file.
     fn logs(
         &mut self,
         directory_id: Option<Incarnation>,
         checkpoint: Option<&Checkpoint>,
         promised: &Promised,
-    ) -> io::Result<()> {
+    ) -> io::Result<bool> {
         let rows: BTreeMap<_, _> = checkpoint
             .into_iter()
             .flat_map(|checkpoint| &checkpoint.logs)
@@ -355,12 +367,17 @@ impl<'a> Pass<'a> {
             }
             None => Channels::default(),
         };
+        let mut key_logs = promised.key_logs.iter();
+        let mut has_keys = key_logs.any(|log| channels.name_of(*log) == Some(ACCESS));
         let mut folders: BTreeMap<_, _> = rows.keys().map(|log| (*log, folder_of(*log))).collect();
         folders.extend(layout::logs(self.directory, &mut self.strangers)?);
         for (incarnation, folder) in folders {
             let is_deleted = channels.is_deleted(incarnation);
             let row = rows.get(&incarnation).copied().filter(|_| !is_deleted);
             let name = channels.name_of(incarnation);
+            if name == Some(ACCESS) && !has_keys {
+                has_keys = directory::has_keys(&folder, incarnation, row)?;
+            }
             if let Some(row) = row.filter(|row| row.refuses_writes || !row.damage.is_empty()) {
                 let writes = if row.refuses_writes {
                     "; it refuses writes"
@@ -394,7 +411,7 @@ impl<'a> Pass<'a> {
                     ..report
                 }));
         }
-        Ok(())
+        Ok(has_keys)
     }
 }
 
@@ -403,6 +420,7 @@ fn verify_alone(path: &Path, kind: Kind) -> io::Result<Report> {
     let mut notes = Vec::new();
     let files = match kind {
         Kind::Marker => vec![fixed::marker(path)?.0],
+        Kind::Secret => vec![fixed::secret(path, None)?],
         Kind::RecoveryPoint => vec![fixed::recovery_point(path, None)?.0],
         Kind::Checkpoint => vec![fixed::checkpoint(path, None, None)?.0],
         Kind::Journal => {
