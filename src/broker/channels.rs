@@ -102,7 +102,8 @@ impl Broker {
         if_not_exists: bool,
         now: Timestamp,
     ) -> Result<Accepted<CreateOutcome>, Refusal> {
-        let config = change.apply(&self.config.defaults)?;
+        let config = change.apply(&self.defaults_for(&name))?;
+        self.check_org_config(&name, &config, None)?;
         let outcome = match self.create_with(name, config, now) {
             Ok(_) => CreateOutcome::Created,
             Err(BrokerError::Create(CreateError::Exists { .. })) if if_not_exists => {
@@ -136,6 +137,10 @@ impl Broker {
     ) -> Result<Accepted<()>, Refusal> {
         let id = self.channel_to_change(name, None)?;
         let event = self.directory.check_update(id, change)?;
+        if let Some(channel) = self.directory.by_incarnation(id) {
+            let changed = change.apply(&channel.config)?;
+            self.check_org_config(name, &changed, Some(&channel.config))?;
+        }
         // A shorter retention is how an operator frees space.
         self.record_directory(&[event], Need::Freeing, now)?;
         if let Some(channel) = self.directory.by_incarnation(id) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::config::InvalidConfig;
 use super::directory::{ChangeError, CreateError};
+use super::org_limits::OrgLimit;
 use super::producers::{Fenced, ProducerError};
 use super::secret::SecretFileError;
 use super::topic::TopicError;
@@ -74,6 +75,9 @@ pub enum BrokerError {
     /// Organisations, keys or grants can't be changed so.
     #[error(transparent)]
     Access(#[from] AccessError),
+    /// The channel is more than its organisation may have.
+    #[error(transparent)]
+    OrgLimit(#[from] OrgLimit),
     /// The secret file is to be made first: see [`super::Broker::plan_secret`].
     #[error("this data directory has no npayload.secret yet, under which keys are hashed")]
     NoSecret,

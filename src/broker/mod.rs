@@ -20,6 +20,7 @@ mod error;
 mod fetch;
 mod journal;
 mod open;
+mod org_limits;
 mod positions;
 pub mod producers;
 mod publish;

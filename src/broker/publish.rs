@@ -92,7 +92,7 @@ impl Broker {
         }
         match self.directory.by_name(channel.as_str()) {
             Some((_, channel)) => Ok(door_limits(&channel.config)),
-            None if self.config.auto_create => Ok(door_limits(&self.config.defaults)),
+            None if self.config.auto_create => Ok(door_limits(&self.defaults_for(channel))),
             None => Err(BrokerError::NoSuchChannel {
                 name: channel.to_string(),
             }),
@@ -129,8 +129,8 @@ impl Broker {
             None => {
                 // A channel is made for a batch that it will take, not for one that it refuses.
                 expect_offset(target.expected, Offset(0))?;
-                self.check_room(1)?;
-                let (name, config) = (target.channel.clone(), self.config.defaults.clone());
+                self.check_room(&[&target.channel])?;
+                let (name, config) = (target.channel.clone(), self.defaults_for(&target.channel));
                 let len = checked.bytes.len() + MADE_BYTES;
                 if len as u64 > self.config.storage.always_direct_bytes {
                     // Too large for an entry that it shares.
@@ -195,7 +195,7 @@ impl Broker {
         let missing = known.iter().zip(batches.iter());
         let missing = missing.filter(|(known, _)| known.is_none());
         let missing: HashSet<&ChannelName> = missing.map(|(_, (to, _))| &to.channel).collect();
-        self.check_room(missing.len())?;
+        self.check_room(&missing.into_iter().collect::<Vec<_>>())?;
         let mut ids = Vec::with_capacity(batches.len());
         let mut made: Vec<Made> = Vec::new();
         for (known, (target, _)) in known.into_iter().zip(batches.iter()) {
@@ -205,7 +205,7 @@ impl Broker {
             ids.push(match known {
                 Some(id) => id,
                 None => {
-                    let config = self.config.defaults.clone();
+                    let config = self.defaults_for(&target.channel);
                     made.push(self.plan_channel(target.channel.clone(), config, now)?);
                     made[made.len() - 1].incarnation
                 }
@@ -542,7 +542,7 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Incarnation, BrokerError> {
         let made = self.plan_channel(name, config, now)?;
-        self.check_room(1)?;
+        self.check_room(&[&made.name])?;
         self.record_directory(&[made.event], Need::Producer, now)?;
         let incarnation = made.incarnation;
         self.storage.create_log(incarnation, made.options);
@@ -550,18 +550,6 @@ impl Broker {
         channel.last = self.wait_for(self.storage.directory_id());
         self.channels.insert(incarnation, channel);
         Ok(incarnation)
-    }
-
-    /// Whether there is room for so many more channels.
-    fn check_room(&self, more: usize) -> Result<(), BrokerError> {
-        let (found, limit) = (
-            self.directory.made_by_clients() + more,
-            self.config.max_channels,
-        );
-        if more > 0 && found > limit {
-            return Err(BrokerError::TooManyChannels { found, limit });
-        }
-        Ok(())
     }
 
     /// Takes commits into the state once they are staged.

@@ -251,6 +251,11 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
             .with("end", log_end.0),
         BrokerError::Atomic { .. } => plain(ErrorCode::InvalidRequest),
         BrokerError::Access(error) => super::access::refused(error),
+        BrokerError::OrgLimit(error) => plain(ErrorCode::AccessLimit)
+            .with("org", error.org.as_str())
+            .with("field", error.field)
+            .with("found", error.found.as_str())
+            .with("limit", error.limit),
         BrokerError::NoSecret => plain(ErrorCode::Internal),
         BrokerError::Io(failure) => io(failure),
         BrokerError::Bug(_) => plain(ErrorCode::Internal),

@@ -93,6 +93,8 @@ struct Connection {
     peer: SocketAddr,
     /// Whom it speaks for, once it has said hello.
     key: Option<KeyWatch>,
+    /// Why the broker closes the connection, to be told last.
+    last_words: Option<WireError>,
     /// The answer to a hello whose key did not let it in, and when it is due.
     turned_away: Option<(u64, WireError, tokio::time::Instant)>,
     /// Room for the large frame that is being received.
@@ -129,6 +131,7 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAd
         answer_room,
         peer,
         key: None,
+        last_words: None,
         turned_away: None,
         room: None,
         partial_since: None,
@@ -192,7 +195,12 @@ impl Connection {
                 continue;
             }
             if (self.is_closing || self.is_read_out) && !self.is_waiting() {
-                return Ok(());
+                // Behind all answers: a client may close once it reads this.
+                let Some(error) = self.last_words.take() else {
+                    return Ok(());
+                };
+                self.outbox.push_error(0, error);
+                continue;
             }
             match self.next().await? {
                 Event::Read(0) => self.is_read_out = true,
@@ -415,6 +423,7 @@ impl Connection {
             KeyNews::None => return,
             KeyNews::Over => {
                 self.is_closing = true;
+                self.last_words = key.ended().cloned();
                 return;
             }
             KeyNews::Ended(error) => error,
@@ -425,7 +434,6 @@ impl Connection {
         for correlation in refused {
             self.answer(correlation, &Response::Error(error.clone()));
         }
-        self.outbox.push_error(0, error);
     }
 
     fn greet(&mut self, correlation: u64, request: &Request) {

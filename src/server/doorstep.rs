@@ -39,10 +39,7 @@ impl Doorstep {
     /// Books a failure; how long its answer has to wait.
     pub fn failed(&self, from: IpAddr, now: Instant) -> Duration {
         let from = network(from);
-        let mut failures = self
-            .failures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= MAX_ADDRESSES && !failures.contains_key(&from) {
             failures.retain(|_, known| now.saturating_duration_since(known.last) < MEMORY);
             if failures.len() >= MAX_ADDRESSES {
@@ -69,10 +66,7 @@ impl Doorstep {
     /// Forgets the failures of an address that somebody was let in from.
     pub fn entered(&self, from: IpAddr) {
         let from = network(from);
-        let mut failures = self
-            .failures
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.remove(&from);
     }
 }

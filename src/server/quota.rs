@@ -52,9 +52,9 @@ impl<C: Clock + Clone> Bucket<C> {
             };
             // Taken by one payer only.
             let rest = owed - u64::from(part);
-            let taken =
-                self.owed
-                    .compare_exchange(owed, rest, Ordering::AcqRel, Ordering::Acquire);
+            let taken = self
+                .owed
+                .compare_exchange(owed, rest, Ordering::AcqRel, Ordering::Acquire);
             if let Err(found) = taken {
                 owed = found;
                 continue;
@@ -107,7 +107,8 @@ struct Meter {
 
 impl Meter {
     fn new(owner: Owner, limits: Limits, connections: Arc<AtomicU32>) -> Self {
-        let bucket = |rate: Option<u32>| rate.map(|rate| Bucket::new(rate, DefaultClock::default()));
+        let bucket =
+            |rate: Option<u32>| rate.map(|rate| Bucket::new(rate, DefaultClock::default()));
         Self {
             owner,
             limits,
@@ -243,7 +244,11 @@ impl Usage {
 
     /// Books fetched bytes that are sent.
     pub fn sent(&self, bytes: u64) {
-        for bucket in self.meters.iter().filter_map(|meter| meter.bytes_out.as_ref()) {
+        for bucket in self
+            .meters
+            .iter()
+            .filter_map(|meter| meter.bytes_out.as_ref())
+        {
             bucket.owe(bytes);
         }
     }
@@ -280,7 +285,10 @@ mod tests {
         assert_eq!(bucket.pay(), Ok(()));
         bucket.owe(5_500);
         let wait = bucket.pay().unwrap_err();
-        assert!(wait > Duration::from_secs(4) && wait <= Duration::from_secs(5), "{wait:?}");
+        assert!(
+            wait > Duration::from_secs(4) && wait <= Duration::from_secs(5),
+            "{wait:?}"
+        );
         clock.advance(Duration::from_secs(4));
         assert!(bucket.pay().is_err());
         // As long as it was told to wait, all in all.

@@ -98,6 +98,8 @@ pub fn binary() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_npayload"));
     command
         .env_remove("NPAYLOAD_URL")
+        .env_remove("NPAYLOAD_API_KEY")
+        .env_remove("NPAYLOAD_API_KEY_FILE")
         .env("NPAYLOAD_LOG", "warn");
     command
 }

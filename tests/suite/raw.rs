@@ -26,6 +26,7 @@ pub const DELETE: u16 = 36;
 pub const POSITION: u16 = 49;
 pub const BROKER_INFO: u16 = 64;
 pub const BROKER_SCRUB: u16 = 65;
+pub const KEY_CREATE: u16 = 83;
 pub const ERROR: u16 = 0xFFFF;
 
 /// "None" of an optional offset.

@@ -68,6 +68,7 @@ impl PublishError {
     pub fn server(&self) -> Option<&WireError> {
         match self {
             Self::Server(error) => Some(error),
+            Self::Connect(ConnectError::Refused { source, .. }) => Some(source),
             Self::Timeout {
                 last: Some(error), ..
             } => error.server(),

@@ -74,7 +74,7 @@ async fn a_revoked_key_ends_its_connections_and_every_publish_is_answered() {
     let admin = local(&running).await;
     let channel = name("busy");
     admin
-        .create_channel(channel.clone(), ConfigChange::default(), false)
+        .create_channel(&channel, ConfigChange::default(), false)
         .await
         .unwrap();
     let (key, secret) = make(&admin, vec![Scope::all()]).await;
@@ -135,7 +135,7 @@ async fn a_key_that_expires_ends_its_connections_by_itself() {
     let running = start(options(dir.path())).await.unwrap();
     let admin = local(&running).await;
     admin
-        .create_channel(name("quiet"), ConfigChange::default(), false)
+        .create_channel(&name("quiet"), ConfigChange::default(), false)
         .await
         .unwrap();
     let now = std::time::SystemTime::UNIX_EPOCH
@@ -183,8 +183,9 @@ async fn keys_last_over_a_restart_and_stand_for_their_principal() {
         .from_offset(Offset(0))
         .follow(false)
         .build();
-    let batch = batches.next().await.unwrap().unwrap();
-    assert_eq!(batch.principal, principal(&first).await);
+    let batch = batches.next_batch().await.unwrap().unwrap();
+    let header = npayload::format::check_stored(&batch.bytes).unwrap();
+    assert_eq!(header.principal(), principal(&first).await.0);
     let keys = stamped.keys(None).await.unwrap();
     assert!(
         keys.iter()

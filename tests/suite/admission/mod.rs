@@ -1,7 +1,9 @@
 //! Nobody where they don't belong: keys, scopes, organisations and what connects them, through the
 //! server's doors and through the real binary.
 
+mod command_line;
 mod keys;
+mod limits;
 mod table;
 mod walls;
 

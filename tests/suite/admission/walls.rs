@@ -22,7 +22,7 @@ fn name(text: &str) -> ChannelName {
     ChannelName::parse_any(text).unwrap()
 }
 
-fn batch(payload: &[u8]) -> BytesMut {
+pub fn batch(payload: &[u8]) -> BytesMut {
     let mut builder = BatchBuilder::new(Compression::None);
     let record = NewRecord {
         payload: Some(payload),
@@ -32,7 +32,7 @@ fn batch(payload: &[u8]) -> BytesMut {
     BytesMut::from(&builder.build().unwrap()[..])
 }
 
-fn publish(channel: &str, payload: &[u8]) -> Request {
+pub fn publish(channel: &str, payload: &[u8]) -> Request {
     Request::Publish(PublishRequest {
         target: PublishTarget::any(name(channel)),
         batch: batch(payload),
