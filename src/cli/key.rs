@@ -50,7 +50,7 @@ pub enum KeyCommand {
 pub struct CreateArgs {
     /// What to call it: the application or the agent that will use it
     name: String,
-    /// What it may do: OPERATIONS[:CHANNELS[:AGENTS]], each a list with commas; several may be given.
+    /// What it may do: `OPERATIONS[:CHANNELS[:AGENTS]]`, each a list with commas; several may be given.
     /// Operations: publish, consume, channelAdmin, asp, accessAdmin, replicate, inspect, metrics, or
     /// all. Channels and agents: names, or prefixes followed by `*`; every one unless given
     #[arg(
