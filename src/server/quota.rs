@@ -63,9 +63,9 @@ impl<C: Clock + Clone> Bucket<C> {
                 Ok(Ok(())) => owed = self.owed.load(Ordering::Acquire),
                 Ok(Err(until)) => {
                     self.owed.fetch_add(u64::from(part), Ordering::AcqRel);
-                    let seconds = rest / u64::from(self.rate.get());
+                    let ms = rest.saturating_mul(1000) / u64::from(self.rate.get());
                     let wait = until.wait_time_from(self.clock.now());
-                    return Err(wait + Duration::from_secs(seconds));
+                    return Err(wait + Duration::from_millis(ms));
                 }
                 // A part is no larger than a second's worth.
                 Err(_) => return Ok(()),
