@@ -1,16 +1,15 @@
 //! What organisations and keys use of what they may: connections, requests and bytes a second.
 //!
-//! A second's worth may be used at once. Whoever still has something to use may use more than is
-//! left, so that a frame larger than a second's bytes passes too; what was used too much is owed,
-//! and nothing is let in until time has paid for it.
+//! A second's worth may be used at once. What is larger than that passes where all of it is left, and
+//! then nothing is let in for as long as it takes to pay for the rest.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use governor::clock::{Clock, DefaultClock};
+use governor::clock::{Clock, DefaultClock, Reference};
 use governor::middleware::NoOpMiddleware;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
@@ -19,63 +18,81 @@ use crate::access::{Access, Limits, Principal};
 use crate::protocol::{ErrorCode, WireError};
 use crate::types::{KeyId, OrgId};
 
-/// So much a second, and what is owed of it.
-struct Bucket<C: Clock = DefaultClock> {
-    limiter: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>,
+/// How much may be used at once, in time.
+const A_SECOND: Duration = Duration::from_secs(1);
+
+/// What was used before it was paid for: time pays for it.
+struct Owed<C: Clock = DefaultClock> {
     clock: C,
     rate: NonZeroU32,
-    owed: AtomicU64,
+    paid_at: Mutex<C::Instant>,
 }
 
-impl<C: Clock + Clone> Bucket<C> {
-    fn new(rate: u32, clock: C) -> Self {
-        // The least of every limit is 1; what a log holds may be less.
-        let rate = NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN);
+impl<C: Clock> Owed<C> {
+    fn new(rate: NonZeroU32, clock: C) -> Self {
+        let paid_at = Mutex::new(clock.now());
         Self {
-            limiter: RateLimiter::direct_with_clock(Quota::per_second(rate), clock.clone()),
             clock,
             rate,
-            owed: AtomicU64::new(0),
+            paid_at,
         }
     }
 
-    /// Pays what is owed.
+    /// Whether all is paid for, or less than `credit` is not.
     ///
     /// # Errors
-    /// How long it takes until all of it is paid.
-    fn pay(&self) -> Result<(), Duration> {
-        let mut owed = self.owed.load(Ordering::Acquire);
-        while owed > 0 {
-            let part = u32::try_from(owed).unwrap_or(u32::MAX).min(self.rate.get());
-            let Some(cells) = NonZeroU32::new(part) else {
-                return Ok(());
-            };
-            // Taken by one payer only.
-            let rest = owed - u64::from(part);
-            let taken = self
-                .owed
-                .compare_exchange(owed, rest, Ordering::AcqRel, Ordering::Acquire);
-            if let Err(found) = taken {
-                owed = found;
-                continue;
-            }
-            match self.limiter.check_n(cells) {
-                Ok(Ok(())) => owed = self.owed.load(Ordering::Acquire),
-                Ok(Err(until)) => {
-                    self.owed.fetch_add(u64::from(part), Ordering::AcqRel);
-                    let ms = rest.saturating_mul(1000) / u64::from(self.rate.get());
-                    let wait = until.wait_time_from(self.clock.now());
-                    return Err(wait + Duration::from_millis(ms));
-                }
-                // A part is no larger than a second's worth.
-                Err(_) => return Ok(()),
-            }
+    /// How long it takes until it is.
+    fn check(&self, credit: Duration) -> Result<(), Duration> {
+        let paid_at = *self.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let left: Duration = paid_at.duration_since(self.clock.now()).into();
+        match left.saturating_sub(credit) {
+            Duration::ZERO => Ok(()),
+            wait => Err(wait),
         }
-        Ok(())
     }
 
     fn owe(&self, cells: u64) {
-        self.owed.fetch_add(cells, Ordering::AcqRel);
+        let ns = u128::from(cells) * 1_000_000_000 / u128::from(self.rate.get());
+        let ns = u64::try_from(ns).unwrap_or(u64::MAX);
+        let mut paid_at = self.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = (*paid_at).max(self.clock.now());
+        *paid_at = from + Duration::from_nanos(ns).into();
+    }
+}
+
+/// So much a second.
+struct Bucket<C: Clock = DefaultClock> {
+    limiter: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>,
+    /// For what is larger than a second's worth, which the limiter would never let pass.
+    owed: Owed<C>,
+}
+
+impl<C: Clock + Clone> Bucket<C> {
+    fn new(rate: NonZeroU32, clock: C) -> Self {
+        Self {
+            limiter: RateLimiter::direct_with_clock(Quota::per_second(rate), clock.clone()),
+            owed: Owed::new(rate, clock),
+        }
+    }
+
+    /// Takes so many.
+    ///
+    /// # Errors
+    /// How long it takes until there are as many; none are taken then.
+    fn take(&self, cells: u64) -> Result<(), Duration> {
+        self.owed.check(Duration::ZERO)?;
+        let most = self.owed.rate.get();
+        let part = u32::try_from(cells).unwrap_or(u32::MAX).min(most);
+        let Some(part) = NonZeroU32::new(part) else {
+            return Ok(());
+        };
+        match self.limiter.check_n(part) {
+            Ok(Err(until)) => return Err(until.wait_time_from(self.owed.clock.now())),
+            Ok(Ok(())) if cells > u64::from(most) => self.owed.owe(cells),
+            // A part is no larger than what there may be at once.
+            Ok(Ok(())) | Err(_) => {}
+        }
+        Ok(())
     }
 }
 
@@ -101,55 +118,56 @@ struct Meter {
     limits: Limits,
     requests: Option<Bucket>,
     bytes_in: Option<Bucket>,
-    bytes_out: Option<Bucket>,
+    /// How much is sent is known only once it is read.
+    bytes_out: Option<Owed>,
     connections: Arc<AtomicU32>,
 }
 
 impl Meter {
     fn new(owner: Owner, limits: Limits, connections: Arc<AtomicU32>) -> Self {
-        let bucket =
-            |rate: Option<u32>| rate.map(|rate| Bucket::new(rate, DefaultClock::default()));
+        // The least of every limit is 1; what a log holds may be less.
+        let rate =
+            |rate: Option<u32>| rate.map(|rate| NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN));
+        let bucket = |limit| rate(limit).map(|rate| Bucket::new(rate, DefaultClock::default()));
+        let owed = |limit| rate(limit).map(|rate| Owed::new(rate, DefaultClock::default()));
         Self {
             owner,
             limits,
             requests: bucket(limits.requests_per_s),
             bytes_in: bucket(limits.bytes_in_per_s),
-            bytes_out: bucket(limits.bytes_out_per_s),
+            bytes_out: owed(limits.bytes_out_per_s),
             connections,
         }
     }
 
-    /// Whether something is left of everything that a request takes.
-    fn check(&self, is_fetch: bool) -> Result<(), WireError> {
-        let out = self.bytes_out.as_ref().filter(|_| is_fetch);
-        let rows = [
-            ("requestsPerS", self.requests.as_ref()),
-            ("bytesInPerS", self.bytes_in.as_ref()),
-            ("bytesOutPerS", out),
+    /// Takes what a request takes.
+    fn admit(&self, bytes: u64, is_fetch: bool) -> Result<(), WireError> {
+        if let Some(owed) = self.bytes_out.as_ref().filter(|_| is_fetch) {
+            let checked = owed.check(A_SECOND);
+            checked.map_err(|wait| self.rate_limited("bytesOutPerS", owed.rate, wait))?;
+        }
+        let buckets = [
+            ("requestsPerS", &self.requests, 1),
+            ("bytesInPerS", &self.bytes_in, bytes),
         ];
-        for (limit, bucket) in rows {
-            let Some(bucket) = bucket else { continue };
-            if let Err(wait) = bucket.pay() {
-                let owner = self.owner.name();
-                let text = format!("the {owner} uses more than {limit} of {}", bucket.rate);
-                let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-                return Err(WireError::new(ErrorCode::RateLimited, text)
-                    .with("of", owner)
-                    .with("field", limit)
-                    .with("limit", bucket.rate.get())
-                    .retry_after_ms(ms.saturating_add(1)));
+        for (limit, bucket, cells) in buckets {
+            if let Some(bucket) = bucket {
+                let taken = bucket.take(cells);
+                taken.map_err(|wait| self.rate_limited(limit, bucket.owed.rate, wait))?;
             }
         }
         Ok(())
     }
 
-    fn book(&self, bytes: u64) {
-        if let Some(bucket) = &self.requests {
-            bucket.owe(1);
-        }
-        if let Some(bucket) = &self.bytes_in {
-            bucket.owe(bytes);
-        }
+    fn rate_limited(&self, limit: &'static str, rate: NonZeroU32, wait: Duration) -> WireError {
+        let owner = self.owner.name();
+        let text = format!("the {owner} uses more than {limit} of {rate}");
+        let ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        WireError::new(ErrorCode::RateLimited, text)
+            .with("of", owner)
+            .with("field", limit)
+            .with("limit", rate.get())
+            .retry_after_ms(ms.saturating_add(1))
     }
 }
 
@@ -186,9 +204,9 @@ impl Quotas {
         let key = key.map(|key| (Owner::Key(key.key), key.limits));
         let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
         let limited = |(_, limits): &(Owner, Limits)| *limits != Limits::default();
-        let meters = org
+        let meters = key
             .into_iter()
-            .chain(key)
+            .chain(org)
             .filter(limited)
             .map(|(owner, limits)| {
                 let known = meters.get(&owner);
@@ -228,29 +246,21 @@ impl Usage {
         Ok(counted)
     }
 
-    /// Lets a request of so many bytes in.
+    /// Lets a request of so many bytes in, frame and all.
     ///
     /// # Errors
-    /// `RATE_LIMITED`; nothing is used up then.
+    /// `RATE_LIMITED`, of the key before its organisation: what a key uses too much, the others of
+    /// its organisation don't pay for.
     pub fn admit(&self, bytes: u64, is_fetch: bool) -> Result<(), WireError> {
-        for meter in &self.meters {
-            meter.check(is_fetch)?;
-        }
-        for meter in &self.meters {
-            meter.book(bytes);
-        }
-        Ok(())
+        let mut meters = self.meters.iter();
+        meters.try_for_each(|meter| meter.admit(bytes, is_fetch))
     }
 
     /// Books fetched bytes that are sent.
     pub fn sent(&self, bytes: u64) {
-        for bucket in self
-            .meters
-            .iter()
-            .filter_map(|meter| meter.bytes_out.as_ref())
-        {
-            bucket.owe(bytes);
-        }
+        let all = self.meters.iter();
+        let all = all.filter_map(|meter| meter.bytes_out.as_ref());
+        all.for_each(|owed| owed.owe(bytes));
     }
 }
 
@@ -260,40 +270,48 @@ mod tests {
 
     use super::*;
 
+    fn rate(rate: u32) -> NonZeroU32 {
+        NonZeroU32::new(rate).unwrap()
+    }
+
     #[test]
     fn a_bucket_lets_its_rate_pass_and_tells_how_long_to_wait() {
         let clock = FakeRelativeClock::default();
-        let bucket = Bucket::new(100, clock.clone());
+        let bucket = Bucket::new(rate(100), clock.clone());
         let mut passed = 0;
         for _ in 0..10 {
-            for _ in 0..1_000 {
-                if bucket.pay().is_ok() {
-                    bucket.owe(1);
-                    passed += 1;
-                }
-            }
+            passed += (0..1_000).filter(|_| bucket.take(1).is_ok()).count();
+            let wait = bucket.take(1).unwrap_err();
+            assert!(wait <= Duration::from_millis(10), "{wait:?}");
             clock.advance(Duration::from_secs(1));
         }
-        // A second's worth at once, one on credit, and the rate from then on.
-        assert_eq!(passed, 100 + 1 + 9 * 100);
+        assert_eq!(passed, 10 * 100);
     }
 
     #[test]
     fn what_is_larger_than_a_seconds_worth_passes_and_is_paid_for() {
         let clock = FakeRelativeClock::default();
-        let bucket = Bucket::new(1_000, clock.clone());
-        assert_eq!(bucket.pay(), Ok(()));
-        bucket.owe(5_500);
-        let wait = bucket.pay().unwrap_err();
-        assert!(
-            wait > Duration::from_secs(4) && wait <= Duration::from_secs(5),
-            "{wait:?}"
-        );
-        clock.advance(Duration::from_secs(4));
-        assert!(bucket.pay().is_err());
+        let bucket = Bucket::new(rate(1_000), clock.clone());
+        bucket.take(5_500).unwrap();
+        assert_eq!(bucket.take(1), Err(Duration::from_millis(5_500)));
+        clock.advance(Duration::from_secs(5));
+        assert_eq!(bucket.take(1), Err(Duration::from_millis(500)));
         // As long as it was told to wait, all in all.
-        clock.advance(wait - Duration::from_secs(4));
-        assert_eq!(bucket.pay(), Ok(()));
+        clock.advance(Duration::from_millis(500));
+        assert_eq!(bucket.take(1), Ok(()));
+        // Not while less than a second's worth is left.
+        assert!(bucket.take(5_500).is_err());
+        // What is sent is sent, and paid for afterwards: no more than the rate over any long time.
+        let owed = Owed::new(rate(1_000), clock.clone());
+        let mut sent = 0;
+        for _ in 0..1_000 {
+            if owed.check(A_SECOND).is_ok() {
+                owed.owe(700);
+                sent += 700;
+            }
+            clock.advance(Duration::from_millis(100));
+        }
+        assert!((95_000..=102_000).contains(&sent), "{sent} in 100 s");
     }
 
     #[test]

@@ -109,10 +109,14 @@ impl Map {
         let name = |ending: &str| format!("checkpoints/{:020}.{ending}", point.checkpoint);
         let checkpoint = Checkpoint::decode(image.file(&name("checkpoint"))).unwrap();
         let is_own = |id: &Incarnation| *id != marker.directory_id && !channels.contains(id);
-        let mut logs = checkpoint.logs.iter().map(|row| row.incarnation);
+        // The patient has consumers, and no keys: of its own topics only that of positions holds
+        // records.
+        let written = checkpoint.logs.iter().filter(|row| row.end_offset.0 > 0);
+        let mut written = written.map(|row| row.incarnation);
+        let consumers = written.find(is_own).expect("a log of positions");
         let mut map = Self {
             directory_id: marker.directory_id,
-            consumers: logs.find(is_own).expect("a log of positions"),
+            consumers,
             slot: (point.sequence % 2) as usize,
             checkpoint,
             checkpoint_file: name("checkpoint"),
