@@ -268,6 +268,25 @@ impl fmt::Display for AuditHead {
     }
 }
 
+/// A text that names no place in a chain.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a place in the chain is NEXT:SHA-256, a number and 64 lower-case hexadecimal digits")]
+pub struct InvalidHead;
+
+impl FromStr for AuditHead {
+    type Err = InvalidHead;
+
+    fn from_str(text: &str) -> Result<Self, InvalidHead> {
+        let (next, hash) = text.split_once(':').ok_or(InvalidHead)?;
+        let is_number = !next.is_empty() && next.bytes().all(|byte| byte.is_ascii_digit());
+        let next = next.parse().ok().filter(|_| is_number);
+        Ok(Self {
+            next: next.ok_or(InvalidHead)?,
+            hash: hash.parse().map_err(|_| InvalidHead)?,
+        })
+    }
+}
+
 /// What is wrong with a record of a chain.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -368,4 +387,100 @@ pub fn verify<'a>(
         check.take(offset, payload)?;
     }
     Ok(check.head())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(seq: u64, previous: AuditHash) -> Vec<u8> {
+        let act = AuditAct {
+            who: Some(Principal::LOCAL),
+            from: "127.0.0.1:1".to_owned(),
+            act: "org.create",
+            target: "acme".to_owned(),
+            detail: String::new(),
+            outcome: AuditOutcome::Done,
+        };
+        let org = OrgName::parse("default").unwrap();
+        let head = AuditHead {
+            next: seq,
+            hash: previous,
+        };
+        AuditRecord::new(&act, Some(&org), 0, &head, Timestamp(7)).encode()
+    }
+
+    #[test]
+    fn a_record_is_stable_json_and_its_hash_is_that_of_sha256sum() {
+        let first = record(0, AuditHash::NONE);
+        assert_eq!(
+            String::from_utf8(first.clone()).unwrap(),
+            r#"{"v":1,"seq":0,"at":7,"who":{"principal":0,"org":"default"},"from":"127.0.0.1:1","act":"org.create","target":"acme","outcome":"done","previous":"0000000000000000000000000000000000000000000000000000000000000000"}"#
+        );
+        assert_eq!(
+            AuditHash::of(b"abc").to_string(),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        let read = AuditRecord::decode(&first).unwrap();
+        assert_eq!(read.encode(), first);
+    }
+
+    #[test]
+    fn a_head_reads_back_and_nothing_else_does() {
+        let head = AuditHead {
+            next: 42,
+            hash: AuditHash::of(b"x"),
+        };
+        let text = head.to_string();
+        assert_eq!(text.parse(), Ok(head));
+        for wrong in [
+            "",
+            "42",
+            "42:",
+            ":",
+            "+42:",
+            &text[1..],
+            &text.to_uppercase(),
+        ] {
+            let wrong = format!("{wrong}0");
+            assert_eq!(wrong.parse::<AuditHead>(), Err(InvalidHead), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_chain_says_where_and_how_it_is_broken() {
+        let first = record(0, AuditHash::NONE);
+        let second = record(1, AuditHash::of(&first));
+        let fault = |records: &[(u64, &[u8])]| {
+            let records = records.iter();
+            let broken = verify(records.map(|(at, payload)| (Offset(*at), *payload)));
+            let broken = broken.unwrap_err();
+            (broken.offset.0, broken.fault)
+        };
+        assert!(verify([(Offset(0), &first[..]), (Offset(1), &second[..])]).is_ok());
+        assert!(matches!(
+            fault(&[(0, &second)]),
+            (
+                0,
+                ChainFault::Number {
+                    expected: 0,
+                    found: 1
+                }
+            )
+        ));
+        assert!(matches!(
+            fault(&[(0, &record(0, AuditHash::of(b"x")))]),
+            (0, ChainFault::Previous { .. })
+        ));
+        assert!(matches!(
+            fault(&[(0, &first), (1, b"{}")]),
+            (1, ChainFault::Unreadable { .. })
+        ));
+        let newer = String::from_utf8(second)
+            .unwrap()
+            .replace("\"v\":1", "\"v\":2");
+        let (at, fault) = fault(&[(0, &first), (1, newer.as_bytes())]);
+        assert_eq!(at, 1);
+        assert!(fault.to_string().contains("unsupported version 2"));
+    }
 }

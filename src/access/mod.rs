@@ -23,7 +23,7 @@ mod tests;
 
 pub use audit::{
     AUDIT_TYPE, AuditAct, AuditHash, AuditHead, AuditOutcome, AuditRecord, AuditWho, ChainBroken,
-    ChainCheck, ChainFault, InvalidHash, verify,
+    ChainCheck, ChainFault, InvalidHash, InvalidHead, verify,
 };
 pub use change::{AccessError, GrantRequest, KeyRequest, MAX_GRANTS, MAX_KEYS, MAX_SCOPES, NewKey};
 pub use event::{

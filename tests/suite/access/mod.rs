@@ -3,6 +3,7 @@
 
 mod audit;
 mod changes;
+mod command;
 mod damage;
 mod secret_file;
 
