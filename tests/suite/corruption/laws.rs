@@ -118,7 +118,7 @@ fn nothing_else_is_lost(subject: &Subject, case: &Case, first: &Outcome, broken:
             ));
         }
     }
-    if known.key.is_some() && !(first.is_key_known && !first.closed.contains_key("__access")) {
+    if known.key.is_some() && (!first.is_key_known || first.closed.contains_key("__access")) {
         broken.push("a key is not known any more, or none can be made".to_owned());
     }
     if !is_hurt(known.channels["idem"].id) && !first.is_deduplicated {
