@@ -244,7 +244,8 @@ impl Broker {
             .map_err(revealing)
     }
 
-    /// Records events in one entry, then applies them.
+    /// Records events in one entry, with the audit record of the act that they are, and applies
+    /// them.
     fn stage_access(
         &mut self,
         events: &[AccessEvent],
@@ -253,6 +254,11 @@ impl Broker {
     ) -> Result<(), BrokerError> {
         let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_access).collect();
         let mut batches = vec![own_batch(self.access_log, &records)?];
+        // That a key is used is no act of an administrator.
+        let drafted = match need {
+            Need::Own => self.draft_audit(&mut batches, now)?,
+            Need::Producer | Need::Freeing => None,
+        };
         // What can't be staged must not be applied, and what can't follow must not be staged.
         self.storage.check_stage(&batches, need)?;
         for event in events {
@@ -262,6 +268,7 @@ impl Broker {
         let staged = self.storage.stage_for(&mut batches, need, now)?;
         self.access_events += events.len() as u64;
         self.booked(self.access_log, &staged);
+        self.book_audit(drafted, &staged);
         Ok(())
     }
 

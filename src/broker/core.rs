@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::audit::Audit;
 use super::config::{AllowedCompression, ChannelConfig};
 use super::directory::Directory;
 use super::error::BrokerError;
@@ -35,6 +36,9 @@ pub struct BrokerConfig {
     /// An internal topic is folded into a record of its state after this many events, or four for
     /// each row of state.
     pub fold_events: u64,
+    /// Days after which records of who did what to the broker are dropped; kept for ever when
+    /// `None`. At least 1.
+    pub audit_retention_days: Option<u64>,
 }
 
 impl Default for BrokerConfig {
@@ -46,6 +50,7 @@ impl Default for BrokerConfig {
             defaults: ChannelConfig::default(),
             producers: ProducerLimits::default(),
             fold_events: 10_000,
+            audit_retention_days: None,
         }
     }
 }
@@ -158,6 +163,7 @@ pub struct Broker {
     pub(super) access_log: Incarnation,
     pub(super) access_events: u64,
     pub(super) secret: DirectorySecret,
+    pub(super) audit: Audit,
     /// Of a quality that secrets can be made of, see [`Broker::open`].
     pub(super) random: Box<dyn FnMut() -> u64 + Send>,
     /// What follows once an entry is flushed.

@@ -15,6 +15,8 @@ use crate::types::{Durability, Incarnation, Timestamp};
 pub(super) const CHANNELS: &str = "__channels";
 /// The topic of committed offsets.
 pub(super) const CONSUMERS: &str = "__consumers";
+/// The topic of who did what to the broker.
+pub(super) const AUDIT: &str = "__audit";
 /// The topic of organisations, keys and grants.
 pub(super) const ACCESS: &str = "__access";
 
@@ -107,7 +109,8 @@ pub(super) fn own_batch(log: Incarnation, records: &[OwnRecord]) -> Result<NewBa
 }
 
 impl Broker {
-    /// Records directory events in one entry, then applies them.
+    /// Records directory events in one entry, with the audit record of the act that they are, and
+    /// applies them.
     pub(super) fn record_directory(
         &mut self,
         events: &[DirectoryEvent],
@@ -117,6 +120,7 @@ impl Broker {
         let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_directory).collect();
         let log = self.storage.directory_id();
         let mut batches = vec![own_batch(log, &records)?];
+        let drafted = self.draft_audit(&mut batches, now)?;
         // What can't be staged must not be applied, and what can't follow must not be staged.
         self.storage.check_stage(&batches, need)?;
         for event in events {
@@ -126,6 +130,7 @@ impl Broker {
         let staged = self.storage.stage_for(&mut batches, need, now)?;
         self.directory_events += events.len() as u64;
         self.booked(log, &staged);
+        self.book_audit(drafted, &staged);
         Ok(staged)
     }
 

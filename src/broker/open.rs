@@ -5,11 +5,12 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::audit::Audit;
 use super::config::ChannelConfig;
 use super::core::{Broker, BrokerConfig, ChannelState, Wait, appended, log_options, rows_of};
-use super::directory::{Created, Directory, DirectoryEvent, Removed};
+use super::directory::{Created, Directory, DirectoryEvent, Removed, Updated};
 use super::error::{BrokerError, BrokerOpenError};
-use super::journal::{ACCESS, CHANNELS, CONSUMERS, OwnRecord, own_batch};
+use super::journal::{ACCESS, AUDIT, CHANNELS, CONSUMERS, OwnRecord, own_batch};
 use super::producers::{ProducerLimits, ProducerState, Producers};
 use super::secret::DirectorySecret;
 use super::topic::{Fold, TopicError, fold_topic, read_topic};
@@ -116,6 +117,7 @@ impl Broker {
             access_log: Incarnation::default(),
             access_events: 0,
             secret: DirectorySecret::default(),
+            audit: Audit::default(),
             random,
             after: Vec::new(),
             round_waiters: Vec::new(),
@@ -129,6 +131,7 @@ impl Broker {
         };
         broker.make_own_topics(directory_id, now)?;
         broker.fold_access()?;
+        broker.find_audit_head()?;
         broker.fold_consumers()?;
         broker.clamp_positions(now)?;
         broker.drop_positions(now);
@@ -155,7 +158,7 @@ impl Broker {
         now: Timestamp,
     ) -> Result<(), BrokerOpenError> {
         let config = ChannelConfig {
-            // They are trimmed behind their folded state, never by age.
+            // They are trimmed behind their folded state, never by age; but for the audit.
             retention_days: None,
             segment_bytes: self.config.storage.own_segment_bytes,
             max_record_bytes: 64 * 1024 * 1024,
@@ -163,12 +166,26 @@ impl Broker {
         };
         let mut events = Vec::new();
         let mut own = |broker: &mut Self, text: &str, id: Option<Incarnation>| {
-            if let Some((id, _)) = broker.directory.by_name(text) {
-                return id;
+            let mut config = config.clone();
+            if text == AUDIT {
+                config.retention_days = broker.config.audit_retention_days;
+            }
+            if let Some((incarnation, known)) = broker.directory.by_name(text) {
+                if text == AUDIT && known.config.retention_days != config.retention_days {
+                    let retention_days = config.retention_days;
+                    let config = ChannelConfig {
+                        retention_days,
+                        ..known.config.clone()
+                    };
+                    events.push(DirectoryEvent::Updated(Updated {
+                        incarnation,
+                        config,
+                    }));
+                }
+                return incarnation;
             }
             let incarnation = id.unwrap_or_else(|| broker.new_incarnation());
             let name = ChannelName::parse_any(text).expect("a constant that follows the rule");
-            let config = config.clone();
             if id.is_none() {
                 broker.storage.create_log(incarnation, log_options(&config));
                 let state = ChannelState::new(Producers::new(broker.config.producers));
@@ -185,6 +202,7 @@ impl Broker {
         own(self, CHANNELS, Some(directory_id));
         self.positions = own(self, CONSUMERS, None);
         self.access_log = own(self, ACCESS, None);
+        self.audit.log = own(self, AUDIT, None);
         if !events.is_empty() {
             self.record_directory(&events, Need::Own, now)?;
         }
@@ -213,7 +231,8 @@ impl Broker {
 
     fn folded_consumers(&mut self) -> Result<(), TopicError> {
         let mut folded = FoldedConsumers::default();
-        let (batches, closed) = read_topic(&mut self.storage, CONSUMERS, self.positions)?;
+        let (batches, closed) =
+            read_topic(&mut self.storage, CONSUMERS, self.positions, Offset(0))?;
         if let Some(error) = closed {
             return Err(error);
         }
@@ -233,7 +252,7 @@ impl Broker {
             access: Access::default(),
             may_have_keys: self.secret.hasher().is_some(),
         };
-        let (batches, closed) = read_topic(&mut self.storage, ACCESS, self.access_log)?;
+        let (batches, closed) = read_topic(&mut self.storage, ACCESS, self.access_log, Offset(0))?;
         for batches in batches {
             self.access_events += fold_topic(&mut folded, &batches)?;
         }

@@ -510,6 +510,10 @@ impl Broker {
             let records: Vec<OwnRecord> = events.map(OwnRecord::of_directory).collect();
             batches.push(own_batch(directory, &records)?);
         }
+        let drafted = match made {
+            [] => None,
+            _ => self.draft_audit(batches, now)?,
+        };
         for made in made {
             self.storage.create_log(made.incarnation, made.options);
         }
@@ -530,6 +534,7 @@ impl Broker {
         }
         if !made.is_empty() {
             self.booked(directory, &staged);
+            self.book_audit(drafted, &staged);
         }
         Ok(staged)
     }

@@ -169,12 +169,13 @@ fn decoded(topic: &'static str, bytes: &Bytes) -> Result<Vec<Content>, TopicErro
     Ok(all)
 }
 
-/// All batches of an internal topic, read before anybody else may; and why they may not be all:
+/// The batches of an internal topic from `from` on, or from its log start where that is higher, read before anybody else may; and why they may not be all:
 /// reads alone don't tell what is lost at the end.
 pub(super) fn read_topic(
     storage: &mut Storage,
     topic: &'static str,
     id: Incarnation,
+    from: Offset,
 ) -> Result<(Vec<Bytes>, Option<TopicError>), TopicError> {
     let failed = |source: ReadError| TopicError::Read {
         topic,
@@ -183,7 +184,7 @@ pub(super) fn read_topic(
     let Some(log) = storage.log(id) else {
         return Ok((Vec::new(), None));
     };
-    let (mut from, end): (Offset, Offset) = (log.log_start(), log.high_watermark());
+    let (mut from, end): (Offset, Offset) = (from.max(log.log_start()), log.high_watermark());
     let mut batches = Vec::new();
     while from < end {
         let slices = match storage.plan_read(id, from, 1 << 20).map_err(failed)? {

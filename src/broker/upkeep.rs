@@ -108,6 +108,7 @@ impl Broker {
         }
         self.fold_topics(now);
         self.drop_positions(now);
+        self.audit_suppressed(now);
         let after = self.retention_cursor;
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let live = self.directory.live_from(from);

@@ -6,6 +6,7 @@
 //! want too, which is the client's.
 
 mod atomic;
+mod audit;
 mod broker;
 mod channel;
 mod completions;
@@ -115,6 +116,8 @@ enum Command {
     /// Grants: what one organisation lets another do with its channels
     #[command(subcommand)]
     Grant(grant::GrantCommand),
+    /// Print who did what to the broker, or check the record of it
+    Audit(audit::AuditArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -148,6 +151,7 @@ impl Cli {
             Command::Serve(args) => serve::run(args, context.json),
             Command::Completions(args) => completions::run(&args),
             Command::Channel(command) => block_on(channel::run(command, &context)),
+            Command::Audit(args) => block_on(audit::run(args, &context)),
             Command::Broker(command) => block_on(broker::run(command, &context)),
             Command::Publish(args) => block_on(publish::run(args, &context)),
             Command::Consume(args) => block_on(consume::run(args, &context)),

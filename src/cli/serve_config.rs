@@ -37,6 +37,8 @@ pub(super) struct ServeConfig {
     idle_timeout_s: u64,
     write_timeout_s: u64,
     stop_timeout_s: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    audit_retention_days: Option<u64>,
     storage: StorageTable,
     /// Channels that are created without a configuration of their own; names as in JSON.
     channel: ChannelConfig,
@@ -76,6 +78,7 @@ const FROM_ENVIRONMENT: &[&str] = &[
     "idle_timeout_s",
     "write_timeout_s",
     "stop_timeout_s",
+    "audit_retention_days",
 ];
 
 impl Default for ServeConfig {
@@ -101,6 +104,7 @@ impl Default for ServeConfig {
             idle_timeout_s: options.idle_timeout.as_secs(),
             write_timeout_s: options.write_timeout.as_secs(),
             stop_timeout_s: options.stop_timeout.as_secs(),
+            audit_retention_days: options.broker.audit_retention_days,
             storage: StorageTable {
                 journal_file_bytes: storage.journal_file_bytes,
                 journal_files: storage.journal_files,
@@ -147,6 +151,9 @@ impl ServeConfig {
             .check()
             .map_err(|error| format!("channel.{error}"))?;
         self.storage.check()?;
+        if self.audit_retention_days == Some(0) {
+            return Err("audit_retention_days = 0: must be at least 1, or left out".to_owned());
+        }
         let mut options = ServeOptions {
             data_dir: self.data_dir,
             listen: self.listen,
@@ -168,6 +175,7 @@ impl ServeConfig {
         options.broker.auto_create = self.auto_create;
         options.broker.max_channels = self.max_channels;
         options.broker.defaults = self.channel;
+        options.broker.audit_retention_days = self.audit_retention_days;
         let storage = &mut options.broker.storage;
         storage.must_exist = self.must_exist;
         storage.journal_file_bytes = self.storage.journal_file_bytes;

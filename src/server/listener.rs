@@ -98,6 +98,8 @@ pub async fn start_on(disk: Arc<dyn Disk>, options: ServeOptions) -> Result<Runn
     let holder = format!("process {} listening on {listen}", std::process::id());
     let broker = tokio::task::block_in_place(|| {
         let random = Box::new(|| {
+            // API keys are made of it: it is the operating system's (getrandom), and where a UUID
+            // has fixed bits, random ones of its other half are laid over them.
             let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
             high.rotate_left(32) ^ low
         });

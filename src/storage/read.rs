@@ -56,12 +56,14 @@ impl ReadJob {
         read
     }
 
-    /// As [`ReadJob::run`], with the checksums of all records, which a client checks for itself.
+    /// As [`ReadJob::run`], with what a client checks for itself: the checksums of all records,
+    /// and that each batch is one of this log and follows the one before.
     ///
     /// # Errors
     /// As for [`ReadJob::run`].
     pub fn run_checked(&self) -> Result<Slices, ReadError> {
         let slices = self.run()?;
+        let log = self.segment.id().log;
         let mut next = self.from;
         for part in &slices.parts {
             let mut rest = part.clone();
@@ -69,12 +71,23 @@ impl ReadJob {
                 let header = BatchHeader::peek(&rest);
                 let len = header.map_or(rest.len(), |header| header.len());
                 let batch = rest.split_to(len.min(rest.len()));
-                match check_stored(&batch) {
-                    Ok(header) => next = header.end_offset(),
-                    Err(error) => {
-                        let what = error.to_string().into();
+                let checked = check_stored(&batch).map_err(|error| error.to_string());
+                let checked = checked.and_then(|header| {
+                    let (base, end) = (header.base_offset(), header.end_offset());
+                    if header.incarnation() != log {
+                        return Err(format!("belongs to log {}", header.incarnation()));
+                    }
+                    // The first may begin below what is asked for.
+                    let follows = base == next || next == self.from && base < next && next < end;
+                    follows
+                        .then_some(end)
+                        .ok_or_else(|| format!("holds offset {base}, expected {next}"))
+                });
+                match checked {
+                    Ok(end) => next = end,
+                    Err(what) => {
                         let (disk, files) = (&*self.disk, &self.open_files);
-                        return Err(self.segment.damaged_at(disk, files, next, what)?);
+                        return Err(self.segment.damaged_at(disk, files, next, what.into())?);
                     }
                 }
             }

@@ -446,10 +446,12 @@ impl Segment {
         });
         let mut walker = Walker::new(&*open.file, &self.id, position, self.length(), from);
         while let Some(step) = walker.step()? {
-            if let Step::Batch(batch) = step
-                && offset < batch.offsets.end
-            {
-                position = batch.range.start.into();
+            let (start, end) = match step {
+                Step::Batch(batch) => (batch.range.start.into(), Some(batch.offsets.end)),
+                Step::Gap(gap) => (gap.position, gap.next),
+            };
+            if end.is_none_or(|end| offset < end) {
+                position = start;
                 break;
             }
         }

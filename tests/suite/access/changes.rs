@@ -1,6 +1,6 @@
 //! What administrators change: durable before it is answered, the same after any restart.
 
-use npayload::access::{AccessError, KeyEnded, NotAuthentic};
+use npayload::access::{AccessError, AuditAct, AuditOutcome, KeyEnded, NotAuthentic};
 use npayload::broker::config::ConfigChange;
 use npayload::storage::disk::Loss;
 use npayload::types::KeyId;
@@ -193,6 +193,22 @@ fn uses_of_a_key_are_recorded_once_an_hour_and_hold_up_nobody() {
 fn no_secret_is_on_the_disk_or_in_a_debug_text() {
     let mut desk = Desk::new();
     let keys = busy(&mut desk);
+    // On the record of who did what neither.
+    let at = desk.at();
+    let act = AuditAct {
+        who: Some(ME),
+        from: "a test".to_owned(),
+        act: "key.create",
+        target: "a key".to_owned(),
+        detail: String::new(),
+        outcome: AuditOutcome::Done,
+    };
+    let made = desk.broker.acting(act, |broker| {
+        broker.create_key(&ME, key_request(OrgId::DEFAULT), at)
+    });
+    let (key, secret) = desk.durable(made.unwrap());
+    assert_eq!(desk.info("__audit").log_end.0, 1);
+    let keys = [keys, vec![(key.key, secret)]].concat();
     desk.settle();
     let shown = format!("{:?} {:?}", desk.broker, desk.broker.access());
     for (_, secret) in &keys {

@@ -1,7 +1,9 @@
 //! Organisations, keys and grants on the record: kept over restarts and crashes, or the start is
 //! refused; and the file under which keys are hashed.
 
+mod audit;
 mod changes;
+mod command;
 mod damage;
 mod secret_file;
 

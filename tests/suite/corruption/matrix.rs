@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::case::damage::{
-    BYTE_DAMAGES, BYTE_ROWS, Case, FILE_DAMAGES, Subject, of_bytes, of_files,
+    BYTE_DAMAGES, BYTE_ROWS, Case, FILE_DAMAGES, KEY_ROWS, Subject, of_bytes, of_files,
 };
 use super::case::patient::{End, Patient};
 use super::case::table::{self, Table};
 use super::laws::broken;
 use super::outcome::{examine, words};
 
-pub const FILE_ROWS: [&str; 13] = [
+pub const FILE_ROWS: [&str; 15] = [
     "marker",
     "lock",
     "recovery point",
@@ -24,21 +24,29 @@ pub const FILE_ROWS: [&str; 13] = [
     "time index",
     "`__channels` segment",
     "`__consumers` segment",
+    "secret file",
+    "`__access` segment",
 ];
 
 type Cases = fn(&Subject, &str, &str) -> Vec<Case>;
 
 fn check(title: &str, rows: &[&str], columns: &[&str], cases: Cases) {
-    let subjects = [End::Clean, End::Killed].map(|end| Subject::new(Patient::new(end)));
+    let ends = [End::Clean, End::Killed];
+    let plain = ends.map(|end| Subject::new(Patient::new(end)));
+    let with_keys = ends.map(|end| Subject::new(Patient::with_keys(end)));
     let mut found: BTreeMap<(String, String), Vec<String>> = Table::new();
     let (mut count, mut wrong) = (0, Vec::new());
     let only = std::env::var("NPAYLOAD_CELL").unwrap_or_default();
     for row in rows {
+        let subjects = match KEY_ROWS.contains(row) {
+            true => &with_keys,
+            false => &plain,
+        };
         for column in columns {
             if !format!("{row} / {column}").contains(&only) {
                 continue;
             }
-            for subject in &subjects {
+            for subject in subjects {
                 for case in cases(subject, row, column) {
                     count += 1;
                     let (first, second) = examine(subject, &case);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use npayload::broker::BrokerError;
 use npayload::storage::RecoveryReport;
 use npayload::storage::disk::MemoryDisk;
-use npayload::types::{ChannelName, ConsumerName};
+use npayload::types::{ChannelName, ConsumerName, Timestamp};
 
 use super::case::damage::{Case, Subject};
 use super::case::image::{Image, ROOT};
@@ -27,6 +27,8 @@ pub struct Outcome {
     pub positions: BTreeMap<(String, String), Result<Option<u64>, String>>,
     /// Whether a repeated batch of the idempotent producer is answered with its first offset.
     pub is_deduplicated: bool,
+    /// Whether the key that was made last opens the door, where there are keys.
+    pub is_key_known: bool,
     /// The directory after the start and the reads, before anything is written.
     pub after: Image,
 }
@@ -78,6 +80,10 @@ fn start(subject: &Subject, disk: &MemoryDisk, nth: i64) -> Outcome {
             .positions
             .insert((channel.clone(), consumer.clone()), found);
     }
+    if let Some(key) = &patient.known.key {
+        let shown = driver.broker.authenticate(key, Timestamp(now));
+        outcome.is_key_known = shown.is_ok();
+    }
     outcome.after = Image::of(disk);
     write(subject, &mut driver, &mut outcome);
     outcome
@@ -96,6 +102,11 @@ fn write(subject: &Subject, driver: &mut Driver, outcome: &mut Outcome) {
     }
     if let Err(error) = driver.commit("steady", "reader", 0) {
         outcome.closed.insert("__consumers".to_owned(), error);
+    }
+    if known.key.is_some()
+        && let Err(error) = driver.make_key()
+    {
+        outcome.closed.insert("__access".to_owned(), error);
     }
     driver.rounds();
 }

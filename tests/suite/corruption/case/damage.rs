@@ -30,8 +30,8 @@ pub struct Subject {
 
 impl Subject {
     pub fn new(patient: Patient) -> Self {
-        let map = Map::of(&patient.image, &patient.known.ids());
-        let other = Map::of(&patient.other, &patient.other_known.ids());
+        let map = Map::of(&patient.image, &patient.known);
+        let other = Map::of(&patient.other, &patient.other_known);
         Self {
             patient,
             map,
@@ -106,7 +106,7 @@ impl Subject {
 }
 
 /// The rows of the table of bytes; every byte of a directory is in one of them.
-pub const BYTE_ROWS: [&str; 23] = [
+pub const BYTE_ROWS: [&str; 25] = [
     "marker",
     "lock",
     "recovery point, newer slot",
@@ -130,7 +130,12 @@ pub const BYTE_ROWS: [&str; 23] = [
     "time index",
     "`__channels` segment",
     "`__consumers` segment",
+    "secret file",
+    "`__access` segment",
 ];
+
+/// The rows of what is there only where there are API keys.
+pub const KEY_ROWS: [&str; 2] = ["secret file", "`__access` segment"];
 
 pub const BYTE_DAMAGES: [&str; 4] = [
     "bit flip",
@@ -418,7 +423,7 @@ fn lengths(map: &Map, name: &str, len: usize, cut: &str) -> Vec<usize> {
         Some("log" | "journal") => BLOCK,
         Some("checkpoint" | "copy") => 96,
         Some("index" | "timeindex") => 64,
-        Some("marker") => {
+        Some("marker" | "secret") => {
             return if cut == "cut to 0" {
                 vec![0]
             } else if cut == "cut by a byte" {

@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use npayload::access::{KeyKind, KeyRequest, Limits, Principal, Scope, Secret};
 use npayload::broker::config::{ChannelConfig, ConfigChange};
 use npayload::broker::{
     Broker, BrokerConfig, BrokerOpenError, CheckedBatch, CommitRequest, Published, Stop, Target,
@@ -24,7 +25,8 @@ use npayload::format::{BatchBuilder, Compression, NewRecord, check_produced};
 use npayload::storage::StorageConfig;
 use npayload::storage::disk::{Disk, MemoryDisk};
 use npayload::types::{
-    ChannelName, ConsumerName, Durability, Incarnation, LogEpoch, Offset, ProducerId, Timestamp,
+    ChannelName, ConsumerName, Durability, Incarnation, LogEpoch, Offset, OrgId, ProducerId,
+    Timestamp,
 };
 
 use super::image::{Image, ROOT};
@@ -87,18 +89,16 @@ impl KnownChannel {
 #[derive(Clone, Debug, Default)]
 pub struct Known {
     pub channels: BTreeMap<String, KnownChannel>,
+    /// The topics of positions, and of organisations and keys.
+    pub consumers: Incarnation,
+    pub access: Incarnation,
+    /// A key that was never revoked.
+    pub key: Option<Secret>,
     pub positions: BTreeMap<(String, String), u64>,
     /// First sequence of the next idempotent batch, of the last one, and its first offset.
     pub next_sequence: u64,
     pub last_sequence: u64,
     pub last_first: u64,
-}
-
-impl Known {
-    /// The logs of all channels that clients made.
-    pub fn ids(&self) -> Vec<Incarnation> {
-        self.channels.values().map(|channel| channel.id).collect()
-    }
 }
 
 /// A directory to be damaged in copies.
@@ -122,10 +122,19 @@ pub enum End {
 }
 
 impl Patient {
-    /// The directory of a broker that ended like this.
+    /// The directory of a broker that ended like this, and never knew a key.
     pub fn new(end: End) -> Self {
-        let (image, known, now, history) = live(end, 1);
-        let (other, other_known, ..) = live(end, 2);
+        Self::of(end, false)
+    }
+
+    /// The same with API keys.
+    pub fn with_keys(end: End) -> Self {
+        Self::of(end, true)
+    }
+
+    fn of(end: End, has_keys: bool) -> Self {
+        let (image, known, now, history) = live(end, 1, has_keys);
+        let (other, other_known, ..) = live(end, 2, has_keys);
         let name = match end {
             End::Clean => "stopped",
             End::Killed => "killed",
@@ -180,7 +189,35 @@ impl Driver {
             seed,
         };
         driver.rounds();
+        driver.known.consumers = driver.id("__consumers");
+        driver.known.access = driver.id("__access");
         Ok(driver)
+    }
+
+    fn id(&self, topic: &str) -> Incarnation {
+        let name = ChannelName::parse_any(topic).unwrap();
+        self.broker.channel_info(&name).unwrap().value.incarnation
+    }
+
+    /// Makes a key; it is known from then on.
+    pub fn make_key(&mut self) -> Result<(), String> {
+        let now = Timestamp(self.now);
+        if let Some(job) = self.broker.plan_secret() {
+            self.broker.finish_secret(job.run()).unwrap();
+        }
+        let request = KeyRequest {
+            org: OrgId::DEFAULT,
+            name: "a key".to_owned(),
+            kind: KeyKind::Live,
+            scopes: vec![Scope::all()],
+            limits: Limits::default(),
+            expires_at: None,
+        };
+        let made = self.broker.create_key(&Principal::LOCAL, request, now);
+        let (_, secret) = made.map_err(|refusal| refusal.error.to_string())?.value;
+        self.known.key = Some(secret);
+        self.rounds();
+        Ok(())
     }
 
     pub fn rounds(&mut self) {
@@ -332,7 +369,7 @@ impl Driver {
     }
 }
 
-fn live(end: End, seed: u64) -> (Image, Known, i64, Vec<Image>) {
+fn live(end: End, seed: u64, has_keys: bool) -> (Image, Known, i64, Vec<Image>) {
     let disk = MemoryDisk::new();
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
     let root = Path::new(ROOT);
@@ -340,7 +377,10 @@ fn live(end: End, seed: u64) -> (Image, Known, i64, Vec<Image>) {
 
     let mut first = Driver::open(shared.clone(), root, 1_000_000, seed).unwrap();
     create_channels(&mut first);
-    for n in 0..12 {
+    for n in 0..12u64 {
+        if has_keys && n.is_multiple_of(3) {
+            first.make_key().unwrap();
+        }
         first.put("steady", &[400, 90]);
         first.put_idempotent();
         first.put("lazy", &[250]);
@@ -368,7 +408,10 @@ fn live(end: End, seed: u64) -> (Image, Known, i64, Vec<Image>) {
 
     let mut second = Driver::open(shared, root, now, seed + 100).unwrap();
     second.known = known;
-    for n in 0..14 {
+    for n in 0..14u64 {
+        if has_keys && n.is_multiple_of(4) {
+            second.make_key().unwrap();
+        }
         second.put("steady", &[400, 90]);
         second.put("lazy", &[250]);
         second.put_idempotent();

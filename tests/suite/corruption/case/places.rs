@@ -8,6 +8,7 @@ use npayload::format::{
 use npayload::types::Incarnation;
 
 use super::image::Image;
+use super::patient::Known;
 
 pub const BLOCK: usize = 4096;
 
@@ -88,6 +89,7 @@ impl Stored {
 pub struct Map {
     pub directory_id: Incarnation,
     pub consumers: Incarnation,
+    pub access: Incarnation,
     /// Slot that counts: 0 or 1.
     pub slot: usize,
     pub checkpoint: Checkpoint,
@@ -100,23 +102,18 @@ pub struct Map {
 }
 
 impl Map {
-    /// Decodes an intact image; `channels` are the logs of its channels.
-    pub fn of(image: &Image, channels: &[Incarnation]) -> Self {
+    /// Decodes an intact image.
+    pub fn of(image: &Image, known: &Known) -> Self {
         let marker = Marker::decode(image.file("npayload.marker")).unwrap();
         let slots = image.file("recovery-point");
         let (a, b) = slots.split_at(RecoveryPoint::SLOT_BYTES);
         let point = RecoveryPoint::newest(a, b).unwrap();
         let name = |ending: &str| format!("checkpoints/{:020}.{ending}", point.checkpoint);
         let checkpoint = Checkpoint::decode(image.file(&name("checkpoint"))).unwrap();
-        let is_own = |id: &Incarnation| *id != marker.directory_id && !channels.contains(id);
-        // The patient has consumers, and no keys: of its own topics only that of positions holds
-        // records.
-        let written = checkpoint.logs.iter().filter(|row| row.end_offset.0 > 0);
-        let mut written = written.map(|row| row.incarnation);
-        let consumers = written.find(is_own).expect("a log of positions");
         let mut map = Self {
             directory_id: marker.directory_id,
-            consumers,
+            consumers: known.consumers,
+            access: known.access,
             slot: (point.sequence % 2) as usize,
             checkpoint,
             checkpoint_file: name("checkpoint"),
@@ -263,7 +260,7 @@ impl Map {
     }
 
     fn is_internal(&self, log: Incarnation) -> bool {
-        log == self.directory_id || log == self.consumers
+        [self.directory_id, self.consumers, self.access].contains(&log)
     }
 
     /// The places of a row of the table of bytes.
@@ -370,6 +367,8 @@ impl Map {
             "time index" => index(".timeindex"),
             "`__channels` segment" => own(self.directory_id),
             "`__consumers` segment" => own(self.consumers),
+            "secret file" => whole("npayload.secret"),
+            "`__access` segment" => own(self.access),
             other => panic!("no such row: {other}"),
         }
     }
@@ -431,6 +430,8 @@ impl Map {
             "time index" => image.names("channels/", ".timeindex"),
             "`__channels` segment" => segments(&|it| it.log == self.directory_id),
             "`__consumers` segment" => segments(&|it| it.log == self.consumers),
+            "secret file" => vec!["npayload.secret".to_owned()],
+            "`__access` segment" => segments(&|it| it.log == self.access),
             other => panic!("no such row: {other}"),
         }
     }

@@ -19,6 +19,7 @@ use super::plan::{Action, Plan};
 use super::{Setting, apply, lock, plan, undo};
 use crate::verify;
 use crate::verify::broker_tests::{Driver, clean, copy};
+use crate::verify::key_tests;
 
 const CHANNELS: [&str; 4] = ["a", "b", "lazy", "short"];
 
@@ -574,4 +575,36 @@ fn what_takes_more_than_a_repair_is_refused_with_what_to_do_and_nothing_is_chang
         "the log of channels itself is damaged",
     );
     drop(records);
+}
+
+#[test]
+fn the_topic_of_keys_gets_no_gap_while_there_are_keys_and_the_secret_file_is_left_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let mut driver = Driver::open(root, 5);
+    driver.create_channels();
+    for _ in 0..3 {
+        key_tests::make_key(&mut driver);
+        driver.publish("a");
+    }
+    let topic = key_tests::topic(&driver, root);
+    driver.stop();
+    flip(&topic, 4096 + 200);
+    let secret = root.join("npayload.secret");
+    flip(&secret, 40);
+    let before = tree(root);
+    let plan = repair(root);
+    assert_eq!(plan.left.len(), 1, "{:?}", plan.left);
+    assert_eq!(plan.left[0].channel.as_deref(), Some("__access"));
+    assert!(plan.left[0].instead.contains("backup"), "{:?}", plan.left);
+    let after = tree(root);
+    for path in [&topic, &secret] {
+        assert!(after[path] == before[path], "{}", path.display());
+    }
+    assert!(!verify::run(root).unwrap().clean);
+    // Where there never was a key, it is a log like any other.
+    fs::remove_file(&secret).unwrap();
+    let plan = repair(root);
+    assert!(plan.left.is_empty(), "{:?}", plan.left);
+    assert!(tree(root)[&topic] != before[&topic]);
 }

@@ -14,6 +14,8 @@ pub(crate) mod broker_tests;
 #[cfg(test)]
 mod flip_tests;
 #[cfg(test)]
+pub(crate) mod key_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
