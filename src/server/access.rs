@@ -1,5 +1,8 @@
 //! Who a connection speaks for, and the requests about organisations, keys and grants.
 
+use std::net::SocketAddr;
+
+use super::auditing::Draft;
 use super::clock;
 use super::dispatch::Answered;
 use super::shared::Shared;
@@ -13,7 +16,7 @@ use crate::protocol::access::{
     Orgs, ShownSecret,
 };
 use crate::protocol::control::{HelloRequest, PrincipalRow};
-use crate::protocol::{ErrorCode, Response, WireError};
+use crate::protocol::{ErrorCode, Request, Response, WireError};
 use crate::types::{DEFAULT_ORG_NAME, OrgId, OrgName, Timestamp};
 
 /// Whom a connection speaks for.
@@ -23,6 +26,8 @@ pub(super) struct Caller {
     pub principal: Principal,
     /// The organisation that their names belong to; `None` is the default one.
     pub org: Option<OrgName>,
+    /// Where they connect from; nowhere where there is no connection.
+    pub peer: Option<SocketAddr>,
 }
 
 impl Caller {
@@ -30,6 +35,7 @@ impl Caller {
     pub const LOCAL: Self = Self {
         principal: Principal::LOCAL,
         org: None,
+        peer: None,
     };
 
     /// Whether a name is one of their own organisation's.
@@ -91,6 +97,7 @@ pub(super) fn caller_of(shared: &Shared, secret: &Secret) -> Result<Caller, Wire
     Ok(Caller {
         principal,
         org: org.map(|org| org.name.clone()),
+        peer: None,
     })
 }
 
@@ -166,7 +173,23 @@ pub(super) fn carry_out(shared: &Shared, caller: &Caller, request: &AccessReques
         make_secret(shared)?;
     }
     let mut broker = shared.broker();
-    let (response, wait) = match request {
+    let act = Draft::of(&Request::Access(request.clone())).done_by(caller);
+    let answered = broker.acting(act, |broker| change(broker, by, request, now));
+    drop(broker);
+    let (response, wait) = answered?;
+    if wait.is_some() && !is_list(request) {
+        shared.tell_access_changed();
+    }
+    Ok((Response::Access(Box::new(response)), wait))
+}
+
+fn change(
+    broker: &mut Broker,
+    by: &Principal,
+    request: &AccessRequest,
+    now: Timestamp,
+) -> Result<(AccessResponse, Option<Wait>), Refusal> {
+    Ok(match request {
         AccessRequest::OrgCreate(org) => {
             let made = broker.create_org(by, org.name.clone(), org.limits, now)?;
             accepted(made, |org| AccessResponse::OrgCreate(org_row(&org)))
@@ -179,7 +202,7 @@ pub(super) fn carry_out(shared: &Shared, caller: &Caller, request: &AccessReques
             let access = broker.access();
             let is_theirs = |org: &&Org| by.org == OrgId::DEFAULT || org.org == by.org;
             let orgs = access.orgs().filter(is_theirs).map(org_row).collect();
-            listed(&broker, AccessResponse::OrgList(Orgs { orgs }))
+            listed(broker, AccessResponse::OrgList(Orgs { orgs }))
         }
         AccessRequest::KeyCreate(key) => {
             let request = KeyRequest {
@@ -214,7 +237,7 @@ pub(super) fn carry_out(shared: &Shared, caller: &Caller, request: &AccessReques
             let access = broker.access();
             let org = administered(access, by, list.org.as_ref(), now)?;
             let keys = access.keys(org).map(|key| key_row(access, key)).collect();
-            listed(&broker, AccessResponse::KeyList(Keys { keys }))
+            listed(broker, AccessResponse::KeyList(Keys { keys }))
         }
         AccessRequest::GrantPropose(grant) => {
             let access = broker.access();
@@ -244,14 +267,9 @@ pub(super) fn carry_out(shared: &Shared, caller: &Caller, request: &AccessReques
             let org = administered(access, by, list.org.as_ref(), now)?;
             let grants = access.grants(org);
             let grants = grants.map(|grant| grant_row(access, grant, now)).collect();
-            listed(&broker, AccessResponse::GrantList(Grants { grants }))
+            listed(broker, AccessResponse::GrantList(Grants { grants }))
         }
-    };
-    drop(broker);
-    if wait.is_some() && !is_list(request) {
-        shared.tell_access_changed();
-    }
-    Ok((Response::Access(Box::new(response)), wait))
+    })
 }
 
 fn is_list(request: &AccessRequest) -> bool {

@@ -7,6 +7,7 @@
 
 use super::access::{Caller, denied};
 use super::answer;
+use super::auditing::Draft;
 use super::clock;
 use super::shared::Shared;
 use crate::access::{Access, Ask, Denied, Operation};
@@ -29,78 +30,24 @@ const CONSUMER_SIGHT: &[Operation] = &[Operation::Consume, Operation::Inspect];
 /// Lets a request in, with its channels as the broker names them.
 ///
 /// # Errors
-/// What to answer instead. Nothing was done then.
+/// What to answer instead, and what to record of it. Nothing was done then.
 pub(super) fn admit(
     shared: &Shared,
     caller: &Caller,
     mut request: Request,
-) -> Result<Request, WireError> {
+) -> Result<Request, Box<(Draft, WireError)>> {
     if is_plain(caller, &request) {
         return Ok(request);
     }
     let broker = shared.broker();
     let door = Door::new(&broker, caller);
-    match &mut request {
-        Request::Hello(_) | Request::Ping => {}
-        Request::Publish(publish) => door.target(&mut publish.target)?,
-        Request::PublishAtomic(atomic) => {
-            for (at, part) in atomic.parts.iter_mut().enumerate() {
-                let admitted = match part {
-                    AtomicPart::Publish(publish) => door.target(&mut publish.target),
-                    AtomicPart::Commit(commit) => door
-                        .channel(&mut commit.channel, &[Operation::Consume])
-                        .and_then(|()| door.consumer(&commit.channel, &mut commit.consumer)),
-                };
-                admitted.map_err(|error| error.with("part", at as u64))?;
-            }
-        }
-        Request::Fetch(fetch) => door.channel(&mut fetch.channel, &[Operation::Consume])?,
-        Request::Commit(commit) => {
-            door.channel(&mut commit.channel, &[Operation::Consume])?;
-            door.consumer(&commit.channel, &mut commit.consumer)?;
-        }
-        Request::ChannelCreate(create) => {
-            door.channel(&mut create.name, &[Operation::ChannelAdmin])?;
-        }
-        Request::ChannelUpdate(update) => {
-            door.channel(&mut update.name, &[Operation::ChannelAdmin])?;
-        }
-        Request::ChannelDelete(delete) => {
-            door.channel(&mut delete.name, &[Operation::ChannelAdmin])?;
-        }
-        Request::ChannelInfo(info) => door.channel(&mut info.name, ANY_SIGHT)?,
-        Request::ChannelResolve(resolve) => door.channel(&mut resolve.channel, ANY_SIGHT)?,
-        Request::ConsumerList(list) => door.channel(&mut list.channel, CONSUMER_SIGHT)?,
-        Request::ConsumerPosition(target) => {
-            door.channel(&mut target.channel, CONSUMER_SIGHT)?;
-            door.consumer(&target.channel, &mut target.consumer)?;
-        }
-        Request::ConsumerReset(reset) => {
-            door.channel(&mut reset.channel, &[Operation::Consume])?;
-            door.consumer(&reset.channel, &mut reset.consumer)?;
-        }
-        Request::ConsumerDelete(target) => {
-            door.channel(&mut target.channel, &[Operation::Consume])?;
-            door.consumer(&target.channel, &mut target.consumer)?;
-        }
-        Request::ConsumerLag(lag) => match &mut lag.channel {
-            Some(channel) => door.channel(channel, CONSUMER_SIGHT)?,
-            // The rows are those that the caller sees.
-            None => door.alive()?,
-        },
-        // The rows are those that the caller sees.
-        Request::ChannelList(list) => {
-            door.alive()?;
-            list.prefix = Some(door.prefix(list.prefix.as_deref().unwrap_or("")));
-            list.cursor = list.cursor.take().map(|cursor| door.prefix(&cursor));
-        }
-        Request::BrokerInfo(_) | Request::BrokerScrub(_) => door.broker(Operation::Inspect)?,
-        // Judged with the change itself, by the state that it changes.
-        Request::Access(_) => door.alive()?,
+    let admitted = door.admit(&mut request);
+    drop(broker);
+    match admitted {
+        Ok(()) => Ok(request),
+        Err(error) => Err(Box::new((Draft::of(&request), error))),
     }
-    Ok(request)
 }
-
 /// The requests of whoever needs no key, for their own channels: nothing can refuse them.
 fn is_plain(caller: &Caller, request: &Request) -> bool {
     let is_local = |name: &ChannelName| name.org().is_none();
@@ -133,6 +80,68 @@ impl<'a> Door<'a> {
 
     fn access(&self) -> &'a Access {
         self.broker.access()
+    }
+
+    fn admit(&self, request: &mut Request) -> Result<(), WireError> {
+        match request {
+            Request::Hello(_) | Request::Ping => {}
+            Request::Publish(publish) => self.target(&mut publish.target)?,
+            Request::PublishAtomic(atomic) => {
+                for (at, part) in atomic.parts.iter_mut().enumerate() {
+                    let admitted = match part {
+                        AtomicPart::Publish(publish) => self.target(&mut publish.target),
+                        AtomicPart::Commit(commit) => self
+                            .channel(&mut commit.channel, &[Operation::Consume])
+                            .and_then(|()| self.consumer(&commit.channel, &mut commit.consumer)),
+                    };
+                    admitted.map_err(|error| error.with("part", at as u64))?;
+                }
+            }
+            Request::Fetch(fetch) => self.channel(&mut fetch.channel, &[Operation::Consume])?,
+            Request::Commit(commit) => {
+                self.channel(&mut commit.channel, &[Operation::Consume])?;
+                self.consumer(&commit.channel, &mut commit.consumer)?;
+            }
+            Request::ChannelCreate(create) => {
+                self.channel(&mut create.name, &[Operation::ChannelAdmin])?;
+            }
+            Request::ChannelUpdate(update) => {
+                self.channel(&mut update.name, &[Operation::ChannelAdmin])?;
+            }
+            Request::ChannelDelete(delete) => {
+                self.channel(&mut delete.name, &[Operation::ChannelAdmin])?;
+            }
+            Request::ChannelInfo(info) => self.channel(&mut info.name, ANY_SIGHT)?,
+            Request::ChannelResolve(resolve) => self.channel(&mut resolve.channel, ANY_SIGHT)?,
+            Request::ConsumerList(list) => self.channel(&mut list.channel, CONSUMER_SIGHT)?,
+            Request::ConsumerPosition(target) => {
+                self.channel(&mut target.channel, CONSUMER_SIGHT)?;
+                self.consumer(&target.channel, &mut target.consumer)?;
+            }
+            Request::ConsumerReset(reset) => {
+                self.channel(&mut reset.channel, &[Operation::Consume])?;
+                self.consumer(&reset.channel, &mut reset.consumer)?;
+            }
+            Request::ConsumerDelete(target) => {
+                self.channel(&mut target.channel, &[Operation::Consume])?;
+                self.consumer(&target.channel, &mut target.consumer)?;
+            }
+            Request::ConsumerLag(lag) => match &mut lag.channel {
+                Some(channel) => self.channel(channel, CONSUMER_SIGHT)?,
+                // The rows are those that the caller sees.
+                None => self.alive()?,
+            },
+            // The rows are those that the caller sees.
+            Request::ChannelList(list) => {
+                self.alive()?;
+                list.prefix = Some(self.prefix(list.prefix.as_deref().unwrap_or("")));
+                list.cursor = list.cursor.take().map(|cursor| self.prefix(&cursor));
+            }
+            Request::BrokerInfo(_) | Request::BrokerScrub(_) => self.broker(Operation::Inspect)?,
+            // Judged with the change itself, by the state that it changes.
+            Request::Access(_) => self.alive()?,
+        }
+        Ok(())
     }
 
     /// Whether the caller's key still opens anything.

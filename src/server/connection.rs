@@ -17,8 +17,10 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::codec::Decoder;
 
+use super::access::Caller;
 use super::admission;
 use super::answer;
+use super::auditing;
 use super::clock;
 use super::dispatch::{self, Command, Handled};
 use super::fetching::{self, Answer};
@@ -440,6 +442,10 @@ impl Connection {
         let greeted = match request {
             Request::Hello(hello) => {
                 dispatch::hello(&self.shared, hello).and_then(|(hello, caller)| {
+                    let caller = Caller {
+                        peer: Some(self.peer),
+                        ..caller
+                    };
                     let key = KeyWatch::new(&self.shared, caller)?;
                     Ok((hello, key))
                 })
@@ -463,6 +469,7 @@ impl Connection {
                 let wait = self.shared.doorstep.failed(self.peer.ip(), now);
                 let due = tokio::time::Instant::from_std(now + wait);
                 tracing::info!(peer = %self.peer, %error, "a client was not let in");
+                auditing::turned_away(&self.shared, self.peer, &error);
                 self.turned_away = Some((correlation, error, due));
             }
             Err(error) => self.outbox.push_error(correlation, error),
@@ -535,7 +542,12 @@ impl Connection {
             since,
             _room: room,
         } = stalled;
-        let mut handled = dispatch::carry_out(&mut self.shared.broker(), &self.shared, command);
+        let Some(caller) = self.key.as_ref().map(|key| key.caller().clone()) else {
+            return true;
+        };
+        let mut broker = self.shared.broker();
+        let mut handled = dispatch::carry_out(&mut broker, &self.shared, &caller, command);
+        drop(broker);
         self.show(&mut handled);
         self.shared.wake_committer();
         match handled {

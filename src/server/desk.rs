@@ -97,7 +97,7 @@ impl Desk {
                 Handled::Busy(command) => {
                     self.rounds();
                     self.keep();
-                    dispatch::carry_out(&mut self.shared.broker(), &self.shared, command)
+                    dispatch::carry_out(&mut self.shared.broker(), &self.shared, caller, command)
                 }
             };
         }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::access::{self, Caller};
 use super::admission;
 use super::answer;
+use super::auditing::Draft;
 use super::clock;
 use super::shared::Shared;
 use crate::broker::{
@@ -14,7 +15,7 @@ use crate::broker::{
 use crate::format::check_produced;
 use crate::protocol::control::{self, ChannelList, Health, HelloRequest, HelloResponse};
 use crate::protocol::{
-    AtomicPart, CommitResponse, ErrorCode, PublishAtomicRequest, PublishAtomicResponse,
+    AtomicPart, CommitResponse, ErrorCode, Kind, PublishAtomicRequest, PublishAtomicResponse,
     PublishRequest, PublishTarget, Request, Response, WireError,
 };
 use crate::storage::BatchAt;
@@ -62,13 +63,19 @@ impl Atomic {
 pub(super) fn handle(shared: &Shared, caller: &Caller, request: Request) -> Handled {
     let request = match admission::admit(shared, caller, request) {
         Ok(request) => request,
-        Err(error) => return error_now(error),
+        Err(refused) => {
+            let (draft, error) = *refused;
+            draft.refused(&mut shared.broker(), caller, &error);
+            shared.wake_committer();
+            return error_now(error);
+        }
     };
     match request {
         Request::Publish(publish) => match check_publish(shared, caller, publish) {
             Ok((target, batch)) => carry_out(
                 &mut shared.broker(),
                 shared,
+                caller,
                 Command::Publish(Box::new(target), Some(batch)),
             ),
             Err(error) => error_now(error),
@@ -77,6 +84,7 @@ pub(super) fn handle(shared: &Shared, caller: &Caller, request: Request) -> Hand
             Ok(atomic) => carry_out(
                 &mut shared.broker(),
                 shared,
+                caller,
                 Command::Atomic(Box::new(atomic)),
             ),
             Err(error) => error_now(error),
@@ -100,6 +108,7 @@ pub(super) fn handle(shared: &Shared, caller: &Caller, request: Request) -> Hand
         other => carry_out(
             &mut shared.broker(),
             shared,
+            caller,
             Command::Other(Box::new(other)),
         ),
     }
@@ -114,12 +123,22 @@ fn error_now(error: WireError) -> Handled {
 }
 
 /// Carries out a command that needs no I/O; a busy broker gives it back.
-pub(super) fn carry_out(broker: &mut Broker, shared: &Shared, command: Command) -> Handled {
+pub(super) fn carry_out(
+    broker: &mut Broker,
+    shared: &Shared,
+    caller: &Caller,
+    command: Command,
+) -> Handled {
     let at = clock::now();
     match command {
         Command::Publish(target, mut batch) => {
             let bytes = batch.as_ref().map_or(0, |batch| batch.bytes.len() as u64);
-            match broker.publish(&target, &mut batch, at) {
+            let makes = broker.identity_of(&target.channel).is_none();
+            let act = makes.then(|| Draft::of_making(Kind::Publish, &target.channel));
+            let published = acting(broker, caller, act, |broker| {
+                broker.publish(&target, &mut batch, at)
+            });
+            match published {
                 Ok(accepted) => {
                     if accepted.value.is_duplicate {
                         shared.metrics.duplicates.increment(1);
@@ -135,7 +154,14 @@ pub(super) fn carry_out(broker: &mut Broker, shared: &Shared, command: Command) 
             }
         }
         Command::Atomic(mut atomic) => {
-            match broker.publish_atomic(&mut atomic.batches, &atomic.commits, at) {
+            let made = atomic.batches.iter().map(|(target, _)| &target.channel);
+            let mut made = made.filter(|channel| broker.identity_of(channel).is_none());
+            let act = made.next();
+            let act = act.map(|channel| Draft::of_making(Kind::PublishAtomic, channel));
+            let published = acting(broker, caller, act, |broker| {
+                broker.publish_atomic(&mut atomic.batches, &atomic.commits, at)
+            });
+            match published {
                 Ok(Accepted { value, wait }) => {
                     let published = value.published.iter().map(answer::published).collect();
                     let response = PublishAtomicResponse {
@@ -154,11 +180,28 @@ pub(super) fn carry_out(broker: &mut Broker, shared: &Shared, command: Command) 
                 }
             }
         }
-        Command::Other(request) => match other(broker, shared, &request, at) {
+        Command::Other(request) => match other(broker, shared, caller, &request, at) {
             Ok((response, wait)) => Handled::Answer(Box::new(response), wait),
             Err(refusal) if refusal.is_busy() => Handled::Busy(Command::Other(request)),
-            Err(refusal) => refused(&refusal),
+            Err(refusal) => {
+                let error = answer::refused(&refusal.error);
+                Draft::of(&request).refused(broker, caller, &error);
+                Handled::Answer(Box::new(Response::Error(error)), refusal.wait)
+            }
         },
+    }
+}
+
+/// Carries out a command, as an act of the caller's where it is one.
+fn acting<T>(
+    broker: &mut Broker,
+    caller: &Caller,
+    act: Option<Draft>,
+    command: impl FnOnce(&mut Broker) -> T,
+) -> T {
+    match act {
+        Some(act) => broker.acting(act.done_by(caller), command),
+        None => command(broker),
     }
 }
 
@@ -173,7 +216,14 @@ fn refused(refusal: &Refusal) -> Handled {
 
 pub(super) type Answered = Result<(Response, Option<Wait>), Refusal>;
 
-fn other(broker: &mut Broker, shared: &Shared, request: &Request, at: Timestamp) -> Answered {
+fn other(
+    broker: &mut Broker,
+    shared: &Shared,
+    caller: &Caller,
+    request: &Request,
+    at: Timestamp,
+) -> Answered {
+    let act = || Draft::of(request).done_by(caller);
     match request {
         Request::Commit(commit) => {
             let accepted = broker.commit(
@@ -194,7 +244,9 @@ fn other(broker: &mut Broker, shared: &Shared, request: &Request, at: Timestamp)
             Ok((Response::Commit(response), Some(accepted.wait)))
         }
         Request::ChannelDelete(delete) => {
-            let accepted = broker.delete_channel(&delete.name, delete.incarnation, at)?;
+            let accepted = broker.acting(act(), |broker| {
+                broker.delete_channel(&delete.name, delete.incarnation, at)
+            })?;
             let name = delete.name.clone();
             let response = control::ChannelDeleted {
                 name,
@@ -215,6 +267,7 @@ fn other(broker: &mut Broker, shared: &Shared, request: &Request, at: Timestamp)
         Request::BrokerInfo(_) => Ok((Response::BrokerInfo(broker_info(shared, broker)), None)),
         Request::BrokerScrub(_) => {
             let response = Response::BrokerScrub(answer::scrub(broker, &shared.options.data_dir));
+            broker.audit(act(), at);
             broker.want_scrub();
             shared.wake_scrubber();
             Ok((response, None))
@@ -224,14 +277,28 @@ fn other(broker: &mut Broker, shared: &Shared, request: &Request, at: Timestamp)
 }
 
 /// Carries out a control request that may have to wait for the disk. It was admitted before.
+///
+/// # Errors
+/// The refusal, which is on the record where it is worth one.
 pub(super) fn read(shared: &Shared, caller: &Caller, request: &Request) -> Answered {
+    let answered = look(shared, caller, request);
+    if let Err(refusal) = &answered {
+        let error = answer::refused(&refusal.error);
+        Draft::of(request).refused(&mut shared.broker(), caller, &error);
+    }
+    answered
+}
+
+fn look(shared: &Shared, caller: &Caller, request: &Request) -> Answered {
     let at = clock::now();
+    let act = || Draft::of(request).done_by(caller);
     match request {
         Request::ChannelCreate(create) => {
             let change = answer::config_change(create.config.clone());
             let mut broker = shared.broker();
-            let accepted =
-                broker.create_channel(create.name.clone(), &change, create.if_not_exists, at)?;
+            let accepted = broker.acting(act(), |broker| {
+                broker.create_channel(create.name.clone(), &change, create.if_not_exists, at)
+            })?;
             let info = broker.channel_info(&create.name)?;
             let response = control::ChannelCreated {
                 created: accepted.value == CreateOutcome::Created,
@@ -241,7 +308,9 @@ pub(super) fn read(shared: &Shared, caller: &Caller, request: &Request) -> Answe
         }
         Request::ChannelUpdate(update) => {
             let change = answer::config_change(update.config.clone());
-            let accepted = shared.broker().update_channel(&update.name, &change, at)?;
+            let accepted = shared.broker().acting(act(), |broker| {
+                broker.update_channel(&update.name, &change, at)
+            })?;
             let (info, _) = channel_info(shared, &update.name)?;
             Ok((Response::ChannelUpdate(info), Some(accepted.wait)))
         }

@@ -12,6 +12,7 @@
 mod access;
 mod admission;
 mod answer;
+mod auditing;
 mod clock;
 mod commit;
 mod connection;

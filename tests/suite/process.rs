@@ -142,8 +142,19 @@ impl Broker {
     }
 
     /// The same with another configuration, by another command that runs the binary.
-    pub fn launch_by(mut command: Command, config: &Path, dir: &Path, more: &[&str]) -> Starting {
+    pub fn launch_by(command: Command, config: &Path, dir: &Path, more: &[&str]) -> Starting {
         let errors = tempfile::tempfile().expect("a temporary file");
+        Self::launch_logging(command, config, dir, more, errors)
+    }
+
+    /// The same, with its log in a file.
+    pub fn launch_logging(
+        mut command: Command,
+        config: &Path,
+        dir: &Path,
+        more: &[&str],
+        errors: File,
+    ) -> Starting {
         let stderr = errors.try_clone().expect("a second handle");
         let mut child = command
             .args(["serve", "--json", "--listen", "127.0.0.1:0", "--data-dir"])
@@ -184,14 +195,20 @@ impl Broker {
         info.json()["health"].clone()
     }
 
-    /// Status and body of `/healthz`.
-    pub fn healthz(&self) -> (u16, String) {
+    /// The whole answer to a GET.
+    pub fn http_get(&self, path: &str) -> String {
         let http = self.http.as_ref().expect("started with --http");
         let mut stream = TcpStream::connect(http).expect("it listens");
-        let request = format!("GET /healthz HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {http}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).expect("it reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).expect("an answer");
+        answer
+    }
+
+    /// Status and body of `/healthz`.
+    pub fn healthz(&self) -> (u16, String) {
+        let answer = self.http_get("/healthz");
         let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
         let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
         (status.expect("a status"), body.to_owned())

@@ -4,6 +4,7 @@
 mod command_line;
 mod keys;
 mod limits;
+mod record;
 mod table;
 mod walls;
 

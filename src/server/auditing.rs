@@ -1,0 +1,165 @@
+//! Requests as acts on the record: what is administrative, and what was refused.
+
+use std::net::SocketAddr;
+
+use super::access::Caller;
+use super::clock;
+use super::shared::Shared;
+use crate::access::{AuditAct, AuditOutcome, Principal};
+use crate::broker::Broker;
+use crate::protocol::access::AccessRequest;
+use crate::protocol::{ErrorCode, Kind, Request, WireError};
+use crate::types::ChannelName;
+
+/// What is recorded of a request before it is carried out.
+#[derive(Clone, Debug)]
+pub(super) struct Draft {
+    kind: Kind,
+    target: String,
+}
+
+impl Draft {
+    /// A request as an act.
+    pub fn of(request: &Request) -> Self {
+        Self {
+            kind: request.kind(),
+            target: target_of(request),
+        }
+    }
+
+    /// A publish that makes its channel.
+    pub fn of_making(kind: Kind, channel: &ChannelName) -> Self {
+        Self {
+            kind,
+            target: channel.to_string(),
+        }
+    }
+
+    /// The act, done by somebody.
+    pub fn done_by(self, caller: &Caller) -> AuditAct {
+        let (who, from) = (Some(caller.principal), caller.peer);
+        act(who, from, self.kind, self.target, AuditOutcome::Done)
+    }
+
+    /// Records that it was refused, where that is worth a record: an administrative act whatever
+    /// the reason, any other because the caller may not.
+    pub fn refused(self, broker: &mut Broker, caller: &Caller, error: &WireError) {
+        let is_denied = error.is(ErrorCode::Forbidden);
+        if !(is_denied || is_administrative(self.kind)) || error.retryable {
+            return;
+        }
+        let (who, from) = (Some(caller.principal), caller.peer);
+        let outcome = refusal(error);
+        broker.audit(
+            act(who, from, self.kind, self.target, outcome),
+            clock::now(),
+        );
+    }
+}
+
+/// Records that a client was not let in.
+pub(super) fn turned_away(shared: &Shared, peer: SocketAddr, error: &WireError) {
+    let act = act(None, Some(peer), Kind::Hello, String::new(), refusal(error));
+    shared.broker().audit(act, clock::now());
+    shared.wake_committer();
+}
+
+fn refusal(error: &WireError) -> AuditOutcome {
+    let code = error.known().unwrap_or(ErrorCode::Internal);
+    AuditOutcome::Refused { error: code.name() }
+}
+
+fn act(
+    who: Option<Principal>,
+    from: Option<SocketAddr>,
+    kind: Kind,
+    target: String,
+    outcome: AuditOutcome,
+) -> AuditAct {
+    AuditAct {
+        who,
+        from: from.map_or(String::new(), |from| from.to_string()),
+        act: kind.name(),
+        target,
+        detail: String::new(),
+        outcome,
+    }
+}
+
+/// Whether a request changes what there is and who may use it, or what the broker does.
+fn is_administrative(kind: Kind) -> bool {
+    match kind {
+        Kind::ChannelCreate
+        | Kind::ChannelUpdate
+        | Kind::ChannelDelete
+        | Kind::BrokerScrub
+        | Kind::OrgCreate
+        | Kind::OrgLimit
+        | Kind::KeyCreate
+        | Kind::KeyRotate
+        | Kind::KeyRevoke
+        | Kind::GrantPropose
+        | Kind::GrantAccept
+        | Kind::GrantRevoke => true,
+        Kind::Hello
+        | Kind::Ping
+        | Kind::Publish
+        | Kind::PublishAtomic
+        | Kind::Fetch
+        | Kind::Commit
+        | Kind::ChannelList
+        | Kind::ChannelInfo
+        | Kind::ChannelResolve
+        | Kind::ConsumerList
+        | Kind::ConsumerPosition
+        | Kind::ConsumerReset
+        | Kind::ConsumerLag
+        | Kind::ConsumerDelete
+        | Kind::BrokerInfo
+        | Kind::OrgList
+        | Kind::KeyList
+        | Kind::GrantList => false,
+    }
+}
+
+/// What a request is about, in its own words.
+fn target_of(request: &Request) -> String {
+    match request {
+        Request::Publish(publish) => publish.target.channel.to_string(),
+        Request::Fetch(fetch) => fetch.channel.to_string(),
+        Request::Commit(commit) => commit.channel.to_string(),
+        Request::ChannelCreate(create) => create.name.to_string(),
+        Request::ChannelInfo(info) => info.name.to_string(),
+        Request::ChannelUpdate(update) => update.name.to_string(),
+        Request::ChannelDelete(delete) => delete.name.to_string(),
+        Request::ChannelResolve(resolve) => resolve.channel.to_string(),
+        Request::ConsumerList(list) => list.channel.to_string(),
+        Request::ConsumerPosition(target) | Request::ConsumerDelete(target) => {
+            format!("{} {}", target.channel, target.consumer)
+        }
+        Request::ConsumerReset(reset) => format!("{} {}", reset.channel, reset.consumer),
+        Request::ConsumerLag(lag) => {
+            let channel = lag.channel.as_ref();
+            channel.map_or(String::new(), ToString::to_string)
+        }
+        Request::Access(request) => match request {
+            AccessRequest::OrgCreate(org) => org.name.to_string(),
+            AccessRequest::OrgLimit(org) => org.name.to_string(),
+            AccessRequest::KeyCreate(key) => key.name.clone(),
+            AccessRequest::KeyRotate(key) => key.key.to_string(),
+            AccessRequest::KeyRevoke(key) => key.key.to_string(),
+            AccessRequest::GrantPropose(grant) => grant.channels.to_string(),
+            AccessRequest::GrantAccept(grant) => grant.grant.to_string(),
+            AccessRequest::GrantRevoke(grant) => grant.grant.to_string(),
+            AccessRequest::OrgList(_) | AccessRequest::KeyList(_) | AccessRequest::GrantList(_) => {
+                String::new()
+            }
+        },
+        Request::Hello(_)
+        | Request::Ping
+        | Request::PublishAtomic(_)
+        | Request::ChannelList(_)
+        | Request::BrokerInfo(_)
+        | Request::BrokerScrub(_) => String::new(),
+    }
+}
