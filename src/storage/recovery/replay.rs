@@ -94,8 +94,11 @@ impl Unrecovered {
                 ReadPlan::Load => {
                     let Some(job) = log.plan_load() else { break };
                     let older = job.run(&*self.disk, &self.layout)?;
-                    if let Some(fault) = older.faults.into_iter().next() {
-                        return Err(OpenError::BrokenDirectory { what: fault });
+                    let bad = older.bad_headers.iter();
+                    let bad =
+                        bad.map(|bad| format!("{}: {}", bad.segment.path().display(), bad.what));
+                    if let Some(what) = older.faults.into_iter().chain(bad).next() {
+                        return Err(OpenError::BrokenDirectory { what });
                     }
                     log.loaded(older.segments);
                     continue;
