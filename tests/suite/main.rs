@@ -34,6 +34,7 @@ mod placement; // where batches lie in their segments, and what goes when
 mod positions; // damage in the topic of positions: told as damage, and nobody else is stopped
 mod power_loss; // power cuts under the real binary, on a disk that forgets
 mod process; // starts the real binary, stops it, kills it
+mod promised; // promised groups of the journal damaged in every part: told at their place, replaced by nothing
 mod promises; // what the wire protocol promises: order, retries, long polls, all or nothing
 mod raw; // a client made of bytes, for the tests that need one
 #[cfg(target_os = "linux")]
