@@ -169,8 +169,14 @@ pub(super) struct LoadJob {
 struct FoundFile {
     id: SegmentId,
     file_bytes: u64,
-    /// What its header says of the one before; `None` where the header is lost.
-    previous: Option<Option<Previous>>,
+    header: Header,
+}
+
+/// What a segment's header says of the one before.
+enum Header {
+    Says(Option<Previous>),
+    /// Nothing: it is damaged, or can't be read.
+    Lost,
 }
 
 impl LoadJob {
@@ -185,18 +191,21 @@ impl LoadJob {
                 continue;
             };
             let id = SegmentId::new(layout, self.id, base);
-            let previous = self.read_header(disk, &id, &mut older.bad_headers)?;
+            let header = self.read_header(disk, &id, &mut older.bad_headers)?;
             found.push(FoundFile {
                 id,
                 file_bytes: entry.len,
-                previous,
+                header,
             });
         }
         let mut next = (self.below, Some(self.previous));
         while let Some(file) = found.pop() {
             let id = file.id;
             if next.0 <= self.log_start {
-                let previous = file.previous.flatten();
+                let previous = match file.header {
+                    Header::Says(previous) => previous,
+                    Header::Lost => None,
+                };
                 let segment = Segment::existing(id, previous, file.file_bytes);
                 older.expired.push(Arc::new(segment));
                 continue;
@@ -211,9 +220,9 @@ impl LoadJob {
                 ));
             }
             // Without its header a segment still has its batches, and the file before it.
-            let previous = match file.previous {
-                Some(previous) => previous,
-                None => match found.last() {
+            let previous = match file.header {
+                Header::Says(previous) => previous,
+                Header::Lost => match found.last() {
                     Some(before) => Some(Previous {
                         base: before.id.base,
                         length: before.file_bytes,
@@ -236,25 +245,25 @@ impl LoadJob {
             ));
         }
         // What lies below the log start is to be removed, whatever its header says.
-        if let Some(first) = older.segments.last().map(|first| first.id().base) {
-            older.bad_headers.retain(|bad| bad.segment.base >= first);
-        }
+        let first = older.segments.last().map(|first| first.id().base);
+        let is_kept = |bad: &BadHeader| first.is_some_and(|first| bad.segment.base >= first);
+        older.bad_headers.retain(is_kept);
         older.segments.reverse();
         older.expired.reverse();
         Ok(older)
     }
 
-    /// What a segment's header says of the one before; `None` where it says nothing. A header that
-    /// the operating system can't read is no damage yet: the scrubber says which file it is.
+    /// What a segment's header says of the one before. A header that the operating system can't
+    /// read is no damage yet: the scrubber says which file it is.
     fn read_header(
         &self,
         disk: &dyn Disk,
         id: &SegmentId,
         bad: &mut Vec<BadHeader>,
-    ) -> Result<Option<Option<Previous>>, IoFailure> {
+    ) -> Result<Header, IoFailure> {
         let what = match Segment::read_header(disk, id) {
             Ok(Ok(header)) if header.incarnation == self.id && header.base_offset == id.base => {
-                return Ok(Some(Previous::of(&header)));
+                return Ok(Header::Says(Previous::of(&header)));
             }
             Ok(Ok(header)) => format!(
                 "the header is one of log {} from offset {}",
@@ -266,12 +275,12 @@ impl LoadJob {
             }
             Err(failure) => {
                 tracing::error!(%failure, "the header of a segment can't be read");
-                return Ok(None);
+                return Ok(Header::Lost);
             }
         };
         let segment = id.clone();
         bad.push(BadHeader { segment, what });
-        Ok(None)
+        Ok(Header::Lost)
     }
 }
 

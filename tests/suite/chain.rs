@@ -207,3 +207,25 @@ fn a_missing_segment_closes_its_log_to_writers_and_no_other() {
         harness.check_from(log_id(1), 0, 3_000);
     }
 }
+
+/// Its removal was cut short: it goes at the next start, whatever its header says.
+#[test]
+fn a_lost_header_below_the_log_start_is_nobodys_damage() {
+    let patient = Patient::new();
+    let disk = patient.copy();
+    let file = disk.open(&patient.paths[0], OpenMode::ReadWrite).unwrap();
+    file.write_at(0, &[IoSlice::new(&[0; BLOCK])]).unwrap();
+    let mut harness = patient.open(&disk);
+    harness.set_log_start(0, base(&patient.paths[2]));
+    harness.round();
+    assert!(disk.exists(&patient.paths[0]).unwrap(), "no upkeep came");
+    let (now, model) = (harness.now + 1, harness.kill());
+    let mut harness = Harness::open(Arc::new(disk.clone()), model, now).unwrap();
+    harness.check_recovered(Mercy::Process);
+    let log = harness.storage.log(log_id(0)).unwrap();
+    assert_eq!(log.log_start().0, base(&patient.paths[2]));
+    assert_eq!(log.damage(), []);
+    harness.upkeep();
+    assert!(!disk.exists(&patient.paths[0]).unwrap());
+    assert!(disk.exists(&patient.paths[2]).unwrap());
+}
