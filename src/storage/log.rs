@@ -13,10 +13,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::disk::Disk;
-use super::error::{Closed, IoFailure, ReadError, While};
+use super::error::{Closed, IoFailure, ReadError};
 use super::index::Run;
-use super::layout::{Layout, segment_base};
+use super::layout::Layout;
+use super::load::LoadJob;
 use super::segment::{FIRST_BATCH, Previous, Segment, SegmentId, Slices};
 use super::walk::BLOCK_BYTES;
 use crate::format::{DamageKind, DamageRow, LogRow, ProducerRow};
@@ -724,95 +724,4 @@ pub(super) enum ReadPlan {
         /// The first batch at or behind this offset is known to be damaged.
         until: Option<Offset>,
     },
-}
-
-/// The older segments of a log.
-#[derive(Debug, Default)]
-pub(super) struct Older {
-    /// Those that hold records, in order.
-    pub segments: Vec<Arc<Segment>>,
-    /// Those below the log start, left from a removal that a crash ended.
-    pub expired: Vec<Arc<Segment>>,
-    /// What is missing or does not fit between them.
-    pub faults: Vec<String>,
-}
-
-/// Lists the older segments of a log from its directory.
-#[derive(Debug)]
-pub(super) struct LoadJob {
-    id: Incarnation,
-    below: Offset,
-    previous: Previous,
-    log_start: Offset,
-}
-
-impl LoadJob {
-    /// Reads the headers of all segments and follows them back from the first known one.
-    pub(super) fn run(&self, disk: &dyn Disk, layout: &Layout) -> Result<Older, IoFailure> {
-        let dir = layout.log_dir(self.id);
-        let mut faults = Vec::new();
-        let mut expired = Vec::new();
-        let mut found: Vec<(SegmentId, Result<Option<Previous>, String>, u64)> = Vec::new();
-        for entry in disk.list(&dir).or_while("listing", &dir)? {
-            let base = segment_base(&entry.name).filter(|base| *base < self.below);
-            let Some(base) = base.filter(|_| !entry.is_dir) else {
-                continue;
-            };
-            let id = SegmentId::new(layout, self.id, base);
-            let path = id.path();
-            let previous = match Segment::read_header(disk, &id)? {
-                Ok(header) if header.incarnation == self.id && header.base_offset == base => {
-                    Ok(Previous::of(&header))
-                }
-                Ok(_) => Err(format!("{}: its header names another", path.display())),
-                Err(error) => Err(format!("{}: {error}", path.display())),
-            };
-            found.push((id, previous, entry.len));
-        }
-        let mut next = (self.below, Some(self.previous));
-        let mut segments = Vec::new();
-        while let Some((id, previous, file_bytes)) = found.pop() {
-            if next.0 <= self.log_start {
-                let previous = previous.unwrap_or(None);
-                expired.push(Arc::new(Segment::existing(id, previous, file_bytes)));
-                continue;
-            }
-            let follows = next.1.filter(|previous| previous.base == id.base);
-            if follows.is_none() {
-                let path = id.path();
-                faults.push(format!(
-                    "no segment between {} and offset {}",
-                    path.display(),
-                    next.0
-                ));
-            }
-            // Without its header a segment still has its batches, and the file before it.
-            let previous = previous.unwrap_or_else(|fault| {
-                faults.push(fault);
-                found.last().map(|(before, _, len)| Previous {
-                    base: before.base,
-                    length: *len,
-                    last_time: Timestamp(i64::MAX),
-                })
-            });
-            next = (id.base, previous);
-            let length = follows.map_or(file_bytes, |previous| previous.length);
-            segments.push(Arc::new(Segment::existing(id, previous, length)));
-        }
-        if next.0 > self.log_start {
-            faults.push(format!(
-                "{}: the segments from log start {} to offset {} are missing",
-                dir.display(),
-                self.log_start,
-                next.0
-            ));
-        }
-        segments.reverse();
-        expired.reverse();
-        Ok(Older {
-            segments,
-            expired,
-            faults,
-        })
-    }
 }

@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use super::disk::Disk;
-use super::error::{Closed, IoFailure, ReadError};
-use super::layout::Layout;
-use super::log::{LoadJob, Log, Older, ReadPlan};
+use super::error::{IoFailure, ReadError};
+use super::load::LoadTask;
+use super::log::{Log, ReadPlan};
 use super::open_files::OpenFiles;
 use super::segment::{Segment, Slices, Wanted};
 use super::store::Storage;
-use super::upkeep::Removal;
 use crate::format::{BatchHeader, check_stored};
 use crate::types::{Incarnation, LogEpoch, Offset, Timestamp};
 
@@ -93,40 +92,6 @@ impl ReadJob {
             }
         }
         Ok(slices)
-    }
-}
-
-/// Lists the older segments of a log.
-#[derive(Debug)]
-pub struct LoadTask {
-    disk: Arc<dyn Disk>,
-    layout: Layout,
-    id: Incarnation,
-    job: LoadJob,
-}
-
-/// What a [`LoadTask`] found.
-#[derive(Debug)]
-pub struct Loaded {
-    id: Incarnation,
-    found: Result<Older, IoFailure>,
-}
-
-impl Loaded {
-    /// The log whose segments were listed.
-    pub(super) fn log(&self) -> Incarnation {
-        self.id
-    }
-}
-
-impl LoadTask {
-    /// Lists the directory. Call it without any lock.
-    #[must_use]
-    pub fn run(&self) -> Loaded {
-        Loaded {
-            id: self.id,
-            found: self.job.run(&*self.disk, &self.layout),
-        }
     }
 }
 
@@ -240,72 +205,6 @@ impl Storage {
             after: None,
             until: None,
         }
-    }
-
-    pub(super) fn load_task(&self, id: Incarnation, job: LoadJob) -> LoadTask {
-        LoadTask {
-            disk: self.disk.clone(),
-            layout: self.layout.clone(),
-            id,
-            job,
-        }
-    }
-
-    /// The job that lists a log's older segments, if they are not known yet.
-    #[must_use]
-    pub fn plan_load(&self, id: Incarnation) -> Option<LoadTask> {
-        let job = self.logs.get(&id)?.plan_load()?;
-        Some(self.load_task(id, job))
-    }
-
-    /// Whether the last try to list a log's older segments failed.
-    #[must_use]
-    pub fn is_unlisted(&self, id: Incarnation) -> bool {
-        self.logs.get(&id).is_some_and(|log| log.is_unlisted)
-    }
-
-    /// Books what a load found. A broken chain of segments closes the log to writers.
-    ///
-    /// # Errors
-    /// [`IoFailure`] when the directory could not be listed.
-    pub fn finish_load(&mut self, loaded: Loaded) -> Result<(), IoFailure> {
-        let Some(log) = self.logs.get_mut(&loaded.id) else {
-            return Ok(());
-        };
-        let Older {
-            segments,
-            expired,
-            faults,
-        } = match loaded.found {
-            Ok(older) => older,
-            Err(failure) => {
-                if !log.is_unlisted {
-                    tracing::warn!(log = %log.id, %failure, "a log's segments could not be listed");
-                }
-                log.is_unlisted = true;
-                return Err(failure);
-            }
-        };
-        log.is_unlisted = false;
-        for fault in &faults {
-            tracing::error!(log = %loaded.id, %fault, "damage found in the chain of segments");
-        }
-        if let Some(first) = faults.first() {
-            log.refused = Some(Closed::Damaged(first.as_str().into()));
-        }
-        if log.is_loaded {
-            return Ok(()); // another load was faster
-        }
-        log.loaded(segments);
-        let mut expired = expired;
-        expired.extend(log.take_expired());
-        if !expired.is_empty() {
-            self.removals.push_back(Removal::Segments {
-                log: loaded.id,
-                segments: expired,
-            });
-        }
-        Ok(())
     }
 
     /// The job that finds the first record appended at or after `time`; `None` while the log's

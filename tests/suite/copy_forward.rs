@@ -1,10 +1,11 @@
 //! Logs whose segments failed: the journal keeps what it alone has of them, and holds up nobody.
 
+use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
 use npayload::storage::StageError;
-use npayload::storage::disk::{CrashingDisk, Disk, FailingDisk, Fault, Loss, Operation};
+use npayload::storage::disk::{CrashingDisk, Disk, FailingDisk, Fault, Loss, OpenMode, Operation};
 use npayload::types::Timestamp;
 
 use crate::storage_harness::{CHECKPOINT_MS, Harness, Mercy, Model, ROOT, log_id};
@@ -111,6 +112,43 @@ fn a_failed_log_holds_up_no_other_for_many_turns_of_the_ring() {
             reopen(&disk, &harness, loss, mercy);
         }
     }
+}
+
+/// A checkpoint that frees nothing leaves in the journal what it vouches for: where a segment says
+/// something else, the journal is right.
+#[test]
+fn what_the_journal_still_has_of_a_healthy_log_heals_its_segment() {
+    let disk = CrashingDisk::new();
+    let (_, mut harness) = with_failed_log(&disk, Operation::Sync);
+    harness.append(&[(0, &[500, 20])]).unwrap();
+    harness.flush();
+    harness.checkpoint();
+    let dir = Path::new(ROOT).join(format!("channels/{}", log_id(0)));
+    let mut healed = 0;
+    for entry in disk.list(&dir).unwrap() {
+        if !entry.name.ends_with(".log") {
+            continue;
+        }
+        let path = dir.join(&entry.name);
+        for at in (4096..entry.len).step_by(29) {
+            let after = disk.after(Loss::None);
+            let file = after.open(&path, OpenMode::ReadWrite).unwrap();
+            let mut byte = [0];
+            file.read_at(at, &mut byte).unwrap();
+            file.write_at(at, &[IoSlice::new(&[byte[0] ^ 8])]).unwrap();
+            let model = harness.model.clone();
+            let disk = Arc::new(after);
+            let mut after = Harness::open(disk, model, harness.now + 1).unwrap();
+            let [repaired] = &after.report.repaired[..] else {
+                panic!("byte {at} of {}: {:?}", entry.name, after.report);
+            };
+            assert_eq!(repaired.path, path);
+            assert!((repaired.from..repaired.to).contains(&at));
+            after.check_recovered(Mercy::Process);
+            healed += 1;
+        }
+    }
+    assert!(healed > 20, "{healed} bytes");
 }
 
 #[test]

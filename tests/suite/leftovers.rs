@@ -288,6 +288,78 @@ fn a_group_of_an_older_epoch_is_never_the_next_one() {
     assert_eq!(after.report.dropped_groups, 0);
 }
 
+/// The write of a promised group never reached its place in a file that was used before: what lies
+/// there is whole, of this very run, and older.
+#[test]
+fn a_stale_group_of_the_same_run_is_never_the_next_one() {
+    let disk = CrashingDisk::new();
+    let mut harness = start(&disk);
+    for size in [60, 70, 80] {
+        harness.append(&[(0, &[size]), (1, &[size])]).unwrap();
+        harness.flush();
+    }
+    harness.point();
+    let written = groups(&disk);
+    let bytes = |(header, path, at): &(GroupHeader, PathBuf, u64)| {
+        let from = usize::try_from(*at).unwrap();
+        let len = usize::try_from(header.total_len()).unwrap();
+        read(&disk, path)[from..from + len].to_vec()
+    };
+    let [.., stale, lost, last] = &written[..] else {
+        panic!("{} groups", written.len());
+    };
+    for place in [lost, last] {
+        let after = disk.after(Loss::None);
+        write(&after, &place.1, place.2, &bytes(stale));
+        let (model, now) = (harness.model.clone(), harness.now + 1);
+        let found = Harness::open(Arc::new(after), model, now).unwrap();
+        let damage = found.report.damage.first().expect("the group was promised");
+        assert_eq!((&damage.path, damage.from), (&place.1, place.2));
+        for n in [0, 1] {
+            // Whose entries a lost group had, nobody knows.
+            let log = found.storage.log(log_id(n)).unwrap();
+            assert!(log.refused().is_some(), "log {n} takes writes");
+        }
+    }
+    // Where nothing was promised, it is what the file's last use left: the clean end.
+    let after = disk.after(Loss::None);
+    let (header, path, at) = last;
+    let behind = at + header.total_len().next_multiple_of(4096);
+    write(&after, path, behind, &bytes(stale));
+    let (model, now) = (harness.model.clone(), harness.now + 1);
+    let mut found = Harness::open(Arc::new(after), model, now).unwrap();
+    found.check_recovered(Mercy::Process);
+    assert_eq!(
+        (&found.report.torn, found.report.dropped_groups),
+        (&None, 0)
+    );
+}
+
+/// The start after it is told that the one before left nothing behind the logs' ends.
+#[test]
+fn what_a_start_cut_off_stays_cut_when_the_power_goes() {
+    let disk = CrashingDisk::new();
+    let mut harness = start(&disk);
+    harness.append(&[(2, &[300])]).unwrap();
+    harness.checkpoint();
+    // A write of a broker whose journal group for it was lost: it has reached the device.
+    let path = log_dir(2).join(format!("{:020}.log", 0));
+    let end = read(&disk, &path).len() as u64;
+    write(&disk, &path, end + 4096, &[7; 500]);
+    disk.open(&path, OpenMode::ReadWrite)
+        .unwrap()
+        .sync_data()
+        .unwrap();
+    let mut harness = reopen(&disk, harness, Mercy::Process);
+    assert_eq!(read(&disk, &path).len() as u64, end);
+    harness.stop(); // with nothing written to that log
+    let lost = disk.after(Loss::All);
+    assert_eq!(read(&lost, &path).len() as u64, end, "the bytes are back");
+    let harness = reopen(&lost, harness, Mercy::Power);
+    assert!(harness.report.was_clean);
+    assert_eq!(harness.report.moved, []);
+}
+
 #[test]
 fn a_checkpoint_vouches_for_nothing_that_is_not_synced() {
     let disk = CrashingDisk::new();

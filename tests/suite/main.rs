@@ -13,6 +13,7 @@ mod architecture; // the rooms of src against their table in ARCHITECTURE.md
 mod bad_disk; // the real binary on a disk whose syncs fail, or take seconds
 mod binary; // the real binary, end to end, also across kills
 mod broker_failures; // the broker on a failing disk: who waits is told, one channel holds up no other
+mod chain; // damage in the chain of a log's segments: headers that are lost, segments that are missing
 mod copy_forward; // logs whose segments failed hold up nobody, and lose nothing
 mod corruption; // every kind of file damaged in every way, against the matrix in docs/durability.md
 mod crash; // a crash at every call that changes the disk, with every outcome
@@ -35,6 +36,7 @@ mod placement; // where batches lie in their segments, and what goes when
 mod positions; // damage in the topic of positions: told as damage, and nobody else is stopped
 mod power_loss; // power cuts under the real binary, on a disk that forgets
 mod process; // starts the real binary, stops it, kills it
+mod promised; // promised groups of the journal damaged in every part: told at their place, replaced by nothing
 mod promises; // what the wire protocol promises: order, retries, long polls, all or nothing
 mod raw; // a client made of bytes, for the tests that need one
 #[cfg(target_os = "linux")]

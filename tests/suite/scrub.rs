@@ -217,7 +217,10 @@ fn any_damaged_byte_below_a_checkpoint_is_found_marked_and_kept_over_a_restart()
                 checked += 1;
                 // Known damage is neither found nor logged again, and writes go on.
                 assert_eq!(pass(&mut harness).damage_found, 1);
-                harness.append(&[(n, &[5])]).unwrap();
+                if checked % 2 == 0 {
+                    // Else nobody writes to the log: the mark alone is worth a checkpoint.
+                    harness.append(&[(n, &[5])]).unwrap();
+                }
                 harness.stop();
                 let later = harness.now + 1;
                 let mut again = open(&copy, harness.kill(), later);

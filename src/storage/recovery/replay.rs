@@ -94,8 +94,11 @@ impl Unrecovered {
                 ReadPlan::Load => {
                     let Some(job) = log.plan_load() else { break };
                     let older = job.run(&*self.disk, &self.layout)?;
-                    if let Some(fault) = older.faults.into_iter().next() {
-                        return Err(OpenError::BrokenDirectory { what: fault });
+                    let bad = older.bad_headers.iter();
+                    let bad =
+                        bad.map(|bad| format!("{}: {}", bad.segment.path().display(), bad.what));
+                    if let Some(what) = older.faults.into_iter().chain(bad).next() {
+                        return Err(OpenError::BrokenDirectory { what });
                     }
                     log.loaded(older.segments);
                     continue;
@@ -203,9 +206,11 @@ impl Unrecovered {
         // What was copied forward may follow newer entries, and its originals may still be there:
         // the log's own order counts, and of two copies the one that is whole.
         items.sort_by_key(|found| (found.item.base_offset, !found.is_intact, found.group));
+        let covered = items.iter().map(FoundItem::covers).max();
         let mut replay = LogReplay {
             id,
             point,
+            covered: covered.unwrap_or(0),
             headers: Vec::new(),
             segment: None,
             first_live: Offset(0),
@@ -361,6 +366,8 @@ pub(super) struct LogReplay {
     pub point: LogPoint,
     headers: Vec<BatchHeader>,
     segment: Option<Arc<Segment>>,
+    /// References up to this group were synced in time, also those that were written before.
+    covered: u64,
     /// The segments before this one lie below the log start: their files may be gone.
     first_live: Offset,
     /// The active segment of the checkpoint has no file: what the journal still has of it makes one.
@@ -522,9 +529,11 @@ impl LogReplay {
     fn follow(&mut self, all: &mut Unrecovered, found: &FoundItem) -> Result<(), IoFailure> {
         let item = &found.item;
         let is_promised = item.was_synced_before || found.group <= all.scan.promised;
+        // The sync that the bytes were owed may have failed, and then only the page cache has them.
+        let is_owed = !item.was_synced_before && found.group > self.covered;
         let id = SegmentId::new(&all.layout, self.id, item.segment_base);
         let path = id.path();
-        let read = read_reference(all, &id, found, !is_promised)?;
+        let read = read_reference(all, &id, found, is_owed)?;
         let (time, epoch) = match &read {
             Ok(headers) => (headers[0].append_time(), headers[0].log_epoch()),
             Err(_) => (self.point.last_time, self.point.last_epoch),
@@ -534,7 +543,7 @@ impl LogReplay {
         }
         match read {
             Ok(headers) => {
-                if !is_promised {
+                if is_owed {
                     write_again(all, &path, item)?;
                 }
                 let last = headers.last().expect("a reference holds a batch");

@@ -28,8 +28,23 @@ pub(in crate::storage) struct FoundItem {
     pub file: usize,
     pub position: u64,
     pub group: u64,
+    /// The last group whose sync had returned when this one was written.
+    pub synced_group: u64,
     /// Its bytes match their checksums.
     pub is_intact: bool,
+}
+
+impl FoundItem {
+    /// The group up to which this item shows that its log's direct runs are synced. Every sync of
+    /// the journal comes after the segments that are owed one, and a log of which such a sync failed
+    /// gets no item any more but copies.
+    pub fn covers(&self) -> u64 {
+        match &self.item {
+            item if item.is_copied => 0,
+            item if item.was_synced_before => self.group,
+            _ => self.synced_group,
+        }
+    }
 }
 
 /// What the journal holds from the checkpoint on.
@@ -148,6 +163,7 @@ impl JournalFiles {
                 file,
                 position,
                 group: header.group,
+                synced_group: header.synced_group,
                 is_intact: true,
                 item,
             };

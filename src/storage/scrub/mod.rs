@@ -28,9 +28,9 @@ use self::own_files::OwnFiles;
 use super::disk::Disk;
 use super::error::IoFailure;
 use super::index::{self, Filed};
+use super::load::{LoadTask, Loaded};
 use super::log::Log;
-use super::read::{LoadTask, Loaded};
-use super::segment::{FIRST_BATCH, Segment};
+use super::segment::{FIRST_BATCH, Segment, SegmentId};
 use super::store::Storage;
 use crate::format::{DamageKind, DamageRow};
 use crate::types::{Incarnation, Offset, Timestamp};
@@ -474,11 +474,18 @@ impl Storage {
         }
     }
 
+    /// Marks what a pass found, and counts it where it is new.
+    fn book_finding(&mut self, check: &SegmentCheck, Finding { row, what }: Finding) {
+        if self.mark_damage(check.segment.id(), row, &what) {
+            self.scrub.status.damage_found += 1;
+        }
+    }
+
     /// Marks damage of a log, unless it is known. It is logged once, and the next checkpoint keeps
     /// it. Writes go on: where the log ends is in the checkpoint, not in the segment.
-    fn book_finding(&mut self, check: &SegmentCheck, Finding { row, what }: Finding) {
-        let Some(log) = self.logs.get_mut(&check.log) else {
-            return;
+    pub(super) fn mark_damage(&mut self, segment: &SegmentId, row: DamageRow, what: &str) -> bool {
+        let Some(log) = self.logs.get_mut(&segment.log) else {
+            return false;
         };
         let is_trimmed = row.first_offset < row.end_offset && row.end_offset <= log.log_start;
         let is_known = |known: &DamageRow| {
@@ -488,17 +495,17 @@ impl Storage {
                 && (row.first_offset < row.end_offset || known.position == row.position)
         };
         if is_trimmed || log.damage.iter().any(is_known) {
-            return;
+            return false;
         }
         tracing::error!(
-            file = %check.segment.id().path().display(), log = %check.log,
+            file = %segment.path().display(), log = %segment.log,
             from = row.position, to = row.position + row.length,
             first = %row.first_offset, end = %row.end_offset, %what, "damage found"
         );
-        self.scrub.status.damage_found += 1;
         log.mark_damaged(row, MOST_ROWS);
         log.is_dirty = true;
-        self.dirty.insert(check.log);
+        self.dirty.insert(segment.log);
+        true
     }
 
     /// Takes back what an earlier pass found in a segment in which nothing is wrong any more: the

@@ -93,7 +93,7 @@ fn nothing_else_is_lost(subject: &Subject, case: &Case, first: &Outcome, broken:
         if let Some(why) = is_closed
             && lost.is_empty()
             && !is_list_lost
-            && !is_of(subject, case, channel.id)
+            && (!is_of(subject, case, channel.id) || is_header(case))
         {
             broken.push(format!("{name} lost nothing and takes no writes: {why}"));
         }
@@ -124,6 +124,12 @@ fn nothing_else_is_lost(subject: &Subject, case: &Case, first: &Outcome, broken:
     if !is_hurt(known.channels["idem"].id) && !first.is_deduplicated {
         broken.push("a repeated batch is not answered with its first offset".to_owned());
     }
+}
+
+/// Whether the header of a segment is all that was damaged: neither a record nor an end is lost.
+fn is_header(case: &Case) -> bool {
+    let is_header = |place: &Place| place.file.ends_with(".log") && place.range.end <= BLOCK;
+    !case.touched.is_empty() && case.touched.iter().all(is_header)
 }
 
 /// Whether a part of a log was damaged: in its directory, or in the journal.
@@ -169,6 +175,23 @@ fn damage_is_located(subject: &Subject, case: &Case, first: &Outcome, broken: &m
                 "{name}: {:?} is whole: {}",
                 reported.range, one.what
             ));
+        }
+    }
+    for (name, rows) in &first.marked {
+        let id = subject.patient.known.channels[name].id;
+        for row in rows {
+            let ending = format!("channels/{id}/{:020}.log", row.segment_base.0);
+            let is_hit = |place: &Place| {
+                let range = row.position as usize..(row.position + row.length) as usize;
+                place.file == ending
+                    && place.meets(&Place {
+                        file: ending.clone(),
+                        range,
+                    })
+            };
+            if !case.touched.iter().any(is_hit) && !is_of(subject, case, id) {
+                broken.push(format!("{ending} is whole, and marked: {row:?}"));
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use npayload::broker::BrokerError;
+use npayload::format::DamageRow;
 use npayload::storage::RecoveryReport;
 use npayload::storage::disk::MemoryDisk;
 use npayload::types::{ChannelName, ConsumerName, Timestamp};
@@ -21,6 +22,8 @@ pub struct Outcome {
     pub refused: Option<String>,
     pub report: RecoveryReport,
     pub readings: BTreeMap<String, Reading>,
+    /// What each channel says of its damage, once all of it was read.
+    pub marked: BTreeMap<String, Vec<DamageRow>>,
     /// Channels that take no writes, and why.
     pub closed: BTreeMap<String, String>,
     /// Where consumers stand, `None` for nowhere; or what is said of that, where it is not known.
@@ -67,6 +70,9 @@ fn start(subject: &Subject, disk: &MemoryDisk, nth: i64) -> Outcome {
         outcome
             .readings
             .insert(name.clone(), read(&mut driver, name, known));
+        let log = driver.broker.storage().log(known.id);
+        let rows = log.map_or(Vec::new(), |log| log.damage().to_vec());
+        outcome.marked.insert(name.clone(), rows);
     }
     for (channel, consumer) in patient.known.positions.keys() {
         let (name, reader) = (ChannelName::parse(channel), ConsumerName::parse(consumer));
@@ -132,6 +138,7 @@ pub fn words(subject: &Subject, case: &Case, outcome: &Outcome) -> BTreeSet<&'st
     }
     if report.damage.iter().any(|one| !is_twin(&one.what))
         || outcome.readings.values().any(is_hurt)
+        || outcome.marked.values().any(|rows| !rows.is_empty())
         || !outcome.closed.is_empty()
     {
         words.insert("damage");
