@@ -7,6 +7,7 @@
 
 mod atomic;
 mod broker;
+mod cert;
 mod channel;
 mod completions;
 mod consume;
@@ -19,6 +20,7 @@ mod publish;
 mod record_json;
 mod serve;
 mod serve_config;
+mod tls_args;
 
 #[cfg(test)]
 mod tests;
@@ -55,7 +57,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
     subcommand_required = true
 )]
 pub struct Cli {
-    /// The broker, npayload://HOST:PORT [default: npayload://127.0.0.1:7400]
+    /// The broker, npayload://HOST:PORT or npayload+tls://HOST:PORT [default: npayload://127.0.0.1:7400]
     #[arg(
         long,
         global = true,
@@ -64,6 +66,8 @@ pub struct Cli {
         help_heading = "Global options"
     )]
     url: Option<String>,
+    #[command(flatten)]
+    tls: tls_args::ClientTlsArgs,
     /// Print JSON, one value a line
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
@@ -89,6 +93,9 @@ enum Command {
     /// Named consumers, their positions and their lag
     #[command(subcommand)]
     Consumer(consumer::ConsumerCommand),
+    /// Certificates for development
+    #[command(subcommand)]
+    Cert(cert::CertCommand),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -97,6 +104,7 @@ enum Command {
 #[derive(Debug)]
 pub(crate) struct Context {
     url: String,
+    tls: tls_args::ClientTlsArgs,
     json: bool,
 }
 
@@ -112,11 +120,22 @@ impl Cli {
                 // An empty variable is the usual way to take a setting back.
                 .filter(|url| !url.is_empty())
                 .unwrap_or_else(|| format!("npayload://127.0.0.1:{DEFAULT_PORT}")),
+            tls: self.tls,
             json: self.json,
         };
+        let is_local = matches!(
+            self.command,
+            Command::Serve(_) | Command::Completions(_) | Command::Cert(_)
+        );
+        if let Some(flag) = context.tls.given().filter(|_| is_local) {
+            let why = "it is for commands that connect to a broker; `serve` has --tls-cert, \
+                       --tls-key and --tls-client-ca";
+            return Err(Failure::usage(flag, why));
+        }
         match self.command {
             Command::Serve(args) => serve::run(args, context.json),
             Command::Completions(args) => completions::run(&args),
+            Command::Cert(command) => cert::run(command, context.json),
             Command::Channel(command) => block_on(channel::run(command, &context)),
             Command::Broker(command) => block_on(broker::run(command, &context)),
             Command::Publish(args) => block_on(publish::run(args, &context)),
@@ -144,10 +163,14 @@ impl Context {
     }
 
     async fn client_within(&self, connect: Duration, request: Duration) -> Result<Client, Failure> {
-        Client::builder()
+        let mut builder = Client::builder()
             .name("npayload-cli")
             .connect_timeout(connect)
-            .request_timeout(request)
+            .request_timeout(request);
+        if let Some(tls) = self.tls.load(&self.url)? {
+            builder = builder.tls(tls);
+        }
+        builder
             .connect(&self.url)
             .await
             .map_err(|error| Failure::connect(&error))

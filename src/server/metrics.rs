@@ -20,6 +20,8 @@ pub(crate) struct Metrics {
     pub errors: Counter,
     pub connections: Gauge,
     pub refused_connections: Counter,
+    pub refused_handshakes: Counter,
+    pub certificate_not_after: Gauge,
     rounds: Counter,
     round_seconds: Histogram,
     channels: Gauge,
@@ -94,6 +96,14 @@ impl Metrics {
             refused_connections: counter(
                 "npayload_refused_connections_total",
                 "Connections refused at the limit.",
+            ),
+            refused_handshakes: counter(
+                "npayload_refused_handshakes_total",
+                "Clients turned away before they were served: their TLS, or that they had none.",
+            ),
+            certificate_not_after: gauge(
+                "npayload_tls_certificate_not_after_seconds",
+                "When the broker's certificate ends, in seconds since 1970; 0 without TLS.",
             ),
             rounds: counter("npayload_rounds_total", "Rounds of the journal."),
             round_seconds: recorder.register_histogram(

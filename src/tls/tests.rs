@@ -1,0 +1,1 @@
+//! Files that TLS needs, good and bad.
