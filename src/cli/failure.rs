@@ -216,7 +216,9 @@ fn hint_for_connect(error: &ConnectError) -> Option<String> {
 /// What to try after a handshake that failed.
 fn hint_for_tls(failure: &TlsFailure) -> Option<&'static str> {
     Some(match failure {
-        TlsFailure::UnknownIssuer { .. } => "name its CA with --ca FILE or NPAYLOAD_CA",
+        TlsFailure::UnknownIssuer { .. } | TlsFailure::OtherKey { .. } => {
+            "name its CA with --ca FILE or NPAYLOAD_CA"
+        }
         TlsFailure::Expired { .. } => "give the broker a new certificate; it takes it as it runs",
         TlsFailure::WrongName { .. } => {
             "connect to a name that the certificate has, or say which with --server-name"

@@ -9,8 +9,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -34,6 +33,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// As much of what a client sends is read away, so that it can still read why it was turned away.
 const MAX_DRAINED_BYTES: usize = 64 * 1024;
+
+/// Lines of the log, each second, about clients that are turned away.
+const MAX_LINES: u32 = 10;
 
 /// What a port says to a client that speaks TLS to it, or does not, where it should not, or should.
 pub(super) struct LastWords {
@@ -163,29 +165,45 @@ fn complain(shared: &Shared, peer: Option<SocketAddr>, why: &str) {
         return;
     };
     let peer = peer.map_or_else(|| "a client".to_owned(), |peer| peer.to_string());
-    tracing::warn!(peer, unsaid, "a client was turned away: {why}");
+    if unsaid > 0 {
+        tracing::warn!(
+            unsaid,
+            "clients were turned away without a line of their own"
+        );
+    }
+    tracing::warn!(peer, "a client was turned away: {why}");
 }
 
-/// Lets a line into the log once a second, so that whoever knocks all day does not fill it.
+/// Lets a few lines a second into the log, so that whoever knocks all day does not fill it.
 #[derive(Debug, Default)]
-pub(crate) struct Complaints {
-    /// Second of the last line.
-    last: AtomicU64,
-    unsaid: AtomicU64,
+pub(crate) struct Complaints(Mutex<Said>);
+
+#[derive(Debug, Default)]
+struct Said {
+    second: i64,
+    lines: u32,
+    unsaid: u64,
 }
 
 impl Complaints {
     /// How many lines were left out since the last one, where another may be written now.
     fn may_say(&self) -> Option<u64> {
-        self.at(clock::now().0.unsigned_abs() / 1000)
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.at(clock::now().0 / 1000)
     }
+}
 
-    fn at(&self, now: u64) -> Option<u64> {
-        if self.last.swap(now, Ordering::Relaxed) == now {
-            self.unsaid.fetch_add(1, Ordering::Relaxed);
+impl Said {
+    fn at(&mut self, second: i64) -> Option<u64> {
+        if self.second != second {
+            (self.second, self.lines) = (second, 0);
+        }
+        if self.lines == MAX_LINES {
+            self.unsaid += 1;
             return None;
         }
-        Some(self.unsaid.swap(0, Ordering::Relaxed))
+        self.lines += 1;
+        Some(std::mem::take(&mut self.unsaid))
     }
 }
 
@@ -194,12 +212,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_log_has_one_line_a_second_and_says_how_many_were_left_out() {
-        let complaints = Complaints::default();
-        assert_eq!(complaints.at(1), Some(0));
-        assert_eq!(complaints.at(1), None);
-        assert_eq!(complaints.at(1), None);
-        assert_eq!(complaints.at(2), Some(2));
-        assert_eq!(complaints.at(7), Some(0));
+    fn the_log_has_a_few_lines_a_second_and_says_how_many_were_left_out() {
+        let mut said = Said::default();
+        let lines = (0..MAX_LINES + 3).filter_map(|_| said.at(1)).count();
+        assert_eq!(lines, MAX_LINES as usize);
+        assert_eq!(said.at(2), Some(3));
+        assert_eq!(said.at(2), Some(0));
+        assert_eq!(said.at(7), Some(0));
     }
 }

@@ -194,7 +194,10 @@ impl Validity {
     }
 
     fn ca(&self) -> Result<CertificateParams, rcgen::Error> {
-        let mut params = self.params(&[], "npayload development CA")?;
+        // A name of its own, so that a certificate of another directory's CA is told as that, and
+        // not as a signature that does not match.
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let mut params = self.params(&[], &format!("npayload development CA {}", &id[..8]))?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         Ok(params)

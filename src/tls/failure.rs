@@ -17,6 +17,15 @@ pub enum TlsFailure {
         /// Whom this client trusts.
         trusted: String,
     },
+    /// The CA that the broker's certificate names is trusted here, and has another key.
+    #[error(
+        "the broker's certificate was not signed by the CA that it names, but by one of the same \
+         name with another key; trusted here is {trusted}"
+    )]
+    OtherKey {
+        /// Whom this client trusts.
+        trusted: String,
+    },
     /// The broker's certificate is past its end.
     #[error("the broker's certificate expired{}", on(.not_after))]
     Expired {
@@ -101,6 +110,9 @@ impl TlsFailure {
             CertificateError::UnknownIssuer => Self::UnknownIssuer {
                 trusted: trusted.to_owned(),
             },
+            CertificateError::BadSignature => Self::OtherKey {
+                trusted: trusted.to_owned(),
+            },
             CertificateError::Expired => Self::Expired { not_after: None },
             CertificateError::ExpiredContext { not_after, .. } => {
                 let seconds = i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX);
@@ -132,9 +144,12 @@ impl TlsFailure {
             AlertDescription::CertificateRevoked => refused("it was revoked"),
             AlertDescription::BadCertificate => refused("it can't be read"),
             AlertDescription::UnsupportedCertificate => refused("it is not meant for clients"),
-            AlertDescription::CertificateUnknown
-            | AlertDescription::AccessDenied
-            | AlertDescription::DecryptError => refused("it does not verify"),
+            AlertDescription::DecryptError => {
+                refused("it was not signed by the CA that it names, but by one of the same name")
+            }
+            AlertDescription::CertificateUnknown | AlertDescription::AccessDenied => {
+                refused("it does not verify")
+            }
             AlertDescription::NoApplicationProtocol => Self::OtherProtocol,
             AlertDescription::ProtocolVersion => Self::OtherVersion,
             other => Self::Other {
@@ -162,6 +177,11 @@ pub fn why_the_client_failed(error: &io::Error) -> String {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "no CA in the file of client CAs has issued its certificate".to_owned()
         }
+        Error::InvalidCertificate(CertificateError::BadSignature) => {
+            "its certificate was not signed by the CA that it names, but by one of the same name \
+             with another key"
+                .to_owned()
+        }
         Error::InvalidCertificate(CertificateError::ExpiredContext { not_after, .. }) => {
             let seconds = i64::try_from(not_after.as_secs()).unwrap_or(i64::MAX);
             let time = Timestamp(seconds.saturating_mul(1000));
@@ -180,9 +200,10 @@ pub fn why_the_client_failed(error: &io::Error) -> String {
                  is not for the name that it connected to"
                     .to_owned()
             }
-            AlertDescription::CertificateUnknown
-            | AlertDescription::UnsupportedCertificate
-            | AlertDescription::DecryptError => {
+            AlertDescription::DecryptError => {
+                "it trusts a CA of the same name as this broker's, with another key".to_owned()
+            }
+            AlertDescription::CertificateUnknown | AlertDescription::UnsupportedCertificate => {
                 format!("it does not take this broker's certificate ({alert:?})")
             }
             alert => format!("it ended the handshake with {alert:?}"),

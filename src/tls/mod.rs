@@ -36,13 +36,13 @@ fn provider() -> std::sync::Arc<rustls::crypto::CryptoProvider> {
     std::sync::Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// Whether bytes are how a TLS connection begins: a handshake record of any version. No frame of a
+/// Whether bytes are how a TLS connection begins: a handshake record of any version since TLS 1.0. No frame of a
 /// hello begins so: its length would be above 64 KiB, the limit of a hello.
 ///
 /// - `first`: at least [`OPENING_BYTES`].
 #[must_use]
 pub fn is_client_hello(first: &[u8]) -> bool {
-    matches!(first, [0x16, 3, 0..=4, ..])
+    matches!(first, [0x16, 3, 1..=4, ..])
 }
 
 /// As many bytes tell whether a connection begins with TLS.
