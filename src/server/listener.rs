@@ -134,6 +134,10 @@ pub async fn start_on(disk: Arc<dyn Disk>, options: ServeOptions) -> Result<Runn
     }
     if let Some(tls) = shared.tls.clone() {
         tracing::info!(certificate = %tls.certificate(), "clients are shown this certificate");
+        if let Some(key) = tls.exposed_key() {
+            let key = key.display();
+            tracing::warn!("every user of this machine may read the key in {key}: chmod o-r it");
+        }
         tracker.spawn(renewal::watch(shared.clone(), tls));
     }
     Ok(Running {

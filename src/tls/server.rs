@@ -2,7 +2,9 @@
 //! runs.
 
 use std::fmt;
-use std::path::PathBuf;
+#[cfg(unix)]
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -171,10 +173,17 @@ impl ServerTls {
         self.current().certificate.clone()
     }
 
-    /// Where the files are.
+    /// The file of the key, where every user of the machine may read it.
     #[must_use]
-    pub fn options(&self) -> &ServerTlsOptions {
-        &self.options
+    pub fn exposed_key(&self) -> Option<&Path> {
+        #[cfg(unix)]
+        {
+            let mode = std::fs::metadata(&self.options.key).map(|file| file.mode());
+            if mode.is_ok_and(|mode| mode & 0o004 != 0) {
+                return Some(&self.options.key);
+            }
+        }
+        None
     }
 
     fn current(&self) -> Arc<Loaded> {

@@ -170,6 +170,20 @@ fn sighup_has_new_files_taken_and_bad_ones_logged() {
 }
 
 #[test]
+fn a_key_that_everybody_may_read_is_warned_of() {
+    use std::os::unix::fs::PermissionsExt;
+    let pki = Pki::new();
+    let quiet = serve(&pki, &[]);
+    assert!(!quiet.log().contains("may read the key"), "{}", quiet.log());
+    assert_eq!(quiet.terminate(), 0);
+    let open = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(pki.file("server-key.pem"), open).expect("its owner may");
+    let broker = serve(&pki, &[]);
+    broker.logs("every user of this machine may read the key in");
+    assert_eq!(broker.terminate(), 0);
+}
+
+#[test]
 fn changed_files_are_noticed_without_a_signal() {
     let (pki, next) = (Pki::new(), Pki::new());
     let broker = serve(&pki, &[]);
