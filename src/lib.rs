@@ -14,6 +14,7 @@ pub mod format;
 pub mod protocol;
 pub mod server;
 pub mod storage;
+pub mod tls;
 pub mod types;
 
 /// The examples of the README are compiled.

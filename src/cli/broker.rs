@@ -59,6 +59,9 @@ fn fields(info: &BrokerInfo) -> Vec<(&'static str, String)> {
         ("connections", info.connections.to_string()),
         ("health", state.to_owned()),
     ];
+    if let Some(what) = &health.insecure {
+        fields.push(("insecure", what.clone()));
+    }
     if let Some(why) = &health.writes_refused {
         fields.push(("writes refused", why.clone()));
     }

@@ -6,6 +6,7 @@ use std::io;
 
 use crate::client::{AtomicError, ConnectError, ConsumeError, PublishError, RequestError};
 use crate::protocol::{ErrorCode, WireError};
+use crate::tls::TlsFailure;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -201,12 +202,36 @@ fn hint_for_connect(error: &ConnectError) -> Option<String> {
             "start one with `npayload serve`, or name another with --url or NPAYLOAD_URL"
                 .to_owned(),
         ),
-        ConnectError::Refused { source, .. } => hint_for(Some(source), None),
         ConnectError::Protocol { .. } => {
             Some("name a broker with --url or NPAYLOAD_URL".to_owned())
         }
+        ConnectError::Tls { source, .. } => hint_for_tls(source).map(str::to_owned),
+        ConnectError::Refused { source, .. } if source.is(ErrorCode::TlsRequired) => {
+            Some("say --tls, and --ca FILE where its CA is your own".to_owned())
+        }
+        ConnectError::Refused { source, .. } => hint_for(Some(source), None),
         _ => None,
     }
+}
+
+/// What to try after a handshake that failed.
+fn hint_for_tls(failure: &TlsFailure) -> Option<&'static str> {
+    Some(match failure {
+        TlsFailure::UnknownIssuer { .. } | TlsFailure::OtherKey { .. } => {
+            "name its CA with --ca FILE or NPAYLOAD_CA"
+        }
+        TlsFailure::Expired { .. } => "give the broker a new certificate; it takes it as it runs",
+        TlsFailure::WrongName { .. } => {
+            "connect to a name that the certificate has, or say which with --server-name"
+        }
+        TlsFailure::CertificateDemanded => "show one with --cert FILE --cert-key FILE",
+        TlsFailure::CertificateRefused { .. } => {
+            "show one that its client CA has issued, with --cert FILE --cert-key FILE"
+        }
+        TlsFailure::NotTls => "if that is meant, connect with npayload:// and without --tls",
+        TlsFailure::OtherProtocol => "name the port of the binary protocol, not that of --http",
+        _ => return None,
+    })
 }
 
 /// What to try after a refusal.

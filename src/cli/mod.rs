@@ -8,6 +8,7 @@
 mod atomic;
 mod audit;
 mod broker;
+mod cert;
 mod channel;
 mod completions;
 mod consume;
@@ -23,6 +24,7 @@ mod publish;
 mod record_json;
 mod serve;
 mod serve_config;
+mod tls_args;
 
 #[cfg(test)]
 mod tests;
@@ -63,7 +65,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
     subcommand_required = true
 )]
 pub struct Cli {
-    /// The broker, npayload://HOST:PORT [default: npayload://127.0.0.1:7400]
+    /// The broker, npayload://HOST:PORT or npayload+tls://HOST:PORT [default: npayload://127.0.0.1:7400]
     #[arg(
         long,
         global = true,
@@ -82,6 +84,8 @@ pub struct Cli {
         help_heading = "Global options"
     )]
     api_key_file: Option<PathBuf>,
+    #[command(flatten)]
+    tls: tls_args::ClientTlsArgs,
     /// Print JSON, one value a line
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
@@ -118,6 +122,9 @@ enum Command {
     Grant(grant::GrantCommand),
     /// Print who did what to the broker, or check the record of it
     Audit(audit::AuditArgs),
+    /// Certificates for development
+    #[command(subcommand)]
+    Cert(cert::CertCommand),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
 }
@@ -127,6 +134,7 @@ enum Command {
 pub(crate) struct Context {
     url: String,
     api_key_file: Option<PathBuf>,
+    tls: tls_args::ClientTlsArgs,
     json: bool,
 }
 
@@ -145,11 +153,22 @@ impl Cli {
             api_key_file: self
                 .api_key_file
                 .filter(|file| !file.as_os_str().is_empty()),
+            tls: self.tls,
             json: self.json,
         };
+        let is_local = matches!(
+            self.command,
+            Command::Serve(_) | Command::Completions(_) | Command::Cert(_)
+        );
+        if let Some(flag) = context.tls.given().filter(|_| is_local) {
+            let why = "it is for commands that connect to a broker; `serve` has --tls-cert, \
+                       --tls-key and --tls-client-ca";
+            return Err(Failure::usage(flag, why));
+        }
         match self.command {
             Command::Serve(args) => serve::run(args, context.json),
             Command::Completions(args) => completions::run(&args),
+            Command::Cert(command) => cert::run(command, context.json),
             Command::Channel(command) => block_on(channel::run(command, &context)),
             Command::Audit(args) => block_on(audit::run(args, &context)),
             Command::Broker(command) => block_on(broker::run(command, &context)),
@@ -187,6 +206,9 @@ impl Context {
             .request_timeout(request);
         if let Some(key) = self.api_key()? {
             builder = builder.api_key(key);
+        }
+        if let Some(tls) = self.tls.load(&self.url)? {
+            builder = builder.tls(tls);
         }
         builder
             .connect(&self.url)

@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 use super::failure::Failure;
 use super::{block_on, output, serve_config};
 use crate::server::{self, Running};
+use crate::tls::{ClientCertificates, TlsVersion};
 
 /// Arguments of `npayload serve`. What is left out comes from the environment, else from the
 /// configuration file, else from the defaults.
@@ -28,18 +29,42 @@ pub struct ServeArgs {
     /// Address to serve /metrics and /healthz on; neither is served unless set
     #[arg(long, value_name = "ADDR")]
     pub http: Option<SocketAddr>,
+    /// The files of TLS.
+    #[command(flatten)]
+    pub tls: ServeTlsArgs,
+    /// Demand an API key of every client
+    #[arg(long)]
+    pub require_keys: bool,
     /// Configuration file, TOML
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Ask everybody for an API key, on this machine too
-    #[arg(long)]
-    pub require_keys: bool,
     /// Where to write a first API key, when there is none that could make others; it must not exist
     #[arg(long, value_name = "FILE")]
     pub admin_key_file: Option<PathBuf>,
-    /// Listen on an address that other machines reach, though there are no keys and no TLS
+    /// Listen on an address that other machines reach, though TLS or keys are missing
     #[arg(long)]
     pub insecure: bool,
+}
+
+/// TLS of `npayload serve`: files, all PEM. They are read again when they change, and on SIGHUP.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "TLS, on both addresses")]
+pub struct ServeTlsArgs {
+    /// The broker's certificate, followed by its chain
+    #[arg(long, value_name = "FILE")]
+    pub tls_cert: Option<PathBuf>,
+    /// The key to it
+    #[arg(long, value_name = "FILE")]
+    pub tls_key: Option<PathBuf>,
+    /// CAs of client certificates; clients are asked for theirs when it is given
+    #[arg(long, value_name = "FILE")]
+    pub tls_client_ca: Option<PathBuf>,
+    /// Whether a client must have a certificate: required or optional [default: required]
+    #[arg(long, value_name = "HOW")]
+    pub tls_client_certs: Option<ClientCertificates>,
+    /// Oldest version that is spoken: 1.3 or 1.2 [default: 1.3]
+    #[arg(long, value_name = "VERSION")]
+    pub tls_min_version: Option<TlsVersion>,
 }
 
 #[derive(Serialize)]
@@ -49,6 +74,8 @@ struct Ready<'a> {
     listen: SocketAddr,
     #[serde(skip_serializing_if = "Option::is_none")]
     http: Option<SocketAddr>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    tls: bool,
     data_dir: &'a str,
     version: &'static str,
 }
@@ -67,8 +94,8 @@ pub fn run(args: ServeArgs, json: bool) -> Result<(), Failure> {
         .map_err(|error| Failure::usage("serve", error.to_string()))?;
     log_to_stderr(json);
     let data_dir = options.data_dir.display().to_string();
-    if options.insecure {
-        tracing::warn!("--insecure: whoever reaches this address may read, write and delete");
+    if let Some(exposure) = options.exposure() {
+        tracing::warn!("--insecure: {exposure}; whoever reaches it may read, write and delete");
     }
     let served = async {
         let mut printed = Ok(());
@@ -94,17 +121,29 @@ fn print_ready(running: &Running, data_dir: &str, json: bool) -> Result<(), Fail
             event: "ready",
             listen,
             http: running.http(),
+            tls: running.certificate().is_some(),
             data_dir,
             version,
         });
     }
+    let certificate = running.certificate();
+    let tls = if certificate.is_some() {
+        ", with TLS"
+    } else {
+        ""
+    };
     output::print(&format!(
-        "npayload is ready on {listen}, data in {data_dir}"
+        "npayload is ready on {listen}{tls}, data in {data_dir}"
     ))?;
     if std::io::stderr().is_terminal() {
-        let url = match listen.port() {
-            crate::client::DEFAULT_PORT => String::new(),
-            _ => format!(" --url npayload://{listen}"),
+        let url = match (certificate, listen.port()) {
+            (None, crate::client::DEFAULT_PORT) => String::new(),
+            (None, _) => format!(" --url npayload://{listen}"),
+            (Some(certificate), port) => {
+                let host = certificate.names.first().cloned();
+                let host = host.unwrap_or_else(|| listen.ip().to_string());
+                format!(" --url npayload+tls://{host}:{port} --ca CA.pem")
+            }
         };
         eprintln!("try, in another terminal:");
         eprintln!("  echo 'hello' | npayload publish demo{url}");

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::serve::ServeArgs;
 use crate::broker::config::ChannelConfig;
 use crate::server::ServeOptions;
+use crate::tls::{ClientCertificates, ServerTlsOptions, TlsVersion};
 
 /// The names in the configuration file; docs/operations.md has them all. What is left out keeps
 /// its default.
@@ -21,8 +22,18 @@ pub(super) struct ServeConfig {
     listen: SocketAddr,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     http: Option<SocketAddr>,
-    insecure: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tls_cert: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tls_key: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tls_client_ca: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tls_client_certs: Option<ClientCertificates>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tls_min_version: Option<TlsVersion>,
     require_keys: bool,
+    insecure: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     admin_key_file: Option<PathBuf>,
     must_exist: bool,
@@ -63,8 +74,13 @@ const FROM_ENVIRONMENT: &[&str] = &[
     "data_dir",
     "listen",
     "http",
-    "insecure",
+    "tls_cert",
+    "tls_key",
+    "tls_client_ca",
+    "tls_client_certs",
+    "tls_min_version",
     "require_keys",
+    "insecure",
     "admin_key_file",
     "must_exist",
     "auto_create",
@@ -89,8 +105,13 @@ impl Default for ServeConfig {
             data_dir: options.data_dir,
             listen: options.listen,
             http: options.http,
-            insecure: options.insecure,
+            tls_cert: None,
+            tls_key: None,
+            tls_client_ca: None,
+            tls_client_certs: None,
+            tls_min_version: None,
             require_keys: options.require_keys,
+            insecure: options.insecure,
             admin_key_file: options.admin_key_file,
             must_exist: storage.must_exist,
             auto_create: options.broker.auto_create,
@@ -138,8 +159,14 @@ pub(super) fn options(args: &ServeArgs) -> Result<ServeOptions, String> {
     config.data_dir = args.data_dir.clone().unwrap_or(config.data_dir);
     config.listen = args.listen.unwrap_or(config.listen);
     config.http = args.http.or(config.http);
-    config.insecure |= args.insecure;
+    let tls = &args.tls;
+    config.tls_cert = tls.tls_cert.clone().or(config.tls_cert);
+    config.tls_key = tls.tls_key.clone().or(config.tls_key);
+    config.tls_client_ca = tls.tls_client_ca.clone().or(config.tls_client_ca);
+    config.tls_client_certs = tls.tls_client_certs.or(config.tls_client_certs);
+    config.tls_min_version = tls.tls_min_version.or(config.tls_min_version);
     config.require_keys |= args.require_keys;
+    config.insecure |= args.insecure;
     config.admin_key_file = args.admin_key_file.clone().or(config.admin_key_file);
     config.must_exist |= args.must_exist;
     config.into_options()
@@ -154,12 +181,14 @@ impl ServeConfig {
         if self.audit_retention_days == Some(0) {
             return Err("audit_retention_days = 0: must be at least 1, or left out".to_owned());
         }
+        let tls = self.tls()?;
         let mut options = ServeOptions {
             data_dir: self.data_dir,
             listen: self.listen,
             http: self.http,
-            insecure: self.insecure,
+            tls,
             require_keys: self.require_keys,
+            insecure: self.insecure,
             admin_key_file: self.admin_key_file,
             max_connections: self.max_connections,
             in_flight_bytes: self.in_flight_bytes,
@@ -195,6 +224,46 @@ impl ServeConfig {
         // The smaller limit of a smaller disk needs no word about its reserve.
         storage.reserve_bytes = self.storage.reserve_bytes.min(self.storage.min_free_bytes);
         Ok(options)
+    }
+}
+
+impl ServeConfig {
+    /// What both ports speak; nothing of it, or a certificate and its key at least.
+    fn tls(&self) -> Result<Option<ServerTlsOptions>, String> {
+        // An empty variable is the usual way to take a setting back.
+        let given =
+            |path: &Option<PathBuf>| path.clone().filter(|path| !path.as_os_str().is_empty());
+        let client_ca = given(&self.tls_client_ca);
+        let needs = |name: &str, what: &str| Err(format!("{name} needs {what}"));
+        if client_ca.is_none() && self.tls_client_certs.is_some() {
+            let what = "tls_client_ca: the file of the CAs that issue them (--tls-client-ca)";
+            return needs("tls_client_certs", what);
+        }
+        let (cert, key) = match (given(&self.tls_cert), given(&self.tls_key), &client_ca) {
+            (Some(cert), Some(key), _) => (cert, key),
+            (None, None, None) if self.tls_min_version.is_none() => return Ok(None),
+            (Some(_), None, _) => {
+                return needs("tls_cert", "tls_key: the file of its key (--tls-key)");
+            }
+            (None, Some(_), _) => {
+                let what = "tls_cert: the file of its certificate (--tls-cert)";
+                return needs("tls_key", what);
+            }
+            (None, None, Some(_)) => {
+                let what = "tls_cert and tls_key: clients show their certificate in TLS only";
+                return needs("tls_client_ca", what);
+            }
+            (None, None, None) => {
+                return needs("tls_min_version", "tls_cert and tls_key: there is no TLS");
+            }
+        };
+        Ok(Some(ServerTlsOptions {
+            cert,
+            key,
+            client_ca,
+            client_certificates: self.tls_client_certs.unwrap_or_default(),
+            min_version: self.tls_min_version.unwrap_or_default(),
+        }))
     }
 }
 

@@ -20,6 +20,13 @@ fn every_documented_form_is_understood() {
         "npayload serve",
         "npayload serve --require-keys --admin-key-file f",
         "npayload serve --data-dir ./data --listen 127.0.0.1:0 --http 127.0.0.1:0 --config f --json",
+        "npayload serve --listen 0.0.0.0:1 --require-keys --tls-cert c --tls-key k --tls-client-ca a \
+         --tls-client-certs optional --tls-min-version 1.2",
+        "npayload serve --insecure --must-exist",
+        "npayload cert dev",
+        "npayload cert dev certs --name a.b --name ::1,c --client x --days 30 --json",
+        "npayload channel list --tls --ca a --cert c --cert-key k --server-name s",
+        "npayload --url npayload+tls://h --ca a publish x",
         "npayload channel create a.b-c_d",
         "npayload channel create a --retention-days 3 --retention-bytes 9 --durability written \
          --sync-interval-ms 5 --segment-bytes 4096 --max-record-bytes 100 --if-not-exists --json",
@@ -122,6 +129,10 @@ fn wrong_usage_is_refused_with_exit_code_2() {
         "npayload grant create consume a",
         "npayload grant create asp a --guest b",
         "npayload completions tcsh",
+        "npayload serve --tls-client-certs maybe",
+        "npayload serve --tls-min-version 1.1",
+        "npayload cert",
+        "npayload cert dev --days many",
     ] {
         let error = Cli::try_parse_from(line.split_whitespace()).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{line}: {error}");
@@ -168,6 +179,10 @@ fn what_would_destroy_or_do_nothing_is_refused_before_a_broker_is_asked() {
         "npayload consumer delete a c",
         "npayload channel update a",
         "npayload channel list --url http://x",
+        "npayload channel list --tls --cert c",
+        "npayload channel list --tls --cert-key k",
+        "npayload completions bash --tls",
+        "npayload cert dev --ca a",
     ] {
         let failure = parse(line).unwrap().run().unwrap_err();
         assert_eq!(failure.exit_code(), 2, "{line}: {failure}");

@@ -7,21 +7,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::codec::Decoder;
 use tokio_util::sync::CancellationToken;
 
 use super::error::LostError;
 use super::gather::Gather;
+use super::stream::Stream;
 use crate::protocol::{
     Frame, FrameDecoder, PublishTarget, Request, Response, ResponseError, WireError,
 };
 
 /// How many bytes the writer gathers for one write.
 const WRITE_BYTES: usize = 1 << 20;
+
+/// How long the end of a connection may take to be said.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// What becomes of a request on one connection.
 pub(super) type Answer = Result<Response, CallError>;
@@ -85,8 +87,7 @@ impl Shared {
 
 impl Connection {
     /// Takes over a fresh stream and starts its tasks. The caller sends the hello.
-    pub(super) fn start(stream: TcpStream, max_frame_bytes: u32, keep_alive: Duration) -> Self {
-        let (reader, writer) = stream.into_split();
+    pub(super) fn start(stream: Stream, max_frame_bytes: u32, keep_alive: Duration) -> Self {
         let (queue, outgoing) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared {
             pending: Mutex::default(),
@@ -97,9 +98,8 @@ impl Connection {
         tokio::spawn(run(
             stop.clone(),
             Arc::clone(&shared),
-            reader,
+            stream,
             max_frame_bytes,
-            writer,
             outgoing,
             (queue.downgrade(), keep_alive),
         ));
@@ -198,22 +198,30 @@ impl Drop for Call {
 async fn run(
     stop: CancellationToken,
     shared: Arc<Shared>,
-    reader: OwnedReadHalf,
+    Stream { reader, mut writer }: Stream,
     max_frame_bytes: u32,
-    writer: OwnedWriteHalf,
     outgoing: mpsc::UnboundedReceiver<Outgoing>,
     (queue, keep_alive): (mpsc::WeakUnboundedSender<Outgoing>, Duration),
 ) {
     let why = tokio::select! {
         () = stop.cancelled() => LostError::ClosedHere,
         why = read(&shared, reader, max_frame_bytes) => why,
-        why = write(writer, outgoing) => why,
+        why = write(&mut writer, outgoing) => why,
         why = keep(&shared, queue, keep_alive) => why,
     };
+    let is_closed_here = matches!(why, LostError::ClosedHere);
     shared.lose(why);
+    if is_closed_here {
+        // Over TLS the broker is told that nothing was cut off. Gone already, it does not mind.
+        let _ = tokio::time::timeout(GOODBYE, writer.shutdown()).await;
+    }
 }
 
-async fn read(shared: &Shared, mut reader: OwnedReadHalf, max_frame_bytes: u32) -> LostError {
+async fn read(
+    shared: &Shared,
+    mut reader: Box<dyn AsyncRead + Send + Unpin>,
+    max_frame_bytes: u32,
+) -> LostError {
     let mut decoder = FrameDecoder::responses(max_frame_bytes);
     let mut src = BytesMut::with_capacity(64 << 10);
     loop {
@@ -254,7 +262,7 @@ fn deliver(shared: &Shared, frame: Frame) -> Option<WireError> {
 }
 
 async fn write(
-    mut writer: OwnedWriteHalf,
+    writer: &mut Box<dyn AsyncWrite + Send + Unpin>,
     mut outgoing: mpsc::UnboundedReceiver<Outgoing>,
 ) -> LostError {
     let mut gather = Gather::default();
@@ -270,7 +278,12 @@ async fn write(
             };
         }
         gather.seal();
-        if let Err(error) = writer.write_all_buf(&mut gather).await {
+        let written = async {
+            writer.write_all_buf(&mut gather).await?;
+            // A stream that encrypts may hold the last of it.
+            writer.flush().await
+        };
+        if let Err(error) = written.await {
             return LostError::Io(Arc::new(error));
         }
     }

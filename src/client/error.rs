@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::url::InvalidUrl;
 use crate::protocol::{ErrorCode, FrameError, ResponseError, WireError};
+use crate::tls::{TlsError, TlsFailure};
 
 /// Why there is no connection.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -22,6 +23,17 @@ pub enum ConnectError {
         url: String,
         /// Why.
         source: Arc<io::Error>,
+    },
+    /// The certificates of this client can't be used.
+    #[error("TLS can't be spoken")]
+    TlsFiles(#[source] Arc<TlsError>),
+    /// The two sides did not come to terms over TLS.
+    #[error("connecting to {url}")]
+    Tls {
+        /// The broker.
+        url: String,
+        /// Why.
+        source: TlsFailure,
     },
     /// Nothing answered in time.
     #[error("{url} did not answer within {after:?}")]
@@ -57,10 +69,18 @@ impl ConnectError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Url(_) | Self::Closed | Self::Protocol { .. } => false,
+            Self::Url(_) | Self::Closed | Self::Protocol { .. } | Self::TlsFiles(_) => false,
+            // Everything else stays as it is until somebody changes a file.
+            Self::Tls { source, .. } => matches!(source, TlsFailure::Closed),
             Self::Io { .. } | Self::Timeout { .. } => true,
             Self::Refused { source, .. } => source.retryable,
         }
+    }
+}
+
+impl From<TlsError> for ConnectError {
+    fn from(error: TlsError) -> Self {
+        Self::TlsFiles(Arc::new(error))
     }
 }
 

@@ -3,19 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::sync::{Mutex, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::backoff::{Backoff, BackoffLimits};
 use super::connection::{CallError, Connection};
 use super::error::{ConnectError, LostError, RequestError};
+use super::stream::Stream;
 use super::url::BrokerUrl;
 use crate::access::Secret;
 use crate::protocol::control::{HelloRequest, HelloResponse};
 use crate::protocol::frame::MAX_FRAME_BYTES;
 use crate::protocol::version::{MAX_PROTOCOL, MIN_PROTOCOL};
 use crate::protocol::{ErrorCode, Request, Response};
+use crate::tls::{ClientTls, ClientTlsOptions, TlsFailure};
 
 /// A handle to a broker; cheap to clone, all clones share one connection.
 ///
@@ -82,6 +83,7 @@ pub struct ClientBuilder {
     keep_alive: Duration,
     backoff: BackoffLimits,
     max_frame_bytes: u32,
+    tls: Option<ClientTls>,
 }
 
 impl Default for ClientBuilder {
@@ -94,6 +96,7 @@ impl Default for ClientBuilder {
             keep_alive: Duration::from_secs(15),
             backoff: BackoffLimits::default(),
             max_frame_bytes: MAX_FRAME_BYTES,
+            tls: None,
         }
     }
 }
@@ -149,7 +152,16 @@ impl ClientBuilder {
         self
     }
 
-    /// Connects to `npayload://HOST:PORT`, trying again until the connect timeout.
+    /// Whom to trust, and the client's own certificate. The connection is made over TLS then,
+    /// also to an `npayload://` URL. To an `npayload+tls://` URL without this, the system's CAs are
+    /// trusted.
+    #[must_use]
+    pub fn tls(mut self, tls: ClientTls) -> Self {
+        self.tls = Some(tls);
+        self
+    }
+
+    /// Connects to `npayload://HOST:PORT` or `npayload+tls://HOST:PORT`, trying again until the connect timeout.
     ///
     /// # Errors
     /// [`ConnectError`]: the reason why the last try failed.
@@ -163,8 +175,14 @@ impl ClientBuilder {
     /// A client that connects when its first request is sent.
     ///
     /// # Errors
-    /// [`ConnectError::Url`] when the text is not the address of a broker.
-    pub fn lazy(self, url: &str) -> Result<Client, ConnectError> {
+    /// [`ConnectError::Url`] when the text is not the address of a broker,
+    /// [`ConnectError::TlsFiles`] when TLS is wanted and the system trusts no CA.
+    pub fn lazy(mut self, url: &str) -> Result<Client, ConnectError> {
+        let mut url: BrokerUrl = url.parse()?;
+        if url.tls && self.tls.is_none() {
+            self.tls = Some(ClientTls::load(&ClientTlsOptions::default())?);
+        }
+        url.tls = self.tls.is_some();
         let slot = Slot {
             current: None,
             not_before: Instant::now(),
@@ -173,7 +191,7 @@ impl ClientBuilder {
         };
         Ok(Client {
             inner: Arc::new(Inner {
-                url: url.parse()?,
+                url,
                 options: self,
                 slot: Mutex::new(slot),
                 state: watch::Sender::new(ConnectionState::Disconnected),
@@ -314,10 +332,7 @@ impl Client {
             source,
         };
         let shake = async {
-            let stream = TcpStream::connect((url.host.as_str(), url.port))
-                .await
-                .map_err(io)?;
-            stream.set_nodelay(true).map_err(io)?;
+            let stream = Stream::open(url, options.tls.as_ref()).await?;
             let connection = Connection::start(stream, options.max_frame_bytes, options.keep_alive);
             let hello = Request::Hello(HelloRequest {
                 client: options.name.clone(),
@@ -336,9 +351,14 @@ impl Client {
                     url: url.to_string(),
                     source,
                 }),
-                Err(CallError::Lost(LostError::Io(source))) => Err(ConnectError::Io {
-                    url: url.to_string(),
-                    source,
+                // A broker that judges the client's certificate does so after the client's own
+                // part of the handshake is over.
+                Err(CallError::Lost(LostError::Io(source))) => Err(match &options.tls {
+                    Some(tls) => tls_or_io(url, &source, tls),
+                    None => ConnectError::Io {
+                        url: url.to_string(),
+                        source,
+                    },
                 }),
                 Err(CallError::Lost(LostError::Closed)) => {
                     Err(io(std::io::ErrorKind::ConnectionReset.into()))
@@ -410,5 +430,16 @@ impl Client {
             }
             sleep(wait).await;
         }
+    }
+}
+
+fn tls_or_io(url: &BrokerUrl, error: &Arc<std::io::Error>, tls: &ClientTls) -> ConnectError {
+    let url = url.to_string();
+    match TlsFailure::of_client(error, tls.trusted()) {
+        Some(source) => ConnectError::Tls { url, source },
+        None => ConnectError::Io {
+            url,
+            source: error.clone(),
+        },
     }
 }

@@ -6,6 +6,8 @@
 //! - [`Consumer`]: a stream of records, fetched ahead, each batch checked.
 //! - [`AtomicBuilder`]: several channels and consumer positions, all or nothing.
 //!
+//! Over TLS with `npayload+tls://` or [`ClientBuilder::tls`].
+//!
 //! Everything goes through the `protocol` room; what a batch looks like is the `format` room's. Not
 //! here: decoding of payloads, and any policy about what to do with a record.
 
@@ -19,6 +21,7 @@ mod error;
 mod gather;
 mod handle;
 mod producer;
+mod stream;
 mod url;
 
 #[cfg(test)]

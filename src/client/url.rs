@@ -1,4 +1,4 @@
-//! Where a broker is: `npayload://HOST:PORT`.
+//! Where a broker is: `npayload://HOST:PORT`, or `npayload+tls://HOST:PORT`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,6 +13,8 @@ pub struct BrokerUrl {
     pub host: String,
     /// TCP port.
     pub port: u16,
+    /// Whether it is spoken to over TLS: `npayload+tls://`.
+    pub tls: bool,
 }
 
 impl FromStr for BrokerUrl {
@@ -23,9 +25,14 @@ impl FromStr for BrokerUrl {
             url: text.to_owned(),
             why,
         };
-        let rest = text
-            .strip_prefix("npayload://")
-            .ok_or(invalid("it does not start with npayload://"))?;
+        let (rest, tls) = match text.strip_prefix("npayload+tls://") {
+            Some(rest) => (rest, true),
+            None => {
+                let rest = text.strip_prefix("npayload://");
+                let why = "it does not start with npayload:// or npayload+tls://";
+                (rest.ok_or(invalid(why))?, false)
+            }
+        };
         let rest = rest.strip_suffix('/').unwrap_or(rest);
         let (host, port) = if let Some(rest) = rest.strip_prefix('[') {
             let (host, after) = rest.split_once(']').ok_or(invalid("a `]` is missing"))?;
@@ -34,7 +41,7 @@ impl FromStr for BrokerUrl {
             rest.split_at(rest.find(':').unwrap_or(rest.len()))
         };
         if host.is_empty() || host.contains(['/', '@', ' ', '?', '#']) {
-            return Err(invalid("there must be a host after npayload://"));
+            return Err(invalid("there must be a host after the `://`"));
         }
         let port = match port.strip_prefix(':') {
             None if port.is_empty() => DEFAULT_PORT,
@@ -46,16 +53,18 @@ impl FromStr for BrokerUrl {
         Ok(Self {
             host: host.to_owned(),
             port,
+            tls,
         })
     }
 }
 
 impl fmt::Display for BrokerUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.tls { "npayload+tls" } else { "npayload" };
         if self.host.contains(':') {
-            write!(f, "npayload://[{}]:{}", self.host, self.port)
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
         } else {
-            write!(f, "npayload://{}:{}", self.host, self.port)
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
         }
     }
 }
@@ -82,6 +91,8 @@ mod tests {
             ("npayload://10.0.0.1:1234/", "npayload://10.0.0.1:1234"),
             ("npayload://[::1]:9", "npayload://[::1]:9"),
             ("npayload://[::1]", "npayload://[::1]:7400"),
+            ("npayload+tls://a.b", "npayload+tls://a.b:7400"),
+            ("npayload+tls://[::1]:9/", "npayload+tls://[::1]:9"),
         ] {
             assert_eq!(read(text).as_deref(), Ok(wanted));
         }
@@ -96,6 +107,8 @@ mod tests {
             "npayload://x:1/y",
             "npayload://u@x",
             "npayload://[::1",
+            "npayload+tls://",
+            "npayload+ssl://x",
         ] {
             assert!(read(bad).is_err(), "{bad}");
         }

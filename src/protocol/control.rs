@@ -607,6 +607,9 @@ pub struct BrokerInfo {
 pub struct Health {
     /// Whether everything below is well.
     pub ok: bool,
+    /// The addresses that `--insecure` has left open to other machines, in words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub insecure: Option<String>,
     /// Why the broker takes no more writes; `None` when it does.
     pub writes_refused: Option<String>,
     /// Number of channels with damaged records.

@@ -50,6 +50,8 @@ errors! {
     4 UnsupportedVersion "UNSUPPORTED_VERSION" false "The broker does not speak this version of the request, or none of the protocol versions offered.";
     5 HelloRequired "HELLO_REQUIRED" false "The first request of a connection must be a hello.";
     6 InvalidRequest "INVALID_REQUEST" false "The body of a request breaks a rule of its layout.";
+    7 TlsRequired "TLS_REQUIRED" false "The port speaks only TLS, and the client began without; the broker says so without TLS and closes the connection.";
+    8 TlsUnavailable "TLS_UNAVAILABLE" false "The client began with TLS, and the port speaks without; the broker says so without TLS and closes the connection.";
     100 InvalidName "INVALID_NAME" false "A name of a channel or consumer breaks the rule for names.";
     101 InternalTopic "INTERNAL_TOPIC" false "The channel is an internal topic, which only the broker writes to.";
     102 ChannelNotFound "CHANNEL_NOT_FOUND" false "There is no channel of this name.";

@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_util::codec::Decoder;
 
@@ -28,12 +27,14 @@ use super::key_watch::{KeyNews, KeyWatch};
 use super::outbox::Outbox;
 use super::room::{ConnectionRoom, Held};
 use super::shared::{Shared, TaskWake};
+use super::socket::Socket;
 use super::waiting::{Pending, Waiting};
 use crate::broker::{Fetched, Wait, Wake};
 use crate::protocol::{
     ErrorCode, FetchRequest, Frame, FrameDecoder, FrameError, Request, Response, WireError,
 };
 use crate::storage::Outcome;
+use crate::tls::PeerCertificate;
 
 /// A client says hello within this time.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -46,9 +47,6 @@ const FLUSH_BYTES: usize = 1 << 20;
 
 /// A frame above this is received only while the broker has room for all of it.
 const LARGE_FRAME_BYTES: usize = 128 * 1024;
-
-/// Room made for each read.
-const READ_BYTES: usize = 64 * 1024;
 
 /// A command is refused after it found the buffers full for this long.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -77,7 +75,7 @@ enum Found {
 
 struct Connection {
     shared: Arc<Shared>,
-    socket: TcpStream,
+    socket: Socket,
     input: BytesMut,
     decoder: FrameDecoder,
     outbox: Outbox,
@@ -112,7 +110,16 @@ struct Connection {
 /// Serves one connection until it ends.
 ///
 /// - `peer`: where it comes from.
-pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr) {
+/// - `certificate`: what was verified of the client in a TLS handshake.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    socket: Socket,
+    peer: SocketAddr,
+    certificate: Option<PeerCertificate>,
+) {
+    if let Some(certificate) = certificate {
+        tracing::debug!(%certificate, "a client with a certificate has connected");
+    }
     let (finder, found) = mpsc::unbounded_channel();
     let answer_room = &shared.answer_room;
     let answer_room = answer_room.of_connection(shared.options.connection_send_bytes);
@@ -140,8 +147,9 @@ pub(super) async fn serve(shared: Arc<Shared>, socket: TcpStream, peer: SocketAd
         is_read_out: false,
         is_closing: false,
     };
-    if let Err(error) = connection.run().await {
-        tracing::debug!(%error, "connection ended");
+    match connection.run().await {
+        Ok(()) => connection.socket.close().await,
+        Err(error) => tracing::debug!(%error, "connection ended"),
     }
 }
 
@@ -154,18 +162,6 @@ async fn receive_room(shared: &Shared, kib: Option<u32>) -> Option<OwnedSemaphor
         .acquire_many_owned(kib)
         .await
         .ok()
-}
-
-/// Reads what has come, once something has.
-async fn read_some(socket: &TcpStream, input: &mut BytesMut) -> std::io::Result<usize> {
-    loop {
-        socket.readable().await?;
-        input.reserve(READ_BYTES);
-        match socket.try_read_buf(input) {
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            read => return read,
-        }
-    }
 }
 
 /// What woke a connection.
@@ -314,7 +310,7 @@ impl Connection {
                 self.partial_since = Some(clock::instant());
                 Ok(Event::Found(Found::Room))
             }
-            read = read_some(&self.socket, &mut self.input), if may_read => Ok(Event::Read(read?)),
+            read = self.socket.read_some(&mut self.input), if may_read => Ok(Event::Read(read?)),
             () = self.shared.stop.cancelled(), if !self.is_closing => Ok(Event::Stop),
             () = due, if is_turned_away => Ok(Event::Round),
             () = key_changed, if !self.is_closing => Ok(Event::Key),

@@ -614,6 +614,7 @@ pub(super) fn health(shared: &Shared, broker: &Broker) -> Health {
             && sick.damaged == 0
             && sick.refusing == 0
             && scrub.faults.is_empty(),
+        insecure: shared.options.exposure(),
         writes_refused,
         damaged_channels: sick.damaged,
         refusing_channels: sick.refusing,

@@ -15,12 +15,11 @@ use super::shared::Shared;
 
 /// Serves until the server stops.
 pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let stop = shared.stop.clone();
     let router = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
-        .with_state(shared);
-    http_listener::serve(listener, router, stop).await;
+        .with_state(shared.clone());
+    http_listener::serve(listener, router, shared).await;
 }
 
 async fn metrics(State(shared): State<Arc<Shared>>) -> Response {

@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -15,6 +16,9 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
+
+use super::entrance::{self, LastWords};
+use super::shared::Shared;
 
 /// Most connections at once.
 const MAX_CONNECTIONS: usize = 64;
@@ -32,7 +36,8 @@ const LAST: Duration = Duration::from_secs(1);
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
 /// Accepts until the server stops, then waits for what is under way.
-pub(super) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+pub(super) async fn serve(listener: TcpListener, router: Router, shared: Arc<Shared>) {
+    let stop = &shared.stop;
     let mut tasks = JoinSet::new();
     let mut open: VecDeque<AbortHandle> = VecDeque::new();
     loop {
@@ -57,12 +62,30 @@ pub(super) async fn serve(listener: TcpListener, router: Router, stop: Cancellat
                 oldest.abort();
             }
         }
-        open.push_back(tasks.spawn(answer(socket, router.clone(), stop.clone())));
+        open.push_back(tasks.spawn(answer(socket, router.clone(), shared.clone())));
     }
     while tasks.join_next().await.is_some() {}
 }
 
-async fn answer(socket: TcpStream, router: Router, stop: CancellationToken) {
+/// What is said in plain HTTP to a client that speaks TLS, or does not, to the wrong port.
+fn last_words() -> LastWords {
+    let answer = |text: &str| {
+        let length = text.len();
+        let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close";
+        format!("{head}\r\nContent-Length: {length}\r\n\r\n{text}").into_bytes()
+    };
+    LastWords {
+        tls_required: answer("this port speaks only TLS: use https://\n"),
+        tls_unavailable: answer("this port speaks without TLS: use http://\n"),
+    }
+}
+
+async fn answer(socket: TcpStream, router: Router, shared: Arc<Shared>) {
+    let tls = shared.tls.as_ref().map(|tls| tls.http());
+    let Some(socket) = entrance::enter(&shared, socket, tls, last_words).await else {
+        return;
+    };
+    let stop = &shared.stop;
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -71,7 +94,7 @@ async fn answer(socket: TcpStream, router: Router, stop: CancellationToken) {
     let mut connection = pin!(http.serve_connection(TokioIo::new(socket), service));
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
-        () = wait(&stop) => {
+        () = wait(stop) => {
             connection.as_mut().graceful_shutdown();
             match tokio::time::timeout(LAST, connection).await {
                 Ok(ended) => ended,

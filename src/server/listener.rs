@@ -10,17 +10,23 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::TaskTracker;
 
+use super::entrance::LastWords;
 use super::first_key::{self, FirstKeyError};
 use super::metrics::Metrics;
 use super::options::{InvalidOptions, ServeOptions};
 use super::shared::Shared;
-use super::{clock, commit, connection, http, keeper, scrubber};
+use super::socket::Socket;
+use super::{clock, commit, connection, entrance, http, keeper, renewal, scrubber};
 use crate::broker::{Broker, BrokerOpenError, Stop};
 use crate::protocol::{ErrorCode, Response, WireError};
 use crate::storage::disk::{Disk, RealDisk};
+use crate::tls::{PeerCertificate, ServerTls, TlsError};
 
 /// A peer that vanished is noticed after this long without a sign of it.
 const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Connections over the limit that are told so at once; each may need a handshake for it.
+const MAX_REFUSALS: usize = 256;
 
 /// Why a server did not start.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +49,9 @@ pub enum StartError {
     /// Nobody could come in.
     #[error(transparent)]
     FirstKey(#[from] FirstKeyError),
+    /// The certificate, its key or the client CAs can't be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// A thread could not be started.
     #[error("starting a thread: {0}")]
     Thread(std::io::Error),
@@ -79,6 +88,13 @@ pub async fn start(options: ServeOptions) -> Result<Running, StartError> {
 /// As for [`start`].
 pub async fn start_on(disk: Arc<dyn Disk>, options: ServeOptions) -> Result<Running, StartError> {
     options.check()?;
+    let now = clock::now();
+    let tls = match options.tls.clone() {
+        Some(tls) => Some(Arc::new(tokio::task::block_in_place(|| {
+            ServerTls::load(tls, now)
+        })?)),
+        None => None,
+    };
     let listener = bind(options.listen).await?;
     let http_listener = match options.http {
         Some(address) => Some(bind(address).await?),
@@ -94,7 +110,6 @@ pub async fn start_on(disk: Arc<dyn Disk>, options: ServeOptions) -> Result<Runn
         (Some(listener), Some(address)) => Some(local(listener, address)?),
         _ => None,
     };
-    let now = clock::now();
     let holder = format!("process {} listening on {listen}", std::process::id());
     let broker = tokio::task::block_in_place(|| {
         let random = Box::new(|| {
@@ -114,7 +129,9 @@ pub async fn start_on(disk: Arc<dyn Disk>, options: ServeOptions) -> Result<Runn
         )
     });
     let broker = broker.map_err(|error| StartError::Open(Box::new(error)))?;
-    let shared = Arc::new(Shared::new(broker, options, Metrics::new(), now));
+    let mut shared = Shared::new(broker, options, Metrics::new(), now);
+    shared.tls = tls;
+    let shared = Arc::new(shared);
     let threads = spawn_threads(&shared, &disk)?;
     let running = Running {
         shared: shared.clone(),
@@ -131,6 +148,14 @@ pub async fn start_on(disk: Arc<dyn Disk>, options: ServeOptions) -> Result<Runn
     tracker.spawn(accept(listener, shared.clone(), tracker.clone()));
     if let Some(listener) = http_listener {
         tracker.spawn(http::serve(listener, shared.clone()));
+    }
+    if let Some(tls) = shared.tls.clone() {
+        tracing::info!(certificate = %tls.certificate(), "clients are shown this certificate");
+        if let Some(key) = tls.exposed_key() {
+            let key = key.display();
+            tracing::warn!("every user of this machine may read the key in {key}: chmod o-r it");
+        }
+        tracker.spawn(renewal::watch(shared.clone(), tls));
     }
     Ok(running)
 }
@@ -189,10 +214,20 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, tracker: TaskTracker
         shared.metrics.connections.increment(1);
         let shared = shared.clone();
         tracker.spawn(async move {
-            if before < shared.options.max_connections {
-                connection::serve(shared.clone(), socket, peer).await;
+            // Beyond this there is not even a handshake, to say why.
+            if before < shared.options.max_connections.saturating_add(MAX_REFUSALS) {
+                let tls = shared.tls.as_ref().map(|tls| tls.binary());
+                let entered = entrance::enter(&shared, socket, tls, last_words).await;
+                match entered {
+                    Some(socket) if before < shared.options.max_connections => {
+                        let certificate = socket.peer_certificate();
+                        connection::serve(shared.clone(), socket, peer, certificate).await;
+                    }
+                    Some(socket) => refuse(&shared, socket).await,
+                    None => {}
+                }
             } else {
-                refuse(&shared, socket).await;
+                shared.metrics.refused_connections.increment(1);
             }
             shared.connections.fetch_sub(1, Ordering::AcqRel);
             shared.metrics.connections.decrement(1);
@@ -213,16 +248,35 @@ fn prepare(socket: &TcpStream) {
     }
 }
 
-async fn refuse(shared: &Shared, mut socket: TcpStream) {
+/// What is said in plain frames to a client that speaks TLS, or does not, to the wrong port.
+fn last_words() -> LastWords {
+    let frame = |code, text: &str| {
+        let mut bytes = bytes::BytesMut::new();
+        Response::Error(WireError::new(code, text)).encode(0, &mut bytes);
+        bytes.to_vec()
+    };
+    let required = "this port speaks only TLS; connect with npayload+tls://, or --tls";
+    let unavailable = "this port speaks without TLS; connect with npayload://";
+    LastWords {
+        tls_required: frame(ErrorCode::TlsRequired, required),
+        tls_unavailable: frame(ErrorCode::TlsUnavailable, unavailable),
+    }
+}
+
+async fn refuse(shared: &Shared, mut socket: Socket) {
     shared.metrics.refused_connections.increment(1);
     let limit = shared.options.max_connections;
     let text = format!("{limit} connections are open, which is the limit");
     let error = WireError::new(ErrorCode::TooManyConnections, text).retry_after_ms(1000);
     let mut bytes = bytes::BytesMut::new();
     Response::Error(error).encode(0, &mut bytes);
-    let written = tokio::time::timeout(Duration::from_secs(1), socket.write_all(&bytes));
-    if written.await.is_err() {
-        tracing::debug!("a refused connection did not take its answer");
+    let told = async {
+        socket.write_all(&bytes).await?;
+        socket.flush().await
+    };
+    match tokio::time::timeout(Duration::from_secs(1), told).await {
+        Ok(Ok(())) => socket.close().await,
+        _ => tracing::debug!("a refused connection did not take its answer"),
     }
 }
 
@@ -237,6 +291,22 @@ impl Running {
     #[must_use]
     pub fn http(&self) -> Option<SocketAddr> {
         self.http
+    }
+
+    /// The certificate that clients are shown now, where the ports speak TLS.
+    #[must_use]
+    pub fn certificate(&self) -> Option<PeerCertificate> {
+        self.shared.tls.as_ref().map(|tls| tls.certificate())
+    }
+
+    /// Looks at the files of TLS now, and takes them if they have changed and are good; the log
+    /// says what came of it. Open connections keep what they have. Returns whether the files are
+    /// good; true without TLS.
+    pub async fn reload_tls(&self) -> bool {
+        match &self.shared.tls {
+            Some(tls) => renewal::now(tls).await,
+            None => true,
+        }
     }
 
     /// What recovery found and did.

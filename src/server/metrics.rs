@@ -23,6 +23,8 @@ pub(crate) struct Metrics {
     pub failed_authentications: Counter,
     pub forbidden: Counter,
     pub rate_limited: Counter,
+    pub refused_handshakes: Counter,
+    pub certificate_not_after: Gauge,
     rounds: Counter,
     round_seconds: Histogram,
     channels: Gauge,
@@ -109,6 +111,14 @@ impl Metrics {
             rate_limited: counter(
                 "npayload_rate_limited_requests_total",
                 "Requests refused because a limit of a key or an organisation was reached.",
+            ),
+            refused_handshakes: counter(
+                "npayload_refused_handshakes_total",
+                "Clients turned away before they were served: their TLS, or that they had none.",
+            ),
+            certificate_not_after: gauge(
+                "npayload_tls_certificate_not_after_seconds",
+                "When the broker's certificate ends, in seconds since 1970; 0 without TLS.",
             ),
             rounds: counter("npayload_rounds_total", "Rounds of the journal."),
             round_seconds: recorder.register_histogram(

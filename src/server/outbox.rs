@@ -96,7 +96,21 @@ impl Outbox {
         late.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         late.tick().await;
         let (mut progress, mut parts_left) = (0, PATIENCE_PARTS);
-        while let Some(first) = self.parts.front() {
+        loop {
+            let Some(first) = self.parts.front() else {
+                // A stream that encrypts may hold the last of it.
+                tokio::select! {
+                    biased;
+                    flushed = socket.flush() => break flushed?,
+                    _ = late.tick() => {
+                        parts_left -= 1;
+                        if parts_left == 0 || is_short() {
+                            return Err(std::io::ErrorKind::TimedOut.into());
+                        }
+                        continue;
+                    }
+                }
+            };
             if first.bytes.is_empty() {
                 self.parts.pop_front();
                 continue;

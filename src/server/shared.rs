@@ -9,11 +9,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::clock;
 use super::doorstep::Doorstep;
+use super::entrance::Complaints;
 use super::metrics::Metrics;
 use super::options::ServeOptions;
 use super::quota::Quotas;
 use super::room::AnswerRoom;
 use crate::broker::{Broker, Wake};
+use crate::tls::ServerTls;
 use crate::types::{Incarnation, LogEpoch, Timestamp};
 
 /// A fetch is refused after it found no room for its answer for this long.
@@ -31,6 +33,10 @@ pub(crate) struct Shared {
     pub options: ServeOptions,
     pub metrics: Metrics,
     pub connections: AtomicUsize,
+    /// The certificate of both ports, where there is one.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Holds back the log's lines about clients that are turned away.
+    pub complaints: Complaints,
     /// KiB of large frames that may be received at once, and the room for them.
     pub receive_kib: u32,
     pub receive_room: Arc<Semaphore>,
@@ -72,6 +78,8 @@ impl Shared {
             options,
             metrics,
             connections: AtomicUsize::new(0),
+            tls: None,
+            complaints: Complaints::default(),
             stop: CancellationToken::new(),
             is_ending: AtomicBool::new(false),
             started_at: now,
@@ -87,6 +95,11 @@ impl Shared {
 
     /// Books what the broker's state shows in the metrics.
     pub fn observe(&self) {
+        if let Some(tls) = &self.tls {
+            let seconds = tls.certificate().not_after.0 / 1000;
+            #[expect(clippy::cast_precision_loss, reason = "gauges are floating point")]
+            self.metrics.certificate_not_after.set(seconds as f64);
+        }
         let broker = self.broker();
         self.metrics.observe(&broker, self.started_at, clock::now());
     }

@@ -3,7 +3,8 @@
 use super::listener::{Running, StartError, start};
 use super::options::ServeOptions;
 
-/// Starts a server, says where, and runs it until SIGTERM or SIGINT.
+/// Starts a server, says where, and runs it until SIGTERM or SIGINT. SIGHUP has it read the files
+/// of TLS again; a broker without TLS takes it as a SIGTERM, since the terminal has gone.
 ///
 /// - `ready`: called once with the running server.
 ///
@@ -13,9 +14,15 @@ use super::options::ServeOptions;
 /// [`StartError`] when it did not start.
 pub async fn run(options: ServeOptions, ready: impl FnOnce(&Running)) -> Result<bool, StartError> {
     let mut signals = Signals::new().map_err(StartError::Thread)?;
+    let has_tls = options.tls.is_some();
     let running = start(options).await?;
     ready(&running);
-    let signal = signals.next().await;
+    let signal = loop {
+        match signals.next().await {
+            "SIGHUP" if has_tls => running.reload_tls().await,
+            signal => break signal,
+        };
+    };
     tracing::info!(signal, "stopping");
     let is_clean = running.stop().await;
     tracing::info!(is_clean, "stopped");
@@ -26,6 +33,7 @@ pub async fn run(options: ServeOptions, ready: impl FnOnce(&Running)) -> Result<
 struct Signals {
     term: tokio::signal::unix::Signal,
     int: tokio::signal::unix::Signal,
+    hup: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
@@ -35,6 +43,7 @@ impl Signals {
         Ok(Self {
             term: signal(SignalKind::terminate())?,
             int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
         })
     }
 
@@ -42,6 +51,7 @@ impl Signals {
         tokio::select! {
             _ = self.term.recv() => "SIGTERM",
             _ = self.int.recv() => "SIGINT",
+            _ = self.hup.recv() => "SIGHUP",
         }
     }
 }

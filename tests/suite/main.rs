@@ -48,5 +48,6 @@ mod spec; // storage-format.md against the layouts of the format room
 mod starts; // what a start takes from the last end, and what it makes its own
 mod storage_harness; // drives the storage room from one thread, and models what it must hold
 mod strain; // the real binary short of file descriptors, and stopped in the middle of its work
+mod tls; // TLS on both ports: who is let in, who is turned away, and what both sides are told
 mod vouching; // what vouches for a group of the journal must be true
 mod wire; // docs/wire-protocol.md against the protocol room: tables, golden frames, hostile bytes

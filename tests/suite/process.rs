@@ -16,6 +16,7 @@ pub struct Broker {
     pub url: String,
     /// The address of `/healthz`, if it was told to have one.
     http: Option<String>,
+    errors: File,
 }
 
 /// A broker that is not ready yet.
@@ -100,6 +101,9 @@ pub fn binary() -> Command {
         .env_remove("NPAYLOAD_URL")
         .env_remove("NPAYLOAD_API_KEY")
         .env_remove("NPAYLOAD_API_KEY_FILE")
+        .env_remove("NPAYLOAD_CA")
+        .env_remove("NPAYLOAD_CERT")
+        .env_remove("NPAYLOAD_CERT_KEY")
         .env("NPAYLOAD_LOG", "warn");
     command
 }
@@ -178,6 +182,21 @@ impl Broker {
     pub fn address(&self) -> SocketAddr {
         let address = self.url.trim_start_matches("npayload://");
         address.parse().expect("an address")
+    }
+
+    /// What it has logged so far. Read beside the place where the process goes on writing.
+    pub fn log(&self) -> String {
+        let mut bytes = vec![0; 1 << 20];
+        let read = std::os::unix::fs::FileExt::read_at(&self.errors, &mut bytes, 0);
+        bytes.truncate(read.expect("a file"));
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits until the log has a line with this in it.
+    pub fn logs(&self, text: &str) {
+        wait_for(&format!("`{text}` in the log"), || {
+            self.log().contains(text).then_some(())
+        });
     }
 
     pub fn pid(&self) -> u32 {
@@ -261,8 +280,13 @@ impl Broker {
     }
 
     /// Asks it to stop; its exit code.
-    pub fn terminate(mut self) -> i32 {
+    pub fn terminate(self) -> i32 {
         self.signal(Signal::TERM);
+        self.wait()
+    }
+
+    /// Waits until it ends by itself; its exit code.
+    pub fn wait(mut self) -> i32 {
         wait_for("the broker to stop", || {
             self.process.0.try_wait().expect("a child")
         })
@@ -293,6 +317,7 @@ impl Starting {
             process: self.process,
             url: format!("npayload://{listen}"),
             http: ready["http"].as_str().map(str::to_owned),
+            errors: self.errors,
         })
     }
 

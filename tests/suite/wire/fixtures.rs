@@ -459,6 +459,7 @@ fn responses() -> Vec<Response> {
             channels: 1,
             connections: 2,
             health: Health {
+                insecure: None,
                 ok: false,
                 writes_refused: None,
                 damaged_channels: 0,

@@ -6,15 +6,22 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
+use npayload::client::BrokerUrl;
 use npayload::server::{Running, ServeOptions, start};
+use npayload::tls::{
+    ClientCertificates, ClientTls, ClientTlsOptions, DevelopmentFiles, DevelopmentOptions,
+    ServerTlsOptions, TlsVersion,
+};
+use npayload::types::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use tempfile::TempDir;
 
 use crate::measured::float;
+use crate::wire::Target;
 
 /// Clock ticks a second in `/proc/PID/stat`: 100 on every Linux that Rust runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
@@ -24,8 +31,8 @@ const STOP_TIME: Duration = Duration::from_secs(10);
 
 /// A broker; if it was started here, it is stopped and its data removed in the end.
 pub struct Broker {
-    /// `HOST:PORT`.
-    pub address: String,
+    /// How it is reached.
+    pub target: Target,
     /// How it runs, for people.
     pub kind: &'static str,
     http: Option<SocketAddr>,
@@ -40,37 +47,76 @@ enum Started {
 }
 
 impl Broker {
-    /// The broker at `url`; else a process of `binary`, or of the `npayload` beside this program;
+    /// The broker at `url`, with the CA to trust over TLS; else a process of `binary`, or of the `npayload` beside this program;
     /// else one inside this process. Data of a started one lies under `dir`.
-    pub async fn get(url: Option<&str>, binary: Option<&Path>, dir: &Path) -> Result<Self> {
+    pub async fn get(
+        url: Option<&str>,
+        ca: Option<&Path>,
+        binary: Option<&Path>,
+        dir: &Path,
+    ) -> Result<Self> {
         if let Some(url) = url {
+            let url: BrokerUrl = if url.contains("://") {
+                url.parse()?
+            } else {
+                format!("npayload://{url}").parse()?
+            };
+            let tls = match url.tls {
+                true => Some(ClientTls::load(&ClientTlsOptions {
+                    ca: ca.map(Path::to_owned),
+                    ..ClientTlsOptions::default()
+                })?),
+                false => None,
+            };
             return Ok(Self {
-                address: url.strip_prefix("npayload://").unwrap_or(url).to_owned(),
+                target: Target { url, tls },
                 kind: "running elsewhere",
                 http: None,
                 started: Started::Elsewhere,
             });
         }
+        Self::started(binary, dir, Speaks::Plain).await
+    }
+
+    /// A broker for this run alone, with or without TLS.
+    pub async fn started(binary: Option<&Path>, dir: &Path, speaks: Speaks) -> Result<Self> {
         let data = tempfile::Builder::new()
             .prefix("npayload-bench-")
             .tempdir_in(dir)
             .with_context(|| format!("making a data directory in {}", dir.display()))?;
+        let certificates = match speaks {
+            Speaks::Plain => None,
+            Speaks::Tls => Some(Certificates::make(&data.path().join("certificates"))?),
+        };
         let beside = std::env::current_exe()?.with_file_name("npayload");
         match binary {
-            Some(binary) => Self::process(binary, data),
-            None if beside.is_file() => Self::process(&beside, data),
-            None => Self::inside(data).await,
+            Some(binary) => Self::process(binary, data, certificates),
+            None if beside.is_file() => Self::process(&beside, data, certificates),
+            None => Self::inside(data, certificates).await,
         }
     }
 
-    fn process(binary: &Path, data: TempDir) -> Result<Self> {
+    fn process(binary: &Path, data: TempDir, certificates: Option<Certificates>) -> Result<Self> {
         // Its figures are asked for over HTTP; the port is free unless somebody is very fast.
         let http = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut child = Command::new(binary)
-            .args(["serve", "--json", "--listen", "127.0.0.1:0", "--http"])
-            .arg(http.to_string())
-            .arg("--data-dir")
-            .arg(data.path())
+        let mut command = Command::new(binary);
+        command
+            .args(["serve", "--json", "--listen", "127.0.0.1:0", "--data-dir"])
+            .arg(data.path().join("data"));
+        // Over TLS they are not: it is the processor's time that counts there.
+        let http = match &certificates {
+            None => {
+                command.arg("--http").arg(http.to_string());
+                Some(http)
+            }
+            Some(certificates) => {
+                let server = &certificates.server;
+                command.arg("--tls-cert").arg(&server.cert);
+                command.arg("--tls-key").arg(&server.key);
+                None
+            }
+        };
+        let mut child = command
             .env("NPAYLOAD_LOG", "warn")
             .stdout(Stdio::piped())
             .spawn()
@@ -78,30 +124,33 @@ impl Broker {
         let mut line = String::new();
         let out = child.stdout.take().context("the broker's output")?;
         let mut broker = Self {
-            address: String::new(),
+            target: target("127.0.0.1:0", certificates.as_ref())?,
             kind: "a process of its own",
-            http: Some(http),
+            http,
             started: Started::Process(child, data),
         };
         BufReader::new(out).read_line(&mut line)?;
         let ready: serde_json::Value =
             serde_json::from_str(&line).with_context(|| format!("the broker said `{line}`"))?;
-        broker.address = ready["listen"]
-            .as_str()
-            .context("no address in the ready line")?
-            .to_owned();
+        let listen = ready["listen"].as_str();
+        let listen = listen.context("no address in the ready line")?;
+        broker.target = target(listen, certificates.as_ref())?;
         Ok(broker)
     }
 
-    async fn inside(data: TempDir) -> Result<Self> {
+    async fn inside(data: TempDir, certificates: Option<Certificates>) -> Result<Self> {
+        let tls = certificates
+            .as_ref()
+            .map(|certificates| certificates.server.clone());
         let running = start(ServeOptions {
-            data_dir: data.path().to_owned(),
+            data_dir: data.path().join("data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            tls,
             ..ServeOptions::default()
         })
         .await?;
         Ok(Self {
-            address: running.listen().to_string(),
+            target: target(&running.listen().to_string(), certificates.as_ref())?,
             kind: "inside the load generator",
             http: None,
             started: Started::Inside(Box::new(running), data),
@@ -172,6 +221,57 @@ impl Broker {
             }
         }
     }
+}
+
+/// Whether a started broker has a certificate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    /// It has none.
+    Plain,
+    /// It has one, made for this run.
+    Tls,
+}
+
+/// Certificates of one run.
+struct Certificates {
+    server: ServerTlsOptions,
+    client: ClientTls,
+}
+
+impl Certificates {
+    fn make(dir: &Path) -> Result<Self> {
+        #[expect(clippy::disallowed_methods, reason = "certificates are made for today")]
+        let since = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        let options = DevelopmentOptions {
+            dir: dir.to_owned(),
+            names: vec!["127.0.0.1".to_owned()],
+            clients: Vec::new(),
+            days: 1,
+        };
+        let now = Timestamp(i64::try_from(since.as_millis())?);
+        let made = DevelopmentFiles::make(&options, now)?;
+        let (cert, key) = made.server.context("a certificate for the broker")?;
+        Ok(Self {
+            server: ServerTlsOptions {
+                cert,
+                key,
+                client_ca: None,
+                client_certificates: ClientCertificates::default(),
+                min_version: TlsVersion::default(),
+            },
+            client: ClientTls::load(&ClientTlsOptions {
+                ca: Some(made.ca),
+                ..ClientTlsOptions::default()
+            })?,
+        })
+    }
+}
+
+fn target(listen: &str, certificates: Option<&Certificates>) -> Result<Target> {
+    let tls = certificates.map(|certificates| certificates.client.clone());
+    let mut url: BrokerUrl = format!("npayload://{listen}").parse()?;
+    url.tls = tls.is_some();
+    Ok(Target { url, tls })
 }
 
 impl Drop for Broker {

@@ -16,6 +16,7 @@ mod publish;
 mod reading;
 mod settle;
 mod table;
+mod tls;
 mod wire;
 
 use std::path::PathBuf;
@@ -35,9 +36,12 @@ use crate::reading::Replay;
 #[derive(Debug, Parser)]
 #[command(name = "npayload-bench", version, arg_required_else_help = true)]
 struct Cli {
-    /// The broker, HOST:PORT or npayload://HOST:PORT; without it one is started and stopped again
+    /// The broker, HOST:PORT, npayload://HOST:PORT or npayload+tls://HOST:PORT; without it one is started and stopped again
     #[arg(long, global = true, env = "NPAYLOAD_URL")]
     url: Option<String>,
+    /// CA to trust over TLS, PEM; the system's without it
+    #[arg(long, global = true, env = "NPAYLOAD_CA")]
+    ca: Option<PathBuf>,
     /// Directory that the broker's data and the files of the limits are made in and removed from
     #[arg(long, global = true, default_value = ".")]
     dir: PathBuf,
@@ -65,6 +69,8 @@ enum Command {
     Tail(Load),
     /// Publish at a rate (1,000/s): from intended send to acknowledgement
     Latency(Load),
+    /// Publish and replay without TLS and over TLS in turn, and what TLS costs
+    Tls(tls::Compared),
     /// What the disk and the loopback can do without a broker
     Limits {
         /// Seconds for each
@@ -115,7 +121,12 @@ async fn main() -> Result<()> {
         }
         return Ok(());
     }
-    let broker = Broker::get(cli.url.as_deref(), cli.broker.as_deref(), &cli.dir).await?;
+    if let Command::Tls(compared) = &cli.command {
+        // Two brokers, so `--url` would name one too few.
+        return tls::compare(compared, cli.broker.as_deref(), &cli.dir, &shown).await;
+    }
+    let (url, ca) = (cli.url.as_deref(), cli.ca.as_deref());
+    let broker = Broker::get(url, ca, cli.broker.as_deref(), &cli.dir).await?;
     run(cli.command, &broker, &shown).await?;
     broker.stop().await
 }
@@ -162,7 +173,7 @@ async fn run(command: Command, broker: &Broker, shown: &Shown) -> Result<()> {
                 shown.result(measured, Limits::beside_disk);
             }
         }
-        Command::Limits { .. } | Command::Table { .. } => {}
+        Command::Limits { .. } | Command::Table { .. } | Command::Tls(_) => {}
     }
     Ok(())
 }

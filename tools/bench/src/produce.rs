@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use npayload::client::{Client, Ticket};
+use npayload::client::Ticket;
 use npayload::format::NewRecord;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::sleep_until;
@@ -13,6 +13,7 @@ use crate::clock;
 use crate::load::Load;
 use crate::measured::{Counting, Measured};
 use crate::publish::{Window, prepare};
+use crate::wire::Target;
 
 /// Publishes records through one producer for each connection, which batches them. Operations are
 /// records; their times are from `publish` to the ticket's end, linger included.
@@ -25,9 +26,9 @@ pub async fn produce(broker: &Broker, load: &Load) -> Result<Measured> {
     };
     let mut tasks = Vec::new();
     for n in 0..load.connections {
-        let url = format!("npayload://{}", broker.address);
+        let target = broker.target.clone();
         let load = load.clone();
-        tasks.push(tokio::spawn(one(url, load, n, window)));
+        tasks.push(tokio::spawn(one(target, load, n, window)));
     }
     sleep_until(window.start.into()).await;
     let before = broker.spent();
@@ -44,8 +45,8 @@ pub async fn produce(broker: &Broker, load: &Load) -> Result<Measured> {
     Ok(measured)
 }
 
-async fn one(url: String, load: Load, n: usize, window: Window) -> Result<Counting> {
-    let client = Client::connect(&url).await?;
+async fn one(target: Target, load: Load, n: usize, window: Window) -> Result<Counting> {
+    let client = target.client().await?;
     let channel = load.channel_name(n % load.channels.max(1))?;
     let mut builder = client
         .producer(channel)

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use bytes::BytesMut;
-use npayload::client::Client;
 use npayload::format::{BatchBuilder, Compression, NewRecord};
 use npayload::protocol::control::ConfigChange;
 use npayload::protocol::{PublishTarget, Request, Response};
@@ -47,7 +46,7 @@ impl Window {
 
 /// Creates the channels of a load with its durability.
 pub async fn prepare(broker: &Broker, load: &Load) -> Result<()> {
-    let client = Client::connect(&format!("npayload://{}", broker.address)).await?;
+    let client = broker.target.client().await?;
     let config = ConfigChange {
         durability: Some(load.durability),
         ..ConfigChange::default()
@@ -62,7 +61,7 @@ pub async fn prepare(broker: &Broker, load: &Load) -> Result<()> {
 
 /// Removes the channels of a load, so that the disk does not fill and the next run starts alike.
 pub async fn remove(broker: &Broker, load: &Load) -> Result<()> {
-    let client = Client::connect(&format!("npayload://{}", broker.address)).await?;
+    let client = broker.target.client().await?;
     for n in 0..load.channels {
         client.delete_channel(&load.channel_name(n)?).await?;
     }
@@ -137,7 +136,7 @@ pub async fn run(
             record_bytes: load.record_bytes as u64,
             is_open_loop: load.rate.is_some(),
         });
-        let wire = Wire::connect(&broker.address).await?;
+        let wire = Wire::connect(&broker.target).await?;
         let reading = tokio::spawn(receive(shared.clone(), wire.receiving));
         let writer = Writer {
             shared,

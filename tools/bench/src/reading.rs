@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use clap::Args;
-use npayload::client::Client;
 use npayload::format::{BatchHeader, check_stored, records};
 use npayload::protocol::{FetchFrom, FetchRequest};
 use npayload::types::{ChannelName, LogEpoch, Offset};
@@ -15,7 +14,7 @@ use crate::clock;
 use crate::load::{Load, Via};
 use crate::measured::{Counting, Measured};
 use crate::publish::{self, Window};
-use crate::wire::Wire;
+use crate::wire::{Target, Wire};
 
 /// How long the end of the tail is waited for once nothing is published any more.
 const LAST_WAIT: Duration = Duration::from_millis(500);
@@ -69,12 +68,12 @@ pub async fn replay(broker: &Broker, replay: &Replay) -> Result<Measured> {
     let began = clock();
     let mut tasks = Vec::new();
     for _ in 0..replay.readers {
-        let (address, channel) = (broker.address.clone(), channel.clone());
+        let (target, channel) = (broker.target.clone(), channel.clone());
         let (via, bytes) = (replay.load.via, replay.fetch_bytes);
         tasks.push(tokio::spawn(async move {
             match via {
-                Via::Frames => frames(&address, &channel, bytes).await,
-                Via::Client => records_of(&address, channel, bytes).await,
+                Via::Frames => frames(&target, &channel, bytes).await,
+                Via::Client => records_of(&target, channel, bytes).await,
             }
         }));
     }
@@ -102,8 +101,8 @@ pub async fn replay(broker: &Broker, replay: &Replay) -> Result<Measured> {
 }
 
 /// Fetches to the end, every checksum checked; the next fetch is under way meanwhile.
-async fn frames(address: &str, channel: &ChannelName, bytes: u32) -> Result<Counting> {
-    let mut wire = Wire::connect(address).await?;
+async fn frames(target: &Target, channel: &ChannelName, bytes: u32) -> Result<Counting> {
+    let mut wire = Wire::connect(target).await?;
     let mut counting = Counting::new();
     let mut sent = clock();
     let first = fetch(channel, FetchFrom::Start, bytes, 0);
@@ -130,8 +129,8 @@ async fn frames(address: &str, channel: &ChannelName, bytes: u32) -> Result<Coun
 
 /// Reads every record through the client's consumer; bytes and times are those of payloads and of
 /// the waits for a record.
-async fn records_of(address: &str, channel: ChannelName, bytes: u32) -> Result<Counting> {
-    let client = Client::connect(&format!("npayload://{address}")).await?;
+async fn records_of(target: &Target, channel: ChannelName, bytes: u32) -> Result<Counting> {
+    let client = target.client().await?;
     let mut consumer = client.consumer(channel).max_bytes(bytes).build();
     let mut counting = Counting::new();
     let mut at = clock();
@@ -160,7 +159,7 @@ pub async fn tail(broker: &Broker, load: &Load) -> Result<[Measured; 2]> {
         start,
         end: start + load.duration(),
     };
-    let reader = Wire::connect(&broker.address).await?;
+    let reader = Wire::connect(&broker.target).await?;
     let following = tokio::spawn(follow(reader, channel, zero, window));
     let acked = publish::run(broker, load, window, Some(zero)).await?;
     let mut counting = following.await??;

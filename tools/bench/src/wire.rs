@@ -2,11 +2,13 @@
 
 use anyhow::{Context, Result, bail};
 use bytes::BytesMut;
+use npayload::client::{BrokerUrl, Client};
 use npayload::protocol::control::HelloRequest;
 use npayload::protocol::{FetchRequest, FetchResponse, FrameDecoder, Request, Response};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use npayload::tls::ClientTls;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio_rustls::TlsConnector;
 use tokio_util::codec::Decoder;
 
 /// Largest answer that is read.
@@ -21,6 +23,26 @@ const COPY_BYTES: usize = 16 << 10;
 /// As much is gathered for one write.
 const WRITE_BYTES: usize = 64 << 10;
 
+/// How a broker is reached.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Its host and port.
+    pub url: BrokerUrl,
+    /// With which certificates; none where it is spoken to without TLS.
+    pub tls: Option<ClientTls>,
+}
+
+impl Target {
+    /// The Rust client, connected.
+    pub async fn client(&self) -> Result<Client> {
+        let mut builder = Client::builder().name("npayload-bench");
+        if let Some(tls) = &self.tls {
+            builder = builder.tls(tls.clone());
+        }
+        Ok(builder.connect(&self.url.to_string()).await?)
+    }
+}
+
 /// A connection that has said hello.
 pub struct Wire {
     /// Where requests go.
@@ -31,26 +53,42 @@ pub struct Wire {
 
 /// The half of a connection that requests go through.
 pub struct Sending {
-    socket: OwnedWriteHalf,
+    socket: Box<dyn AsyncWrite + Send + Unpin>,
     output: BytesMut,
     next: u64,
 }
 
 /// The half of a connection that answers come through.
 pub struct Receiving {
-    socket: OwnedReadHalf,
+    socket: Box<dyn AsyncRead + Send + Unpin>,
     input: BytesMut,
     decoder: FrameDecoder,
 }
 
 impl Wire {
-    /// Connects to `HOST:PORT`.
-    pub async fn connect(address: &str) -> Result<Self> {
-        let socket = TcpStream::connect(address)
+    /// Connects, over TLS where the target has it.
+    pub async fn connect(target: &Target) -> Result<Self> {
+        let url = &target.url;
+        let socket = TcpStream::connect((url.host.as_str(), url.port))
             .await
-            .with_context(|| format!("connecting to {address}; start one with `npayload serve`"))?;
+            .with_context(|| format!("connecting to {url}; start one with `npayload serve`"))?;
         socket.set_nodelay(true)?;
-        let (read, write) = socket.into_split();
+        let (read, write): (Box<dyn AsyncRead + Send + Unpin>, _) = match &target.tls {
+            None => {
+                let (read, write) = socket.into_split();
+                let write: Box<dyn AsyncWrite + Send + Unpin> = Box::new(write);
+                (Box::new(read), write)
+            }
+            Some(tls) => {
+                let name = tls.server_name(&url.host)?;
+                let connecting = TlsConnector::from(tls.config()).connect(name, socket);
+                let stream = connecting
+                    .await
+                    .with_context(|| format!("shaking hands with {url}"))?;
+                let (read, write) = tokio::io::split(stream);
+                (Box::new(read), Box::new(write))
+            }
+        };
         let mut wire = Self {
             sending: Sending {
                 socket: write,
@@ -119,6 +157,7 @@ impl Sending {
         } else {
             self.flush().await?;
             self.socket.write_all(tail).await?;
+            self.socket.flush().await?;
         }
         Ok(())
     }
@@ -127,6 +166,8 @@ impl Sending {
     pub async fn flush(&mut self) -> Result<()> {
         if !self.output.is_empty() {
             self.socket.write_all(&self.output).await?;
+            // A stream that encrypts may hold the last of it.
+            self.socket.flush().await?;
             self.output.clear();
         }
         Ok(())

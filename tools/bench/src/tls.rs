@@ -1,0 +1,188 @@
+//! What TLS costs: the same load without it and over it in turn, on two brokers of the same run.
+
+use std::path::Path;
+
+use anyhow::Result;
+use clap::Args;
+use serde::Serialize;
+
+use crate::Shown;
+use crate::broker::{Broker, Speaks};
+use crate::limits::Limits;
+use crate::load::Load;
+use crate::measured::Measured;
+use crate::reading::{self, Replay};
+use crate::settle::settle;
+use crate::{publish, published};
+
+/// What is run, each time without TLS and over it.
+#[derive(Debug, Clone, Args)]
+pub struct Compared {
+    /// What is published, and read again
+    #[command(flatten)]
+    load: Load,
+    /// How often: without, over, without, over, …
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
+    rounds: u32,
+    /// Bytes that one fetch asks for
+    #[arg(long, default_value_t = 1 << 20)]
+    fetch_bytes: u32,
+}
+
+/// TLS over plain, of the medians of all rounds.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Ratio {
+    what: &'static str,
+    rounds: usize,
+    megabytes_per_second: f64,
+    p50_us: f64,
+    p99_us: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    broker_cpu_us_each: Option<f64>,
+}
+
+/// One side's results.
+#[derive(Debug, Default)]
+struct Side {
+    published: Vec<Measured>,
+    replayed: Vec<Measured>,
+}
+
+/// Runs the rounds and prints every result and the ratios.
+pub async fn compare(
+    compared: &Compared,
+    binary: Option<&Path>,
+    dir: &Path,
+    shown: &Shown,
+) -> Result<()> {
+    let plain = Broker::started(binary, dir, Speaks::Plain).await?;
+    let tls = Broker::started(binary, dir, Speaks::Tls).await?;
+    shown.machine(plain.kind);
+    if !shown.json {
+        let command: Vec<String> = std::env::args().skip(1).collect();
+        println!("command: npayload-bench {}", command.join(" "));
+        println!("load average before: {}", shown.load_before);
+    }
+    let (mut without, mut over) = (Side::default(), Side::default());
+    for round in 0..compared.rounds {
+        without
+            .round(&plain, "plain", round, compared, shown)
+            .await?;
+        over.round(&tls, "TLS", round, compared, shown).await?;
+    }
+    plain.stop().await?;
+    tls.stop().await?;
+    for ratio in [
+        Ratio::of("publish", &without.published, &over.published),
+        Ratio::of("replay", &without.replayed, &over.replayed),
+    ] {
+        if shown.json {
+            println!(
+                "{}",
+                serde_json::json!({"machine": shown.machine, "ratio": ratio})
+            );
+            continue;
+        }
+        let cpu = ratio.broker_cpu_us_each.map_or_else(String::new, |cpu| {
+            format!(", broker's processor time for each operation {cpu:.2} ×")
+        });
+        println!(
+            "{}: TLS is {:.2} × plain in MB/s, p50 {:.2} ×, p99 {:.2} ×{cpu} (medians of {})",
+            ratio.what, ratio.megabytes_per_second, ratio.p50_us, ratio.p99_us, ratio.rounds
+        );
+    }
+    Ok(())
+}
+
+impl Side {
+    async fn round(
+        &mut self,
+        broker: &Broker,
+        side: &str,
+        round: u32,
+        compared: &Compared,
+        shown: &Shown,
+    ) -> Result<()> {
+        settle().await;
+        let load = Load {
+            channel: format!("{}.{round}", compared.load.channel),
+            ..compared.load.clone()
+        };
+        let mut done = published(broker, &load).await?;
+        done.name = format!("{side}, {}", done.name);
+        shown.result(&done, Limits::beside_disk);
+        self.published.push(done);
+        settle().await;
+        let replay = Replay {
+            load,
+            readers: 1,
+            fetch_bytes: compared.fetch_bytes,
+            no_publish: true,
+        };
+        let mut done = reading::replay(broker, &replay).await?;
+        done.name = format!("{side}, {}", done.name);
+        shown.result(&done, Limits::beside_network);
+        self.replayed.push(done);
+        publish::remove(broker, &replay.load).await
+    }
+}
+
+impl Ratio {
+    fn of(what: &'static str, plain: &[Measured], tls: &[Measured]) -> Self {
+        let ratio = |figure: &dyn Fn(&Measured) -> Option<f64>| {
+            Some(median(tls, figure)? / median(plain, figure)?)
+        };
+        let known = |ratio: Option<f64>| ratio.unwrap_or(f64::NAN);
+        Self {
+            what,
+            rounds: plain.len(),
+            megabytes_per_second: known(ratio(&|run| Some(run.megabytes_per_second))),
+            p50_us: known(ratio(&|run| Some(crate::measured::float(run.p50_us)))),
+            p99_us: known(ratio(&|run| Some(crate::measured::float(run.p99_us)))),
+            broker_cpu_us_each: ratio(&|run| {
+                let spent = run.broker.as_ref()?;
+                Some(spent.cpu_us_each(run.operations))
+            }),
+        }
+    }
+}
+
+/// The middle one of the figures of all rounds, or the mean of the middle two.
+fn median(runs: &[Measured], figure: &dyn Fn(&Measured) -> Option<f64>) -> Option<f64> {
+    let mut figures: Vec<f64> = runs.iter().map(figure).collect::<Option<_>>()?;
+    figures.sort_by(f64::total_cmp);
+    let (low, high) = (
+        figures.get((figures.len() - 1) / 2)?,
+        figures.get(figures.len() / 2)?,
+    );
+    Some((low + high) / 2.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::measured::Counting;
+
+    fn run(megabytes: u64, took_us: u64) -> Measured {
+        let mut counting = Counting::new();
+        counting.book(Duration::from_micros(took_us), 1, megabytes * 1_000_000);
+        counting.over("a run", Duration::from_secs(1))
+    }
+
+    #[test]
+    fn the_ratio_is_that_of_the_medians() {
+        let plain = [run(100, 10), run(900, 11), run(200, 900)];
+        let tls = [run(150, 22), run(1, 33), run(160, 1)];
+        let ratio = Ratio::of("publish", &plain, &tls);
+        assert!((ratio.megabytes_per_second - 0.75).abs() < 1e-9);
+        assert!((ratio.p50_us - 2.0).abs() < 1e-9);
+        assert_eq!(ratio.broker_cpu_us_each, None);
+        let even = median(&[run(1, 1), run(3, 1)], &|run| {
+            Some(run.megabytes_per_second)
+        });
+        assert!(even.is_some_and(|even| (even - 2.0).abs() < 1e-9));
+    }
+}
