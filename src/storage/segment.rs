@@ -96,6 +96,9 @@ pub struct Segment {
     /// Bytes beyond its length may be left from before the last start: never promised, cut off
     /// when the file is first opened.
     may_be_long: AtomicBool,
+    /// The offset after the last batch that went straight to it since the start: the journal has no
+    /// header of it, only a reference.
+    direct_end: AtomicU64,
     open: Mutex<Option<Open>>,
 }
 
@@ -127,6 +130,7 @@ impl Segment {
             is_created: AtomicBool::new(false),
             is_entered: AtomicBool::new(false),
             may_be_long: AtomicBool::new(false),
+            direct_end: AtomicU64::new(0),
             open: Mutex::new(None),
         }
     }
@@ -145,6 +149,7 @@ impl Segment {
             is_created: AtomicBool::new(true),
             is_entered: AtomicBool::new(true),
             may_be_long: AtomicBool::new(false),
+            direct_end: AtomicU64::new(0),
             open: Mutex::new(None),
         }
     }
@@ -169,6 +174,16 @@ impl Segment {
     /// The byte after the last batch that may be read.
     pub fn length(&self) -> u64 {
         self.length.load(Ordering::Acquire)
+    }
+
+    /// The offset after the last batch that the journal only has a reference to.
+    pub(super) fn direct_end(&self) -> Offset {
+        Offset(self.direct_end.load(Ordering::Acquire))
+    }
+
+    /// Books a batch that goes straight to the segment.
+    pub(super) fn set_direct(&self, end: Offset) {
+        self.direct_end.fetch_max(end.0, Ordering::AcqRel);
     }
 
     fn is_dirty(&self) -> bool {

@@ -623,6 +623,9 @@ impl Storage {
         log.is_dirty = true;
         let expired = log.take_expired();
         if !expired.is_empty() {
+            if self.is_needed(id, &expired) {
+                self.checkpoints.want();
+            }
             self.removals.push_back(super::upkeep::Removal::Segments {
                 log: id,
                 segments: expired,
