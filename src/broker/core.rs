@@ -10,6 +10,7 @@ use super::producers::{AppendedBatch, ProducerLimits, Producers};
 use super::topic::TopicError;
 use crate::consumer::Consumers;
 use crate::format::{BatchHeader, DoorLimits, ProducerRow};
+use crate::keys::{Keyring, MasterKeys};
 use crate::storage::{
     EntryId, Finished, LogOptions, Outcome, ProducerRows, RoundEnd, StageError, Storage,
     StorageConfig,
@@ -33,6 +34,11 @@ pub struct BrokerConfig {
     /// An internal topic is folded into a record of its state after this many events, or four for
     /// each row of state.
     pub fold_events: u64,
+    /// The master keys that wrap the keys of encrypted channels.
+    pub master_keys: MasterKeys,
+    /// After so many offsets a data key is replaced. It encrypts at most one batch for each of
+    /// them, and about as many again that crashes took back and copies of the directory made.
+    pub max_key_offsets: u64,
 }
 
 impl Default for BrokerConfig {
@@ -44,6 +50,8 @@ impl Default for BrokerConfig {
             defaults: ChannelConfig::default(),
             producers: ProducerLimits::default(),
             fold_events: 10_000,
+            master_keys: MasterKeys::default(),
+            max_key_offsets: 1 << 31,
         }
     }
 }
@@ -148,6 +156,8 @@ pub struct Broker {
     /// started again.
     pub(super) unknown_positions: Option<Arc<TopicError>>,
     pub(super) channels: HashMap<Incarnation, ChannelState>,
+    /// The data keys of the channels that have some.
+    pub(super) keyrings: HashMap<Incarnation, Arc<Keyring>>,
     /// The topic of committed offsets.
     pub(super) positions: Incarnation,
     pub(super) random: Box<dyn FnMut() -> u64 + Send>,
@@ -309,15 +319,20 @@ impl Broker {
     /// Does what waited for a flush: removes trimmed segments and deleted logs.
     pub(super) fn do_what_follows(&mut self) {
         let mut waiting = std::mem::take(&mut self.after);
+        let mut trimmed = Vec::new();
         waiting.retain(|(entry, after)| {
             match self.storage.outcome(*entry, Durability::Synced) {
                 Outcome::Pending => return true,
                 Outcome::Failed(_) => {}
                 Outcome::Done => match *after {
-                    After::Trim(log, offset) => self.storage.set_log_start(log, offset),
+                    After::Trim(log, offset) => {
+                        self.storage.set_log_start(log, offset);
+                        trimmed.push(log);
+                    }
                     After::Drop(log) => {
                         self.storage.drop_log(log);
                         self.channels.remove(&log);
+                        self.keyrings.remove(&log);
                         if let Some(waiters) = self.log_waiters.remove(&log) {
                             self.round_waiters.extend(waiters);
                         }
@@ -327,6 +342,7 @@ impl Broker {
             false
         });
         self.after.append(&mut waiting);
+        trimmed.into_iter().for_each(|log| self.let_keys_go(log));
     }
 }
 

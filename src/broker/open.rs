@@ -109,6 +109,7 @@ impl Broker {
             consumers: Consumers::default(),
             unknown_positions: None,
             channels,
+            keyrings: HashMap::new(),
             positions: positions.unwrap_or_default(),
             random,
             after: Vec::new(),
@@ -122,6 +123,7 @@ impl Broker {
             has_given_up: false,
         };
         broker.make_own_topics(directory_id, positions, now)?;
+        broker.open_keys(now)?;
         broker.fold_consumers()?;
         broker.clamp_positions(now)?;
         broker.drop_positions(now);

@@ -27,6 +27,15 @@ impl Keyring {
         }
     }
 
+    /// The same with the keys that `before` has besides: what they encrypt may still be read.
+    #[must_use]
+    pub fn keeping(mut self, before: &Self) -> Self {
+        for (id, key) in &before.keys {
+            self.keys.entry(*id).or_insert_with(|| key.clone());
+        }
+        self
+    }
+
     /// The key of that number.
     ///
     /// # Errors

@@ -144,6 +144,8 @@ fn a_keyring_has_what_can_be_opened_and_says_why_the_rest_can_not() {
     assert!(matches!(locked, Locked::OtherMasterKey { needed: found, .. } if found == needed));
     assert_eq!(ring.first_locked().map(|(id, _)| id), Some(1));
     assert_eq!(ring.key(3).unwrap_err(), Locked::Unknown);
+    let kept = Keyring::open(&new, LOG, &keys[1..]).keeping(&Keyring::open(&old, LOG, &keys));
+    assert!(kept.key(1).is_ok() && kept.key(2).is_ok());
     let both = masters(&[2, 1]);
     assert_eq!(Keyring::open(&both, LOG, &keys).first_locked(), None);
 }

@@ -67,6 +67,8 @@ pub enum Kind {
     BrokerInfo = 64,
     /// Has all that is stored checked now.
     BrokerScrub = 65,
+    /// Gives an encrypted channel a new key.
+    ChannelRotateKey = 66,
 }
 
 /// One row of the table.
@@ -98,7 +100,7 @@ const fn row(kind: Kind, name: &'static str, encoding: Encoding, max_frame_bytes
 }
 
 /// Every request kind, by number.
-pub const APIS: [Api; 19] = [
+pub const APIS: [Api; 20] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
     row(Kind::Publish, "publish", Encoding::Binary, MAX_FRAME_BYTES),
@@ -195,6 +197,12 @@ pub const APIS: [Api; 19] = [
     row(
         Kind::BrokerScrub,
         "broker.scrub",
+        Encoding::Json,
+        MAX_CONTROL_FRAME_BYTES,
+    ),
+    row(
+        Kind::ChannelRotateKey,
+        "channel.rotateKey",
         Encoding::Json,
         MAX_CONTROL_FRAME_BYTES,
     ),

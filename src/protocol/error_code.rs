@@ -84,6 +84,9 @@ errors! {
     505 ShuttingDown "SHUTTING_DOWN" true "The broker is stopping.";
     506 TooManyConnections "TOO_MANY_CONNECTIONS" true "The broker has as many connections as it allows.";
     599 Internal "INTERNAL" false "The broker broke a rule of its own; its log tells more.";
+    720 KeyUnavailable "KEY_UNAVAILABLE" false "The channel is encrypted and the broker cannot use its key, or has no master key to give it one; other channels go on.";
+    721 NotAuthentic "NOT_AUTHENTIC" false "Stored bytes match their checksum but not their authentication tag: they were changed on purpose, and are not served.";
+    722 NotEncrypted "NOT_ENCRYPTED" false "The channel is not encrypted, so it has no key to replace.";
 }
 
 impl ErrorCode {

@@ -50,6 +50,8 @@ pub enum Request {
     ChannelInfo(NamedChannel),
     /// Changes a channel's configuration.
     ChannelUpdate(ChannelUpdate),
+    /// Gives an encrypted channel a new key.
+    ChannelRotateKey(NamedChannel),
     /// Deletes a channel.
     ChannelDelete(ChannelDelete),
     /// Turns a place into an offset.
@@ -248,6 +250,11 @@ impl Request {
             Kind::ConsumerDelete => Self::ConsumerDelete(json(&body)?),
             Kind::BrokerInfo => Self::BrokerInfo(json(&body)?),
             Kind::BrokerScrub => Self::BrokerScrub(json(&body)?),
+            Kind::ChannelRotateKey => {
+                let request: NamedChannel = json(&body)?;
+                writable(request.name.clone())?;
+                Self::ChannelRotateKey(request)
+            }
         })
     }
 
@@ -274,6 +281,7 @@ impl Request {
             Self::ConsumerDelete(_) => Kind::ConsumerDelete,
             Self::BrokerInfo(_) => Kind::BrokerInfo,
             Self::BrokerScrub(_) => Kind::BrokerScrub,
+            Self::ChannelRotateKey(_) => Kind::ChannelRotateKey,
         }
     }
 
@@ -306,6 +314,7 @@ impl Request {
             Self::ConsumerDelete(request) => put_json(request, dst),
             Self::BrokerInfo(request) => put_json(request, dst),
             Self::BrokerScrub(request) => put_json(request, dst),
+            Self::ChannelRotateKey(request) => put_json(request, dst),
         });
     }
 }

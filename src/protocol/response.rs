@@ -39,6 +39,8 @@ pub enum Response {
     ChannelInfo(ChannelInfo),
     /// The channel as it is now.
     ChannelUpdate(ChannelInfo),
+    /// The channel as it is now.
+    ChannelRotateKey(ChannelInfo),
     /// The channel that is gone.
     ChannelDelete(ChannelDeleted),
     /// An offset.
@@ -218,6 +220,7 @@ impl Response {
             Kind::ConsumerDelete => Self::ConsumerDelete(json(&body)?),
             Kind::BrokerInfo => Self::BrokerInfo(json(&body)?),
             Kind::BrokerScrub => Self::BrokerScrub(json(&body)?),
+            Kind::ChannelRotateKey => Self::ChannelRotateKey(json(&body)?),
         })
     }
 
@@ -244,6 +247,7 @@ impl Response {
             Self::ConsumerDelete(_) => Kind::ConsumerDelete,
             Self::BrokerInfo(_) => Kind::BrokerInfo,
             Self::BrokerScrub(_) => Kind::BrokerScrub,
+            Self::ChannelRotateKey(_) => Kind::ChannelRotateKey,
             Self::Error(_) => return None,
         })
     }
@@ -279,6 +283,7 @@ impl Response {
             Self::ConsumerDelete(response) => put_json(response, dst),
             Self::BrokerInfo(response) => put_json(response, dst),
             Self::BrokerScrub(response) => put_json(response, dst),
+            Self::ChannelRotateKey(response) => put_json(response, dst),
             Self::Error(error) => put_json(error, dst),
         });
     }

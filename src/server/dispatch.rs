@@ -86,6 +86,7 @@ pub(super) fn handle(shared: &Shared, request: Request) -> Handled {
         | Request::ChannelResolve(_)
         | Request::ChannelCreate(_)
         | Request::ChannelUpdate(_)
+        | Request::ChannelRotateKey(_)
         | Request::ConsumerList(_)
         | Request::ConsumerPosition(_)
         | Request::ConsumerReset(_)
@@ -238,6 +239,11 @@ pub(super) fn read(shared: &Shared, request: &Request) -> Answered {
             let (info, _) = channel_info(shared, &update.name)?;
             Ok((Response::ChannelUpdate(info), Some(accepted.wait)))
         }
+        Request::ChannelRotateKey(named) => {
+            let accepted = shared.broker().rotate_key(&named.name, at)?;
+            let (info, _) = channel_info(shared, &named.name)?;
+            Ok((Response::ChannelRotateKey(info), Some(accepted.wait)))
+        }
         Request::ChannelInfo(named) => {
             let (info, wait) = channel_info(shared, &named.name)?;
             Ok((Response::ChannelInfo(info), Some(wait)))
@@ -330,7 +336,8 @@ fn channel_list(
     Ok((control::ChannelPage { channels, cursor }, wait))
 }
 
-fn resolved(shared: &Shared, mut fetch: Fetch) -> Result<control::Resolved, BrokerError> {
+fn resolved(shared: &Shared, fetch: Fetch) -> Result<control::Resolved, BrokerError> {
+    let mut fetch = fetch.for_head();
     let head = super::fetching::run_here(shared, &mut fetch)?.head;
     Ok(control::Resolved {
         offset: head.from,
@@ -526,10 +533,14 @@ pub(super) fn health(shared: &Shared, broker: &Broker) -> Health {
         ok: writes_refused.is_none()
             && sick.damaged == 0
             && sick.refusing == 0
+            && sick.locked == 0
+            && broker.master_key_trouble().is_none()
             && scrub.faults.is_empty(),
         writes_refused,
         damaged_channels: sick.damaged,
         refusing_channels: sick.refusing,
+        locked_channels: sick.locked,
+        master_key: broker.master_key_trouble().map(str::to_owned),
         refusals: refusals.collect(),
         errno: journal.and_then(|failure| failure.source.raw_os_error()),
         disk_free_bytes: storage.space().free,

@@ -19,6 +19,7 @@ mod http;
 mod http_listener;
 mod keeper;
 mod listener;
+mod master_key;
 mod metrics;
 mod options;
 mod outbox;
@@ -30,5 +31,6 @@ mod waiting;
 
 pub use desk::Desk;
 pub use listener::{Running, StartError, start, start_on};
+pub use master_key::{MasterKeyError, MasterKeySource, MasterKeyText};
 pub use options::{InvalidOptions, ServeOptions};
 pub use shutdown::run;

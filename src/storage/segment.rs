@@ -356,6 +356,10 @@ impl Segment {
             chosen = choose(open, &self.id, from, wanted, self.length());
         }
         let chosen = chosen?;
+        if wanted.is_copied {
+            let path = &self.id.path;
+            return Ok(copied(&*open.file, chosen).or_while("reading", path)?);
+        }
         let needed = chosen.ranges.last().map_or(0, |range| range.1);
         if (open.map.len() as u64) < needed {
             // A damaged end may be missing from the file.
@@ -655,6 +659,8 @@ pub(super) struct Wanted {
     pub max_bytes: u64,
     /// No batch from this offset on.
     pub until: Option<Offset>,
+    /// The bytes are looked at: a map is for sockets only.
+    pub is_copied: bool,
 }
 
 impl Wanted {
@@ -663,6 +669,7 @@ impl Wanted {
         Self {
             max_bytes,
             until: None,
+            is_copied: false,
         }
     }
 }
@@ -705,7 +712,9 @@ fn choose(
     open: &Open,
     id: &SegmentId,
     from: Offset,
-    Wanted { max_bytes, until }: Wanted,
+    Wanted {
+        max_bytes, until, ..
+    }: Wanted,
     length: u64,
 ) -> Result<Chosen, ReadError> {
     if let Some(gap) = open.index.gap_at(from) {

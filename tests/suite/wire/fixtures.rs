@@ -205,12 +205,14 @@ fn info() -> ChannelInfo {
             sync_interval_ms: 200,
             segment_bytes: 128 << 20,
             max_record_bytes: 1 << 20,
+            encryption: Encryption::Off,
             compression: vec![
                 CompressionName::None,
                 CompressionName::Lz4,
                 CompressionName::Zstd,
             ],
         },
+        encryption_key: None,
     }
 }
 
@@ -366,6 +368,7 @@ fn requests() -> Vec<Request> {
         }),
         Request::BrokerInfo(BrokerInfoRequest {}),
         Request::BrokerScrub(BrokerScrubRequest {}),
+        Request::ChannelRotateKey(NamedChannel { name: channel() }),
     ]
 }
 
@@ -453,6 +456,8 @@ fn responses() -> Vec<Response> {
                 writes_refused: None,
                 damaged_channels: 0,
                 refusing_channels: 1,
+                locked_channels: 0,
+                master_key: None,
                 refusals: vec![ChannelRefusal {
                     channel: "__consumers".to_owned(),
                     reason: "syncing a segment: Input/output error (os error 5)".to_owned(),
@@ -465,5 +470,19 @@ fn responses() -> Vec<Response> {
             },
         }),
         Response::BrokerScrub(scrub()),
+        Response::ChannelRotateKey(ChannelInfo {
+            config: ChannelConfig {
+                encryption: Encryption::On,
+                ..info().config
+            },
+            encryption_key: Some(EncryptionKey {
+                id: 2,
+                created_at: TIME,
+                from: Offset(43),
+                keys: 2,
+                locked: None,
+            }),
+            ..info()
+        }),
     ]
 }
