@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::IoSlice;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use npayload::format::{BatchHeader, Compression, check_stored};
 use npayload::protocol::ErrorCode;
@@ -109,7 +109,7 @@ fn stored(disk: &CrashingDisk, id: &str) -> Vec<(PathBuf, usize, BatchHeader)> {
     found
 }
 
-fn change(disk: &CrashingDisk, path: &PathBuf, position: usize, change: impl FnOnce(&mut [u8])) {
+fn change(disk: &CrashingDisk, path: &Path, position: usize, change: impl FnOnce(&mut [u8])) {
     let file = disk.open(path, OpenMode::ReadWrite).unwrap();
     let mut head = [0; 128];
     file.read_at(position as u64, &mut head).unwrap();
