@@ -158,6 +158,8 @@ pub struct Broker {
     pub(super) channels: HashMap<Incarnation, ChannelState>,
     /// The data keys of the channels that have some.
     pub(super) keyrings: HashMap<Incarnation, Arc<Keyring>>,
+    /// Keys may be left that another master key wraps than the first.
+    pub(super) may_rewrap: bool,
     /// The topic of committed offsets.
     pub(super) positions: Incarnation,
     pub(super) random: Box<dyn FnMut() -> u64 + Send>,

@@ -42,7 +42,7 @@ pub struct KeyInfo {
 impl Broker {
     /// Opens the keys of all channels as far as the master keys reach, and wraps with the first
     /// master key what another one wraps.
-    pub(super) fn open_keys(&mut self, now: Timestamp) -> Result<(), BrokerError> {
+    pub(super) fn open_keys(&mut self, now: Timestamp) {
         let with_keys = |(id, channel): (Incarnation, &Channel)| {
             let newest = channel.keys.last()?;
             Some((id, newest.from))
@@ -68,23 +68,34 @@ impl Broker {
                 "encrypted channels can't be read or written; this is the first of them"
             );
         }
-        self.rewrap(now)
+        self.rewrap(now);
     }
 
-    fn rewrap(&mut self, now: Timestamp) -> Result<(), BrokerError> {
+    /// Wraps some of the keys that another master key wraps with the first one; the others have
+    /// their turn at the next tick. What finds no room now is tried again then.
+    pub(super) fn rewrap(&mut self, now: Timestamp) {
         let masters = self.config.master_keys.clone();
-        let Some(first) = masters.first() else {
-            return Ok(());
+        let Some(first) = masters.first().filter(|_| self.may_rewrap) else {
+            return;
         };
         let mut found = Vec::new();
         for (incarnation, channel) in self.directory.iter() {
             for key in &channel.keys {
-                if key.wrapped.master_key != first.id()
+                if found.len() < REWRAPPED_AT_ONCE
+                    && key.wrapped.master_key != first.id()
                     && let Ok(raw) = key.wrapped.open(&masters, incarnation, key.id)
                 {
                     found.push((incarnation, key.id, raw));
                 }
             }
+        }
+        if found.is_empty() {
+            self.may_rewrap = false;
+            if !self.keyrings.is_empty() {
+                let master = first.id();
+                tracing::info!(%master, "no key needs another master key that is known");
+            }
+            return;
         }
         let mut events = Vec::with_capacity(found.len());
         for (incarnation, key_id, raw) in found {
@@ -96,15 +107,14 @@ impl Broker {
                 wrapped,
             }));
         }
-        for part in events.chunks(REWRAPPED_AT_ONCE) {
-            self.record_directory(part, Need::Own, now)?;
+        match self.record_directory(&events, Need::Own, now) {
+            Ok(_) => {
+                tracing::info!(keys = events.len(), master = %first.id(), "keys are wrapped anew");
+                // What the old master key opens is to leave the record soon.
+                self.directory_events = u64::MAX / 2;
+            }
+            Err(error) => tracing::warn!(%error, "keys are wrapped anew later"),
         }
-        if !events.is_empty() {
-            tracing::info!(keys = events.len(), master = %first.id(), "keys are wrapped anew");
-            // What the old master key opens is to leave the record soon.
-            self.directory_events = u64::MAX / 2;
-        }
-        Ok(())
     }
 
     /// Opens the keys of a channel as the directory has them now. Those that it let go with a trim

@@ -110,6 +110,7 @@ impl Broker {
             unknown_positions: None,
             channels,
             keyrings: HashMap::new(),
+            may_rewrap: true,
             positions: positions.unwrap_or_default(),
             random,
             after: Vec::new(),
@@ -123,7 +124,7 @@ impl Broker {
             has_given_up: false,
         };
         broker.make_own_topics(directory_id, positions, now)?;
-        broker.open_keys(now)?;
+        broker.open_keys(now);
         broker.fold_consumers()?;
         broker.clamp_positions(now)?;
         broker.drop_positions(now);
