@@ -1,16 +1,17 @@
 //! What does a batch cost the processor: to build, to check at the door, to check from the disk, to
-//! read? No disk and no network.
+//! read, to encrypt and to decrypt? No disk and no network.
 //!
 //! `cargo bench --bench codec`; batches of 1,000 records of 1 KiB of text; bytes per second are of
 //! payload before compression. Prints by how much each kind compresses them.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use npayload::format::{
-    BatchBuilder, Compression, DoorLimits, NewRecord, Stamp, check_produced, check_stored, records,
-    stamp,
+    BatchBuilder, Compression, DataKey, DoorLimits, NewRecord, SEAL_BYTES, Sealing, Stamp,
+    check_produced, check_stored, records, seal, stamp, unseal,
 };
 use npayload::types::{Incarnation, LogEpoch, Offset, Timestamp};
 
@@ -130,5 +131,40 @@ fn build(payloads: &[Vec<u8>], compression: Compression) -> BytesMut {
     builder.build().expect("the batch has records")
 }
 
-criterion_group!(benches, codec);
+/// Encrypted at rest: batches of one record, from the stamped batch to what is stored and back.
+fn encryption(criterion: &mut Criterion) {
+    let sealing = Sealing {
+        key: Arc::new(DataKey::new(&[7; 32])),
+        key_id: 1,
+        // The same one each time: what is encrypted here is of no worth.
+        nonce: [1; 12],
+    };
+    for bytes in [1usize << 10, 64 << 10, 1 << 20] {
+        let mut group = criterion.benchmark_group(format!("encrypted_{}_kib", bytes >> 10));
+        group.throughput(Throughput::Bytes(bytes as u64));
+        let mut batch = build(&[vec![b'x'; bytes]], Compression::None);
+        let stamped = Stamp {
+            incarnation: Incarnation(1),
+            base_offset: Offset(1),
+            append_time: Timestamp(1),
+            log_epoch: LogEpoch(1),
+            principal: 1,
+        };
+        stamp(&mut batch, &stamped);
+        group.bench_function("seal", |bencher| {
+            bencher.iter(|| seal(black_box(&batch), &sealing));
+        });
+        let (sealed, _) = seal(&batch, &sealing);
+        assert_eq!(sealed.len(), batch.len() + SEAL_BYTES);
+        group.bench_function("unseal", |bencher| {
+            bencher.iter(|| {
+                let mut plain = BytesMut::with_capacity(sealed.len());
+                unseal(black_box(&sealed), &sealing.key, &mut plain).map(|_| plain)
+            });
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, codec, encryption);
 criterion_main!(benches);

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Version of every event's JSON, its member `v`.
+/// Version of an event's JSON, its member `v`, but for those of a topic that says otherwise.
 pub const EVENT_VERSION: u16 = 1;
 
 /// Most bytes of one part of a state record: the record's own header and type are included.
@@ -31,7 +31,7 @@ pub enum EventError {
         event: String,
         /// Version the event claims.
         found: u64,
-        /// The only version known here.
+        /// The newest version known here.
         supported: u16,
     },
     /// The record's type and the type inside its payload differ.
@@ -91,15 +91,26 @@ struct Head<'a> {
 
 /// The JSON of an event that serde tags with `type`, with the version added.
 pub(crate) fn encode<E: Serialize>(event: &E) -> Vec<u8> {
-    serde_json::to_vec(&Envelope {
-        v: EVENT_VERSION,
-        event,
-    })
-    .expect("events have string keys and no fallible values")
+    encode_as(EVENT_VERSION, event)
+}
+
+/// As [`encode`], with another version.
+pub(crate) fn encode_as<E: Serialize>(v: u16, event: &E) -> Vec<u8> {
+    serde_json::to_vec(&Envelope { v, event })
+        .expect("events have string keys and no fallible values")
 }
 
 /// The event in a payload, when its record's type is one that the caller knows.
 pub(crate) fn decode<E: DeserializeOwned>(
+    record_type: &str,
+    payload: &[u8],
+) -> Result<E, EventError> {
+    decode_up_to(EVENT_VERSION, record_type, payload)
+}
+
+/// As [`decode`], of versions up to `newest`.
+pub(crate) fn decode_up_to<E: DeserializeOwned>(
+    newest: u16,
     record_type: &str,
     payload: &[u8],
 ) -> Result<E, EventError> {
@@ -114,11 +125,11 @@ pub(crate) fn decode<E: DeserializeOwned>(
             event: head.event.into_owned(),
         });
     }
-    if head.v != u64::from(EVENT_VERSION) {
+    if head.v == 0 || head.v > u64::from(newest) {
         return Err(EventError::UnsupportedVersion {
             event: record_type.to_owned(),
             found: head.v,
-            supported: EVENT_VERSION,
+            supported: newest,
         });
     }
     serde_json::from_slice(payload).map_err(json)

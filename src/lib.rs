@@ -11,6 +11,7 @@ pub mod client;
 pub mod consumer;
 pub mod folding;
 pub mod format;
+pub mod keys;
 pub mod protocol;
 pub mod server;
 pub mod storage;

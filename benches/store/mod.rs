@@ -95,6 +95,7 @@ impl Store {
                 span: records,
                 expected: None,
                 principal: 0,
+                sealing: None,
             };
             while self
                 .storage
@@ -156,5 +157,6 @@ fn vec_of(new: &NewBatch) -> Vec<NewBatch> {
         span: new.span,
         expected: None,
         principal: 0,
+        sealing: None,
     }]
 }

@@ -80,6 +80,8 @@ fn dump(path: &Path, options: u8) {
         json: options & 8 != 0,
         offset: (options & 16 != 0).then_some(OffsetRange { first: 3, end: 9 }),
         max: None,
+        master_key_file: None,
+        master_key_command: None,
     };
     let mut out = Counted(0);
     if let Err(error) = npayload_inspect::dump(&args, &mut out) {

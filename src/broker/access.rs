@@ -80,7 +80,7 @@ impl Broker {
         request: KeyRequest,
         now: Timestamp,
     ) -> Result<Accepted<(Key, Secret)>, Refusal> {
-        let random = self.random_bytes();
+        let random = self.random_secret();
         let secret = Secret::new(request.kind, &random);
         let new = self.new_key(&secret, now);
         let key = new.key;
@@ -102,7 +102,7 @@ impl Broker {
         overlap_ms: u32,
         now: Timestamp,
     ) -> Result<Accepted<(Key, Secret)>, Refusal> {
-        let random = self.random_bytes();
+        let random = self.random_secret();
         let kind = self.access.key(key).map(|old| old.kind);
         let secret = Secret::new(kind.unwrap_or(crate::access::KeyKind::Live), &random);
         let new = self.new_key(&secret, now);

@@ -3,6 +3,7 @@
 use super::config::{ChannelConfig, ConfigChange};
 use super::core::{Accepted, After, Broker, Refusal, Wait, log_options};
 use super::directory::CreateError;
+use super::encryption::KeyInfo;
 use super::error::BrokerError;
 use crate::format::DamageRow;
 use crate::storage::{LoadTask, Need};
@@ -37,6 +38,8 @@ pub struct ChannelInfo {
     pub errno: Option<i32>,
     /// How it keeps its records.
     pub config: ChannelConfig,
+    /// The key that encrypts it, or did before encryption was turned off.
+    pub key: Option<KeyInfo>,
 }
 
 /// The channels that are not well.
@@ -46,6 +49,8 @@ pub struct Sick {
     pub damaged: u64,
     /// How many take no writes.
     pub refusing: u64,
+    /// How many have records, or take none, for want of a key.
+    pub locked: u64,
     /// The first [`Sick::REFUSALS`] of these, in the order of the directory.
     pub refusals: Vec<ChannelRefusal>,
 }
@@ -136,13 +141,19 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Accepted<()>, Refusal> {
         let id = self.channel_to_change(name, None)?;
-        let event = self.directory.check_update(id, change)?;
+        let mut events = vec![self.directory.check_update(id, change)?];
         if let Some(channel) = self.directory.by_incarnation(id) {
             let changed = change.apply(&channel.config)?;
             self.check_org_config(name, &changed, Some(&channel.config))?;
         }
+        let turned = self.turned_encryption(name, id, change, now)?;
+        events.extend(turned.iter().flatten().cloned());
         // A shorter retention is how an operator frees space.
-        self.record_directory(&[event], Need::Freeing, now)?;
+        self.record_directory(&events, Need::Freeing, now)?;
+        if turned.is_some() {
+            self.open_keyring(id);
+            self.storage.roll(id);
+        }
         if let Some(channel) = self.directory.by_incarnation(id) {
             self.storage.set_options(id, log_options(&channel.config));
         }
@@ -262,12 +273,14 @@ impl Broker {
             refused: self.refusal_of(id),
             errno: log.errno(),
             config: channel.config.clone(),
+            key: self.key_info(id),
         })
     }
 
     /// Why a channel takes no writes, if so.
     fn refusal_of(&self, id: Incarnation) -> Option<String> {
         let refused = self.storage.log(id)?.refused().map(ToString::to_string);
+        let refused = refused.or_else(|| Some(self.key_to_write(id).err()?.to_string()));
         let unknown = self.unknown_positions.as_ref();
         let unknown = unknown.filter(|_| id == self.positions);
         refused.or_else(|| unknown.map(ToString::to_string))
@@ -282,6 +295,7 @@ impl Broker {
                 continue;
             };
             sick.damaged += u64::from(!log.damage().is_empty());
+            sick.locked += u64::from(self.is_locked(id));
             let Some(reason) = self.refusal_of(id) else {
                 continue;
             };
@@ -309,7 +323,7 @@ impl Broker {
         Ok(id)
     }
 
-    fn channel_to_change(
+    pub(super) fn channel_to_change(
         &self,
         name: &ChannelName,
         incarnation: Option<Incarnation>,

@@ -29,6 +29,25 @@ pub enum AllowedCompression {
     Zstd = 3,
 }
 
+/// Whether a channel's records are encrypted on the broker's disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encryption {
+    /// They are stored as their producers sent them.
+    #[default]
+    Off,
+    /// They are encrypted with a key of the channel's own.
+    On,
+}
+
+impl Encryption {
+    /// Whether it is off.
+    #[must_use]
+    pub fn is_off(&self) -> bool {
+        *self == Self::Off
+    }
+}
+
 /// How a channel keeps its records. JSON uses the names in camel case; what is absent there has
 /// its default.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,6 +69,9 @@ pub struct ChannelConfig {
     pub max_record_bytes: u64,
     /// The compressions a producer may use. Default all.
     pub compression: Vec<AllowedCompression>,
+    /// Whether records are encrypted at rest. Default off.
+    #[serde(skip_serializing_if = "Encryption::is_off")]
+    pub encryption: Encryption,
 }
 
 impl Default for ChannelConfig {
@@ -66,6 +88,7 @@ impl Default for ChannelConfig {
                 AllowedCompression::Lz4,
                 AllowedCompression::Zstd,
             ],
+            encryption: Encryption::Off,
         }
     }
 }
@@ -177,6 +200,9 @@ pub struct ConfigChange {
     /// See [`ChannelConfig::compression`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Vec<AllowedCompression>>,
+    /// See [`ChannelConfig::encryption`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
 }
 
 impl ConfigChange {
@@ -196,6 +222,7 @@ impl ConfigChange {
                 .compression
                 .clone()
                 .unwrap_or_else(|| config.compression.clone()),
+            encryption: self.encryption.unwrap_or(config.encryption),
         };
         changed.check()?;
         Ok(changed)

@@ -13,6 +13,7 @@ use super::topic::TopicError;
 use crate::access::Access;
 use crate::consumer::Consumers;
 use crate::format::{BatchHeader, DoorLimits, ProducerRow};
+use crate::keys::{Keyring, MasterKeys};
 use crate::storage::{
     EntryId, Finished, LogOptions, Outcome, ProducerRows, RoundEnd, StageError, Storage,
     StorageConfig,
@@ -39,6 +40,11 @@ pub struct BrokerConfig {
     /// Days after which records of who did what to the broker are dropped; kept for ever when
     /// `None`. At least 1.
     pub audit_retention_days: Option<u64>,
+    /// The master keys that wrap the keys of encrypted channels.
+    pub master_keys: MasterKeys,
+    /// After so many offsets a data key is replaced. It encrypts at most one batch for each of
+    /// them, and about as many again that crashes took back and copies of the directory made.
+    pub max_key_offsets: u64,
 }
 
 impl Default for BrokerConfig {
@@ -51,6 +57,8 @@ impl Default for BrokerConfig {
             producers: ProducerLimits::default(),
             fold_events: 10_000,
             audit_retention_days: None,
+            master_keys: MasterKeys::default(),
+            max_key_offsets: 1 << 31,
         }
     }
 }
@@ -155,6 +163,10 @@ pub struct Broker {
     /// started again.
     pub(super) unknown_positions: Option<Arc<TopicError>>,
     pub(super) channels: HashMap<Incarnation, ChannelState>,
+    /// The data keys of the channels that have some.
+    pub(super) keyrings: HashMap<Incarnation, Arc<Keyring>>,
+    /// Keys may be left that another master key wraps than the first.
+    pub(super) may_rewrap: bool,
     /// The topic of committed offsets.
     pub(super) positions: Incarnation,
     /// Organisations, keys and grants.
@@ -324,15 +336,20 @@ impl Broker {
     /// Does what waited for a flush: removes trimmed segments and deleted logs.
     pub(super) fn do_what_follows(&mut self) {
         let mut waiting = std::mem::take(&mut self.after);
+        let mut trimmed = Vec::new();
         waiting.retain(|(entry, after)| {
             match self.storage.outcome(*entry, Durability::Synced) {
                 Outcome::Pending => return true,
                 Outcome::Failed(_) => {}
                 Outcome::Done => match *after {
-                    After::Trim(log, offset) => self.storage.set_log_start(log, offset),
+                    After::Trim(log, offset) => {
+                        self.storage.set_log_start(log, offset);
+                        trimmed.push(log);
+                    }
                     After::Drop(log) => {
                         self.storage.drop_log(log);
                         self.channels.remove(&log);
+                        self.keyrings.remove(&log);
                         if let Some(waiters) = self.log_waiters.remove(&log) {
                             self.round_waiters.extend(waiters);
                         }
@@ -342,6 +359,7 @@ impl Broker {
             false
         });
         self.after.append(&mut waiting);
+        trimmed.into_iter().for_each(|log| self.let_keys_go(log));
     }
 }
 

@@ -10,10 +10,13 @@ use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
-pub use event::{ChannelRow, Created, Deleted, DirectoryEvent, Removed, Trimmed, Updated};
+pub use event::{
+    ChannelRow, Created, Deleted, DirectoryEvent, KeyAdded, KeyRewrapped, Removed, Trimmed, Updated,
+};
 
 use crate::broker::config::{ChannelConfig, ConfigChange, InvalidConfig};
 use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES};
+use crate::keys::WrappedKey;
 use crate::types::{ChannelName, Incarnation, Offset, Timestamp};
 
 /// What the directory knows of a channel.
@@ -31,6 +34,9 @@ pub struct Channel {
     /// When it was deleted; its files may still be there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<Timestamp>,
+    /// The data keys that encrypt what is readable of it, and the newest, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keys: Vec<WrappedKey>,
 }
 
 impl Channel {
@@ -102,16 +108,17 @@ pub enum ChangeError {
 /// All channels. For each incarnation:
 ///
 /// ```text
-///           +--updated, trimmed--+
-///           v                    |
-/// Absent --created--> Live ------+
+///           +--updated, trimmed, keyAdded, keyRewrapped--+
+///           v                                           |
+/// Absent --created--> Live -----------------------------+
 ///                      |
 ///                   deleted
 ///                      v
 ///                   Deleting --removed--> Absent
 /// ```
 ///
-/// The name of a channel is free as soon as it is deleted. A trim raises the log start. A state
+/// The name of a channel is free as soon as it is deleted. A trim raises the log start, and drops
+/// the keys that encrypt nothing from there on, but never the newest. A state
 /// record replaces all once its last part is there; no other event may stand between its parts.
 /// An unknown event changes nothing.
 ///
@@ -325,6 +332,7 @@ impl Directory {
                     created_at: event.at,
                     log_start: Offset(0),
                     deleted_at: None,
+                    keys: Vec::new(),
                 },
             )?,
             DirectoryEvent::Updated(event) => {
@@ -351,6 +359,24 @@ impl Directory {
                     return Err("the log start is not raised");
                 }
                 channel.log_start = event.log_start;
+                let next = channel.keys.iter().skip(1);
+                let spent = next.take_while(|key| key.from <= event.log_start).count();
+                channel.keys.drain(..spent);
+            }
+            DirectoryEvent::KeyAdded(event) => {
+                let channel = self.live(event.incarnation)?;
+                let last = channel.keys.last();
+                if event.key.id != last.map_or(0, |last| last.id) + 1 {
+                    return Err("the key does not have the next number");
+                }
+                channel.keys.push(event.key.clone());
+            }
+            DirectoryEvent::KeyRewrapped(event) => {
+                let keys = &mut self.live(event.incarnation)?.keys;
+                match keys.iter_mut().find(|key| key.id == event.key_id) {
+                    Some(key) => key.wrapped = event.wrapped.clone(),
+                    None => return Err("the channel has no such key"),
+                }
             }
         }
         Ok(())
@@ -395,6 +421,8 @@ fn subject(event: &DirectoryEvent) -> String {
         DirectoryEvent::Updated(Updated { incarnation, .. })
         | DirectoryEvent::Deleted(Deleted { incarnation, .. })
         | DirectoryEvent::Removed(Removed { incarnation })
+        | DirectoryEvent::KeyAdded(KeyAdded { incarnation, .. })
+        | DirectoryEvent::KeyRewrapped(KeyRewrapped { incarnation, .. })
         | DirectoryEvent::Trimmed(Trimmed { incarnation, .. }) => format!("channel {incarnation}"),
         DirectoryEvent::Folded(part) => format!("part {} of {}", part.part, part.parts),
         DirectoryEvent::Unknown { .. } => "nobody known".to_owned(),

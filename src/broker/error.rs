@@ -10,6 +10,7 @@ use super::secret::SecretFileError;
 use super::topic::TopicError;
 use crate::access::AccessError;
 use crate::consumer::{CommitError as PositionError, DeleteError, ResetError};
+use crate::keys::Locked;
 use crate::storage::{IoFailure, OpenError, ReadError, StageError};
 use crate::types::{ConsumerName, Incarnation, Offset};
 
@@ -98,6 +99,45 @@ pub enum BrokerError {
     /// The operating system refused.
     #[error(transparent)]
     Io(#[from] IoFailure),
+    /// The channel is encrypted, and its key can't be used.
+    #[error("key {key_id} of channel `{channel}` can't be used: {reason}")]
+    KeyUnavailable {
+        /// The channel.
+        channel: String,
+        /// The data key.
+        key_id: u32,
+        /// Why.
+        reason: Locked,
+    },
+    /// A channel can't be given a key.
+    #[error("channel `{channel}` can't be encrypted: {}", .trouble.as_deref().unwrap_or("the broker has no master key"))]
+    NoMasterKey {
+        /// The channel.
+        channel: String,
+        /// Why there is no master key, where there should be one.
+        trouble: Option<Arc<str>>,
+    },
+    /// A channel without encryption has no key to rotate.
+    #[error("channel `{channel}` is not encrypted")]
+    NotEncrypted {
+        /// The channel.
+        channel: String,
+    },
+    /// Stored bytes match their checksums, and are not what the broker encrypted.
+    #[error(
+        "offset {offset} of channel `{channel}`: the stored batch matches its checksums, but not \
+         its authentication tag under key {key_id}: it was changed on purpose"
+    )]
+    NotAuthentic {
+        /// The channel.
+        channel: String,
+        /// First offset of the batch.
+        offset: Offset,
+        /// The offset after its last.
+        next: Offset,
+        /// The data key.
+        key_id: u32,
+    },
     /// The position a client holds is of a part of the log that was cut off.
     #[error(
         "the position {offset} was read at log epoch {seen}, the log was cut and is at {log_end} now"

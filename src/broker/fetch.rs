@@ -7,6 +7,7 @@
 use super::channels::Place;
 use super::core::Broker;
 use super::error::BrokerError;
+use super::unsealing::{Sealed, UnsealJob};
 use crate::storage::IoFailure;
 use crate::storage::{
     BatchAt, BatchJob, LoadTask, Loaded, Read, ReadError, ReadJob, Slices, TimeJob,
@@ -27,6 +28,8 @@ pub struct Fetch {
     offset: Option<Offset>,
     is_epoch_checked: bool,
     slices: Option<Slices>,
+    /// Only its head is wanted: batches stay as they are stored.
+    is_head: bool,
     /// The log start at the last step: what lay there may be removed while a job runs.
     log_start: Offset,
 }
@@ -75,6 +78,8 @@ pub enum FetchJob {
     Epoch(BatchJob),
     /// Read batches.
     Read(ReadJob),
+    /// Read batches, if they are not in memory, and decrypt them.
+    Unseal(UnsealJob),
 }
 
 /// How a job ended.
@@ -88,6 +93,8 @@ pub enum JobEnd {
     Epoch(Result<Option<(LogEpoch, Timestamp)>, IoFailure>),
     /// The batches were read, or not.
     Read(Result<Slices, ReadError>),
+    /// The batches were read and decrypted, or not.
+    Unsealed(Result<Slices, BrokerError>),
 }
 
 impl FetchJob {
@@ -99,6 +106,7 @@ impl FetchJob {
             Self::Time(job) => JobEnd::Time(job.run()),
             Self::Epoch(job) => JobEnd::Epoch(job.run()),
             Self::Read(job) => JobEnd::Read(job.run()),
+            Self::Unseal(job) => JobEnd::Unsealed(job.run()),
         }
     }
 }
@@ -125,7 +133,17 @@ impl Fetch {
             offset: None,
             is_epoch_checked: last_epoch.0 == 0,
             slices: None,
+            is_head: false,
             log_start: Offset(0),
+        }
+    }
+
+    /// The same for its head alone, which an encrypted channel tells without its key.
+    #[must_use]
+    pub fn for_head(self) -> Self {
+        Self {
+            is_head: true,
+            ..self
         }
     }
 
@@ -189,14 +207,6 @@ impl Broker {
             }
             fetch.is_epoch_checked = true;
         }
-        let slices = match fetch.slices.take() {
-            Some(slices) => slices,
-            None => match self.storage.plan_read(id, offset, fetch.max_bytes)? {
-                Read::Ready(slices) => slices,
-                Read::Segment(job) => return Ok(FetchStep::Run(FetchJob::Read(job))),
-                Read::Load(task) => return Ok(FetchStep::Run(FetchJob::Load(task))),
-            },
-        };
         let head = FetchHead {
             incarnation: id,
             log_start: log.log_start(),
@@ -204,7 +214,28 @@ impl Broker {
             from: offset,
             log_epoch: log.last_epoch(),
         };
-        Ok(FetchStep::Done(Fetched { head, slices }))
+        let done = |slices| FetchStep::Done(Fetched { head, slices });
+        match fetch.slices.take() {
+            Some(slices) => Ok(done(slices)),
+            None => {
+                let read = self.storage.plan_read(id, offset, fetch.max_bytes)?;
+                let keyring = self.keyrings.get(&id).filter(|_| !fetch.is_head);
+                let sealed = match (read, keyring) {
+                    (Read::Load(task), _) => return Ok(FetchStep::Run(FetchJob::Load(task))),
+                    (Read::Segment(job), None) => return Ok(FetchStep::Run(FetchJob::Read(job))),
+                    (Read::Ready(slices), None) => return Ok(done(slices)),
+                    (Read::Ready(slices), _) if slices.parts.is_empty() => return Ok(done(slices)),
+                    (Read::Ready(slices), Some(keyring)) => (Sealed::Tail(slices), keyring),
+                    (Read::Segment(job), Some(keyring)) => (Sealed::Segment(job), keyring),
+                };
+                Ok(FetchStep::Run(FetchJob::Unseal(UnsealJob {
+                    sealed: sealed.0,
+                    keyring: sealed.1.clone(),
+                    channel: fetch.channel.clone(),
+                    from: offset,
+                })))
+            }
+        }
     }
 
     fn find_time(&self, id: Incarnation, time: Timestamp) -> Result<FetchStep, BrokerError> {
@@ -269,6 +300,7 @@ impl Broker {
                 fetch.is_epoch_checked = true;
             }
             JobEnd::Read(slices) => fetch.slices = Some(slices?),
+            JobEnd::Unsealed(slices) => fetch.slices = Some(slices?),
         }
         Ok(())
     }

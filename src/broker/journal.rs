@@ -105,6 +105,7 @@ pub(super) fn own_batch(log: Incarnation, records: &[OwnRecord]) -> Result<NewBa
         span,
         expected: None,
         principal: 0,
+        sealing: None,
     })
 }
 

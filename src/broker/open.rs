@@ -112,6 +112,8 @@ impl Broker {
             consumers: Consumers::default(),
             unknown_positions: None,
             channels,
+            keyrings: HashMap::new(),
+            may_rewrap: true,
             positions: Incarnation::default(),
             access: Access::default(),
             access_log: Incarnation::default(),
@@ -130,6 +132,7 @@ impl Broker {
             has_given_up: false,
         };
         broker.make_own_topics(directory_id, now)?;
+        broker.open_keys(now);
         broker.fold_access()?;
         broker.find_audit_head()?;
         broker.fold_consumers()?;

@@ -9,12 +9,13 @@ use super::core::{
     Accepted, Broker, ChannelState, Part, Refusal, Wait, appended, door_limits, log_options,
 };
 use super::directory::{Created, DirectoryEvent};
+use super::encryption::NewKey;
 use super::error::BrokerError;
 use super::journal::{OwnRecord, own_batch};
 use super::positions::CommitRequest;
 use super::producers::{Producers, Verdict};
 use crate::consumer::ConsumerEvent;
-use crate::format::{BatchHeader, DoorLimits};
+use crate::format::{BatchHeader, DoorLimits, Sealing};
 use crate::storage::{EntryId, LogOptions, Need, NewBatch, StageError, Staged};
 use crate::types::{ChannelName, Durability, Incarnation, LogEpoch, Offset, Timestamp};
 
@@ -48,7 +49,9 @@ struct Made {
     name: ChannelName,
     incarnation: Incarnation,
     options: LogOptions,
-    event: DirectoryEvent,
+    events: Vec<DirectoryEvent>,
+    /// Its first key, where it is encrypted.
+    key: Option<NewKey>,
 }
 
 /// What a published batch was given.
@@ -141,11 +144,15 @@ impl Broker {
                 }
             }
         };
+        let sealing = match made.first() {
+            Some(made) => self.first_sealing(made.key.as_ref()),
+            None => self.sealing(id, now)?,
+        };
         let Some(checked) = batch.take() else {
             return Err(BrokerError::Bug("a batch is published once".into()).into());
         };
         let header = checked.header;
-        let mut batches = vec![new_batch(id, target, checked)];
+        let mut batches = vec![new_batch(id, target, checked, sealing)];
         let staged = match self.stage_with(&made, &mut batches, Need::Producer, now) {
             Ok(staged) => staged,
             Err(error) => {
@@ -211,11 +218,21 @@ impl Broker {
                 }
             });
         }
+        let mut sealings = Vec::with_capacity(ids.len());
+        for (at, id) in ids.iter().enumerate() {
+            let is_made = |made: &&Made| made.incarnation == *id;
+            sealings.push(match made.iter().find(is_made) {
+                Some(made) => self.first_sealing(made.key.as_ref()),
+                None => self
+                    .sealing(*id, now)
+                    .map_err(|error| Refusal::from(error).of_part(Part::Batch, at))?,
+            });
+        }
         let headers: Vec<BatchHeader> = batches.iter().map(|(_, batch)| batch.header).collect();
         let mut targets = Vec::with_capacity(batches.len());
         let mut new: Vec<NewBatch> = Vec::with_capacity(batches.len() + 1);
-        for (id, (target, checked)) in ids.iter().zip(batches.drain(..)) {
-            new.push(new_batch(*id, &target, checked));
+        for ((id, sealing), (target, checked)) in ids.iter().zip(sealings).zip(batches.drain(..)) {
+            new.push(new_batch(*id, &target, checked, sealing));
             targets.push(target);
         }
         if !events.is_empty() {
@@ -481,17 +498,26 @@ impl Broker {
     ) -> Result<Made, BrokerError> {
         let incarnation = self.new_incarnation();
         let options = log_options(&config);
+        let is_encrypted = !config.encryption.is_off();
         let created = Created {
             name: name.clone(),
             incarnation,
             config,
             at: now,
         };
+        let mut events = vec![self.directory.check_create(created)?];
+        let mut key = None;
+        if is_encrypted {
+            let new = self.new_data_key(&name, incarnation, 1, Offset(0), now)?;
+            events.push(new.event.clone());
+            key = Some(new);
+        }
         Ok(Made {
             name,
             incarnation,
             options,
-            event: self.directory.check_create(created)?,
+            events,
+            key,
         })
     }
 
@@ -506,7 +532,7 @@ impl Broker {
     ) -> Result<Staged, BrokerError> {
         let directory = self.storage.directory_id();
         if !made.is_empty() {
-            let events = made.iter().map(|made| &made.event);
+            let events = made.iter().flat_map(|made| &made.events);
             let records: Vec<OwnRecord> = events.map(OwnRecord::of_directory).collect();
             batches.push(own_batch(directory, &records)?);
         }
@@ -526,11 +552,14 @@ impl Broker {
             }
         };
         for made in made {
-            let applied = self.directory.apply(&made.event);
-            applied.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
+            for event in &made.events {
+                let applied = self.directory.apply(event);
+                applied.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
+            }
             let channel = ChannelState::new(Producers::new(self.config.producers));
             self.channels.insert(made.incarnation, channel);
-            self.directory_events += 1;
+            self.open_keyring(made.incarnation);
+            self.directory_events += made.events.len() as u64;
         }
         if !made.is_empty() {
             self.booked(directory, &staged);
@@ -548,8 +577,9 @@ impl Broker {
     ) -> Result<Incarnation, BrokerError> {
         let made = self.plan_channel(name, config, now)?;
         self.check_room(&[&made.name])?;
-        self.record_directory(&[made.event], Need::Producer, now)?;
+        self.record_directory(&made.events, Need::Producer, now)?;
         let incarnation = made.incarnation;
+        self.open_keyring(incarnation);
         self.storage.create_log(incarnation, made.options);
         let mut channel = ChannelState::new(Producers::new(self.config.producers));
         channel.last = self.wait_for(self.storage.directory_id());
@@ -584,12 +614,18 @@ fn expect_offset(expected: Option<Offset>, actual: Offset) -> Result<(), BrokerE
     }
 }
 
-fn new_batch(log: Incarnation, target: &Target, checked: CheckedBatch) -> NewBatch {
+fn new_batch(
+    log: Incarnation,
+    target: &Target,
+    checked: CheckedBatch,
+    sealing: Option<Sealing>,
+) -> NewBatch {
     NewBatch {
         log,
         span: checked.header.offset_span(),
         bytes: checked.bytes,
         expected: target.expected,
         principal: target.principal,
+        sealing,
     }
 }

@@ -193,7 +193,7 @@ impl Broker {
         if self.secret.hasher.is_some() {
             return None;
         }
-        let secret = self.random_bytes();
+        let secret = self.random_secret();
         let (disk, layout) = self.storage.place();
         Some(SecretJob {
             disk: disk.clone(),
@@ -234,11 +234,9 @@ impl Broker {
     }
 
     /// Random bytes for a secret.
-    pub(super) fn random_bytes(&mut self) -> Zeroizing<[u8; 32]> {
+    pub(super) fn random_secret(&mut self) -> Zeroizing<[u8; 32]> {
         let mut bytes = Zeroizing::new([0; 32]);
-        for part in bytes.chunks_exact_mut(8) {
-            part.copy_from_slice(&(self.random)().to_le_bytes());
-        }
+        self.fill_random(&mut *bytes);
         bytes
     }
 }

@@ -106,6 +106,7 @@ impl Broker {
         if self.is_stopping {
             return None;
         }
+        self.rewrap(now);
         self.fold_topics(now);
         self.drop_positions(now);
         self.audit_suppressed(now);

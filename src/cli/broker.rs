@@ -72,6 +72,12 @@ fn fields(info: &BrokerInfo) -> Vec<(&'static str, String)> {
         let text = format!("{}: {}", refusal.channel, refusal.reason);
         fields.push(("refuses writes", text));
     }
+    if health.locked_channels > 0 {
+        fields.push(("locked channels", health.locked_channels.to_string()));
+    }
+    if let Some(why) = &health.master_key {
+        fields.push(("master key", why.clone()));
+    }
     if let Some(free) = health.disk_free_bytes {
         let limit = output::bytes(health.disk_limit_bytes);
         let text = format!("{}, of which {limit} stay free", output::bytes(free));

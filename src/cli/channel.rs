@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::output::{self, Columns};
 use super::{Context, any_channel, own_channel};
 use crate::protocol::control::{
-    ChannelConfig, ChannelInfo, ChannelList, CompressionName, ConfigChange,
+    ChannelConfig, ChannelInfo, ChannelList, CompressionName, ConfigChange, Encryption,
 };
 use crate::types::{ChannelName, Durability};
 
@@ -44,12 +44,19 @@ pub enum ChannelCommand {
         name: ChannelName,
     },
     /// Change a channel's configuration; what is not named stays
+    #[command(visible_alias = "configure")]
     Update {
         /// The channel
         #[arg(value_parser = own_channel)]
         name: ChannelName,
         #[command(flatten)]
         config: ConfigArgs,
+    },
+    /// Give an encrypted channel a new key; what is stored keeps the key that it has
+    RotateKey {
+        /// The channel
+        #[arg(value_parser = own_channel)]
+        name: ChannelName,
     },
     /// Delete a channel, its records and its consumers
     Delete {
@@ -87,6 +94,15 @@ pub struct ConfigArgs {
     /// Compressions that producers may use [default: none,lz4,zstd]
     #[arg(long, value_enum, value_name = "NAME", value_delimiter = ',')]
     compression: Vec<super::CompressionArg>,
+    /// Encrypt what comes on the broker's disk, which takes a master key there [default: off]
+    #[arg(long, value_enum, value_name = "STATE")]
+    encryption: Option<EncryptionArg>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum EncryptionArg {
+    On,
+    Off,
 }
 
 /// A number, or `none`.
@@ -131,6 +147,10 @@ impl ConfigArgs {
                     .map(CompressionName::from)
                     .collect()
             }),
+            encryption: self.encryption.map(|state| match state {
+                EncryptionArg::On => Encryption::On,
+                EncryptionArg::Off => Encryption::Off,
+            }),
         }
     }
 }
@@ -163,6 +183,11 @@ pub async fn run(command: ChannelCommand, context: &Context) -> Result<(), Failu
             let client = context.client().await?;
             let info = client.update_channel(&name, config.change()).await;
             let info = info.map_err(|error| failure("updating", &name, &error))?;
+            print_info(&info, context)
+        }
+        ChannelCommand::RotateKey { name } => {
+            let info = context.client().await?.rotate_data_key(&name).await;
+            let info = info.map_err(|error| failure("rotating the key of", &name, &error))?;
             print_info(&info, context)
         }
         ChannelCommand::Delete { name, yes } => delete(&name, yes, context).await,
@@ -297,6 +322,7 @@ fn print_info(info: &ChannelInfo, context: &Context) -> Result<(), Failure> {
         ),
         ("compression", compression.join(", ")),
     ];
+    fields.extend(encryption(info));
     if config.durability == Durability::Written {
         fields.push(("sync interval", output::duration(config.sync_interval_ms)));
     }
@@ -313,6 +339,23 @@ fn print_info(info: &ChannelInfo, context: &Context) -> Result<(), Failure> {
         ));
     }
     output::print(&output::fields(&fields))
+}
+
+/// What there is to say of encryption; nothing where it was never on.
+fn encryption(info: &ChannelInfo) -> Option<(&'static str, String)> {
+    let key = info.encryption_key.as_ref()?;
+    let state = match info.config.encryption {
+        Encryption::On => format!(
+            "on, key {} since offset {} ({})",
+            key.id,
+            key.from,
+            output::time(key.created_at)
+        ),
+        Encryption::Off => "off; older records are encrypted".to_owned(),
+    };
+    let locked = key.locked.as_ref();
+    let locked = locked.map(|why| format!("; {why}")).unwrap_or_default();
+    Some(("encryption", state + &locked))
 }
 
 fn retention(config: &ChannelConfig) -> String {

@@ -275,6 +275,15 @@ fn hint_for(error: Option<&WireError>, channel: Option<&str>) -> Option<String> 
         ErrorCode::JournalFailed | ErrorCode::ChannelPoisoned => {
             "look at the broker's log and its disk, then restart it".to_owned()
         }
+        ErrorCode::KeyUnavailable => {
+            "start the broker with the master key, see `npayload broker info`".to_owned()
+        }
+        ErrorCode::NotEncrypted => {
+            format!("encrypt it with `npayload channel configure {channel} --encryption on`")
+        }
+        ErrorCode::NotAuthentic => {
+            "find out who writes to the broker's disk, and restore what was there".to_owned()
+        }
         ErrorCode::Damaged => "check the data directory with `npayload-inspect verify`".to_owned(),
         ErrorCode::Unauthenticated | ErrorCode::KeyRevoked | ErrorCode::KeyExpired => {
             "show a key that works with NPAYLOAD_API_KEY or --api-key-file".to_owned()

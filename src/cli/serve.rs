@@ -35,6 +35,13 @@ pub struct ServeArgs {
     /// Demand an API key of every client
     #[arg(long)]
     pub require_keys: bool,
+    /// File with the master keys of encrypted channels: one a line, 64 hexadecimal digits or 32
+    /// bytes in base64; the first wraps, all unwrap
+    #[arg(long, value_name = "FILE", conflicts_with = "master_key_command")]
+    pub master_key_file: Option<PathBuf>,
+    /// Command that writes the master keys to its standard output, in the form of the file
+    #[arg(long, value_name = "COMMAND")]
+    pub master_key_command: Option<String>,
     /// Configuration file, TOML
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::serve::ServeArgs;
 use crate::broker::config::ChannelConfig;
-use crate::server::ServeOptions;
+use crate::server::{MasterKeySource, MasterKeyText, ServeOptions};
 use crate::tls::{ClientCertificates, ServerTlsOptions, TlsVersion};
 
 /// The names in the configuration file; docs/operations.md has them all. What is left out keeps
@@ -50,6 +50,10 @@ pub(super) struct ServeConfig {
     stop_timeout_s: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     audit_retention_days: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    master_key_file: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    master_key_command: Option<String>,
     storage: StorageTable,
     /// Channels that are created without a configuration of their own; names as in JSON.
     channel: ChannelConfig,
@@ -95,7 +99,12 @@ const FROM_ENVIRONMENT: &[&str] = &[
     "write_timeout_s",
     "stop_timeout_s",
     "audit_retention_days",
+    "master_key_file",
+    "master_key_command",
 ];
+
+/// The variable that holds master keys themselves. It has no name in the file, which others read.
+const MASTER_KEY: &str = "NPAYLOAD_MASTER_KEY";
 
 impl Default for ServeConfig {
     fn default() -> Self {
@@ -126,6 +135,8 @@ impl Default for ServeConfig {
             write_timeout_s: options.write_timeout.as_secs(),
             stop_timeout_s: options.stop_timeout.as_secs(),
             audit_retention_days: options.broker.audit_retention_days,
+            master_key_file: None,
+            master_key_command: None,
             storage: StorageTable {
                 journal_file_bytes: storage.journal_file_bytes,
                 journal_files: storage.journal_files,
@@ -169,7 +180,43 @@ pub(super) fn options(args: &ServeArgs) -> Result<ServeOptions, String> {
     config.insecure |= args.insecure;
     config.admin_key_file = args.admin_key_file.clone().or(config.admin_key_file);
     config.must_exist |= args.must_exist;
-    config.into_options()
+    let flags = (&args.master_key_file, &args.master_key_command);
+    config.master_key_file = flags.0.clone().or(config.master_key_file);
+    config.master_key_command = flags.1.clone().or(config.master_key_command);
+    let text = std::env::var(MASTER_KEY).ok().map(MasterKeyText::new);
+    let master_key = master_key(
+        config.master_key_file.take(),
+        config.master_key_command.take(),
+        text,
+    )?;
+    Ok(ServeOptions {
+        master_key,
+        ..config.into_options()?
+    })
+}
+
+/// The one source of master keys.
+fn master_key(
+    file: Option<PathBuf>,
+    command: Option<String>,
+    text: Option<MasterKeyText>,
+) -> Result<MasterKeySource, String> {
+    Ok(match (file, command, text) {
+        (None, None, None) => MasterKeySource::None,
+        (Some(path), None, None) => MasterKeySource::File(path),
+        (None, Some(command), None) => MasterKeySource::Command(command),
+        (None, None, Some(text)) => MasterKeySource::Text(text),
+        (file, command, text) => {
+            let named = [
+                file.map(|_| "master_key_file"),
+                command.map(|_| "master_key_command"),
+                text.map(|_| MASTER_KEY),
+            ];
+            let named: Vec<&str> = named.into_iter().flatten().collect();
+            let named = named.join(" and ");
+            return Err(format!("{named}: master keys come from one place"));
+        }
+    })
 }
 
 impl ServeConfig {

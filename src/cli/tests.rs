@@ -35,6 +35,11 @@ fn every_documented_form_is_understood() {
         "npayload channel info a --json",
         "npayload channel info __channels",
         "npayload channel update a --durability synced",
+        "npayload channel configure a --encryption on",
+        "npayload channel create a --encryption off",
+        "npayload channel rotate-key a --json",
+        "npayload serve --master-key-file f",
+        "npayload serve --master-key-command c",
         "npayload channel delete a --yes",
         "npayload publish a",
         "npayload publish a --file f --type t --key k --header a=b --header c=d=e --batch-records 1 \

@@ -143,6 +143,17 @@ impl Client {
         answer!(self.call(&request, Retry::Safe).await?, ChannelUpdate)
     }
 
+    /// Gives an encrypted channel a new key: what comes is encrypted with it. Not sent again after
+    /// a lost connection.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `CHANNEL_NOT_FOUND`, `NOT_ENCRYPTED` and
+    /// `KEY_UNAVAILABLE`.
+    pub async fn rotate_data_key(&self, name: &ChannelName) -> Result<ChannelInfo, RequestError> {
+        let request = Request::ChannelRotateKey(NamedChannel { name: name.clone() });
+        answer!(self.call(&request, Retry::Unsafe).await?, ChannelRotateKey)
+    }
+
     /// Deletes a channel, its records and its consumers. Not sent again after a lost connection.
     ///
     /// # Errors

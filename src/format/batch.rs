@@ -2,7 +2,8 @@
 //!
 //! A producer builds it, the broker checks it at the door and stamps its own fields, and the same
 //! bytes lie in the journal, in the segment and in a reader's hands. Two checksums cover it: the
-//! producer's over everything it wrote, the broker's over everything it stamped.
+//! producer's over everything it wrote, the broker's over everything it stamped. A batch that the
+//! broker encrypts at rest is another version of it: see `seal.rs`.
 
 use std::mem::offset_of;
 
@@ -15,6 +16,7 @@ use super::layout::{
     check_crc, check_len, check_version, check_zero, check_zero_fields, fields, read,
 };
 use super::record::{MAX_RECORD_BYTES, RECORD_HEADER_BYTES, Records, Walk, WalkRules};
+use super::seal::SEAL_BYTES;
 use super::{DecodeError, Layout};
 use crate::types::{Incarnation, LogEpoch, Offset, ProducerId, Timestamp};
 
@@ -23,10 +25,14 @@ pub const BATCH_HEADER_BYTES: usize = 128;
 /// Largest batch, as stored and as decompressed, header and padding included: one record of the
 /// largest size, and room for what surrounds it.
 pub const MAX_BATCH_BYTES: usize = MAX_RECORD_BYTES + (64 << 10);
+/// Largest batch on a disk: an encrypted one is longer than what it was made of.
+pub const MAX_STORED_BATCH_BYTES: usize = MAX_BATCH_BYTES + SEAL_BYTES;
 /// Most records of a batch.
 pub const MAX_RECORDS_PER_BATCH: u32 = 1_000_000;
-/// Version of the batch that this code writes, and the highest it reads.
+/// Version of a batch as producers send it and consumers get it.
 pub const VERSION: u16 = 1;
+/// Version of a batch that is encrypted at rest, and the highest that is read.
+pub const SEALED_VERSION: u16 = 2;
 /// A batch's length is a multiple of it.
 pub const BATCH_ALIGNMENT: usize = 8;
 
@@ -36,8 +42,10 @@ pub(super) const SPARSE: u16 = 1 << 0;
 pub(super) const GAP: u16 = 1 << 1;
 
 // Where the parts of the header begin; the checksums are declared in terms of them.
-const HEADER_CRC_AT: usize = offset_of!(BatchHeader, header_crc);
-const STAMPED_AT: usize = offset_of!(BatchHeader, version);
+pub(super) const HEADER_CRC_AT: usize = offset_of!(BatchHeader, header_crc);
+pub(super) const STAMPED_AT: usize = offset_of!(BatchHeader, version);
+pub(super) const BODY_CRC_AT: usize = offset_of!(BatchHeader, body_crc);
+pub(super) const INCARNATION_AT: usize = offset_of!(BatchHeader, incarnation);
 pub(super) const BODY_AT: usize = offset_of!(BatchHeader, compression);
 
 /// Header of a batch: 72 bytes that the broker stamps, then the producer's 56.
@@ -58,7 +66,7 @@ pub struct BatchHeader {
     append_time: I64,
     log_epoch: U64,
     principal: U32,
-    key_id: U32,
+    pub(super) key_id: U32,
     origin_region: U16,
     reserved: [u8; 6],
     pub(super) compression: u8,
@@ -119,13 +127,13 @@ impl BatchHeader {
     /// checksum that does not match, an unknown version, a reserved field in use.
     pub fn peek(bytes: &[u8]) -> Result<Self, DecodeError> {
         let header: Self = read("batch header", bytes)?;
-        header.check_length()?;
+        header.check_length(MAX_STORED_BATCH_BYTES)?;
         check_crc(
             "batch header",
             header.header_crc.get(),
             header_crc_of(bytes),
         )?;
-        check_version("batch", header.version.get(), VERSION)?;
+        check_version("batch", header.version.get(), SEALED_VERSION)?;
         let flags = header.stamped_flags.get();
         if flags & !(SPARSE | GAP) != 0 {
             return Err(DecodeError::field(
@@ -141,13 +149,7 @@ impl BatchHeader {
                 "with a gap that is not sparse",
             ));
         }
-        if header.key_id.get() != 0 {
-            return Err(DecodeError::field(
-                "key_id of a batch",
-                header.key_id.get(),
-                "and no version encrypts yet",
-            ));
-        }
+        header.check_key()?;
         if header.origin_region.get() != 0 {
             return Err(DecodeError::field(
                 "origin_region of a batch",
@@ -176,6 +178,12 @@ impl BatchHeader {
     #[must_use]
     pub fn body_crc(&self) -> u32 {
         self.body_crc.get()
+    }
+
+    /// Whether its records are encrypted: [`unseal`](super::unseal) makes them readable.
+    #[must_use]
+    pub fn is_sealed(&self) -> bool {
+        self.key_id.get() != 0
     }
 
     /// Whether offsets may be missing between its records.
@@ -297,13 +305,35 @@ impl BatchHeader {
         self.fence.get()
     }
 
-    fn check_length(&self) -> Result<(), DecodeError> {
+    /// A key and the version that has one go together, and so does its room.
+    fn check_key(&self) -> Result<(), DecodeError> {
+        let key = self.key_id.get();
+        if self.version.get() == VERSION {
+            if key != 0 {
+                let rule = "and a batch of version 1 is not encrypted";
+                return Err(DecodeError::field("key_id of a batch", key, rule));
+            }
+            return self.check_length(MAX_BATCH_BYTES);
+        }
+        if key == 0 {
+            let rule = "and a batch of version 2 has a key";
+            return Err(DecodeError::field("key_id of a batch", key, rule));
+        }
+        if self.is_gap() {
+            let flags = self.stamped_flags.get();
+            let rule = "with a gap that is encrypted";
+            return Err(DecodeError::field("stamped_flags of a batch", flags, rule));
+        }
+        Ok(())
+    }
+
+    fn check_length(&self, most: usize) -> Result<(), DecodeError> {
         let length = self.len();
-        if length > MAX_BATCH_BYTES {
+        if length > most {
             return Err(DecodeError::length(
                 "length of a batch",
                 length as u64,
-                MAX_BATCH_BYTES as u64,
+                most as u64,
             ));
         }
         if length < BATCH_HEADER_BYTES || !length.is_multiple_of(BATCH_ALIGNMENT) {
@@ -372,7 +402,7 @@ impl BatchHeader {
             ));
         }
         let stored = self.records_len();
-        let needed = BATCH_HEADER_BYTES + stored;
+        let needed = self.records_at() + stored;
         if needed.next_multiple_of(BATCH_ALIGNMENT) != self.len() {
             return Err(DecodeError::field(
                 "records_len of a batch",
@@ -423,6 +453,14 @@ impl BatchHeader {
         Ok(())
     }
 
+    /// Where the records part begins.
+    fn records_at(&self) -> usize {
+        match self.is_sealed() {
+            true => BATCH_HEADER_BYTES + SEAL_BYTES,
+            false => BATCH_HEADER_BYTES,
+        }
+    }
+
     fn walk(&self, max_record_bytes: usize) -> Walk {
         Walk::new(
             self.record_count.get(),
@@ -445,7 +483,7 @@ impl BatchHeader {
 /// which is checked first, and the decompressor's fixed buffers.
 pub fn check_produced(bytes: &[u8], limits: &DoorLimits) -> Result<BatchHeader, DecodeError> {
     let header: BatchHeader = read("batch header", bytes)?;
-    header.check_length()?;
+    header.check_length(MAX_BATCH_BYTES)?;
     check_version("batch", header.version.get(), VERSION)?;
     check_whole(&header, bytes)?;
     // What the broker stamps must be empty, its checksum too, so that nothing can be smuggled in.
@@ -511,7 +549,8 @@ pub fn stamp(batch: &mut [u8], stamp: &Stamp) -> BatchHeader {
     *header
 }
 
-/// Checks a stored batch: both checksums and every rule of its header, without decompressing it.
+/// Checks a stored batch: both checksums and every rule of its header, without decompressing or
+/// decrypting it.
 ///
 /// `bytes` is the batch and nothing else.
 ///
@@ -536,12 +575,17 @@ pub fn check_stored(bytes: &[u8]) -> Result<BatchHeader, DecodeError> {
 /// [`check_stored`] first. `batch` is the batch and nothing else, stamped or not.
 ///
 /// # Errors
-/// A header that breaks a rule or records that do not decompress. A record that breaks a rule is an
-/// error of the iterator.
+/// A header that breaks a rule or records that do not decompress; [`DecodeError::Encrypted`]. A
+/// record that breaks a rule is an error of the iterator.
 pub fn records(batch: &Bytes) -> Result<Records, DecodeError> {
     let header: BatchHeader = read("batch header", batch)?;
-    header.check_length()?;
-    check_version("batch", header.version.get(), VERSION)?;
+    header.check_length(MAX_STORED_BATCH_BYTES)?;
+    check_version("batch", header.version.get(), SEALED_VERSION)?;
+    header.check_key()?;
+    if header.is_sealed() {
+        let key_id = header.key_id();
+        return Err(DecodeError::Encrypted { key_id });
+    }
     check_whole(&header, batch)?;
     let compression = header.check_producer_part(batch)?;
     let stored = batch.slice(BATCH_HEADER_BYTES..BATCH_HEADER_BYTES + header.records_len());
@@ -558,7 +602,7 @@ pub fn records(batch: &Bytes) -> Result<Records, DecodeError> {
     })
 }
 
-fn check_whole(header: &BatchHeader, bytes: &[u8]) -> Result<(), DecodeError> {
+pub(super) fn check_whole(header: &BatchHeader, bytes: &[u8]) -> Result<(), DecodeError> {
     check_len("batch", bytes, header.len())?;
     if bytes.len() > header.len() {
         return Err(DecodeError::length(
@@ -571,7 +615,7 @@ fn check_whole(header: &BatchHeader, bytes: &[u8]) -> Result<(), DecodeError> {
 }
 
 /// Checksum of the length and the stamped fields: everything before the body but itself.
-fn header_crc_of(bytes: &[u8]) -> u32 {
+pub(super) fn header_crc_of(bytes: &[u8]) -> u32 {
     let mut crc = crc32fast::Hasher::new();
     crc.update(&bytes[..HEADER_CRC_AT]);
     crc.update(&bytes[STAMPED_AT..BODY_AT]);

@@ -77,6 +77,20 @@ pub enum DecodeError {
         /// What the decompressor found.
         what: String,
     },
+    /// Records that can't be read without the key that encrypts them.
+    #[error("the records of the batch are encrypted with key {key_id}")]
+    Encrypted {
+        /// The data key of the log.
+        key_id: u32,
+    },
+    /// What was encrypted, or what it was bound to, is not what it was; or the key is another one.
+    #[error("{what}: the authentication tag does not match under key {key_id}")]
+    NotAuthentic {
+        /// The structure.
+        what: &'static str,
+        /// The data key of the log.
+        key_id: u32,
+    },
     /// A text that is not UTF-8.
     #[error("{what}: not UTF-8 after {valid_up_to} of {found} bytes")]
     Text {

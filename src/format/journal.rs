@@ -8,7 +8,7 @@
 use zerocopy::little_endian::{I64, U16, U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::batch::{BATCH_ALIGNMENT, BATCH_HEADER_BYTES, MAX_BATCH_BYTES};
+use super::batch::{BATCH_ALIGNMENT, BATCH_HEADER_BYTES, MAX_STORED_BATCH_BYTES};
 use super::layout::{
     NONE, check_crc, check_len, check_magic, check_version, check_zero, check_zero_fields, fields,
     read, to_array,
@@ -431,11 +431,11 @@ impl GroupItem {
                 "which its kind does not allow",
             ));
         }
-        if self.kind == ItemKind::Batch && self.length > MAX_BATCH_BYTES as u64 {
+        if self.kind == ItemKind::Batch && self.length > MAX_STORED_BATCH_BYTES as u64 {
             return Err(DecodeError::length(
                 "length of a journal item",
                 self.length,
-                MAX_BATCH_BYTES as u64,
+                MAX_STORED_BATCH_BYTES as u64,
             ));
         }
         Ok(())

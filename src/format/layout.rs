@@ -23,6 +23,7 @@ pub const LAYOUTS: &[Layout] = &[
     super::batch::LAYOUT,
     super::record::LAYOUT,
     super::record::HEADER_LAYOUT,
+    super::seal::LAYOUT,
     super::marker::LAYOUT,
     super::secret_file::LAYOUT,
     super::recovery_point::LAYOUT,

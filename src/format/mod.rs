@@ -20,12 +20,14 @@ mod layout;
 mod marker;
 mod record;
 mod recovery_point;
+mod seal;
 mod secret_file;
 mod segment_header;
 
 pub use batch::{
     BATCH_ALIGNMENT, BATCH_HEADER_BYTES, BatchHeader, DoorLimits, MAX_BATCH_BYTES,
-    MAX_RECORDS_PER_BATCH, Stamp, check_produced, check_stored, records, stamp,
+    MAX_RECORDS_PER_BATCH, MAX_STORED_BATCH_BYTES, Stamp, check_produced, check_stored, records,
+    stamp,
 };
 pub use builder::{BatchBuilder, BuildError, NewRecord};
 pub use checkpoint::{Checkpoint, DamageKind, DamageRow, LogRow, ProducerRow};
@@ -43,6 +45,7 @@ pub use record::{
     Text,
 };
 pub use recovery_point::{NoRecoveryPoint, RecoveryPoint};
+pub use seal::{DataKey, NONCE_BYTES, SEAL_BYTES, Sealing, TAG_BYTES, seal, unseal};
 pub use secret_file::SecretFile;
 pub use segment_header::SegmentHeader;
 

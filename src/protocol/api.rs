@@ -67,6 +67,8 @@ pub enum Kind {
     BrokerInfo = 64,
     /// Has all that is stored checked now.
     BrokerScrub = 65,
+    /// Gives an encrypted channel a new key.
+    ChannelRotateKey = 66,
     /// Creates an organisation.
     OrgCreate = 80,
     /// Lists organisations.
@@ -125,7 +127,7 @@ const fn control(kind: Kind, name: &'static str) -> Api {
 }
 
 /// Every request kind, by number.
-pub const APIS: [Api; 30] = [
+pub const APIS: [Api; 31] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
     row(Kind::Publish, "publish", Encoding::Binary, MAX_FRAME_BYTES),
@@ -160,6 +162,7 @@ pub const APIS: [Api; 30] = [
     control(Kind::ConsumerDelete, "consumer.delete"),
     control(Kind::BrokerInfo, "broker.info"),
     control(Kind::BrokerScrub, "broker.scrub"),
+    control(Kind::ChannelRotateKey, "channel.rotateKey"),
     control(Kind::OrgCreate, "org.create"),
     control(Kind::OrgList, "org.list"),
     control(Kind::OrgLimit, "org.limit"),

@@ -160,6 +160,17 @@ impl From<Compression> for CompressionName {
     }
 }
 
+/// Whether records are encrypted on the broker's disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encryption {
+    /// They are stored as they came.
+    #[default]
+    Off,
+    /// They are encrypted with a key of the channel's own.
+    On,
+}
+
 /// A channel's whole configuration.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -178,6 +189,9 @@ pub struct ChannelConfig {
     pub max_record_bytes: u32,
     /// Compressions that producers may use.
     pub compression: Vec<CompressionName>,
+    /// Whether records are encrypted at rest; off from a broker that does not know it.
+    #[serde(default)]
+    pub encryption: Encryption,
 }
 
 /// Fields of a configuration to set; those left out keep their value, or take the default when a
@@ -214,6 +228,9 @@ pub struct ConfigChange {
     /// Compressions that producers may use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compression: Option<Vec<CompressionName>>,
+    /// Whether records are encrypted at rest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<Encryption>,
 }
 
 /// Tells a field that is null from one that is left out.
@@ -300,6 +317,25 @@ pub struct ChannelInfo {
     pub errno: Option<i32>,
     /// Its configuration.
     pub config: ChannelConfig,
+    /// The newest key that encrypts it at rest, or did; `None` where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption_key: Option<EncryptionKey>,
+}
+
+/// The key that encrypts a channel at rest.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EncryptionKey {
+    /// Its number, from 1 on.
+    pub id: u32,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Offset of the next record when it was made.
+    pub from: Offset,
+    /// How many keys of the channel readable records may need.
+    pub keys: u64,
+    /// Why some of them can't be used; `None` when all can.
+    pub locked: Option<String>,
 }
 
 /// A place in a channel whose stored bytes no longer match their checksum.
@@ -616,6 +652,12 @@ pub struct Health {
     pub damaged_channels: u64,
     /// Number of channels that take no more writes.
     pub refusing_channels: u64,
+    /// Number of encrypted channels with keys that can't be used.
+    #[serde(default)]
+    pub locked_channels: u64,
+    /// Why the broker has no master key, where it was told of one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master_key: Option<String>,
     /// The first of these, with why.
     #[serde(default)]
     pub refusals: Vec<ChannelRefusal>,

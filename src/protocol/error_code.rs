@@ -98,6 +98,9 @@ errors! {
     709 Escalation "ESCALATION" false "A key would be given more than the key that asks for it has itself.";
     710 AccessLimit "ACCESS_LIMIT" false "The organisation has as many channels, keys or grants as it may, or asks for more than its limits allow.";
     711 RateLimited "RATE_LIMITED" true "The key or its organisation uses more than its limits allow; nothing was carried out.";
+    720 KeyUnavailable "KEY_UNAVAILABLE" false "The channel is encrypted and the broker cannot use its key, or has no master key to give it one; other channels go on.";
+    721 NotAuthentic "NOT_AUTHENTIC" false "Stored bytes match their checksum but not their authentication tag: they were changed on purpose, and are not served.";
+    722 NotEncrypted "NOT_ENCRYPTED" false "The channel is not encrypted, so it has no key to replace.";
 }
 
 impl ErrorCode {

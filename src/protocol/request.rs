@@ -51,6 +51,8 @@ pub enum Request {
     ChannelInfo(NamedChannel),
     /// Changes a channel's configuration.
     ChannelUpdate(ChannelUpdate),
+    /// Gives an encrypted channel a new key.
+    ChannelRotateKey(NamedChannel),
     /// Deletes a channel.
     ChannelDelete(ChannelDelete),
     /// Turns a place into an offset.
@@ -251,6 +253,11 @@ impl Request {
             Kind::ConsumerDelete => Self::ConsumerDelete(json(&body)?),
             Kind::BrokerInfo => Self::BrokerInfo(json(&body)?),
             Kind::BrokerScrub => Self::BrokerScrub(json(&body)?),
+            Kind::ChannelRotateKey => {
+                let request: NamedChannel = json(&body)?;
+                writable(request.name.clone())?;
+                Self::ChannelRotateKey(request)
+            }
             kind => match AccessRequest::decode(kind, &body) {
                 Some(request) => Self::Access(request?),
                 None => return Err(BodyError::Json("no body is known for this kind".to_owned())),
@@ -281,6 +288,7 @@ impl Request {
             Self::ConsumerDelete(_) => Kind::ConsumerDelete,
             Self::BrokerInfo(_) => Kind::BrokerInfo,
             Self::BrokerScrub(_) => Kind::BrokerScrub,
+            Self::ChannelRotateKey(_) => Kind::ChannelRotateKey,
             Self::Access(request) => request.kind(),
         }
     }
@@ -314,6 +322,7 @@ impl Request {
             Self::ConsumerDelete(request) => put_json(request, dst),
             Self::BrokerInfo(request) => put_json(request, dst),
             Self::BrokerScrub(request) => put_json(request, dst),
+            Self::ChannelRotateKey(request) => put_json(request, dst),
             Self::Access(request) => request.encode(dst),
         });
     }

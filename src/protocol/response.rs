@@ -40,6 +40,8 @@ pub enum Response {
     ChannelInfo(ChannelInfo),
     /// The channel as it is now.
     ChannelUpdate(ChannelInfo),
+    /// The channel as it is now.
+    ChannelRotateKey(ChannelInfo),
     /// The channel that is gone.
     ChannelDelete(ChannelDeleted),
     /// An offset.
@@ -221,6 +223,7 @@ impl Response {
             Kind::ConsumerDelete => Self::ConsumerDelete(json(&body)?),
             Kind::BrokerInfo => Self::BrokerInfo(json(&body)?),
             Kind::BrokerScrub => Self::BrokerScrub(json(&body)?),
+            Kind::ChannelRotateKey => Self::ChannelRotateKey(json(&body)?),
             kind => match AccessResponse::decode(kind, &body) {
                 Some(response) => Self::Access(Box::new(response?)),
                 None => return Err(BodyError::Json("no body is known for this kind".to_owned())),
@@ -251,6 +254,7 @@ impl Response {
             Self::ConsumerDelete(_) => Kind::ConsumerDelete,
             Self::BrokerInfo(_) => Kind::BrokerInfo,
             Self::BrokerScrub(_) => Kind::BrokerScrub,
+            Self::ChannelRotateKey(_) => Kind::ChannelRotateKey,
             Self::Access(response) => response.kind(),
             Self::Error(_) => return None,
         })
@@ -287,6 +291,7 @@ impl Response {
             Self::ConsumerDelete(response) => put_json(response, dst),
             Self::BrokerInfo(response) => put_json(response, dst),
             Self::BrokerScrub(response) => put_json(response, dst),
+            Self::ChannelRotateKey(response) => put_json(response, dst),
             Self::Access(response) => response.encode(dst),
             Self::Error(error) => put_json(error, dst),
         });

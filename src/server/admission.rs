@@ -111,6 +111,9 @@ impl<'a> Door<'a> {
             Request::ChannelDelete(delete) => {
                 self.channel(&mut delete.name, &[Operation::ChannelAdmin])?;
             }
+            Request::ChannelRotateKey(named) => {
+                self.channel(&mut named.name, &[Operation::ChannelAdmin])?;
+            }
             Request::ChannelInfo(info) => self.channel(&mut info.name, ANY_SIGHT)?,
             Request::ChannelResolve(resolve) => self.channel(&mut resolve.channel, ANY_SIGHT)?,
             Request::ConsumerList(list) => self.channel(&mut list.channel, CONSUMER_SIGHT)?,
@@ -290,7 +293,9 @@ pub(super) fn show(shared: &Shared, caller: &Caller, response: &mut Response) {
         Response::ConsumerDelete(row) => {
             rename_consumer(caller, &mut row.channel, &mut row.consumer);
         }
-        Response::ChannelInfo(row) | Response::ChannelUpdate(row) => rename(caller, &mut row.name),
+        Response::ChannelInfo(row)
+        | Response::ChannelUpdate(row)
+        | Response::ChannelRotateKey(row) => rename(caller, &mut row.name),
         Response::ChannelCreate(made) => rename(caller, &mut made.channel.name),
         Response::ChannelDelete(deleted) => rename(caller, &mut deleted.name),
         // These name no channels.

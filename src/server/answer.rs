@@ -1,6 +1,8 @@
 //! The broker's words as the wire's: values as answers, refusals as errors of the table.
 
-use crate::broker::config::{AllowedCompression, ChannelConfig, ConfigChange, InvalidConfig};
+use crate::broker::config::{
+    AllowedCompression, ChannelConfig, ConfigChange, Encryption, InvalidConfig,
+};
 use crate::broker::directory::{ChangeError, CreateError};
 use crate::broker::producers::ProducerError;
 use std::path::Path;
@@ -77,6 +79,10 @@ pub(super) fn config_change(change: control::ConfigChange) -> ConfigChange {
         segment_bytes: change.segment_bytes,
         max_record_bytes: change.max_record_bytes.map(u64::from),
         compression: change.compression.map(compression),
+        encryption: change.encryption.map(|encryption| match encryption {
+            control::Encryption::Off => Encryption::Off,
+            control::Encryption::On => Encryption::On,
+        }),
     }
 }
 
@@ -99,6 +105,10 @@ fn config(config: ChannelConfig) -> control::ChannelConfig {
                 AllowedCompression::Zstd => control::CompressionName::Zstd,
             })
             .collect(),
+        encryption: match config.encryption {
+            Encryption::Off => control::Encryption::Off,
+            Encryption::On => control::Encryption::On,
+        },
     }
 }
 
@@ -131,6 +141,13 @@ pub(super) fn channel_info(info: ChannelInfo) -> control::ChannelInfo {
         writes_refused: info.refused,
         errno: info.errno,
         config: config(info.config),
+        encryption_key: info.key.map(|key| control::EncryptionKey {
+            id: key.id,
+            created_at: key.created_at,
+            from: key.from,
+            keys: key.keys as u64,
+            locked: key.locked,
+        }),
     }
 }
 
@@ -249,6 +266,27 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
             .with("offset", offset.0)
             .with("seen", *seen)
             .with("end", log_end.0),
+        BrokerError::KeyUnavailable {
+            channel, key_id, ..
+        } => plain(ErrorCode::KeyUnavailable)
+            .with("channel", channel.clone())
+            .with("key", *key_id),
+        BrokerError::NoMasterKey { channel, .. } => {
+            plain(ErrorCode::KeyUnavailable).with("channel", channel.clone())
+        }
+        BrokerError::NotEncrypted { channel } => {
+            plain(ErrorCode::NotEncrypted).with("channel", channel.clone())
+        }
+        BrokerError::NotAuthentic {
+            channel,
+            offset,
+            next,
+            key_id,
+        } => plain(ErrorCode::NotAuthentic)
+            .with("channel", channel.clone())
+            .with("offset", offset.0)
+            .with("next", next.0)
+            .with("key", *key_id),
         BrokerError::Atomic { .. } => plain(ErrorCode::InvalidRequest),
         BrokerError::Access(error) => super::access::refused(error),
         BrokerError::OrgLimit(error) => plain(ErrorCode::AccessLimit)

@@ -92,6 +92,7 @@ fn is_administrative(kind: Kind) -> bool {
         Kind::ChannelCreate
         | Kind::ChannelUpdate
         | Kind::ChannelDelete
+        | Kind::ChannelRotateKey
         | Kind::BrokerScrub
         | Kind::OrgCreate
         | Kind::OrgLimit
@@ -129,7 +130,7 @@ fn target_of(request: &Request) -> String {
         Request::Fetch(fetch) => fetch.channel.to_string(),
         Request::Commit(commit) => commit.channel.to_string(),
         Request::ChannelCreate(create) => create.name.to_string(),
-        Request::ChannelInfo(info) => info.name.to_string(),
+        Request::ChannelInfo(named) | Request::ChannelRotateKey(named) => named.name.to_string(),
         Request::ChannelUpdate(update) => update.name.to_string(),
         Request::ChannelDelete(delete) => delete.name.to_string(),
         Request::ChannelResolve(resolve) => resolve.channel.to_string(),

@@ -179,6 +179,19 @@ impl Desk {
         }
     }
 
+    /// Applies retention to all channels, and does the upkeep that follows.
+    pub fn retain(&self) {
+        for _ in 0..TRIES {
+            let task = self.shared.broker().tick(clock::now());
+            let Some(task) = task else { break };
+            let loaded = task.run();
+            // A channel that could not be listed is tried again at its next turn.
+            let _ = self.shared.broker().finish_load(loaded);
+        }
+        self.rounds();
+        self.keep();
+    }
+
     /// Stops in order; whether the directory is marked clean.
     #[must_use]
     pub fn stop(self) -> bool {

@@ -100,6 +100,7 @@ pub(super) fn handle(shared: &Shared, caller: &Caller, request: Request) -> Hand
         | Request::ChannelResolve(_)
         | Request::ChannelCreate(_)
         | Request::ChannelUpdate(_)
+        | Request::ChannelRotateKey(_)
         | Request::ConsumerList(_)
         | Request::ConsumerPosition(_)
         | Request::ConsumerReset(_)
@@ -314,6 +315,13 @@ fn look(shared: &Shared, caller: &Caller, request: &Request) -> Answered {
             let (info, _) = channel_info(shared, &update.name)?;
             Ok((Response::ChannelUpdate(info), Some(accepted.wait)))
         }
+        Request::ChannelRotateKey(named) => {
+            let accepted = shared
+                .broker()
+                .acting(act(), |broker| broker.rotate_data_key(&named.name, at))?;
+            let (info, _) = channel_info(shared, &named.name)?;
+            Ok((Response::ChannelRotateKey(info), Some(accepted.wait)))
+        }
         Request::ChannelInfo(named) => {
             let (info, wait) = channel_info(shared, &named.name)?;
             Ok((Response::ChannelInfo(info), Some(wait)))
@@ -407,7 +415,8 @@ fn channel_list(
     Ok((control::ChannelPage { channels, cursor }, wait))
 }
 
-fn resolved(shared: &Shared, mut fetch: Fetch) -> Result<control::Resolved, BrokerError> {
+fn resolved(shared: &Shared, fetch: Fetch) -> Result<control::Resolved, BrokerError> {
+    let mut fetch = fetch.for_head();
     let head = super::fetching::run_here(shared, &mut fetch)?.head;
     Ok(control::Resolved {
         offset: head.from,
@@ -613,11 +622,15 @@ pub(super) fn health(shared: &Shared, broker: &Broker) -> Health {
         ok: writes_refused.is_none()
             && sick.damaged == 0
             && sick.refusing == 0
+            && sick.locked == 0
+            && broker.master_key_trouble().is_none()
             && scrub.faults.is_empty(),
         insecure: shared.options.exposure(),
         writes_refused,
         damaged_channels: sick.damaged,
         refusing_channels: sick.refusing,
+        locked_channels: sick.locked,
+        master_key: broker.master_key_trouble().map(str::to_owned),
         refusals: refusals.collect(),
         errno: journal.and_then(|failure| failure.source.raw_os_error()),
         disk_free_bytes: storage.space().free,

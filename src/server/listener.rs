@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::entrance::LastWords;
 use super::first_key::{self, FirstKeyError};
+use super::master_key::MasterKeySource;
 use super::metrics::Metrics;
 use super::options::{InvalidOptions, ServeOptions};
 use super::shared::Shared;
@@ -118,7 +119,10 @@ pub async fn start_on(disk: Arc<dyn Disk>, options: ServeOptions) -> Result<Runn
             let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
             high.rotate_left(32) ^ low
         });
-        let config = options.broker.clone();
+        let mut config = options.broker.clone();
+        if !matches!(options.master_key, MasterKeySource::None) {
+            config.master_keys = options.master_key.load_or_go_on();
+        }
         Broker::open(
             disk.clone(),
             &options.data_dir,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::master_key::MasterKeySource;
 use crate::broker::BrokerConfig;
 use crate::tls::ServerTlsOptions;
 
@@ -46,6 +47,9 @@ pub struct ServeOptions {
     pub write_timeout: Duration,
     /// How long a stop waits for answers that are due.
     pub stop_timeout: Duration,
+    /// Where the master keys of encrypted channels come from; they replace those of `broker` unless
+    /// there is no source.
+    pub master_key: MasterKeySource,
     /// The broker's own configuration.
     pub broker: BrokerConfig,
 }
@@ -70,6 +74,7 @@ impl Default for ServeOptions {
             idle_timeout: Duration::from_secs(600),
             write_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(5),
+            master_key: MasterKeySource::None,
             broker: BrokerConfig::default(),
         }
     }

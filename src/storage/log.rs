@@ -176,6 +176,8 @@ pub struct Log {
     pub(super) last_epoch: LogEpoch,
     /// The next batch starts on a fresh block.
     pub(super) align_next: bool,
+    /// The next batch begins a new segment.
+    pub(super) rolls_next: bool,
     pub(super) tail: VecDeque<TailBatch>,
     /// Bytes of the tail that its segment files lack.
     pub(super) unwritten_bytes: u64,
@@ -264,6 +266,7 @@ impl Log {
             last_time: point.last_time,
             last_epoch: point.last_epoch,
             align_next: true,
+            rolls_next: false,
             tail: VecDeque::new(),
             is_unlisted: false,
             unwritten_bytes: 0,
@@ -419,7 +422,8 @@ impl Log {
                 && self.end.0 + span - base.0 <= u64::from(u32::MAX);
             // A segment whose records are all trimmed is left, so that it can be removed.
             let is_spent = self.log_start >= self.end && self.log_start > base;
-            if fits && !is_spent || active.position == FIRST_BATCH {
+            let stays = fits && !is_spent && !self.rolls_next;
+            if stays || active.position == FIRST_BATCH {
                 return Place {
                     segment: active.segment.clone(),
                     position,
@@ -455,6 +459,7 @@ impl Log {
         let active = self.active.as_mut().expect("set above");
         active.position = batch.end_position();
         self.align_next = false;
+        self.rolls_next = false;
         self.is_dirty = true;
         self.end = batch.offsets.end;
         self.last_time = batch.append_time;

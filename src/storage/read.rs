@@ -42,9 +42,36 @@ impl ReadJob {
     /// # Errors
     /// [`ReadError::Damaged`] where a checksum fails or bytes are missing.
     pub fn run(&self) -> Result<Slices, ReadError> {
+        self.read(false)
+    }
+
+    /// As [`ReadJob::run`], into memory, so that the bytes may be looked at.
+    ///
+    /// # Errors
+    /// As for [`ReadJob::run`].
+    pub fn run_copied(&self) -> Result<Slices, ReadError> {
+        self.read(true)
+    }
+
+    /// What a reader is told of the batch at `offset`, which failed a check.
+    #[must_use]
+    pub fn damaged_at(&self, offset: Offset, next: Option<Offset>, what: Arc<str>) -> ReadError {
+        let (disk, files) = (&*self.disk, &self.open_files);
+        let mut error = match self.segment.damaged_at(disk, files, offset, what) {
+            Ok(error) => error,
+            Err(failure) => return failure.into(),
+        };
+        if let ReadError::Damaged { next: known, .. } = &mut error {
+            *known = next.or(self.after);
+        }
+        error
+    }
+
+    fn read(&self, is_copied: bool) -> Result<Slices, ReadError> {
         let wanted = Wanted {
             max_bytes: self.max_bytes,
             until: self.until,
+            is_copied,
         };
         let mut read = self
             .segment

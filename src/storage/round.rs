@@ -216,6 +216,8 @@ impl Storage {
                     log.align_next = true;
                 }
             }
+            let batches = runs.iter().flat_map(|run| &run.batches);
+            batches.for_each(|batch| batch.segment.set_direct(batch.offsets.end));
             for run in runs.iter().filter(|_| !is_synced) {
                 let Some(log) = self.logs.get_mut(&run.log) else {
                     continue;

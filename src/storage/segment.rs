@@ -96,6 +96,9 @@ pub struct Segment {
     /// Bytes beyond its length may be left from before the last start: never promised, cut off
     /// when the file is first opened.
     may_be_long: AtomicBool,
+    /// The offset after the last batch that went straight to it since the start: the journal has no
+    /// header of it, only a reference.
+    direct_end: AtomicU64,
     open: Mutex<Option<Open>>,
 }
 
@@ -127,6 +130,7 @@ impl Segment {
             is_created: AtomicBool::new(false),
             is_entered: AtomicBool::new(false),
             may_be_long: AtomicBool::new(false),
+            direct_end: AtomicU64::new(0),
             open: Mutex::new(None),
         }
     }
@@ -145,6 +149,7 @@ impl Segment {
             is_created: AtomicBool::new(true),
             is_entered: AtomicBool::new(true),
             may_be_long: AtomicBool::new(false),
+            direct_end: AtomicU64::new(0),
             open: Mutex::new(None),
         }
     }
@@ -169,6 +174,16 @@ impl Segment {
     /// The byte after the last batch that may be read.
     pub fn length(&self) -> u64 {
         self.length.load(Ordering::Acquire)
+    }
+
+    /// The offset after the last batch that the journal only has a reference to.
+    pub(super) fn direct_end(&self) -> Offset {
+        Offset(self.direct_end.load(Ordering::Acquire))
+    }
+
+    /// Books a batch that goes straight to the segment.
+    pub(super) fn set_direct(&self, end: Offset) {
+        self.direct_end.fetch_max(end.0, Ordering::AcqRel);
     }
 
     fn is_dirty(&self) -> bool {
@@ -341,6 +356,10 @@ impl Segment {
             chosen = choose(open, &self.id, from, wanted, self.length());
         }
         let chosen = chosen?;
+        if wanted.is_copied {
+            let path = &self.id.path;
+            return Ok(copied(&*open.file, chosen).or_while("reading", path)?);
+        }
         let needed = chosen.ranges.last().map_or(0, |range| range.1);
         if (open.map.len() as u64) < needed {
             // A damaged end may be missing from the file.
@@ -642,6 +661,8 @@ pub(super) struct Wanted {
     pub max_bytes: u64,
     /// No batch from this offset on.
     pub until: Option<Offset>,
+    /// The bytes are looked at: a map is for sockets only.
+    pub is_copied: bool,
 }
 
 impl Wanted {
@@ -650,6 +671,7 @@ impl Wanted {
         Self {
             max_bytes,
             until: None,
+            is_copied: false,
         }
     }
 }
@@ -692,7 +714,9 @@ fn choose(
     open: &Open,
     id: &SegmentId,
     from: Offset,
-    Wanted { max_bytes, until }: Wanted,
+    Wanted {
+        max_bytes, until, ..
+    }: Wanted,
     length: u64,
 ) -> Result<Chosen, ReadError> {
     if let Some(gap) = open.index.gap_at(from) {

@@ -20,7 +20,7 @@ use super::points::Points;
 use super::scrub::{RebuiltIndex, Scrub};
 use super::segment::Segment;
 use super::space::{Need, Space, SpaceInfo};
-use crate::format::{Stamp, stamp};
+use crate::format::{SEAL_BYTES, Sealing, Stamp, seal, stamp};
 use crate::types::{Durability, Incarnation, LogEpoch, Offset, Timestamp};
 
 /// Sizes and limits of the storage room.
@@ -99,6 +99,16 @@ pub struct NewBatch {
     pub expected: Option<Offset>,
     /// Who wrote it.
     pub principal: u32,
+    /// How it is encrypted as it is appended; none where it is stored as it is.
+    pub sealing: Option<Sealing>,
+}
+
+impl NewBatch {
+    /// Bytes that it takes in the journal and in its segment.
+    fn stored_len(&self) -> u64 {
+        let more = self.sealing.as_ref().map_or(0, |_| SEAL_BYTES);
+        (self.bytes.len() + more) as u64
+    }
 }
 
 /// What a batch was given when it was staged.
@@ -395,7 +405,7 @@ impl Storage {
             return Err(StageError::JournalFailed(failure.clone()));
         }
         assert!(!batches.is_empty(), "an entry has a batch");
-        let bytes: u64 = batches.iter().map(|batch| batch.bytes.len() as u64).sum();
+        let bytes: u64 = batches.iter().map(NewBatch::stored_len).sum();
         let is_shared = batches.iter().any(|batch| batch.log != batches[0].log);
         if (is_shared || batches.len() > 1) && bytes > self.config.always_direct_bytes {
             let limit = self.config.always_direct_bytes;
@@ -432,7 +442,7 @@ impl Storage {
                 Some(at) => ends[at].1.0 += span,
                 None => ends.push((batch.log, Offset(end.0 + span))),
             }
-            let is_huge = batch.bytes.len() as u64 > self.config.always_direct_bytes;
+            let is_huge = batch.stored_len() > self.config.always_direct_bytes;
             // An entry over several logs comes after the earlier direct runs of all of them are
             // synced, so that no power cut takes it from one log and not from another.
             let owes =
@@ -443,7 +453,7 @@ impl Storage {
                 return Err(StageError::Busy);
             }
             // While such an entry waits, the log takes no more than goes through the journal.
-            let len = batch.bytes.len() as u64;
+            let len = batch.stored_len();
             let is_large = log.queued_bytes + len >= self.config.direct_bytes;
             if !is_shared && is_large && self.rounds < log.awaited_until {
                 return Err(StageError::Busy);
@@ -569,7 +579,7 @@ impl Storage {
                 log.awaited_until = until;
             }
         }
-        let bytes: u64 = batches.iter().map(|batch| batch.bytes.len() as u64).sum();
+        let bytes: u64 = batches.iter().map(NewBatch::stored_len).sum();
         let most = self.awaited.map_or(bytes, |(known, _)| known.max(bytes));
         self.awaited = Some((most, until));
     }
@@ -606,6 +616,13 @@ impl Storage {
         EntryId(self.next_entry - 1)
     }
 
+    /// The next batch of a log begins a new segment.
+    pub fn roll(&mut self, id: Incarnation) {
+        if let Some(log) = self.logs.get_mut(&id) {
+            log.rolls_next = true;
+        }
+    }
+
     /// Asks for a sync in the next round, even without entries.
     pub fn want_sync(&mut self) {
         self.sync_wanted = true;
@@ -628,6 +645,9 @@ impl Storage {
         log.is_dirty = true;
         let expired = log.take_expired();
         if !expired.is_empty() {
+            if self.is_needed(id, &expired) {
+                self.checkpoints.want();
+            }
             self.removals.push_back(super::upkeep::Removal::Segments {
                 log: id,
                 segments: expired,
@@ -686,10 +706,9 @@ fn append(
     now: Timestamp,
     epoch: LogEpoch,
 ) -> (StagedBatch, QueuedBatch) {
-    let mut bytes = new.bytes;
     let span = u64::from(new.span);
     let append_time = now.max(log.last_time);
-    let place = log.place(layout, bytes.len() as u64, span, now, epoch);
+    let place = log.place(layout, new.stored_len(), span, now, epoch);
     let offsets = log.end..Offset(log.end.0 + span);
     let given = Stamp {
         incarnation: log.id,
@@ -698,9 +717,14 @@ fn append(
         log_epoch: epoch,
         principal: new.principal,
     };
-    let header_crc = stamp(&mut bytes, &given).header_crc();
+    let mut bytes = new.bytes;
+    let mut header = stamp(&mut bytes, &given);
+    if let Some(sealing) = &new.sealing {
+        (bytes, header) = seal(&bytes, sealing);
+    }
+    let header_crc = header.header_crc();
     // A small batch gets memory of its own, so that it does not pin a whole receive buffer.
-    let bytes = if bytes.len() <= COPY_BYTES {
+    let bytes = if new.sealing.is_none() && bytes.len() <= COPY_BYTES {
         Bytes::copy_from_slice(&bytes)
     } else {
         bytes.freeze()

@@ -170,7 +170,7 @@ impl Storage {
         // A direct run under way would make the directory of a deleted log again.
         let is_free = |removal: &Removal| match removal {
             Removal::Log(id) => !self.in_flight.contains(id),
-            Removal::Segments { .. } => true,
+            Removal::Segments { log, segments } => !self.is_needed(*log, segments),
         };
         let at = self.removals.iter().position(is_free)?;
         let removal = self.removals.remove(at)?;
@@ -179,6 +179,27 @@ impl Storage {
             layout: self.layout.clone(),
             removal,
         }))
+    }
+
+    /// Whether a start would still look into segments that nobody may read any more.
+    ///
+    /// The directory's own log is read from the log start that the checkpoint has. Of any other, the
+    /// journal has nothing of what went straight to a segment but references, and the producers of
+    /// that are told by its headers, until a checkpoint has them.
+    pub(super) fn is_needed(&self, log: Incarnation, segments: &[Arc<Segment>]) -> bool {
+        let Some(known) = self.logs.get(&log).filter(|log| !log.is_poisoned) else {
+            return false;
+        };
+        if log == self.directory_id {
+            let kept = known
+                .segments
+                .first()
+                .map_or(known.end, |one| one.id().base);
+            let row = self.checkpoints.row(log);
+            return row.is_none_or(|row| row.log_start < kept);
+        }
+        let vouched = self.checkpoints.end_of(known.id);
+        segments.iter().any(|one| one.direct_end() > vouched)
     }
 
     /// Whether a log has waiting work for upkeep that is not bound to a time.

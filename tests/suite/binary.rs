@@ -403,3 +403,68 @@ fn retention_by_bytes_moves_the_log_start_and_says_so() {
     assert!(info["logStart"].as_u64() >= Some(start));
     assert_eq!(info["logEnd"], 1000);
 }
+
+#[test]
+fn a_master_key_comes_from_a_file_a_command_or_the_environment_and_its_lack_stops_no_start() {
+    let (keep, data) = dir();
+    let key = "6b65796b65796b65796b65796b65796b65796b65796b65796b65796b65796b65";
+    let file = keep.path().join("master.key");
+    std::fs::write(&file, format!("# for tests\n{key}\n")).expect("a key file");
+    let path = file.to_str().expect("UTF-8");
+    let broker = Broker::start_with(&data, &["--master-key-file", path]);
+    broker
+        .run(&["channel", "create", "s", "--encryption", "on"])
+        .ok();
+    broker
+        .run_with(&["publish", "s"], b"the canary sings\n")
+        .ok();
+    let info = broker.run(&["channel", "rotate-key", "s", "--json"]).json();
+    assert_eq!(info["encryptionKey"]["id"], 2);
+    broker
+        .run_with(&["publish", "s"], b"and sings again\n")
+        .ok();
+    let said = String::from_utf8(broker.run(&["channel", "info", "s"]).ok()).expect("UTF-8");
+    assert!(said.contains("on, key 2 since offset 1"), "{said}");
+    assert_eq!(broker.terminate(), 0);
+    let sings = |broker: &Broker| broker.run(&["consume", "s"]).ok();
+    let command = format!("cat {path}");
+    let broker = Broker::start_with(&data, &["--master-key-command", &command]);
+    assert_eq!(sings(&broker), b"the canary sings\nand sings again\n");
+    assert_eq!(broker.terminate(), 0);
+    let mut serve = crate::process::binary();
+    serve.env("NPAYLOAD_MASTER_KEY", key);
+    let config = data.with_extension("toml");
+    let broker = Broker::launch_by(serve, &config, &data, &[]).ready();
+    assert_eq!(sings(&broker), b"the canary sings\nand sings again\n");
+    assert_eq!(broker.terminate(), 0);
+    // None at all, and one that can't be had.
+    for more in [&[][..], &["--master-key-file", "/nowhere"]] {
+        let broker = Broker::start_with(&data, more);
+        let error = broker.run(&["consume", "s"]).fails(1);
+        assert!(
+            error.contains("KEY_UNAVAILABLE") || error.contains("master key"),
+            "{error}"
+        );
+        broker.run_with(&["publish", "open"], b"goes on\n").ok();
+        let health = broker.run(&["broker", "info", "--json"]).json()["health"].clone();
+        assert_eq!(
+            (&health["ok"], &health["lockedChannels"]),
+            (&json!(false), &json!(1))
+        );
+        assert_eq!(health["masterKey"].is_null(), more.is_empty());
+        assert_eq!(broker.terminate(), 0);
+    }
+    // Two places are one too many, and no key is repeated.
+    let both = crate::process::binary()
+        .env("NPAYLOAD_MASTER_KEY", key)
+        .args(["serve", "--master-key-file", path])
+        .output()
+        .expect("the binary runs");
+    let error = String::from_utf8_lossy(&both.stderr).into_owned();
+    assert_eq!(both.status.code(), Some(2), "{error}");
+    assert!(
+        error.contains("master_key_file and NPAYLOAD_MASTER_KEY"),
+        "{error}"
+    );
+    assert!(!error.contains("6b65"), "{error}");
+}

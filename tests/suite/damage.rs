@@ -13,7 +13,7 @@ use npayload::storage::disk::{CrashingDisk, Disk, Loss, OpenMode};
 use npayload::storage::{OpenError, Read, ReadError};
 use npayload::types::{Incarnation, Offset};
 
-use crate::storage_harness::{BODY_AT, Harness, Mercy, Model, ModelBatch, ROOT, log_id};
+use crate::storage_harness::{BODY_AT, Harness, Mercy, Model, ModelBatch, ROOT, in_plain, log_id};
 
 /// A stopped or killed broker, to be damaged in copies.
 struct Patient {
@@ -196,7 +196,8 @@ fn take(mut part: Bytes, batches: &[ModelBatch], from: &mut u64) -> Result<(), S
             expected.first,
             "records are skipped in silence"
         );
-        assert_eq!(batch[BODY_AT..], expected.body[..], "a wrong record");
+        let plain = in_plain(header.incarnation(), &batch);
+        assert_eq!(plain[BODY_AT..], expected.body[..], "a wrong record");
         *from = expected.end;
     }
     Ok(())

@@ -5,14 +5,15 @@
 #![expect(clippy::unwrap_used, reason = "the helpers of tests")]
 
 use std::path::PathBuf;
+use std::sync::{Arc, LazyLock};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use npayload::format::{
     BLOCK_BYTES, BatchBuilder, BatchHeader, Checkpoint, Compression, DamageKind, DamageRow,
-    DecodeError, DoorLimits, Gap, GroupHeader, GroupItem, IndexHeader, IndexKind, ItemKind,
-    JournalFileHeader, LogRow, Marker, NewRecord, OffsetEntry, ProducerRow, Record, RecoveryPoint,
-    SecretFile, SegmentHeader, Stamp, TimeEntry, check_produced, check_stored, items_crc, records,
-    stamp,
+    DataKey, DecodeError, DoorLimits, Gap, GroupHeader, GroupItem, IndexHeader, IndexKind,
+    ItemKind, JournalFileHeader, LogRow, Marker, NewRecord, OffsetEntry, ProducerRow, Record,
+    RecoveryPoint, Sealing, SecretFile, SegmentHeader, Stamp, TimeEntry, check_produced,
+    check_stored, items_crc, records, seal, stamp, unseal,
 };
 use npayload::types::{Incarnation, LogEpoch, Offset, ProducerId, Timestamp};
 
@@ -69,6 +70,13 @@ fn goldens() -> Vec<Golden> {
             stored,
         ),
         golden("batch_gap.bin", gap(), stored),
+        golden("batch_encrypted.bin", encrypted(), |bytes| {
+            check_stored(bytes)?;
+            let mut plain = BytesMut::new();
+            unseal(bytes, &DATA_KEY.0, &mut plain)?;
+            assert!(plain[..] == stamped(two_records()), "the same in plain");
+            Ok(())
+        }),
         compressed("batch_lz4_stamped.bin", Compression::Lz4),
         compressed("batch_zstd_stamped.bin", Compression::Zstd),
         golden("marker.bin", marker().encode().to_vec(), |bytes| {
@@ -240,6 +248,21 @@ fn at(bytes: &[u8], from: usize, len: usize) -> Result<&[u8], DecodeError> {
         needed: (from + len) as u64,
         found: bytes.len() as u64,
     })
+}
+
+/// Bytes 0, 1, 2, … 31, as storage-format.md says of the file.
+static DATA_KEY: LazyLock<(Arc<DataKey>, [u8; 12])> = LazyLock::new(|| {
+    let key: [u8; 32] = std::array::from_fn(|at| u8::try_from(at).unwrap());
+    (Arc::new(DataKey::new(&key)), *b"golden nonce")
+});
+
+fn encrypted() -> Vec<u8> {
+    let sealing = Sealing {
+        key: DATA_KEY.0.clone(),
+        key_id: 1,
+        nonce: DATA_KEY.1,
+    };
+    seal(&stamped(two_records()), &sealing).0.to_vec()
 }
 
 fn two_records() -> Vec<u8> {

@@ -19,6 +19,7 @@ mod corruption; // every kind of file damaged in every way, against the matrix i
 mod crash; // a crash at every call that changes the disk, with every outcome
 mod damage; // every synced byte damaged in turn: reported at its place, no other record touched
 mod directories; // data directories that are held, exchanged, mixed up or gone
+mod encryption; // channels encrypted at rest: what shows on the disk, and what becomes of it without a key
 mod failing; // calls of the disk that fail: what fails with them, and what goes on
 mod full_disk; // a disk that fills up under the real binary, and has room again
 mod fuzz_corpus; // the bodies of the fuzz targets, over their corpora and over random bytes

@@ -4,10 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::broker::config::ChannelConfig;
 use crate::folding::{self, EventError, Folded};
+use crate::keys::{Wrapped, WrappedKey};
 use crate::types::{ChannelName, Incarnation, Offset, Timestamp};
 
+/// Version of the events that tell of encryption.
+const ENCRYPTION_VERSION: u16 = 2;
+
 /// A fact about channels, stored as one JSON record of the topic `__channels`. The record's type
-/// is the member `type`; the member `v` is the version, now 1.
+/// is the member `type`; the member `v` is the version: 1, or 2 where the event tells of encryption,
+/// so that a broker that knows nothing of it does not go on in plain text, or forget keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 #[non_exhaustive]
@@ -27,6 +32,12 @@ pub enum DirectoryEvent {
     /// The records below an offset were given up.
     #[serde(rename = "channel.trimmed")]
     Trimmed(Trimmed),
+    /// A channel got a data key, which encrypts what comes.
+    #[serde(rename = "channel.keyAdded")]
+    KeyAdded(KeyAdded),
+    /// A data key is wrapped by another master key.
+    #[serde(rename = "channel.keyRewrapped")]
+    KeyRewrapped(KeyRewrapped),
     /// A part of the whole state; replaces all that was before once the last part is there.
     #[serde(rename = "directory.folded")]
     Folded(Folded<ChannelRow>),
@@ -94,6 +105,29 @@ pub struct Trimmed {
     pub log_start: Offset,
 }
 
+/// See [`DirectoryEvent::KeyAdded`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyAdded {
+    /// Which channel.
+    pub incarnation: Incarnation,
+    /// The key, with the next number.
+    pub key: WrappedKey,
+}
+
+/// See [`DirectoryEvent::KeyRewrapped`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyRewrapped {
+    /// Which channel.
+    pub incarnation: Incarnation,
+    /// Number of the key.
+    pub key_id: u32,
+    /// The key as it is wrapped now.
+    #[serde(flatten)]
+    pub wrapped: Wrapped,
+}
+
 /// One channel in a state record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -115,6 +149,8 @@ impl DirectoryEvent {
             Self::Deleted(_) => "channel.deleted",
             Self::Removed(_) => "channel.removed",
             Self::Trimmed(_) => "channel.trimmed",
+            Self::KeyAdded(_) => "channel.keyAdded",
+            Self::KeyRewrapped(_) => "channel.keyRewrapped",
             Self::Folded(_) => "directory.folded",
             Self::Unknown { record_type, .. } => record_type,
         }
@@ -125,7 +161,26 @@ impl DirectoryEvent {
     pub fn encode(&self) -> Vec<u8> {
         match self {
             Self::Unknown { payload, .. } => payload.clone(),
-            known => folding::encode(known),
+            known => folding::encode_as(known.version(), known),
+        }
+    }
+
+    /// The version of its JSON.
+    fn version(&self) -> u16 {
+        let is_encrypted = match self {
+            Self::Created(event) => !event.config.encryption.is_off(),
+            Self::Updated(event) => !event.config.encryption.is_off(),
+            Self::KeyAdded(_) | Self::KeyRewrapped(_) => true,
+            Self::Folded(part) => part
+                .rows
+                .iter()
+                .any(|row| !row.channel.keys.is_empty() || !row.channel.config.encryption.is_off()),
+            _ => false,
+        };
+        if is_encrypted {
+            ENCRYPTION_VERSION
+        } else {
+            folding::EVENT_VERSION
         }
     }
 
@@ -136,8 +191,14 @@ impl DirectoryEvent {
     /// [`EventError`] when the payload is not that event's JSON, or has a newer version.
     pub fn decode(record_type: &str, payload: &[u8]) -> Result<Self, EventError> {
         match record_type {
-            "channel.created" | "channel.updated" | "channel.deleted" | "channel.removed"
-            | "channel.trimmed" | "directory.folded" => folding::decode(record_type, payload),
+            "channel.created"
+            | "channel.updated"
+            | "channel.deleted"
+            | "channel.removed"
+            | "channel.trimmed"
+            | "channel.keyAdded"
+            | "channel.keyRewrapped"
+            | "directory.folded" => folding::decode_up_to(ENCRYPTION_VERSION, record_type, payload),
             _ => Ok(Self::Unknown {
                 record_type: record_type.to_owned(),
                 payload: payload.to_owned(),

@@ -2,7 +2,9 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
+use crate::broker::config::Encryption;
 use crate::folding::{EventError, Folded};
+use crate::keys::Wrapped;
 use crate::types::Durability;
 
 const FIRST: Incarnation = Incarnation(1);
@@ -67,8 +69,49 @@ fn row(text: &str, incarnation: Incarnation) -> ChannelRow {
             created_at: Timestamp(10),
             log_start: Offset(0),
             deleted_at: None,
+            keys: Vec::new(),
         },
     }
+}
+
+/// The state of a master key is of no interest here.
+fn wrapped(by: &str) -> Wrapped {
+    Wrapped {
+        master_key: by.repeat(16).parse().unwrap(),
+        wrapped: "AAAA".to_owned(),
+    }
+}
+
+fn key(id: u32, from: u64) -> WrappedKey {
+    WrappedKey {
+        id,
+        from: Offset(from),
+        created_at: Timestamp(30),
+        wrapped: wrapped("a"),
+    }
+}
+
+fn add_key(incarnation: Incarnation, id: u32, from: u64) -> DirectoryEvent {
+    let key = key(id, from);
+    DirectoryEvent::KeyAdded(KeyAdded { incarnation, key })
+}
+
+fn rewrap(incarnation: Incarnation, key_id: u32) -> DirectoryEvent {
+    DirectoryEvent::KeyRewrapped(KeyRewrapped {
+        incarnation,
+        key_id,
+        wrapped: wrapped("b"),
+    })
+}
+
+fn encrypt(incarnation: Incarnation) -> DirectoryEvent {
+    DirectoryEvent::Updated(Updated {
+        incarnation,
+        config: ChannelConfig {
+            encryption: Encryption::On,
+            ..ChannelConfig::default()
+        },
+    })
 }
 
 fn after(events: &[DirectoryEvent]) -> Directory {
@@ -343,12 +386,82 @@ fn an_unknown_event_is_kept_as_it_is_and_a_newer_version_is_called_unsupported()
         after(&[create("a", FIRST), event]),
         after(&[create("a", FIRST)])
     );
-    let newer = br#"{"v":2,"type":"channel.created"}"#;
+    let newer = br#"{"v":3,"type":"channel.created"}"#;
     let error = DirectoryEvent::decode("channel.created", newer).unwrap_err();
     assert!(matches!(
         error,
-        EventError::UnsupportedVersion { found: 2, .. }
+        EventError::UnsupportedVersion { found: 3, .. }
     ));
+}
+
+#[test]
+fn the_keys_of_a_channel_are_numbered_wrapped_anew_and_let_go_with_what_they_encrypt() {
+    let ids = |state: &Directory| -> Vec<u32> {
+        let keys = &state.by_incarnation(FIRST).unwrap().keys;
+        keys.iter().map(|key| key.id).collect()
+    };
+    let none = after(&[create("a", FIRST), encrypt(FIRST)]);
+    refused(&none, &add_key(FIRST, 2, 0));
+    refused(&none, &add_key(FIRST, 0, 0));
+    refused(&none, &add_key(SECOND, 1, 0));
+    refused(&none, &rewrap(FIRST, 1));
+    let mut state = none;
+    for event in [
+        add_key(FIRST, 1, 0),
+        add_key(FIRST, 2, 10),
+        add_key(FIRST, 3, 20),
+    ] {
+        state.apply(&event).unwrap();
+    }
+    refused(&state, &add_key(FIRST, 3, 30));
+    refused(&state, &rewrap(FIRST, 4));
+    state.apply(&rewrap(FIRST, 2)).unwrap();
+    assert_eq!(ids(&state), [1, 2, 3]);
+    let keys = &state.by_incarnation(FIRST).unwrap().keys;
+    assert_eq!((&keys[0], &keys[1].wrapped), (&key(1, 0), &wrapped("b")));
+    for (log_start, left) in [(9, vec![1, 2, 3]), (10, vec![2, 3]), (500, vec![3])] {
+        state.apply(&trim(FIRST, log_start)).unwrap();
+        assert_eq!(ids(&state), left, "log start {log_start}");
+    }
+    refused(&state, &add_key(FIRST, 3, 600));
+    state.apply(&add_key(FIRST, 4, 600)).unwrap();
+    state.apply(&delete("a", FIRST)).unwrap();
+    refused(&state, &add_key(FIRST, 5, 700));
+}
+
+#[test]
+fn a_broker_that_knows_no_encryption_refuses_every_event_that_tells_of_it() {
+    let id = FIRST.to_string();
+    let mut with_key = row("a", FIRST);
+    with_key.channel.keys = vec![key(1, 7)];
+    let mut encrypted = created("a", FIRST);
+    encrypted.config.encryption = Encryption::On;
+    let json = |event: &DirectoryEvent| String::from_utf8(event.encode()).unwrap();
+    let wrapped = r#""masterKey":"aaaaaaaaaaaaaaaa","wrapped":"AAAA""#;
+    let new_key = format!(r#"{{"id":1,"from":7,"createdAt":30,{wrapped}}}"#);
+    assert_eq!(
+        json(&add_key(FIRST, 1, 7)),
+        format!(r#"{{"v":2,"type":"channel.keyAdded","incarnation":"{id}","key":{new_key}}}"#)
+    );
+    let by_another = wrapped.replace("aaaa", "bbbb");
+    assert_eq!(
+        json(&rewrap(FIRST, 1)),
+        format!(
+            r#"{{"v":2,"type":"channel.keyRewrapped","incarnation":"{id}","keyId":1,{by_another}}}"#
+        )
+    );
+    for event in [
+        add_key(FIRST, 1, 7),
+        rewrap(FIRST, 1),
+        encrypt(FIRST),
+        DirectoryEvent::Created(encrypted),
+        folded(1, 2, vec![row("b", SECOND), with_key]),
+    ] {
+        let json = json(&event);
+        assert!(json.starts_with(r#"{"v":2,"#), "{json}");
+        let decoded = DirectoryEvent::decode(event.record_type(), json.as_bytes()).unwrap();
+        assert_eq!(decoded, event);
+    }
 }
 
 #[test]
@@ -369,13 +482,20 @@ fn a_state_record_is_whole_or_refused() {
 }
 
 fn event() -> impl Strategy<Value = DirectoryEvent> {
-    (1..5_u128, 0..3_usize, 1..6_u64, 0..8).prop_map(|(incarnation, text, log_start, kind)| {
+    (1..5_u128, 0..3_usize, 1..6_u64, 0..11).prop_map(|(incarnation, text, log_start, kind)| {
         let (incarnation, text) = (Incarnation(incarnation), ["a", "b", "__c"][text]);
         match kind {
             0..=2 => create(text, incarnation),
             3 => update(incarnation),
             4 => delete(text, incarnation),
             5 => remove(incarnation),
+            6 => add_key(
+                incarnation,
+                1 + u32::try_from(log_start).unwrap() % 3,
+                log_start,
+            ),
+            7 => rewrap(incarnation, u32::try_from(log_start).unwrap()),
+            8 => encrypt(incarnation),
             _ => trim(incarnation, log_start),
         }
     })

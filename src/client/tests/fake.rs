@@ -15,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::client::{BackoffLimits, Client};
 use crate::format::{BatchHeader, DoorLimits, Stamp, check_produced, stamp};
 use crate::protocol::control::{
-    ChannelConfig, ChannelInfo, CompressionName, HelloResponse, Limits, VersionRange, kind_rows,
+    ChannelConfig, ChannelInfo, CompressionName, Encryption, HelloResponse, Limits, VersionRange,
+    kind_rows,
 };
 use crate::protocol::frame::{MAX_CONTROL_FRAME_BYTES, MAX_FRAME_BYTES};
 use crate::protocol::{
@@ -513,6 +514,8 @@ fn info(state: &State) -> ChannelInfo {
             segment_bytes: 1 << 20,
             max_record_bytes: 1 << 20,
             compression: vec![CompressionName::None],
+            encryption: Encryption::Off,
         },
+        encryption_key: None,
     }
 }

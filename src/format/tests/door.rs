@@ -325,7 +325,7 @@ fn a_stored_batch_with_fields_of_no_version_is_refused() {
     for (at, message) in [
         (8, "unsupported version 3"),
         (10, "stamped_flags of a batch is 4"),
-        (60, "key_id of a batch is 2"),
+        (60, "key_id of a batch is 2, and a batch of version 1"),
         (64, "origin_region of a batch is 2"),
         (66, "byte 66 must be zero"),
     ] {

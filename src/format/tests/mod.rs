@@ -3,6 +3,7 @@
 mod door;
 mod gap;
 mod round_trip;
+mod seal;
 mod structures;
 
 use super::*;

@@ -236,7 +236,7 @@ fn a_journal_item_that_contradicts_itself_is_refused() {
             ..item
         },
         GroupItem {
-            length: MAX_BATCH_BYTES as u64 + 8,
+            length: MAX_STORED_BATCH_BYTES as u64 + 8,
             ..item
         },
         GroupItem {

@@ -52,6 +52,7 @@ fn row(kind: Kind) -> Option<Needs> {
         Kind::ConsumerReset => Needs::Channel(&[Consume]),
         Kind::ConsumerLag => Needs::Filtered,
         Kind::ConsumerDelete => Needs::Channel(&[Consume]),
+        Kind::ChannelRotateKey => Needs::Channel(&[ChannelAdmin]),
         Kind::BrokerInfo => Needs::Operator(Inspect),
         Kind::BrokerScrub => Needs::Operator(Inspect),
         Kind::OrgCreate => Needs::Operator(AccessAdmin),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use npayload::broker::config::ConfigChange;
+use npayload::broker::config::{ConfigChange, Encryption};
 use npayload::broker::{CommitRequest, FetchFrom, Target};
 use npayload::consumer::Expected;
 use npayload::types::{
@@ -552,6 +552,7 @@ fn administrate(ctx: &mut Ctx<'_>) -> Request {
 }
 
 fn change(chance: &mut Chance) -> ConfigChange {
+    let blocks = chance.within(1..6);
     ConfigChange {
         durability: match chance.below(3) {
             0 => Some(Durability::Written),
@@ -559,7 +560,7 @@ fn change(chance: &mut Chance) -> ConfigChange {
             _ => None,
         },
         sync_interval_ms: chance.one_in(3).then(|| chance.within(1..400)),
-        segment_bytes: Some(4096 * chance.within(1..6)),
+        segment_bytes: Some(4096 * blocks),
         retention_bytes: match chance.below(3) {
             0 => Some(Some(chance.within(2_000..40_000))),
             1 => Some(None),
@@ -568,6 +569,12 @@ fn change(chance: &mut Chance) -> ConfigChange {
         retention_days: match chance.below(4) {
             0 => Some(Some(1)),
             1 => Some(None),
+            _ => None,
+        },
+        // Without a draw of its own, which would make another run of every seed.
+        encryption: match blocks {
+            1 | 2 => Some(Encryption::On),
+            3 => Some(Encryption::Off),
             _ => None,
         },
         ..ConfigChange::default()

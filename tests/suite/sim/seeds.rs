@@ -9,7 +9,7 @@ use super::life::{Summary, run};
 use super::trace::Trace;
 
 /// What the runs of a test must have shown between them; else they prove less than they say.
-const MUST_HAPPEN: [&str; 66] = [
+const MUST_HAPPEN: [&str; 67] = [
     "answer: atomic",
     "answer: atomic duplicate",
     "answer: committed",
@@ -38,6 +38,7 @@ const MUST_HAPPEN: [&str; 66] = [
     "answer: shutting down",
     "event: a tail was lost",
     "event: a torn group was cut off",
+    "event: batches decrypted",
     "event: batches replayed",
     "event: channel removed",
     "event: checkpoint",

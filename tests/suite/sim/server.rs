@@ -235,7 +235,12 @@ impl Session {
             return;
         };
         match std::mem::replace(&mut task.state, TaskState::Step) {
-            TaskState::Job(job) => task.state = TaskState::End(job.run()),
+            TaskState::Job(job) => {
+                if matches!(job, FetchJob::Unseal(_)) {
+                    call.history.trace.count("event: batches decrypted");
+                }
+                task.state = TaskState::End(job.run());
+            }
             TaskState::End(end) => {
                 let fed = call.broker.feed_fetch(&mut task.fetch, end);
                 if let Err(error) = fed {

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use npayload::broker::config::ChannelConfig;
+use npayload::broker::config::{ChannelConfig, Encryption};
 use npayload::broker::producers::ProducerLimits;
 use npayload::broker::{Broker, BrokerConfig, Fetch, FetchFrom, FetchStep, Stop};
+use npayload::keys::MasterKeys;
 use npayload::storage::disk::Disk;
 use npayload::storage::{
     IoFailure, LoadTask, Loaded, PointJob, Round, RoundEnd, StorageConfig, Upkeep, UpkeepEnd,
@@ -71,7 +72,8 @@ pub struct World {
     pub stopping: Option<u32>,
 }
 
-fn config(chance: &mut Chance) -> BrokerConfig {
+fn config(seed: u64, chance: &mut Chance) -> BrokerConfig {
+    let mut own = Chance::new(seed ^ 0x5ea1);
     BrokerConfig {
         // Small limits, so that rolls, direct runs and a full ring happen within a few appends.
         storage: StorageConfig {
@@ -92,8 +94,12 @@ fn config(chance: &mut Chance) -> BrokerConfig {
         auto_create: !chance.one_in(4),
         defaults: ChannelConfig {
             segment_bytes: 4096 * chance.within(1..4),
+            encryption: *own.pick(&[Encryption::On, Encryption::Off]),
             ..ChannelConfig::default()
         },
+        master_keys: MasterKeys::parse(&"5e".repeat(32)).unwrap(),
+        // Now and then a key is replaced by itself.
+        max_key_offsets: *own.pick(&[8, 40, 1 << 31]),
         producers: ProducerLimits::default(),
         fold_events: *chance.pick(&[10, 30, 10_000]),
         ..BrokerConfig::default()
@@ -103,7 +109,7 @@ fn config(chance: &mut Chance) -> BrokerConfig {
 impl World {
     pub fn new(seed: u64, trace: Trace) -> Self {
         let mut chance = Chance::new(seed);
-        let config = config(&mut chance);
+        let config = config(seed, &mut chance);
         let names = ["a", "b", "c", "d", "e"];
         let count = usize::try_from(chance.within(2..6)).unwrap();
         let parse = |name: &&str| ChannelName::parse(name).unwrap();

@@ -207,12 +207,14 @@ fn info() -> ChannelInfo {
             sync_interval_ms: 200,
             segment_bytes: 128 << 20,
             max_record_bytes: 1 << 20,
+            encryption: Encryption::Off,
             compression: vec![
                 CompressionName::None,
                 CompressionName::Lz4,
                 CompressionName::Zstd,
             ],
         },
+        encryption_key: None,
     }
 }
 
@@ -368,6 +370,7 @@ fn requests() -> Vec<Request> {
         }),
         Request::BrokerInfo(BrokerInfoRequest {}),
         Request::BrokerScrub(BrokerScrubRequest {}),
+        Request::ChannelRotateKey(NamedChannel { name: channel() }),
     ]
     .into_iter()
     .chain(access_requests().into_iter().map(Request::Access))
@@ -464,6 +467,8 @@ fn responses() -> Vec<Response> {
                 writes_refused: None,
                 damaged_channels: 0,
                 refusing_channels: 1,
+                locked_channels: 0,
+                master_key: None,
                 refusals: vec![ChannelRefusal {
                     channel: "__consumers".to_owned(),
                     reason: "syncing a segment: Input/output error (os error 5)".to_owned(),
@@ -476,6 +481,20 @@ fn responses() -> Vec<Response> {
             },
         }),
         Response::BrokerScrub(scrub()),
+        Response::ChannelRotateKey(ChannelInfo {
+            config: ChannelConfig {
+                encryption: Encryption::On,
+                ..info().config
+            },
+            encryption_key: Some(EncryptionKey {
+                id: 2,
+                created_at: TIME,
+                from: Offset(43),
+                keys: 2,
+                locked: None,
+            }),
+            ..info()
+        }),
     ]
     .into_iter()
     .chain(

@@ -188,7 +188,7 @@ fn request(kind: u16, version: u16, body: &[u8]) -> Result<Request, WireError> {
 
 #[test]
 fn an_unknown_kind_or_version_gets_a_typed_error() {
-    for kind in [0, 3, 66, 0x8001, 0xFFFF] {
+    for kind in [0, 3, 67, 0x8001, 0xFFFF] {
         assert!(
             request(kind, 1, b"")
                 .unwrap_err()

@@ -303,6 +303,7 @@ impl Dump<'_> {
             .with_hex("bodyCrc", header.body_crc())
             .with("isSparse", header.is_sparse())
             .with("isGap", header.is_gap())
+            .with("isEncrypted", header.is_sealed())
             .with("incarnation", header.incarnation())
             .with("baseOffset", header.base_offset())
             .with("endOffset", header.end_offset())
@@ -330,7 +331,11 @@ impl Dump<'_> {
         if !self.records || body.is_err() {
             return Ok(());
         }
-        match records(&bytes) {
+        let plain = match self.keys.open(&bytes, &header) {
+            Ok(plain) => plain,
+            Err(why) => return self.out.row("encrypted", &encrypted_row(&header, &why)),
+        };
+        match records(&plain) {
             Ok(records) => records.into_iter().try_for_each(|record| match record {
                 Ok(record)
                     if self
@@ -426,6 +431,15 @@ impl Dump<'_> {
         }
         Ok(())
     }
+}
+
+/// What there is to say of records that can't be shown.
+fn encrypted_row(header: &BatchHeader, why: &str) -> Row {
+    Row::default()
+        .with("baseOffset", header.base_offset())
+        .with("endOffset", header.end_offset())
+        .with("keyId", header.key_id())
+        .with("why", why)
 }
 
 fn record_row(record: &Record) -> Row {

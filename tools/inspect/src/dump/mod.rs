@@ -3,6 +3,7 @@
 //! It shows what is there and judges as little as it can: a structure that does not decode is a row that says why.
 
 mod files;
+mod keys;
 mod row;
 
 #[cfg(test)]
@@ -17,6 +18,8 @@ use clap::Args;
 
 use crate::layout::{self, MARKER, SECRET};
 use crate::report::Kind;
+use keys::Keys;
+use npayload::server::{MasterKeySource, MasterKeyText};
 use row::Out;
 
 /// Arguments of `npayload-inspect dump`.
@@ -36,6 +39,36 @@ pub struct DumpArgs {
     /// Stop after so many rows.
     #[arg(long, value_name = "N")]
     pub max: Option<u64>,
+    /// File with the master keys, as for the broker: records of encrypted channels are shown.
+    #[arg(long, value_name = "FILE", conflicts_with = "master_key_command")]
+    pub master_key_file: Option<PathBuf>,
+    /// Command that writes the master keys to its standard output.
+    #[arg(long, value_name = "COMMAND")]
+    pub master_key_command: Option<String>,
+}
+
+/// The variable that holds master keys, as for the broker.
+const MASTER_KEY: &str = "NPAYLOAD_MASTER_KEY";
+
+impl DumpArgs {
+    /// Where the master keys come from. A flag goes before the environment.
+    fn master_key(&self) -> MasterKeySource {
+        let variable = |name: &str| std::env::var(format!("{MASTER_KEY}{name}")).ok();
+        if let Some(path) = &self.master_key_file {
+            return MasterKeySource::File(path.clone());
+        }
+        if let Some(command) = &self.master_key_command {
+            return MasterKeySource::Command(command.clone());
+        }
+        if let Some(path) = variable("_FILE") {
+            return MasterKeySource::File(path.into());
+        }
+        if let Some(command) = variable("_COMMAND") {
+            return MasterKeySource::Command(command);
+        }
+        let text = variable("").map(MasterKeyText::new);
+        text.map_or(MasterKeySource::None, MasterKeySource::Text)
+    }
 }
 
 /// A half-open range of offsets.
@@ -95,7 +128,13 @@ impl FromStr for OffsetRange {
 /// When the path is nothing of ours, or can't be read.
 pub fn run(args: &DumpArgs, to: &mut dyn Write) -> Result<()> {
     let range = args.offset.unwrap_or(OffsetRange::ALL);
+    let keys = match args.records {
+        true => Keys::read(&args.path, &args.master_key().load()?).context("read the keys")?,
+        // Nothing but records is encrypted.
+        false => Keys::default(),
+    };
     let mut dump = Dump {
+        keys,
         out: Out::new(to, args.json, args.max),
         records: args.records,
         range,
@@ -115,6 +154,7 @@ pub fn run(args: &DumpArgs, to: &mut dyn Write) -> Result<()> {
 
 /// A dump in progress.
 struct Dump<'a> {
+    keys: Keys,
     out: Out<'a>,
     records: bool,
     range: OffsetRange,

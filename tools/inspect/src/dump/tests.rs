@@ -12,6 +12,8 @@ fn args(path: &Path) -> DumpArgs {
         json: true,
         offset: None,
         max: None,
+        master_key_file: None,
+        master_key_command: None,
     }
 }
 
@@ -121,4 +123,66 @@ fn the_text_form_names_each_file_once() {
     let text = String::from_utf8(out).unwrap();
     assert_eq!(text.matches("== ").count(), 1 + 1 + 2 + 2 + 12);
     assert!(text.contains("payload={\"n\":22}"), "{text}");
+}
+
+#[test]
+fn records_of_an_encrypted_channel_are_shown_with_their_key_alone() {
+    use crate::verify::broker_tests::{Driver, MASTER_KEY};
+    let directory = tempfile::tempdir().unwrap();
+    let data = directory.path().join("data");
+    let mut driver = Driver::open(&data, 5);
+    driver.create_channels();
+    // Some are in the segments, some in the journal alone.
+    for n in 0..24 {
+        driver.publish(["a", "lazy"][n % 2]);
+        driver.rounds();
+        if n == 12 {
+            driver.upkeep(100);
+        }
+    }
+    drop(driver);
+    let right = directory.path().join("right");
+    std::fs::write(&right, MASTER_KEY).unwrap();
+    let wrong = directory.path().join("wrong");
+    std::fs::write(&wrong, "77".repeat(32)).unwrap();
+    let shown = |path: &Path, key: Option<&PathBuf>| {
+        let mut args = args(path);
+        args.master_key_file = key.cloned();
+        let rows = rows(&args);
+        let count = |what| of(&rows, what).len();
+        let why = of(&rows, "encrypted")
+            .first()
+            .map(|row| row["why"].to_string());
+        (count("record"), count("encrypted"), why.unwrap_or_default())
+    };
+    let (plain, hidden, why) = shown(&data, None);
+    assert!(plain > 0 && hidden > 0, "one channel is in plain");
+    assert!(
+        why.contains("encrypted with key 1: master key") && why.contains("none was given"),
+        "{why}"
+    );
+    let (same, _, why) = shown(&data, Some(&wrong));
+    assert_eq!(same, plain);
+    assert!(why.contains("was given"), "{why}");
+    let (all, none, _) = shown(&data, Some(&right));
+    assert!(all > plain + hidden && none == 0, "{all} {none}");
+    // One file alone finds its directory by itself.
+    let channels = std::fs::read_dir(data.join("channels")).unwrap();
+    let mut opened = 0;
+    for channel in channels {
+        for file in std::fs::read_dir(channel.unwrap().path()).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "log") {
+                let (_, hidden, _) = shown(&path, None);
+                let (shown, still, _) = shown(&path, Some(&right));
+                assert!(still == 0 && shown >= hidden);
+                opened += usize::from(hidden > 0);
+            }
+        }
+    }
+    assert!(opened > 0);
+    let missing = directory.path().join("missing");
+    let mut args = args(&data);
+    args.master_key_file = Some(missing);
+    assert!(dump::run(&args, &mut Vec::new()).is_err());
 }

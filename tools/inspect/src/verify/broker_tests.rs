@@ -5,9 +5,10 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use npayload::broker::config::{ChannelConfig, ConfigChange};
+use npayload::broker::config::{ChannelConfig, ConfigChange, Encryption};
 use npayload::broker::{Broker, BrokerConfig, CheckedBatch, Stop, Target};
 use npayload::format::{BatchBuilder, Compression, NewRecord, check_produced};
+use npayload::keys::MasterKeys;
 use npayload::storage::StorageConfig;
 use npayload::storage::disk::RealDisk;
 use npayload::types::{ChannelName, Durability, Timestamp};
@@ -21,6 +22,12 @@ pub(crate) struct Driver {
     pub(crate) now: Timestamp,
     random: u64,
 }
+
+/// The master key of [`Driver`], as the broker is given it.
+pub(crate) const MASTER_KEY: &str = concat!(
+    "6b65796b65796b65796b65796b65796b",
+    "65796b65796b65796b65796b65796b65"
+);
 
 fn config() -> BrokerConfig {
     BrokerConfig {
@@ -37,8 +44,11 @@ fn config() -> BrokerConfig {
         },
         defaults: ChannelConfig {
             segment_bytes: 24 << 10,
+            // What checks and repairs does so without the key.
+            encryption: Encryption::On,
             ..ChannelConfig::default()
         },
+        master_keys: MasterKeys::parse(MASTER_KEY).unwrap(),
         ..BrokerConfig::default()
     }
 }
@@ -155,6 +165,7 @@ impl Driver {
     pub(crate) fn create_channels(&mut self) {
         let lazy = ConfigChange {
             durability: Some(Durability::Written),
+            encryption: Some(Encryption::Off),
             ..ConfigChange::default()
         };
         let short = ConfigChange {
