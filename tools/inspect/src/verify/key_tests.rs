@@ -123,6 +123,8 @@ fn nothing_of_the_secret_is_shown() {
             json,
             offset: None,
             max: None,
+            master_key_file: None,
+            master_key_command: None,
         };
         let mut out = Vec::new();
         dump::run(&args, &mut out).unwrap();
