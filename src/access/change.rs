@@ -97,6 +97,9 @@ pub struct KeyRequest {
     pub limits: Limits,
     /// When it ends by itself; in the future.
     pub expires_at: Option<Timestamp>,
+    /// Name of the client certificates that stand for it; only who runs the broker, whose CAs they
+    /// are by, may say so.
+    pub certificate: Option<String>,
 }
 
 /// What identifies a key that is made: drawn by the broker, not asked for.
@@ -195,6 +198,18 @@ impl Access {
         check_scopes(&request.scopes)?;
         check_expiry(request.expires_at, at)?;
         request.limits.check()?;
+        if let Some(name) = &request.certificate {
+            let operation = Operation::AccessAdmin;
+            self.authorize(by, &Ask::Broker { operation }, at)?;
+            check_certificate(name)?;
+            if let Some(other) = self.key_by_certificate(&[name], at) {
+                let rule = format!("stands for {} already", other.key);
+                return Err(AccessError::Invalid {
+                    field: "certificate",
+                    rule,
+                });
+            }
+        }
         let held = self.scopes(by);
         if let Some(wanted) = request
             .scopes
@@ -220,6 +235,7 @@ impl Access {
             kind: request.kind,
             hash: new.hash,
             hint: new.hint,
+            certificate: request.certificate,
             scopes: request.scopes,
             limits: request.limits,
             expires_at: request.expires_at,
@@ -267,6 +283,7 @@ impl Access {
                 kind: old.kind,
                 hash: new.hash,
                 hint: new.hint,
+                certificate: old.certificate.clone(),
                 scopes: old.scopes.clone(),
                 limits: old.limits,
                 expires_at: old.expires_at,
@@ -482,6 +499,16 @@ fn check_key_name(name: &str) -> Result<(), AccessError> {
         return Err(AccessError::Invalid {
             field: "name",
             rule,
+        });
+    }
+    Ok(())
+}
+
+fn check_certificate(name: &str) -> Result<(), AccessError> {
+    if name.is_empty() || name.len() > MAX_KEY_NAME_BYTES || name.chars().any(char::is_control) {
+        return Err(AccessError::Invalid {
+            field: "certificate",
+            rule: "must be 1 to 256 bytes without control characters".to_owned(),
         });
     }
     Ok(())

@@ -103,6 +103,9 @@ pub struct KeyCreated {
     pub hash: KeyHash,
     /// The last characters of its text, to tell keys apart.
     pub hint: String,
+    /// Name of the client certificates that stand for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// What it may do.
     pub scopes: Vec<Scope>,
     /// What it may use, within its organisation's limits.

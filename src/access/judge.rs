@@ -109,6 +109,17 @@ impl Access {
         })
     }
 
+    /// Who shows a client certificate with these names, which the handshake has checked.
+    #[must_use]
+    pub fn authenticate_certificate(&self, names: &[&str], now: Timestamp) -> Option<Principal> {
+        let key = self.key_by_certificate(names, now)?;
+        Some(Principal {
+            id: key.principal,
+            org: key.org,
+            key: Some(key.key),
+        })
+    }
+
     /// Whether somebody who was let in may still be there.
     ///
     /// # Errors

@@ -43,6 +43,9 @@ pub struct Key {
     pub hash: KeyHash,
     /// The last characters of its text.
     pub hint: String,
+    /// A client certificate with this name stands for it, without its text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// What it may do.
     pub scopes: Vec<Scope>,
     /// What it may use, within its organisation's limits.
@@ -254,6 +257,17 @@ impl Access {
         (key.hash == *hash).then_some(key)
     }
 
+    /// The newest key that opens something, and that client certificates with one of these names
+    /// stand for.
+    #[must_use]
+    pub fn key_by_certificate(&self, names: &[&str], now: Timestamp) -> Option<&Key> {
+        let is_named = |key: &&Key| {
+            let certificate = key.certificate.as_deref();
+            certificate.is_some_and(|name| names.contains(&name)) && key.check(now).is_ok()
+        };
+        self.keys.values().rev().find(is_named)
+    }
+
     /// Whether there is any key: until then, nobody but this machine's own can say who they are.
     #[must_use]
     pub fn has_keys(&self) -> bool {
@@ -401,6 +415,7 @@ impl Access {
             kind: event.kind,
             hash: event.hash,
             hint: event.hint.clone(),
+            certificate: event.certificate.clone(),
             scopes: event.scopes.clone(),
             limits: event.limits,
             created_at: event.at,

@@ -70,6 +70,7 @@ impl Fixture {
             scopes,
             limits: Limits::default(),
             expires_at,
+            certificate: None,
         };
         let event = self
             .access

@@ -202,6 +202,10 @@ fn hint_for_connect(error: &ConnectError) -> Option<String> {
             "start one with `npayload serve`, or name another with --url or NPAYLOAD_URL"
                 .to_owned(),
         ),
+        ConnectError::PlainKey { .. } => Some(
+            "connect with npayload+tls://, or --tls; --plain-key shows the key to the whole network"
+                .to_owned(),
+        ),
         ConnectError::Protocol { .. } => {
             Some("name a broker with --url or NPAYLOAD_URL".to_owned())
         }

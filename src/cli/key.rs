@@ -69,6 +69,10 @@ pub struct CreateArgs {
     /// When it ends by itself: a time such as 2027-01-31T08:00:00Z, or an age such as 90d
     #[arg(long, value_name = "WHEN")]
     expires: Option<Moment>,
+    /// A client certificate with this name (an alternative name such as spiffe://acme/worker, or the
+    /// common name) stands for the key; for keys of the default organisation to say
+    #[arg(long, value_name = "NAME")]
+    certificate: Option<String>,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -147,6 +151,7 @@ pub async fn run(command: KeyCommand, context: &Context) -> Result<(), Failure> 
                     .collect(),
                 limits: args.limits.limits(),
                 expires_at: args.expires.map(|moment| moment.after(context.now())),
+                certificate: args.certificate,
             };
             let what = format!("making key {}", request.name);
             let made = context.client().await?.create_key(request).await;

@@ -84,6 +84,9 @@ pub struct Cli {
         help_heading = "Global options"
     )]
     api_key_file: Option<PathBuf>,
+    /// Show the API key also where the connection is not encrypted and leaves this machine
+    #[arg(long, global = true, help_heading = "Global options")]
+    plain_key: bool,
     #[command(flatten)]
     tls: tls_args::ClientTlsArgs,
     /// Print JSON, one value a line
@@ -134,6 +137,7 @@ enum Command {
 pub(crate) struct Context {
     url: String,
     api_key_file: Option<PathBuf>,
+    plain_key: bool,
     tls: tls_args::ClientTlsArgs,
     json: bool,
 }
@@ -153,6 +157,7 @@ impl Cli {
             api_key_file: self
                 .api_key_file
                 .filter(|file| !file.as_os_str().is_empty()),
+            plain_key: self.plain_key,
             tls: self.tls,
             json: self.json,
         };
@@ -205,7 +210,7 @@ impl Context {
             .connect_timeout(connect)
             .request_timeout(request);
         if let Some(key) = self.api_key()? {
-            builder = builder.api_key(key);
+            builder = builder.api_key(key).plain_key(self.plain_key);
         }
         if let Some(tls) = self.tls.load(&self.url)? {
             builder = builder.tls(tls);

@@ -51,6 +51,12 @@ pub enum ConnectError {
         /// What it said.
         source: Box<WireError>,
     },
+    /// An API key would go over the network as it is.
+    #[error("the API key is not shown to {url}: the connection is not encrypted")]
+    PlainKey {
+        /// The broker.
+        url: String,
+    },
     /// The client was closed by [`Client::close`](super::Client::close).
     #[error("the client was closed")]
     Closed,
@@ -69,7 +75,11 @@ impl ConnectError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Url(_) | Self::Closed | Self::Protocol { .. } | Self::TlsFiles(_) => false,
+            Self::Url(_)
+            | Self::PlainKey { .. }
+            | Self::Closed
+            | Self::Protocol { .. }
+            | Self::TlsFiles(_) => false,
             // Everything else stays as it is until somebody changes a file.
             Self::Tls { source, .. } => matches!(source, TlsFailure::Closed),
             Self::Io { .. } | Self::Timeout { .. } => true,

@@ -78,6 +78,7 @@ pub enum ConnectionState {
 pub struct ClientBuilder {
     name: String,
     api_key: Option<Secret>,
+    plain_key: bool,
     connect_timeout: Duration,
     request_timeout: Duration,
     keep_alive: Duration,
@@ -91,6 +92,7 @@ impl Default for ClientBuilder {
         Self {
             name: "npayload-rust".to_owned(),
             api_key: None,
+            plain_key: false,
             connect_timeout: Duration::from_secs(10),
             request_timeout: Duration::from_secs(30),
             keep_alive: Duration::from_secs(15),
@@ -113,6 +115,14 @@ impl ClientBuilder {
     #[must_use]
     pub fn api_key(mut self, key: Secret) -> Self {
         self.api_key = Some(key);
+        self
+    }
+
+    /// Shows the API key also where the connection is not encrypted and leaves this machine, so that
+    /// everybody on the way can read it. Refused unless set.
+    #[must_use]
+    pub fn plain_key(mut self, allow: bool) -> Self {
+        self.plain_key = allow;
         self
     }
 
@@ -183,6 +193,12 @@ impl ClientBuilder {
             self.tls = Some(ClientTls::load(&ClientTlsOptions::default())?);
         }
         url.tls = self.tls.is_some();
+        let is_hidden = url.tls || url.is_loopback() || self.plain_key;
+        if self.api_key.is_some() && !is_hidden {
+            return Err(ConnectError::PlainKey {
+                url: url.to_string(),
+            });
+        }
         let slot = Slot {
             current: None,
             not_before: Instant::now(),

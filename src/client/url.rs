@@ -17,6 +17,15 @@ pub struct BrokerUrl {
     pub tls: bool,
 }
 
+impl BrokerUrl {
+    /// Whether what is sent there stays on this machine, as far as the name tells.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        let address = self.host.parse::<std::net::IpAddr>();
+        address.map_or(self.host == "localhost", |address| address.is_loopback())
+    }
+}
+
 impl FromStr for BrokerUrl {
     type Err = InvalidUrl;
 
@@ -82,6 +91,25 @@ pub struct InvalidUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_loopback_address_is_told_from_one_that_others_listen_at() {
+        let is_loopback = |text: &str| text.parse::<BrokerUrl>().unwrap().is_loopback();
+        for local in [
+            "npayload://localhost",
+            "npayload://127.8.0.1:9",
+            "npayload://[::1]",
+        ] {
+            assert!(is_loopback(local), "{local}");
+        }
+        for far in [
+            "npayload://10.0.0.1",
+            "npayload://localhost.example",
+            "npayload://[::2]",
+        ] {
+            assert!(!is_loopback(far), "{far}");
+        }
+    }
 
     #[test]
     fn a_url_names_host_and_port() {

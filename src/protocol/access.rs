@@ -170,6 +170,9 @@ pub struct KeyCreate {
     /// When it ends by itself; never when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// Name of the client certificates that stand for it; none when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
 }
 
 fn live() -> KeyKind {
@@ -235,6 +238,9 @@ pub struct KeyRow {
     pub kind: KeyKind,
     /// The last characters of its text, to tell keys apart.
     pub hint: String,
+    /// Name of the client certificates that stand for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<String>,
     /// What it may do.
     pub scopes: Vec<Scope>,
     /// What it may use.

@@ -17,6 +17,7 @@ use crate::protocol::access::{
 };
 use crate::protocol::control::{HelloRequest, PrincipalRow};
 use crate::protocol::{ErrorCode, Request, Response, WireError};
+use crate::tls::PeerCertificate;
 use crate::types::{DEFAULT_ORG_NAME, OrgId, OrgName, Timestamp};
 
 /// Whom a connection speaks for.
@@ -58,15 +59,53 @@ impl Caller {
 ///
 /// # Errors
 /// What to answer: no key where one is asked for, a key that is none, or one that has ended.
-pub(super) fn authenticate(shared: &Shared, hello: &HelloRequest) -> Result<Caller, WireError> {
+///
+/// - `certificate`: what the TLS handshake has verified of the client. A key that is shown counts
+///   more than a certificate that stands for one.
+pub(super) fn authenticate(
+    shared: &Shared,
+    hello: &HelloRequest,
+    certificate: Option<&PeerCertificate>,
+) -> Result<Caller, WireError> {
     let Some(text) = &hello.api_key else {
-        return keyless(shared);
+        let certified = certificate.and_then(|certificate| certified(shared, certificate));
+        return certified.map_or_else(|| keyless(shared), Ok);
     };
-    let invalid = |error: crate::access::InvalidSecret| {
-        WireError::new(ErrorCode::Unauthenticated, error.to_string())
-    };
-    let secret: Secret = text.parse().map_err(invalid)?;
+    let secret: Secret = text.parse().map_err(no_key)?;
     caller_of(shared, &secret)
+}
+
+/// Whether somebody may read metrics and the whole of the health page: with a key that has the scope,
+/// or without any where none is asked for.
+pub(super) fn may_watch(shared: &Shared, key: Option<&str>) -> Result<(), WireError> {
+    let caller = match key {
+        None => keyless(shared)?,
+        Some(text) => {
+            let secret = text.parse().map_err(no_key)?;
+            caller_of(shared, &secret)?
+        }
+    };
+    let operation = Operation::Metrics;
+    let broker = shared.broker();
+    let allowed =
+        broker
+            .access()
+            .authorize(&caller.principal, &Ask::Broker { operation }, clock::now());
+    allowed.map_err(|error| denied(&error))
+}
+
+fn no_key(error: crate::access::InvalidSecret) -> WireError {
+    WireError::new(ErrorCode::Unauthenticated, error.to_string())
+}
+
+/// Whom a client certificate stands for, if it stands for a key.
+fn certified(shared: &Shared, certificate: &PeerCertificate) -> Option<Caller> {
+    let names = certificate.names.iter().chain(&certificate.common_name);
+    let names: Vec<&str> = names.map(String::as_str).collect();
+    let now = clock::now();
+    let mut broker = shared.broker();
+    let principal = broker.access().authenticate_certificate(&names, now)?;
+    Some(entered(&mut broker, principal, now))
 }
 
 /// Who shows none.
@@ -89,16 +128,21 @@ pub(super) fn caller_of(shared: &Shared, secret: &Secret) -> Result<Caller, Wire
             _ => WireError::new(ErrorCode::Unauthenticated, text),
         }
     })?;
+    Ok(entered(&mut broker, principal, now))
+}
+
+/// Somebody who is let in, which counts as a use of their key.
+fn entered(broker: &mut Broker, principal: Principal, now: Timestamp) -> Caller {
     if let Some(key) = principal.key {
         broker.use_key(key, now);
     }
     let org = broker.access().org(principal.org);
     let org = org.filter(|org| org.org != OrgId::DEFAULT);
-    Ok(Caller {
+    Caller {
         principal,
         org: org.map(|org| org.name.clone()),
         peer: None,
-    })
+    }
 }
 
 /// What is told whose key has ended.
@@ -212,6 +256,7 @@ fn change(
                 scopes: key.scopes.clone(),
                 limits: key.limits,
                 expires_at: key.expires_at,
+                certificate: key.certificate.clone(),
             };
             let made = broker.create_key(by, request, now)?;
             let (access, wait) = (broker.access(), Some(made.wait));
@@ -370,6 +415,7 @@ fn key_row(access: &Access, key: &Key) -> KeyRow {
         name: key.name.clone(),
         kind: key.kind,
         hint: key.hint.clone(),
+        certificate: key.certificate.clone(),
         scopes: key.scopes.clone(),
         limits: key.limits,
         created_at: key.created_at,

@@ -91,6 +91,7 @@ struct Connection {
     looks: usize,
     answer_room: ConnectionRoom,
     peer: SocketAddr,
+    certificate: Option<PeerCertificate>,
     /// Whom it speaks for, once it has said hello.
     key: Option<KeyWatch>,
     /// Why the broker closes the connection, to be told last.
@@ -117,9 +118,6 @@ pub(super) async fn serve(
     peer: SocketAddr,
     certificate: Option<PeerCertificate>,
 ) {
-    if let Some(certificate) = certificate {
-        tracing::debug!(%certificate, "a client with a certificate has connected");
-    }
     let (finder, found) = mpsc::unbounded_channel();
     let answer_room = &shared.answer_room;
     let answer_room = answer_room.of_connection(shared.options.connection_send_bytes);
@@ -139,6 +137,7 @@ pub(super) async fn serve(
         looks: 0,
         answer_room,
         peer,
+        certificate,
         key: None,
         last_words: None,
         turned_away: None,
@@ -437,14 +436,16 @@ impl Connection {
     fn greet(&mut self, correlation: u64, request: &Request) {
         let greeted = match request {
             Request::Hello(hello) => {
-                dispatch::hello(&self.shared, hello).and_then(|(hello, caller)| {
-                    let caller = Caller {
-                        peer: Some(self.peer),
-                        ..caller
-                    };
-                    let key = KeyWatch::new(&self.shared, caller)?;
-                    Ok((hello, key))
-                })
+                dispatch::hello(&self.shared, hello, self.certificate.as_ref()).and_then(
+                    |(hello, caller)| {
+                        let caller = Caller {
+                            peer: Some(self.peer),
+                            ..caller
+                        };
+                        let key = KeyWatch::new(&self.shared, caller)?;
+                        Ok((hello, key))
+                    },
+                )
             }
             other => {
                 let text = format!("{} came before the hello", other.kind().name());

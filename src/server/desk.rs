@@ -83,7 +83,7 @@ impl Desk {
     fn carry_out(&self, caller: &Caller, request: Request) -> Response {
         let mut handled = match request {
             Request::Hello(hello) => {
-                return match dispatch::hello(&self.shared, &hello) {
+                return match dispatch::hello(&self.shared, &hello, None) {
                     Ok((hello, _)) => Response::Hello(hello),
                     Err(error) => Response::Error(error),
                 };

@@ -19,6 +19,7 @@ use crate::protocol::{
     PublishRequest, PublishTarget, Request, Response, WireError,
 };
 use crate::storage::BatchAt;
+use crate::tls::PeerCertificate;
 use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, Timestamp};
 
 /// What became of a request.
@@ -561,6 +562,7 @@ fn check_atomic(
 pub(super) fn hello(
     shared: &Shared,
     hello: &HelloRequest,
+    certificate: Option<&PeerCertificate>,
 ) -> Result<(HelloResponse, Caller), WireError> {
     use crate::protocol::version::{MAX_PROTOCOL, MIN_PROTOCOL, negotiate};
     if negotiate(hello.min_version, hello.max_version).is_none() {
@@ -572,7 +574,7 @@ pub(super) fn hello(
             .with("min", MIN_PROTOCOL)
             .with("max", MAX_PROTOCOL));
     }
-    let caller = access::authenticate(shared, hello)?;
+    let caller = access::authenticate(shared, hello, certificate)?;
     let response = HelloResponse {
         broker: "npayload".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

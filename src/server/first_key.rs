@@ -68,6 +68,7 @@ pub(super) async fn make(shared: &Arc<Shared>) -> Result<(), FirstKeyError> {
         scopes: vec![Scope::all()],
         limits: Limits::default(),
         expires_at: None,
+        certificate: None,
     });
     let made = shared
         .on_disk(move || access::carry_out(&looking, &Caller::LOCAL, &request))

@@ -155,6 +155,7 @@ fn key_request(org: OrgId) -> KeyRequest {
         scopes: vec![Scope::all()],
         limits: Limits::default(),
         expires_at: None,
+        certificate: None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Nobody where they don't belong: keys, scopes, organisations and what connects them, through the
 //! server's doors and through the real binary.
 
+mod certificates;
 mod command_line;
 mod keys;
 mod limits;
@@ -82,6 +83,7 @@ pub fn key_request(name: &str, scopes: Vec<Scope>) -> KeyCreate {
         scopes,
         limits: Limits::default(),
         expires_at: None,
+        certificate: None,
     }
 }
 

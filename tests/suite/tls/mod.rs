@@ -4,7 +4,7 @@
 mod client_certificates;
 mod command_line;
 mod log;
-mod pki;
+pub mod pki;
 mod refusals;
 mod reload;
 mod safe_defaults;

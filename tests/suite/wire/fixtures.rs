@@ -540,6 +540,7 @@ fn key_row() -> KeyRow {
         name: "chat service".to_owned(),
         kind: KeyKind::Test,
         hint: secret().0.hint(),
+        certificate: None,
         scopes: scopes(),
         limits: limits(),
         created_at: TIME,
@@ -592,6 +593,7 @@ fn access_requests() -> Vec<AccessRequest> {
             scopes: scopes(),
             limits: limits(),
             expires_at: Some(Timestamp(TIME.0 + 86_400_000)),
+            certificate: Some("spiffe://acme/chat".to_owned()),
         }),
         AccessRequest::KeyList(KeyList { org: None }),
         AccessRequest::KeyRotate(KeyRotate {

@@ -212,6 +212,7 @@ impl Driver {
             scopes: vec![Scope::all()],
             limits: Limits::default(),
             expires_at: None,
+            certificate: None,
         };
         let made = self.broker.create_key(&Principal::LOCAL, request, now);
         let (_, secret) = made.map_err(|refusal| refusal.error.to_string())?.value;

@@ -24,6 +24,7 @@ pub(crate) fn make_key(driver: &mut Driver) {
         scopes: vec![Scope::all()],
         limits: Limits::default(),
         expires_at: None,
+        certificate: None,
     };
     let made = driver
         .broker
