@@ -9,13 +9,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
+use npayload::access::{KeyKind, Limits, Scope};
 use npayload::client::BrokerUrl;
+use npayload::protocol::access::KeyCreate;
 use npayload::server::{Running, ServeOptions, start};
 use npayload::tls::{
     ClientCertificates, ClientTls, ClientTlsOptions, DevelopmentFiles, DevelopmentOptions,
     ServerTlsOptions, TlsVersion,
 };
-use npayload::types::Timestamp;
+use npayload::types::{DEFAULT_ORG_NAME, OrgName, Timestamp};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use tempfile::TempDir;
@@ -69,7 +71,11 @@ impl Broker {
                 false => None,
             };
             return Ok(Self {
-                target: Target { url, tls },
+                target: Target {
+                    url,
+                    tls,
+                    api_key: None,
+                },
                 kind: "running elsewhere",
                 http: None,
                 started: Started::Elsewhere,
@@ -155,6 +161,32 @@ impl Broker {
             http: None,
             started: Started::Inside(Box::new(running), data),
         })
+    }
+
+    /// Has this run show an API key from now on, with limits for it and its organisation that it
+    /// does not reach: everything is judged and counted, nothing refused.
+    pub async fn count_everything(&mut self) -> Result<()> {
+        let client = self.target.client().await?;
+        let limits = Limits {
+            max_connections: Some(u32::MAX),
+            requests_per_s: Some(u32::MAX),
+            bytes_in_per_s: Some(u32::MAX),
+            bytes_out_per_s: Some(u32::MAX),
+            ..Limits::default()
+        };
+        let default = OrgName::parse(DEFAULT_ORG_NAME)?;
+        client.limit_org(default, limits).await?;
+        let key = KeyCreate {
+            org: None,
+            name: "npayload-bench".to_owned(),
+            kind: KeyKind::Test,
+            scopes: vec![Scope::all()],
+            limits,
+            expires_at: None,
+            certificate: None,
+        };
+        self.target.api_key = Some(client.create_key(key).await?.1);
+        Ok(())
     }
 
     /// What it has spent since it was started; nothing of a broker that is no process of ours.
@@ -271,7 +303,11 @@ fn target(listen: &str, certificates: Option<&Certificates>) -> Result<Target> {
     let tls = certificates.map(|certificates| certificates.client.clone());
     let mut url: BrokerUrl = format!("npayload://{listen}").parse()?;
     url.tls = tls.is_some();
-    Ok(Target { url, tls })
+    Ok(Target {
+        url,
+        tls,
+        api_key: None,
+    })
 }
 
 impl Drop for Broker {

@@ -6,6 +6,7 @@
 //! acknowledgements named. Nothing here reads or writes the broker's files.
 
 mod broker;
+mod compare;
 mod limits;
 mod load;
 mod machine;
@@ -16,7 +17,6 @@ mod publish;
 mod reading;
 mod settle;
 mod table;
-mod tls;
 mod wire;
 
 use std::path::PathBuf;
@@ -26,6 +26,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use crate::broker::Broker;
+use crate::compare::{Compared, Of};
 use crate::limits::Limits;
 use crate::load::{Load, Via};
 use crate::machine::Machine;
@@ -70,7 +71,10 @@ enum Command {
     /// Publish at a rate (1,000/s): from intended send to acknowledgement
     Latency(Load),
     /// Publish and replay without TLS and over TLS in turn, and what TLS costs
-    Tls(tls::Compared),
+    Tls(Compared),
+    /// Publish and replay without a key and with a key and limits in turn, and what judging and
+    /// counting every request costs
+    Quotas(Compared),
     /// What the disk and the loopback can do without a broker
     Limits {
         /// Seconds for each
@@ -121,9 +125,14 @@ async fn main() -> Result<()> {
         }
         return Ok(());
     }
-    if let Command::Tls(compared) = &cli.command {
+    let cost = match &cli.command {
+        Command::Tls(compared) => Some((Of::Tls, compared)),
+        Command::Quotas(compared) => Some((Of::Quotas, compared)),
+        _ => None,
+    };
+    if let Some((of, compared)) = cost {
         // Two brokers, so `--url` would name one too few.
-        return tls::compare(compared, cli.broker.as_deref(), &cli.dir, &shown).await;
+        return compare::compare(of, compared, cli.broker.as_deref(), &cli.dir, &shown).await;
     }
     let (url, ca) = (cli.url.as_deref(), cli.ca.as_deref());
     let broker = Broker::get(url, ca, cli.broker.as_deref(), &cli.dir).await?;
@@ -173,7 +182,7 @@ async fn run(command: Command, broker: &Broker, shown: &Shown) -> Result<()> {
                 shown.result(measured, Limits::beside_disk);
             }
         }
-        Command::Limits { .. } | Command::Table { .. } | Command::Tls(_) => {}
+        Command::Limits { .. } | Command::Table { .. } | Command::Tls(_) | Command::Quotas(_) => {}
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, bail};
 use bytes::BytesMut;
+use npayload::access::Secret;
 use npayload::client::{BrokerUrl, Client};
 use npayload::protocol::control::HelloRequest;
 use npayload::protocol::{FetchRequest, FetchResponse, FrameDecoder, Request, Response};
@@ -30,6 +31,8 @@ pub struct Target {
     pub url: BrokerUrl,
     /// With which certificates; none where it is spoken to without TLS.
     pub tls: Option<ClientTls>,
+    /// The API key to show, if one is needed.
+    pub api_key: Option<Secret>,
 }
 
 impl Target {
@@ -38,6 +41,9 @@ impl Target {
         let mut builder = Client::builder().name("npayload-bench");
         if let Some(tls) = &self.tls {
             builder = builder.tls(tls.clone());
+        }
+        if let Some(key) = &self.api_key {
+            builder = builder.api_key(key.clone());
         }
         Ok(builder.connect(&self.url.to_string()).await?)
     }
@@ -104,7 +110,7 @@ impl Wire {
         let hello = HelloRequest {
             client: "npayload-bench".to_owned(),
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
-            api_key: None,
+            api_key: target.api_key.as_ref().map(|key| key.expose().to_owned()),
             min_version: 1,
             max_version: 1,
         };

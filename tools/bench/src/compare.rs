@@ -1,4 +1,5 @@
-//! What TLS costs: the same load without it and over it in turn, on two brokers of the same run.
+//! What protection costs: the same load without it and with it in turn, on two brokers of the same
+//! run.
 
 use std::path::Path;
 
@@ -15,13 +16,31 @@ use crate::reading::{self, Replay};
 use crate::settle::settle;
 use crate::{publish, published};
 
-/// What is run, each time without TLS and over it.
+/// What the cost is asked of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Of {
+    /// A connection over TLS.
+    Tls,
+    /// A key that every request is judged by, and limits that every request is counted against.
+    Quotas,
+}
+
+impl Of {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Tls => "TLS",
+            Self::Quotas => "quotas",
+        }
+    }
+}
+
+/// What is run, each time without it and with it.
 #[derive(Debug, Clone, Args)]
 pub struct Compared {
     /// What is published, and read again
     #[command(flatten)]
     load: Load,
-    /// How often: without, over, without, over, …
+    /// How often: without, with, without, with, …
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// Bytes that one fetch asks for
@@ -29,10 +48,11 @@ pub struct Compared {
     fetch_bytes: u32,
 }
 
-/// TLS over plain, of the medians of all rounds.
+/// With over without, of the medians of all rounds.
 #[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Ratio {
+    of: &'static str,
     what: &'static str,
     rounds: usize,
     megabytes_per_second: f64,
@@ -51,31 +71,39 @@ struct Side {
 
 /// Runs the rounds and prints every result and the ratios.
 pub async fn compare(
+    of: Of,
     compared: &Compared,
     binary: Option<&Path>,
     dir: &Path,
     shown: &Shown,
 ) -> Result<()> {
     let plain = Broker::started(binary, dir, Speaks::Plain).await?;
-    let tls = Broker::started(binary, dir, Speaks::Tls).await?;
+    let mut other = match of {
+        Of::Tls => Broker::started(binary, dir, Speaks::Tls).await?,
+        Of::Quotas => Broker::started(binary, dir, Speaks::Plain).await?,
+    };
+    if of == Of::Quotas {
+        other.count_everything().await?;
+    }
     shown.machine(plain.kind);
     if !shown.json {
         let command: Vec<String> = std::env::args().skip(1).collect();
         println!("command: npayload-bench {}", command.join(" "));
         println!("load average before: {}", shown.load_before);
     }
-    let (mut without, mut over) = (Side::default(), Side::default());
+    let (mut without, mut with) = (Side::default(), Side::default());
     for round in 0..compared.rounds {
         without
             .round(&plain, "plain", round, compared, shown)
             .await?;
-        over.round(&tls, "TLS", round, compared, shown).await?;
+        with.round(&other, of.name(), round, compared, shown)
+            .await?;
     }
     plain.stop().await?;
-    tls.stop().await?;
+    other.stop().await?;
     for ratio in [
-        Ratio::of("publish", &without.published, &over.published),
-        Ratio::of("replay", &without.replayed, &over.replayed),
+        Ratio::of(of, "publish", &without.published, &with.published),
+        Ratio::of(of, "replay", &without.replayed, &with.replayed),
     ] {
         if shown.json {
             println!(
@@ -88,8 +116,13 @@ pub async fn compare(
             format!(", broker's processor time for each operation {cpu:.2} ×")
         });
         println!(
-            "{}: TLS is {:.2} × plain in MB/s, p50 {:.2} ×, p99 {:.2} ×{cpu} (medians of {})",
-            ratio.what, ratio.megabytes_per_second, ratio.p50_us, ratio.p99_us, ratio.rounds
+            "{}: {} is {:.2} × plain in MB/s, p50 {:.2} ×, p99 {:.2} ×{cpu} (medians of {})",
+            ratio.what,
+            ratio.of,
+            ratio.megabytes_per_second,
+            ratio.p50_us,
+            ratio.p99_us,
+            ratio.rounds
         );
     }
     Ok(())
@@ -129,12 +162,13 @@ impl Side {
 }
 
 impl Ratio {
-    fn of(what: &'static str, plain: &[Measured], tls: &[Measured]) -> Self {
+    fn of(of: Of, what: &'static str, plain: &[Measured], other: &[Measured]) -> Self {
         let ratio = |figure: &dyn Fn(&Measured) -> Option<f64>| {
-            Some(median(tls, figure)? / median(plain, figure)?)
+            Some(median(other, figure)? / median(plain, figure)?)
         };
         let known = |ratio: Option<f64>| ratio.unwrap_or(f64::NAN);
         Self {
+            of: of.name(),
             what,
             rounds: plain.len(),
             megabytes_per_second: known(ratio(&|run| Some(run.megabytes_per_second))),
@@ -176,7 +210,7 @@ mod tests {
     fn the_ratio_is_that_of_the_medians() {
         let plain = [run(100, 10), run(900, 11), run(200, 900)];
         let tls = [run(150, 22), run(1, 33), run(160, 1)];
-        let ratio = Ratio::of("publish", &plain, &tls);
+        let ratio = Ratio::of(Of::Tls, "publish", &plain, &tls);
         assert!((ratio.megabytes_per_second - 0.75).abs() < 1e-9);
         assert!((ratio.p50_us - 2.0).abs() < 1e-9);
         assert_eq!(ratio.broker_cpu_us_each, None);
