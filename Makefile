@@ -9,7 +9,7 @@ DATA_DIR ?= ./data
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-python test-node check check-format check-lints check-docs check-licences bench soak soak-sim soak-fuzz soak-crash soak-kill soak-power soak-flips faults faults-docs install-tools
+.PHONY: help run test test-rust test-python test-node check check-format check-lints check-docs check-licences check-advisories bench soak soak-sim soak-fuzz soak-crash soak-kill soak-power soak-flips faults faults-docs install-tools
 
 # $(call part,DIRECTORY,PROGRAM,COMMAND): runs COMMAND in DIRECTORY, where the tree has it. Without PROGRAM
 # the part is skipped and says so; in CI (the variable CI is set) that is a failure.
@@ -32,7 +32,7 @@ test-python: ## only the Python client's tests
 test-node: ## only the Node client's tests
 	$(call part,clients/node,node,npm test)
 
-check: check-format check-lints check-docs check-licences ## formatting, lints, documentation, licences
+check: check-format check-lints check-docs check-licences check-advisories ## formatting, lints, documentation, licences, advisories
 
 check-format:
 	cargo fmt --all --check
@@ -74,6 +74,9 @@ faults: ## try deliberate faults in a copy of the code: each must turn its tests
 
 faults-docs: ## write the list of faults into docs/durability.md
 	cargo run -q -p npayload-faults -- --write-docs
+
+check-advisories: ## known weaknesses of dependencies, where their database can be reached
+	@if ! command -v cargo-deny >/dev/null; then echo "advisories: not checked, cargo-deny is not installed (make install-tools)"; elif timeout 60 cargo deny --log-level error fetch db >/dev/null 2>&1; then cargo deny --log-level warn check --disable-fetch advisories; else echo "advisories: not checked, their database cannot be reached from here"; fi
 
 install-tools: ## install what `check` and `soak` can use: rustfmt, clippy, nightly for fuzzing, cargo-deny, cargo-fuzz
 	rustup component add rustfmt clippy && rustup toolchain install nightly --profile minimal && cargo install --locked cargo-deny cargo-fuzz
