@@ -12,7 +12,7 @@ use super::clock;
 use super::shared::Shared;
 use crate::access::{Access, Ask, Denied, Operation};
 use crate::broker::{Broker, BrokerError};
-use crate::protocol::control::{ChannelInfo, ConsumerLagRow};
+use crate::protocol::control::ChannelInfo;
 use crate::protocol::{AtomicPart, ErrorCode, PublishTarget, Request, Response, WireError};
 use crate::types::{ChannelName, ConsumerName, DEFAULT_ORG_NAME, OrgId, OrgName, Timestamp};
 
@@ -235,10 +235,10 @@ impl<'a> Door<'a> {
     }
 
     /// Whether the caller sees a consumer: of a channel of their own all, of another's their own.
-    fn sees(&self, row: &ConsumerLagRow) -> bool {
-        let is_theirs = self.caller.owns(row.channel.org())
-            || row.consumer.guest() == Some(self.caller.row().org.as_str());
-        is_theirs && self.judge(&row.channel, CONSUMER_SIGHT).is_ok()
+    fn sees(&self, channel: &ChannelName, consumer: &ConsumerName) -> bool {
+        let is_theirs = self.caller.owns(channel.org())
+            || consumer.guest() == Some(self.caller.row().org.as_str());
+        is_theirs && self.judge(channel, CONSUMER_SIGHT).is_ok()
     }
 
     /// A prefix of names, or a cursor, as the broker has it.
@@ -266,6 +266,24 @@ fn absent(name: &ChannelName) -> WireError {
     })
 }
 
+/// Which channels the caller sees in a list, under the broker's names.
+pub(super) fn seen_channels<'a>(
+    broker: &'a Broker,
+    caller: &'a Caller,
+) -> impl Fn(&ChannelName) -> bool + 'a {
+    let door = Door::new(broker, caller);
+    move |name| door.judge(name, ANY_SIGHT).is_ok()
+}
+
+/// Which consumers the caller sees in a list, under the broker's names.
+pub(super) fn seen_consumers<'a>(
+    broker: &'a Broker,
+    caller: &'a Caller,
+) -> impl Fn(&ChannelName, &ConsumerName) -> bool + 'a {
+    let door = Door::new(broker, caller);
+    move |channel, consumer| door.sees(channel, consumer)
+}
+
 /// Leaves out of an answer what the caller may not see, and gives channels the names that the
 /// caller's organisation has for them.
 pub(super) fn show(shared: &Shared, caller: &Caller, response: &mut Response) {
@@ -273,7 +291,9 @@ pub(super) fn show(shared: &Shared, caller: &Caller, response: &mut Response) {
         Response::ConsumerLag(consumers) | Response::ConsumerList(consumers) => {
             let broker = shared.broker();
             let door = Door::new(&broker, caller);
-            consumers.consumers.retain(|row| door.sees(row));
+            consumers
+                .consumers
+                .retain(|row| door.sees(&row.channel, &row.consumer));
             for row in &mut consumers.consumers {
                 rename_consumer(caller, &mut row.channel, &mut row.consumer);
             }

@@ -328,7 +328,7 @@ fn look(shared: &Shared, caller: &Caller, request: &Request) -> Answered {
             Ok((Response::ChannelInfo(info), Some(wait)))
         }
         Request::ChannelList(list) => {
-            let (page, wait) = channel_list(shared, list)?;
+            let (page, wait) = channel_list(shared, caller, list)?;
             Ok((Response::ChannelList(page), Some(wait)))
         }
         Request::ChannelResolve(resolve) => {
@@ -353,11 +353,11 @@ fn look(shared: &Shared, caller: &Caller, request: &Request) -> Answered {
             Ok((Response::ConsumerPosition(row), Some(accepted.wait)))
         }
         Request::ConsumerList(one) => {
-            let (consumers, wait) = lag_rows(shared, Some(&one.channel))?;
+            let (consumers, wait) = lag_rows(shared, caller, Some(&one.channel))?;
             Ok((Response::ConsumerList(consumers), Some(wait)))
         }
         Request::ConsumerLag(lag) => {
-            let (consumers, wait) = lag_rows(shared, lag.channel.as_ref())?;
+            let (consumers, wait) = lag_rows(shared, caller, lag.channel.as_ref())?;
             Ok((Response::ConsumerLag(consumers), Some(wait)))
         }
         Request::Access(request) => access::carry_out(shared, caller, request),
@@ -385,8 +385,11 @@ fn channel_info(
     Ok((answer::channel_info(value), wait))
 }
 
+/// A page of the channels that the caller sees: its cursor names the last of them, and no other is
+/// looked into.
 fn channel_list(
     shared: &Shared,
+    caller: &Caller,
     list: &ChannelList,
 ) -> Result<(control::ChannelPage, Wait), BrokerError> {
     const DEFAULT_LIMIT: u32 = 100;
@@ -394,10 +397,11 @@ fn channel_list(
     let limit = list.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT) as usize;
     let prefix = list.prefix.as_deref().unwrap_or("");
     let cursor = list.cursor.as_deref();
-    let Accepted { mut value, wait } =
-        shared
-            .broker()
-            .list_channels(prefix, list.internal, cursor, limit + 1);
+    let Accepted { mut value, wait } = {
+        let broker = shared.broker();
+        let is_seen = admission::seen_channels(&broker, caller);
+        broker.list_channels_of(prefix, list.internal, cursor, limit + 1, is_seen)
+    };
     let has_more = value.len() > limit;
     value.truncate(limit);
     for info in value.iter_mut().filter(|info| info.size.is_none()) {
@@ -429,11 +433,22 @@ fn resolved(shared: &Shared, fetch: Fetch) -> Result<control::Resolved, BrokerEr
     })
 }
 
+/// Where the consumers that the caller sees stand. What is wrong with a channel of another's fails
+/// no look at one's own, and is not told.
 fn lag_rows(
     shared: &Shared,
+    caller: &Caller,
     channel: Option<&ChannelName>,
 ) -> Result<(control::Consumers, Wait), BrokerError> {
-    let Accepted { value, wait } = shared.broker().consumers(channel)?;
+    let Accepted { value, wait } = {
+        let broker = shared.broker();
+        let mut found = broker.consumers(channel)?;
+        let is_seen = admission::seen_consumers(&broker, caller);
+        found
+            .value
+            .retain(|info| is_seen(&info.channel, &info.consumer));
+        found
+    };
     let rows: Result<Vec<_>, _> = value
         .into_iter()
         .map(|info| lag_row(shared, info))
