@@ -36,8 +36,12 @@ use crate::protocol::{
 use crate::storage::Outcome;
 use crate::tls::PeerCertificate;
 
-/// A client says hello within this time.
+/// A client says hello within this time after it has connected.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Most bytes of a frame of who has not said hello: a stranger takes no room that large requests
+/// need.
+const STRANGERS_FRAME_BYTES: u32 = 128 * 1024;
 
 /// A frame that was begun is whole within this time: 72 MiB at 1.2 MiB/s.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(60);
@@ -92,6 +96,7 @@ struct Connection {
     answer_room: ConnectionRoom,
     peer: SocketAddr,
     certificate: Option<PeerCertificate>,
+    opened: std::time::Instant,
     /// Whom it speaks for, once it has said hello.
     key: Option<KeyWatch>,
     /// Why the broker closes the connection, to be told last.
@@ -125,7 +130,7 @@ pub(super) async fn serve(
         shared,
         socket,
         input: BytesMut::new(),
-        decoder: FrameDecoder::requests(),
+        decoder: FrameDecoder::strangers(STRANGERS_FRAME_BYTES),
         outbox: Outbox::default(),
         waiting: Waiting::default(),
         stalled: None,
@@ -138,6 +143,7 @@ pub(super) async fn serve(
         answer_room,
         peer,
         certificate,
+        opened: clock::instant(),
         key: None,
         last_words: None,
         turned_away: None,
@@ -199,6 +205,10 @@ impl Connection {
                 self.outbox.push_error(0, error);
                 continue;
             }
+            // However much a stranger says, and however often they try another key.
+            if self.patience_with_stranger() == Some(Duration::ZERO) {
+                return Ok(());
+            }
             match self.next().await? {
                 Event::Read(0) => self.is_read_out = true,
                 Event::Read(_) | Event::Round => {}
@@ -208,6 +218,12 @@ impl Connection {
                 Event::Key => self.look_at_key(),
             }
         }
+    }
+
+    /// How much longer a connection has to say hello, where it has not and no answer to it is due.
+    fn patience_with_stranger(&self) -> Option<Duration> {
+        let is_stranger = self.key.is_none() && self.turned_away.is_none();
+        is_stranger.then(|| HELLO_TIMEOUT.saturating_sub(self.opened.elapsed()))
     }
 
     /// Whether something was asked for that is not answered yet.
@@ -261,10 +277,10 @@ impl Connection {
         // A large frame is received once there is room for all of it.
         let lacks_room = if wants_read { self.lacks_room() } else { None };
         let may_read = wants_read && lacks_room.is_none();
-        let silence = match (self.key.is_some(), &self.stalled) {
-            (false, _) => HELLO_TIMEOUT,
-            (true, Some(_)) => Duration::from_millis(200),
-            (true, None) => self.shared.options.idle_timeout,
+        let silence = match (self.patience_with_stranger(), &self.stalled) {
+            (Some(patience), _) => patience,
+            (None, Some(_)) => Duration::from_millis(200),
+            (None, None) => self.shared.options.idle_timeout,
         };
         let is_waiting = self.is_waiting();
         // A frame that never ends is cut off, however slowly its bytes trickle in.
@@ -458,6 +474,7 @@ impl Connection {
                     self.shared.doorstep.entered(self.peer.ip());
                 }
                 self.key = Some(key);
+                self.decoder = FrameDecoder::requests();
                 self.outbox.push(correlation, &Response::Hello(hello));
             }
             Err(error) if is_failed_authentication(&error) => {
