@@ -266,6 +266,39 @@ fn absent(name: &ChannelName) -> WireError {
     })
 }
 
+/// Whether what a fetch that waited has found may still go to the caller: a grant or a key may have
+/// ended since it was let in.
+///
+/// - `channel`: under the broker's name.
+///
+/// # Errors
+/// What to answer instead.
+pub(super) fn check_fetched(
+    shared: &Shared,
+    caller: &Caller,
+    channel: &ChannelName,
+) -> Result<(), WireError> {
+    // Whoever shows no key needs neither for their own.
+    if caller.principal.key.is_none() && channel.org().is_none() {
+        return Ok(());
+    }
+    let broker = shared.broker();
+    let judged = Door::new(&broker, caller).judge(channel, &[Operation::Consume]);
+    judged.map_err(|refused| match refused {
+        Denied::Hidden => absent(channel),
+        error => denied(&error),
+    })
+}
+
+/// Whether the caller's key still opens anything: what waited for buffers or threads is not carried
+/// out for one that has ended.
+///
+/// # Errors
+/// What to answer instead.
+pub(super) fn check_alive(broker: &Broker, caller: &Caller) -> Result<(), WireError> {
+    Door::new(broker, caller).alive()
+}
+
 /// Which channels the caller sees in a list, under the broker's names.
 pub(super) fn seen_channels<'a>(
     broker: &'a Broker,

@@ -35,6 +35,7 @@ use crate::protocol::{
 };
 use crate::storage::Outcome;
 use crate::tls::PeerCertificate;
+use crate::types::ChannelName;
 
 /// A client says hello within this time after it has connected.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -90,8 +91,8 @@ struct Connection {
     is_registered: bool,
     found: mpsc::UnboundedReceiver<Found>,
     finder: mpsc::UnboundedSender<Found>,
-    /// The fetches that wait, by correlation.
-    fetches: Vec<u64>,
+    /// The fetches that wait, by correlation, and the channel that each reads.
+    fetches: Vec<(u64, ChannelName)>,
     looks: usize,
     answer_room: ConnectionRoom,
     peer: SocketAddr,
@@ -443,7 +444,8 @@ impl Connection {
         };
         tracing::info!(%error, "a connection ends with its key");
         let stalled = self.stalled.take().map(|stalled| stalled.correlation);
-        let refused: Vec<u64> = stalled.into_iter().chain(self.fetches.drain(..)).collect();
+        let fetches = self.fetches.drain(..).map(|(correlation, _)| correlation);
+        let refused: Vec<u64> = stalled.into_iter().chain(fetches).collect();
         for correlation in refused {
             self.answer(correlation, &Response::Error(error.clone()));
         }
@@ -560,6 +562,11 @@ impl Connection {
             return true;
         };
         let mut broker = self.shared.broker();
+        if let Err(ended) = admission::check_alive(&broker, &caller) {
+            drop(broker);
+            self.answer(correlation, &Response::Error(ended));
+            return true;
+        }
         let mut handled = dispatch::carry_out(&mut broker, &self.shared, &caller, command);
         drop(broker);
         self.show(&mut handled);
@@ -663,7 +670,7 @@ impl Connection {
                 self.answer(correlation, &Response::Error(error.retry_after_ms(100)));
             }
             Ok(None) => {
-                self.fetches.push(correlation);
+                self.fetches.push((correlation, request.channel.clone()));
                 let (shared, finder) = (self.shared.clone(), self.finder.clone());
                 let room = self.answer_room.clone();
                 tokio::spawn(async move {
@@ -696,10 +703,19 @@ impl Connection {
         match found {
             Found::Room => {}
             Found::Fetched(correlation, found) => {
-                let waiting = self.fetches.iter().position(|other| *other == correlation);
+                let mut waiting = self.fetches.iter();
+                let waiting = waiting.position(|(other, _)| *other == correlation);
                 // Nobody waits any more for what a key that has ended asked for.
                 let Some(waiting) = waiting else { return };
-                self.fetches.swap_remove(waiting);
+                let (_, channel) = self.fetches.swap_remove(waiting);
+                // What was granted when it began to wait may have been taken back since.
+                let found = found.and_then(|found| {
+                    let caller = self.key.as_ref().map(KeyWatch::caller);
+                    caller.map_or(Ok(()), |caller| {
+                        admission::check_fetched(&self.shared, caller, &channel)
+                    })?;
+                    Ok(found)
+                });
                 match found {
                     Ok((fetched, held)) => self.fetched(correlation, fetched, held),
                     Err(error) => self.answer(correlation, &Response::Error(error)),

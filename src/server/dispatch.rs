@@ -283,7 +283,15 @@ fn other(
 /// # Errors
 /// The refusal, which is on the record where it is worth one.
 pub(super) fn read(shared: &Shared, caller: &Caller, request: &Request) -> Answered {
-    let answered = look(shared, caller, request);
+    // It may have waited for a thread.
+    let alive = shared
+        .broker()
+        .access()
+        .check_alive(&caller.principal, clock::now());
+    let answered = match alive {
+        Ok(()) => look(shared, caller, request),
+        Err(ended) => Err(BrokerError::Access(ended.into()).into()),
+    };
     if let Err(refusal) = &answered {
         let error = answer::refused(&refusal.error);
         Draft::of(request).refused(&mut shared.broker(), caller, &error);

@@ -1,12 +1,17 @@
 //! What an answer tells beside what it was asked for.
 
-use npayload::access::{Operation, Scope};
+use npayload::access::{Limits, Operation, Scope};
+use npayload::client::Client;
+use npayload::protocol::access::{GrantPropose, KeyCreate};
 use npayload::protocol::control::ChannelList;
 use npayload::protocol::{Request, Response};
-use npayload::server::ServeOptions;
+use npayload::server::{ServeOptions, start};
+use serde_json::json;
 
 use super::walls::publish;
-use super::{code, desk, make_key, make_org, scope};
+use super::{code, desk, key_request, make_key, make_org, org, scope};
+use crate::raw::{FETCH, HELLO, PING, PUBLISH, Raw, batch, fetch_body, publish_body};
+use crate::server::options;
 
 /// All that pages of one row each tell of channels, the cursors with it.
 fn paged(ask: impl Fn(Request) -> Response, prefix: &str) -> Vec<String> {
@@ -60,4 +65,60 @@ fn the_cursor_of_a_list_names_no_channel_that_the_list_does_not_show() {
     let told = paged(|list| desk.ask_with(Some(&narrow), list), "");
     assert!(told.iter().all(|name| !name.contains("secret")), "{told:?}");
     assert_eq!(told.iter().filter(|name| *name == "shown-2").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fetch_that_waits_when_its_grant_ends_gets_nothing_that_comes_later() {
+    let dir = tempfile::tempdir().unwrap();
+    let running = start(options(dir.path())).await.unwrap();
+    let admin = Client::connect(&format!("npayload://{}", running.listen()))
+        .await
+        .unwrap();
+    let mut sides = Vec::new();
+    for name in ["acme", "beta"] {
+        admin
+            .create_org(org(name), Limits::default())
+            .await
+            .unwrap();
+        let request = KeyCreate {
+            org: Some(org(name)),
+            ..key_request("a test's", vec![Scope::all()])
+        };
+        let (_, secret) = admin.create_key(request).await.unwrap();
+        let mut raw = Raw::connect(running.listen());
+        let hello =
+            json!({"client": "raw", "minVersion": 1, "maxVersion": 1, "apiKey": secret.expose()});
+        raw.json(HELLO, &hello).of(HELLO);
+        sides.push((raw, secret));
+    }
+    let [(owner, owners), (guest, guests)] = &mut sides[..] else {
+        panic!("two sides");
+    };
+    owner.publish("feed", &batch(&[b"before"])).published();
+    let url = format!("npayload://{}", running.listen());
+    let of = |secret: &npayload::access::Secret| Client::builder().api_key(secret.clone());
+    let owning = of(owners).connect(&url).await.unwrap();
+    let visiting = of(guests).connect(&url).await.unwrap();
+    let grant = owning
+        .propose_grant(GrantPropose {
+            owner: None,
+            guest: Some(org("beta")),
+            channels: "feed".parse().unwrap(),
+            operation: Operation::Consume,
+            expires_at: None,
+        })
+        .await
+        .unwrap()
+        .id;
+    visiting.accept_grant(grant).await.unwrap();
+    let waiting = guest.ask(FETCH, &fetch_body("acme/feed", 1, 1 << 20, 1, 60_000));
+    // It waits by the time at which what came behind it is answered.
+    guest.request(PING, b"").of(PING);
+    owning.revoke_grant(grant).await.unwrap();
+    let body = publish_body("feed", crate::raw::NONE, &batch(&[b"of acme alone"]));
+    owner.request(PUBLISH, &body).published();
+    let reply = guest.reply();
+    assert_eq!(reply.correlation, waiting);
+    reply.error("CHANNEL_NOT_FOUND");
+    assert!(running.stop().await);
 }
