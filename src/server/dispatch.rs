@@ -136,7 +136,7 @@ pub(super) fn carry_out(
         Command::Publish(target, mut batch) => {
             let bytes = batch.as_ref().map_or(0, |batch| batch.bytes.len() as u64);
             let makes = broker.identity_of(&target.channel).is_none();
-            let act = makes.then(|| Draft::of_making(Kind::Publish, &target.channel));
+            let act = makes.then(|| Draft::of_making(Kind::Publish, &[&target.channel]));
             let published = acting(broker, caller, act, |broker| {
                 broker.publish(&target, &mut batch, at)
             });
@@ -157,9 +157,11 @@ pub(super) fn carry_out(
         }
         Command::Atomic(mut atomic) => {
             let made = atomic.batches.iter().map(|(target, _)| &target.channel);
-            let mut made = made.filter(|channel| broker.identity_of(channel).is_none());
-            let act = made.next();
-            let act = act.map(|channel| Draft::of_making(Kind::PublishAtomic, channel));
+            let made = made.filter(|channel| broker.identity_of(channel).is_none());
+            let mut made: Vec<&ChannelName> = made.collect();
+            made.sort_unstable();
+            made.dedup();
+            let act = (!made.is_empty()).then(|| Draft::of_making(Kind::PublishAtomic, &made));
             let published = acting(broker, caller, act, |broker| {
                 broker.publish_atomic(&mut atomic.batches, &atomic.commits, at)
             });
@@ -269,10 +271,11 @@ fn other(
         Request::BrokerInfo(_) => Ok((Response::BrokerInfo(broker_info(shared, broker)), None)),
         Request::BrokerScrub(_) => {
             let response = Response::BrokerScrub(answer::scrub(broker, &shared.options.data_dir));
-            broker.audit(act(), at);
+            // What was answered is on the record.
+            let wait = broker.audit(act(), at);
             broker.want_scrub();
             shared.wake_scrubber();
-            Ok((response, None))
+            Ok((response, wait))
         }
         _ => Err(BrokerError::Bug("a request without a handler".into()).into()),
     }

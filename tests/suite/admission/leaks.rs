@@ -4,11 +4,13 @@ use npayload::access::{Limits, Operation, Scope};
 use npayload::client::Client;
 use npayload::protocol::access::{GrantPropose, KeyCreate};
 use npayload::protocol::control::ChannelList;
-use npayload::protocol::{Request, Response};
+use npayload::protocol::{
+    AtomicPart, PublishAtomicRequest, PublishRequest, PublishTarget, Request, Response,
+};
 use npayload::server::{ServeOptions, start};
 use serde_json::json;
 
-use super::walls::publish;
+use super::walls::{batch as batch_of, fetch, holds, name, publish};
 use super::{code, desk, key_request, make_key, make_org, org, scope};
 use crate::raw::{FETCH, HELLO, PING, PUBLISH, Raw, batch, fetch_body, publish_body};
 use crate::server::options;
@@ -121,4 +123,21 @@ async fn a_fetch_that_waits_when_its_grant_ends_gets_nothing_that_comes_later() 
     assert_eq!(reply.correlation, waiting);
     reply.error("CHANNEL_NOT_FOUND");
     assert!(running.stop().await);
+}
+
+#[test]
+fn every_channel_that_one_request_makes_is_on_the_record() {
+    let desk = desk(ServeOptions::default());
+    let part = |channel: &str| {
+        AtomicPart::Publish(PublishRequest {
+            target: PublishTarget::any(name(channel)),
+            batch: batch_of(b"x"),
+        })
+    };
+    assert_eq!(code(&desk.ask(publish("there", b"x"))), None);
+    let parts = ["there", "first", "second"].map(part).into();
+    let made = desk.ask(Request::PublishAtomic(PublishAtomicRequest { parts }));
+    assert_eq!(code(&made), None);
+    let read = desk.ask(fetch("__audit"));
+    assert!(holds(&read, br#""target":"first second""#), "{read:?}");
 }
