@@ -397,8 +397,12 @@ impl Connection {
         let request = match Request::decode(frame) {
             Ok(request) => request,
             Err(error) => {
-                self.shared.metrics.errors.increment(1);
-                self.outbox.push_error(correlation, error);
+                // What is no request costs its sender as much as one.
+                let key = self.key.as_ref();
+                let error = key
+                    .and_then(|key| key.usage().admit(bytes, false).err())
+                    .unwrap_or(error);
+                self.answer(correlation, &Response::Error(error));
                 return false;
             }
         };
