@@ -290,6 +290,30 @@ pub(super) fn check_fetched(
     })
 }
 
+/// Refuses a guest's batch that would raise the fence of a channel: the owner could write to it no
+/// more. A fence only rises, so what is let in here raises none later either.
+///
+/// - `channel`: under the broker's name.
+///
+/// # Errors
+/// `FORBIDDEN`, with both tokens.
+pub(super) fn check_guests_fence(
+    broker: &Broker,
+    channel: &ChannelName,
+    token: u64,
+) -> Result<(), WireError> {
+    let highest = broker.fence_of(channel);
+    if token <= highest {
+        return Ok(());
+    }
+    let text = format!(
+        "only the organisation of channel `{channel}` raises its fence: {token} is above {highest}"
+    );
+    Err(WireError::new(ErrorCode::Forbidden, text)
+        .with("token", token)
+        .with("highest", highest))
+}
+
 /// Whether the caller's key still opens anything: what waited for buffers or threads is not carried
 /// out for one that has ended.
 ///

@@ -544,6 +544,9 @@ fn check_publish(
         .map_err(|error| answer::refused(&error))?;
     let batch = publish.batch;
     let header = check_produced(&batch, &limits).map_err(|error| WireError::from_batch(&error))?;
+    if !caller.owns(target.channel.org()) {
+        admission::check_guests_fence(&shared.broker(), &target.channel, header.fence())?;
+    }
     Ok((
         target,
         CheckedBatch {

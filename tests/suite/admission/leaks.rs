@@ -1,17 +1,17 @@
 //! What an answer tells beside what it was asked for.
 
-use npayload::access::{Limits, Operation, Scope};
+use npayload::access::{Limits, Operation, Scope, Secret};
 use npayload::client::Client;
-use npayload::protocol::access::{GrantPropose, KeyCreate};
+use npayload::protocol::access::{AccessRequest, GrantAccept, GrantPropose, KeyCreate};
 use npayload::protocol::control::ChannelList;
 use npayload::protocol::{
-    AtomicPart, PublishAtomicRequest, PublishRequest, PublishTarget, Request, Response,
+    AtomicPart, ErrorCode, PublishAtomicRequest, PublishRequest, PublishTarget, Request, Response,
 };
 use npayload::server::{ServeOptions, start};
 use serde_json::json;
 
 use super::walls::{batch as batch_of, fetch, holds, name, publish};
-use super::{code, desk, key_request, make_key, make_org, org, scope};
+use super::{ask, code, desk, key_request, make_key, make_org, org, propose, scope};
 use crate::raw::{FETCH, HELLO, PING, PUBLISH, Raw, batch, fetch_body, publish_body};
 use crate::server::options;
 
@@ -140,4 +140,47 @@ fn every_channel_that_one_request_makes_is_on_the_record() {
     assert_eq!(code(&made), None);
     let read = desk.ask(fetch("__audit"));
     assert!(holds(&read, br#""target":"first second""#), "{read:?}");
+}
+
+#[test]
+fn a_guest_fences_no_owner_out_of_their_channel() {
+    use npayload::format::{BatchBuilder, Compression, NewRecord};
+    let desk = desk(ServeOptions::default());
+    for name in ["acme", "beta"] {
+        make_org(&desk, name);
+    }
+    let [acme, beta] =
+        ["acme", "beta"].map(|org| make_key(&desk, Some(org), vec![Scope::all()]).secret.0);
+    let fenced = |channel: &str, fence: u64| {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(&NewRecord::default()).unwrap();
+        builder.fence(fence);
+        Request::Publish(PublishRequest {
+            target: PublishTarget::any(name(channel)),
+            batch: bytes::BytesMut::from(&builder.build().unwrap()[..]),
+        })
+    };
+    let told = |key: &Secret, request: Request| code(&desk.ask_with(Some(key), request));
+    assert_eq!(told(&acme, publish("inbox", b"x")), None);
+    let grant = propose(&desk, Some(&acme), "beta", Operation::Publish, "inbox");
+    let accept = AccessRequest::GrantAccept(GrantAccept { grant });
+    ask(&desk, Some(&beta), accept).unwrap();
+    let forbidden = Some(ErrorCode::Forbidden);
+    for fence in [1, u64::MAX] {
+        assert_eq!(told(&beta, fenced("acme/inbox", fence)), forbidden);
+        let part = |request| match request {
+            Request::Publish(publish) => AtomicPart::Publish(publish),
+            other => panic!("{other:?}"),
+        };
+        let parts = vec![part(fenced("acme/inbox", fence))];
+        let atomic = Request::PublishAtomic(PublishAtomicRequest { parts });
+        assert_eq!(told(&beta, atomic), forbidden);
+    }
+    assert_eq!(told(&acme, publish("inbox", b"y")), None);
+    // The owner's own fence is one that a guest may carry.
+    assert_eq!(told(&acme, fenced("inbox", 5)), None);
+    let too_low = Some(ErrorCode::Fenced);
+    assert_eq!(told(&beta, publish("acme/inbox", b"x")), too_low);
+    assert_eq!(told(&beta, fenced("acme/inbox", 5)), None);
+    assert_eq!(told(&beta, fenced("acme/inbox", 6)), forbidden);
 }
