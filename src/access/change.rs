@@ -210,12 +210,8 @@ impl Access {
                 });
             }
         }
-        let held = self.scopes(by);
-        if let Some(wanted) = request
-            .scopes
-            .iter()
-            .find(|wanted| !Scope::cover(&held, wanted))
-        {
+        let beyond = self.beyond(by, request.org, &request.scopes);
+        if let Some(wanted) = beyond {
             let names: Vec<&str> = wanted.operations.iter().map(|one| one.name()).collect();
             return Err(AccessError::Escalation {
                 operations: names.join(", "),
@@ -262,11 +258,7 @@ impl Access {
     ) -> Result<[AccessEvent; 2], AccessError> {
         let old = self.administered_key(by, key, at)?;
         old.check(at)?;
-        if !old
-            .scopes
-            .iter()
-            .all(|scope| Scope::cover(&self.scopes(by), scope))
-        {
+        if self.beyond(by, old.org, &old.scopes).is_some() {
             return Err(AccessError::Escalation {
                 operations: "what the old key may do".to_owned(),
             });
@@ -431,6 +423,17 @@ impl Access {
         }
         let by = by.id;
         Ok(AccessEvent::GrantRevoked(GrantRevoked { grant, at, by }))
+    }
+
+    /// The first of these scopes of a key of `org` that is more than the one who asks may do. A name
+    /// means another channel in each organisation.
+    fn beyond<'a>(&self, by: &Principal, org: OrgId, wanted: &'a [Scope]) -> Option<&'a Scope> {
+        let held = self.scopes(by);
+        let other = self.org(org).filter(|_| org != by.org);
+        wanted.iter().find(|wanted| match other {
+            None => !Scope::cover(&held, wanted),
+            Some(other) => !Scope::cover(&held, &wanted.from_outside(&other.name)),
+        })
     }
 
     fn administer(&self, by: &Principal, org: OrgId, at: Timestamp) -> Result<(), Denied> {

@@ -237,6 +237,27 @@ impl Scope {
             && self.agents.iter().any(|one| one.matches(agent))
     }
 
+    /// What this scope of a key of an organisation means to a key of another one: names are the
+    /// organisation's own, and what others have granted to it, or its agents, nobody else can name
+    /// but by everything there is.
+    #[must_use]
+    pub fn from_outside(&self, org: &OrgName) -> Self {
+        let outside = |pattern: &Pattern| match pattern {
+            Pattern::Exact(name) if !name.contains('/') => {
+                Pattern::Exact(format!("{org}/{name}").into())
+            }
+            Pattern::Prefix(prefix) if !prefix.is_empty() && !prefix.contains('/') => {
+                Pattern::Prefix(format!("{org}/{prefix}").into())
+            }
+            _ => Pattern::all(),
+        };
+        Self {
+            operations: self.operations.clone(),
+            channels: self.channels.iter().map(outside).collect(),
+            agents: self.agents.iter().map(|_| Pattern::all()).collect(),
+        }
+    }
+
     /// Whether these scopes together allow all that `wanted` does: nobody gives away more than
     /// they have.
     #[must_use]

@@ -270,6 +270,58 @@ fn nobody_gives_a_key_more_than_they_have() {
 }
 
 #[test]
+fn names_of_ones_own_are_no_right_to_the_same_names_of_another_organisation() {
+    use Operation::{AccessAdmin, Consume};
+    let mut fixture = Fixture::new();
+    let acme = fixture.org("acme");
+    let held = |channels: &[&str]| {
+        let mut held = vec![scope(&[Consume], channels)];
+        held.push(scope(&[AccessAdmin], &["*"]));
+        held
+    };
+    let wanted = |channels: &[&str]| vec![scope(&[Consume], channels)];
+    // `orders.*` of the default organisation, not those of acme.
+    let (_, narrow) = fixture.key(OrgId::DEFAULT, held(&["orders.*"]));
+    let refused = |made: Result<_, AccessError>| {
+        assert!(matches!(made, Err(AccessError::Escalation { .. })));
+    };
+    assert!(
+        fixture
+            .try_key(&narrow, OrgId::DEFAULT, wanted(&["orders.eu"]), None)
+            .is_ok()
+    );
+    refused(
+        fixture
+            .try_key(&narrow, acme, wanted(&["orders.eu"]), None)
+            .map(drop),
+    );
+    // Nor by taking over a key of acme's that is there.
+    let (_, theirs) = fixture.key(acme, wanted(&["orders.eu"]));
+    let (_, new) = fixture.draw();
+    let key = theirs.key.unwrap();
+    let rotated = fixture
+        .access
+        .check_rotate_key(&narrow, key, 0, new, Timestamp(5));
+    refused(rotated.map(drop));
+    // What is held of acme's by name, or of all, may be given.
+    let (_, named) = fixture.key(OrgId::DEFAULT, held(&["acme/orders.*"]));
+    let (_, all) = fixture.key(OrgId::DEFAULT, held(&["*"]));
+    for by in [&named, &all] {
+        assert!(
+            fixture
+                .try_key(by, acme, wanted(&["orders.eu"]), None)
+                .is_ok()
+        );
+    }
+    refused(
+        fixture
+            .try_key(&named, acme, wanted(&["*"]), None)
+            .map(drop),
+    );
+    assert!(fixture.try_key(&all, acme, wanted(&["*"]), None).is_ok());
+}
+
+#[test]
 fn administrators_see_nothing_behind_another_organisations_wall() {
     let mut fixture = Fixture::new();
     let (acme, beta) = (fixture.org("acme"), fixture.org("beta"));

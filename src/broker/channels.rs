@@ -234,6 +234,20 @@ impl Broker {
         cursor: Option<&str>,
         limit: usize,
     ) -> Accepted<Vec<ChannelInfo>> {
+        self.list_channels_of(prefix, is_internal, cursor, limit, |_| true)
+    }
+
+    /// As [`Broker::list_channels`], of those channels alone that whoever asks may see: the others
+    /// are neither counted nor the last of a page.
+    #[must_use]
+    pub fn list_channels_of(
+        &self,
+        prefix: &str,
+        is_internal: bool,
+        cursor: Option<&str>,
+        limit: usize,
+        is_seen: impl Fn(&ChannelName) -> bool,
+    ) -> Accepted<Vec<ChannelInfo>> {
         let from = cursor.unwrap_or("");
         let has_org = prefix.contains('/');
         let infos = self
@@ -245,6 +259,7 @@ impl Broker {
                     && channel.name.org().is_some() == has_org
                     && (cursor.is_none() || name > from)
                     && (is_internal || !channel.name.is_internal())
+                    && is_seen(&channel.name)
             })
             .take(limit)
             .filter_map(|(id, _)| self.info_of(id))

@@ -270,6 +270,14 @@ impl Broker {
         Ok(Some(Sealing { key, key_id, nonce }))
     }
 
+    /// The offset from which on all that was written to a channel is encrypted: since its newest key,
+    /// while it is encrypted. Before that it may have been turned off and on.
+    pub(super) fn sealed_from(&self, id: Incarnation) -> Option<Offset> {
+        let channel = self.directory.by_incarnation(id)?;
+        let newest = channel.keys.last()?;
+        (!channel.config.encryption.is_off()).then_some(newest.from)
+    }
+
     /// How the first batch of a channel that is made for it is encrypted, if it is.
     pub(super) fn first_sealing(&mut self, key: Option<&NewKey>) -> Option<Sealing> {
         let (key_id, key) = key.map(|new| (new.id, new.key.clone()))?;

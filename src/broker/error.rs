@@ -125,8 +125,8 @@ pub enum BrokerError {
     },
     /// Stored bytes match their checksums, and are not what the broker encrypted.
     #[error(
-        "offset {offset} of channel `{channel}`: the stored batch matches its checksums, but not \
-         its authentication tag under key {key_id}: it was changed on purpose"
+        "offset {offset} of channel `{channel}`: the stored batch matches its checksums, but has \
+         no authentication tag that is right under key {key_id}: it was changed on purpose"
     )]
     NotAuthentic {
         /// The channel.

@@ -233,6 +233,7 @@ impl Broker {
                     keyring: sealed.1.clone(),
                     channel: fetch.channel.clone(),
                     from: offset,
+                    sealed_from: self.sealed_from(id),
                 })))
             }
         }

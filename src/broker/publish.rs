@@ -373,6 +373,14 @@ impl Broker {
         Refusal::revealing(error, id.map(|id| self.wait_for(id)))
     }
 
+    /// The highest fencing token of a channel; 0 where there is none yet, or no such channel.
+    #[must_use]
+    pub fn fence_of(&self, channel: &ChannelName) -> u64 {
+        let id = self.identity_of(channel);
+        let channel = id.and_then(|id| self.channels.get(&id));
+        channel.map_or(0, |channel| channel.producers.fence())
+    }
+
     /// Judges a batch by its channel's table; a channel that is yet to be made has an empty one.
     fn check_batch(
         &self,

@@ -26,6 +26,8 @@ pub struct UnsealJob {
     pub(super) keyring: Arc<Keyring>,
     pub(super) channel: ChannelName,
     pub(super) from: Offset,
+    /// From here on nothing was written that is not encrypted: a plain batch is a forged one.
+    pub(super) sealed_from: Option<Offset>,
 }
 
 /// A batch that is not served, and where it is.
@@ -110,6 +112,17 @@ impl UnsealJob {
         let behind = BatchHeader::peek(rest).ok();
         let behind = behind.map(|header| header.base_offset());
         if !header.is_sealed() {
+            let base = header.base_offset();
+            // What says that records are lost shows none.
+            if !header.is_gap() && self.sealed_from.is_some_and(|from| base >= from) {
+                check_stored(&batch).map_err(|error| damaged(behind, error))?;
+                return Err(BrokerError::NotAuthentic {
+                    channel: self.channel.to_string(),
+                    offset: base,
+                    next,
+                    key_id: self.keyring.newest().unwrap_or(0),
+                });
+            }
             into.extend_from_slice(&batch);
             return Ok(next);
         }

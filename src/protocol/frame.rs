@@ -96,7 +96,7 @@ enum Limits {
     /// By request kind, as in the table.
     Requests,
     /// One limit for everything.
-    Responses(u32),
+    All(u32),
 }
 
 impl FrameDecoder {
@@ -109,11 +109,18 @@ impl FrameDecoder {
         }
     }
 
+    /// For the broker, of who has not said hello yet: no request may have more than
+    /// `max_frame_bytes` after its length field, whatever its kind.
+    #[must_use]
+    pub fn strangers(max_frame_bytes: u32) -> Self {
+        Self::responses(max_frame_bytes)
+    }
+
     /// For a client: every response may have up to `max_frame_bytes` after its length field.
     #[must_use]
     pub fn responses(max_frame_bytes: u32) -> Self {
         Self {
-            limits: Limits::Responses(max_frame_bytes),
+            limits: Limits::All(max_frame_bytes),
         }
     }
 
@@ -139,7 +146,7 @@ impl FrameDecoder {
             correlation: rest.get_u64_le(),
         };
         let limit = match self.limits {
-            Limits::Responses(limit) => limit,
+            Limits::All(limit) => limit,
             Limits::Requests => Kind::from_number(header.kind)
                 .map_or(MAX_CONTROL_FRAME_BYTES, |kind| kind.api().max_frame_bytes),
         };

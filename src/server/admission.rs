@@ -12,7 +12,7 @@ use super::clock;
 use super::shared::Shared;
 use crate::access::{Access, Ask, Denied, Operation};
 use crate::broker::{Broker, BrokerError};
-use crate::protocol::control::{ChannelInfo, ConsumerLagRow};
+use crate::protocol::control::ChannelInfo;
 use crate::protocol::{AtomicPart, ErrorCode, PublishTarget, Request, Response, WireError};
 use crate::types::{ChannelName, ConsumerName, DEFAULT_ORG_NAME, OrgId, OrgName, Timestamp};
 
@@ -235,10 +235,10 @@ impl<'a> Door<'a> {
     }
 
     /// Whether the caller sees a consumer: of a channel of their own all, of another's their own.
-    fn sees(&self, row: &ConsumerLagRow) -> bool {
-        let is_theirs = self.caller.owns(row.channel.org())
-            || row.consumer.guest() == Some(self.caller.row().org.as_str());
-        is_theirs && self.judge(&row.channel, CONSUMER_SIGHT).is_ok()
+    fn sees(&self, channel: &ChannelName, consumer: &ConsumerName) -> bool {
+        let is_theirs = self.caller.owns(channel.org())
+            || consumer.guest() == Some(self.caller.row().org.as_str());
+        is_theirs && self.judge(channel, CONSUMER_SIGHT).is_ok()
     }
 
     /// A prefix of names, or a cursor, as the broker has it.
@@ -266,6 +266,81 @@ fn absent(name: &ChannelName) -> WireError {
     })
 }
 
+/// Whether what a fetch that waited has found may still go to the caller: a grant or a key may have
+/// ended since it was let in.
+///
+/// - `channel`: under the broker's name.
+///
+/// # Errors
+/// What to answer instead.
+pub(super) fn check_fetched(
+    shared: &Shared,
+    caller: &Caller,
+    channel: &ChannelName,
+) -> Result<(), WireError> {
+    // Whoever shows no key needs neither for their own.
+    if caller.principal.key.is_none() && channel.org().is_none() {
+        return Ok(());
+    }
+    let broker = shared.broker();
+    let judged = Door::new(&broker, caller).judge(channel, &[Operation::Consume]);
+    judged.map_err(|refused| match refused {
+        Denied::Hidden => absent(channel),
+        error => denied(&error),
+    })
+}
+
+/// Refuses a guest's batch that would raise the fence of a channel: the owner could write to it no
+/// more. A fence only rises, so what is let in here raises none later either.
+///
+/// - `channel`: under the broker's name.
+///
+/// # Errors
+/// `FORBIDDEN`, with both tokens.
+pub(super) fn check_guests_fence(
+    broker: &Broker,
+    channel: &ChannelName,
+    token: u64,
+) -> Result<(), WireError> {
+    let highest = broker.fence_of(channel);
+    if token <= highest {
+        return Ok(());
+    }
+    let text = format!(
+        "only the organisation of channel `{channel}` raises its fence: {token} is above {highest}"
+    );
+    Err(WireError::new(ErrorCode::Forbidden, text)
+        .with("token", token)
+        .with("highest", highest))
+}
+
+/// Whether the caller's key still opens anything: what waited for buffers or threads is not carried
+/// out for one that has ended.
+///
+/// # Errors
+/// What to answer instead.
+pub(super) fn check_alive(broker: &Broker, caller: &Caller) -> Result<(), WireError> {
+    Door::new(broker, caller).alive()
+}
+
+/// Which channels the caller sees in a list, under the broker's names.
+pub(super) fn seen_channels<'a>(
+    broker: &'a Broker,
+    caller: &'a Caller,
+) -> impl Fn(&ChannelName) -> bool + 'a {
+    let door = Door::new(broker, caller);
+    move |name| door.judge(name, ANY_SIGHT).is_ok()
+}
+
+/// Which consumers the caller sees in a list, under the broker's names.
+pub(super) fn seen_consumers<'a>(
+    broker: &'a Broker,
+    caller: &'a Caller,
+) -> impl Fn(&ChannelName, &ConsumerName) -> bool + 'a {
+    let door = Door::new(broker, caller);
+    move |channel, consumer| door.sees(channel, consumer)
+}
+
 /// Leaves out of an answer what the caller may not see, and gives channels the names that the
 /// caller's organisation has for them.
 pub(super) fn show(shared: &Shared, caller: &Caller, response: &mut Response) {
@@ -273,7 +348,9 @@ pub(super) fn show(shared: &Shared, caller: &Caller, response: &mut Response) {
         Response::ConsumerLag(consumers) | Response::ConsumerList(consumers) => {
             let broker = shared.broker();
             let door = Door::new(&broker, caller);
-            consumers.consumers.retain(|row| door.sees(row));
+            consumers
+                .consumers
+                .retain(|row| door.sees(&row.channel, &row.consumer));
             for row in &mut consumers.consumers {
                 rename_consumer(caller, &mut row.channel, &mut row.consumer);
             }

@@ -27,12 +27,11 @@ impl Draft {
         }
     }
 
-    /// A publish that makes its channel.
-    pub fn of_making(kind: Kind, channel: &ChannelName) -> Self {
-        Self {
-            kind,
-            target: channel.to_string(),
-        }
+    /// A publish that makes its channels.
+    pub fn of_making(kind: Kind, channels: &[&ChannelName]) -> Self {
+        let names: Vec<&str> = channels.iter().map(|name| name.as_str()).collect();
+        let target = names.join(" ");
+        Self { kind, target }
     }
 
     /// The act, done by somebody.

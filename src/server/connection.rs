@@ -35,9 +35,14 @@ use crate::protocol::{
 };
 use crate::storage::Outcome;
 use crate::tls::PeerCertificate;
+use crate::types::ChannelName;
 
-/// A client says hello within this time.
+/// A client says hello within this time after it has connected.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Most bytes of a frame of who has not said hello: a stranger takes no room that large requests
+/// need.
+const STRANGERS_FRAME_BYTES: u32 = 128 * 1024;
 
 /// A frame that was begun is whole within this time: 72 MiB at 1.2 MiB/s.
 const FRAME_TIMEOUT: Duration = Duration::from_secs(60);
@@ -86,12 +91,13 @@ struct Connection {
     is_registered: bool,
     found: mpsc::UnboundedReceiver<Found>,
     finder: mpsc::UnboundedSender<Found>,
-    /// The fetches that wait, by correlation.
-    fetches: Vec<u64>,
+    /// The fetches that wait, by correlation, and the channel that each reads.
+    fetches: Vec<(u64, ChannelName)>,
     looks: usize,
     answer_room: ConnectionRoom,
     peer: SocketAddr,
     certificate: Option<PeerCertificate>,
+    opened: std::time::Instant,
     /// Whom it speaks for, once it has said hello.
     key: Option<KeyWatch>,
     /// Why the broker closes the connection, to be told last.
@@ -125,7 +131,7 @@ pub(super) async fn serve(
         shared,
         socket,
         input: BytesMut::new(),
-        decoder: FrameDecoder::requests(),
+        decoder: FrameDecoder::strangers(STRANGERS_FRAME_BYTES),
         outbox: Outbox::default(),
         waiting: Waiting::default(),
         stalled: None,
@@ -138,6 +144,7 @@ pub(super) async fn serve(
         answer_room,
         peer,
         certificate,
+        opened: clock::instant(),
         key: None,
         last_words: None,
         turned_away: None,
@@ -199,6 +206,10 @@ impl Connection {
                 self.outbox.push_error(0, error);
                 continue;
             }
+            // However much a stranger says, and however often they try another key.
+            if self.patience_with_stranger() == Some(Duration::ZERO) {
+                return Ok(());
+            }
             match self.next().await? {
                 Event::Read(0) => self.is_read_out = true,
                 Event::Read(_) | Event::Round => {}
@@ -208,6 +219,12 @@ impl Connection {
                 Event::Key => self.look_at_key(),
             }
         }
+    }
+
+    /// How much longer a connection has to say hello, where it has not and no answer to it is due.
+    fn patience_with_stranger(&self) -> Option<Duration> {
+        let is_stranger = self.key.is_none() && self.turned_away.is_none();
+        is_stranger.then(|| HELLO_TIMEOUT.saturating_sub(self.opened.elapsed()))
     }
 
     /// Whether something was asked for that is not answered yet.
@@ -261,10 +278,10 @@ impl Connection {
         // A large frame is received once there is room for all of it.
         let lacks_room = if wants_read { self.lacks_room() } else { None };
         let may_read = wants_read && lacks_room.is_none();
-        let silence = match (self.key.is_some(), &self.stalled) {
-            (false, _) => HELLO_TIMEOUT,
-            (true, Some(_)) => Duration::from_millis(200),
-            (true, None) => self.shared.options.idle_timeout,
+        let silence = match (self.patience_with_stranger(), &self.stalled) {
+            (Some(patience), _) => patience,
+            (None, Some(_)) => Duration::from_millis(200),
+            (None, None) => self.shared.options.idle_timeout,
         };
         let is_waiting = self.is_waiting();
         // A frame that never ends is cut off, however slowly its bytes trickle in.
@@ -380,8 +397,12 @@ impl Connection {
         let request = match Request::decode(frame) {
             Ok(request) => request,
             Err(error) => {
-                self.shared.metrics.errors.increment(1);
-                self.outbox.push_error(correlation, error);
+                // What is no request costs its sender as much as one.
+                let key = self.key.as_ref();
+                let error = key
+                    .and_then(|key| key.usage().admit(bytes, false).err())
+                    .unwrap_or(error);
+                self.answer(correlation, &Response::Error(error));
                 return false;
             }
         };
@@ -427,7 +448,8 @@ impl Connection {
         };
         tracing::info!(%error, "a connection ends with its key");
         let stalled = self.stalled.take().map(|stalled| stalled.correlation);
-        let refused: Vec<u64> = stalled.into_iter().chain(self.fetches.drain(..)).collect();
+        let fetches = self.fetches.drain(..).map(|(correlation, _)| correlation);
+        let refused: Vec<u64> = stalled.into_iter().chain(fetches).collect();
         for correlation in refused {
             self.answer(correlation, &Response::Error(error.clone()));
         }
@@ -458,6 +480,7 @@ impl Connection {
                     self.shared.doorstep.entered(self.peer.ip());
                 }
                 self.key = Some(key);
+                self.decoder = FrameDecoder::requests();
                 self.outbox.push(correlation, &Response::Hello(hello));
             }
             Err(error) if is_failed_authentication(&error) => {
@@ -543,6 +566,11 @@ impl Connection {
             return true;
         };
         let mut broker = self.shared.broker();
+        if let Err(ended) = admission::check_alive(&broker, &caller) {
+            drop(broker);
+            self.answer(correlation, &Response::Error(ended));
+            return true;
+        }
         let mut handled = dispatch::carry_out(&mut broker, &self.shared, &caller, command);
         drop(broker);
         self.show(&mut handled);
@@ -646,7 +674,7 @@ impl Connection {
                 self.answer(correlation, &Response::Error(error.retry_after_ms(100)));
             }
             Ok(None) => {
-                self.fetches.push(correlation);
+                self.fetches.push((correlation, request.channel.clone()));
                 let (shared, finder) = (self.shared.clone(), self.finder.clone());
                 let room = self.answer_room.clone();
                 tokio::spawn(async move {
@@ -679,10 +707,19 @@ impl Connection {
         match found {
             Found::Room => {}
             Found::Fetched(correlation, found) => {
-                let waiting = self.fetches.iter().position(|other| *other == correlation);
+                let mut waiting = self.fetches.iter();
+                let waiting = waiting.position(|(other, _)| *other == correlation);
                 // Nobody waits any more for what a key that has ended asked for.
                 let Some(waiting) = waiting else { return };
-                self.fetches.swap_remove(waiting);
+                let (_, channel) = self.fetches.swap_remove(waiting);
+                // What was granted when it began to wait may have been taken back since.
+                let found = found.and_then(|found| {
+                    let caller = self.key.as_ref().map(KeyWatch::caller);
+                    caller.map_or(Ok(()), |caller| {
+                        admission::check_fetched(&self.shared, caller, &channel)
+                    })?;
+                    Ok(found)
+                });
                 match found {
                     Ok((fetched, held)) => self.fetched(correlation, fetched, held),
                     Err(error) => self.answer(correlation, &Response::Error(error)),

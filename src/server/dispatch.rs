@@ -136,7 +136,7 @@ pub(super) fn carry_out(
         Command::Publish(target, mut batch) => {
             let bytes = batch.as_ref().map_or(0, |batch| batch.bytes.len() as u64);
             let makes = broker.identity_of(&target.channel).is_none();
-            let act = makes.then(|| Draft::of_making(Kind::Publish, &target.channel));
+            let act = makes.then(|| Draft::of_making(Kind::Publish, &[&target.channel]));
             let published = acting(broker, caller, act, |broker| {
                 broker.publish(&target, &mut batch, at)
             });
@@ -157,9 +157,11 @@ pub(super) fn carry_out(
         }
         Command::Atomic(mut atomic) => {
             let made = atomic.batches.iter().map(|(target, _)| &target.channel);
-            let mut made = made.filter(|channel| broker.identity_of(channel).is_none());
-            let act = made.next();
-            let act = act.map(|channel| Draft::of_making(Kind::PublishAtomic, channel));
+            let made = made.filter(|channel| broker.identity_of(channel).is_none());
+            let mut made: Vec<&ChannelName> = made.collect();
+            made.sort_unstable();
+            made.dedup();
+            let act = (!made.is_empty()).then(|| Draft::of_making(Kind::PublishAtomic, &made));
             let published = acting(broker, caller, act, |broker| {
                 broker.publish_atomic(&mut atomic.batches, &atomic.commits, at)
             });
@@ -269,10 +271,11 @@ fn other(
         Request::BrokerInfo(_) => Ok((Response::BrokerInfo(broker_info(shared, broker)), None)),
         Request::BrokerScrub(_) => {
             let response = Response::BrokerScrub(answer::scrub(broker, &shared.options.data_dir));
-            broker.audit(act(), at);
+            // What was answered is on the record.
+            let wait = broker.audit(act(), at);
             broker.want_scrub();
             shared.wake_scrubber();
-            Ok((response, None))
+            Ok((response, wait))
         }
         _ => Err(BrokerError::Bug("a request without a handler".into()).into()),
     }
@@ -283,7 +286,15 @@ fn other(
 /// # Errors
 /// The refusal, which is on the record where it is worth one.
 pub(super) fn read(shared: &Shared, caller: &Caller, request: &Request) -> Answered {
-    let answered = look(shared, caller, request);
+    // It may have waited for a thread.
+    let alive = shared
+        .broker()
+        .access()
+        .check_alive(&caller.principal, clock::now());
+    let answered = match alive {
+        Ok(()) => look(shared, caller, request),
+        Err(ended) => Err(BrokerError::Access(ended.into()).into()),
+    };
     if let Err(refusal) = &answered {
         let error = answer::refused(&refusal.error);
         Draft::of(request).refused(&mut shared.broker(), caller, &error);
@@ -328,7 +339,7 @@ fn look(shared: &Shared, caller: &Caller, request: &Request) -> Answered {
             Ok((Response::ChannelInfo(info), Some(wait)))
         }
         Request::ChannelList(list) => {
-            let (page, wait) = channel_list(shared, list)?;
+            let (page, wait) = channel_list(shared, caller, list)?;
             Ok((Response::ChannelList(page), Some(wait)))
         }
         Request::ChannelResolve(resolve) => {
@@ -353,11 +364,11 @@ fn look(shared: &Shared, caller: &Caller, request: &Request) -> Answered {
             Ok((Response::ConsumerPosition(row), Some(accepted.wait)))
         }
         Request::ConsumerList(one) => {
-            let (consumers, wait) = lag_rows(shared, Some(&one.channel))?;
+            let (consumers, wait) = lag_rows(shared, caller, Some(&one.channel))?;
             Ok((Response::ConsumerList(consumers), Some(wait)))
         }
         Request::ConsumerLag(lag) => {
-            let (consumers, wait) = lag_rows(shared, lag.channel.as_ref())?;
+            let (consumers, wait) = lag_rows(shared, caller, lag.channel.as_ref())?;
             Ok((Response::ConsumerLag(consumers), Some(wait)))
         }
         Request::Access(request) => access::carry_out(shared, caller, request),
@@ -385,8 +396,11 @@ fn channel_info(
     Ok((answer::channel_info(value), wait))
 }
 
+/// A page of the channels that the caller sees: its cursor names the last of them, and no other is
+/// looked into.
 fn channel_list(
     shared: &Shared,
+    caller: &Caller,
     list: &ChannelList,
 ) -> Result<(control::ChannelPage, Wait), BrokerError> {
     const DEFAULT_LIMIT: u32 = 100;
@@ -394,10 +408,11 @@ fn channel_list(
     let limit = list.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT) as usize;
     let prefix = list.prefix.as_deref().unwrap_or("");
     let cursor = list.cursor.as_deref();
-    let Accepted { mut value, wait } =
-        shared
-            .broker()
-            .list_channels(prefix, list.internal, cursor, limit + 1);
+    let Accepted { mut value, wait } = {
+        let broker = shared.broker();
+        let is_seen = admission::seen_channels(&broker, caller);
+        broker.list_channels_of(prefix, list.internal, cursor, limit + 1, is_seen)
+    };
     let has_more = value.len() > limit;
     value.truncate(limit);
     for info in value.iter_mut().filter(|info| info.size.is_none()) {
@@ -429,11 +444,22 @@ fn resolved(shared: &Shared, fetch: Fetch) -> Result<control::Resolved, BrokerEr
     })
 }
 
+/// Where the consumers that the caller sees stand. What is wrong with a channel of another's fails
+/// no look at one's own, and is not told.
 fn lag_rows(
     shared: &Shared,
+    caller: &Caller,
     channel: Option<&ChannelName>,
 ) -> Result<(control::Consumers, Wait), BrokerError> {
-    let Accepted { value, wait } = shared.broker().consumers(channel)?;
+    let Accepted { value, wait } = {
+        let broker = shared.broker();
+        let mut found = broker.consumers(channel)?;
+        let is_seen = admission::seen_consumers(&broker, caller);
+        found
+            .value
+            .retain(|info| is_seen(&info.channel, &info.consumer));
+        found
+    };
     let rows: Result<Vec<_>, _> = value
         .into_iter()
         .map(|info| lag_row(shared, info))
@@ -518,6 +544,9 @@ fn check_publish(
         .map_err(|error| answer::refused(&error))?;
     let batch = publish.batch;
     let header = check_produced(&batch, &limits).map_err(|error| WireError::from_batch(&error))?;
+    if !caller.owns(target.channel.org()) {
+        admission::check_guests_fence(&shared.broker(), &target.channel, header.fence())?;
+    }
     Ok((
         target,
         CheckedBatch {

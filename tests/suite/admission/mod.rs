@@ -4,6 +4,7 @@
 mod certificates;
 mod command_line;
 mod keys;
+mod leaks;
 mod limits;
 mod record;
 mod table;

@@ -18,7 +18,7 @@ use npayload::types::{ChannelName, ConsumerName, LogEpoch, Offset};
 
 use super::{ask, code, desk, make_key, make_org, propose, scope};
 
-fn name(text: &str) -> ChannelName {
+pub fn name(text: &str) -> ChannelName {
     ChannelName::parse_any(text).unwrap()
 }
 
@@ -39,7 +39,7 @@ pub fn publish(channel: &str, payload: &[u8]) -> Request {
     })
 }
 
-fn fetch(channel: &str) -> Request {
+pub fn fetch(channel: &str) -> Request {
     Request::Fetch(FetchRequest {
         channel: name(channel),
         incarnation: None,
@@ -77,7 +77,7 @@ fn payloads(response: &Response) -> Vec<u8> {
     }
 }
 
-fn holds(response: &Response, payload: &[u8]) -> bool {
+pub fn holds(response: &Response, payload: &[u8]) -> bool {
     payloads(response)
         .windows(payload.len())
         .any(|part| part == payload)

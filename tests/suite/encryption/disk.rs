@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 
-use npayload::format::{BatchHeader, Compression, check_stored};
+use npayload::format::{BatchHeader, Compression, Stamp, check_stored, stamp};
 use npayload::protocol::ErrorCode;
 use npayload::protocol::control::{ConfigChange, Encryption};
 use npayload::storage::disk::{CrashingDisk, Disk, Loss, OpenMode};
@@ -222,4 +222,48 @@ fn no_nonce_is_used_twice_with_a_key_whatever_was_cut_off() {
         "no offset was given twice"
     );
     assert!(seen.len() > 8);
+}
+
+#[test]
+fn a_plain_batch_in_the_place_of_an_encrypted_one_is_called_what_it_is() {
+    let office = Office::with_keys(&[1]);
+    office.create("secret", Encryption::Off).unwrap();
+    office
+        .publish("secret", batch(Compression::None, 300))
+        .unwrap();
+    office.turn("secret", Encryption::On).unwrap();
+    for _ in 0..3 {
+        office
+            .publish("secret", batch(Compression::None, 300))
+            .unwrap();
+    }
+    office.keep();
+    let office = office.restart(Settings::with(masters(&[1])));
+    let id = office.info("secret").id.to_string();
+    let (path, position, header) = stored(&office.disk, &id).swap_remove(2);
+    assert!(header.is_sealed());
+    change(&office.disk, &path, position, |bytes| {
+        // As long as the other, with the seal: of the forger's own making, without any key.
+        let mut forged = batch(Compression::None, 316);
+        assert_eq!(forged.len(), bytes.len());
+        let stamped = stamp(
+            &mut forged,
+            &Stamp {
+                incarnation: header.incarnation(),
+                base_offset: header.base_offset(),
+                append_time: header.append_time(),
+                log_epoch: header.log_epoch(),
+                principal: header.principal(),
+            },
+        );
+        assert_eq!(stamped.end_offset(), header.end_offset());
+        bytes.copy_from_slice(&forged);
+        assert!(check_stored(bytes).is_ok());
+    });
+    // What was plain before, and what comes before and behind it, is served.
+    assert_eq!(office.fetch("secret", 0).unwrap().len(), 1);
+    assert_eq!(office.fetch("secret", 2).unwrap().len(), 1);
+    let error = office.fetch("secret", 4).unwrap_err();
+    assert!(error.is(ErrorCode::NotAuthentic), "{error}");
+    assert_eq!(office.read_all("secret", 6).unwrap().len(), 1);
 }

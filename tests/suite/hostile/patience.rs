@@ -81,3 +81,50 @@ fn silent_and_slow_connections_are_closed() {
     watched.witness = watched.server.client();
     watched.is_untouched();
 }
+
+#[test]
+fn who_never_says_hello_is_closed_however_much_they_say() {
+    let watched = Watched::new();
+    let mut stranger = Raw::connect(watched.server.address());
+    let mut said = 0;
+    // Each is a sign of life, and none of them a hello.
+    while said < 25 && stranger.try_ask(PING, b"").is_ok() {
+        let Ok(reply) = stranger.try_reply() else {
+            break;
+        };
+        reply.error("HELLO_REQUIRED");
+        said += 1;
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    assert!(
+        said < 25,
+        "a stranger keeps a connection for as long as they like"
+    );
+}
+
+#[test]
+fn strangers_take_no_room_that_large_requests_need() {
+    let mut watched = Watched::of(Server::start_with(|options| {
+        options.receive_bytes = 1 << 20;
+    }));
+    let mut strangers: Vec<Raw> = (0..4)
+        .map(|_| {
+            let mut raw = Raw::connect(watched.server.address());
+            // The head of a publish of 8 MiB, and no more of it for now.
+            let head = frame(PUBLISH, 7, &[])[4..].to_vec();
+            raw.send(&[&(8_u32 << 20).to_le_bytes(), &head[..], &[0; 64]].concat());
+            raw
+        })
+        .collect();
+    for stranger in &mut strangers {
+        let reply = stranger.reply();
+        assert_eq!(reply.correlation, 7);
+        reply.error("FRAME_TOO_LONG");
+    }
+    let large = vec![7; 600 << 10];
+    watched
+        .witness
+        .publish("large", &batch(&[&large]))
+        .published();
+    watched.is_untouched();
+}
