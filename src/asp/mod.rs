@@ -8,6 +8,7 @@
 //! Not here: who may speak for an agent (the access room judges that), where records lie, and
 //! identities and times, which the broker stamps. No request uses this room yet.
 mod hex;
+pub mod registry;
 pub mod session;
 mod trust_score;
 
