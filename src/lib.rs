@@ -5,6 +5,7 @@
 //! program, with [`server::start`].
 
 pub mod access;
+pub mod asp;
 pub mod broker;
 pub mod cli;
 pub mod client;

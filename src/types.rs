@@ -501,6 +501,71 @@ prefixed_id! {
     GrantId, "grt_"
 }
 
+prefixed_id! {
+    /// Identity of an agent: a UUID of version 7, shown as `agt_…`. It outlives deregistration.
+    AgentId, "agt_"
+}
+
+prefixed_id! {
+    /// Identity of a session of agents: a UUID of version 7, shown as `ses_…`.
+    SessionId, "ses_"
+}
+
+prefixed_id! {
+    /// Identity of a message within a session: a UUID of version 7 that its sender chose, shown as
+    /// `msg_…`. The same id answers the same result.
+    MessageId, "msg_"
+}
+
+/// Name of an agent within its organisation: the characters of a channel name, 1 to
+/// [`MAX_NAME_BYTES`] bytes, and nothing that reads as an [`AgentId`].
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct AgentName(Box<str>);
+
+impl AgentName {
+    /// Checks an agent's name.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when the text breaks a rule.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        check_name("agent name", text)?;
+        if text.starts_with("agt_") {
+            return Err(InvalidName {
+                what: "agent name",
+                name: shorten(text),
+                rule: "must not begin with `agt_`, as ids do",
+            });
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AgentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::borrow::Borrow<str> for AgentName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for AgentName {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(from)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
 /// A name or word that breaks the rule for its kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} `{name}` {rule}")]
@@ -662,6 +727,18 @@ mod tests {
         ] {
             assert!(wrong.parse::<KeyId>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn an_agent_is_never_named_like_an_id() {
+        for good in ["research-agent", "a.b", "A_1"] {
+            assert_eq!(AgentName::parse(good).unwrap().as_str(), good);
+        }
+        for bad in ["", "a/b", "agent://a/b", "agt_", &AgentId(1).to_string()] {
+            assert!(AgentName::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(SessionId(7).to_string().parse(), Ok(SessionId(7)));
+        assert_eq!(MessageId(7).to_string().parse(), Ok(MessageId(7)));
     }
 
     #[test]

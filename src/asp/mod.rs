@@ -1,0 +1,15 @@
+//! Agents and their sessions, the Agent Session Protocol: pure state machines folded from typed
+//! records. Specified by docs/asp.md.
+//!
+//! Invariant: each state is a function of its events alone. The same `apply` checks an event
+//! before it is appended and replays it afterwards; folding a state into records and reading those
+//! back gives the identical state. Nothing here reads a clock or draws a random number.
+//!
+//! Not here: who may speak for an agent (the access room judges that), where records lie, and
+//! identities and times, which the broker stamps. No request uses this room yet.
+mod hex;
+pub mod registry;
+pub mod session;
+mod trust_score;
+
+pub use trust_score::{InvalidTrustScore, NeutralTrust, Trust, TrustScore};

@@ -1,0 +1,584 @@
+//! One session: what a message may do in it, and what becomes of it.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::error::SendError;
+use super::event::{Constraints, Created, Digest, Invitee, MessageSent};
+use super::table::{Next, Performative, Role, State, Voice, allowed, next};
+use crate::types::{AgentId, MessageId, OrgId, PrincipalId, SessionId, Timestamp};
+
+/// Message ids of each sender that are held to recognise a message that comes again.
+pub const HELD_IDS: usize = 32;
+
+/// A session as its events have left it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Session {
+    /// Its identity.
+    pub session: SessionId,
+    /// The creator's organisation.
+    pub org: OrgId,
+    /// What it is about.
+    pub topic: String,
+    /// The application's own words.
+    pub metadata: Map<String, Value>,
+    /// Who created it.
+    pub by: PrincipalId,
+    /// When.
+    pub created_at: Timestamp,
+    /// When it expires.
+    pub expires_at: Timestamp,
+    /// Time to answer an invitation, in ms.
+    pub invitation_ms: u64,
+    /// Where it stands.
+    pub state: State,
+    /// Set while it is escalated: where it goes on, and since when it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    /// Messages so far, which is the number of the last one.
+    pub sequence: u64,
+    /// Commitments that were accepted.
+    pub accepted: u64,
+    /// All who ever took part or were asked to.
+    pub participants: BTreeMap<AgentId, Participant>,
+    /// Offers that are not answered, by their message.
+    pub offers: BTreeMap<MessageId, Offer>,
+    /// Messages with constraints that are not answered.
+    pub asked: BTreeMap<MessageId, Asked>,
+}
+
+/// See [`Session::paused`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Paused {
+    /// The state before.
+    pub state: State,
+    /// When it was escalated.
+    pub at: Timestamp,
+}
+
+/// One who takes part, took part, or was asked to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Participant {
+    /// The agent's organisation.
+    pub org: OrgId,
+    /// As what.
+    pub role: Role,
+    /// Whether in.
+    pub standing: Standing,
+    /// Messages sent in this session.
+    pub sequence: u64,
+    /// The last [`HELD_IDS`] messages sent, oldest first.
+    pub held: VecDeque<Taken>,
+    /// The youngest id of those that are no longer held.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub let_go: Option<MessageId>,
+}
+
+/// Whether somebody is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Standing {
+    /// To be invited.
+    Pending,
+    /// Invited, with this much time to answer.
+    Invited {
+        /// The invitation lapses then.
+        until: Timestamp,
+    },
+    /// In.
+    In,
+    /// Refused the invitation.
+    Refused,
+    /// Did not answer it in time.
+    Lapsed,
+    /// Was in, and left.
+    Left,
+}
+
+/// A message that was taken, and what its sender was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Taken {
+    /// The sender's id for it.
+    pub id: MessageId,
+    /// What it was.
+    pub digest: Digest,
+    /// Number in the session.
+    pub sequence: u64,
+    /// Number among its sender's.
+    pub sender_sequence: u64,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// An offer that is not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Offer {
+    /// Who made it.
+    pub sender: AgentId,
+    /// Who alone may answer it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<AgentId>,
+    /// Whether it binds once accepted.
+    pub is_commitment: bool,
+}
+
+/// A message with constraints that is not answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Asked {
+    /// Who sent it.
+    pub sender: AgentId,
+    /// Who alone can answer it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipient: Option<AgentId>,
+    /// What an answer must keep to.
+    pub constraints: Constraints,
+    /// When an answer is overdue; none where that has been recorded, or no time was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due: Option<Timestamp>,
+}
+
+/// Something that becomes due when its time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Deadline {
+    /// An invitation lapses.
+    Invitation(AgentId),
+    /// An answer is overdue.
+    Response(MessageId),
+    /// The session expires.
+    Expiry,
+}
+
+/// Time that many milliseconds later.
+fn later(at: Timestamp, ms: u64) -> Timestamp {
+    at.saturating_add_ms(i64::try_from(ms).unwrap_or(i64::MAX))
+}
+
+impl Participant {
+    fn new(invitee: &Invitee, standing: Standing) -> Self {
+        Self {
+            org: invitee.org,
+            role: invitee.role,
+            standing,
+            sequence: 0,
+            held: VecDeque::new(),
+            let_go: None,
+        }
+    }
+
+    /// As whom it may speak, if at all.
+    #[must_use]
+    pub fn voice(&self) -> Option<Voice> {
+        match self.standing {
+            Standing::In => Some(self.role.into()),
+            Standing::Invited { .. } => Some(Voice::Invited),
+            _ => None,
+        }
+    }
+
+    /// Whether it is in, or may still come in.
+    #[must_use]
+    pub fn is_expected(&self) -> bool {
+        matches!(
+            self.standing,
+            Standing::Pending | Standing::Invited { .. } | Standing::In
+        )
+    }
+
+    fn hold(&mut self, taken: Taken) {
+        self.sequence = taken.sender_sequence;
+        self.held.push_back(taken);
+        if self.held.len() > HELD_IDS {
+            let gone = self.held.pop_front().map(|taken| taken.id);
+            self.let_go = self.let_go.max(gone);
+        }
+    }
+}
+
+impl Session {
+    pub(super) fn begin(created: &Created) -> Result<Self, &'static str> {
+        let mut participants = BTreeMap::new();
+        for invitee in &created.participants {
+            let is_in = invitee.org == created.org;
+            let standing = if is_in {
+                Standing::In
+            } else {
+                Standing::Pending
+            };
+            let participant = Participant::new(invitee, standing);
+            if participants.insert(invitee.agent, participant).is_some() {
+                return Err("an agent takes part twice");
+            }
+        }
+        if participants.len() < 2 {
+            return Err("it takes two");
+        }
+        let leads = |p: &Participant| p.voice() == Some(Voice::Coordinator);
+        if !participants.values().any(leads) {
+            return Err("no coordinator is of the organisation that creates it");
+        }
+        let all_in = participants.values().all(|p| p.standing == Standing::In);
+        Ok(Self {
+            session: created.session,
+            org: created.org,
+            topic: created.topic.clone(),
+            metadata: created.metadata.clone(),
+            by: created.by,
+            created_at: created.at,
+            expires_at: later(created.at, created.ttl_ms),
+            invitation_ms: created.invitation_ms,
+            state: if all_in {
+                State::Conversing
+            } else {
+                State::Idle
+            },
+            paused: None,
+            ended_at: None,
+            sequence: 0,
+            accepted: 0,
+            participants,
+            offers: BTreeMap::new(),
+            asked: BTreeMap::new(),
+        })
+    }
+
+    /// What becomes due next, and when. While the session is escalated only its own time runs.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<(Timestamp, Deadline)> {
+        if self.state.is_terminal() {
+            return None;
+        }
+        let expiry = (self.expires_at, Deadline::Expiry);
+        if self.state == State::Escalated {
+            return Some(expiry);
+        }
+        let invitations = self
+            .participants
+            .iter()
+            .filter_map(|(agent, p)| match p.standing {
+                Standing::Invited { until } => Some((until, Deadline::Invitation(*agent))),
+                _ => None,
+            });
+        let answers = self
+            .asked
+            .iter()
+            .filter_map(|(id, asked)| Some((asked.due?, Deadline::Response(*id))));
+        invitations.chain(answers).chain([expiry]).min()
+    }
+
+    /// The message of that id, when it is held.
+    #[must_use]
+    pub fn taken(&self, id: MessageId) -> Option<&Taken> {
+        let mut held = self.participants.values().flat_map(|p| &p.held);
+        held.find(|taken| taken.id == id)
+    }
+
+    /// What a message does to the state, or why it cannot follow.
+    pub(super) fn judge(&self, sent: &MessageSent) -> Result<Next, SendError> {
+        let message = &sent.message;
+        let unknown = |agent| SendError::NotParticipant {
+            session: self.session,
+            agent,
+        };
+        let sender = self
+            .participants
+            .get(&message.sender)
+            .ok_or(unknown(message.sender))?;
+        if self.taken(message.id).is_some() {
+            return Err(SendError::MessageIdTaken { id: message.id });
+        }
+        if let Some(let_go) = sender.let_go.filter(|let_go| message.id <= *let_go) {
+            return Err(SendError::MessageIdTooOld {
+                id: message.id,
+                let_go,
+            });
+        }
+        let said = message.performative;
+        if self.state.is_terminal() {
+            return Err(SendError::Illegal {
+                state: self.state,
+                said,
+                voice: None,
+                allowed: Vec::new(),
+            });
+        }
+        let voice = sender.voice().ok_or(unknown(message.sender))?;
+        let next = next(self.state, said, voice).ok_or_else(|| SendError::Illegal {
+            state: self.state,
+            said,
+            voice: Some(voice),
+            allowed: allowed(self.state, voice).collect(),
+        })?;
+        if let Some(recipient) = message.recipient {
+            let known = self.participants.get(&recipient);
+            if recipient == message.sender || !known.is_some_and(Participant::is_expected) {
+                return Err(unknown(recipient));
+            }
+        }
+        self.judge_answer(sent, voice)?;
+        self.judge_delegate(sent, voice)?;
+        Ok(next)
+    }
+
+    fn judge_answer(&self, sent: &MessageSent, voice: Voice) -> Result<(), SendError> {
+        let message = &sent.message;
+        let said = message.performative;
+        if said.answers_an_offer() && voice != Voice::Invited {
+            let offer = message.in_reply_to.and_then(|id| self.offers.get(&id));
+            let is_open = offer.is_some_and(|offer| match said {
+                Performative::Withdraw => offer.sender == message.sender,
+                _ => {
+                    offer.sender != message.sender
+                        && offer.recipient.is_none_or(|only| only == message.sender)
+                }
+            });
+            if !is_open {
+                return Err(SendError::OfferNotOpen {
+                    said,
+                    offer: message.in_reply_to,
+                });
+            }
+        }
+        let asked = message.in_reply_to.and_then(|id| self.asked.get(&id));
+        let Some(asked) = asked.filter(|asked| asked.sender != message.sender) else {
+            return Ok(());
+        };
+        let allowed = &asked.constraints.allowed_performatives;
+        if !allowed.is_empty() && !allowed.contains(&said) {
+            return Err(SendError::PerformativeConstrained {
+                said,
+                allowed: allowed.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    fn judge_delegate(&self, sent: &MessageSent, voice: Voice) -> Result<(), SendError> {
+        let is_delegate = sent.message.performative == Performative::Delegate;
+        let Some(brings) = sent.brings.filter(|_| is_delegate) else {
+            return if is_delegate || sent.brings.is_some() {
+                Err(SendError::DelegateBringsOne)
+            } else {
+                Ok(())
+            };
+        };
+        let known = self.participants.get(&brings.agent);
+        if known.is_some_and(Participant::is_expected) {
+            return Err(SendError::AlreadyParticipant {
+                agent: brings.agent,
+            });
+        }
+        if brings.role == Role::Coordinator && voice != Voice::Coordinator {
+            return Err(SendError::RoleAboveOwn { role: brings.role });
+        }
+        Ok(())
+    }
+
+    /// Takes a message that [`Session::judge`] let through.
+    pub(super) fn take(&mut self, sent: &MessageSent, next: Next) {
+        let message = &sent.message;
+        let is_inviting = matches!(self.state, State::Idle | State::Invited)
+            && message.performative == Performative::Propose;
+        let invited_until = later(sent.at, self.invitation_ms);
+        self.sequence = sent.sequence;
+        if let Some(sender) = self.participants.get_mut(&message.sender) {
+            sender.hold(Taken {
+                id: message.id,
+                digest: sent.digest,
+                sequence: sent.sequence,
+                sender_sequence: sent.sender_sequence,
+                at: sent.at,
+            });
+            match (sender.voice(), message.performative) {
+                (Some(Voice::Invited), Performative::Accept) => sender.standing = Standing::In,
+                (Some(Voice::Invited), Performative::Reject) => {
+                    sender.standing = Standing::Refused;
+                }
+                _ => self.answer(sent),
+            }
+        }
+        if is_inviting {
+            for participant in self.participants.values_mut() {
+                if matches!(
+                    participant.standing,
+                    Standing::Pending | Standing::Invited { .. }
+                ) {
+                    participant.standing = Standing::Invited {
+                        until: invited_until,
+                    };
+                }
+            }
+        } else if matches!(
+            message.performative,
+            Performative::Propose | Performative::Counter | Performative::Commit
+        ) {
+            let offer = Offer {
+                sender: message.sender,
+                recipient: message.recipient,
+                is_commitment: message.performative == Performative::Commit,
+            };
+            self.offers.insert(message.id, offer);
+        }
+        if !message.constraints.is_empty() {
+            let max = message.constraints.max_response_time_ms;
+            let asked = Asked {
+                sender: message.sender,
+                recipient: message.recipient,
+                constraints: message.constraints.clone(),
+                due: max.map(|ms| later(sent.at, ms)),
+            };
+            self.asked.insert(message.id, asked);
+        }
+        if let Some(brings) = &sent.brings {
+            let standing = if brings.org == self.org {
+                Standing::In
+            } else {
+                Standing::Invited {
+                    until: invited_until,
+                }
+            };
+            // Who comes back keeps its numbers, so that none of its messages is taken twice.
+            let participant = self
+                .participants
+                .entry(brings.agent)
+                .or_insert_with(|| Participant::new(brings, standing));
+            (participant.role, participant.standing) = (brings.role, standing);
+        }
+        if next == Next::To(State::Escalated) {
+            self.paused = Some(Paused {
+                state: self.state,
+                at: sent.at,
+            });
+        }
+        self.settle(next, sent.at);
+    }
+
+    /// What a message answers is answered.
+    fn answer(&mut self, sent: &MessageSent) {
+        let message = &sent.message;
+        let Some(answered) = message.in_reply_to else {
+            return;
+        };
+        if message.performative.answers_an_offer() {
+            let offer = self.offers.remove(&answered);
+            let binds = offer.is_some_and(|offer| offer.is_commitment);
+            self.accepted += u64::from(binds && message.performative == Performative::Accept);
+        }
+        let ends = self.asked.get(&answered).is_some_and(|asked| {
+            // Its own sender only takes it back.
+            let is_withdrawn = message.performative == Performative::Withdraw;
+            let is_asked = asked.recipient.is_none_or(|only| only == message.sender);
+            (asked.sender == message.sender && is_withdrawn)
+                || (asked.sender != message.sender && is_asked)
+        });
+        if ends {
+            self.asked.remove(&answered);
+        }
+    }
+
+    /// Goes to the next state.
+    pub(super) fn settle(&mut self, next: Next, at: Timestamp) {
+        let count =
+            |is: fn(&Participant) -> bool| self.participants.values().filter(|p| is(p)).count();
+        self.state = match next {
+            Next::Stays => self.state,
+            Next::To(state) => state,
+            Next::Invitation if count(|p| p.standing == Standing::In) >= 2 => State::Introduced,
+            Next::Invitation if count(|p| matches!(p.standing, Standing::Invited { .. })) > 0 => {
+                State::Invited
+            }
+            Next::Invitation => State::Failed,
+            Next::Agreement if self.accepted > 0 => State::Executing,
+            Next::Agreement if self.offers.values().any(|offer| offer.is_commitment) => {
+                State::Agreeing
+            }
+            Next::Agreement => State::Conversing,
+        };
+        if self.state.is_terminal() {
+            self.ended_at = Some(at);
+            self.paused = None;
+            self.offers.clear();
+            self.asked.clear();
+        }
+    }
+
+    pub(super) fn leave(&mut self, agent: AgentId, at: Timestamp) -> Result<(), &'static str> {
+        if self.state.is_terminal() {
+            return Err("the session has ended");
+        }
+        let is_in = |p: &Participant| p.standing == Standing::In;
+        let leaver = self.participants.get(&agent).filter(|p| is_in(p));
+        let leaver = leaver.ok_or("the agent is not in")?;
+        let leads = |p: &&Participant| p.voice() == Some(Voice::Coordinator);
+        let coordinators = self.participants.values().filter(leads).count();
+        if leads(&leaver) && coordinators == 1 {
+            return Err("the last coordinator cannot leave, only close");
+        }
+        if let Some(leaver) = self.participants.get_mut(&agent) {
+            leaver.standing = Standing::Left;
+        }
+        self.offers.retain(|_, offer| offer.sender != agent);
+        if self.state == State::Agreeing {
+            self.settle(Next::Agreement, at);
+        }
+        Ok(())
+    }
+
+    pub(super) fn lapse(&mut self, agent: AgentId, at: Timestamp) -> Result<(), &'static str> {
+        let invited = self.participants.get_mut(&agent);
+        match invited.map(|participant| &mut participant.standing) {
+            Some(standing @ Standing::Invited { .. }) => *standing = Standing::Lapsed,
+            _ => return Err("the agent has no open invitation"),
+        }
+        if self.state == State::Invited {
+            self.settle(Next::Invitation, at);
+        }
+        Ok(())
+    }
+
+    pub(super) fn overdue(&mut self, message: MessageId) -> Result<(), &'static str> {
+        let asked = self
+            .asked
+            .get_mut(&message)
+            .ok_or("nothing is asked there")?;
+        asked
+            .due
+            .take()
+            .map(|_| ())
+            .ok_or("it has no time to answer")
+    }
+
+    /// Goes on after an escalation. What stood still gets the time back that it waited.
+    pub(super) fn resume(&mut self, at: Timestamp) -> Result<(), &'static str> {
+        let paused = self.paused.take().ok_or("the session is not escalated")?;
+        let waited = u64::try_from(at.0.saturating_sub(paused.at.0)).unwrap_or(0);
+        for participant in self.participants.values_mut() {
+            if let Standing::Invited { until } = &mut participant.standing {
+                *until = later(*until, waited);
+            }
+        }
+        for due in self
+            .asked
+            .values_mut()
+            .filter_map(|asked| asked.due.as_mut())
+        {
+            *due = later(*due, waited);
+        }
+        self.state = paused.state;
+        if self.state == State::Agreeing {
+            // Whoever had offered may have left meanwhile.
+            self.settle(Next::Agreement, at);
+        }
+        Ok(())
+    }
+}
