@@ -25,6 +25,7 @@ use super::dispatch::{self, Command, Handled};
 use super::fetching::{self, Answer};
 use super::key_watch::{KeyNews, KeyWatch};
 use super::outbox::Outbox;
+use super::quota;
 use super::room::{ConnectionRoom, Held};
 use super::shared::{Shared, TaskWake};
 use super::socket::Socket;
@@ -352,6 +353,13 @@ impl Connection {
 
     /// Handles the complete frames in the buffer, as many as may be taken.
     fn take_frames(&mut self) {
+        let now = quota::tick();
+        if let Some(key) = &mut self.key {
+            key.use_again(&self.shared);
+            if key.has_news(now) {
+                self.look_at_key();
+            }
+        }
         if !self.retry_stalled() {
             return;
         }
@@ -420,8 +428,7 @@ impl Connection {
             self.answer(correlation, &Response::Error(error));
             return false;
         }
-        key.use_again(&self.shared);
-        let mut handled = dispatch::handle(&self.shared, key.caller(), request);
+        let mut handled = key.handle(&self.shared, request);
         self.show(&mut handled);
         self.handled(correlation, bytes, handled)
     }

@@ -62,15 +62,29 @@ impl Atomic {
 
 /// Takes a request as far as it goes without I/O, if it may be carried out.
 pub(super) fn handle(shared: &Shared, caller: &Caller, request: Request) -> Handled {
-    let request = match admission::admit(shared, caller, request) {
-        Ok(request) => request,
-        Err(refused) => {
-            let (draft, error) = *refused;
-            draft.refused(&mut shared.broker(), caller, &error);
-            shared.wake_committer();
-            return error_now(error);
-        }
-    };
+    match admit(shared, caller, request) {
+        Ok(request) => handle_admitted(shared, caller, request),
+        Err(refused) => refused,
+    }
+}
+
+/// Lets a request in, with its channels as the broker names them; a refusal is on the record where
+/// it is worth it.
+pub(super) fn admit(
+    shared: &Shared,
+    caller: &Caller,
+    request: Request,
+) -> Result<Request, Handled> {
+    admission::admit(shared, caller, request).map_err(|refused| {
+        let (draft, error) = *refused;
+        draft.refused(&mut shared.broker(), caller, &error);
+        shared.wake_committer();
+        error_now(error)
+    })
+}
+
+/// Takes a request that was let in as far as it goes without I/O.
+pub(super) fn handle_admitted(shared: &Shared, caller: &Caller, request: Request) -> Handled {
     match request {
         Request::Publish(publish) => match check_publish(shared, caller, publish) {
             Ok((target, batch)) => carry_out(

@@ -7,10 +7,12 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::access::{Caller, ended_key};
+use super::admitted::Admitted;
 use super::clock;
+use super::dispatch::{self, Handled};
 use super::quota::{CountedConnection, Usage};
 use super::shared::Shared;
-use crate::protocol::WireError;
+use crate::protocol::{Request, WireError};
 
 /// After its key has ended, a connection refuses for this long what was on its way, so that the
 /// client reads why, and closes then.
@@ -44,6 +46,7 @@ pub(super) struct KeyWatch {
     used: Instant,
     ended: Option<(WireError, Instant)>,
     usage: Usage,
+    admitted: Admitted,
     _counted: CountedConnection,
 }
 
@@ -62,11 +65,37 @@ impl KeyWatch {
             ends: None,
             used: now,
             ended: None,
+            admitted: Admitted::default(),
             _counted: usage.connect()?,
             usage,
         };
         watch.ends = watch.end_of_key(shared, now);
         Ok(watch)
+    }
+
+    /// Whether the key should be looked at before anything else is done for it.
+    pub fn has_news(&self, now: Instant) -> bool {
+        let is_over = self.ends.is_some_and(|ends| ends <= now);
+        self.ended.is_none() && (is_over || self.changes.has_changed().unwrap_or(false))
+    }
+
+    /// Takes a request as far as it goes without I/O, if it may be carried out. What is like
+    /// something before is not judged again.
+    pub fn handle(&mut self, shared: &Shared, mut request: Request) -> Handled {
+        // A change that has just come counts for the request behind it.
+        if !self.changes.has_changed().unwrap_or(true) && self.admitted.admit(&mut request) {
+            return dispatch::handle_admitted(shared, &self.caller, request);
+        }
+        let said = Admitted::name_of(&mut request);
+        match dispatch::admit(shared, &self.caller, request) {
+            Ok(mut request) => {
+                if let Some(said) = said {
+                    self.admitted.remember(&self.caller, said, &mut request);
+                }
+                dispatch::handle_admitted(shared, &self.caller, request)
+            }
+            Err(refused) => refused,
+        }
     }
 
     /// What the connection is measured by.
@@ -122,6 +151,7 @@ impl KeyWatch {
             };
         }
         self.changes.mark_unchanged();
+        self.admitted.forget();
         let principal = &self.caller.principal;
         let alive = shared
             .broker()

@@ -11,6 +11,7 @@
 
 mod access;
 mod admission;
+mod admitted;
 mod answer;
 mod auditing;
 mod clock;

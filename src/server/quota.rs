@@ -5,15 +5,17 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use governor::clock::{Clock, DefaultClock, Reference};
+use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
+use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 
+use super::clock;
 use crate::access::{Access, Limits, Principal};
 use crate::protocol::{ErrorCode, WireError};
 use crate::types::{KeyId, OrgId};
@@ -21,16 +23,44 @@ use crate::types::{KeyId, OrgId};
 /// How much may be used at once, in time.
 const A_SECOND: Duration = Duration::from_secs(1);
 
-/// What was used before it was paid for: time pays for it.
-struct Owed<C: Clock = DefaultClock> {
-    clock: C,
-    rate: NonZeroU32,
-    paid_at: Mutex<C::Instant>,
+/// Nanoseconds since the first look at the clock, as of the last one.
+static NOW_NS: AtomicU64 = AtomicU64::new(0);
+
+/// Looks at the clock for all that is measured next: once for the frames that have come together,
+/// not for each of them.
+pub(super) fn tick() -> tokio::time::Instant {
+    static START: OnceLock<std::time::Instant> = OnceLock::new();
+    let now = clock::instant();
+    let since = now.saturating_duration_since(*START.get_or_init(|| now));
+    let ns = u64::try_from(since.as_nanos()).unwrap_or(u64::MAX);
+    // Another connection may have looked later.
+    NOW_NS.fetch_max(ns, Ordering::Relaxed);
+    tokio::time::Instant::from_std(now)
 }
 
-impl<C: Clock> Owed<C> {
+/// The time of the last [`tick`].
+#[derive(Clone, Copy, Debug, Default)]
+struct LoopClock;
+
+impl Clock for LoopClock {
+    type Instant = Nanos;
+
+    fn now(&self) -> Nanos {
+        Nanos::from(NOW_NS.load(Ordering::Relaxed))
+    }
+}
+
+/// What was used before it was paid for: time pays for it.
+struct Owed<C: Clock<Instant = Nanos> = LoopClock> {
+    clock: C,
+    rate: NonZeroU32,
+    /// Nanoseconds on the clock.
+    paid_at: AtomicU64,
+}
+
+impl<C: Clock<Instant = Nanos>> Owed<C> {
     fn new(rate: NonZeroU32, clock: C) -> Self {
-        let paid_at = Mutex::new(clock.now());
+        let paid_at = AtomicU64::new(clock.now().as_u64());
         Self {
             clock,
             rate,
@@ -43,9 +73,9 @@ impl<C: Clock> Owed<C> {
     /// # Errors
     /// How long it takes until it is.
     fn check(&self, credit: Duration) -> Result<(), Duration> {
-        let paid_at = *self.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let left: Duration = paid_at.duration_since(self.clock.now()).into();
-        match left.saturating_sub(credit) {
+        let paid_at = self.paid_at.load(Ordering::Acquire);
+        let left = paid_at.saturating_sub(self.clock.now().as_u64());
+        match Duration::from_nanos(left).saturating_sub(credit) {
             Duration::ZERO => Ok(()),
             wait => Err(wait),
         }
@@ -54,20 +84,27 @@ impl<C: Clock> Owed<C> {
     fn owe(&self, cells: u64) {
         let ns = u128::from(cells) * 1_000_000_000 / u128::from(self.rate.get());
         let ns = u64::try_from(ns).unwrap_or(u64::MAX);
-        let mut paid_at = self.paid_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let from = (*paid_at).max(self.clock.now());
-        *paid_at = from + Duration::from_nanos(ns).into();
+        let now = self.clock.now().as_u64();
+        let mut paid_at = self.paid_at.load(Ordering::Acquire);
+        while let Err(found) = self.paid_at.compare_exchange_weak(
+            paid_at,
+            paid_at.max(now).saturating_add(ns),
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        ) {
+            paid_at = found;
+        }
     }
 }
 
 /// So much a second.
-struct Bucket<C: Clock = DefaultClock> {
+struct Bucket<C: Clock<Instant = Nanos> = LoopClock> {
     limiter: RateLimiter<NotKeyed, InMemoryState, C, NoOpMiddleware<C::Instant>>,
     /// For what is larger than a second's worth, which the limiter would never let pass.
     owed: Owed<C>,
 }
 
-impl<C: Clock + Clone> Bucket<C> {
+impl<C: Clock<Instant = Nanos> + Clone> Bucket<C> {
     fn new(rate: NonZeroU32, clock: C) -> Self {
         Self {
             limiter: RateLimiter::direct_with_clock(Quota::per_second(rate), clock.clone()),
@@ -128,8 +165,8 @@ impl Meter {
         // The least of every limit is 1; what a log holds may be less.
         let rate =
             |rate: Option<u32>| rate.map(|rate| NonZeroU32::new(rate).unwrap_or(NonZeroU32::MIN));
-        let bucket = |limit| rate(limit).map(|rate| Bucket::new(rate, DefaultClock::default()));
-        let owed = |limit| rate(limit).map(|rate| Owed::new(rate, DefaultClock::default()));
+        let bucket = |limit| rate(limit).map(|rate| Bucket::new(rate, LoopClock));
+        let owed = |limit| rate(limit).map(|rate| Owed::new(rate, LoopClock));
         Self {
             owner,
             limits,
