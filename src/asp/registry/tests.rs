@@ -525,6 +525,7 @@ proptest! {
             loop {
                 let page = later.search(&query, &trust, limit).unwrap();
                 prop_assert!(page.agents.len() <= limit);
+                prop_assert!(paged.len() <= 100, "the pages never end");
                 paged.extend(page.agents.iter().map(|(agent, _)| agent.agent));
                 query.after = page.next.clone();
                 if query.after.is_none() {
