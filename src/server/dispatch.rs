@@ -64,7 +64,7 @@ impl Atomic {
 pub(super) fn handle(shared: &Shared, caller: &Caller, request: Request) -> Handled {
     match admit(shared, caller, request) {
         Ok(request) => handle_admitted(shared, caller, request),
-        Err(refused) => refused,
+        Err(refused) => *refused,
     }
 }
 
@@ -74,12 +74,12 @@ pub(super) fn admit(
     shared: &Shared,
     caller: &Caller,
     request: Request,
-) -> Result<Request, Handled> {
+) -> Result<Request, Box<Handled>> {
     admission::admit(shared, caller, request).map_err(|refused| {
         let (draft, error) = *refused;
         draft.refused(&mut shared.broker(), caller, &error);
         shared.wake_committer();
-        error_now(error)
+        Box::new(error_now(error))
     })
 }
 

@@ -94,7 +94,7 @@ impl KeyWatch {
                 }
                 dispatch::handle_admitted(shared, &self.caller, request)
             }
-            Err(refused) => refused,
+            Err(refused) => *refused,
         }
     }
 

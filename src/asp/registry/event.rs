@@ -9,6 +9,10 @@ use crate::types::{AgentId, AgentName, PrincipalId, Timestamp};
 
 /// A fact about an agent, one JSON record of the topic `__asp.registry`. The record's type is the
 /// member `type`; the member `v` is the version, now 1.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "events are made, written and dropped one at a time"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 #[non_exhaustive]

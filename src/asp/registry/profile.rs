@@ -131,12 +131,12 @@ impl Profile {
         if let Some(level) = &self.authority_level {
             bytes("authorityLevel", level, 64)?;
         }
-        if let Some(Amount { currency, .. }) = &self.max_transaction {
-            if currency.len() != 3 || !currency.bytes().all(|b| b.is_ascii_uppercase()) {
-                return Err(InvalidProfile::Currency(
-                    currency.chars().take(16).collect(),
-                ));
-            }
+        if let Some(Amount { currency, .. }) = &self.max_transaction
+            && (currency.len() != 3 || !currency.bytes().all(|b| b.is_ascii_uppercase()))
+        {
+            return Err(InvalidProfile::Currency(
+                currency.chars().take(16).collect(),
+            ));
         }
         self.availability.check()?;
         entries("endpoints", self.endpoints.len(), 16)?;

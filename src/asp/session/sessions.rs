@@ -51,6 +51,10 @@ pub struct Send {
 }
 
 /// What becomes of a message.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "an answer is used at once, and most are the large one"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sent {
     /// To be recorded.
