@@ -90,26 +90,15 @@ struct Head<'a> {
 }
 
 /// The JSON of an event that serde tags with `type`, with the version added.
-pub(crate) fn encode<E: Serialize>(event: &E) -> Vec<u8> {
-    encode_as(EVENT_VERSION, event)
-}
-
-/// As [`encode`], with another version.
-pub(crate) fn encode_as<E: Serialize>(v: u16, event: &E) -> Vec<u8> {
+pub(crate) fn encode<E: Serialize>(v: u16, event: &E) -> Vec<u8> {
     serde_json::to_vec(&Envelope { v, event })
         .expect("events have string keys and no fallible values")
 }
 
 /// The event in a payload, when its record's type is one that the caller knows.
+///
+/// - `newest`: the newest version that the caller knows.
 pub(crate) fn decode<E: DeserializeOwned>(
-    record_type: &str,
-    payload: &[u8],
-) -> Result<E, EventError> {
-    decode_up_to(EVENT_VERSION, record_type, payload)
-}
-
-/// As [`decode`], of versions up to `newest`.
-pub(crate) fn decode_up_to<E: DeserializeOwned>(
     newest: u16,
     record_type: &str,
     payload: &[u8],
@@ -209,3 +198,60 @@ pub(crate) fn join<Row: Clone, State>(
 
 /// Rule broken by any other event between the parts of a state record.
 pub(crate) const BETWEEN_PARTS: &str = "a state record has begun and its last part is to come";
+
+/// Gives the events of a topic their record types, and their way to a record and back. The names
+/// are those that serde tags the variants with. The event has a variant `Unknown { record_type,
+/// payload }`, and a method `version`, where not every event has the same.
+macro_rules! topic_event {
+    ($event:ident, versions up to $newest:path { $($kind:ident = $name:literal,)* }) => {
+        impl $event {
+            /// Type of the record that holds this event.
+            #[must_use]
+            pub fn record_type(&self) -> &str {
+                match self {
+                    $(Self::$kind(_) => $name,)*
+                    Self::Unknown { record_type, .. } => record_type,
+                }
+            }
+
+            /// Payload of the record that holds this event.
+            #[must_use]
+            pub fn encode(&self) -> Vec<u8> {
+                match self {
+                    Self::Unknown { payload, .. } => payload.clone(),
+                    known => $crate::folding::encode(known.version(), known),
+                }
+            }
+
+            /// The event that a record of the topic holds. A type this broker does not know gives
+            /// `Unknown`; members it does not know are passed over.
+            ///
+            /// # Errors
+            /// [`EventError`](crate::folding::EventError) when the payload is not that event's
+            /// JSON, or has a newer version.
+            pub fn decode(
+                record_type: &str,
+                payload: &[u8],
+            ) -> Result<Self, $crate::folding::EventError> {
+                match record_type {
+                    $($name)|* => $crate::folding::decode($newest, record_type, payload),
+                    _ => Ok(Self::Unknown {
+                        record_type: record_type.to_owned(),
+                        payload: payload.to_owned(),
+                    }),
+                }
+            }
+        }
+    };
+    ($event:ident { $($rows:tt)* }) => {
+        impl $event {
+            fn version(&self) -> u16 {
+                $crate::folding::EVENT_VERSION
+            }
+        }
+        $crate::folding::topic_event! {
+            $event, versions up to $crate::folding::EVENT_VERSION { $($rows)* }
+        }
+    };
+}
+pub(crate) use topic_event;

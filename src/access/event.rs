@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::limits::Limits;
 use super::scope::{Operation, Pattern, Scope};
 use super::secret::{KeyHash, KeyKind};
-use crate::folding::{self, EventError, Folded};
+use crate::folding::{self, Folded};
 use crate::types::{GrantId, KeyId, OrgId, OrgName, PrincipalId, Timestamp};
 
 /// A fact about access, stored as one JSON record of the topic `__access`. The record's type is
@@ -228,48 +228,17 @@ pub enum AccessRow {
     },
 }
 
-impl AccessEvent {
-    /// Type of the record that holds this event.
-    #[must_use]
-    pub fn record_type(&self) -> &str {
-        match self {
-            Self::OrgCreated(_) => "org.created",
-            Self::OrgLimited(_) => "org.limited",
-            Self::KeyCreated(_) => "key.created",
-            Self::KeyUsed(_) => "key.used",
-            Self::KeyExpirySet(_) => "key.expirySet",
-            Self::KeyRevoked(_) => "key.revoked",
-            Self::GrantProposed(_) => "grant.proposed",
-            Self::GrantAccepted(_) => "grant.accepted",
-            Self::GrantRevoked(_) => "grant.revoked",
-            Self::Folded(_) => "access.folded",
-            Self::Unknown { record_type, .. } => record_type,
-        }
-    }
-
-    /// Payload of the record that holds this event.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        match self {
-            Self::Unknown { payload, .. } => payload.clone(),
-            known => folding::encode(known),
-        }
-    }
-
-    /// The event that a record of the topic holds. A type this broker does not know gives
-    /// [`AccessEvent::Unknown`]; members it does not know are passed over.
-    ///
-    /// # Errors
-    /// [`EventError`] when the payload is not that event's JSON, or has a newer version.
-    pub fn decode(record_type: &str, payload: &[u8]) -> Result<Self, EventError> {
-        match record_type {
-            "org.created" | "org.limited" | "key.created" | "key.used" | "key.expirySet"
-            | "key.revoked" | "grant.proposed" | "grant.accepted" | "grant.revoked"
-            | "access.folded" => folding::decode(record_type, payload),
-            _ => Ok(Self::Unknown {
-                record_type: record_type.to_owned(),
-                payload: payload.to_owned(),
-            }),
-        }
+folding::topic_event! {
+    AccessEvent {
+        OrgCreated = "org.created",
+        OrgLimited = "org.limited",
+        KeyCreated = "key.created",
+        KeyUsed = "key.used",
+        KeyExpirySet = "key.expirySet",
+        KeyRevoked = "key.revoked",
+        GrantProposed = "grant.proposed",
+        GrantAccepted = "grant.accepted",
+        GrantRevoked = "grant.revoked",
+        Folded = "access.folded",
     }
 }

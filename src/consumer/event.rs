@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::folding::{self, EventError, Folded};
+use crate::folding::{self, Folded};
 use crate::types::{ChannelName, ConsumerName, Incarnation, LogEpoch, Offset, Timestamp};
 
 /// A fact about consumers, stored as one JSON record of the topic `__consumers`. The record's type
@@ -143,47 +143,13 @@ pub struct ConsumerRow {
     pub position: super::Position,
 }
 
-impl ConsumerEvent {
-    /// Type of the record that holds this event.
-    #[must_use]
-    pub fn record_type(&self) -> &str {
-        match self {
-            Self::Committed(_) => "consumer.committed",
-            Self::Reset(_) => "consumer.reset",
-            Self::Deleted(_) => "consumer.deleted",
-            Self::Repositioned(_) => "consumer.repositioned",
-            Self::ChannelDropped(_) => "consumer.channelDropped",
-            Self::Folded(_) => "consumers.folded",
-            Self::Unknown { record_type, .. } => record_type,
-        }
-    }
-
-    /// Payload of the record that holds this event.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        match self {
-            Self::Unknown { payload, .. } => payload.clone(),
-            known => folding::encode(known),
-        }
-    }
-
-    /// The event that a record of the topic holds. A type this broker does not know gives
-    /// [`ConsumerEvent::Unknown`]; members it does not know are passed over.
-    ///
-    /// # Errors
-    /// [`EventError`] when the payload is not that event's JSON, or has a newer version.
-    pub fn decode(record_type: &str, payload: &[u8]) -> Result<Self, EventError> {
-        match record_type {
-            "consumer.committed"
-            | "consumer.reset"
-            | "consumer.deleted"
-            | "consumer.repositioned"
-            | "consumer.channelDropped"
-            | "consumers.folded" => folding::decode(record_type, payload),
-            _ => Ok(Self::Unknown {
-                record_type: record_type.to_owned(),
-                payload: payload.to_owned(),
-            }),
-        }
+folding::topic_event! {
+    ConsumerEvent {
+        Committed = "consumer.committed",
+        Reset = "consumer.reset",
+        Deleted = "consumer.deleted",
+        Repositioned = "consumer.repositioned",
+        ChannelDropped = "consumer.channelDropped",
+        Folded = "consumers.folded",
     }
 }

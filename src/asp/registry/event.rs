@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::agents::AgentRow;
 use super::profile::{Availability, Profile, PublicKey};
-use crate::folding::{self, EventError, Folded};
+use crate::folding::{self, Folded};
 use crate::types::{AgentId, AgentName, PrincipalId, Timestamp};
 
 /// A fact about an agent, one JSON record of the topic `__asp.registry`. The record's type is the
@@ -121,51 +121,15 @@ pub struct KeyFact {
     pub at: Timestamp,
 }
 
-impl AgentEvent {
-    /// Type of the record that holds this event.
-    #[must_use]
-    pub fn record_type(&self) -> &str {
-        match self {
-            Self::Placeheld(_) => "agent.placeheld",
-            Self::Registered(_) => "agent.registered",
-            Self::Deregistered(_) => "agent.deregistered",
-            Self::AvailabilityChanged(_) => "agent.availabilityChanged",
-            Self::KeyEnrolled(_) => "agent.keyEnrolled",
-            Self::KeyRotated(_) => "agent.keyRotated",
-            Self::KeyRevoked(_) => "agent.keyRevoked",
-            Self::Folded(_) => "agents.folded",
-            Self::Unknown { record_type, .. } => record_type,
-        }
-    }
-
-    /// Payload of the record that holds this event.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        match self {
-            Self::Unknown { payload, .. } => payload.clone(),
-            known => folding::encode(known),
-        }
-    }
-
-    /// The event that a record of the topic holds. A type this broker does not know gives
-    /// [`AgentEvent::Unknown`]; members it does not know are passed over.
-    ///
-    /// # Errors
-    /// [`EventError`] when the payload is not that event's JSON, or has a newer version.
-    pub fn decode(record_type: &str, payload: &[u8]) -> Result<Self, EventError> {
-        match record_type {
-            "agent.placeheld"
-            | "agent.registered"
-            | "agent.deregistered"
-            | "agent.availabilityChanged"
-            | "agent.keyEnrolled"
-            | "agent.keyRotated"
-            | "agent.keyRevoked"
-            | "agents.folded" => folding::decode(record_type, payload),
-            _ => Ok(Self::Unknown {
-                record_type: record_type.to_owned(),
-                payload: payload.to_owned(),
-            }),
-        }
+folding::topic_event! {
+    AgentEvent {
+        Placeheld = "agent.placeheld",
+        Registered = "agent.registered",
+        Deregistered = "agent.deregistered",
+        AvailabilityChanged = "agent.availabilityChanged",
+        KeyEnrolled = "agent.keyEnrolled",
+        KeyRotated = "agent.keyRotated",
+        KeyRevoked = "agent.keyRevoked",
+        Folded = "agents.folded",
     }
 }

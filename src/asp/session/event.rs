@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::sessions::SessionRow;
 use super::table::{Performative, Role};
 use crate::asp::TrustScore;
-use crate::folding::{self, EventError, Folded};
+use crate::folding::{self, Folded};
 use crate::types::{AgentId, MessageId, OrgId, PrincipalId, SessionId, Timestamp};
 
 /// A fact about a session, one JSON record of the topic `__asp.sessions`. The record's type is the
@@ -253,22 +253,6 @@ impl<'de> Deserialize<'de> for Digest {
 }
 
 impl SessionEvent {
-    /// Type of the record that holds this event.
-    #[must_use]
-    pub fn record_type(&self) -> &str {
-        match self {
-            Self::Created(_) => "session.created",
-            Self::MessageSent(_) => "session.messageSent",
-            Self::ParticipantLeft(_) => "session.participantLeft",
-            Self::InvitationLapsed(_) => "session.invitationLapsed",
-            Self::ResponseOverdue(_) => "session.responseOverdue",
-            Self::Resumed(_) => "session.resumed",
-            Self::Expired(_) => "session.expired",
-            Self::Folded(_) => "sessions.folded",
-            Self::Unknown { record_type, .. } => record_type,
-        }
-    }
-
     /// The session that it is about; none where it is about all or unknown.
     #[must_use]
     pub fn session(&self) -> Option<SessionId> {
@@ -282,35 +266,17 @@ impl SessionEvent {
             Self::Folded(_) | Self::Unknown { .. } => return None,
         })
     }
+}
 
-    /// Payload of the record that holds this event.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        match self {
-            Self::Unknown { payload, .. } => payload.clone(),
-            known => folding::encode(known),
-        }
-    }
-
-    /// The event that a record of the topic holds. A type this broker does not know gives
-    /// [`SessionEvent::Unknown`]; members it does not know are passed over.
-    ///
-    /// # Errors
-    /// [`EventError`] when the payload is not that event's JSON, or has a newer version.
-    pub fn decode(record_type: &str, payload: &[u8]) -> Result<Self, EventError> {
-        match record_type {
-            "session.created"
-            | "session.messageSent"
-            | "session.participantLeft"
-            | "session.invitationLapsed"
-            | "session.responseOverdue"
-            | "session.resumed"
-            | "session.expired"
-            | "sessions.folded" => folding::decode(record_type, payload),
-            _ => Ok(Self::Unknown {
-                record_type: record_type.to_owned(),
-                payload: payload.to_owned(),
-            }),
-        }
+folding::topic_event! {
+    SessionEvent {
+        Created = "session.created",
+        MessageSent = "session.messageSent",
+        ParticipantLeft = "session.participantLeft",
+        InvitationLapsed = "session.invitationLapsed",
+        ResponseOverdue = "session.responseOverdue",
+        Resumed = "session.resumed",
+        Expired = "session.expired",
+        Folded = "sessions.folded",
     }
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::broker::config::ChannelConfig;
-use crate::folding::{self, EventError, Folded};
+use crate::folding::{self, Folded};
 use crate::keys::{Wrapped, WrappedKey};
 use crate::types::{ChannelName, Incarnation, Offset, Timestamp};
 
@@ -140,31 +140,6 @@ pub struct ChannelRow {
 }
 
 impl DirectoryEvent {
-    /// Type of the record that holds this event.
-    #[must_use]
-    pub fn record_type(&self) -> &str {
-        match self {
-            Self::Created(_) => "channel.created",
-            Self::Updated(_) => "channel.updated",
-            Self::Deleted(_) => "channel.deleted",
-            Self::Removed(_) => "channel.removed",
-            Self::Trimmed(_) => "channel.trimmed",
-            Self::KeyAdded(_) => "channel.keyAdded",
-            Self::KeyRewrapped(_) => "channel.keyRewrapped",
-            Self::Folded(_) => "directory.folded",
-            Self::Unknown { record_type, .. } => record_type,
-        }
-    }
-
-    /// Payload of the record that holds this event.
-    #[must_use]
-    pub fn encode(&self) -> Vec<u8> {
-        match self {
-            Self::Unknown { payload, .. } => payload.clone(),
-            known => folding::encode_as(known.version(), known),
-        }
-    }
-
     /// The version of its JSON.
     fn version(&self) -> u16 {
         let is_encrypted = match self {
@@ -183,26 +158,17 @@ impl DirectoryEvent {
             folding::EVENT_VERSION
         }
     }
+}
 
-    /// The event that a record of the topic holds. A type this broker does not know gives
-    /// [`DirectoryEvent::Unknown`]; members it does not know are passed over.
-    ///
-    /// # Errors
-    /// [`EventError`] when the payload is not that event's JSON, or has a newer version.
-    pub fn decode(record_type: &str, payload: &[u8]) -> Result<Self, EventError> {
-        match record_type {
-            "channel.created"
-            | "channel.updated"
-            | "channel.deleted"
-            | "channel.removed"
-            | "channel.trimmed"
-            | "channel.keyAdded"
-            | "channel.keyRewrapped"
-            | "directory.folded" => folding::decode_up_to(ENCRYPTION_VERSION, record_type, payload),
-            _ => Ok(Self::Unknown {
-                record_type: record_type.to_owned(),
-                payload: payload.to_owned(),
-            }),
-        }
+folding::topic_event! {
+    DirectoryEvent, versions up to ENCRYPTION_VERSION {
+        Created = "channel.created",
+        Updated = "channel.updated",
+        Deleted = "channel.deleted",
+        Removed = "channel.removed",
+        Trimmed = "channel.trimmed",
+        KeyAdded = "channel.keyAdded",
+        KeyRewrapped = "channel.keyRewrapped",
+        Folded = "directory.folded",
     }
 }
