@@ -351,7 +351,7 @@ impl Fold for Directory {
         DirectoryEvent::decode(record_type, payload)
     }
 
-    fn event(&mut self, event: DirectoryEvent) -> Result<(), IllegalEvent> {
+    fn event(&mut self, _: Offset, event: DirectoryEvent) -> Result<(), IllegalEvent> {
         self.apply(&event)
     }
 
@@ -376,7 +376,7 @@ impl Fold for FoldedConsumers {
         ConsumerEvent::decode(record_type, payload)
     }
 
-    fn event(&mut self, event: ConsumerEvent) -> Result<(), IllegalEvent> {
+    fn event(&mut self, _: Offset, event: ConsumerEvent) -> Result<(), IllegalEvent> {
         let event = match self.has_gap {
             true => self.consumers.behind_gap(event),
             false => Some(event),
@@ -409,7 +409,7 @@ impl Fold for FoldedAccess {
         AccessEvent::decode(record_type, payload)
     }
 
-    fn event(&mut self, event: AccessEvent) -> Result<(), IllegalEvent> {
+    fn event(&mut self, _: Offset, event: AccessEvent) -> Result<(), IllegalEvent> {
         self.access.apply(&event)
     }
 

@@ -194,6 +194,10 @@ impl<'a> Door<'a> {
             }
             return self.ask(&Ask::Broker { operation });
         }
+        // A grant of channels shows none of what the broker keeps for their organisation.
+        if name.is_internal() && !self.caller.owns(name.org()) {
+            return Err(Denied::Hidden);
+        }
         let org = match name.org() {
             None => OrgId::DEFAULT,
             Some(org) => {
