@@ -120,6 +120,7 @@ impl Broker {
             access_events: 0,
             secret: DirectorySecret::default(),
             audit: Audit::default(),
+            asp: super::asp::Asp::default(),
             random,
             after: Vec::new(),
             round_waiters: Vec::new(),
@@ -138,6 +139,7 @@ impl Broker {
         broker.fold_consumers()?;
         broker.clamp_positions(now)?;
         broker.drop_positions(now);
+        broker.fold_asp()?;
         let removed: Vec<DirectoryEvent> = deleting
             .into_iter()
             .map(|incarnation| DirectoryEvent::Removed(Removed { incarnation }))

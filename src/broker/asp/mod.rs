@@ -11,6 +11,7 @@
 
 mod agents;
 mod error;
+mod listing;
 mod open;
 mod record;
 mod resolve;
@@ -20,12 +21,13 @@ mod tools;
 mod upkeep;
 mod waiters;
 
-pub use agents::{AgentSeen, Register};
+pub use agents::{AgentSeen, AgentsSeen, Register};
 pub use error::AspError;
 pub use resolve::Named;
-pub use sessions::{Invited, NewMessage, NewSession, SentMessage, SessionPlace, SessionSeen};
+pub use listing::{EndedToWalk, InboxTopic, LivePage, SessionHead};
+pub use sessions::{Invited, NewMessage, NewSession, SentMessage, SessionSeen};
 pub use snapshot::{SnapshotEnd, SnapshotJob};
-pub use tools::{CallSeen, NewCall};
+pub use tools::{CallSeen, CallStep, CallsToWalk, NewCall};
 pub use waiters::AspWaiter;
 
 use std::collections::{BTreeMap, HashMap};

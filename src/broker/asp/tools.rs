@@ -1,13 +1,15 @@
 //! Tool calls: their steps, and what is known of them.
 
+use std::sync::Arc;
+
 use super::AspError;
 use super::record::Entry;
 use super::resolve::Named;
 use crate::access::Principal;
 use crate::asp::registry::AgentRef;
 use crate::asp::tool::{
-    Call, Checked, Content, Fail, Filed, Filter, Finish, Report, Start, ToolError, ToolStats,
-    Tools, Walk,
+    Call, Checked, Content, Fail, Filed, Filter, Finish, OpenCall, Report, Start, ToolError,
+    ToolStats, Tools, Walk,
 };
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
@@ -61,6 +63,9 @@ pub struct CallsToWalk {
     pub channel: ChannelName,
     /// The way through them.
     pub walk: Walk,
+    /// Where the thread of a session may be filed that the way does not know the end of, the
+    /// latest first.
+    pub files: Vec<Offset>,
     /// What the answer waits for.
     pub wait: Wait,
 }
@@ -206,12 +211,18 @@ impl Broker {
             return Ok(None);
         };
         let tools = of_org.tools.known()?;
-        let open = tools.open_of(&filter);
+        let open = open_calls(tools, &filter);
         let open = open.filter(|open| self.speaks_for(by, open.started.agent, now));
         Ok(Some(CallsToWalk {
             open: open
                 .map(|open| self.call_seen(by, Call::Open(open.clone())))
                 .collect(),
+            files: match filter.session {
+                Some(session) if tools.last_of(&filter).is_none() => {
+                    tools.filed_session(session).collect()
+                }
+                _ => Vec::new(),
+            },
             channel: self.tools_channel(by),
             walk: Walk::new(filter.clone(), tools.last_of(&filter)),
             wait: self.wait_for(of_org.tools.log),
@@ -327,6 +338,28 @@ impl Broker {
     fn tools_channel(&self, by: &Principal) -> ChannelName {
         self.asp_channel(by.org, <Tools as crate::broker::topic::Fold>::TOPIC)
     }
+}
+
+/// The open calls that a filter finds, the latest first.
+fn open_calls<'a>(
+    tools: &'a Tools,
+    filter: &'a Filter,
+) -> Box<dyn Iterator<Item = &'a Arc<OpenCall>> + 'a> {
+    let open: Box<dyn Iterator<Item = &Arc<OpenCall>>> = match (filter.session, filter.agent) {
+        _ if filter.outcome.is_some() => Box::new(std::iter::empty()),
+        (Some(session), _) => Box::new(tools.open_of_session(session)),
+        (None, Some(agent)) => Box::new(tools.open_of_agent(agent)),
+        (None, None) => match &filter.tool {
+            Some(tool) => Box::new(tools.open_of_tool(tool)),
+            None => Box::new(tools.open()),
+        },
+    };
+    Box::new(open.filter(|open| {
+        let started = &open.started;
+        filter.agent.is_none_or(|agent| agent == started.agent)
+            && filter.tool.as_ref().is_none_or(|tool| *tool == started.tool)
+            && filter.until.is_none_or(|until| started.at < until)
+    }))
 }
 
 fn agent_of(call: &Call) -> AgentId {

@@ -66,8 +66,8 @@ impl Broker {
             } else if of_org.tools.unknown.is_none()
                 && let Some(event) = of_org.tools.state.next_due(now)
             {
-                let offset = self.next_offset(of_org.tools.log);
-                entry.tools.push(of_org.tools.state.link(event, offset));
+                let linked = of_org.tools.state.link(event);
+                entry.tools.push(linked.map_err(bug)?);
             } else {
                 return Ok(());
             }
@@ -84,8 +84,7 @@ impl Broker {
             let mut entry = Entry::default();
             let offset = self.next_offset(of_org.sessions.log);
             entry.sessions.extend(of_org.sessions.state.next_filing(offset, now));
-            let offset = self.next_offset(of_org.tools.log);
-            entry.tools.extend(of_org.tools.state.next_filing(offset, now));
+            entry.tools.extend(of_org.tools.state.next_filing());
             if entry.sessions.is_empty() && entry.tools.is_empty() {
                 return;
             }
