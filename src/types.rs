@@ -517,6 +517,12 @@ prefixed_id! {
     MessageId, "msg_"
 }
 
+prefixed_id! {
+    /// Identity of a tool call: a UUID of version 7 that its caller chose, shown as `tcl_…`. The
+    /// same id answers the same result.
+    CallId, "tcl_"
+}
+
 /// Name of an agent within its organisation: the characters of a channel name, 1 to
 /// [`MAX_NAME_BYTES`] bytes, and nothing that reads as an [`AgentId`].
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -739,6 +745,7 @@ mod tests {
         }
         assert_eq!(SessionId(7).to_string().parse(), Ok(SessionId(7)));
         assert_eq!(MessageId(7).to_string().parse(), Ok(MessageId(7)));
+        assert_eq!(CallId(7).to_string().parse(), Ok(CallId(7)));
     }
 
     #[test]

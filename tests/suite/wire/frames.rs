@@ -293,7 +293,7 @@ fn feed(bytes: &[u8]) {
 proptest! {
     #[test]
     fn random_bodies_never_panic(
-        kind in 0u16..70, response: bool, body in proptest::collection::vec(any::<u8>(), 0..200),
+        kind in 0u16..130, response: bool, body in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
         let kind = if response { kind | 0x8000 } else { kind };
         let header = FrameHeader { kind, version: 1, correlation: 1 };
