@@ -9,11 +9,7 @@ use crate::asp::session::{Constraints, Performative};
 
 /// Reads an [`Availability`].
 #[derive(Serialize, Deserialize)]
-#[serde(
-    remote = "Availability",
-    rename_all = "camelCase",
-    deny_unknown_fields
-)]
+#[serde(remote = "Availability", rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct StrictAvailability {
     #[serde(default)]
     status: Status,
