@@ -786,6 +786,7 @@ mod tests {
         }
         assert_eq!(SessionId(7).to_string().parse(), Ok(SessionId(7)));
         assert_eq!(MessageId(7).to_string().parse(), Ok(MessageId(7)));
+        assert_eq!(CallId(7).to_string().parse(), Ok(CallId(7)));
     }
 
     #[test]

@@ -121,6 +121,10 @@ pub(super) fn handle_admitted(shared: &Shared, caller: &Caller, request: Request
         | Request::ConsumerReset(_)
         | Request::ConsumerLag(_)
         | Request::Access(_) => Handled::Read(request),
+        Request::Asp(request) => {
+            let text = format!("{} is not served here", request.kind().name());
+            error_now(WireError::new(ErrorCode::UnknownKind, text))
+        }
         other => carry_out(
             &mut shared.broker(),
             shared,

@@ -39,6 +39,7 @@ mod scrubber;
 mod shared;
 mod shutdown;
 mod socket;
+mod speaking;
 mod waiting;
 
 pub use desk::Desk;
