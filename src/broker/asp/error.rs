@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::asp::body::InvalidBody;
-use crate::asp::chain::{NotCanonical, SignatureError};
+use crate::asp::NotCanonical;
+use crate::asp::chain::InvalidSignature;
 use crate::asp::registry::{RegistryError, SearchError};
-use crate::asp::session::{OutOfLimit, SendError};
+use crate::asp::session::{CreateError, SendError};
 use crate::asp::tool::ToolError;
 use crate::broker::topic::TopicError;
-use crate::types::{AgentName, CallId, InvalidName, SessionId};
+use crate::types::{AgentName, CallId, InvalidName, Offset, SessionId};
 
 /// Why a command about agents, sessions or tool calls is refused. Nothing was changed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -44,44 +44,46 @@ pub enum AspError {
         /// The rule that is broken.
         rule: &'static str,
     },
-    /// A limit is broken.
+    /// The session can't be created.
     #[error(transparent)]
-    Limit(#[from] OutOfLimit),
+    Create(#[from] CreateError),
     /// The message is refused.
     #[error(transparent)]
     Send(#[from] SendError),
-    /// The body is not that of its performative.
-    #[error(transparent)]
-    Body(#[from] InvalidBody),
-    /// The payload has no canonical form.
+    /// The payload, the arguments or the result have no canonical form.
     #[error(transparent)]
     Payload(#[from] NotCanonical),
-    /// The agent has enrolled a key, and the message is not signed.
-    #[error("agent `{agent}` has enrolled a public key: its messages must be signed")]
-    SignatureRequired {
+    /// The sender's public key was changed since its signature was judged.
+    #[error("the public key of agent `{agent}` was changed while its message was judged")]
+    KeyChanged {
         /// The agent.
         agent: AgentName,
     },
-    /// The message is signed, and the agent has no key.
-    #[error("agent `{agent}` has no public key that its signature could be checked with")]
-    NoKey {
-        /// The agent.
-        agent: AgentName,
-    },
-    /// The signature is not that of the agent's key over the message's digest.
-    #[error("the signature of agent `{agent}` does not fit: {source}")]
-    Signature {
-        /// The agent.
-        agent: AgentName,
-        /// Why.
-        source: SignatureError,
-    },
+    /// The text is no signature.
+    #[error(transparent)]
+    SignatureText(#[from] InvalidSignature),
     /// There is no such call.
     #[error("there is no tool call {0}")]
     CallNotFound(CallId),
     /// The call is refused.
     #[error(transparent)]
     Tool(#[from] ToolError),
+    /// A record of a topic can't be read.
+    #[error("internal topic {channel}, offset {offset}: {what}")]
+    Damaged {
+        /// The topic.
+        channel: String,
+        /// The record.
+        offset: Offset,
+        /// What is wrong.
+        what: Arc<str>,
+    },
+    /// What is asked for is being stored.
+    #[error("what was said last is not durable yet")]
+    Unflushed,
+    /// A cursor that this broker did not give.
+    #[error("`{0}` is no cursor")]
+    Cursor(String),
     /// A topic is damaged: what it says is not known.
     #[error("not known until the topic is restored: {0}")]
     Unavailable(Arc<TopicError>),

@@ -101,6 +101,20 @@ impl Broker {
         })
     }
 
+    /// Whether the caller speaks for the agent on whose behalf it reads.
+    ///
+    /// # Errors
+    /// [`Refusal`]: an agent that is not there, or that the caller does not speak for.
+    pub fn check_reads_for(
+        &self,
+        by: &Principal,
+        agent: &AgentRef,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        self.own_agent(by, agent, now)?;
+        Ok(())
+    }
+
     /// The records in which a session may be filed that is not held: each with its topic, the
     /// likeliest first.
     ///
@@ -176,7 +190,7 @@ impl Broker {
             let sessions = of_org.sessions.known()?;
             let all: Box<dyn Iterator<Item = &Session>> = match agent {
                 Some(agent) => Box::new(sessions.of_agent(agent)),
-                None => Box::new(sessions.live()),
+                None => Box::new(sessions.sessions()),
             };
             found.extend(all.map(|session| (by.org, session)));
         }

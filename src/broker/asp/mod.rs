@@ -25,7 +25,7 @@ pub use agents::{AgentSeen, AgentsSeen, Register};
 pub use error::AspError;
 pub use resolve::Named;
 pub use listing::{EndedToWalk, InboxTopic, LivePage, SessionHead};
-pub use sessions::{Invited, NewMessage, NewSession, SentMessage, SessionSeen};
+pub use sessions::{Addressed, Invited, NewSession, SentMessage, SessionSeen};
 pub use snapshot::{SnapshotEnd, SnapshotJob};
 pub use tools::{CallSeen, CallStep, CallsToWalk, NewCall};
 pub use waiters::AspWaiter;

@@ -4,11 +4,12 @@ use super::record::Entry;
 use super::resolve::{Found, Named};
 use super::{AspError, OrgAsp};
 use crate::access::{Ask, Operation, Principal};
-use crate::asp::chain::{Canonical, Signature, message_digest};
+use crate::asp::{Canonical, NeutralTrust};
+use crate::asp::chain::{Digest, payload_digest};
 use crate::asp::registry::{AgentEvent, AgentRef, PublicKey};
 use crate::asp::session::{
-    Constraints, Created, Digest, Invitee, Limits, Message, Performative, Role, Send, SendError,
-    Sent, Session, SessionEvent, Standing, State,
+    Constraints, Created, Invitee, Limits, Message, Performative, Role, Send, SendError, Sent,
+    Session, SessionEvent, Sessions, Standing, State,
 };
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
@@ -34,31 +35,15 @@ pub struct NewSession {
     pub metadata: serde_json::Map<String, serde_json::Value>,
 }
 
-/// A message to be sent, checked as far as that goes without the broker.
-#[derive(Clone, Debug)]
-pub struct NewMessage {
-    /// To which session.
-    pub session: SessionId,
-    /// The sender's id for it.
-    pub id: MessageId,
+/// Who speaks in a session and to whom, as the broker knows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addressed {
     /// Who speaks.
-    pub from: AgentRef,
+    pub sender: AgentId,
+    /// Its public key, which its signature is judged by.
+    pub key: Option<PublicKey>,
     /// Who should act.
-    pub to: Option<AgentRef>,
-    /// What kind of message.
-    pub performative: Performative,
-    /// The application's own type.
-    pub message_type: Option<String>,
-    /// The content, in its canonical form.
-    pub payload: Canonical,
-    /// The message that it answers.
-    pub in_reply_to: Option<MessageId>,
-    /// What an answer must keep to.
-    pub constraints: Constraints,
-    /// Whom a DELEGATE brings in.
-    pub brings: Option<Invited>,
-    /// The sender's signature over the digest, and what it was checked with and found right over.
-    pub signed: Option<(Signature, Option<(PublicKey, Digest)>)>,
+    pub recipient: Option<AgentId>,
 }
 
 /// Whom a DELEGATE brings in, as it names it.
@@ -85,6 +70,8 @@ pub struct SentMessage {
     pub hash: Option<Digest>,
     /// Where the session stands now.
     pub state: State,
+    /// It had been taken before, and nothing was recorded.
+    pub is_duplicate: bool,
 }
 
 /// A session as answers show it.
@@ -131,8 +118,13 @@ impl Broker {
         let coordinator = coordinator.ok_or(AspError::Session { rule })?;
         let session = SessionId(self.new_uuid(now));
         let has_guests = participants.iter().any(|one| one.org != by.org);
-        let invitation = (has_guests && self.key_of(by.org, coordinator).is_none())
-            .then(|| MessageId(self.new_uuid(now)));
+        let invites = has_guests && self.key_of(by.org, coordinator).is_none();
+        let invitation = invites.then(|| MessageId(self.new_uuid(now)));
+        let invitation = invitation.map(|id| invitation_of(session, id, coordinator, &new.topic));
+        let invitation = invitation
+            .map(|(message, payload)| Send::new(message, Some(payload), by.id))
+            .transpose()
+            .map_err(AspError::from)?;
         let created = Created {
             session,
             org: by.org,
@@ -148,76 +140,78 @@ impl Broker {
         self.settle_due(by.org, now)?;
         let offset = self.next_offset(self.made_asp(by.org)?.sessions.log);
         let sessions = self.made_asp(by.org)?.sessions.known()?;
-        let created = sessions.check_create(created).map_err(AspError::from)?;
-        let invitation = invitation.map(|id| (id, coordinator));
         let linked = sessions.link_created(created, invitation, offset);
-        entry.sessions = linked.map_err(|illegal| AspError::Session { rule: illegal.rule })?;
+        entry.sessions = linked.map_err(AspError::from)?;
         let wait = self.record_asp(by.org, &entry, Need::Producer, now)?;
         let value = self.seen_held(by.org, session)?;
         Ok(Accepted { value, wait })
     }
 
-    /// What a signature over a message has to fit: the sender's key, and the message's digest.
+    /// Who speaks in a session and to whom: what a message is made of before its digest and its
+    /// signature are judged, without the broker's lock.
     ///
     /// # Errors
-    /// As for [`Broker::send_message`].
-    pub fn message_to_verify(
+    /// [`BrokerError`]: a session or an agent that is not there, or a key that does not speak for
+    /// the sender.
+    pub fn address(
         &self,
         by: &Principal,
-        new: &NewMessage,
+        session: SessionId,
+        from: &AgentRef,
+        to: Option<&AgentRef>,
         now: Timestamp,
-    ) -> Result<(AgentName, PublicKey, Digest), Refusal> {
-        let sender = self.own_agent(by, &new.from, now)?;
-        let name = self.named(by.org, sender).name;
-        let key = self.key_of(by.org, sender);
-        let key = key.ok_or_else(|| AspError::NoKey {
-            agent: name.clone(),
-        })?;
-        let message = self.message(by, new, sender, now)?;
-        Ok((name, key, message_digest(new.session, &message)))
+    ) -> Result<Addressed, BrokerError> {
+        let org = self.org_of_session(by, session, now)?;
+        let sender = self.own_agent(by, from, now)?;
+        let recipient = match to {
+            Some(agent) => Some(self.recipient(by, org, session, agent, now)?),
+            None => None,
+        };
+        Ok(Addressed {
+            sender,
+            key: self.key_of(by.org, sender),
+            recipient,
+        })
     }
 
     /// Takes a message.
     ///
+    /// - `brings`: whom a DELEGATE brings in.
+    ///
     /// # Errors
     /// [`Refusal`]: an agent or session that is not there, a key that does not speak for the
-    /// sender, a signature that is missing or does not fit, what the session does not allow, or an
-    /// entry that was not taken.
+    /// sender, a signature that fits its key no more, what the session does not allow, or an entry
+    /// that was not taken.
     pub fn send_message(
         &mut self,
         by: &Principal,
-        new: &NewMessage,
+        send: &Send,
+        brings: Option<&Invited>,
         now: Timestamp,
     ) -> Result<Accepted<SentMessage>, Refusal> {
-        let org = self.org_of_session(by, new.session, now)?;
-        let sender = self.own_agent(by, &new.from, now)?;
-        let message = self.message(by, new, sender, now)?;
-        let digest = message_digest(new.session, &message);
-        let signed = self.check_signed(by, sender, new, digest)?;
+        let (session, sender) = (send.message().session, send.message().sender);
+        let org = self.org_of_session(by, session, now)?;
+        self.own_agent(by, &AgentRef::Id(sender), now)?;
+        if send.key() != self.key_of(by.org, sender) {
+            let agent = self.named(by.org, sender).name;
+            return Err(AspError::KeyChanged { agent }.into());
+        }
         self.settle_due(org, now)?;
         let mut entry = Entry::default();
-        let brings = match &new.brings {
-            Some(invited) => Some(self.brought(by, org, invited, &mut entry, now)?),
-            None => None,
-        };
-        let send = Send {
-            session: new.session,
-            message,
-            payload: new.payload.clone(),
-            digest,
-            signed,
-            brings,
-            by: by.id,
-        };
-        let trust = crate::asp::NeutralTrust;
-        let offset = self.next_offset(self.made_asp(org)?.sessions.log);
-        let log_wait = self.sessions_wait(org);
-        let sessions = self.made_asp(org)?.sessions.known()?;
-        let checked = sessions.check_send(send, &trust, now);
-        let event = match checked {
+        let mut send = send.clone();
+        if let Some(invited) = brings {
+            let invitee = self.brought(by, org, invited, &mut entry, now)?;
+            send = send.bringing(invitee);
+        }
+        let digest = send.digest();
+        let of_org = self.made_asp(org)?;
+        let log = of_org.sessions.log;
+        let sessions = of_org.sessions.shared()?;
+        let wait = self.wait_for(log);
+        let event = match sessions.check_send(send, &NeutralTrust, now) {
             Ok(Sent::New(event)) => event,
             Ok(Sent::Before(taken)) => {
-                let state = sessions.session(new.session).map(|session| session.state);
+                let state = sessions.session(session).map(|session| session.state);
                 let value = SentMessage {
                     sequence: taken.sequence,
                     sender_sequence: taken.sender_sequence,
@@ -225,34 +219,36 @@ impl Broker {
                     digest,
                     hash: None,
                     state: state.unwrap_or(State::Closed),
+                    is_duplicate: true,
                 };
-                return Ok(Accepted {
-                    value,
-                    wait: log_wait,
-                });
+                return Ok(Accepted { value, wait });
             }
             Err(error) => {
                 let error = BrokerError::from(AspError::from(error));
-                return Err(Refusal::revealing(error, Some(log_wait)));
+                return Err(Refusal::revealing(error, Some(wait)));
             }
         };
-        entry.sessions = linked(sessions.link(event, offset))?;
+        entry.sessions = linked(sessions.link(event, self.next_offset(log)))?;
+        drop(sessions);
         let wait = self.record_asp(org, &entry, Need::Producer, now)?;
-        self.file_ended(org, now);
-        let session = self.made_asp(org)?.sessions.known()?.session(new.session);
-        let first = entry.sessions.first();
-        let (Some(session), Some(first)) = (session, first) else {
+        let held = self.made_asp(org)?.sessions.known()?.session(session);
+        let taken = held.and_then(|held| Some((held.state, held.participants.get(&sender)?)));
+        let place = entry.sessions.first().and_then(|first| first.place);
+        let (Some((state, own)), Some(place)) = (taken, place) else {
             return Err(BrokerError::Bug("a message that was just taken is gone".into()).into());
         };
-        let sender_sequence = session.participants.get(&sender);
         let value = SentMessage {
-            sequence: first.sequence(),
-            sender_sequence: sender_sequence.map_or(0, |sender| sender.sequence),
+            sequence: place.links.number(),
+            sender_sequence: own.sequence,
             at: now,
             digest,
-            hash: Some(first.hash()),
-            state: session.state,
+            hash: Some(place.hash),
+            state,
+            is_duplicate: false,
         };
+        if state.is_terminal() {
+            self.file_ended(org, now);
+        }
         Ok(Accepted { value, wait })
     }
 
@@ -326,7 +322,7 @@ impl Broker {
         org: OrgId,
         session: SessionId,
         now: Timestamp,
-        check: impl FnOnce(&crate::asp::session::Sessions) -> Result<SessionEvent, SendError>,
+        check: impl FnOnce(&Sessions) -> Result<SessionEvent, SendError>,
     ) -> Result<Accepted<SessionSeen>, Refusal> {
         self.settle_due(org, now)?;
         let offset = self.next_offset(self.made_asp(org)?.sessions.log);
@@ -481,33 +477,11 @@ impl Broker {
         agents.agent(agent)?.key
     }
 
-    fn message(
-        &self,
-        by: &Principal,
-        new: &NewMessage,
-        sender: AgentId,
-        now: Timestamp,
-    ) -> Result<Message, BrokerError> {
-        let recipient = match &new.to {
-            Some(agent) => Some(self.recipient(by, new.session, agent, now)?),
-            None => None,
-        };
-        Ok(Message {
-            id: new.id,
-            sender,
-            recipient,
-            performative: new.performative,
-            message_type: new.message_type.clone(),
-            payload: new.payload.digest(),
-            in_reply_to: new.in_reply_to,
-            constraints: new.constraints.clone(),
-        })
-    }
-
     /// Who should act: whoever takes part is seen, whatever grants say.
     fn recipient(
         &self,
         by: &Principal,
+        org: OrgId,
         session: SessionId,
         agent: &AgentRef,
         now: Timestamp,
@@ -516,7 +490,6 @@ impl Broker {
         if let Ok((_, id)) = found {
             return Ok(id);
         }
-        let org = self.org_of_session(by, session, now)?;
         let held = self.asp_of(org);
         let held = held.and_then(|of| of.sessions.state.session(session));
         let mut participants = held.into_iter().flat_map(|held| &held.participants);
@@ -533,30 +506,34 @@ impl Broker {
             None => Ok(found.map(|(_, id)| id)?),
         }
     }
+}
 
-    fn check_signed(
-        &self,
-        by: &Principal,
-        sender: AgentId,
-        new: &NewMessage,
-        digest: Digest,
-    ) -> Result<Option<(PublicKey, Signature)>, AspError> {
-        let key = self.key_of(by.org, sender);
-        let agent = || self.named(by.org, sender).name;
-        match (&new.signed, key) {
-            (None, None) => Ok(None),
-            (None, Some(_)) => Err(AspError::SignatureRequired { agent: agent() }),
-            (Some(_), None) => Err(AspError::NoKey { agent: agent() }),
-            (Some((signature, checked)), Some(key)) if *checked == Some((key, digest)) => {
-                Ok(Some((key, *signature)))
-            }
-            // The key was replaced since the signature was checked.
-            (Some(_), Some(_)) => Err(AspError::Signature {
-                agent: agent(),
-                source: crate::asp::chain::SignatureError,
-            }),
-        }
-    }
+/// The PROPOSE that invites whoever is to come in from outside.
+fn invitation_of(
+    session: SessionId,
+    id: MessageId,
+    sender: AgentId,
+    topic: &str,
+) -> (Message, Canonical) {
+    let payload = serde_json::json!({
+        "proposalId": id.to_string(),
+        "type": "session-invitation",
+        "subject": topic,
+        "terms": {},
+    });
+    let payload = Canonical::of(&payload).expect("texts alone have a canonical form");
+    let message = Message {
+        id,
+        session,
+        sender,
+        recipient: None,
+        performative: Performative::Propose,
+        message_type: None,
+        payload: payload_digest(Some(&payload)),
+        in_reply_to: None,
+        constraints: Constraints::default(),
+    };
+    (message, payload)
 }
 
 fn linked<T>(linked: Result<T, crate::folding::IllegalEvent>) -> Result<T, BrokerError> {

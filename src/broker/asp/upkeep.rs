@@ -82,8 +82,7 @@ impl Broker {
     pub(super) fn file_ended(&mut self, org: OrgId, now: Timestamp) {
         while let Some(of_org) = self.asp_of(org) {
             let mut entry = Entry::default();
-            let offset = self.next_offset(of_org.sessions.log);
-            entry.sessions.extend(of_org.sessions.state.next_filing(offset, now));
+            entry.sessions.extend(of_org.sessions.state.next_filing());
             entry.tools.extend(of_org.tools.state.next_filing());
             if entry.sessions.is_empty() && entry.tools.is_empty() {
                 return;
