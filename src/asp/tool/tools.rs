@@ -174,7 +174,8 @@ impl Tools {
     /// The record that files the oldest half of the ended calls, once [`MAX_HELD`] are held.
     #[must_use]
     pub fn next_filing(&self) -> Option<ToolRecord> {
-        (self.ended.len() >= MAX_HELD).then(|| ToolRecord::Filed(self.filing()))
+        let is_full = self.ended.len() >= MAX_HELD;
+        is_full.then(|| ToolRecord::Filed(self.filing(MAX_HELD / 2)))
     }
 
     /// The call, when it is held: open, or among those that ended last.
@@ -436,7 +437,7 @@ impl Tools {
     }
 
     fn file(&mut self, filed: &CallsFiled, offset: Offset) -> Result<(), &'static str> {
-        if self.ended.len() < MAX_HELD || *filed != self.filing() {
+        if filed.calls.is_empty() || *filed != self.filing(filed.calls.len()) {
             return Err("it does not file the oldest of the ended calls that are held");
         }
         for (call, ended) in &filed.calls {
@@ -453,12 +454,10 @@ impl Tools {
         Ok(())
     }
 
-    /// The oldest half of the ended calls, and the sessions none of whose calls is held without
-    /// them.
-    fn filing(&self) -> CallsFiled {
-        let half = MAX_HELD / 2;
-        let oldest = || self.ended.values().take(half);
-        let keeps_from = self.ended.keys().nth(half);
+    /// The oldest of the ended calls, and the sessions none of whose calls is held without them.
+    pub(super) fn filing(&self, count: usize) -> CallsFiled {
+        let oldest = || self.ended.values().take(count);
+        let keeps_from = self.ended.keys().nth(count);
         let sessions: BTreeSet<_> = oldest().filter_map(|call| call.record.session).collect();
         let let_go = sessions.into_iter().filter_map(|session| {
             let last = self.threads.sessions.get(&session)?.last()?;
