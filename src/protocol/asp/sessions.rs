@@ -43,6 +43,32 @@ pub struct Joining {
     pub role: Role,
 }
 
+impl SessionCreate {
+    /// A session about that, with those participants and nothing else said.
+    #[must_use]
+    pub fn new(topic: impl Into<String>, participants: Vec<Joining>) -> Self {
+        Self {
+            topic: topic.into(),
+            participants,
+            ttl_ms: None,
+            invitation_ms: None,
+            limits: SessionLimits::default(),
+            metadata: Map::new(),
+        }
+    }
+}
+
+impl Joining {
+    /// An agent in a role.
+    #[must_use]
+    pub fn new(agent: impl Into<AgentRef>, role: Role) -> Self {
+        Self {
+            agent_id: agent.into(),
+            role,
+        }
+    }
+}
+
 /// What a session may use at most; what is left out has the broker's own limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
