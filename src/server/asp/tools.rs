@@ -323,7 +323,7 @@ pub(super) fn stats(
         let at = |per_mille| stats.durations.percentile(per_mille).unwrap_or(0);
         ToolStatsRow {
             tool: tool.to_string(),
-            calls: stats.started,
+            calls: stats.calls,
             open: stats.open(),
             finished: stats.finished,
             failed: stats.failed,
@@ -331,7 +331,7 @@ pub(super) fn stats(
             p50_ms: at(500),
             p90_ms: at(900),
             p99_ms: at(990),
-            max_ms: stats.max_ms,
+            max_ms: at(1000),
             total_ms: stats.total_ms,
         }
     });
