@@ -586,10 +586,9 @@ impl<'de> Deserialize<'de> for ToolName {
 }
 
 /// Name of an agent within its organisation: the characters of a channel name, 1 to
-/// [`MAX_NAME_BYTES`] bytes, and nothing that reads as an [`AgentId`].
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct AgentName(Box<str>);
+/// [`MAX_NAME_BYTES`] bytes, and nothing that reads as an [`AgentId`]. A clone shares the text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AgentName(std::sync::Arc<str>);
 
 impl AgentName {
     /// Checks an agent's name.
@@ -618,6 +617,12 @@ impl AgentName {
 impl fmt::Display for AgentName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl Serialize for AgentName {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
     }
 }
 
