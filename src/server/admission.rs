@@ -144,7 +144,7 @@ impl<'a> Door<'a> {
             // Judged with the change itself, by the state that it changes.
             Request::Access(_) => self.alive()?,
             // Whom it speaks for is judged once it is known which agent that is:
-            // `speaking::check_speaks_for`.
+            // `Broker::own_agent`.
             Request::Asp(_) => self.own(Operation::Asp)?,
         }
         Ok(())

@@ -40,7 +40,6 @@ mod scrubber;
 mod shared;
 mod shutdown;
 mod socket;
-mod speaking;
 mod waiting;
 
 pub use desk::Desk;

@@ -132,13 +132,27 @@ impl Agents {
         trust: &dyn Trust,
         limit: usize,
     ) -> Result<Page<'_>, SearchError> {
+        self.search_where(query, trust, limit, &|_| true)
+    }
+
+    /// The same among those agents that `is_shown` lets through.
+    ///
+    /// # Errors
+    /// As for [`Agents::search`].
+    pub fn search_where(
+        &self,
+        query: &Query,
+        trust: &dyn Trust,
+        limit: usize,
+        is_shown: &dyn Fn(&Agent) -> bool,
+    ) -> Result<Page<'_>, SearchError> {
         within("page", limit, 1, MAX_PAGE)?;
         within("capabilities", query.capabilities.len(), 0, MAX_PATTERNS)?;
         let text_bytes = query.text.as_ref().map_or(0, String::len);
         within("text bytes", text_bytes, 0, MAX_TEXT_BYTES)?;
         let (mut agents, is_last) = match trust.uniform() {
-            Some(score) => self.in_order(query, score, limit),
-            None => self.by_score(query, trust, limit),
+            Some(score) => self.in_order(query, score, limit, is_shown),
+            None => self.by_score(query, trust, limit, is_shown),
         };
         agents.truncate(limit);
         let next = agents
@@ -159,6 +173,7 @@ impl Agents {
         query: &Query,
         score: TrustScore,
         limit: usize,
+        is_shown: &dyn Fn(&Agent) -> bool,
     ) -> (Vec<(&Agent, TrustScore)>, bool) {
         let is_trusted = query.min_trust.is_none_or(|least| score >= least);
         let after = match &query.after {
@@ -170,6 +185,7 @@ impl Agents {
             return (Vec::new(), true);
         }
         let found = self.index.find(query, after.as_ref());
+        let found = found.filter(|agent| is_shown(agent));
         let page: Vec<_> = found.take(limit + 1).map(|agent| (agent, score)).collect();
         let is_last = page.len() <= limit;
         (page, is_last)
@@ -182,10 +198,12 @@ impl Agents {
         query: &Query,
         trust: &dyn Trust,
         limit: usize,
+        is_shown: &dyn Fn(&Agent) -> bool,
     ) -> (Vec<(&Agent, TrustScore)>, bool) {
         // The index has them by availability and name, so their number stands for both.
         let mut found: Vec<_> = (self.index.find(query, None).enumerate())
             .map(|(number, agent)| (Reverse(trust.score(agent.agent)), number, agent))
+            .filter(|(.., agent)| is_shown(agent))
             .filter(|(score, ..)| query.min_trust.is_none_or(|least| score.0 >= least))
             .filter(|(score, _, agent)| {
                 query.after.as_ref().is_none_or(|after| {

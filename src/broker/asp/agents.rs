@@ -293,7 +293,7 @@ impl AgentsSeen {
         };
         let page = self
             .agents
-            .search_where(query, &NeutralTrust, limit, shown)?;
+            .search_where(query, &NeutralTrust, limit, &shown)?;
         let seen = page.agents.into_iter().map(|(agent, trust)| AgentSeen {
             org: self.org.clone(),
             agent: agent.clone(),

@@ -6,7 +6,7 @@ use crate::asp::NotCanonical;
 use crate::asp::chain::InvalidSignature;
 use crate::asp::registry::{RegistryError, SearchError};
 use crate::asp::session::{CreateError, SendError};
-use crate::asp::tool::ToolError;
+use crate::asp::tool::{InvalidProgress, ToolError};
 use crate::broker::topic::TopicError;
 use crate::types::{AgentName, CallId, InvalidName, Offset, SessionId};
 
@@ -23,8 +23,8 @@ pub enum AspError {
     /// The text says no agent.
     #[error(transparent)]
     Reference(#[from] InvalidName),
-    /// The agent is another organisation's.
-    #[error("agent `{agent}` is another organisation's: only its own keys speak for it")]
+    /// The caller's key does not speak for the agent.
+    #[error("the API key does not speak for agent `{agent}`")]
     NotYourAgent {
         /// How it was asked for.
         agent: String,
@@ -62,6 +62,15 @@ pub enum AspError {
     /// The text is no signature.
     #[error(transparent)]
     SignatureText(#[from] InvalidSignature),
+    /// What is delegated names nobody.
+    #[error("whom a DELEGATE brings in: {0}")]
+    Delegate(Arc<str>),
+    /// Arguments or a result, and their digest beside them.
+    #[error("either the value is given or its SHA-256, not both")]
+    BothGiven,
+    /// The progress is outside of its bounds.
+    #[error(transparent)]
+    Progress(#[from] InvalidProgress),
     /// There is no such call.
     #[error("there is no tool call {0}")]
     CallNotFound(CallId),

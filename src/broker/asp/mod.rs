@@ -37,7 +37,7 @@ use super::topic::TopicError;
 use crate::asp::registry::Agents;
 use crate::asp::session::Sessions;
 use crate::asp::tool::Tools;
-use crate::types::{Incarnation, Offset, OrgId, OrgName, SessionId};
+use crate::types::{Incarnation, Offset, OrgId, SessionId};
 use waiters::Waiters;
 
 /// The agents of all organisations.
@@ -51,8 +51,6 @@ pub(super) struct Asp {
 
 /// What one organisation has on the record of its agents.
 pub(super) struct OrgAsp {
-    /// Its name; none for the default organisation.
-    name: Option<OrgName>,
     registry: Topic<Agents>,
     sessions: Topic<Sessions>,
     tools: Topic<Tools>,

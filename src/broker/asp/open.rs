@@ -50,7 +50,6 @@ impl Broker {
                 continue;
             };
             let of_org = OrgAsp {
-                name: self.org_name(org),
                 registry: self.fold_asp_topic(*registry)?,
                 sessions: self.fold_asp_topic(*sessions)?,
                 tools: self.fold_asp_topic(*tools)?,
@@ -154,7 +153,6 @@ impl Broker {
         }
         let [registry, sessions, tools] = logs;
         let of_org = OrgAsp {
-            name,
             registry: Topic::new(registry),
             sessions: Topic::new(sessions),
             tools: Topic::new(tools),

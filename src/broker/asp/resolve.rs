@@ -1,7 +1,7 @@
 //! Which agent is meant, and whether somebody may see it or speak for it.
 
 use super::{AspError, OrgAsp};
-use crate::access::{AccessError, Ask, Principal};
+use crate::access::{AccessError, Ask, Denied, Principal};
 use crate::asp::registry::{Agent, AgentRef, Agents, Placeheld};
 use crate::broker::core::Broker;
 use crate::broker::error::BrokerError;
@@ -157,7 +157,13 @@ impl Broker {
             name: name.as_str(),
         };
         let judged = self.access.authorize(by, &ask, now);
-        judged.map_err(|denied| BrokerError::Access(AccessError::from(denied)))
+        judged.map_err(|denied| match denied {
+            Denied::Scope { .. } => AspError::NotYourAgent {
+                agent: name.to_string(),
+            }
+            .into(),
+            denied => BrokerError::Access(AccessError::from(denied)),
+        })
     }
 
     /// Whether somebody's key speaks for an agent of their organisation.

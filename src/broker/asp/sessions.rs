@@ -138,7 +138,8 @@ impl Broker {
             at: now,
         };
         self.settle_due(by.org, now)?;
-        let offset = self.next_offset(self.made_asp(by.org)?.sessions.log);
+        let log = self.made_asp(by.org)?.sessions.log;
+        let offset = self.next_offset(log);
         let sessions = self.made_asp(by.org)?.sessions.known()?;
         let linked = sessions.link_created(created, invitation, offset);
         entry.sessions = linked.map_err(AspError::from)?;
@@ -325,7 +326,8 @@ impl Broker {
         check: impl FnOnce(&Sessions) -> Result<SessionEvent, SendError>,
     ) -> Result<Accepted<SessionSeen>, Refusal> {
         self.settle_due(org, now)?;
-        let offset = self.next_offset(self.made_asp(org)?.sessions.log);
+        let log = self.made_asp(org)?.sessions.log;
+        let offset = self.next_offset(log);
         let sessions = self.made_asp(org)?.sessions.known()?;
         let event = check(sessions).map_err(AspError::from)?;
         let entry = Entry {
@@ -374,7 +376,7 @@ impl Broker {
         Err(AspError::SessionNotFound(session).into())
     }
 
-    fn may_see(&self, by: &Principal, session: &Session, now: Timestamp) -> bool {
+    pub(super) fn may_see(&self, by: &Principal, session: &Session, now: Timestamp) -> bool {
         session.participants.iter().any(|(agent, one)| {
             one.org == by.org
                 && one.standing != Standing::Pending

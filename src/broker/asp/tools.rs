@@ -335,6 +335,12 @@ impl Broker {
         CallSeen { call, agent }
     }
 
+    /// The topic of the calls of the caller's organisation.
+    #[must_use]
+    pub fn tools_topic(&self, by: &Principal) -> ChannelName {
+        self.tools_channel(by)
+    }
+
     fn tools_channel(&self, by: &Principal) -> ChannelName {
         self.asp_channel(by.org, <Tools as crate::broker::topic::Fold>::TOPIC)
     }

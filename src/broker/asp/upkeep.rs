@@ -43,7 +43,8 @@ impl Broker {
 
     /// Records all deadlines of an organisation's sessions and calls that have passed.
     pub(super) fn settle_due(&mut self, org: OrgId, now: Timestamp) -> Result<(), BrokerError> {
-        self.settle_some(org, &mut usize::MAX, now)
+        let mut all = usize::MAX;
+        self.settle_some(org, &mut all, now)
     }
 
     fn settle_some(

@@ -3,9 +3,9 @@
 use super::super::shared::Shared;
 use super::{Looked, cursor};
 use crate::access::Principal;
-use crate::asp::registry::{CapabilityPattern, Cursor, Query, card};
+use crate::asp::registry::{CapabilityPattern, Cursor, Query};
 use crate::broker::asp::{AgentSeen, AspError, Register};
-use crate::broker::{Accepted, Refusal};
+use crate::broker::{Accepted, BrokerError, Refusal};
 use crate::protocol::AspResponse;
 use crate::protocol::asp::{
     AgentInfo, AgentProfile, AgentRegister, AgentRow, AgentSearch, AgentsPage,
@@ -42,7 +42,8 @@ pub(super) fn info(
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
     let Accepted { value, wait } = shared.broker().see_agent(by, &info.agent, now)?;
-    let card = card(&value.agent, &value.org, value.trust);
+    let card = serde_json::to_value(value.agent.card(&value.org, value.trust));
+    let card = card.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
     let profile = AgentProfile {
         agent: row(value),
         card,

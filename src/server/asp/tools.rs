@@ -247,11 +247,11 @@ pub(super) fn list(
     } else if list.outcome != Some(CallOutcome::Open) {
         let mut reader = Reader::new(shared, found.channel);
         let mut walk = match cursor {
-            Some(Cursor::Ended(from)) => found.walk.from(Some(from)),
+            Some(Cursor::Ended(from)) => found.walk.begin(Some(from)),
             _ if found.files.is_empty() => found.walk,
             _ => {
                 let last = filed_thread(&mut reader, list, &found.files)?;
-                found.walk.from(last)
+                found.walk.begin(last)
             }
         };
         let rest = walk_ended(shared, by, &mut reader, &mut walk, limit, &mut calls, now)?;
@@ -331,8 +331,8 @@ pub(super) fn stats(
             p50_ms: at(500),
             p90_ms: at(900),
             p99_ms: at(990),
-            max_ms: at(1000),
-            total_ms: stats.total_ms,
+            max_ms: stats.durations.max_ms,
+            total_ms: stats.durations.total_ms,
         }
     });
     let totals = ToolTotals {
@@ -384,7 +384,7 @@ fn row(seen: CallSeen) -> ToolRow {
                 ended_at: None,
                 duration_ms: None,
                 timeout_ms: Some(started.timeout_ms),
-                progress: progress.and_then(|last| last.progress).map(f64::from),
+                progress: progress.and_then(|last| last.progress).map(|part| f64::from(part.thousandths()) / 1000.0),
                 arguments: arguments.and_then(|plain| text(plain.as_str())),
                 arguments_sha256: started.arguments_digest.filter(|_| arguments.is_none()),
                 result: None,
