@@ -5,7 +5,8 @@ use super::sessions::SessionSeen;
 use super::{AspError, OrgAsp};
 use crate::access::Principal;
 use crate::asp::Knot;
-use crate::asp::registry::AgentRef;
+use crate::asp::registry::{AgentRef, Agents};
+use crate::asp::tool::Tools;
 use crate::asp::session::{Session, Sessions, Standing, State};
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
@@ -71,6 +72,12 @@ pub struct InboxTopic {
 }
 
 impl Broker {
+    /// What the topics of agents fold to, of each organisation that has some.
+    pub fn asp_states(&self) -> impl Iterator<Item = (OrgId, &Agents, &Sessions, &Tools)> {
+        let orgs = self.asp.orgs.iter();
+        orgs.map(|(org, of)| (*org, &*of.registry.state, &*of.sessions.state, &*of.tools.state))
+    }
+
     /// The name of a topic of an organisation's agents.
     pub(super) fn asp_channel(&self, org: OrgId, topic: &str) -> ChannelName {
         let local = ChannelName::parse_any(topic).expect("a constant that follows the rule");
