@@ -250,3 +250,101 @@ impl<'de> Visitor<'de> for Strict<'_> {
         Ok(Value::Object(members))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 8785, appendix B; NaN and infinity have no form.
+    const NUMBERS: [(u64, &str); 24] = [
+        (0x0000_0000_0000_0000, "0"),
+        (0x8000_0000_0000_0000, "0"),
+        (0x0000_0000_0000_0001, "5e-324"),
+        (0x8000_0000_0000_0001, "-5e-324"),
+        (0x7fef_ffff_ffff_ffff, "1.7976931348623157e+308"),
+        (0xffef_ffff_ffff_ffff, "-1.7976931348623157e+308"),
+        (0x4340_0000_0000_0000, "9007199254740992"),
+        (0xc340_0000_0000_0000, "-9007199254740992"),
+        (0x4430_0000_0000_0000, "295147905179352830000"),
+        (0x44b5_2d02_c7e1_4af5, "9.999999999999997e+22"),
+        (0x44b5_2d02_c7e1_4af6, "1e+23"),
+        (0x44b5_2d02_c7e1_4af7, "1.0000000000000001e+23"),
+        (0x444b_1ae4_d6e2_ef4e, "999999999999999700000"),
+        (0x444b_1ae4_d6e2_ef4f, "999999999999999900000"),
+        (0x444b_1ae4_d6e2_ef50, "1e+21"),
+        (0x3eb0_c6f7_a0b5_ed8c, "9.999999999999997e-7"),
+        (0x3eb0_c6f7_a0b5_ed8d, "0.000001"),
+        (0x41b3_de43_5555_5553, "333333333.3333332"),
+        (0x41b3_de43_5555_5554, "333333333.33333325"),
+        (0x41b3_de43_5555_5555, "333333333.3333333"),
+        (0x41b3_de43_5555_5556, "333333333.3333334"),
+        (0x41b3_de43_5555_5557, "333333333.33333343"),
+        (0xbecb_f647_612f_3696, "-0.0000033333333333333333"),
+        (0x4314_3ff3_c1cb_0959, "1424953923781206.2"),
+    ];
+
+    #[test]
+    fn numbers_are_written_as_the_rfc_lists_them() {
+        for (bits, text) in NUMBERS {
+            let number = f64::from_bits(bits);
+            assert_eq!(serde_jcs::to_string(&number).unwrap(), text, "{bits:x}");
+            let read = Canonical::parse(text);
+            match text.trim_start_matches('-').parse::<u128>() {
+                Ok(integer) if integer > u128::from(MAX_INTEGER) => {
+                    assert!(matches!(read, Err(NotCanonical::Integer { .. })), "{text}");
+                }
+                _ => assert_eq!(read.unwrap().as_str(), text),
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_digit_of_a_number_is_kept() {
+        // A fast reader gives 31.245270191439437, one unit in the last place beside it.
+        for text in ["31.245270191439438", "121.48791951161945", "5e-324"] {
+            assert_eq!(Canonical::parse(text).unwrap().as_str(), text);
+        }
+    }
+
+    #[test]
+    fn members_and_texts_are_written_as_the_rfc_does() {
+        let given = r#"{ "numbers": [333333333.33333329, 1E30, 4.50, 2e-3, 0.000000000000000000000000001],
+            "string": "\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/", "literals": [null, true, false] }"#;
+        let form = r#"{"literals":[null,true,false],"numbers":[333333333.3333333,1e+30,4.5,0.002,1e-27],"string":"€$\u000f\nA'B\"\\\\\"/"}"#;
+        assert_eq!(Canonical::parse(given).unwrap().as_str(), form);
+        let given =
+            r#"{"\u20ac":1,"\r":2,"\ufb33":3,"1":4,"\ud83d\ude00":5,"\u0080":6,"\u00f6":7}"#;
+        let form = "{\"\\r\":2,\"1\":4,\"\u{80}\":6,\"ö\":7,\"€\":1,\"😀\":5,\"\u{fb33}\":3}";
+        assert_eq!(Canonical::parse(given).unwrap().as_str(), form);
+    }
+
+    #[test]
+    fn what_has_no_canonical_form_is_refused_with_its_place() {
+        let refused = |text| Canonical::parse(text).unwrap_err();
+        let duplicate = |at: &str| NotCanonical::Duplicate { at: at.to_owned() };
+        assert_eq!(refused(r#"{"a":1,"a":1}"#), duplicate("/a"));
+        assert_eq!(
+            refused(r#"{"a":[0,{"b/~":1,"c":2,"b\u002f~":3}]}"#),
+            duplicate("/a/1/b~1~0")
+        );
+        for (text, place) in [
+            ("9007199254740992", ""),
+            ("[-9007199254740992]", "/0"),
+            (r#"{"a":{"b":18446744073709551616}}"#, "/a/b"),
+            ("[0,1e20]", "/1"),
+        ] {
+            match refused(text) {
+                NotCanonical::Integer { at, .. } => assert_eq!(at, place, "{text}"),
+                other => panic!("{text}: {other}"),
+            }
+        }
+        for kept in ["9007199254740991", "-9007199254740991", "1e+21", "0.5"] {
+            assert_eq!(Canonical::parse(kept).unwrap().as_str(), kept);
+        }
+        for text in ["", "{", "[1] 2", "1e999", r#""\ud800""#, "NaN"] {
+            assert!(matches!(refused(text), NotCanonical::NotJson(_)), "{text}");
+        }
+        let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+        assert!(matches!(refused(&deep), NotCanonical::NotJson(_)));
+    }
+}

@@ -202,3 +202,74 @@ macro_rules! write_bytes {
 write_bytes!(Digest, "sha256:");
 write_bytes!(Signature, "ed25519:");
 write_bytes!(PublicKey, "ed25519:");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_one_key_signed_no_other_key_and_no_other_digest_verifies() {
+        // RFC 8032, section 7.1, test 1.
+        let seed = hex::decode("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60");
+        let key = SigningKey::from_seed(&seed.unwrap());
+        assert_eq!(
+            key.public_key().to_string(),
+            "ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
+        );
+        let (digest, other) = (Digest([1; 32]), Digest([2; 32]));
+        let signature = key.sign(&digest);
+        verify_signature(&key.public_key(), &digest, &signature).unwrap();
+        verify_signature(&key.public_key(), &other, &signature).unwrap_err();
+        let stranger = SigningKey::from_seed(&[3; 32]).public_key();
+        verify_signature(&stranger, &digest, &signature).unwrap_err();
+        verify_signature(&PublicKey([255; 32]), &digest, &signature).unwrap_err();
+        for bit in 0..512 {
+            let mut forged = signature;
+            forged.0[bit / 8] ^= 1 << (bit % 8);
+            verify_signature(&key.public_key(), &digest, &forged).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn digests_and_signatures_have_one_spelling() {
+        let key = SigningKey::from_seed(&[3; 32]);
+        let digest = payload_digest(None);
+        assert_eq!(
+            digest.to_string(),
+            "sha256:74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b"
+        );
+        assert_eq!(
+            digest,
+            payload_digest(Some(&Canonical::parse(" null ").unwrap()))
+        );
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        let signature = key.sign(&digest);
+        assert_eq!(signature.to_string().parse(), Ok(signature));
+        for wrong in [
+            "sha256:",
+            "sha256:00",
+            "SHA256:74234e98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b",
+            "sha256:74234E98afe7498fb5daf1f36ac2d78acc339464f950703b8c019892f982b90b",
+        ] {
+            assert_eq!(wrong.parse::<Digest>(), Err(InvalidDigest), "{wrong}");
+        }
+        assert_eq!(
+            digest.to_string().parse::<Signature>(),
+            Err(InvalidSignature)
+        );
+    }
+
+    #[test]
+    fn each_domain_gives_digests_of_its_own() {
+        let record = b"{}";
+        let hashes = [
+            message_digest(record),
+            link_hash(&Digest::ZERO, record),
+            link_hash(&Digest([1; 32]), record),
+            payload_digest(Some(&Canonical::parse("{}").unwrap())),
+        ];
+        for (at, hash) in hashes.iter().enumerate() {
+            assert!(!hashes[..at].contains(hash));
+        }
+    }
+}

@@ -13,6 +13,7 @@ mod sessions;
 mod table;
 #[cfg(test)]
 mod tests;
+mod verifier;
 
 pub use body::{BodyError, check_body, default_performative};
 pub use check::{
@@ -30,3 +31,4 @@ pub use record::{Place, SessionRecord};
 pub use send::{Send, Sent};
 pub use sessions::{FILED_AT_ONCE, MAX_ENDED, Sessions};
 pub use table::{Next, Performative, Role, State, Voice, allowed, next};
+pub use verifier::{ChainFault, Misfit, Verifier};
