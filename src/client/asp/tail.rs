@@ -27,6 +27,8 @@ pub struct Tail {
     /// Whether to wait for what comes later.
     follow: bool,
     records: VecDeque<HistoryRecord>,
+    /// Whether the session has ended, so that there is nothing to wait for.
+    is_over: bool,
     has_ended: bool,
 }
 
@@ -69,6 +71,7 @@ impl Tail {
             },
             follow: false,
             records: VecDeque::new(),
+            is_over: false,
             has_ended: false,
         }
     }
@@ -118,7 +121,8 @@ impl Tail {
 
     /// Asks for the records that come next.
     async fn fill(&mut self) -> Result<(), TailError> {
-        self.request.wait_ms = if self.follow { WAIT_MS } else { 0 };
+        let may_wait = self.follow && !self.is_over;
+        self.request.wait_ms = if may_wait { WAIT_MS } else { 0 };
         let page = loop {
             match self.sessions.history(self.request.clone()).await {
                 Ok(page) => break page,
@@ -136,8 +140,8 @@ impl Tail {
                 return Err(TailError::Gap { expected, found });
             }
         }
-        let is_over = page.state.is_terminal() || !self.follow;
-        self.has_ended = page.records.is_empty() && is_over;
+        self.is_over = page.state.is_terminal();
+        self.has_ended = page.records.is_empty() && (self.is_over || !self.follow);
         self.request.from += page.records.len() as u64;
         self.records = page.records.into();
         Ok(())
