@@ -4,7 +4,8 @@ use npayload::asp::TrustScore;
 use npayload::asp::registry::{
     AgentRef, AgentStanding, Amount, Availability, Match, Profile, PublicKey, Status,
 };
-use npayload::asp::session::{Constraints, Digest, Performative, Role, State};
+use npayload::asp::chain::Digest;
+use npayload::asp::session::{Constraints, Performative, Role, State};
 use npayload::protocol::asp::*;
 use npayload::types::*;
 use serde_json::json;
