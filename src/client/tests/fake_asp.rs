@@ -1,6 +1,7 @@
 //! What the broker in memory knows of agents: one session, the tool calls, agents to be found.
 
-use crate::asp::session::{Digest, Performative, State};
+use crate::asp::chain::Digest;
+use crate::asp::session::{Performative, State};
 use crate::protocol::asp::{
     AgentEntry, AgentsPage, CallOutcome, HistoryPage, HistoryRecord, InboxPage, JsonText,
     SessionHistory, SessionSend, SessionSent, ToolRow,
