@@ -539,16 +539,56 @@ prefixed_id! {
 }
 
 prefixed_id! {
-    /// Identity of a tool call: a UUID of version 7 that its caller chose, shown as `tcl_…`. The
-    /// same id answers the same result.
+    /// Identity of a call of a tool: a UUID of version 7 that its caller chose, shown as `tcl_…`.
+    /// The same id answers the same result.
     CallId, "tcl_"
 }
 
+/// Name of a tool that agents call: the characters of a channel name, 1 to [`MAX_NAME_BYTES`]
+/// bytes. A clone shares the text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ToolName(std::sync::Arc<str>);
+
+impl ToolName {
+    /// Checks a tool's name.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when the text breaks a rule.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        check_name("tool name", text)?;
+        Ok(Self(text.into()))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ToolName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Serialize for ToolName {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ToolName {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(from)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
 /// Name of an agent within its organisation: the characters of a channel name, 1 to
-/// [`MAX_NAME_BYTES`] bytes, and nothing that reads as an [`AgentId`].
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct AgentName(Box<str>);
+/// [`MAX_NAME_BYTES`] bytes, and nothing that reads as an [`AgentId`]. A clone shares the text.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AgentName(std::sync::Arc<str>);
 
 impl AgentName {
     /// Checks an agent's name.
@@ -577,6 +617,12 @@ impl AgentName {
 impl fmt::Display for AgentName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+impl Serialize for AgentName {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Agents and their sessions, the Agent Session Protocol: pure state machines folded from typed
+//! Agents, their sessions and their calls of tools, the Agent Session Protocol: pure state machines folded from typed
 //! records. Specified by docs/asp.md.
 //!
 //! Invariant: each state is a function of its events alone. The same `apply` checks an event
@@ -14,6 +14,7 @@ mod hex;
 pub mod registry;
 pub mod session;
 mod thread;
+pub mod tool;
 mod trust_score;
 mod write;
 

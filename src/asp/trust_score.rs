@@ -54,6 +54,11 @@ impl From<TrustScore> for f64 {
 pub trait Trust {
     /// The agent's score now.
     fn score(&self, agent: AgentId) -> TrustScore;
+
+    /// The score of everybody, where all have the same: then nobody has to be asked for each.
+    fn uniform(&self) -> Option<TrustScore> {
+        None
+    }
 }
 
 /// The same score for everybody, as long as nothing counts what agents do.
@@ -63,6 +68,10 @@ pub struct NeutralTrust;
 impl Trust for NeutralTrust {
     fn score(&self, _: AgentId) -> TrustScore {
         TrustScore::NEUTRAL
+    }
+
+    fn uniform(&self) -> Option<TrustScore> {
+        Some(TrustScore::NEUTRAL)
     }
 }
 

@@ -144,7 +144,7 @@ impl<'a> Door<'a> {
             // Judged with the change itself, by the state that it changes.
             Request::Access(_) => self.alive()?,
             // Whom it speaks for is judged once it is known which agent that is:
-            // `speaking::check_speaks_for`.
+            // `Broker::own_agent`.
             Request::Asp(_) => self.own(Operation::Asp)?,
         }
         Ok(())
@@ -203,6 +203,10 @@ impl<'a> Door<'a> {
                 return Err(Denied::Hidden);
             }
             return self.ask(&Ask::Broker { operation });
+        }
+        // A grant of channels shows none of what the broker keeps for their organisation.
+        if name.is_internal() && !self.caller.owns(name.org()) {
+            return Err(Denied::Hidden);
         }
         let org = match name.org() {
             None => OrgId::DEFAULT,

@@ -13,6 +13,7 @@ mod access;
 mod admission;
 mod admitted;
 mod answer;
+mod asp;
 mod auditing;
 mod clock;
 mod commit;
@@ -39,7 +40,6 @@ mod scrubber;
 mod shared;
 mod shutdown;
 mod socket;
-mod speaking;
 mod waiting;
 
 pub use desk::Desk;

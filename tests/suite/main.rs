@@ -7,6 +7,7 @@
 
 mod access; // organisations, keys and grants on the record, and the file under which keys are hashed
 mod admission; // who may do what, through the server's doors: keys, scopes, organisations, grants
+mod agents; // agents, their sessions and calls in the broker: kept over crashes and snapshots, behind walls, on time
 mod answers; // what an answer waits for, and what is known again after a crash
 mod architecture; // the rooms of src against their table in ARCHITECTURE.md
 mod asp; // sessions of agents from the outside: golden files, their independent check, every byte changed

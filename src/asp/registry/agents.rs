@@ -1,10 +1,12 @@
 //! The agents of an organisation, folded from [`AgentEvent`]s.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::event::{AgentEvent, AvailabilityChanged, Fact, KeyFact, Placeheld, Registered};
+use super::index::Index;
 use super::profile::{InvalidProfile, Profile, PublicKey};
 use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES};
 use crate::types::{AgentId, AgentName, PrincipalId, Timestamp};
@@ -53,6 +55,26 @@ pub enum AgentStanding {
     Registered,
     /// It was registered.
     Deregistered,
+}
+
+impl Agent {
+    /// Whether a public key may become the agent's.
+    ///
+    /// # Errors
+    /// [`RegistryError`] when the key was its own before, or it has had too many.
+    pub fn check_new_key(&self, key: PublicKey) -> Result<(), RegistryError> {
+        if self.key == Some(key) || self.retired_keys.contains(&key) {
+            return Err(RegistryError::KeyUsed(key));
+        }
+        let found = self.retired_keys.len() + usize::from(self.key.is_some());
+        if found >= MAX_KEYS {
+            return Err(RegistryError::TooManyKeys {
+                found,
+                limit: MAX_KEYS,
+            });
+        }
+        Ok(())
+    }
 }
 
 /// Why a change of the registry is refused. Nothing is changed.
@@ -111,14 +133,25 @@ pub enum RegistryError {
 /// Keys change in Registered only. A state record replaces all once its last part is there; no
 /// other event may stand between its parts. An unknown event changes nothing. Limits are judged
 /// once, at the door, and not by a replay.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+///
+/// Rows are shared with clones, so that a clone for a query or a snapshot copies no agent.
+#[derive(Clone, Debug, Default)]
 pub struct Agents {
-    pub(super) agents: BTreeMap<AgentId, Agent>,
+    agents: BTreeMap<AgentId, Arc<Agent>>,
     names: BTreeMap<AgentName, AgentId>,
-    /// Registered agents by what they can do; no set is empty.
-    pub(super) capabilities: BTreeMap<AgentName, BTreeSet<AgentId>>,
+    /// Of those that are registered.
+    pub(super) index: Index,
     assembly: Option<Assembly<AgentRow>>,
 }
+
+/// Names and index follow from the agents, so two states are the same where those are.
+impl PartialEq for Agents {
+    fn eq(&self, other: &Self) -> bool {
+        self.agents == other.agents && self.assembly == other.assembly
+    }
+}
+
+impl Eq for Agents {}
 
 impl Agents {
     /// Takes an event into the state. One function checks an append and replays the log.
@@ -136,18 +169,18 @@ impl Agents {
     /// The agent of that identity, whatever its standing.
     #[must_use]
     pub fn agent(&self, agent: AgentId) -> Option<&Agent> {
-        self.agents.get(&agent)
+        self.agents.get(&agent).map(|agent| &**agent)
     }
 
     /// The agent of that name, whatever its standing.
     #[must_use]
     pub fn agent_by_name(&self, name: &str) -> Option<&Agent> {
-        self.agents.get(self.names.get(name)?)
+        self.agent(*self.names.get(name)?)
     }
 
     /// All agents, by identity and so by age.
     pub fn agents(&self) -> impl Iterator<Item = &Agent> {
-        self.agents.values()
+        self.agents.values().map(|agent| &**agent)
     }
 
     /// Turns the use of a name into the event that keeps its place; `None` where it has one.
@@ -208,16 +241,7 @@ impl Agents {
     /// had too many.
     pub fn check_key(&self, fact: KeyFact) -> Result<AgentEvent, RegistryError> {
         let agent = self.registered(fact.agent)?;
-        if agent.key == Some(fact.key) || agent.retired_keys.contains(&fact.key) {
-            return Err(RegistryError::KeyUsed(fact.key));
-        }
-        let found = agent.retired_keys.len() + usize::from(agent.key.is_some());
-        if found >= MAX_KEYS {
-            return Err(RegistryError::TooManyKeys {
-                found,
-                limit: MAX_KEYS,
-            });
-        }
+        agent.check_new_key(fact.key)?;
         Ok(match agent.key {
             None => AgentEvent::KeyEnrolled(fact),
             Some(_) => AgentEvent::KeyRotated(fact),
@@ -244,7 +268,7 @@ impl Agents {
     }
 
     pub(super) fn fold_in_parts(&self, max_part_bytes: usize) -> Vec<AgentEvent> {
-        folding::split(self.agents.values().cloned(), max_part_bytes)
+        folding::split(self.agents().cloned(), max_part_bytes)
             .into_iter()
             .map(AgentEvent::Folded)
             .collect()
@@ -297,26 +321,25 @@ impl Agents {
             }),
             AgentEvent::Registered(event) => self.register(event),
             AgentEvent::Deregistered(event) => {
-                self.change(event.agent, event.by, event.at)?.standing =
-                    AgentStanding::Deregistered;
-                self.unlist(event.agent);
-                Ok(())
+                self.change(event.agent, event.by, event.at, |agent| {
+                    agent.standing = AgentStanding::Deregistered;
+                    Ok(())
+                })
             }
             AgentEvent::AvailabilityChanged(event) => {
-                let agent = self.change(event.agent, event.by, event.at)?;
-                agent.profile.availability = event.availability.clone();
-                Ok(())
+                self.change(event.agent, event.by, event.at, |agent| {
+                    agent.profile.availability = event.availability.clone();
+                    Ok(())
+                })
             }
             AgentEvent::KeyEnrolled(event) => self.put_key(event, false),
             AgentEvent::KeyRotated(event) => self.put_key(event, true),
             AgentEvent::KeyRevoked(event) => {
-                let has_key = |agent: &Agent| agent.key.is_some();
-                if !self.agent(event.agent).is_some_and(has_key) {
-                    return Err("the agent has no key");
-                }
-                let agent = self.change(event.agent, event.by, event.at)?;
-                agent.retired_keys.extend(agent.key.take());
-                Ok(())
+                self.change(event.agent, event.by, event.at, |agent| {
+                    let key = agent.key.take().ok_or("the agent has no key")?;
+                    agent.retired_keys.push(key);
+                    Ok(())
+                })
             }
         }
     }
@@ -338,43 +361,56 @@ impl Agents {
         if *known != event.agent {
             return Err("another agent has that name");
         }
-        self.unlist(event.agent);
-        if let Some(agent) = self.agents.get_mut(&event.agent) {
-            agent.standing = AgentStanding::Registered;
-            agent.profile = event.profile.clone();
-            (agent.by, agent.changed_at) = (event.by, event.at);
-        }
-        self.list(event.agent);
+        let known = self.agent(event.agent).ok_or(NO_AGENT)?;
+        let mut agent = known.clone();
+        agent.standing = AgentStanding::Registered;
+        agent.profile = event.profile.clone();
+        (agent.by, agent.changed_at) = (event.by, event.at);
+        self.replace(agent);
         Ok(())
     }
 
     fn put_key(&mut self, event: &KeyFact, replaces: bool) -> Result<(), &'static str> {
-        let agent = self.agent(event.agent).ok_or(NO_AGENT)?;
-        if agent.key.is_some() != replaces {
-            return Err("a key is enrolled where there is none, and rotated where there is one");
-        }
-        if agent.key == Some(event.key) || agent.retired_keys.contains(&event.key) {
-            return Err("the key is the agent's own already, or was");
-        }
-        let agent = self.change(event.agent, event.by, event.at)?;
-        let retired = agent.key.replace(event.key);
-        agent.retired_keys.extend(retired);
-        Ok(())
+        self.change(event.agent, event.by, event.at, |agent| {
+            if agent.key.is_some() != replaces {
+                return Err(
+                    "a key is enrolled where there is none, and rotated where there is one",
+                );
+            }
+            if agent.key == Some(event.key) || agent.retired_keys.contains(&event.key) {
+                return Err("the key is the agent's own already, or was");
+            }
+            let retired = agent.key.replace(event.key);
+            agent.retired_keys.extend(retired);
+            Ok(())
+        })
     }
 
-    /// A registered agent, stamped as changed.
+    /// Changes a registered agent, and stamps it as changed. A change that is refused has changed
+    /// nothing.
     fn change(
         &mut self,
         agent: AgentId,
         by: PrincipalId,
         at: Timestamp,
-    ) -> Result<&mut Agent, &'static str> {
-        let agent = self.agents.get_mut(&agent).ok_or(NO_AGENT)?;
+        change: impl FnOnce(&mut Agent) -> Result<(), &'static str>,
+    ) -> Result<(), &'static str> {
+        let agent = self.agents.get(&agent).ok_or(NO_AGENT)?;
         if agent.standing != AgentStanding::Registered {
             return Err("the agent is not registered");
         }
+        let mut agent = (**agent).clone();
         (agent.by, agent.changed_at) = (by, at);
-        Ok(agent)
+        change(&mut agent)?;
+        self.replace(agent);
+        Ok(())
+    }
+
+    /// Puts an agent in the place of what it was.
+    fn replace(&mut self, agent: Agent) {
+        let agent = Arc::new(agent);
+        let before = self.agents.insert(agent.agent, agent.clone());
+        self.index.replace(before.as_deref(), &agent);
     }
 
     fn insert(&mut self, agent: Agent) -> Result<(), &'static str> {
@@ -384,39 +420,9 @@ impl Agents {
         if self.names.contains_key(&agent.name) {
             return Err("another agent has that name");
         }
-        let id = agent.agent;
-        self.names.insert(agent.name.clone(), id);
-        self.agents.insert(id, agent);
-        self.list(id);
+        self.names.insert(agent.name.clone(), agent.agent);
+        self.replace(agent);
         Ok(())
-    }
-
-    /// Puts a registered agent under its capabilities.
-    fn list(&mut self, id: AgentId) {
-        let Some(agent) = self.agents.get(&id) else {
-            return;
-        };
-        if agent.standing == AgentStanding::Registered {
-            for capability in &agent.profile.capabilities {
-                let able = self.capabilities.entry(capability.clone()).or_default();
-                able.insert(id);
-            }
-        }
-    }
-
-    /// Takes an agent out from under its capabilities.
-    fn unlist(&mut self, id: AgentId) {
-        let Some(agent) = self.agents.get(&id) else {
-            return;
-        };
-        for capability in &agent.profile.capabilities {
-            if let Some(able) = self.capabilities.get_mut(capability) {
-                able.remove(&id);
-                if able.is_empty() {
-                    self.capabilities.remove(capability);
-                }
-            }
-        }
     }
 
     fn from_rows(rows: &mut dyn Iterator<Item = &AgentRow>) -> Result<Self, &'static str> {

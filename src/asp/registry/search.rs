@@ -1,20 +1,22 @@
 //! Finding agents by what they can do.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
-use std::ops::Bound;
 
 use serde::{Deserialize, Serialize};
 
-use super::agents::{Agent, AgentStanding, Agents};
+use super::agents::{Agent, Agents};
+use super::index::Place;
 use super::profile::Status;
 use crate::asp::{Trust, TrustScore};
-use crate::types::{AgentId, AgentName, InvalidName};
+use crate::types::{AgentName, InvalidName};
 
 /// Most agents of a page.
 pub const MAX_PAGE: usize = 1000;
 /// Most capabilities of a query.
 pub const MAX_PATTERNS: usize = 64;
+
+/// Longest text of a query, in bytes.
+pub const MAX_TEXT_BYTES: usize = 1024;
 
 /// A capability that is looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +103,15 @@ impl CapabilityPattern {
         Ok(Self::Prefix(prefix.to_owned()))
     }
 
-    fn matches(&self, capability: &AgentName) -> bool {
+    /// What the capability is, or begins with.
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::Exact(name) => name.as_str(),
+            Self::Prefix(prefix) => prefix,
+        }
+    }
+
+    pub(super) fn matches(&self, capability: &AgentName) -> bool {
         match self {
             Self::Exact(name) => name == capability,
             Self::Prefix(prefix) => capability.as_str().starts_with(prefix.as_str()),
@@ -122,120 +132,104 @@ impl Agents {
         trust: &dyn Trust,
         limit: usize,
     ) -> Result<Page<'_>, SearchError> {
+        self.search_where(query, trust, limit, &|_| true)
+    }
+
+    /// The same among those agents that `is_shown` lets through.
+    ///
+    /// # Errors
+    /// As for [`Agents::search`].
+    pub fn search_where(
+        &self,
+        query: &Query,
+        trust: &dyn Trust,
+        limit: usize,
+        is_shown: &dyn Fn(&Agent) -> bool,
+    ) -> Result<Page<'_>, SearchError> {
         within("page", limit, 1, MAX_PAGE)?;
         within("capabilities", query.capabilities.len(), 0, MAX_PATTERNS)?;
-        let text = query.text.as_ref().map(|text| text.to_lowercase());
-        let mut found: Vec<_> = self
-            .candidates(query)
-            .filter(|agent| query.fits(agent, text.as_deref()))
-            .map(|agent| (trust.score(agent.agent), agent))
-            .filter(|(score, _)| query.min_trust.is_none_or(|least| *score >= least))
-            .filter(|place| {
-                query
-                    .after
-                    .as_ref()
-                    .is_none_or(|after| key(place) > borrowed(after))
-            })
-            .collect();
-        let is_last = found.len() <= limit;
-        if !is_last {
-            // Only what the page shows has to be sorted.
-            found.select_nth_unstable_by(limit, |a, b| key(a).cmp(&key(b)));
-            found.truncate(limit);
-        }
-        found.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
-        let next = found
+        let text_bytes = query.text.as_ref().map_or(0, String::len);
+        within("text bytes", text_bytes, 0, MAX_TEXT_BYTES)?;
+        let (mut agents, is_last) = match trust.uniform() {
+            Some(score) => self.in_order(query, score, limit, is_shown),
+            None => self.by_score(query, trust, limit, is_shown),
+        };
+        agents.truncate(limit);
+        let next = agents
             .last()
             .filter(|_| !is_last)
-            .map(|(score, agent)| Cursor {
+            .map(|(agent, score)| Cursor {
                 trust: Reverse(*score),
                 status: agent.profile.availability.status,
                 name: agent.name.clone(),
             });
-        let agents = found.into_iter().map(|(score, agent)| (agent, score));
-        Ok(Page {
-            agents: agents.collect(),
-            next,
-        })
+        Ok(Page { agents, next })
     }
 
-    /// The agents among which those are that a query finds: from the index where it names
-    /// capabilities.
-    fn candidates(&self, query: &Query) -> Box<dyn Iterator<Item = &Agent> + '_> {
-        let ids = match query.matching {
-            _ if query.capabilities.is_empty() => return Box::new(self.agents()),
-            Match::Any => {
-                let able = query.capabilities.iter().map(|pattern| self.able(pattern));
-                able.flatten().collect()
-            }
-            Match::All => {
-                let counted = query.capabilities.iter().map(|pattern| {
-                    let count = self.sets(pattern).map(BTreeSet::len).sum::<usize>();
-                    (count, pattern)
-                });
-                let rarest = counted.min_by_key(|(count, _)| *count);
-                rarest
-                    .map(|(_, pattern)| self.able(pattern))
-                    .unwrap_or_default()
-            }
+    /// A page where all have the same score: the index has the order, and no more of it is read
+    /// than the page needs. Whether nothing comes after it.
+    fn in_order(
+        &self,
+        query: &Query,
+        score: TrustScore,
+        limit: usize,
+        is_shown: &dyn Fn(&Agent) -> bool,
+    ) -> (Vec<(&Agent, TrustScore)>, bool) {
+        let is_trusted = query.min_trust.is_none_or(|least| score >= least);
+        let after = match &query.after {
+            Some(after) if after.trust > Reverse(score) => return (Vec::new(), true),
+            Some(after) if after.trust == Reverse(score) => Some(after.place()),
+            _ => None,
         };
-        Box::new(ids.into_iter().filter_map(|id| self.agent(id)))
+        if !is_trusted {
+            return (Vec::new(), true);
+        }
+        let found = self.index.find(query, after.as_ref());
+        let found = found.filter(|agent| is_shown(agent));
+        let page: Vec<_> = found.take(limit + 1).map(|agent| (agent, score)).collect();
+        let is_last = page.len() <= limit;
+        (page, is_last)
     }
 
-    fn able(&self, pattern: &CapabilityPattern) -> BTreeSet<AgentId> {
-        self.sets(pattern).flatten().copied().collect()
-    }
-
-    fn sets<'a>(
-        &'a self,
-        pattern: &'a CapabilityPattern,
-    ) -> impl Iterator<Item = &'a BTreeSet<AgentId>> {
-        let from = match pattern {
-            CapabilityPattern::Exact(name) => name.as_str(),
-            CapabilityPattern::Prefix(prefix) => prefix.as_str(),
-        };
-        self.capabilities
-            .range::<str, _>((Bound::Included(from), Bound::Unbounded))
-            .take_while(|(capability, _)| pattern.matches(capability))
-            .map(|(_, able)| able)
-    }
-}
-
-impl Query {
-    fn fits(&self, agent: &Agent, text: Option<&str>) -> bool {
-        let can = |pattern: &CapabilityPattern| {
-            let mut capabilities = agent.profile.capabilities.iter();
-            capabilities.any(|capability| pattern.matches(capability))
-        };
-        let is_able = match self.matching {
-            _ if self.capabilities.is_empty() => true,
-            Match::All => self.capabilities.iter().all(can),
-            Match::Any => self.capabilities.iter().any(can),
-        };
-        let status = agent.profile.availability.status;
-        agent.standing == AgentStanding::Registered
-            && is_able
-            && self.availability.is_none_or(|least| status <= least)
-            && text.is_none_or(|text| {
-                agent.name.as_str().to_lowercase().contains(text)
-                    || agent.profile.description.to_lowercase().contains(text)
+    /// A page where scores differ: everybody that is found is asked for, and those that the page
+    /// shows are sorted. Whether nothing comes after it.
+    fn by_score(
+        &self,
+        query: &Query,
+        trust: &dyn Trust,
+        limit: usize,
+        is_shown: &dyn Fn(&Agent) -> bool,
+    ) -> (Vec<(&Agent, TrustScore)>, bool) {
+        // The index has them by availability and name, so their number stands for both.
+        let mut found: Vec<_> = (self.index.find(query, None).enumerate())
+            .map(|(number, agent)| (Reverse(trust.score(agent.agent)), number, agent))
+            .filter(|(.., agent)| is_shown(agent))
+            .filter(|(score, ..)| query.min_trust.is_none_or(|least| score.0 >= least))
+            .filter(|(score, _, agent)| {
+                query.after.as_ref().is_none_or(|after| {
+                    let status = agent.profile.availability.status;
+                    let key = (*score, status, agent.name.as_str());
+                    key > (after.trust, after.status, after.name.as_str())
+                })
             })
+            .collect();
+        let is_last = found.len() <= limit;
+        let key = |found: &(Reverse<TrustScore>, usize, &Agent)| (found.0, found.1);
+        if !is_last {
+            // Only what the page shows has to be sorted.
+            found.select_nth_unstable_by_key(limit, key);
+            found.truncate(limit);
+        }
+        found.sort_unstable_by_key(key);
+        let page = found.into_iter().map(|(score, _, agent)| (agent, score.0));
+        (page.collect(), is_last)
     }
 }
 
-type Key<'a> = (Reverse<TrustScore>, Status, &'a str);
-
-fn key<'a>(place: &(TrustScore, &'a Agent)) -> Key<'a> {
-    let (score, agent) = place;
-    (
-        Reverse(*score),
-        agent.profile.availability.status,
-        agent.name.as_str(),
-    )
-}
-
-fn borrowed(cursor: &Cursor) -> Key<'_> {
-    (cursor.trust, cursor.status, cursor.name.as_str())
+impl Cursor {
+    fn place(&self) -> Place {
+        (self.status, self.name.clone())
+    }
 }
 
 fn within(what: &'static str, found: usize, least: usize, most: usize) -> Result<(), SearchError> {

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::*;
 use crate::asp::{NeutralTrust, Trust, TrustScore};
 use crate::folding::{EventError, Folded};
-use crate::types::{AgentId, AgentName, PrincipalId, Timestamp};
+use crate::types::{AgentId, AgentName, OrgName, PrincipalId, Timestamp};
 
 const BY: PrincipalId = PrincipalId(1);
 
@@ -416,6 +416,64 @@ fn an_event_reads_back_and_an_unknown_one_passes_through() {
 }
 
 #[test]
+fn a_card_has_the_shape_of_a2a_and_what_is_known_besides() {
+    let full = Profile {
+        description: "Looks at pictures".to_owned(),
+        version: "2.1.0".to_owned(),
+        protocols: vec!["asp/1.0".to_owned()],
+        schemas: vec!["urn:asp:negotiation:v1".to_owned()],
+        authority_level: Some("authorized_buyer".to_owned()),
+        max_transaction: Some(Amount {
+            value: 50_000,
+            currency: "EUR".to_owned(),
+        }),
+        availability: Availability {
+            status: Status::Busy,
+            timezone: Some("Europe/Berlin".to_owned()),
+            response_time_ms: Some(500),
+        },
+        endpoints: [
+            ("a2a", "https://a.example/a2a/v1"),
+            ("a2a.grpc", "https://grpc.a.example"),
+            ("asp", "npayload+tls://a.example:7411"),
+        ]
+        .map(|(name, url)| (name.to_owned(), url.to_owned()))
+        .into(),
+        ..profile(&["image.classify"])
+    };
+    // The first key of RFC 8032, section 7.1, whose JSON Web Key is in RFC 8037, appendix A.2.
+    let public_key = "ed25519:d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    let agents = after(&[
+        AgentEvent::Registered(registered(1, "viewer", full)),
+        AgentEvent::KeyEnrolled(KeyFact {
+            key: public_key.parse().unwrap(),
+            ..key(1, 0)
+        }),
+        AgentEvent::Placeheld(placeheld(2, "nobody")),
+    ]);
+    let org = OrgName::parse("acme").unwrap();
+    let card = |name| {
+        let agent = agents.agent_by_name(name).unwrap();
+        serde_json::to_string_pretty(&agent.card(&org, TrustScore::NEUTRAL)).unwrap()
+    };
+    assert_eq!(card("viewer"), include_str!("card.json").trim_end());
+    // What A2A requires is there also where nothing is known.
+    let card: serde_json::Value = serde_json::from_str(&card("nobody")).unwrap();
+    for required in [
+        "name",
+        "description",
+        "version",
+        "supportedInterfaces",
+        "capabilities",
+        "defaultInputModes",
+        "defaultOutputModes",
+        "skills",
+    ] {
+        assert!(!card[required].is_null(), "{required}");
+    }
+}
+
+#[test]
 fn nothing_stands_between_the_parts_of_a_state_record() {
     let rows: Vec<_> = writer().agents().cloned().collect();
     let part = |part, rows: &[AgentRow]| {
@@ -442,18 +500,21 @@ enum Try {
     Revoke(u128),
 }
 
-fn attempt() -> impl Strategy<Value = Try> {
-    let status = prop_oneof![
+fn status() -> impl Strategy<Value = Status> {
+    prop_oneof![
         Just(Status::Online),
         Just(Status::Busy),
         Just(Status::Offline)
-    ];
+    ]
+}
+
+fn attempt() -> impl Strategy<Value = Try> {
     prop_oneof![
         (0u8..20).prop_map(Try::Use),
         (0u8..20, proptest::collection::vec(0u8..6, 0..4))
             .prop_map(|(name, can)| Try::Register(name, can)),
         (0u128..40).prop_map(Try::Deregister),
-        (0u128..40, status).prop_map(|(agent, status)| Try::Available(agent, status)),
+        (0u128..40, status()).prop_map(|(agent, status)| Try::Available(agent, status)),
         (0u128..40, 0u8..4).prop_map(|(agent, byte)| Try::Key(agent, byte)),
         (0u128..40).prop_map(Try::Revoke),
     ]
@@ -467,6 +528,8 @@ proptest! {
         wanted in proptest::collection::vec(0u8..6, 0..3),
         limit in 1usize..5,
         newcomer in 0u8..20,
+        availability in proptest::option::of(status()),
+        text in proptest::option::of(0u8..2),
     ) {
         let (mut agents, mut log) = (Agents::default(), Vec::new());
         for (number, attempt) in (0u128..).zip(attempts) {
@@ -506,15 +569,27 @@ proptest! {
         // The index against a scan, page by page, while somebody comes in between.
         let wanted: Vec<_> = wanted.iter().map(|can| format!("can.{can}")).collect();
         let wanted: Vec<_> = wanted.iter().map(String::as_str).collect();
-        for matching in [Match::All, Match::Any] {
-            let trust = Told((0..40).map(|id| (AgentId(id), (id % 3) as f64 / 4.0)).collect());
-            let mut query = Query { matching, ..looking_for(&wanted) };
+        let told = Told((0..40).map(|id| (AgentId(id), (id % 3) as f64 / 4.0)).collect());
+        let trusts: [&dyn Trust; 2] = [&told, &NeutralTrust];
+        // The folded state has given its agents other numbers.
+        for ((matching, trust), agents) in [Match::All, Match::Any]
+            .into_iter()
+            .flat_map(|matching| trusts.map(|trust| (matching, trust)))
+            .flat_map(|asked| [&agents, &folded].map(|agents| (asked, agents)))
+        {
+            let text = text.map(|text| format!("N{text}"));
+            let mut query = Query { matching, availability, text, ..looking_for(&wanted) };
             let mut scanned: Vec<_> = agents.agents().filter(|agent| {
                 let can = |can: &&str| agent.profile.capabilities.contains(&name(can));
-                agent.standing == AgentStanding::Registered && match matching {
-                    Match::Any if !wanted.is_empty() => wanted.iter().any(can),
-                    _ => wanted.iter().all(can),
-                }
+                let status = agent.profile.availability.status;
+                let text = query.text.as_ref().map(|text| text.to_lowercase());
+                agent.standing == AgentStanding::Registered
+                    && availability.is_none_or(|least| status <= least)
+                    && text.is_none_or(|text| agent.name.as_str().starts_with(&text))
+                    && match matching {
+                        Match::Any if !wanted.is_empty() => wanted.iter().any(can),
+                        _ => wanted.iter().all(can),
+                    }
             }).collect();
             scanned.sort_by_key(|agent| {
                 let status = agent.profile.availability.status;
@@ -523,7 +598,7 @@ proptest! {
             let scanned: Vec<_> = scanned.iter().map(|agent| agent.agent).collect();
             let (mut paged, mut later) = (Vec::new(), agents.clone());
             loop {
-                let page = later.search(&query, &trust, limit).unwrap();
+                let page = later.search(&query, trust, limit).unwrap();
                 prop_assert!(page.agents.len() <= limit);
                 prop_assert!(paged.len() <= 100, "the pages never end");
                 paged.extend(page.agents.iter().map(|(agent, _)| agent.agent));

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::error::SendError;
 use super::event::{Constraints, Created, Ended, EndedParticipant, Invitee, Limits, MessageSent};
 use super::table::{Next, Performative, Role, State, Voice, allowed, next};
+use crate::asp::Knot;
 use crate::asp::chain::Digest;
 use crate::asp::{Links, Thread};
 use crate::types::{AgentId, MessageId, Offset, OrgId, PrincipalId, SessionId, Timestamp};
@@ -279,6 +280,22 @@ impl Session {
     #[must_use]
     pub fn messages(&self) -> u64 {
         self.participants.values().map(|p| p.sequence).sum()
+    }
+
+    /// Its last record. A session has one from its creation on.
+    #[must_use]
+    pub fn head(&self) -> Knot {
+        let first = Knot {
+            number: 0,
+            offset: Offset(0),
+        };
+        self.thread.last().unwrap_or(first)
+    }
+
+    /// Whether agents of other organisations take part, took part, or were asked to.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.participants.values().any(|one| one.org != self.org)
     }
 
     /// What becomes due next, and when. While the session is escalated only its own time runs.

@@ -5,6 +5,7 @@
 //! on a directory of its own. Every run prints the machine and the durability level that the
 //! acknowledgements named. Nothing here reads or writes the broker's files.
 
+mod asp;
 mod broker;
 mod compare;
 mod limits;
@@ -75,6 +76,9 @@ enum Command {
     /// Publish and replay without a key and with a key and limits in turn, and what judging and
     /// counting every request costs
     Quotas(Compared),
+    /// Search among many agents, and make and replay tool calls: what it costs without a broker, in
+    /// memory and on one thread
+    Asp(asp::Asp),
     /// What the disk and the loopback can do without a broker
     Limits {
         /// Seconds for each
@@ -122,6 +126,13 @@ async fn main() -> Result<()> {
         shown.machine("");
         for limit in shown.limits.iter().flat_map(Limits::each) {
             shown.result(limit, |_, _| String::new());
+        }
+        return Ok(());
+    }
+    if let Command::Asp(asp) = &cli.command {
+        shown.machine("none: pure state, in memory");
+        for measured in &asp::measure(asp)? {
+            shown.result(measured, |_, _| String::new());
         }
         return Ok(());
     }
@@ -182,7 +193,11 @@ async fn run(command: Command, broker: &Broker, shown: &Shown) -> Result<()> {
                 shown.result(measured, Limits::beside_disk);
             }
         }
-        Command::Limits { .. } | Command::Table { .. } | Command::Tls(_) | Command::Quotas(_) => {}
+        Command::Asp(_)
+        | Command::Limits { .. }
+        | Command::Table { .. }
+        | Command::Tls(_)
+        | Command::Quotas(_) => {}
     }
     Ok(())
 }
