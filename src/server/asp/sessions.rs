@@ -267,7 +267,7 @@ fn row(seen: SessionSeen) -> SessionRow {
         org,
         state: session.state,
         participants: rows.collect(),
-        sequence: session.sequence() + 1,
+        sequence: session.sequence(),
         hash: session.hash,
         created_at: session.created_at,
         expires_at: Some(session.expires_at),

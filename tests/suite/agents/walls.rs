@@ -101,7 +101,7 @@ fn a_guest_is_invited_joins_speaks_and_reads_and_nobody_else_sees_it() {
     let made = floor.durable(made.unwrap());
     let session = made.session.session;
     assert_eq!(made.session.state, State::Invited, "invited in the same entry");
-    assert_eq!(made.session.sequence(), 1);
+    assert_eq!(made.session.sequence(), 2, "created, and the PROPOSE");
     for (who, sees) in [(&acme, true), (&beta, true), (&gamma, false), (&ME, false)] {
         let seen = floor.broker.see_session(who, session, at).is_ok();
         assert_eq!(seen, sees);
