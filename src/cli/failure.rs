@@ -298,6 +298,39 @@ fn hint_for(error: Option<&WireError>, channel: Option<&str>) -> Option<String> 
         ErrorCode::OrgNotFound => "see `npayload org list`".to_owned(),
         ErrorCode::KeyNotFound => "see `npayload key list`".to_owned(),
         ErrorCode::GrantNotFound => "see `npayload grant list`".to_owned(),
+        ErrorCode::AgentNotFound => "see `npayload agent search`".to_owned(),
+        ErrorCode::AgentNotRegistered => "register it with `npayload agent register`".to_owned(),
+        ErrorCode::NotYourAgent => {
+            "use a key with the scope asp:*:AGENT; who administers keys can make one".to_owned()
+        }
+        ErrorCode::SignatureRequired | ErrorCode::InvalidSignature => {
+            "name the file with the agent's secret key with --signing-key-file".to_owned()
+        }
+        ErrorCode::NoPublicKey => "give it one with `npayload agent key`".to_owned(),
+        ErrorCode::SessionNotFound => "see `npayload session list`".to_owned(),
+        ErrorCode::NotParticipant => "see `npayload session show` for who takes part".to_owned(),
+        ErrorCode::SessionEnded => "read it with `npayload session tail`".to_owned(),
+        ErrorCode::OfferNotOpen => {
+            "name an offer that nobody has answered with --reply-to, see `npayload session tail`"
+                .to_owned()
+        }
+        ErrorCode::MessageIdTaken | ErrorCode::InvalidMessageId => {
+            "leave --id out for a new one".to_owned()
+        }
+        ErrorCode::MessageIdTooOld => {
+            "see `npayload session tail` for whether it was taken".to_owned()
+        }
+        ErrorCode::CallNotFound => "see `npayload tool list`".to_owned(),
+        ErrorCode::CallIdTaken | ErrorCode::InvalidCallId => {
+            "leave --id out for a new one".to_owned()
+        }
+        ErrorCode::CallEnded => "see `npayload tool show`".to_owned(),
+        ErrorCode::TooManyOpenCalls => {
+            "end some, see `npayload tool list --outcome open`".to_owned()
+        }
+        ErrorCode::AspUnavailable => {
+            "check the data directory with `npayload-inspect verify`".to_owned()
+        }
         ErrorCode::Overloaded
         | ErrorCode::RateLimited
         | ErrorCode::Timeout

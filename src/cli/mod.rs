@@ -5,6 +5,7 @@
 //! why and what to try; 2: the command line is wrong. Not here: anything that another program would
 //! want too, which is the client's.
 
+mod agent;
 mod atomic;
 mod audit;
 mod broker;
@@ -24,7 +25,14 @@ mod publish;
 mod record_json;
 mod serve;
 mod serve_config;
+mod session;
+mod session_message;
+mod session_tail;
+mod session_verify;
+mod signing_key;
 mod tls_args;
+mod tool;
+mod typed;
 
 #[cfg(test)]
 mod tests;
@@ -123,6 +131,15 @@ enum Command {
     /// Grants: what one organisation lets another do with its channels
     #[command(subcommand)]
     Grant(grant::GrantCommand),
+    /// Agents: who there is, and what they can do
+    #[command(subcommand)]
+    Agent(agent::AgentCommand),
+    /// Sessions: what agents say to each other
+    #[command(subcommand)]
+    Session(session::SessionCommand),
+    /// Tool calls: what agents do
+    #[command(subcommand)]
+    Tool(tool::ToolCommand),
     /// Print who did what to the broker, or check the record of it
     Audit(audit::AuditArgs),
     /// Certificates for development
@@ -183,6 +200,9 @@ impl Cli {
             Command::Org(command) => block_on(org::run(command, &context)),
             Command::Key(command) => block_on(key::run(command, &context)),
             Command::Grant(command) => block_on(grant::run(command, &context)),
+            Command::Agent(command) => block_on(agent::run(command, &context)),
+            Command::Session(command) => block_on(session::run(command, &context)),
+            Command::Tool(command) => block_on(tool::run(command, &context)),
         }
     }
 }

@@ -40,6 +40,15 @@ impl Moment {
             Self::In(ms) => now.saturating_add_ms(ms),
         }
     }
+
+    /// The time gone by, where `now` is the time that an age is counted back from.
+    #[must_use]
+    pub fn before(self, now: Timestamp) -> Timestamp {
+        match self {
+            Self::At(time) => time,
+            Self::In(ms) => now.saturating_add_ms(-ms),
+        }
+    }
 }
 
 impl FromStr for Moment {

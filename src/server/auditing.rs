@@ -27,6 +27,14 @@ impl Draft {
         }
     }
 
+    /// A request about agents, sessions or tool calls as an act.
+    pub fn of_agents(request: &AspRequest) -> Self {
+        Self {
+            kind: request.kind(),
+            target: target_among_agents(request),
+        }
+    }
+
     /// A publish that makes its channels.
     pub fn of_making(kind: Kind, channels: &[&ChannelName]) -> Self {
         let names: Vec<&str> = channels.iter().map(|name| name.as_str()).collect();

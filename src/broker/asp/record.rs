@@ -69,6 +69,7 @@ impl Broker {
         for (log, records) in &written {
             batches.push(self.asp_batch(*log, records)?);
         }
+        let drafted = self.draft_audit(&mut batches, now)?;
         // What can't be staged must not be applied, and what can't follow must not be staged.
         self.storage.check_stage(&batches, need)?;
         let [_, sessions, tools] = logs.map(|log| self.next_offset(log));
@@ -80,6 +81,7 @@ impl Broker {
         for (log, _) in &written {
             self.booked(*log, &staged);
         }
+        self.book_audit(drafted, &staged);
         self.tell(org, &entry.sessions);
         Ok(Wait {
             entry: staged.entry,

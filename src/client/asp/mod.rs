@@ -12,6 +12,7 @@ mod inbox;
 mod message;
 mod pages;
 mod sessions;
+mod signing;
 mod tail;
 mod tools;
 

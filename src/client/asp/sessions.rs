@@ -1,12 +1,15 @@
 //! What agents say to each other.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::inbox::Inbox;
 use super::message::NewMessage;
 use super::pages::Pages;
+use super::signing::Signing;
 use super::tail::Tail;
 use super::{ask, asp, unexpected};
+use crate::asp::chain::SigningKey;
 use crate::asp::registry::AgentRef;
 use crate::client::error::RequestError;
 use crate::client::handle::{Client, Retry};
@@ -50,11 +53,26 @@ use crate::types::SessionId;
 #[derive(Clone, Debug)]
 pub struct Sessions {
     client: Client,
+    signing: Option<Arc<Signing>>,
 }
 
 impl Sessions {
     pub(super) fn new(client: Client) -> Self {
-        Self { client }
+        Self {
+            client,
+            signing: None,
+        }
+    }
+
+    /// The same, for an agent whose public key is enrolled: what is sent with it is signed.
+    #[must_use]
+    pub fn signing_with(mut self, key: SigningKey) -> Self {
+        self.signing = Some(Arc::new(Signing::new(key)));
+        self
+    }
+
+    pub(super) fn client(&self) -> &Client {
+        &self.client
     }
 
     /// Begins a session. Not sent again after a lost connection.
@@ -83,7 +101,8 @@ impl Sessions {
     }
 
     /// Says something in a session. After a lost connection it is sent again with the same id, so
-    /// that it is taken once.
+    /// that it is taken once. It is signed where the sender's key was given with
+    /// [`Sessions::signing_with`].
     ///
     /// # Errors
     /// [`RequestError`]; of the broker's, among others `ILLEGAL_MESSAGE`, `SESSION_NOT_FOUND`,
@@ -94,7 +113,10 @@ impl Sessions {
         session_id: SessionId,
         message: NewMessage,
     ) -> Result<SessionSent, RequestError> {
-        let send = message.request(session_id);
+        let mut send = message.request(session_id);
+        if let Some(signing) = &self.signing {
+            signing.sign(self, &mut send).await?;
+        }
         asp!(&self.client, Retry::Safe, SessionSend(send))
     }
 

@@ -5,8 +5,8 @@ use serde_json::{Map, Value};
 
 use super::strict::StrictConstraints;
 use super::{JsonText, default_page};
-use crate::asp::registry::AgentRef;
 use crate::asp::chain::Digest;
+use crate::asp::registry::AgentRef;
 use crate::asp::session::{Constraints, Performative, Role, State};
 use crate::types::{
     AgentId, AgentName, MessageId, Offset, OrgName, PrincipalId, SessionId, Timestamp,

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::{JsonText, default_page};
-use crate::asp::registry::AgentRef;
 use crate::asp::chain::Digest;
+use crate::asp::registry::AgentRef;
 use crate::types::{AgentId, AgentName, CallId, OrgName, PrincipalId, SessionId, Timestamp};
 
 /// Says that a tool is called.

@@ -1,20 +1,22 @@
 //! Requests about agents.
 
+use super::super::access::Caller;
+use super::super::auditing::Draft;
 use super::super::shared::Shared;
 use super::{Looked, cursor};
 use crate::access::Principal;
 use crate::asp::registry::{CapabilityPattern, Cursor, Query};
 use crate::broker::asp::{AgentSeen, AspError, Register};
 use crate::broker::{Accepted, BrokerError, Refusal};
-use crate::protocol::AspResponse;
 use crate::protocol::asp::{
     AgentInfo, AgentProfile, AgentRegister, AgentRow, AgentSearch, AgentsPage,
 };
+use crate::protocol::{AspRequest, AspResponse};
 use crate::types::Timestamp;
 
 pub(super) fn register(
     shared: &Shared,
-    by: &Principal,
+    caller: &Caller,
     register: &AgentRegister,
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
@@ -23,7 +25,11 @@ pub(super) fn register(
         profile: register.profile(),
         public_key: register.public_key,
     };
-    let accepted = shared.broker().register_agent(by, request, now)?;
+    let act = Draft::of_agents(&AspRequest::AgentRegister(register.clone())).done_by(caller);
+    let mut broker = shared.broker();
+    let accepted = broker.acting(act, |broker| {
+        broker.register_agent(&caller.principal, request, now)
+    })?;
     Ok(changed(accepted, AspResponse::AgentRegister))
 }
 

@@ -20,6 +20,7 @@ pub(super) use sending::{Prepared, prepare};
 pub(super) use waiting::{find, waits};
 
 use super::access::Caller;
+use super::auditing::Draft;
 use super::clock;
 use super::dispatch::Answered;
 use super::shared::Shared;
@@ -65,10 +66,14 @@ pub(super) fn carry_out(shared: &Shared, caller: &Caller, request: &AspRequest) 
 fn look(shared: &Shared, caller: &Caller, request: &AspRequest) -> Result<Looked, Refusal> {
     let by = &caller.principal;
     let now = clock::now();
+    let act = || Draft::of_agents(request).done_by(caller);
     match request {
-        AspRequest::AgentRegister(register) => agents::register(shared, by, register, now),
+        AspRequest::AgentRegister(register) => agents::register(shared, caller, register, now),
         AspRequest::AgentDeregister(gone) => {
-            let accepted = shared.broker().deregister_agent(by, &gone.agent, now)?;
+            let mut broker = shared.broker();
+            let accepted = broker.acting(act(), |broker| {
+                broker.deregister_agent(by, &gone.agent, now)
+            })?;
             Ok(agents::changed(accepted, AspResponse::AgentDeregister))
         }
         AspRequest::AgentAvailability(changed) => {
@@ -79,7 +84,9 @@ fn look(shared: &Shared, caller: &Caller, request: &AspRequest) -> Result<Looked
         }
         AspRequest::AgentSetKey(set) => {
             let mut broker = shared.broker();
-            let accepted = broker.set_agent_key(by, &set.agent, set.public_key, now)?;
+            let accepted = broker.acting(act(), |broker| {
+                broker.set_agent_key(by, &set.agent, set.public_key, now)
+            })?;
             Ok(agents::changed(accepted, AspResponse::AgentSetKey))
         }
         AspRequest::AgentInfo(info) => agents::info(shared, by, info, now),
@@ -95,7 +102,10 @@ fn look(shared: &Shared, caller: &Caller, request: &AspRequest) -> Result<Looked
             Ok(sessions::changed(accepted, AspResponse::SessionLeave))
         }
         AspRequest::SessionResume(resume) => {
-            let accepted = shared.broker().resume_session(by, resume.session_id, now)?;
+            let mut broker = shared.broker();
+            let accepted = broker.acting(act(), |broker| {
+                broker.resume_session(by, resume.session_id, now)
+            })?;
             Ok(sessions::changed(accepted, AspResponse::SessionResume))
         }
         AspRequest::SessionSend(_) => {

@@ -1,10 +1,10 @@
 //! One example of every request about agents, sessions and tool calls, and of every answer.
 
 use npayload::asp::TrustScore;
+use npayload::asp::chain::Digest;
 use npayload::asp::registry::{
     AgentRef, AgentStanding, Amount, Availability, Match, Profile, PublicKey, Status,
 };
-use npayload::asp::chain::Digest;
 use npayload::asp::session::{Constraints, Performative, Role, State};
 use npayload::protocol::asp::*;
 use npayload::types::*;
