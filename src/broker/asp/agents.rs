@@ -1,12 +1,10 @@
 //! Agents: registering, leaving, saying whether they are there, their keys, and finding them.
 
-use std::sync::Arc;
-
 use super::AspError;
 use super::record::Entry;
 use crate::access::{Operation, Principal};
 use crate::asp::registry::{
-    Agent, AgentEvent, AgentRef, Agents, Availability, AvailabilityChanged, Cursor, Fact, KeyFact,
+    Agent, AgentEvent, AgentRef, Agents, Availability, AvailabilityChanged, Cursor, Fact, KeyFact, Listing,
     Profile, PublicKey, Query, Registered, RegistryError,
 };
 use crate::asp::{NeutralTrust, Trust, TrustScore};
@@ -180,9 +178,8 @@ impl Broker {
                 None => return Ok(AgentsSeen::none(name.clone())),
             },
         };
-        let of_org = self.asp_of(org);
-        let agents = of_org.map(|of| of.registry.shared()).transpose()?;
-        let agents = agents.unwrap_or_default();
+        let agents = self.agents_of(org)?;
+        let listing = agents.map_or_else(|| Agents::default().listing(), Agents::listing);
         let shown = (org != by.org).then(|| {
             let grants = self.access.grants(by.org);
             let shown = grants.filter(|grant| {
@@ -195,7 +192,7 @@ impl Broker {
         });
         Ok(AgentsSeen {
             org: self.shown_org(org),
-            agents,
+            listing,
             shown,
             wait: Some(self.registry_wait(org)),
         })
@@ -259,7 +256,7 @@ impl Broker {
 pub struct AgentsSeen {
     /// Their organisation.
     pub org: OrgName,
-    agents: Arc<Agents>,
+    listing: Listing,
     /// The names that may be seen; none: all.
     shown: Option<Vec<crate::access::Pattern>>,
     /// What an answer waits for.
@@ -270,7 +267,7 @@ impl AgentsSeen {
     fn none(org: OrgName) -> Self {
         Self {
             org,
-            agents: Arc::default(),
+            listing: Agents::default().listing(),
             shown: None,
             wait: None,
         }
@@ -292,7 +289,7 @@ impl AgentsSeen {
             Some(shown) => shown.iter().any(|one| one.matches(agent.name.as_str())),
         };
         let page = self
-            .agents
+            .listing
             .search_where(query, &NeutralTrust, limit, &shown)?;
         let seen = page.agents.into_iter().map(|(agent, trust)| AgentSeen {
             org: self.org.clone(),

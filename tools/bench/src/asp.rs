@@ -96,6 +96,10 @@ fn searches(asp: &Asp) -> Result<Vec<Measured>> {
         std::hint::black_box(agents.clone());
         Ok(())
     })?);
+    all.push(timed("registry: a listing for a search", 1_000, || {
+        std::hint::black_box(agents.listing());
+        Ok(())
+    })?);
     let able = |patterns: &[&str]| -> Result<Query> {
         let parsed: Result<Vec<_>, _> = (patterns.iter())
             .map(|text| CapabilityPattern::parse(text))

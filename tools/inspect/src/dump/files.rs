@@ -11,8 +11,8 @@ use npayload::format::{
 };
 use npayload::types::{Incarnation, Offset};
 
-use super::Dump;
 use super::row::Row;
+use super::{Dump, asp};
 use crate::report::Kind;
 use crate::source::{Source, block_end};
 
@@ -459,7 +459,14 @@ fn record_row(record: &Record) -> Row {
         .collect();
     row = row.with("headers", headers);
     match &record.payload {
-        Some(payload) => row.with_bytes(["payload", "payloadText", "payloadBase64"], payload),
+        Some(payload) => {
+            let row = match asp::says(&record.record_type, payload) {
+                Some(Ok(says)) => row.with("says", says),
+                Some(Err(error)) => row.with("error", error),
+                None => row,
+            };
+            row.with_bytes(["payload", "payloadText", "payloadBase64"], payload)
+        }
         None => row.with("payload", ()),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It shows what is there and judges as little as it can: a structure that does not decode is a row that says why.
 
+mod asp;
 mod files;
 mod keys;
 mod row;
