@@ -4,8 +4,8 @@ use super::AspError;
 use super::record::Entry;
 use crate::access::{Operation, Principal};
 use crate::asp::registry::{
-    Agent, AgentEvent, AgentRef, Agents, Availability, AvailabilityChanged, Cursor, Fact, KeyFact, Listing,
-    Profile, PublicKey, Query, Registered, RegistryError,
+    Agent, AgentEvent, AgentRef, Agents, Availability, AvailabilityChanged, Cursor, Fact, KeyFact,
+    Listing, Profile, PublicKey, Query, Registered, RegistryError,
 };
 use crate::asp::{NeutralTrust, Trust, TrustScore};
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};

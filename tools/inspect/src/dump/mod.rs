@@ -173,6 +173,9 @@ impl Dump<'_> {
                 self.file(&path, kind)?;
             }
         }
+        for path in layout::snapshots(directory)? {
+            self.file(&path, Kind::Snapshot)?;
+        }
         let mut strangers = Vec::new();
         for (folder, extensions, kind) in [
             ("checkpoints", ["checkpoint", "copy"], Kind::Checkpoint),
@@ -221,6 +224,7 @@ impl Dump<'_> {
         match kind {
             Kind::Marker => self.marker(path),
             Kind::Secret => self.secret(path),
+            Kind::Snapshot => self.snapshot(path),
             Kind::RecoveryPoint => self.recovery_point(path),
             Kind::Checkpoint => self.checkpoint(path),
             Kind::Journal => self.journal(path),
