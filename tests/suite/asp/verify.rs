@@ -103,7 +103,10 @@ fn a_record_that_is_gone_moved_or_from_elsewhere_is_named() {
         let mut elsewhere = talk.clone();
         elsewhere[at].0 = Offset(7);
         let fault = judge(elsewhere).unwrap_err();
-        assert_eq!((fault.sequence, *fault.what), (at as u64 + 1, Misfit::Links));
+        assert_eq!(
+            (fault.sequence, *fault.what),
+            (at as u64 + 1, Misfit::Links)
+        );
     }
     let mut foreign = talk.clone();
     foreign[2] = silence[2].clone();
