@@ -107,7 +107,17 @@ pub(crate) fn decode<E: DeserializeOwned>(
         event: record_type.to_owned(),
         source,
     };
-    let head: Head<'_> = serde_json::from_slice(payload).map_err(json)?;
+    check_head(newest, record_type, payload)?;
+    serde_json::from_slice(payload).map_err(json)
+}
+
+/// Whether a payload claims to be of that type, in a version that the caller knows.
+pub(crate) fn check_head(newest: u16, record_type: &str, payload: &[u8]) -> Result<(), EventError> {
+    let head = serde_json::from_slice::<Head<'_>>(payload);
+    let head = head.map_err(|source| EventError::Json {
+        event: record_type.to_owned(),
+        source,
+    })?;
     if head.event != record_type {
         return Err(EventError::TypeMismatch {
             record: record_type.to_owned(),
@@ -121,7 +131,7 @@ pub(crate) fn decode<E: DeserializeOwned>(
             supported: newest,
         });
     }
-    serde_json::from_slice(payload).map_err(json)
+    Ok(())
 }
 
 /// Rows as parts of at most `max_bytes` each; one empty part when there are no rows.

@@ -465,7 +465,8 @@ macro_rules! prefixed_id {
             fn from_str(text: &str) -> Result<Self, InvalidName> {
                 let uuid = text.strip_prefix($prefix).and_then(|rest| {
                     let uuid = uuid::Uuid::try_parse(rest).ok()?;
-                    (uuid.hyphenated().to_string() == rest).then_some(uuid)
+                    let mut spelt = uuid::Uuid::encode_buffer();
+                    (uuid.hyphenated().encode_lower(&mut spelt) == rest).then_some(uuid)
                 });
                 let uuid = uuid.ok_or_else(|| InvalidName {
                     what: "id",
@@ -484,11 +485,31 @@ macro_rules! prefixed_id {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                let text = std::borrow::Cow::<str>::deserialize(from)?;
-                text.parse().map_err(serde::de::Error::custom)
+                from_text(from)
             }
         }
     };
+}
+
+/// Reads a value from its text without a copy of the text: replays read millions of them.
+pub(crate) fn from_text<'de, T, D>(from: D) -> Result<T, D::Error>
+where
+    T: FromStr<Err: fmt::Display>,
+    D: serde::Deserializer<'de>,
+{
+    struct Text<T>(std::marker::PhantomData<T>);
+    impl<T: FromStr<Err: fmt::Display>> serde::de::Visitor<'_> for Text<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+            text.parse().map_err(E::custom)
+        }
+    }
+    from.deserialize_str(Text(std::marker::PhantomData))
 }
 
 prefixed_id! {
@@ -791,6 +812,7 @@ mod tests {
         }
         assert_eq!(SessionId(7).to_string().parse(), Ok(SessionId(7)));
         assert_eq!(MessageId(7).to_string().parse(), Ok(MessageId(7)));
+        assert_eq!(CallId(7).to_string().parse(), Ok(CallId(7)));
     }
 
     #[test]

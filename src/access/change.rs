@@ -122,7 +122,8 @@ pub struct GrantRequest {
     pub guest: OrgId,
     /// The channels, as their owner names them.
     pub channels: Pattern,
-    /// [`Operation::Consume`] or [`Operation::Publish`].
+    /// [`Operation::Consume`], [`Operation::Publish`], or [`Operation::Asp`]: to see and invite the
+    /// owner's agents of these names.
     pub operation: Operation,
     /// When it ends by itself; in the future.
     pub expires_at: Option<Timestamp>,
@@ -343,8 +344,11 @@ impl Access {
                 rule,
             });
         }
-        if !matches!(request.operation, Operation::Publish | Operation::Consume) {
-            let rule = format!("must be publish or consume, not {}", request.operation);
+        if !matches!(
+            request.operation,
+            Operation::Publish | Operation::Consume | Operation::Asp
+        ) {
+            let rule = format!("must be publish, consume or asp, not {}", request.operation);
             return Err(AccessError::Invalid {
                 field: "operation",
                 rule,

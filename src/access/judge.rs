@@ -202,6 +202,20 @@ impl Access {
         }
     }
 
+    /// Whether the agents of one organisation may be seen and invited by another, by a grant of
+    /// [`Operation::Asp`] that has their name.
+    #[must_use]
+    pub fn shows_agent(&self, owner: OrgId, name: &str, guest: OrgId, now: Timestamp) -> bool {
+        owner == guest
+            || self.grants(guest).any(|grant| {
+                grant.owner == owner
+                    && grant.guest == guest
+                    && grant.operation == Operation::Asp
+                    && grant.channels.matches(name)
+                    && grant.is_active(now)
+            })
+    }
+
     fn need(
         &self,
         principal: &Principal,

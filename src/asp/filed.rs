@@ -37,6 +37,11 @@ impl<Id: Ord + Copy> Files<Id> {
         }
     }
 
+    /// Takes in what was known of a record, as [`Files::iter`] gave it.
+    pub fn push_file(&mut self, file: File<Id>) {
+        self.0.push(file);
+    }
+
     /// Where this id may be filed, the latest first.
     pub fn candidates(&self, id: Id) -> impl Iterator<Item = Offset> {
         let mut found: Vec<Offset> = self

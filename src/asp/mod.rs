@@ -7,6 +7,8 @@
 //!
 //! Not here: who may speak for an agent (the access room judges that), where records lie, and
 //! identities and times, which the broker stamps. No request uses this room yet.
+mod canonical;
+pub mod chain;
 mod filed;
 mod hex;
 pub mod registry;
@@ -14,7 +16,9 @@ pub mod session;
 mod thread;
 pub mod tool;
 mod trust_score;
+mod write;
 
+pub use canonical::{Canonical, MAX_INTEGER, NotCanonical};
 pub use filed::{File, Files};
 pub use thread::{Knot, Links, Thread};
 pub use trust_score::{InvalidTrustScore, NeutralTrust, Trust, TrustScore};

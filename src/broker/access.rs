@@ -201,7 +201,7 @@ impl Broker {
     }
 
     /// A UUID of version 7.
-    fn new_uuid(&mut self, now: Timestamp) -> u128 {
+    pub(super) fn new_uuid(&mut self, now: Timestamp) -> u128 {
         let [high, low] = [(self.random)(), (self.random)()].map(u64::to_le_bytes);
         let mut random = [0; 10];
         random[..8].copy_from_slice(&high);

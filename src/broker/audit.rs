@@ -214,7 +214,7 @@ impl Fold for LastPayload {
         Ok(Bytes::copy_from_slice(payload))
     }
 
-    fn event(&mut self, payload: Bytes) -> Result<(), IllegalEvent> {
+    fn event(&mut self, _: Offset, payload: Bytes) -> Result<(), IllegalEvent> {
         self.0 = Some(payload);
         Ok(())
     }

@@ -37,6 +37,8 @@ pub struct BrokerConfig {
     /// An internal topic is folded into a record of its state after this many events, or four for
     /// each row of state.
     pub fold_events: u64,
+    /// A topic of agents is kept in a snapshot after this many records.
+    pub snapshot_records: u64,
     /// Days after which records of who did what to the broker are dropped; kept for ever when
     /// `None`. At least 1.
     pub audit_retention_days: Option<u64>,
@@ -56,6 +58,7 @@ impl Default for BrokerConfig {
             defaults: ChannelConfig::default(),
             producers: ProducerLimits::default(),
             fold_events: 10_000,
+            snapshot_records: 100_000,
             audit_retention_days: None,
             master_keys: MasterKeys::default(),
             max_key_offsets: 1 << 31,
@@ -176,6 +179,8 @@ pub struct Broker {
     pub(super) access_events: u64,
     pub(super) secret: DirectorySecret,
     pub(super) audit: Audit,
+    /// Agents, sessions and tool calls.
+    pub(super) asp: super::asp::Asp,
     /// Of a quality that secrets can be made of, see [`Broker::open`].
     pub(super) random: Box<dyn FnMut() -> u64 + Send>,
     /// What follows once an entry is flushed.

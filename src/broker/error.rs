@@ -79,6 +79,9 @@ pub enum BrokerError {
     /// The channel is more than its organisation may have.
     #[error(transparent)]
     OrgLimit(#[from] OrgLimit),
+    /// A command about agents is refused.
+    #[error(transparent)]
+    Asp(Box<super::asp::AspError>),
     /// The secret file is to be made first: see [`super::Broker::plan_secret`].
     #[error("this data directory has no npayload.secret yet, under which keys are hashed")]
     NoSecret,

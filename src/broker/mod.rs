@@ -12,6 +12,7 @@
 //! Not here: sockets, frames and the clock (the server), bytes on disk (storage and format).
 
 mod access;
+pub mod asp;
 mod audit;
 mod channels;
 pub mod config;

@@ -120,6 +120,7 @@ impl Broker {
             access_events: 0,
             secret: DirectorySecret::default(),
             audit: Audit::default(),
+            asp: super::asp::Asp::default(),
             random,
             after: Vec::new(),
             round_waiters: Vec::new(),
@@ -138,6 +139,7 @@ impl Broker {
         broker.fold_consumers()?;
         broker.clamp_positions(now)?;
         broker.drop_positions(now);
+        broker.fold_asp()?;
         let removed: Vec<DirectoryEvent> = deleting
             .into_iter()
             .map(|incarnation| DirectoryEvent::Removed(Removed { incarnation }))
@@ -351,7 +353,7 @@ impl Fold for Directory {
         DirectoryEvent::decode(record_type, payload)
     }
 
-    fn event(&mut self, event: DirectoryEvent) -> Result<(), IllegalEvent> {
+    fn event(&mut self, _: Offset, event: DirectoryEvent) -> Result<(), IllegalEvent> {
         self.apply(&event)
     }
 
@@ -376,7 +378,7 @@ impl Fold for FoldedConsumers {
         ConsumerEvent::decode(record_type, payload)
     }
 
-    fn event(&mut self, event: ConsumerEvent) -> Result<(), IllegalEvent> {
+    fn event(&mut self, _: Offset, event: ConsumerEvent) -> Result<(), IllegalEvent> {
         let event = match self.has_gap {
             true => self.consumers.behind_gap(event),
             false => Some(event),
@@ -409,7 +411,7 @@ impl Fold for FoldedAccess {
         AccessEvent::decode(record_type, payload)
     }
 
-    fn event(&mut self, event: AccessEvent) -> Result<(), IllegalEvent> {
+    fn event(&mut self, _: Offset, event: AccessEvent) -> Result<(), IllegalEvent> {
         self.access.apply(&event)
     }
 

@@ -96,8 +96,8 @@ pub(super) trait Fold {
     /// The event of a record.
     fn decode(record_type: &str, payload: &[u8]) -> Result<Self::Event, EventError>;
 
-    /// Takes the next event.
-    fn event(&mut self, event: Self::Event) -> Result<(), IllegalEvent>;
+    /// Takes the next event, that of the record at `offset`.
+    fn event(&mut self, offset: Offset, event: Self::Event) -> Result<(), IllegalEvent>;
 
     /// Goes on behind records that a repair has recorded as lost, or refuses to.
     fn gap(&mut self, lost: Range<Offset>) -> Result<(), TopicError>;
@@ -124,11 +124,13 @@ pub(super) fn fold_topic<F: Fold>(state: &mut F, batches: &Bytes) -> Result<u64,
                 offset,
                 source,
             })?;
-            state.event(event).map_err(|source| TopicError::Event {
-                topic,
-                offset,
-                source,
-            })?;
+            state
+                .event(offset, event)
+                .map_err(|source| TopicError::Event {
+                    topic,
+                    offset,
+                    source,
+                })?;
             events += 1;
         }
     }
@@ -177,15 +179,30 @@ pub(super) fn read_topic(
     id: Incarnation,
     from: Offset,
 ) -> Result<(Vec<Bytes>, Option<TopicError>), TopicError> {
+    let mut batches = Vec::new();
+    let closed = each_of_topic(storage, topic, id, from, |part| {
+        batches.push(part);
+        Ok(())
+    })?;
+    Ok((batches, closed))
+}
+
+/// As [`read_topic`], handing consecutive batches over as they are read.
+pub(super) fn each_of_topic(
+    storage: &mut Storage,
+    topic: &'static str,
+    id: Incarnation,
+    from: Offset,
+    mut take: impl FnMut(Bytes) -> Result<(), TopicError>,
+) -> Result<Option<TopicError>, TopicError> {
     let failed = |source: ReadError| TopicError::Read {
         topic,
         source: Box::new(source),
     };
     let Some(log) = storage.log(id) else {
-        return Ok((Vec::new(), None));
+        return Ok(None);
     };
     let (mut from, end): (Offset, Offset) = (from.max(log.log_start()), log.high_watermark());
-    let mut batches = Vec::new();
     while from < end {
         let slices = match storage.plan_read(id, from, 1 << 20).map_err(failed)? {
             Read::Ready(slices) => slices,
@@ -199,12 +216,11 @@ pub(super) fn read_topic(
             }
         };
         from = slices.next;
-        batches.extend(slices.parts);
+        slices.parts.into_iter().try_for_each(&mut take)?;
     }
     let log = storage.log(id);
-    let closed = log.and_then(|log| {
+    Ok(log.and_then(|log| {
         let (end, reason) = (log.end(), log.refused()?.clone());
         Some(TopicError::Closed { topic, end, reason })
-    });
-    Ok((batches, closed))
+    }))
 }

@@ -4,6 +4,7 @@
 //! - [`Client`]: connects, and has a method for every control request.
 //! - [`Producer`]: batches records, keeps their order, resolves a [`Ticket`] for each.
 //! - [`Consumer`]: a stream of records, fetched ahead, each batch checked.
+//! - [`Agents`], [`Sessions`], [`Tools`]: agents, what they say to each other, and what they call.
 //! - [`AtomicBuilder`]: several channels and consumer positions, all or nothing.
 //!
 //! Over TLS with `npayload+tls://` or [`ClientBuilder::tls`].
@@ -12,6 +13,7 @@
 //! here: decoding of payloads, and any policy about what to do with a record.
 
 mod access;
+mod asp;
 mod atomic;
 mod backoff;
 mod connection;
@@ -27,6 +29,10 @@ mod url;
 #[cfg(test)]
 mod tests;
 
+pub use asp::{
+    Agents, FinishError, Inbox, NewCall, NewMessage, Paged, Pages, Sessions, Tail, TailError,
+    ToolCall, Tools,
+};
 pub use atomic::{AtomicBuilder, AtomicError};
 pub use backoff::BackoffLimits;
 pub use consumer::{

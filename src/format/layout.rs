@@ -26,6 +26,7 @@ pub const LAYOUTS: &[Layout] = &[
     super::seal::LAYOUT,
     super::marker::LAYOUT,
     super::secret_file::LAYOUT,
+    super::snapshot::LAYOUT,
     super::recovery_point::LAYOUT,
     super::journal::FILE_LAYOUT,
     super::journal::GROUP_LAYOUT,

@@ -23,6 +23,7 @@ mod recovery_point;
 mod seal;
 mod secret_file;
 mod segment_header;
+mod snapshot;
 
 pub use batch::{
     BATCH_ALIGNMENT, BATCH_HEADER_BYTES, BatchHeader, DoorLimits, MAX_BATCH_BYTES,
@@ -48,6 +49,7 @@ pub use recovery_point::{NoRecoveryPoint, RecoveryPoint};
 pub use seal::{DataKey, NONCE_BYTES, SEAL_BYTES, Sealing, TAG_BYTES, seal, unseal};
 pub use secret_file::SecretFile;
 pub use segment_header::SegmentHeader;
+pub use snapshot::SnapshotHeader;
 
 #[cfg(test)]
 mod tests;

@@ -3,83 +3,20 @@
 
 use std::fmt;
 
-use bytes::BytesMut;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::api::Kind;
+use super::json_kinds::json_kinds;
 use super::primitive::BodyError;
-use super::request::put_json;
 use crate::access::{KeyKind, Limits, Operation, Pattern, Scope, Secret};
 use crate::types::{GrantId, KeyId, OrgName, PrincipalId, Timestamp};
 
-/// Declares the requests about access, what each is answered with, and how both are read and
-/// written.
-macro_rules! access_kinds {
-    ($($(#[$doc:meta])* $kind:ident($request:ident) -> $response:ident;)*) => {
-        /// A request about organisations, keys and grants.
-        #[derive(Clone, Debug, PartialEq)]
-        pub enum AccessRequest {
-            $($(#[$doc])* $kind($request),)*
-        }
+json_kinds! {
+    /// A request about organisations, keys and grants.
+    AccessRequest;
+    /// An answer about organisations, keys and grants.
+    AccessResponse;
 
-        /// An answer about organisations, keys and grants.
-        #[derive(Clone, Debug, PartialEq)]
-        pub enum AccessResponse {
-            $($(#[$doc])* $kind($response),)*
-        }
-
-        impl AccessRequest {
-            /// Its kind.
-            #[must_use]
-            pub fn kind(&self) -> Kind {
-                match self {
-                    $(Self::$kind(_) => Kind::$kind,)*
-                }
-            }
-
-            /// Reads a body; `None` for a kind that is not about access.
-            pub(super) fn decode(kind: Kind, body: &[u8]) -> Option<Result<Self, BodyError>> {
-                match kind {
-                    $(Kind::$kind => Some(json(body).map(Self::$kind)),)*
-                    _ => None,
-                }
-            }
-
-            pub(super) fn encode(&self, dst: &mut BytesMut) {
-                match self {
-                    $(Self::$kind(body) => put_json(body, dst),)*
-                }
-            }
-        }
-
-        impl AccessResponse {
-            /// The kind of the request it answers.
-            #[must_use]
-            pub fn kind(&self) -> Kind {
-                match self {
-                    $(Self::$kind(_) => Kind::$kind,)*
-                }
-            }
-
-            /// Reads a body; `None` for a kind that is not about access.
-            pub(super) fn decode(kind: Kind, body: &[u8]) -> Option<Result<Self, BodyError>> {
-                match kind {
-                    $(Kind::$kind => Some(json(body).map(Self::$kind)),)*
-                    _ => None,
-                }
-            }
-
-            pub(super) fn encode(&self, dst: &mut BytesMut) {
-                match self {
-                    $(Self::$kind(body) => put_json(body, dst),)*
-                }
-            }
-        }
-    };
-}
-
-access_kinds! {
     /// Creates an organisation.
     OrgCreate(OrgCreate) -> OrgRow;
     /// Lists organisations: all in the default one, elsewhere one's own.

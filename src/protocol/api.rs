@@ -91,6 +91,48 @@ pub enum Kind {
     GrantAccept = 89,
     /// Ends a grant, or declines one.
     GrantRevoke = 90,
+    /// Registers an agent, or replaces what it says of itself.
+    AgentRegister = 100,
+    /// Takes an agent out of search.
+    AgentDeregister = 101,
+    /// Says whether an agent can be reached.
+    AgentAvailability = 102,
+    /// Gives an agent a public key, another one, or none.
+    AgentSetKey = 103,
+    /// Describes an agent.
+    AgentInfo = 104,
+    /// Finds agents.
+    AgentSearch = 105,
+    /// Reads what came for an agent, waiting for it if asked to.
+    AgentInbox = 106,
+    /// Begins a session.
+    SessionCreate = 110,
+    /// Lists sessions.
+    SessionList = 111,
+    /// Describes a session.
+    SessionInfo = 112,
+    /// Says something in a session.
+    SessionSend = 113,
+    /// Reads the records of a session, waiting for them if asked to.
+    SessionHistory = 114,
+    /// Leaves a session.
+    SessionLeave = 115,
+    /// Lets an escalated session go on.
+    SessionResume = 116,
+    /// Says that a tool is called.
+    ToolStart = 120,
+    /// Says how far a call is.
+    ToolProgress = 121,
+    /// Says that a call has come to its result.
+    ToolFinish = 122,
+    /// Says that a call has failed.
+    ToolFail = 123,
+    /// Lists tool calls.
+    ToolList = 124,
+    /// Describes a tool call.
+    ToolInfo = 125,
+    /// Sums up the calls of each tool.
+    ToolStats = 126,
 }
 
 /// One row of the table.
@@ -127,7 +169,7 @@ const fn control(kind: Kind, name: &'static str) -> Api {
 }
 
 /// Every request kind, by number.
-pub const APIS: [Api; 31] = [
+pub const APIS: [Api; 52] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
     row(Kind::Publish, "publish", Encoding::Binary, MAX_FRAME_BYTES),
@@ -174,6 +216,27 @@ pub const APIS: [Api; 31] = [
     control(Kind::GrantList, "grant.list"),
     control(Kind::GrantAccept, "grant.accept"),
     control(Kind::GrantRevoke, "grant.revoke"),
+    control(Kind::AgentRegister, "agent.register"),
+    control(Kind::AgentDeregister, "agent.deregister"),
+    control(Kind::AgentAvailability, "agent.availability"),
+    control(Kind::AgentSetKey, "agent.setKey"),
+    control(Kind::AgentInfo, "agent.info"),
+    control(Kind::AgentSearch, "agent.search"),
+    control(Kind::AgentInbox, "agent.inbox"),
+    control(Kind::SessionCreate, "session.create"),
+    control(Kind::SessionList, "session.list"),
+    control(Kind::SessionInfo, "session.info"),
+    control(Kind::SessionSend, "session.send"),
+    control(Kind::SessionHistory, "session.history"),
+    control(Kind::SessionLeave, "session.leave"),
+    control(Kind::SessionResume, "session.resume"),
+    control(Kind::ToolStart, "tool.start"),
+    control(Kind::ToolProgress, "tool.progress"),
+    control(Kind::ToolFinish, "tool.finish"),
+    control(Kind::ToolFail, "tool.fail"),
+    control(Kind::ToolList, "tool.list"),
+    control(Kind::ToolInfo, "tool.info"),
+    control(Kind::ToolStats, "tool.stats"),
 ];
 
 impl Kind {

@@ -101,6 +101,38 @@ errors! {
     720 KeyUnavailable "KEY_UNAVAILABLE" false "The channel is encrypted and the broker cannot use its key, or has no master key to give it one; other channels go on.";
     721 NotAuthentic "NOT_AUTHENTIC" false "Stored bytes match their checksum but not their authentication tag: they were changed on purpose, and are not served.";
     722 NotEncrypted "NOT_ENCRYPTED" false "The channel is not encrypted, so it has no key to replace.";
+    800 AgentNotFound "AGENT_NOT_FOUND" false "There is no agent of this identity or name, or it is none of yours.";
+    801 AgentNotRegistered "AGENT_NOT_REGISTERED" false "The agent is not registered: nobody has registered its name, or it was deregistered.";
+    802 InvalidProfile "INVALID_PROFILE" false "What an agent says of itself breaks a rule or a limit.";
+    803 InvalidAgentReference "INVALID_AGENT_REFERENCE" false "An agent is meant by an identity, a name, or an address that begins with agent://, and this is none of them.";
+    804 PublicKeyUsed "PUBLIC_KEY_USED" false "The public key is the agent's own already, or was.";
+    805 NoPublicKey "NO_PUBLIC_KEY" false "The agent has no public key.";
+    806 SignatureRequired "SIGNATURE_REQUIRED" false "The sender has a public key, and the message has no signature.";
+    807 InvalidSignature "INVALID_SIGNATURE" false "The signature is not one of this message by the sender's public key.";
+    808 NotYourAgent "NOT_YOUR_AGENT" false "The API key does not speak for the agent.";
+    820 SessionNotFound "SESSION_NOT_FOUND" false "There is no session of this identity, or you take no part in it.";
+    821 NotParticipant "NOT_PARTICIPANT" false "The agent does not take part in the session.";
+    822 IllegalMessage "ILLEGAL_MESSAGE" false "The transition table does not allow this performative in the state of the session, or not to this sender.";
+    823 OfferNotOpen "OFFER_NOT_OPEN" false "The message answers or takes back an offer, and names no open one that the sender may.";
+    824 ConstraintBroken "CONSTRAINT_BROKEN" false "The message that is answered allows other performatives only.";
+    825 TrustTooLow "TRUST_TOO_LOW" false "The message that is answered requires more trust than the sender has.";
+    826 InvalidBody "INVALID_BODY" false "A message without a type does not have the body of its performative.";
+    827 InvalidPayload "INVALID_PAYLOAD" false "A payload is JSON that has no canonical form: a member twice, or a number that not every reader reads alike.";
+    828 MessageIdTaken "MESSAGE_ID_TAKEN" false "The message id was used for another message.";
+    829 MessageIdTooOld "MESSAGE_ID_TOO_OLD" false "The message id is older than those that are held for comparison: whether the message was taken can be read in the session.";
+    830 InvalidMessageId "INVALID_MESSAGE_ID" false "The message id is not a UUID of version 7.";
+    831 SessionEnded "SESSION_ENDED" false "The session has ended, and can only be read.";
+    832 InvalidSession "INVALID_SESSION" false "The participants of a new session break a rule.";
+    833 AlreadyParticipant "ALREADY_PARTICIPANT" false "The agent that is to be brought in takes part already.";
+    834 RoleAboveOwn "ROLE_ABOVE_OWN" false "Only a coordinator brings in a coordinator, or lets a session go on.";
+    840 CallNotFound "CALL_NOT_FOUND" false "There is no tool call of this identity, or it is none of yours.";
+    841 CallIdTaken "CALL_ID_TAKEN" false "The call id was used for another tool call.";
+    842 InvalidCallId "INVALID_CALL_ID" false "The call id is not a UUID of version 7, or is older than those that are held for comparison.";
+    843 CallEnded "CALL_ENDED" false "The tool call has ended in another way.";
+    844 TooManyOpenCalls "TOO_MANY_OPEN_CALLS" true "The organisation has as many open tool calls as it may have.";
+    850 OutOfLimit "OUT_OF_LIMIT" false "A value of a request about agents, sessions or tool calls is outside its limits.";
+    851 InvalidCursor "INVALID_CURSOR" false "The cursor is none that this request has answered.";
+    852 AspUnavailable "ASP_UNAVAILABLE" false "A topic that holds what agents did is damaged or cannot be written; nothing is answered from it before it is repaired.";
 }
 
 impl ErrorCode {

@@ -3,6 +3,7 @@
 //!
 //! - [`frame`]: the envelope of every message, and the decoder that finds it in a stream of bytes.
 //! - [`access`]: the requests about organisations, keys and grants.
+//! - [`asp`]: the requests about agents, their sessions and their tool calls.
 //! - [`api`]: the one table of request kinds, their versions and limits.
 //! - [`request`] and [`response`]: the bodies, binary for the data path, JSON for control.
 //! - [`control`]: the JSON bodies.
@@ -14,9 +15,11 @@
 
 pub mod access;
 pub mod api;
+pub mod asp;
 pub mod control;
 pub mod error_code;
 pub mod frame;
+mod json_kinds;
 mod primitive;
 pub mod request;
 pub mod response;
@@ -24,6 +27,7 @@ pub mod version;
 
 pub use access::{AccessRequest, AccessResponse};
 pub use api::{Api, Encoding, Kind};
+pub use asp::{AspRequest, AspResponse};
 pub use error_code::{ErrorCode, WireError};
 pub use frame::{Frame, FrameDecoder, FrameError, FrameHeader};
 pub use primitive::BodyError;

@@ -54,6 +54,9 @@ pub enum BodyError {
         /// The largest allowed.
         limit: usize,
     },
+    /// Something that is to name an agent is no identity, name or address of one.
+    #[error(transparent)]
+    Agent(InvalidName),
     /// A part of an atomic publish breaks a rule.
     #[error("part {part}: {source}")]
     Part {

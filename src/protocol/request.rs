@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::access::AccessRequest;
 use super::api::Kind;
+use super::asp::AspRequest;
 use super::control::{
     BrokerInfoRequest, BrokerScrubRequest, ChannelCreate, ChannelDelete, ChannelList,
     ChannelResolve, ChannelUpdate, ConsumerReset, ConsumerTarget, HelloRequest, LagRequest,
@@ -73,6 +74,8 @@ pub enum Request {
     BrokerScrub(BrokerScrubRequest),
     /// Asks about organisations, keys and grants, or changes them.
     Access(AccessRequest),
+    /// Asks about agents, sessions and tool calls, or changes them.
+    Asp(Box<AspRequest>),
 }
 
 /// Where a batch is to be appended, and under which condition.
@@ -258,10 +261,15 @@ impl Request {
                 writable(request.name.clone())?;
                 Self::ChannelRotateKey(request)
             }
-            kind => match AccessRequest::decode(kind, &body) {
-                Some(request) => Self::Access(request?),
-                None => return Err(BodyError::Json("no body is known for this kind".to_owned())),
-            },
+            kind => {
+                if let Some(request) = AccessRequest::decode(kind, &body) {
+                    Self::Access(request?)
+                } else if let Some(request) = AspRequest::decode(kind, &body) {
+                    Self::Asp(Box::new(request?))
+                } else {
+                    return Err(BodyError::Json("no body is known for this kind".to_owned()));
+                }
+            }
         })
     }
 
@@ -290,6 +298,7 @@ impl Request {
             Self::BrokerScrub(_) => Kind::BrokerScrub,
             Self::ChannelRotateKey(_) => Kind::ChannelRotateKey,
             Self::Access(request) => request.kind(),
+            Self::Asp(request) => request.kind(),
         }
     }
 
@@ -324,6 +333,7 @@ impl Request {
             Self::BrokerScrub(request) => put_json(request, dst),
             Self::ChannelRotateKey(request) => put_json(request, dst),
             Self::Access(request) => request.encode(dst),
+            Self::Asp(request) => request.encode(dst),
         });
     }
 }
@@ -592,7 +602,7 @@ fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
     serde_json::from_slice(body).map_err(|error| BodyError::Json(error.to_string()))
 }
 
-pub(super) fn put_json(body: &impl Serialize, dst: &mut BytesMut) {
+pub(in crate::protocol) fn put_json(body: &impl Serialize, dst: &mut BytesMut) {
     serde_json::to_writer(dst.writer(), body).expect("bodies have string keys and memory grows");
 }
 
@@ -607,6 +617,7 @@ impl BodyError {
         let code = match self {
             Self::Name(_) => ErrorCode::InvalidName,
             Self::Internal { .. } => ErrorCode::InternalTopic,
+            Self::Agent(_) => ErrorCode::InvalidAgentReference,
             Self::Limit {
                 field: "metadata", ..
             } => ErrorCode::MetadataTooLarge,
@@ -618,7 +629,7 @@ impl BodyError {
         };
         let error = WireError::new(code, format!("{kind}: {self}"));
         match self {
-            Self::Name(name) => error.with("name", name.name.as_str()),
+            Self::Name(name) | Self::Agent(name) => error.with("name", name.name.as_str()),
             Self::Internal { name } => error.with("name", name.as_str()),
             Self::Limit {
                 field,

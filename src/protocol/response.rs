@@ -5,6 +5,7 @@ use serde::de::DeserializeOwned;
 
 use super::access::AccessResponse;
 use super::api::Kind;
+use super::asp::AspResponse;
 use super::control::{
     BrokerInfo, ChannelCreated, ChannelDeleted, ChannelInfo, ChannelPage, ConsumerDeleted,
     ConsumerLagRow, Consumers, HelloResponse, Resolved, Scrub,
@@ -62,6 +63,8 @@ pub enum Response {
     BrokerScrub(Scrub),
     /// Organisations, keys or grants.
     Access(Box<AccessResponse>),
+    /// Agents, sessions or tool calls.
+    Asp(Box<AspResponse>),
     /// The request was refused or failed.
     Error(WireError),
 }
@@ -224,10 +227,15 @@ impl Response {
             Kind::BrokerInfo => Self::BrokerInfo(json(&body)?),
             Kind::BrokerScrub => Self::BrokerScrub(json(&body)?),
             Kind::ChannelRotateKey => Self::ChannelRotateKey(json(&body)?),
-            kind => match AccessResponse::decode(kind, &body) {
-                Some(response) => Self::Access(Box::new(response?)),
-                None => return Err(BodyError::Json("no body is known for this kind".to_owned())),
-            },
+            kind => {
+                if let Some(response) = AccessResponse::decode(kind, &body) {
+                    Self::Access(Box::new(response?))
+                } else if let Some(response) = AspResponse::decode(kind, &body) {
+                    Self::Asp(Box::new(response?))
+                } else {
+                    return Err(BodyError::Json("no body is known for this kind".to_owned()));
+                }
+            }
         })
     }
 
@@ -256,6 +264,7 @@ impl Response {
             Self::BrokerScrub(_) => Kind::BrokerScrub,
             Self::ChannelRotateKey(_) => Kind::ChannelRotateKey,
             Self::Access(response) => response.kind(),
+            Self::Asp(response) => response.kind(),
             Self::Error(_) => return None,
         })
     }
@@ -293,6 +302,7 @@ impl Response {
             Self::BrokerScrub(response) => put_json(response, dst),
             Self::ChannelRotateKey(response) => put_json(response, dst),
             Self::Access(response) => response.encode(dst),
+            Self::Asp(response) => response.encode(dst),
             Self::Error(error) => put_json(error, dst),
         });
     }

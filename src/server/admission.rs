@@ -143,6 +143,9 @@ impl<'a> Door<'a> {
             Request::BrokerInfo(_) | Request::BrokerScrub(_) => self.broker(Operation::Inspect)?,
             // Judged with the change itself, by the state that it changes.
             Request::Access(_) => self.alive()?,
+            // Whom it speaks for is judged once it is known which agent that is:
+            // `Broker::own_agent`.
+            Request::Asp(_) => self.own(Operation::Asp)?,
         }
         Ok(())
     }
@@ -155,6 +158,13 @@ impl<'a> Door<'a> {
 
     fn broker(&self, operation: Operation) -> Result<(), WireError> {
         self.ask(&Ask::Broker { operation })
+            .map_err(|error| denied(&error))
+    }
+
+    /// Something in the caller's own organisation.
+    fn own(&self, operation: Operation) -> Result<(), WireError> {
+        let org = self.caller.principal.org;
+        self.ask(&Ask::Org { operation, org })
             .map_err(|error| denied(&error))
     }
 
@@ -193,6 +203,10 @@ impl<'a> Door<'a> {
                 return Err(Denied::Hidden);
             }
             return self.ask(&Ask::Broker { operation });
+        }
+        // A grant of channels shows none of what the broker keeps for their organisation.
+        if name.is_internal() && !self.caller.owns(name.org()) {
+            return Err(Denied::Hidden);
         }
         let org = match name.org() {
             None => OrgId::DEFAULT,
@@ -386,6 +400,7 @@ pub(super) fn show(shared: &Shared, caller: &Caller, response: &mut Response) {
         | Response::BrokerInfo(_)
         | Response::BrokerScrub(_)
         | Response::Access(_)
+        | Response::Asp(_)
         | Response::Error(_) => {}
     }
 }

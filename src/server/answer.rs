@@ -294,6 +294,7 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
             .with("field", error.field)
             .with("found", error.found.as_str())
             .with("limit", error.limit),
+        BrokerError::Asp(error) => super::asp::refused(error),
         BrokerError::NoSecret => plain(ErrorCode::Internal),
         BrokerError::Io(failure) => io(failure),
         BrokerError::Bug(_) => plain(ErrorCode::Internal),

@@ -8,7 +8,7 @@ use super::shared::Shared;
 use crate::access::{AuditAct, AuditOutcome, Principal};
 use crate::broker::Broker;
 use crate::protocol::access::AccessRequest;
-use crate::protocol::{ErrorCode, Kind, Request, WireError};
+use crate::protocol::{AspRequest, ErrorCode, Kind, Request, WireError};
 use crate::types::ChannelName;
 
 /// What is recorded of a request before it is carried out.
@@ -43,7 +43,7 @@ impl Draft {
     /// Records that it was refused, where that is worth a record: an administrative act whatever
     /// the reason, any other because the caller may not.
     pub fn refused(self, broker: &mut Broker, caller: &Caller, error: &WireError) {
-        let is_denied = error.is(ErrorCode::Forbidden);
+        let is_denied = error.is(ErrorCode::Forbidden) || error.is(ErrorCode::NotYourAgent);
         if !(is_denied || is_administrative(self.kind)) || error.retryable {
             return;
         }
@@ -100,7 +100,11 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::KeyRevoke
         | Kind::GrantPropose
         | Kind::GrantAccept
-        | Kind::GrantRevoke => true,
+        | Kind::GrantRevoke
+        | Kind::AgentRegister
+        | Kind::AgentDeregister
+        | Kind::AgentSetKey
+        | Kind::SessionResume => true,
         Kind::Hello
         | Kind::Ping
         | Kind::Publish
@@ -118,7 +122,24 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::BrokerInfo
         | Kind::OrgList
         | Kind::KeyList
-        | Kind::GrantList => false,
+        | Kind::GrantList
+        | Kind::AgentAvailability
+        | Kind::AgentInfo
+        | Kind::AgentSearch
+        | Kind::AgentInbox
+        | Kind::SessionCreate
+        | Kind::SessionList
+        | Kind::SessionInfo
+        | Kind::SessionSend
+        | Kind::SessionHistory
+        | Kind::SessionLeave
+        | Kind::ToolStart
+        | Kind::ToolProgress
+        | Kind::ToolFinish
+        | Kind::ToolFail
+        | Kind::ToolList
+        | Kind::ToolInfo
+        | Kind::ToolStats => false,
     }
 }
 
@@ -155,11 +176,39 @@ fn target_of(request: &Request) -> String {
                 String::new()
             }
         },
+        Request::Asp(request) => target_among_agents(request),
         Request::Hello(_)
         | Request::Ping
         | Request::PublishAtomic(_)
         | Request::ChannelList(_)
         | Request::BrokerInfo(_)
         | Request::BrokerScrub(_) => String::new(),
+    }
+}
+
+/// What a request about agents, sessions or tool calls is about.
+fn target_among_agents(request: &AspRequest) -> String {
+    match request {
+        AspRequest::AgentRegister(register) => register.name.to_string(),
+        AspRequest::AgentDeregister(deregister) => deregister.agent.to_string(),
+        AspRequest::AgentAvailability(availability) => availability.agent.to_string(),
+        AspRequest::AgentSetKey(key) => key.agent.to_string(),
+        AspRequest::AgentInfo(info) => info.agent.to_string(),
+        AspRequest::AgentInbox(inbox) => inbox.agent.to_string(),
+        AspRequest::SessionInfo(info) => info.session_id.to_string(),
+        AspRequest::SessionSend(send) => format!("{} {}", send.session_id, send.from),
+        AspRequest::SessionHistory(history) => history.session_id.to_string(),
+        AspRequest::SessionLeave(leave) => format!("{} {}", leave.session_id, leave.agent),
+        AspRequest::SessionResume(resume) => resume.session_id.to_string(),
+        AspRequest::ToolStart(start) => format!("{} {}", start.call_id, start.agent),
+        AspRequest::ToolProgress(progress) => progress.call_id.to_string(),
+        AspRequest::ToolFinish(finish) => finish.call_id.to_string(),
+        AspRequest::ToolFail(fail) => fail.call_id.to_string(),
+        AspRequest::ToolInfo(info) => info.call_id.to_string(),
+        AspRequest::AgentSearch(_)
+        | AspRequest::SessionCreate(_)
+        | AspRequest::SessionList(_)
+        | AspRequest::ToolList(_)
+        | AspRequest::ToolStats(_) => String::new(),
     }
 }

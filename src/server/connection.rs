@@ -19,6 +19,7 @@ use tokio_util::codec::Decoder;
 use super::access::Caller;
 use super::admission;
 use super::answer;
+use super::asp;
 use super::auditing;
 use super::clock;
 use super::dispatch::{self, Command, Handled};
@@ -32,7 +33,8 @@ use super::socket::Socket;
 use super::waiting::{Pending, Waiting};
 use crate::broker::{Fetched, Wait, Wake};
 use crate::protocol::{
-    ErrorCode, FetchRequest, Frame, FrameDecoder, FrameError, Request, Response, WireError,
+    AspRequest, AspResponse, ErrorCode, FetchRequest, Frame, FrameDecoder, FrameError, Request,
+    Response, WireError,
 };
 use crate::storage::Outcome;
 use crate::tls::PeerCertificate;
@@ -74,6 +76,8 @@ struct Stalled {
 /// What a task of the connection has found.
 enum Found {
     Fetched(u64, Result<Answer, WireError>),
+    /// What a request about agents has found.
+    Said(u64, Result<(AspResponse, Option<Wait>), WireError>),
     Looked(u64, Box<Response>, Option<Wait>),
     /// Room to receive a large frame.
     Room,
@@ -92,8 +96,8 @@ struct Connection {
     is_registered: bool,
     found: mpsc::UnboundedReceiver<Found>,
     finder: mpsc::UnboundedSender<Found>,
-    /// The fetches that wait, by correlation, and the channel that each reads.
-    fetches: Vec<(u64, ChannelName)>,
+    /// The requests that wait for records, by correlation, and the channel that each fetch reads.
+    fetches: Vec<(u64, Option<ChannelName>)>,
     looks: usize,
     answer_room: ConnectionRoom,
     peer: SocketAddr,
@@ -645,6 +649,9 @@ impl Connection {
         };
         match request {
             Request::Fetch(request) => self.fetch(correlation, request),
+            Request::Asp(request) if asp::waits(&request) => {
+                self.listen(correlation, caller, *request);
+            }
             request => {
                 self.looks += 1;
                 let (shared, finder) = (self.shared.clone(), self.finder.clone());
@@ -674,14 +681,10 @@ impl Connection {
         match fetching::at_once(&self.shared, &self.answer_room, &request, &mut fetch) {
             Ok(Some((fetched, held))) => self.fetched(correlation, fetched, held),
             Err(error) => self.answer(correlation, &Response::Error(answer::refused(&error))),
-            Ok(None) if self.fetches.len() >= self.shared.options.max_waiting_fetches => {
-                let limit = self.fetches.len();
-                let text = format!("{limit} fetches of this connection wait, which is the limit");
-                let error = WireError::new(ErrorCode::Overloaded, text).with("limit", limit);
-                self.answer(correlation, &Response::Error(error.retry_after_ms(100)));
-            }
+            Ok(None) if self.refuses_to_wait(correlation) => {}
             Ok(None) => {
-                self.fetches.push((correlation, request.channel.clone()));
+                let channel = Some(request.channel.clone());
+                self.fetches.push((correlation, channel));
                 let (shared, finder) = (self.shared.clone(), self.finder.clone());
                 let room = self.answer_room.clone();
                 tokio::spawn(async move {
@@ -697,6 +700,37 @@ impl Connection {
         }
     }
 
+    /// Whether as many requests wait as may; this one is answered so then.
+    fn refuses_to_wait(&mut self, correlation: u64) -> bool {
+        let limit = self.fetches.len();
+        if limit < self.shared.options.max_waiting_fetches {
+            return false;
+        }
+        let text = format!("{limit} fetches of this connection wait, which is the limit");
+        let error = WireError::new(ErrorCode::Overloaded, text).with("limit", limit);
+        self.answer(correlation, &Response::Error(error.retry_after_ms(100)));
+        true
+    }
+
+    /// Answers a request that reads what agents say, and may wait for it.
+    fn listen(&mut self, correlation: u64, caller: Arc<Caller>, request: AspRequest) {
+        if self.refuses_to_wait(correlation) {
+            return;
+        }
+        self.fetches.push((correlation, None));
+        let (shared, finder) = (self.shared.clone(), self.finder.clone());
+        let request = Arc::new(request);
+        tokio::spawn(async move {
+            let closed = finder.closed();
+            tokio::select! {
+                found = asp::find(&shared, &caller, &request) => {
+                    let _ = finder.send(Found::Said(correlation, found));
+                }
+                () = closed => {}
+            }
+        });
+    }
+
     fn fetched(&mut self, correlation: u64, fetched: Fetched, held: Held) {
         if let Some(key) = &self.key {
             key.usage().sent(fetched.slices.bytes);
@@ -710,25 +744,42 @@ impl Connection {
             .push_fetch(correlation, &fetching::head(&fetched), fetched.slices, held);
     }
 
+    /// Ends the wait of a request. Nobody waits any more for what a key that has ended asked for.
+    fn waits_no_more(&mut self, correlation: u64) -> Option<Option<ChannelName>> {
+        let mut waiting = self.fetches.iter();
+        let at = waiting.position(|(other, _)| *other == correlation)?;
+        Some(self.fetches.swap_remove(at).1)
+    }
+
     fn book(&mut self, found: Found) {
         match found {
             Found::Room => {}
             Found::Fetched(correlation, found) => {
-                let mut waiting = self.fetches.iter();
-                let waiting = waiting.position(|(other, _)| *other == correlation);
-                // Nobody waits any more for what a key that has ended asked for.
-                let Some(waiting) = waiting else { return };
-                let (_, channel) = self.fetches.swap_remove(waiting);
+                let Some(channel) = self.waits_no_more(correlation) else {
+                    return;
+                };
                 // What was granted when it began to wait may have been taken back since.
                 let found = found.and_then(|found| {
                     let caller = self.key.as_ref().map(KeyWatch::caller);
-                    caller.map_or(Ok(()), |caller| {
+                    caller.zip(channel).map_or(Ok(()), |(caller, channel)| {
                         admission::check_fetched(&self.shared, caller, &channel)
                     })?;
                     Ok(found)
                 });
                 match found {
                     Ok((fetched, held)) => self.fetched(correlation, fetched, held),
+                    Err(error) => self.answer(correlation, &Response::Error(error)),
+                }
+            }
+            Found::Said(correlation, found) => {
+                if self.waits_no_more(correlation).is_none() {
+                    return;
+                }
+                match found {
+                    Ok((response, wait)) => {
+                        let response = Box::new(Response::Asp(Box::new(response)));
+                        self.handled(correlation, 0, Handled::Answer(response, wait));
+                    }
                     Err(error) => self.answer(correlation, &Response::Error(error)),
                 }
             }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::access::{self, Caller};
 use super::admission;
 use super::answer;
+use super::asp;
 use super::auditing::Draft;
 use super::clock;
 use super::shared::Shared;
@@ -15,8 +16,8 @@ use crate::broker::{
 use crate::format::check_produced;
 use crate::protocol::control::{self, ChannelList, Health, HelloRequest, HelloResponse};
 use crate::protocol::{
-    AtomicPart, CommitResponse, ErrorCode, Kind, PublishAtomicRequest, PublishAtomicResponse,
-    PublishRequest, PublishTarget, Request, Response, WireError,
+    AspRequest, AtomicPart, CommitResponse, ErrorCode, Kind, PublishAtomicRequest,
+    PublishAtomicResponse, PublishRequest, PublishTarget, Request, Response, WireError,
 };
 use crate::storage::BatchAt;
 use crate::tls::PeerCertificate;
@@ -38,6 +39,7 @@ pub(super) enum Handled {
 pub(super) enum Command {
     Publish(Box<Target>, Option<CheckedBatch>),
     Atomic(Box<Atomic>),
+    Send(Box<asp::Prepared>),
     Other(Box<Request>),
 }
 
@@ -121,6 +123,10 @@ pub(super) fn handle_admitted(shared: &Shared, caller: &Caller, request: Request
         | Request::ConsumerReset(_)
         | Request::ConsumerLag(_)
         | Request::Access(_) => Handled::Read(request),
+        Request::Asp(request) => match *request {
+            AspRequest::SessionSend(send) => asp::prepare(shared, caller, send),
+            request => Handled::Read(Request::Asp(Box::new(request))),
+        },
         other => carry_out(
             &mut shared.broker(),
             shared,
@@ -198,6 +204,11 @@ pub(super) fn carry_out(
                 }
             }
         }
+        Command::Send(send) => match send.take(broker, caller) {
+            Ok(Accepted { value, wait }) => accepted_answer(Response::Asp(Box::new(value)), wait),
+            Err(refusal) if refusal.is_busy() => Handled::Busy(Command::Send(send)),
+            Err(refusal) => refused(&refusal),
+        },
         Command::Other(request) => match other(broker, shared, caller, &request, at) {
             Ok((response, wait)) => Handled::Answer(Box::new(response), wait),
             Err(refusal) if refusal.is_busy() => Handled::Busy(Command::Other(request)),
@@ -320,6 +331,7 @@ fn look(shared: &Shared, caller: &Caller, request: &Request) -> Answered {
     let at = clock::now();
     let act = || Draft::of(request).done_by(caller);
     match request {
+        Request::Asp(request) => asp::carry_out(shared, caller, request),
         Request::ChannelCreate(create) => {
             let change = answer::config_change(create.config.clone());
             let mut broker = shared.broker();

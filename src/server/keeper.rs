@@ -29,6 +29,10 @@ pub(super) fn run(shared: &Arc<Shared>, disk: &Arc<dyn Disk>) {
             last_tick = Some(now);
             tick(shared);
         }
+        while shared.broker().settle_asp(clock::now()) {
+            shared.wake_committer();
+        }
+        snapshots(shared);
         loop {
             let job = shared.broker().plan_upkeep(clock::now());
             // A checkpoint may have been cut, which waits for a round.
@@ -40,9 +44,20 @@ pub(super) fn run(shared: &Arc<Shared>, disk: &Arc<dyn Disk>) {
             shared.wake_committer();
         }
         if shared.is_ending() && shared.broker().stop_state() != Stop::Waiting {
+            snapshots(shared);
             return;
         }
         wait(shared);
+    }
+}
+
+/// Writes the snapshots that are due.
+fn snapshots(shared: &Shared) {
+    loop {
+        let job = shared.broker().plan_snapshot();
+        let Some(job) = job else { return };
+        let end = job.run();
+        shared.broker().finish_snapshot(&end);
     }
 }
 

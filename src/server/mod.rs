@@ -13,6 +13,7 @@ mod access;
 mod admission;
 mod admitted;
 mod answer;
+mod asp;
 mod auditing;
 mod clock;
 mod commit;

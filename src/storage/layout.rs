@@ -101,6 +101,24 @@ impl Layout {
         self.log_dir(id).join(format!("{:020}.log", base.0))
     }
 
+    /// The directory of snapshots.
+    #[must_use]
+    pub fn snapshot_dir(&self) -> PathBuf {
+        self.root.join("snapshots")
+    }
+
+    /// The snapshot of what the topic `id` folds to.
+    #[must_use]
+    pub fn snapshot(&self, id: Incarnation) -> PathBuf {
+        self.snapshot_dir().join(format!("{id}.snapshot"))
+    }
+
+    /// That file while it is written.
+    #[must_use]
+    pub fn new_snapshot(&self, id: Incarnation) -> PathBuf {
+        self.snapshot_dir().join(format!("{id}.snapshot.new"))
+    }
+
     /// Where files that belong to nothing are kept.
     #[must_use]
     pub fn lost_and_found(&self) -> PathBuf {

@@ -7,8 +7,10 @@
 
 mod access; // organisations, keys and grants on the record, and the file under which keys are hashed
 mod admission; // who may do what, through the server's doors: keys, scopes, organisations, grants
+mod agents; // agents, their sessions and calls in the broker: kept over crashes and snapshots, behind walls, on time
 mod answers; // what an answer waits for, and what is known again after a crash
 mod architecture; // the rooms of src against their table in ARCHITECTURE.md
+mod asp; // sessions of agents from the outside: golden files, their independent check, every byte changed
 mod asp_table; // the transition table drawn in docs/asp.md against the code, cell by cell and role by role
 #[cfg(target_os = "linux")]
 mod bad_disk; // the real binary on a disk whose syncs fail, or take seconds

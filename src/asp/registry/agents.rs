@@ -57,6 +57,26 @@ pub enum AgentStanding {
     Deregistered,
 }
 
+impl Agent {
+    /// Whether a public key may become the agent's.
+    ///
+    /// # Errors
+    /// [`RegistryError`] when the key was its own before, or it has had too many.
+    pub fn check_new_key(&self, key: PublicKey) -> Result<(), RegistryError> {
+        if self.key == Some(key) || self.retired_keys.contains(&key) {
+            return Err(RegistryError::KeyUsed(key));
+        }
+        let found = self.retired_keys.len() + usize::from(self.key.is_some());
+        if found >= MAX_KEYS {
+            return Err(RegistryError::TooManyKeys {
+                found,
+                limit: MAX_KEYS,
+            });
+        }
+        Ok(())
+    }
+}
+
 /// Why a change of the registry is refused. Nothing is changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -229,16 +249,7 @@ impl Agents {
     /// had too many.
     pub fn check_key(&self, fact: KeyFact) -> Result<AgentEvent, RegistryError> {
         let agent = self.registered(fact.agent)?;
-        if agent.key == Some(fact.key) || agent.retired_keys.contains(&fact.key) {
-            return Err(RegistryError::KeyUsed(fact.key));
-        }
-        let found = agent.retired_keys.len() + usize::from(agent.key.is_some());
-        if found >= MAX_KEYS {
-            return Err(RegistryError::TooManyKeys {
-                found,
-                limit: MAX_KEYS,
-            });
-        }
+        agent.check_new_key(fact.key)?;
         Ok(match agent.key {
             None => AgentEvent::KeyEnrolled(fact),
             Some(_) => AgentEvent::KeyRotated(fact),

@@ -1,5 +1,10 @@
 //! How somebody says which agent is meant.
 
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
 use super::agents::{Agent, Agents};
 use crate::types::{AgentId, AgentName, InvalidName, OrgName};
 
@@ -52,5 +57,48 @@ impl AgentRef {
             Self::Id(id) => agents.agent(*id),
             Self::Name(name) | Self::Uri { name, .. } => agents.agent_by_name(name.as_str()),
         }
+    }
+}
+
+impl fmt::Display for AgentRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(f),
+            Self::Name(name) => name.fmt(f),
+            Self::Uri { org, name } => write!(f, "agent://{org}/{name}"),
+        }
+    }
+}
+
+impl FromStr for AgentRef {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        Self::parse(text)
+    }
+}
+
+impl Serialize for AgentRef {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for AgentRef {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(from)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+impl From<AgentId> for AgentRef {
+    fn from(id: AgentId) -> Self {
+        Self::Id(id)
+    }
+}
+
+impl From<AgentName> for AgentRef {
+    fn from(name: AgentName) -> Self {
+        Self::Name(name)
     }
 }

@@ -148,13 +148,27 @@ impl Listing {
         trust: &dyn Trust,
         limit: usize,
     ) -> Result<Page<'_>, SearchError> {
+        self.search_where(query, trust, limit, &|_| true)
+    }
+
+    /// The same among those agents that `is_shown` lets through.
+    ///
+    /// # Errors
+    /// As for [`Listing::search`].
+    pub fn search_where(
+        &self,
+        query: &Query,
+        trust: &dyn Trust,
+        limit: usize,
+        is_shown: &dyn Fn(&Agent) -> bool,
+    ) -> Result<Page<'_>, SearchError> {
         within("page", limit, 1, MAX_PAGE)?;
         within("capabilities", query.capabilities.len(), 0, MAX_PATTERNS)?;
         let text_bytes = query.text.as_ref().map_or(0, String::len);
         within("text bytes", text_bytes, 0, MAX_TEXT_BYTES)?;
         let (mut agents, is_last) = match trust.uniform() {
-            Some(score) => self.in_order(query, score, limit),
-            None => self.by_score(query, trust, limit),
+            Some(score) => self.in_order(query, score, limit, is_shown),
+            None => self.by_score(query, trust, limit, is_shown),
         };
         agents.truncate(limit);
         let next = agents
@@ -175,6 +189,7 @@ impl Listing {
         query: &Query,
         score: TrustScore,
         limit: usize,
+        is_shown: &dyn Fn(&Agent) -> bool,
     ) -> (Vec<(&Agent, TrustScore)>, bool) {
         let is_trusted = query.min_trust.is_none_or(|least| score >= least);
         let after = match &query.after {
@@ -185,8 +200,9 @@ impl Listing {
         if !is_trusted {
             return (Vec::new(), true);
         }
-        let found = self.find(query, after).take(limit + 1);
-        let page: Vec<_> = found.map(|(_, agent)| (&**agent, score)).collect();
+        let found = self.find(query, after).map(|(_, agent)| &**agent);
+        let found = found.filter(|agent| is_shown(agent));
+        let page: Vec<_> = found.take(limit + 1).map(|agent| (agent, score)).collect();
         let is_last = page.len() <= limit;
         (page, is_last)
     }
@@ -198,12 +214,13 @@ impl Listing {
         query: &Query,
         trust: &dyn Trust,
         limit: usize,
+        is_shown: &dyn Fn(&Agent) -> bool,
     ) -> (Vec<(&Agent, TrustScore)>, bool) {
         // They come by availability and name, so their number stands for both.
         let mut found = Vec::new();
         for (number, (id, agent)) in self.find(query, None).enumerate() {
             let score = Reverse(trust.score(id));
-            if query.min_trust.is_some_and(|least| score.0 < least) {
+            if query.min_trust.is_some_and(|least| score.0 < least) || !is_shown(agent) {
                 continue;
             }
             let is_after = query.after.as_ref().is_none_or(|after| {

@@ -1,7 +1,11 @@
 //! Why a message, or a new session, is refused.
 
+use super::body::BodyError;
 use super::table::{Performative, Role, State, Voice};
-use crate::asp::TrustScore;
+use crate::asp::chain::ForgedSignature;
+use crate::asp::registry::PublicKey;
+use crate::asp::{NotCanonical, TrustScore};
+use crate::folding::IllegalEvent;
 use crate::types::{AgentId, MessageId, SessionId, Timestamp};
 
 /// Something is larger than allowed, smaller, or there is too much of it.
@@ -117,9 +121,69 @@ pub enum SendError {
         /// When it was.
         due: Timestamp,
     },
+    /// The session has ended; nobody leaves it any more.
+    #[error("session {session} has ended, it is {state}")]
+    Ended {
+        /// The session.
+        session: SessionId,
+        /// CLOSED or FAILED.
+        state: State,
+    },
+    /// The last coordinator cannot leave, only close.
+    #[error("agent {agent} is the last coordinator, which cannot leave but only close")]
+    LastCoordinator {
+        /// The agent.
+        agent: AgentId,
+    },
+    /// Only an escalated session is resumed.
+    #[error("session {session} is {state}, and only one that is ESCALATED is resumed")]
+    NotEscalated {
+        /// The session.
+        session: SessionId,
+        /// Where it stands.
+        state: State,
+    },
     /// A limit is broken.
     #[error(transparent)]
     OutOfLimit(#[from] OutOfLimit),
+    /// The payload is not the body of its performative.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// The sender has a key, and has not signed.
+    #[error("agent {agent} has the key {key} and signs what it sends")]
+    Unsigned {
+        /// The sender.
+        agent: AgentId,
+        /// Its key.
+        key: PublicKey,
+    },
+    /// The sender has signed, and has no key that the signature could be checked with.
+    #[error("agent {agent} has signed, and has no public key")]
+    SignedWithoutKey {
+        /// The sender.
+        agent: AgentId,
+    },
+    /// The signature is not the sender's.
+    #[error(transparent)]
+    ForgedSignature(#[from] ForgedSignature),
+}
+
+/// Why a session is not begun. Nothing is changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CreateError {
+    /// A limit is broken.
+    #[error(transparent)]
+    OutOfLimit(#[from] OutOfLimit),
+    /// The metadata has no canonical form.
+    #[error("the metadata cannot be kept: {0}")]
+    Metadata(#[from] NotCanonical),
+    /// Those who take part are none who could.
+    #[error(transparent)]
+    Illegal(#[from] IllegalEvent),
+    /// The invitation is refused.
+    #[error("the invitation is refused: {0}")]
+    Invitation(#[from] SendError),
 }
 
 impl SendError {
@@ -140,7 +204,14 @@ impl SendError {
             Self::MessageIdTooOld { .. } => "its message id is too old",
             Self::MessageIdVersion { .. } => "its message id is not a UUID of version 7",
             Self::DeadlineFirst { .. } => "a deadline that had passed is not recorded before it",
+            Self::Ended { .. } => "the session has ended",
+            Self::LastCoordinator { .. } => "the last coordinator cannot leave, only close",
+            Self::NotEscalated { .. } => "the session is not escalated",
             Self::OutOfLimit(_) => "it breaks a limit",
+            Self::Body(_) => "its payload is not the body of its performative",
+            Self::Unsigned { .. } | Self::SignedWithoutKey { .. } | Self::ForgedSignature(_) => {
+                "its signature is not its sender's"
+            }
         }
     }
 }

@@ -1,59 +1,57 @@
 //! What is recorded on the topic `__asp.sessions`.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::sessions::SessionRow;
-use super::table::{Performative, Role};
-use crate::asp::TrustScore;
-use crate::folding::{self, Folded};
-use crate::types::{AgentId, MessageId, OrgId, PrincipalId, SessionId, Timestamp};
+use super::fold::FoldRow;
+use super::one::Standing;
+use super::table::{Performative, Role, State};
+use crate::asp::chain::{Digest, Signature};
+use crate::asp::registry::PublicKey;
+use crate::asp::{Canonical, Links, TrustScore};
+use crate::folding::Folded;
+use crate::types::{AgentId, MessageId, Offset, OrgId, PrincipalId, SessionId, Timestamp};
 
-/// A fact about a session, one JSON record of the topic `__asp.sessions`. The record's type is the
-/// member `type`; the member `v` is the version, now 1.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type")]
+/// A fact about a session, or about all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SessionEvent {
-    /// A session began.
-    #[serde(rename = "session.created")]
-    Created(Created),
-    /// A message was taken.
-    #[serde(rename = "session.messageSent")]
-    MessageSent(MessageSent),
-    /// A participant went.
-    #[serde(rename = "session.participantLeft")]
-    ParticipantLeft(AgentFact),
-    /// An invitation was not answered in time.
-    #[serde(rename = "session.invitationLapsed")]
-    InvitationLapsed(AgentFact),
-    /// A message was not answered in the time that it gave.
-    #[serde(rename = "session.responseOverdue")]
+    /// `session.created`: a session began.
+    Created(Box<Created>),
+    /// `session.messageSent`: a message was taken.
+    MessageSent(Box<MessageSent>),
+    /// `session.participantLeft`: a participant went.
+    ParticipantLeft(ParticipantLeft),
+    /// `session.invitationLapsed`: an invitation was not answered in time.
+    InvitationLapsed(InvitationLapsed),
+    /// `session.responseOverdue`: a message was not answered in the time that it gave.
     ResponseOverdue(ResponseOverdue),
-    /// A human let an escalated session go on.
-    #[serde(rename = "session.resumed")]
+    /// `session.resumed`: a human let an escalated session go on.
     Resumed(Resumed),
-    /// The session's time was over.
-    #[serde(rename = "session.expired")]
+    /// `session.expired`: the session's time was over.
     Expired(Expired),
-    /// A part of the whole state; replaces all that was before once the last part is there.
-    #[serde(rename = "sessions.folded")]
-    Folded(Folded<SessionRow>),
-    /// An event of a newer broker: kept as it is, and without effect here.
-    #[serde(skip)]
+    /// `session.ended`: what is to be known of a session that has ended, in the same entry behind
+    /// the record that ended it.
+    Ended(Box<Ended>),
+    /// `sessions.filed`: sessions that ended, and where each is to be found.
+    Filed(Filed),
+    /// `sessions.folded`: a part of the whole state; replaces all that was before once the last
+    /// part is there. Stands in a snapshot and not on the topic.
+    Folded(Folded<FoldRow>),
+    /// An event of a newer broker: kept as it is. It takes its place in the session's chain, and
+    /// has no effect else.
     Unknown {
         /// Type of the record.
         record_type: String,
+        /// The session that it is about, where it says so.
+        session: Option<SessionId>,
         /// Payload of the record.
         payload: Vec<u8>,
     },
 }
 
 /// See [`SessionEvent::Created`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Created {
     /// The new session.
@@ -68,12 +66,39 @@ pub struct Created {
     pub ttl_ms: u64,
     /// Time to answer an invitation, in ms.
     pub invitation_ms: u64,
+    /// What it may grow to.
+    #[serde(default)]
+    pub limits: Limits,
     /// The application's own words.
+    #[serde(default)]
     pub metadata: Map<String, Value>,
     /// Who created it.
     pub by: PrincipalId,
     /// When.
     pub at: Timestamp,
+}
+
+/// What a session may grow to; `None` where only the general limits hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Limits {
+    /// Most messages; a CLOSE is taken beyond it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_messages: Option<u64>,
+    /// Most participants, those who went included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_participants: Option<u64>,
+    /// Most bytes of a payload in canonical form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_payload_bytes: Option<u64>,
+}
+
+impl Limits {
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Somebody to take part.
@@ -89,51 +114,54 @@ pub struct Invitee {
 }
 
 /// See [`SessionEvent::MessageSent`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessageSent {
-    /// The session.
-    pub session: SessionId,
     /// All that the sender supplied.
     pub message: Message,
     /// SHA-256 over what the sender supplied.
     pub digest: Digest,
-    /// Number of the message in its session, from 1.
-    pub sequence: u64,
+    /// The sender's signature of the digest.
+    pub signature: Option<Signature>,
+    /// The key it was checked with.
+    pub key: Option<PublicKey>,
+    /// The payload. Reading a record leaves it out, as no state depends on it.
+    pub payload: Option<Canonical>,
     /// Number of the message among those of its sender in the session, from 1.
     pub sender_sequence: u64,
     /// Whom a DELEGATE brings in. Recorded apart from the payload, so that the state does not
     /// depend on a payload that may be erased one day.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub brings: Option<Invitee>,
+    /// The principal that sent it.
+    pub by: PrincipalId,
     /// When.
     pub at: Timestamp,
 }
 
-/// What a sender supplies.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// What a sender supplies, and what its digest covers.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Message {
     /// The sender's id for it.
     pub id: MessageId,
+    /// To which session.
+    pub session: SessionId,
     /// Who speaks.
     pub sender: AgentId,
     /// Who should act.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub recipient: Option<AgentId>,
     /// What kind of message.
     pub performative: Performative,
     /// The application's own type, dotted.
-    #[serde(default, rename = "type", skip_serializing_if = "Option::is_none")]
+    #[serde(default, rename = "type")]
     pub message_type: Option<String>,
-    /// The content.
-    #[serde(default)]
-    pub payload: Value,
+    /// Digest of the payload's canonical form; of `null` where there is none.
+    pub payload: Digest,
     /// The message that it answers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default)]
     pub in_reply_to: Option<MessageId>,
     /// What an answer must keep to.
-    #[serde(default, skip_serializing_if = "Constraints::is_empty")]
+    #[serde(default)]
     pub constraints: Constraints,
 }
 
@@ -160,21 +188,32 @@ impl Constraints {
     }
 }
 
-/// Something happened to a participant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct AgentFact {
+/// See [`SessionEvent::ParticipantLeft`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct ParticipantLeft {
     /// The session.
     pub session: SessionId,
-    /// Whom.
+    /// Who left.
+    pub agent: AgentId,
+    /// On whose request.
+    pub by: PrincipalId,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// See [`SessionEvent::InvitationLapsed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct InvitationLapsed {
+    /// The session.
+    pub session: SessionId,
+    /// Who did not answer.
     pub agent: AgentId,
     /// When.
     pub at: Timestamp,
 }
 
 /// See [`SessionEvent::ResponseOverdue`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct ResponseOverdue {
     /// The session.
     pub session: SessionId,
@@ -185,8 +224,7 @@ pub struct ResponseOverdue {
 }
 
 /// See [`SessionEvent::Resumed`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Resumed {
     /// The session.
     pub session: SessionId,
@@ -197,8 +235,7 @@ pub struct Resumed {
 }
 
 /// See [`SessionEvent::Expired`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 pub struct Expired {
     /// The session.
     pub session: SessionId,
@@ -206,49 +243,102 @@ pub struct Expired {
     pub at: Timestamp,
 }
 
-/// A SHA-256, shown as `sha256:` and 64 hexadecimal digits in lower case.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Digest(pub [u8; 32]);
+/// See [`SessionEvent::Ended`]: enough to list the session without reading more.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ended {
+    /// The session.
+    pub session: SessionId,
+    /// The creator's organisation.
+    pub org: OrgId,
+    /// What it was about.
+    pub topic: String,
+    /// The application's own words.
+    #[serde(default)]
+    pub metadata: Map<String, Value>,
+    /// What it might have grown to.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Who created it.
+    pub by: PrincipalId,
+    /// When.
+    pub created_at: Timestamp,
+    /// When it would have expired.
+    pub expires_at: Timestamp,
+    /// CLOSED or FAILED.
+    pub state: State,
+    /// Commitments that were accepted.
+    pub accepted: u64,
+    /// All who ever took part or were asked to, by id.
+    pub participants: Vec<EndedParticipant>,
+    /// The `session.ended` before it, of all sessions.
+    pub all: Links,
+    /// When it ended.
+    pub at: Timestamp,
+}
 
-/// Text that is no digest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a digest is `sha256:` and 64 hexadecimal digits in lower case")]
-pub struct InvalidDigest;
+/// One of those in [`Ended::participants`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct EndedParticipant {
+    /// Who.
+    pub agent: AgentId,
+    /// The agent's organisation.
+    pub org: OrgId,
+    /// As what.
+    pub role: Role,
+    /// How far it came.
+    pub standing: EndedStanding,
+    /// Messages it sent.
+    pub messages: u64,
+    /// The `session.ended` before it, of the sessions of this agent.
+    #[serde(flatten)]
+    pub links: Links,
+}
 
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("sha256:")?;
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+/// Whether somebody was in when the session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum EndedStanding {
+    /// Never invited.
+    Pending,
+    /// Invited, without an answer.
+    Invited,
+    /// In.
+    In,
+    /// Refused the invitation.
+    Refused,
+    /// Did not answer it in time.
+    Lapsed,
+    /// Was in, and left.
+    Left,
+}
+
+impl From<Standing> for EndedStanding {
+    fn from(standing: Standing) -> Self {
+        match standing {
+            Standing::Pending => Self::Pending,
+            Standing::Invited { .. } => Self::Invited,
+            Standing::In => Self::In,
+            Standing::Refused => Self::Refused,
+            Standing::Lapsed => Self::Lapsed,
+            Standing::Left => Self::Left,
+        }
     }
 }
 
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
+/// See [`SessionEvent::Filed`].
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Filed {
+    /// The sessions, the first that ended first, each with the offset of its `session.ended`.
+    pub rows: Vec<(SessionId, Offset)>,
 }
 
-impl FromStr for Digest {
-    type Err = InvalidDigest;
-
-    fn from_str(text: &str) -> Result<Self, InvalidDigest> {
-        let digits = text.strip_prefix("sha256:").ok_or(InvalidDigest)?;
-        crate::asp::hex::decode(digits)
-            .map(Self)
-            .ok_or(InvalidDigest)
-    }
-}
-
-impl Serialize for Digest {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Digest {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(from)?;
-        text.parse().map_err(serde::de::Error::custom)
+impl Filed {
+    /// Offset of the `session.ended` of that session, where it is filed here.
+    #[must_use]
+    pub fn find(&self, session: SessionId) -> Option<Offset> {
+        let row = self.rows.iter().find(|(filed, _)| *filed == session);
+        row.map(|(_, offset)| *offset)
     }
 }
 
@@ -258,25 +348,49 @@ impl SessionEvent {
     pub fn session(&self) -> Option<SessionId> {
         Some(match self {
             Self::Created(event) => event.session,
-            Self::MessageSent(event) => event.session,
-            Self::ParticipantLeft(event) | Self::InvitationLapsed(event) => event.session,
+            Self::MessageSent(event) => event.message.session,
+            Self::ParticipantLeft(event) => event.session,
+            Self::InvitationLapsed(event) => event.session,
             Self::ResponseOverdue(event) => event.session,
             Self::Resumed(event) => event.session,
             Self::Expired(event) => event.session,
-            Self::Folded(_) | Self::Unknown { .. } => return None,
+            Self::Ended(event) => event.session,
+            Self::Unknown { session, .. } => return *session,
+            Self::Filed(_) | Self::Folded(_) => return None,
         })
     }
-}
 
-folding::topic_event! {
-    SessionEvent {
-        Created = "session.created",
-        MessageSent = "session.messageSent",
-        ParticipantLeft = "session.participantLeft",
-        InvitationLapsed = "session.invitationLapsed",
-        ResponseOverdue = "session.responseOverdue",
-        Resumed = "session.resumed",
-        Expired = "session.expired",
-        Folded = "sessions.folded",
+    /// When; none where the broker's clock has no part in it, or it is unknown.
+    #[must_use]
+    pub fn at(&self) -> Option<Timestamp> {
+        Some(match self {
+            Self::Created(event) => event.at,
+            Self::MessageSent(event) => event.at,
+            Self::ParticipantLeft(event) => event.at,
+            Self::InvitationLapsed(event) => event.at,
+            Self::ResponseOverdue(event) => event.at,
+            Self::Resumed(event) => event.at,
+            Self::Expired(event) => event.at,
+            Self::Ended(event) => event.at,
+            Self::Filed(_) | Self::Folded(_) | Self::Unknown { .. } => return None,
+        })
+    }
+
+    /// Type of the record that holds this event.
+    #[must_use]
+    pub fn record_type(&self) -> &str {
+        match self {
+            Self::Created(_) => "session.created",
+            Self::MessageSent(_) => "session.messageSent",
+            Self::ParticipantLeft(_) => "session.participantLeft",
+            Self::InvitationLapsed(_) => "session.invitationLapsed",
+            Self::ResponseOverdue(_) => "session.responseOverdue",
+            Self::Resumed(_) => "session.resumed",
+            Self::Expired(_) => "session.expired",
+            Self::Ended(_) => "session.ended",
+            Self::Filed(_) => "sessions.filed",
+            Self::Folded(_) => "sessions.folded",
+            Self::Unknown { record_type, .. } => record_type,
+        }
     }
 }

@@ -6,9 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::SendError;
-use super::event::{Constraints, Created, Digest, Invitee, MessageSent};
+use super::event::{Constraints, Created, Ended, EndedParticipant, Invitee, Limits, MessageSent};
 use super::table::{Next, Performative, Role, State, Voice, allowed, next};
-use crate::types::{AgentId, MessageId, OrgId, PrincipalId, SessionId, Timestamp};
+use crate::asp::Knot;
+use crate::asp::chain::Digest;
+use crate::asp::{Links, Thread};
+use crate::types::{AgentId, MessageId, Offset, OrgId, PrincipalId, SessionId, Timestamp};
 
 /// Message ids of each sender that are held to recognise a message that comes again.
 pub const HELD_IDS: usize = 32;
@@ -41,8 +44,16 @@ pub struct Session {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
-    /// Messages so far, which is the number of the last one.
-    pub sequence: u64,
+    /// What it may grow to.
+    #[serde(default, skip_serializing_if = "Limits::is_empty")]
+    pub limits: Limits,
+    /// The end of the thread of its records.
+    pub thread: Thread,
+    /// Hash of its last record.
+    pub hash: Digest,
+    /// Offset of its `session.ended`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Offset>,
     /// Commitments that were accepted.
     pub accepted: u64,
     /// All who ever took part or were asked to.
@@ -76,6 +87,7 @@ pub struct Participant {
     /// Messages sent in this session.
     pub sequence: u64,
     /// The last [`HELD_IDS`] messages sent, oldest first.
+    #[serde(with = "super::fold::held")]
     pub held: VecDeque<Taken>,
     /// The youngest id of those that are no longer held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -104,17 +116,20 @@ pub enum Standing {
 }
 
 /// A message that was taken, and what its sender was answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Taken {
     /// The sender's id for it.
     pub id: MessageId,
     /// What it was.
     pub digest: Digest,
-    /// Number in the session.
+    /// Hash of its record.
+    pub hash: Digest,
+    /// Number of its record in the session.
     pub sequence: u64,
-    /// Number among its sender's.
+    /// Number among its sender's messages.
     pub sender_sequence: u64,
+    /// State of the session after it.
+    pub state: State,
     /// When.
     pub at: Timestamp,
 }
@@ -197,11 +212,11 @@ impl Participant {
 
     fn hold(&mut self, taken: Taken) {
         self.sequence = taken.sender_sequence;
-        self.held.push_back(taken);
-        if self.held.len() > HELD_IDS {
+        if self.held.len() == HELD_IDS {
             let gone = self.held.pop_front().map(|taken| taken.id);
             self.let_go = self.let_go.max(gone);
         }
+        self.held.push_back(taken);
     }
 }
 
@@ -244,12 +259,43 @@ impl Session {
             },
             paused: None,
             ended_at: None,
-            sequence: 0,
+            limits: created.limits,
+            thread: Thread::default(),
+            hash: Digest::ZERO,
+            ended: None,
             accepted: 0,
             participants,
             offers: BTreeMap::new(),
             asked: BTreeMap::new(),
         })
+    }
+
+    /// Records so far, which is the number of the next one.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.thread.len()
+    }
+
+    /// Messages so far.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.participants.values().map(|p| p.sequence).sum()
+    }
+
+    /// Its last record. A session has one from its creation on.
+    #[must_use]
+    pub fn head(&self) -> Knot {
+        let first = Knot {
+            number: 0,
+            offset: Offset(0),
+        };
+        self.thread.last().unwrap_or(first)
+    }
+
+    /// Whether agents of other organisations take part, took part, or were asked to.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.participants.values().any(|one| one.org != self.org)
     }
 
     /// What becomes due next, and when. While the session is escalated only its own time runs.
@@ -385,20 +431,14 @@ impl Session {
     }
 
     /// Takes a message that [`Session::judge`] let through.
-    pub(super) fn take(&mut self, sent: &MessageSent, next: Next) {
+    ///
+    /// - `hash`: of its record.
+    pub(super) fn take(&mut self, sent: &MessageSent, next: Next, hash: Digest) {
         let message = &sent.message;
         let is_inviting = matches!(self.state, State::Idle | State::Invited)
             && message.performative == Performative::Propose;
         let invited_until = later(sent.at, self.invitation_ms);
-        self.sequence = sent.sequence;
         if let Some(sender) = self.participants.get_mut(&message.sender) {
-            sender.hold(Taken {
-                id: message.id,
-                digest: sent.digest,
-                sequence: sent.sequence,
-                sender_sequence: sent.sender_sequence,
-                at: sent.at,
-            });
             match (sender.voice(), message.performative) {
                 (Some(Voice::Invited), Performative::Accept) => sender.standing = Standing::In,
                 (Some(Voice::Invited), Performative::Reject) => {
@@ -461,6 +501,18 @@ impl Session {
             });
         }
         self.settle(next, sent.at);
+        let taken = Taken {
+            id: message.id,
+            digest: sent.digest,
+            hash,
+            sequence: self.sequence(),
+            sender_sequence: sent.sender_sequence,
+            state: self.state,
+            at: sent.at,
+        };
+        if let Some(sender) = self.participants.get_mut(&message.sender) {
+            sender.hold(taken);
+        }
     }
 
     /// What a message answers is answered.
@@ -512,18 +564,30 @@ impl Session {
         }
     }
 
-    pub(super) fn leave(&mut self, agent: AgentId, at: Timestamp) -> Result<(), &'static str> {
+    /// Whether an agent may leave.
+    pub(super) fn judge_leave(&self, agent: AgentId) -> Result<(), SendError> {
         if self.state.is_terminal() {
-            return Err("the session has ended");
+            return Err(SendError::Ended {
+                session: self.session,
+                state: self.state,
+            });
         }
         let is_in = |p: &Participant| p.standing == Standing::In;
         let leaver = self.participants.get(&agent).filter(|p| is_in(p));
-        let leaver = leaver.ok_or("the agent is not in")?;
+        let leaver = leaver.ok_or(SendError::NotParticipant {
+            session: self.session,
+            agent,
+        })?;
         let leads = |p: &&Participant| p.voice() == Some(Voice::Coordinator);
         let coordinators = self.participants.values().filter(leads).count();
         if leads(&leaver) && coordinators == 1 {
-            return Err("the last coordinator cannot leave, only close");
+            return Err(SendError::LastCoordinator { agent });
         }
+        Ok(())
+    }
+
+    pub(super) fn leave(&mut self, agent: AgentId, at: Timestamp) -> Result<(), &'static str> {
+        self.judge_leave(agent).map_err(|refused| refused.rule())?;
         if let Some(leaver) = self.participants.get_mut(&agent) {
             leaver.standing = Standing::Left;
         }
@@ -558,6 +622,15 @@ impl Session {
             .ok_or("it has no time to answer")
     }
 
+    /// Whether it waits for a human.
+    pub(super) fn judge_resume(&self) -> Result<(), SendError> {
+        let paused = self.paused.map(|_| ());
+        paused.ok_or(SendError::NotEscalated {
+            session: self.session,
+            state: self.state,
+        })
+    }
+
     /// Goes on after an escalation. What stood still gets the time back that it waited.
     pub(super) fn resume(&mut self, at: Timestamp) -> Result<(), &'static str> {
         let paused = self.paused.take().ok_or("the session is not escalated")?;
@@ -579,6 +652,57 @@ impl Session {
             // Whoever had offered may have left meanwhile.
             self.settle(Next::Agreement, at);
         }
+        Ok(())
+    }
+
+    /// What is to be known of it once it has ended.
+    ///
+    /// - `all`: links of the thread of all sessions that ended.
+    /// - `of`: links of the thread of those of an agent.
+    pub(super) fn epitaph(&self, all: Links, of: impl Fn(AgentId) -> Links) -> Option<Ended> {
+        let participants = self.participants.iter().map(|(agent, p)| EndedParticipant {
+            agent: *agent,
+            org: p.org,
+            role: p.role,
+            standing: p.standing.into(),
+            messages: p.sequence,
+            links: of(*agent),
+        });
+        Some(Ended {
+            session: self.session,
+            org: self.org,
+            topic: self.topic.clone(),
+            metadata: self.metadata.clone(),
+            limits: self.limits,
+            by: self.by,
+            created_at: self.created_at,
+            expires_at: self.expires_at,
+            state: self.state,
+            accepted: self.accepted,
+            participants: participants.collect(),
+            all,
+            at: self.ended_at?,
+        })
+    }
+
+    /// Takes down that its end is recorded.
+    pub(super) fn end(&mut self, ended: &Ended, offset: Offset) -> Result<(), &'static str> {
+        if !self.state.is_terminal() {
+            return Err("the session has not ended");
+        }
+        if self.ended.is_some() {
+            return Err("its end is recorded already");
+        }
+        // The threads are those of all sessions, and judged with them.
+        let links = |agent| {
+            let mut all = ended.participants.iter();
+            let one = all.find(|one| one.agent == agent);
+            one.map_or_else(Links::default, |one| one.links)
+        };
+        if self.epitaph(ended.all, links).as_ref() != Some(ended) {
+            return Err("it is not what is to be known of the session");
+        }
+        self.ended = Some(offset);
         Ok(())
     }
 }

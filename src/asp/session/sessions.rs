@@ -1,458 +1,415 @@
-//! The sessions of an organisation, folded from [`SessionEvent`]s.
+//! The sessions of an organisation, folded from [`SessionRecord`]s.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
-use super::error::{OutOfLimit, SendError};
-use super::event::{
-    AgentFact, Created, Digest, Expired, Invitee, Message, MessageSent, ResponseOverdue,
-    SessionEvent,
-};
-use super::one::{Deadline, Session, Taken};
-use super::table::{Next, Performative, State};
-use crate::asp::Trust;
-use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES};
-use crate::types::{SessionId, Timestamp};
+use super::error::SendError;
+use super::event::{Ended, Filed, MessageSent, SessionEvent};
+use super::fold::FoldRow;
+use super::one::{Deadline, Session};
+use super::record::{Place, SessionRecord};
+use super::table::{Next, State};
+use crate::asp::chain::Digest;
+use crate::asp::{Files, Knot, Links, Thread};
+use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent};
+use crate::types::{AgentId, Offset, SessionId, Timestamp};
 
-/// Sessions held after they ended, so that what is sent to them is told why it is refused.
-pub const MAX_ENDED: usize = 1000;
-/// Most participants of a session, those who went included.
-pub const MAX_PARTICIPANTS: usize = 64;
-/// Longest topic, in bytes.
-pub const MAX_TOPIC_BYTES: usize = 1024;
-/// Most bytes of a session's metadata as JSON.
-pub const MAX_METADATA_BYTES: usize = 16 * 1024;
-/// Most bytes of a message's payload as JSON.
-pub const MAX_PAYLOAD_BYTES: usize = 256 * 1024;
-/// Longest application type, in bytes.
-pub const MAX_TYPE_BYTES: usize = 256;
-/// Most open offers of a session, and most messages with constraints that wait for an answer.
-pub const MAX_OPEN: usize = 1024;
-/// Time to answer an invitation unless the session says otherwise, in ms.
-pub const DEFAULT_INVITATION_MS: u64 = 30_000;
-/// Time until a session expires unless it says otherwise, in ms.
-pub const DEFAULT_TTL_MS: u64 = 3_600_000;
-/// Longest time that may be given for anything, in ms: 30 days.
-pub const MAX_TIME_MS: u64 = 30 * 24 * 3_600_000;
-
-/// One session in a state record.
-pub type SessionRow = Session;
-
-/// A message to be sent.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Send {
-    /// To which session.
-    pub session: SessionId,
-    /// What the sender supplies.
-    pub message: Message,
-    /// SHA-256 over what the sender supplies.
-    pub digest: Digest,
-    /// Whom a DELEGATE brings in.
-    pub brings: Option<Invitee>,
-}
-
-/// What becomes of a message.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "an answer is used at once, and most are the large one"
-)]
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// To be recorded.
-    New(SessionEvent),
-    /// It was taken before, and nothing is to be recorded.
-    Before(Taken),
-}
+/// Sessions held after they ended; once there are as many, the oldest [`FILED_AT_ONCE`] are filed.
+pub const MAX_ENDED: usize = 2000;
+/// Sessions that one record files.
+pub const FILED_AT_ONCE: usize = 1000;
 
 /// The live sessions of an organisation and the last ones that ended. Of each session:
 ///
 /// ```text
-/// Absent --created--> IDLE, CONVERSING --messageSent, …--> … --> CLOSED, FAILED --> forgotten
+/// Absent --created--> IDLE, CONVERSING --messageSent, …--> … --> CLOSED, FAILED --ended, filed--> Absent
 /// ```
 ///
 /// with the arrows in between as the transition table has them (docs/asp.md). A state record
-/// replaces all once its last part is there; no other event may stand between its parts. An
-/// unknown event changes nothing. Limits are judged once, at the door, and not by a replay.
+/// replaces all once its last part is there; no other record may stand between its parts. An
+/// unknown record takes its place in its session and changes nothing else.
+///
+/// A clone shares the sessions, and takes a copy of one when that one changes: a snapshot is taken
+/// of a clone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sessions {
-    sessions: BTreeMap<SessionId, Session>,
-    ended: BTreeSet<(Timestamp, SessionId)>,
+    sessions: BTreeMap<SessionId, Arc<Session>>,
+    /// Those that ended and are not filed, the first first, by the offset of their `session.ended`.
+    ended: VecDeque<(Offset, SessionId)>,
+    files: Files<SessionId>,
+    all_ended: Thread,
+    agents_ended: BTreeMap<AgentId, Arc<Thread>>,
+    agents: BTreeSet<(AgentId, SessionId)>,
+    /// Of the live ones.
+    states: BTreeSet<(State, SessionId)>,
     deadlines: BTreeSet<(Timestamp, Deadline, SessionId)>,
-    assembly: Option<Assembly<SessionRow>>,
+    assembly: Option<Assembly<FoldRow>>,
 }
 
 impl Sessions {
-    /// Takes an event into the state. One function checks an append and replays the log.
+    /// Takes a record into the state. One function checks an append and replays the log.
+    ///
+    /// - `offset`: that of the record.
     ///
     /// # Errors
-    /// [`IllegalEvent`] when the event cannot follow; the state is unchanged.
-    pub fn apply(&mut self, event: &SessionEvent) -> Result<(), IllegalEvent> {
-        self.transition(event).map_err(|rule| IllegalEvent {
-            event: event.record_type().to_owned(),
-            subject: match event.session() {
-                Some(session) => format!("session {session}"),
-                None => "all sessions".to_owned(),
-            },
-            rule,
-        })
+    /// [`IllegalEvent`] when the record cannot follow; the state is unchanged.
+    pub fn apply(&mut self, record: &SessionRecord, offset: Offset) -> Result<(), IllegalEvent> {
+        self.transition(record, offset)
+            .map_err(|rule| illegal(&record.event, rule))
     }
 
-    /// The session of that id, live or among those that ended last.
+    /// The session of that id, live or among those that ended and are not filed.
     #[must_use]
     pub fn session(&self, session: SessionId) -> Option<&Session> {
-        self.sessions.get(&session)
+        self.sessions.get(&session).map(|session| &**session)
     }
 
     /// All sessions that are held, by id and so by age.
-    pub fn sessions(&self) -> impl Iterator<Item = &Session> {
-        self.sessions.values()
+    pub fn sessions(&self) -> impl DoubleEndedIterator<Item = &Session> {
+        self.sessions.values().map(|session| &**session)
     }
 
-    /// Turns a request for a session into the event that records it.
-    ///
-    /// # Errors
-    /// [`OutOfLimit`] for the first limit that is broken. Who takes part is judged by
-    /// [`Sessions::apply`].
-    pub fn check_create(&self, created: Created) -> Result<SessionEvent, OutOfLimit> {
-        let bytes = json_bytes(&created.metadata);
-        within("topic bytes", created.topic.len(), 1, MAX_TOPIC_BYTES)?;
-        within(
-            "participants",
-            created.participants.len(),
-            2,
-            MAX_PARTICIPANTS,
-        )?;
-        within("metadata bytes", bytes, 0, MAX_METADATA_BYTES)?;
-        time_within("ttlMs", created.ttl_ms)?;
-        time_within("invitationMs", created.invitation_ms)?;
-        Ok(SessionEvent::Created(created))
+    /// Sessions that are held in which an agent takes part, took part or was asked to, the newest
+    /// first.
+    pub fn of_agent(&self, agent: AgentId) -> impl Iterator<Item = &Session> {
+        let range = (agent, SessionId(0))..=(agent, SessionId(u128::MAX));
+        let ids = self.agents.range(range).rev();
+        ids.filter_map(|(_, session)| self.session(*session))
     }
 
-    /// Turns a message into the event that records it, or finds that it was taken before.
-    ///
-    /// - `now`: the broker's clock. What [`Sessions::next_due`] gives for it must be applied first.
-    ///
-    /// # Errors
-    /// [`SendError`] naming what was found and what would be allowed. Nothing is changed.
-    pub fn check_send(
-        &self,
-        send: Send,
-        trust: &dyn Trust,
-        now: Timestamp,
-    ) -> Result<Sent, SendError> {
-        let Some(session) = self.session(send.session) else {
-            return Err(SendError::UnknownSession(send.session));
-        };
-        let message = &send.message;
-        if let Some(taken) = session.taken(message.id) {
-            let sender = session.participants.get(&message.sender);
-            let is_own = sender.is_some_and(|sender| sender.held.contains(taken));
-            return if is_own && taken.digest == send.digest {
-                Ok(Sent::Before(*taken))
-            } else {
-                Err(SendError::MessageIdTaken { id: message.id })
-            };
-        }
-        if message.id.0 >> 76 & 0xf != 7 {
-            return Err(SendError::MessageIdVersion { id: message.id });
-        }
-        check_limits(session, &send)?;
-        let sender = session.participants.get(&message.sender);
-        let event = MessageSent {
-            session: send.session,
-            digest: send.digest,
-            sequence: session.sequence + 1,
-            sender_sequence: sender.map_or(0, |sender| sender.sequence) + 1,
-            brings: send.brings,
-            at: now,
-            message: send.message,
-        };
-        judge(session, &event)?;
-        let asked = event
-            .message
-            .in_reply_to
-            .and_then(|id| session.asked.get(&id));
-        let asked = asked.filter(|asked| asked.sender != event.message.sender);
-        if let Some(required) = asked.and_then(|asked| asked.constraints.required_trust) {
-            let score = trust.score(event.message.sender);
-            if score < required {
-                return Err(SendError::TrustTooLow { required, score });
-            }
-        }
-        Ok(Sent::New(SessionEvent::MessageSent(event)))
+    /// Live sessions in that state, the newest first.
+    pub fn in_state(&self, state: State) -> impl Iterator<Item = &Session> {
+        let range = (state, SessionId(0))..=(state, SessionId(u128::MAX));
+        let ids = self.states.range(range).rev();
+        ids.filter_map(|(_, session)| self.session(*session))
     }
 
-    /// The deadline that passed first of all, as the event that records it; `None` when none has
-    /// passed. Apply it and ask again.
+    /// Where a session that ended may be filed: offsets of `sessions.filed`, the latest first.
+    pub fn filed(&self, session: SessionId) -> impl Iterator<Item = Offset> {
+        self.files.candidates(session)
+    }
+
+    /// The last `session.ended` of all.
     #[must_use]
-    pub fn next_due(&self, now: Timestamp) -> Option<SessionEvent> {
-        let (due, deadline, session) = *self.deadlines.first()?;
-        (due <= now).then_some(match deadline {
-            Deadline::Invitation(agent) => SessionEvent::InvitationLapsed(AgentFact {
-                session,
-                agent,
-                at: now,
-            }),
-            Deadline::Response(message) => SessionEvent::ResponseOverdue(ResponseOverdue {
-                session,
-                message,
-                at: now,
-            }),
-            Deadline::Expiry => SessionEvent::Expired(Expired { session, at: now }),
-        })
+    pub fn ended(&self) -> Option<Knot> {
+        self.all_ended.last()
+    }
+
+    /// The last `session.ended` of a session in which that agent took part.
+    #[must_use]
+    pub fn ended_of_agent(&self, agent: AgentId) -> Option<Knot> {
+        self.agents_ended.get(&agent)?.last()
     }
 
     /// When something becomes due next.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Timestamp> {
-        self.deadlines.first().map(|(due, ..)| *due)
+        self.first_deadline().map(|(due, ..)| due)
     }
 
-    /// The whole state as events, to be appended as one entry. Applied in order, to any state that
-    /// stands between two entries, they give a state identical to this one.
-    #[must_use]
-    pub fn fold(&self) -> Vec<SessionEvent> {
-        self.fold_in_parts(MAX_PART_BYTES)
+    pub(super) fn first_deadline(&self) -> Option<(Timestamp, Deadline, SessionId)> {
+        self.deadlines.first().copied()
     }
 
-    pub(super) fn fold_in_parts(&self, max_part_bytes: usize) -> Vec<SessionEvent> {
-        folding::split(self.sessions.values().cloned(), max_part_bytes)
-            .into_iter()
-            .map(SessionEvent::Folded)
-            .collect()
+    pub(super) fn ended_sessions(&self) -> &VecDeque<(Offset, SessionId)> {
+        &self.ended
     }
 
-    fn transition(&mut self, event: &SessionEvent) -> Result<(), &'static str> {
-        match event {
-            SessionEvent::Unknown { .. } => Ok(()),
-            SessionEvent::Folded(part) => {
-                if let Some(state) = folding::join(&mut self.assembly, part, Self::from_rows)? {
-                    *self = state;
-                }
-                Ok(())
-            }
-            _ if self.assembly.is_some() => Err(BETWEEN_PARTS),
-            SessionEvent::Created(created) => {
-                if self.sessions.contains_key(&created.session) {
-                    return Err("the session is there already");
-                }
-                self.insert(Session::begin(created)?);
-                Ok(())
-            }
-            SessionEvent::MessageSent(sent) => {
-                let session = self.session(sent.session).ok_or(NO_SESSION)?;
-                let next = judge(session, sent).map_err(|refused| refused.rule())?;
-                self.change(sent.session, |session| {
-                    session.take(sent, next);
-                    Ok(())
-                })
-            }
-            SessionEvent::ParticipantLeft(event) => {
-                self.on_time(event.session, event.at)?;
-                self.change(event.session, |session| {
-                    session.leave(event.agent, event.at)
-                })
-            }
-            SessionEvent::Resumed(event) => {
-                self.on_time(event.session, event.at)?;
-                self.change(event.session, |session| session.resume(event.at))
-            }
-            SessionEvent::InvitationLapsed(event) => {
-                self.is_due(event.session, Deadline::Invitation(event.agent), event.at)?;
-                self.change(event.session, |session| {
-                    session.lapse(event.agent, event.at)
-                })
-            }
-            SessionEvent::ResponseOverdue(event) => {
-                self.is_due(event.session, Deadline::Response(event.message), event.at)?;
-                self.change(event.session, |session| session.overdue(event.message))
-            }
-            SessionEvent::Expired(event) => {
-                self.is_due(event.session, Deadline::Expiry, event.at)?;
-                self.change(event.session, |session| {
-                    session.settle(Next::To(State::Failed), event.at);
-                    Ok(())
-                })
-            }
+    /// What the next `session.ended` says of those before it: of an agent's, or of all.
+    pub(super) fn ended_links(&self, agent: Option<AgentId>) -> Links {
+        match agent {
+            None => self.all_ended.links(),
+            Some(agent) => self
+                .agents_ended
+                .get(&agent)
+                .map_or_else(Links::default, |thread| thread.links()),
         }
     }
 
-    /// Whether no deadline of the session has passed that should come first.
-    fn on_time(&self, session: SessionId, at: Timestamp) -> Result<(), &'static str> {
-        let session = self.session(session).ok_or(NO_SESSION)?;
-        let late = late(session, at).map(|due| SendError::DeadlineFirst { due });
-        late.map_or(Ok(()), |late| Err(late.rule()))
-    }
-
-    /// Whether that is what the session's clock shows next.
-    fn is_due(
-        &self,
-        session: SessionId,
-        deadline: Deadline,
-        at: Timestamp,
-    ) -> Result<(), &'static str> {
-        let session = self.session(session).ok_or(NO_SESSION)?;
-        match session.next_deadline() {
-            Some((due, next)) if next == deadline && due <= at => Ok(()),
-            _ => Err("that is not what was due next"),
+    fn transition(&mut self, record: &SessionRecord, offset: Offset) -> Result<(), &'static str> {
+        if let SessionEvent::Folded(part) = &record.event {
+            if let Some(state) = folding::join(&mut self.assembly, part, Self::from_rows)? {
+                *self = state;
+            }
+            return Ok(());
         }
+        if self.assembly.is_some() {
+            return Err(BETWEEN_PARTS);
+        }
+        match &record.event {
+            SessionEvent::Filed(filed) => return self.file(filed, offset),
+            SessionEvent::Unknown { session, .. } => {
+                let held = session.is_some_and(|session| self.sessions.contains_key(&session));
+                if !held {
+                    return Ok(());
+                }
+            }
+            _ => {}
+        }
+        let place = record
+            .place
+            .as_ref()
+            .ok_or("it has no place in a session")?;
+        self.is_next(record, place)?;
+        if let SessionEvent::Ended(ended) = &record.event {
+            self.threads_end_before(ended)?;
+        }
+        self.step(&record.event, place.hash, offset)
     }
 
-    /// Changes a session and brings the indexes after it. A change that is refused has changed
-    /// nothing.
-    fn change(
+    /// Whether a record stands behind the last of its session.
+    fn is_next(&self, record: &SessionRecord, place: &Place) -> Result<(), &'static str> {
+        let session = record.session().and_then(|session| self.session(session));
+        let links = match (session, &record.event) {
+            (None, SessionEvent::Created(_)) => Links::default(),
+            (None, _) => return Err(NO_SESSION),
+            (Some(_), SessionEvent::Created(_)) => return Err("the session is there already"),
+            (Some(session), _) => session.thread.links(),
+        };
+        if place.links == links {
+            return Ok(());
+        }
+        Err("it does not name the last record of its session")
+    }
+
+    fn threads_end_before(&self, ended: &Ended) -> Result<(), &'static str> {
+        let mut all = ended.participants.iter();
+        let follows = ended.all == self.ended_links(None)
+            && all.all(|one| one.links == self.ended_links(Some(one.agent)));
+        if follows {
+            return Ok(());
+        }
+        Err("it does not name the sessions that ended before it")
+    }
+
+    /// Takes an event of one session into the state, whatever its record names.
+    pub(super) fn step(
         &mut self,
-        id: SessionId,
-        change: impl FnOnce(&mut Session) -> Result<(), &'static str>,
+        event: &SessionEvent,
+        hash: Digest,
+        offset: Offset,
     ) -> Result<(), &'static str> {
+        if let SessionEvent::Created(created) = event {
+            if self.sessions.contains_key(&created.session) {
+                return Err("the session is there already");
+            }
+            let mut session = Session::begin(created)?;
+            session.hash = hash;
+            session.thread.push(offset);
+            self.insert(Arc::new(session));
+            return Ok(());
+        }
+        let id = event.session().ok_or(NO_SESSION)?;
         let session = self.sessions.get_mut(&id).ok_or(NO_SESSION)?;
-        let before = session.next_deadline();
-        change(session)?;
-        let (after, ended_at) = (session.next_deadline(), session.ended_at);
-        if before != after {
-            if let Some((due, deadline)) = before {
+        let before = (session.next_deadline(), session.state);
+        follow(Arc::make_mut(session), event, hash, offset)?;
+        let session = Arc::clone(session);
+        let after = (session.next_deadline(), session.state);
+        if before.0 != after.0 {
+            if let Some((due, deadline)) = before.0 {
                 self.deadlines.remove(&(due, deadline, id));
             }
-            if let Some((due, deadline)) = after {
+            if let Some((due, deadline)) = after.0 {
                 self.deadlines.insert((due, deadline, id));
             }
         }
-        if let Some(ended_at) = ended_at {
-            self.ended.insert((ended_at, id));
-            self.forget_ended();
+        if before.1 != after.1 {
+            self.states.remove(&(before.1, id));
+            if !after.1.is_terminal() {
+                self.states.insert((after.1, id));
+            }
+        }
+        match event {
+            SessionEvent::MessageSent(sent) => {
+                if let Some(brings) = &sent.brings {
+                    self.agents.insert((brings.agent, id));
+                }
+            }
+            SessionEvent::Ended(ended) => {
+                self.ended.push_back((offset, id));
+                self.all_ended.push(offset);
+                for one in &ended.participants {
+                    let thread = self.agents_ended.entry(one.agent).or_default();
+                    Arc::make_mut(thread).push(offset);
+                }
+            }
+            _ => {}
         }
         Ok(())
     }
 
-    fn insert(&mut self, session: Session) {
-        if let Some((due, deadline)) = session.next_deadline() {
-            self.deadlines.insert((due, deadline, session.session));
+    /// Lets those go that are filed.
+    fn file(&mut self, filed: &Filed, offset: Offset) -> Result<(), &'static str> {
+        let oldest = self
+            .ended
+            .iter()
+            .map(|(offset, session)| (*session, *offset));
+        let count = filed.rows.len();
+        if count == 0
+            || count > self.ended.len()
+            || !oldest.take(count).eq(filed.rows.iter().copied())
+        {
+            return Err("those are not the oldest of the sessions that ended");
         }
-        if let Some(ended_at) = session.ended_at {
-            self.ended.insert((ended_at, session.session));
-        }
-        self.sessions.insert(session.session, session);
-    }
-
-    /// Memory is for the live ones; the topic has all.
-    fn forget_ended(&mut self) {
-        while self.ended.len() > MAX_ENDED {
-            if let Some((_, oldest)) = self.ended.pop_first() {
-                self.sessions.remove(&oldest);
+        for (_, id) in self.ended.drain(..count) {
+            if let Some(session) = self.sessions.remove(&id) {
+                for agent in session.participants.keys() {
+                    self.agents.remove(&(*agent, id));
+                }
             }
         }
+        let ids = filed.rows.iter().map(|(session, _)| *session);
+        self.files.push(ids, offset);
+        Ok(())
     }
 
-    fn from_rows(rows: &mut dyn Iterator<Item = &SessionRow>) -> Result<Self, &'static str> {
+    fn insert(&mut self, session: Arc<Session>) {
+        let id = session.session;
+        if let Some((due, deadline)) = session.next_deadline() {
+            self.deadlines.insert((due, deadline, id));
+        }
+        if !session.state.is_terminal() {
+            self.states.insert((session.state, id));
+        }
+        let agents = session.participants.keys();
+        self.agents.extend(agents.map(|agent| (*agent, id)));
+        self.sessions.insert(id, session);
+    }
+
+    /// The whole state; what is not here follows from it.
+    pub(super) fn rows(&self) -> impl Iterator<Item = FoldRow> {
+        let all = (!self.all_ended.is_empty()).then(|| FoldRow::Ended {
+            agent: None,
+            thread: self.all_ended.clone(),
+        });
+        let agents = self.agents_ended.iter();
+        let agents = agents.map(|(agent, thread)| FoldRow::Ended {
+            agent: Some(*agent),
+            thread: (**thread).clone(),
+        });
+        let files = self.files.iter().cloned().map(FoldRow::Filed);
+        let sessions = self.sessions.values().cloned().map(FoldRow::Session);
+        all.into_iter().chain(agents).chain(files).chain(sessions)
+    }
+
+    fn from_rows(rows: &mut dyn Iterator<Item = &FoldRow>) -> Result<Self, &'static str> {
         let mut state = Self::default();
         for row in rows {
-            if state.sessions.contains_key(&row.session) {
-                return Err("a session stands in it twice");
+            match row {
+                FoldRow::Ended { agent, thread } => {
+                    let before = match agent {
+                        None => std::mem::replace(&mut state.all_ended, thread.clone()),
+                        Some(agent) => {
+                            let thread = Arc::new(thread.clone());
+                            let before = state.agents_ended.insert(*agent, thread);
+                            before.map_or_else(Thread::default, Arc::unwrap_or_clone)
+                        }
+                    };
+                    if !before.is_empty() {
+                        return Err("a thread stands in it twice");
+                    }
+                }
+                FoldRow::Filed(file) => state.files.push_file(file.clone()),
+                FoldRow::Session(session) => {
+                    if state.sessions.contains_key(&session.session) {
+                        return Err("a session stands in it twice");
+                    }
+                    let ended = session.ended.map(|offset| (offset, session.session));
+                    state.ended.extend(ended);
+                    state.insert(Arc::clone(session));
+                }
             }
-            state.insert(row.clone());
         }
+        state.ended.make_contiguous().sort_unstable();
         Ok(state)
     }
 }
 
-const NO_SESSION: &str = "there is no such session";
+pub(super) const NO_SESSION: &str = "there is no such session";
+
+pub(super) fn illegal(event: &SessionEvent, rule: &'static str) -> IllegalEvent {
+    IllegalEvent {
+        event: event.record_type().to_owned(),
+        subject: match event.session() {
+            Some(session) => format!("session {session}"),
+            None => "all sessions".to_owned(),
+        },
+        rule,
+    }
+}
+
+/// What an event does to its session, which is another than created. One that is refused has
+/// changed nothing.
+pub(super) fn follow(
+    session: &mut Session,
+    event: &SessionEvent,
+    hash: Digest,
+    offset: Offset,
+) -> Result<(), &'static str> {
+    match event {
+        SessionEvent::MessageSent(sent) => {
+            let next = judge(session, sent).map_err(|refused| refused.rule())?;
+            session.take(sent, next, hash);
+        }
+        SessionEvent::ParticipantLeft(event) => {
+            on_time(session, event.at)?;
+            session.leave(event.agent, event.at)?;
+        }
+        SessionEvent::Resumed(event) => {
+            on_time(session, event.at)?;
+            session.resume(event.at)?;
+        }
+        SessionEvent::InvitationLapsed(event) => {
+            is_due(session, Deadline::Invitation(event.agent), event.at)?;
+            session.lapse(event.agent, event.at)?;
+        }
+        SessionEvent::ResponseOverdue(event) => {
+            is_due(session, Deadline::Response(event.message), event.at)?;
+            session.overdue(event.message)?;
+        }
+        SessionEvent::Expired(event) => {
+            is_due(session, Deadline::Expiry, event.at)?;
+            session.settle(Next::To(State::Failed), event.at);
+        }
+        SessionEvent::Ended(ended) => session.end(ended, offset)?,
+        SessionEvent::Unknown { .. } => {}
+        SessionEvent::Created(_) | SessionEvent::Filed(_) | SessionEvent::Folded(_) => {
+            return Err("it is no event of a session that is there");
+        }
+    }
+    session.thread.push(offset);
+    session.hash = hash;
+    Ok(())
+}
 
 /// The deadline of a session that has passed and is not recorded.
-fn late(session: &Session, now: Timestamp) -> Option<Timestamp> {
+pub(super) fn late(session: &Session, now: Timestamp) -> Option<Timestamp> {
     let (due, _) = session.next_deadline()?;
     (due <= now).then_some(due)
 }
 
+/// Whether no deadline of the session has passed that should come first.
+fn on_time(session: &Session, at: Timestamp) -> Result<(), &'static str> {
+    let late = late(session, at).map(|due| SendError::DeadlineFirst { due });
+    late.map_or(Ok(()), |late| Err(late.rule()))
+}
+
+/// Whether that is what the session's clock shows next.
+fn is_due(session: &Session, deadline: Deadline, at: Timestamp) -> Result<(), &'static str> {
+    match session.next_deadline() {
+        Some((due, next)) if next == deadline && due <= at => Ok(()),
+        _ => Err("that is not what was due next"),
+    }
+}
+
 /// As [`Session::judge`], after the clock and the numbers.
-fn judge(session: &Session, sent: &MessageSent) -> Result<Next, SendError> {
+pub(super) fn judge(session: &Session, sent: &MessageSent) -> Result<Next, SendError> {
     if let Some(due) = late(session, sent.at) {
         return Err(SendError::DeadlineFirst { due });
     }
     let next = session.judge(sent)?;
     let sender = session.participants.get(&sent.message.sender);
-    let sender_sequence = sender.map_or(0, |sender| sender.sequence) + 1;
-    within(
-        "sequence",
-        sent.sequence,
-        session.sequence + 1,
-        session.sequence + 1,
-    )?;
-    within(
-        "senderSequence",
-        sent.sender_sequence,
-        sender_sequence,
-        sender_sequence,
-    )?;
+    let number = sender.map_or(0, |sender| sender.sequence) + 1;
+    super::check::within("senderSequence", sent.sender_sequence, number, number)?;
     Ok(next)
-}
-
-fn check_limits(session: &Session, send: &Send) -> Result<(), OutOfLimit> {
-    let message = &send.message;
-    within(
-        "payload bytes",
-        json_bytes(&message.payload),
-        0,
-        MAX_PAYLOAD_BYTES,
-    )?;
-    if let Some(message_type) = &message.message_type {
-        within("type bytes", message_type.len(), 1, MAX_TYPE_BYTES)?;
-    }
-    if let Some(ms) = message.constraints.max_response_time_ms {
-        time_within("maxResponseTimeMs", ms)?;
-    }
-    let said = message.constraints.allowed_performatives.len();
-    within("allowedPerformatives", said, 0, 13)?;
-    // Only what opens one more is held up, or a full session could never be emptied.
-    let answers = message
-        .in_reply_to
-        .is_some_and(|id| session.offers.contains_key(&id));
-    let opens = match message.performative {
-        Performative::Propose | Performative::Commit => true,
-        Performative::Counter => !answers,
-        _ => false,
-    };
-    if opens {
-        within("open offers", session.offers.len(), 0, MAX_OPEN - 1)?;
-    }
-    if !message.constraints.is_empty() {
-        let waiting = session.asked.len();
-        within(
-            "unanswered messages with constraints",
-            waiting,
-            0,
-            MAX_OPEN - 1,
-        )?;
-    }
-    if let Some(brings) = &send.brings {
-        let is_known = session.participants.contains_key(&brings.agent);
-        let count = session.participants.len() + usize::from(!is_known);
-        within("participants", count, 2, MAX_PARTICIPANTS)?;
-    }
-    Ok(())
-}
-
-fn json_bytes(value: &impl serde::Serialize) -> usize {
-    serde_json::to_vec(value).map_or(usize::MAX, |bytes| bytes.len())
-}
-
-fn time_within(what: &'static str, ms: u64) -> Result<(), OutOfLimit> {
-    within(what, ms, 1, MAX_TIME_MS)
-}
-
-fn within<N: TryInto<u64>>(
-    what: &'static str,
-    value: N,
-    least: N,
-    most: N,
-) -> Result<(), OutOfLimit> {
-    let wide = |n: N| n.try_into().unwrap_or(u64::MAX);
-    let (value, least, most) = (wide(value), wide(least), wide(most));
-    if (least..=most).contains(&value) {
-        return Ok(());
-    }
-    Err(OutOfLimit {
-        what,
-        value,
-        least,
-        most,
-    })
 }

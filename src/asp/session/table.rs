@@ -114,6 +114,21 @@ impl State {
         Self::Failed,
     ];
 
+    /// Its number in what is held of a message: its place among [`State::ALL`], from 1.
+    pub(super) fn number(self) -> u8 {
+        match self {
+            Self::Idle => 1,
+            Self::Invited => 2,
+            Self::Introduced => 3,
+            Self::Conversing => 4,
+            Self::Agreeing => 5,
+            Self::Executing => 6,
+            Self::Escalated => 7,
+            Self::Closed => 8,
+            Self::Failed => 9,
+        }
+    }
+
     /// Whether nothing can follow.
     #[must_use]
     pub fn is_terminal(self) -> bool {

@@ -6,7 +6,7 @@ use super::content::{Content, MAX_CONTENT_BYTES, Plain, Progress};
 use super::error::ToolError;
 use super::record::{CallError, CallProgressed, CallStarted, Kind, Outcome};
 use super::tools::{Call, EndedCall, OpenCall, Tools};
-use crate::asp::session::Digest;
+use crate::asp::chain::Digest;
 use crate::folding::EVENT_VERSION;
 use crate::types::{AgentId, CallId, Offset, PrincipalId, SessionId, Timestamp, ToolName};
 

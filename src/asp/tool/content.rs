@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::asp::session::Digest;
+use crate::asp::chain::Digest;
 
 /// Most bytes of a call's arguments, and of its result, as JSON.
 pub const MAX_CONTENT_BYTES: usize = 256 * 1024;

@@ -6,7 +6,7 @@ use super::content::{Plain, Progress};
 use super::fold::ToolPart;
 use super::threads::EndedLinks;
 use crate::asp::Knot;
-use crate::asp::session::Digest;
+use crate::asp::chain::Digest;
 use crate::folding::{EVENT_VERSION, EventError};
 use crate::types::{AgentId, CallId, Offset, PrincipalId, SessionId, Timestamp, ToolName};
 

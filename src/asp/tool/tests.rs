@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 
 use super::*;
-use crate::asp::session::Digest;
+use crate::asp::chain::Digest;
 use crate::asp::{Knot, Links};
 use crate::folding::{EventError, IllegalEvent};
 use crate::types::{AgentId, CallId, Offset, PrincipalId, SessionId, Timestamp, ToolName};

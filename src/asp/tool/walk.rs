@@ -82,6 +82,12 @@ impl Walk {
         }
     }
 
+    /// The same walk from another record of its thread.
+    #[must_use]
+    pub fn begin(self, last: Option<Knot>) -> Self {
+        Self::new(self.filter, last)
+    }
+
     /// The record to be read next; none when all were read.
     #[must_use]
     pub fn wants(&self) -> Option<Knot> {

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tokio_util::codec::Decoder;
 use tokio_util::sync::CancellationToken;
 
+use super::fake_asp;
 use crate::client::{BackoffLimits, Client};
 use crate::format::{BatchHeader, DoorLimits, Stamp, check_produced, stamp};
 use crate::protocol::control::{
@@ -71,6 +72,7 @@ pub(super) struct State {
     pub(super) hello_error: Option<WireError>,
     /// Nothing is answered any more, pings neither.
     pub(super) is_dead: bool,
+    pub(super) asp: fake_asp::AspState,
 }
 
 impl Default for State {
@@ -88,6 +90,7 @@ impl Default for State {
             connections: 0,
             hello_error: None,
             is_dead: false,
+            asp: fake_asp::AspState::default(),
         }
     }
 }
@@ -221,9 +224,10 @@ async fn connection(mut stream: tokio::net::TcpStream, state: Arc<Mutex<State>>)
                     continue;
                 }
                 let fault = match &request {
-                    Request::Publish(_) | Request::PublishAtomic(_) | Request::Commit(_) => {
-                        state.lock().unwrap().faults.pop_front()
-                    }
+                    Request::Publish(_)
+                    | Request::PublishAtomic(_)
+                    | Request::Commit(_)
+                    | Request::Asp(_) => state.lock().unwrap().faults.pop_front(),
                     _ => None,
                 };
                 let carry_out = || answer(&mut state.lock().unwrap(), request);
@@ -315,6 +319,7 @@ fn answer(state: &mut State, request: Request) -> Response {
             })
         }
         Request::ChannelInfo(_) => Response::ChannelInfo(info(state)),
+        Request::Asp(request) => fake_asp::answer(&mut state.asp, *request),
         _ => refuse(ErrorCode::InvalidRequest),
     }
 }

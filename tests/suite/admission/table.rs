@@ -30,7 +30,7 @@ enum Needs {
 }
 
 fn row(kind: Kind) -> Option<Needs> {
-    use Operation::{AccessAdmin, ChannelAdmin, Consume, Inspect, Publish};
+    use Operation::{AccessAdmin, Asp, ChannelAdmin, Consume, Inspect, Publish};
     const SIGHT: &[Operation] = &[Consume, Publish, ChannelAdmin, Inspect];
     const CONSUMERS: &[Operation] = &[Consume, Inspect];
     #[expect(clippy::match_same_arms, reason = "one row for each kind")]
@@ -66,6 +66,27 @@ fn row(kind: Kind) -> Option<Needs> {
         Kind::GrantList => Needs::Own(AccessAdmin),
         Kind::GrantAccept => Needs::Own(AccessAdmin),
         Kind::GrantRevoke => Needs::Own(AccessAdmin),
+        Kind::AgentRegister => Needs::Own(Asp),
+        Kind::AgentDeregister => Needs::Own(Asp),
+        Kind::AgentAvailability => Needs::Own(Asp),
+        Kind::AgentSetKey => Needs::Own(Asp),
+        Kind::AgentInfo => Needs::Own(Asp),
+        Kind::AgentSearch => Needs::Own(Asp),
+        Kind::AgentInbox => Needs::Own(Asp),
+        Kind::SessionCreate => Needs::Own(Asp),
+        Kind::SessionList => Needs::Own(Asp),
+        Kind::SessionInfo => Needs::Own(Asp),
+        Kind::SessionSend => Needs::Own(Asp),
+        Kind::SessionHistory => Needs::Own(Asp),
+        Kind::SessionLeave => Needs::Own(Asp),
+        Kind::SessionResume => Needs::Own(Asp),
+        Kind::ToolStart => Needs::Own(Asp),
+        Kind::ToolProgress => Needs::Own(Asp),
+        Kind::ToolFinish => Needs::Own(Asp),
+        Kind::ToolFail => Needs::Own(Asp),
+        Kind::ToolList => Needs::Own(Asp),
+        Kind::ToolInfo => Needs::Own(Asp),
+        Kind::ToolStats => Needs::Own(Asp),
         // No row: the test fails.
         #[expect(unreachable_patterns, reason = "a new kind comes here first")]
         _ => return None,

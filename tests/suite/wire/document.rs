@@ -1,10 +1,14 @@
 //! `docs/wire-protocol.md` against the code: its tables of kinds and errors, and its frames in hex.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::BytesMut;
 use npayload::format::{
     BatchBuilder, Compression, DoorLimits, NewRecord, Stamp, check_produced, check_stored, stamp,
 };
 use npayload::protocol::api::APIS;
 use npayload::protocol::error_code::ERRORS;
+use npayload::protocol::{Frame, FrameHeader, Kind, Request};
 use npayload::types::{LogEpoch, Offset, ProducerId};
 
 use super::fixtures::{INCARNATION, PRODUCER, TIME, examples, produced_batch, stored_batch};
@@ -160,4 +164,79 @@ fn the_batch_in_hex_is_what_the_builder_builds_and_the_door_lets_in() {
     stamp(&mut batch, &broker);
     assert_eq!(batch, stored_batch());
     check_stored(&batch).unwrap();
+}
+
+/// The words between back-ticks.
+fn quoted(text: &str) -> BTreeSet<String> {
+    let words = text.split('`').skip(1).step_by(2);
+    words.map(ToOwned::to_owned).collect()
+}
+
+/// The table of the section "Agents", cells as they are.
+fn agents_table(head: &str) -> Vec<Vec<String>> {
+    DOCUMENT
+        .lines()
+        .skip_while(|line| *line != "## Agents")
+        .skip_while(|line| !line.starts_with(head))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| {
+            let cells = line.trim_matches('|').split('|');
+            cells.map(|cell| cell.trim().to_owned()).collect()
+        })
+        .collect()
+}
+
+/// The fields that a request may have, as its refusal of another one lists them.
+fn fields_of(kind: Kind) -> BTreeSet<String> {
+    let frame = Frame {
+        header: FrameHeader::request(kind, 1),
+        body: BytesMut::from(&br#"{"?":0}"#[..]),
+    };
+    let error = Request::decode(frame).unwrap_err();
+    let (_, known) = error.message.split_once("expected ").unwrap();
+    quoted(known)
+}
+
+#[test]
+fn the_table_of_requests_about_agents_has_their_fields() {
+    let rows = agents_table("| Request |");
+    let asp = APIS.iter().filter(|api| api.kind.number() >= 100);
+    assert!(
+        asp.clone()
+            .map(|api| format!("`{}`", api.name))
+            .eq(rows.iter().map(|row| row[0].clone())),
+    );
+    for (api, row) in asp.zip(&rows) {
+        assert_eq!(quoted(&row[1]), fields_of(api.kind), "{}", api.name);
+    }
+}
+
+#[test]
+fn the_table_of_requests_about_agents_has_the_fields_of_the_answers() {
+    let of_rows: BTreeMap<String, BTreeSet<String>> = agents_table("| Row |")
+        .into_iter()
+        .map(|row| (row[0].clone(), quoted(&row[1])))
+        .collect();
+    for row in agents_table("| Request |") {
+        let name = row[0].trim_matches('`').replace('.', "_");
+        let example = examples()
+            .into_iter()
+            .find(|example| example.name == format!("{name}_response"))
+            .unwrap();
+        let body: serde_json::Value =
+            serde_json::from_slice(&example.message.encode()[16..]).unwrap();
+        let mut told: BTreeSet<String> = quoted(&row[2]);
+        if let Some((_, fields)) = of_rows.iter().find(|(of, _)| row[2].contains(*of)) {
+            told.extend(fields.iter().cloned());
+        }
+        let mut found: BTreeSet<String> = body.as_object().unwrap().keys().cloned().collect();
+        for value in body.as_object().unwrap().values() {
+            let first = value.as_array().and_then(|all| all.first()?.as_object());
+            if !row[2].contains("session row") || row[2].contains("session rows") {
+                found.extend(first.into_iter().flat_map(|one| one.keys().cloned()));
+            }
+        }
+        assert!(found.is_subset(&told), "{name}: {found:?} {told:?}");
+    }
 }

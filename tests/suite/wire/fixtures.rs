@@ -8,6 +8,8 @@ use npayload::protocol::frame::{MAX_CONTROL_FRAME_BYTES, MAX_FRAME_BYTES, decode
 use npayload::protocol::*;
 use npayload::types::*;
 
+use super::asp_fixtures;
+
 /// An example: the file's name without `.bin`, and what it holds.
 pub struct Example {
     pub name: &'static str,
@@ -374,6 +376,11 @@ fn requests() -> Vec<Request> {
     ]
     .into_iter()
     .chain(access_requests().into_iter().map(Request::Access))
+    .chain(
+        asp_fixtures::requests()
+            .into_iter()
+            .map(|request| Request::Asp(Box::new(request))),
+    )
     .collect()
 }
 
@@ -501,6 +508,11 @@ fn responses() -> Vec<Response> {
         access_responses()
             .into_iter()
             .map(|answer| Response::Access(Box::new(answer))),
+    )
+    .chain(
+        asp_fixtures::responses()
+            .into_iter()
+            .map(|answer| Response::Asp(Box::new(answer))),
     )
     .collect()
 }

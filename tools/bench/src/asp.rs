@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use npayload::asp::chain::Digest;
 use npayload::asp::registry::{
     AgentEvent, Agents, Availability, CapabilityPattern, Match, Profile, Query, Registered, Status,
 };
-use npayload::asp::session::Digest;
 use npayload::asp::tool::{Checked, Content, Filed, Finish, Start, ToolRecord, Tools};
 use npayload::asp::{NeutralTrust, Trust, TrustScore};
 use npayload::types::{

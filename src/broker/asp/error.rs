@@ -1,0 +1,99 @@
+//! Why a command about agents is refused.
+
+use std::sync::Arc;
+
+use crate::asp::NotCanonical;
+use crate::asp::chain::InvalidSignature;
+use crate::asp::registry::{RegistryError, SearchError};
+use crate::asp::session::{CreateError, SendError};
+use crate::asp::tool::{InvalidProgress, ToolError};
+use crate::broker::topic::TopicError;
+use crate::types::{AgentName, CallId, InvalidName, Offset, SessionId};
+
+/// Why a command about agents, sessions or tool calls is refused. Nothing was changed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum AspError {
+    /// There is no such agent, or it is another organisation's that shows it to nobody who asks.
+    #[error("there is no agent `{agent}`")]
+    AgentNotFound {
+        /// How it was asked for.
+        agent: String,
+    },
+    /// The text says no agent.
+    #[error(transparent)]
+    Reference(#[from] InvalidName),
+    /// The caller's key does not speak for the agent.
+    #[error("the API key does not speak for agent `{agent}`")]
+    NotYourAgent {
+        /// How it was asked for.
+        agent: String,
+    },
+    /// The registry refuses the change.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// What is searched for breaks a rule.
+    #[error(transparent)]
+    Search(#[from] SearchError),
+    /// There is no such session, or nobody in it is the caller's.
+    #[error("there is no session {0}")]
+    SessionNotFound(SessionId),
+    /// The session can't be created so.
+    #[error("the session can't be created: {rule}")]
+    Session {
+        /// The rule that is broken.
+        rule: &'static str,
+    },
+    /// The session can't be created.
+    #[error(transparent)]
+    Create(#[from] CreateError),
+    /// The message is refused.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// The payload, the arguments or the result have no canonical form.
+    #[error(transparent)]
+    Payload(#[from] NotCanonical),
+    /// The sender's public key was changed since its signature was judged.
+    #[error("the public key of agent `{agent}` was changed while its message was judged")]
+    KeyChanged {
+        /// The agent.
+        agent: AgentName,
+    },
+    /// The text is no signature.
+    #[error(transparent)]
+    SignatureText(#[from] InvalidSignature),
+    /// What is delegated names nobody.
+    #[error("whom a DELEGATE brings in: {0}")]
+    Delegate(Arc<str>),
+    /// Arguments or a result, and their digest beside them.
+    #[error("either the value is given or its SHA-256, not both")]
+    BothGiven,
+    /// The progress is outside of its bounds.
+    #[error(transparent)]
+    Progress(#[from] InvalidProgress),
+    /// There is no such call.
+    #[error("there is no tool call {0}")]
+    CallNotFound(CallId),
+    /// The call is refused.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// A record of a topic can't be read.
+    #[error("internal topic {channel}, offset {offset}: {what}")]
+    Damaged {
+        /// The topic.
+        channel: String,
+        /// The record.
+        offset: Offset,
+        /// What is wrong.
+        what: Arc<str>,
+    },
+    /// What is asked for is being stored.
+    #[error("what was said last is not durable yet")]
+    Unflushed,
+    /// A cursor that this broker did not give.
+    #[error("`{0}` is no cursor")]
+    Cursor(String),
+    /// A topic is damaged: what it says is not known.
+    #[error("not known until the topic is restored: {0}")]
+    Unavailable(Arc<TopicError>),
+}

@@ -1,0 +1,85 @@
+//! Agents, sessions and tool calls on the record. Each organisation has three topics, made when it
+//! first uses them: `__asp.registry`, `__asp.sessions`, `__asp.tools`. A command is checked against
+//! what they fold to, recorded in one entry, and applied.
+//!
+//! Invariant: what a topic's state says is what its records say, in their order; a snapshot or a
+//! replay gives the same state. Where a topic can't be read, what needs it is refused, and all
+//! else goes on.
+//!
+//! Not here: what may follow what (the `asp` room), walks through a topic (the server, which may
+//! wait for the disk), names on the wire.
+
+mod agents;
+mod error;
+mod listing;
+mod open;
+mod record;
+mod resolve;
+mod sessions;
+mod snapshot;
+mod tools;
+mod upkeep;
+mod waiters;
+
+pub use agents::{AgentSeen, AgentsSeen, Register};
+pub use error::AspError;
+pub use listing::{EndedToWalk, InboxTopic, LivePage, SessionHead};
+pub use resolve::Named;
+pub use sessions::{Addressed, Invited, NewSession, SentMessage, SessionSeen};
+pub use snapshot::{SnapshotEnd, SnapshotJob};
+pub use tools::{CallSeen, CallStep, CallsToWalk, NewCall};
+pub use waiters::AspWaiter;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use super::topic::TopicError;
+use crate::asp::registry::Agents;
+use crate::asp::session::Sessions;
+use crate::asp::tool::Tools;
+use crate::types::{Incarnation, Offset, OrgId, SessionId};
+use waiters::Waiters;
+
+/// The agents of all organisations.
+#[derive(Default)]
+pub(super) struct Asp {
+    orgs: BTreeMap<OrgId, OrgAsp>,
+    /// Sessions that are held and have participants of other organisations, and where they lie.
+    shared: HashMap<SessionId, OrgId>,
+    waiters: Waiters,
+}
+
+/// What one organisation has on the record of its agents.
+pub(super) struct OrgAsp {
+    registry: Topic<Agents>,
+    sessions: Topic<Sessions>,
+    tools: Topic<Tools>,
+}
+
+/// A topic and what it folds to.
+struct Topic<S> {
+    log: Incarnation,
+    /// Shared with searches and snapshots under way: a change copies it only then.
+    state: Arc<S>,
+    /// Why nobody knows what it says, if so: until it is repaired and the broker started again.
+    unknown: Option<Arc<TopicError>>,
+    /// Records since the last snapshot.
+    unsaved: u64,
+    /// A snapshot is being written that goes up to here.
+    saving: Option<Offset>,
+}
+
+impl<S> Topic<S> {
+    fn known(&self) -> Result<&S, AspError> {
+        match &self.unknown {
+            None => Ok(&self.state),
+            Some(reason) => Err(AspError::Unavailable(reason.clone())),
+        }
+    }
+
+    /// The state, to be looked at without the broker's lock.
+    fn shared(&self) -> Result<Arc<S>, AspError> {
+        self.known()?;
+        Ok(self.state.clone())
+    }
+}

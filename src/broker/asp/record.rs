@@ -1,0 +1,160 @@
+//! Records of agents, sessions and tool calls: staged as one entry, applied, and told to those who
+//! wait for them.
+
+use std::sync::Arc;
+
+use super::waiters::AspWaiter;
+use super::{OrgAsp, Topic};
+use crate::asp::registry::AgentEvent;
+use crate::asp::session::SessionRecord;
+use crate::asp::tool::ToolRecord;
+use crate::broker::core::{Broker, Wait};
+use crate::broker::error::BrokerError;
+use crate::broker::journal::{OwnRecord, own_batch};
+use crate::folding::IllegalEvent;
+use crate::storage::{Need, NewBatch};
+use crate::types::{AgentId, Incarnation, Offset, OrgId, SessionId, Timestamp};
+
+/// What one command records.
+#[derive(Default)]
+pub(super) struct Entry {
+    pub agents: Vec<AgentEvent>,
+    pub sessions: Vec<SessionRecord>,
+    pub tools: Vec<ToolRecord>,
+}
+
+impl Entry {
+    /// The records of each topic.
+    fn encode(&self) -> [Vec<OwnRecord>; 3] {
+        let agents = self.agents.iter();
+        let sessions = self.sessions.iter();
+        let tools = self.tools.iter();
+        [
+            agents.map(|e| own(e.record_type(), e.encode())).collect(),
+            sessions.map(|r| own(r.record_type(), r.encode())).collect(),
+            tools.map(|r| own(r.record_type(), r.encode())).collect(),
+        ]
+    }
+}
+
+fn own(record_type: &str, payload: Vec<u8>) -> OwnRecord {
+    OwnRecord {
+        record_type: record_type.to_owned(),
+        key: String::new(),
+        payload,
+    }
+}
+
+impl Broker {
+    /// The offset that the next record of a topic will have.
+    pub(super) fn next_offset(&self, log: Incarnation) -> Offset {
+        self.storage.log(log).map_or(Offset(0), |log| log.end())
+    }
+
+    /// Records what a command does in one entry, and applies it.
+    ///
+    /// - `entry`: the sessions' and tools' records are linked behind the ends of their topics.
+    pub(super) fn record_asp(
+        &mut self,
+        org: OrgId,
+        entry: &Entry,
+        need: Need,
+        now: Timestamp,
+    ) -> Result<Wait, BrokerError> {
+        let of_org = self.made_asp(org)?;
+        let logs = [of_org.registry.log, of_org.sessions.log, of_org.tools.log];
+        let written = logs.into_iter().zip(entry.encode());
+        let written: Vec<_> = written.filter(|(_, records)| !records.is_empty()).collect();
+        let mut batches = Vec::with_capacity(written.len());
+        for (log, records) in &written {
+            batches.push(self.asp_batch(*log, records)?);
+        }
+        // What can't be staged must not be applied, and what can't follow must not be staged.
+        self.storage.check_stage(&batches, need)?;
+        let [_, sessions, tools] = logs.map(|log| self.next_offset(log));
+        let of_org = self.made_asp(org)?;
+        of_org
+            .apply(entry, sessions, tools)
+            .map_err(|error| BrokerError::Bug(error.to_string().into()))?;
+        let staged = self.storage.stage_for(&mut batches, need, now)?;
+        for (log, _) in &written {
+            self.booked(*log, &staged);
+        }
+        self.tell(org, &entry.sessions);
+        Ok(Wait {
+            entry: staged.entry,
+            level: staged.level,
+        })
+    }
+
+    fn asp_batch(&self, log: Incarnation, records: &[OwnRecord]) -> Result<NewBatch, BrokerError> {
+        let expected = Some(self.next_offset(log));
+        Ok(NewBatch {
+            expected,
+            ..own_batch(log, records)?
+        })
+    }
+
+    /// Wakes who waits for these sessions, once they can be read; notes which are shared.
+    fn tell(&mut self, org: OrgId, records: &[SessionRecord]) {
+        let sessions = records.iter().filter_map(SessionRecord::session);
+        let mut sessions: Vec<SessionId> = sessions.collect();
+        sessions.dedup();
+        for id in sessions {
+            let Some(of_org) = self.asp.orgs.get(&org) else {
+                return;
+            };
+            let session = of_org.sessions.state.session(id);
+            match session {
+                Some(session) if session.is_shared() => {
+                    self.asp.shared.insert(id, org);
+                }
+                Some(_) => {}
+                None => {
+                    self.asp.shared.remove(&id);
+                }
+            }
+            if self.asp.waiters.is_empty() {
+                continue;
+            }
+            let agents: Vec<AgentId> =
+                session.map_or_else(Vec::new, |s| s.participants.keys().copied().collect());
+            let woken = self.asp.waiters.take(AspWaiter::Session(id));
+            self.round_waiters.extend(woken);
+            for agent in agents {
+                let woken = self.asp.waiters.take(AspWaiter::Inbox(agent));
+                self.round_waiters.extend(woken);
+            }
+        }
+    }
+}
+
+impl OrgAsp {
+    /// Applies what was recorded; nothing of it is applied when the first can't follow.
+    fn apply(
+        &mut self,
+        entry: &Entry,
+        sessions: Offset,
+        tools: Offset,
+    ) -> Result<(), IllegalEvent> {
+        for event in &entry.agents {
+            Arc::make_mut(&mut self.registry.state).apply(event)?;
+        }
+        for (offset, record) in (sessions.0..).map(Offset).zip(&entry.sessions) {
+            Arc::make_mut(&mut self.sessions.state).apply(record, offset)?;
+        }
+        for (offset, record) in (tools.0..).map(Offset).zip(&entry.tools) {
+            Arc::make_mut(&mut self.tools.state).apply(record, offset)?;
+        }
+        self.registry.count(entry.agents.len());
+        self.sessions.count(entry.sessions.len());
+        self.tools.count(entry.tools.len());
+        Ok(())
+    }
+}
+
+impl<S> Topic<S> {
+    fn count(&mut self, records: usize) {
+        self.unsaved += records as u64;
+    }
+}

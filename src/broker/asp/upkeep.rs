@@ -1,0 +1,176 @@
+//! What the clock does to sessions and calls, the filing of what has ended, and snapshots.
+
+use super::record::Entry;
+use super::snapshot::{Snapshot, SnapshotEnd, SnapshotJob};
+use super::{Asp, OrgAsp, Topic};
+use crate::broker::core::Broker;
+use crate::broker::error::BrokerError;
+use crate::storage::{Need, StageError, Storage};
+use crate::types::{LogEpoch, OrgId, Timestamp};
+
+/// Deadlines recorded under one hold of the broker's lock.
+const DUE_AT_ONCE: usize = 256;
+
+/// Records that are worth a snapshot as the broker stops.
+const WORTH_AT_STOP: u64 = 1_000;
+
+impl Broker {
+    /// Records the deadlines of sessions and calls that have passed, some at a time; whether there
+    /// may be more.
+    pub fn settle_asp(&mut self, now: Timestamp) -> bool {
+        if self.is_stopping {
+            return false;
+        }
+        let due = |of_org: &OrgAsp| {
+            let sessions = of_org.sessions.state.next_deadline();
+            let tools = of_org.tools.state.next_deadline();
+            sessions.into_iter().chain(tools).any(|due| due <= now)
+        };
+        let orgs = self.asp.orgs.iter();
+        let orgs: Vec<OrgId> = orgs
+            .filter(|(_, of)| due(of))
+            .map(|(org, _)| *org)
+            .collect();
+        let mut left = DUE_AT_ONCE;
+        for org in orgs {
+            if let Err(error) = self.settle_some(org, &mut left, now) {
+                tracing::debug!(%error, "deadlines are recorded later");
+            }
+            self.file_ended(org, now);
+        }
+        left == 0
+    }
+
+    /// Records all deadlines of an organisation's sessions and calls that have passed.
+    pub(super) fn settle_due(&mut self, org: OrgId, now: Timestamp) -> Result<(), BrokerError> {
+        let mut all = usize::MAX;
+        self.settle_some(org, &mut all, now)
+    }
+
+    fn settle_some(
+        &mut self,
+        org: OrgId,
+        left: &mut usize,
+        now: Timestamp,
+    ) -> Result<(), BrokerError> {
+        while *left > 0 {
+            let Some(of_org) = self.asp_of(org) else {
+                return Ok(());
+            };
+            let mut entry = Entry::default();
+            if of_org.sessions.unknown.is_none()
+                && let Some(event) = of_org.sessions.state.next_due(now)
+            {
+                let offset = self.next_offset(of_org.sessions.log);
+                let linked = of_org.sessions.state.link(event, offset);
+                entry.sessions = linked.map_err(bug)?;
+            } else if of_org.tools.unknown.is_none()
+                && let Some(event) = of_org.tools.state.next_due(now)
+            {
+                let linked = of_org.tools.state.link(event);
+                entry.tools.push(linked.map_err(bug)?);
+            } else {
+                return Ok(());
+            }
+            self.record_asp(org, &entry, Need::Own, now)?;
+            *left -= 1;
+        }
+        Ok(())
+    }
+
+    /// Files the oldest of what has ended, where there is enough of it. What finds no room is
+    /// filed later.
+    pub(super) fn file_ended(&mut self, org: OrgId, now: Timestamp) {
+        while let Some(of_org) = self.asp_of(org) {
+            let mut entry = Entry::default();
+            entry.sessions.extend(of_org.sessions.state.next_filing());
+            entry.tools.extend(of_org.tools.state.next_filing());
+            if entry.sessions.is_empty() && entry.tools.is_empty() {
+                return;
+            }
+            match self.record_asp(org, &entry, Need::Own, now) {
+                Ok(_) => {
+                    let asp = &mut self.asp;
+                    let held = asp.orgs.get(&org).map(|of| of.sessions.state.clone());
+                    asp.shared.retain(|session, at| {
+                        *at != org || held.as_ref().is_some_and(|s| s.session(*session).is_some())
+                    });
+                }
+                Err(BrokerError::Stage(StageError::Busy)) => return,
+                Err(error) => {
+                    tracing::debug!(%error, "what has ended is filed later");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// The next snapshot that is worth its writing; to be run without the lock.
+    pub fn plan_snapshot(&mut self) -> Option<SnapshotJob> {
+        let worth = match self.is_stopping {
+            true => WORTH_AT_STOP.min(self.config.snapshot_records),
+            false => self.config.snapshot_records,
+        };
+        let storage = &self.storage;
+        self.asp.orgs.values_mut().find_map(|of_org| {
+            let registry = of_org.registry.plan(storage, worth);
+            let sessions = || of_org.sessions.plan(storage, worth);
+            registry
+                .or_else(sessions)
+                .or_else(|| of_org.tools.plan(storage, worth))
+        })
+    }
+
+    /// Books how the writing of a snapshot ended.
+    pub fn finish_snapshot(&mut self, end: &SnapshotEnd) {
+        match &end.written {
+            Ok(bytes) => tracing::info!(log = %end.log, bytes, "a snapshot was written"),
+            // A start does without it, and takes longer.
+            Err(error) => tracing::warn!(log = %end.log, %error, "a snapshot was not written"),
+        }
+        let Asp { orgs, .. } = &mut self.asp;
+        for of_org in orgs.values_mut() {
+            of_org.registry.finish(end);
+            of_org.sessions.finish(end);
+            of_org.tools.finish(end);
+        }
+    }
+}
+
+impl<S: Snapshot + Sync> Topic<S> {
+    fn plan(&mut self, storage: &Storage, worth: u64) -> Option<SnapshotJob> {
+        if self.unknown.is_some() || self.saving.is_some() || self.unsaved < worth.max(1) {
+            return None;
+        }
+        let log = storage.log(self.log)?;
+        let next_offset = log.end();
+        let is_empty = next_offset <= log.log_start();
+        self.saving = Some(next_offset);
+        self.unsaved = 0;
+        let (disk, layout) = storage.place();
+        let state = self.state.clone();
+        Some(SnapshotJob {
+            disk: disk.clone(),
+            layout: layout.clone(),
+            log: self.log,
+            next_offset,
+            log_epoch: if is_empty {
+                LogEpoch(0)
+            } else {
+                log.last_epoch()
+            },
+            state_records: Box::new(move || state.state_records()),
+        })
+    }
+
+    /// After a failure the next try comes with as many more records.
+    fn finish(&mut self, end: &SnapshotEnd) {
+        if self.log == end.log && self.saving == Some(end.next_offset) {
+            self.saving = None;
+        }
+    }
+}
+
+fn bug(error: impl std::fmt::Display) -> BrokerError {
+    BrokerError::Bug(error.to_string().into())
+}

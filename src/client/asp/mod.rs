@@ -1,0 +1,88 @@
+//! Agents, their sessions and their tool calls as typed methods of the client.
+//!
+//! - [`Agents`]: who there is, and what they can do.
+//! - [`Sessions`]: what they say to each other; [`Tail`] and [`Inbox`] wait for more of it.
+//! - [`Tools`]: what they call; a [`ToolCall`] reports its end even where it is forgotten.
+//! - [`Pages`]: the answers of a search, page by page.
+//!
+//! All need a key whose scopes hold `asp`, or a broker that asks for none.
+
+mod agents;
+mod inbox;
+mod message;
+mod pages;
+mod sessions;
+mod tail;
+mod tools;
+
+pub use agents::Agents;
+pub use inbox::Inbox;
+pub use message::NewMessage;
+pub use pages::{Paged, Pages};
+pub use sessions::Sessions;
+pub use tail::{Tail, TailError};
+pub use tools::{FinishError, NewCall, ToolCall, Tools};
+
+use super::error::RequestError;
+use super::handle::{Client, Retry};
+use crate::protocol::{AspRequest, AspResponse, Kind, Request, Response};
+
+/// Takes the answer of the right kind out of a response.
+macro_rules! asp {
+    ($client:expr, $retry:expr, $kind:ident($body:expr)) => {
+        match super::ask(
+            $client,
+            crate::protocol::AspRequest::$kind($body),
+            $retry,
+            std::time::Duration::ZERO,
+        )
+        .await?
+        {
+            crate::protocol::AspResponse::$kind(answer) => Ok(answer),
+            _ => Err(super::unexpected(crate::protocol::Kind::$kind)),
+        }
+    };
+}
+use asp;
+
+impl Client {
+    /// Agents: registering them, and finding those that can do something.
+    #[must_use]
+    pub fn agents(&self) -> Agents {
+        Agents::new(self.clone())
+    }
+
+    /// Sessions of agents, and what is said in them.
+    #[must_use]
+    pub fn sessions(&self) -> Sessions {
+        Sessions::new(self.clone())
+    }
+
+    /// Tool calls of agents.
+    #[must_use]
+    pub fn tools(&self) -> Tools {
+        Tools::new(self.clone())
+    }
+}
+
+/// Asks, and takes an answer of the family.
+///
+/// - `wait`: how long the broker may wait before it answers, on top of what any request may take.
+async fn ask(
+    client: &Client,
+    request: AspRequest,
+    retry: Retry,
+    wait: std::time::Duration,
+) -> Result<AspResponse, RequestError> {
+    let kind = request.kind();
+    let request = Request::Asp(Box::new(request));
+    let deadline = client.deadline() + wait;
+    match client.call_until(&request, retry, deadline).await?.0 {
+        Response::Asp(answer) => Ok(*answer),
+        _ => Err(unexpected(kind)),
+    }
+}
+
+fn unexpected(kind: Kind) -> RequestError {
+    RequestError::Unexpected { kind: kind.name() }
+}

@@ -1,0 +1,175 @@
+//! A session's records, read backwards from its last one along its thread.
+
+use serde_json::value::RawValue;
+
+use super::super::shared::Shared;
+use super::reader::Reader;
+use super::sessions::{Filed, find_filed};
+use super::{Looked, is_flushed};
+use crate::access::Principal;
+use crate::asp::session::{SessionRecord, State};
+use crate::asp::{Knot, Links};
+use crate::broker::asp::{AspError, AspWaiter};
+use crate::broker::{BrokerError, Refusal, Wait};
+use crate::protocol::AspResponse;
+use crate::protocol::asp::{HistoryPage, HistoryRecord, SessionHistory};
+use crate::types::{ChannelName, Timestamp};
+
+/// Most records of a page.
+const MAX_PAGE: u64 = 1000;
+/// Most bytes of a page; one record comes whatever its size.
+const MAX_BYTES: u32 = 8 << 20;
+
+/// Where a session's records are, and how far.
+struct Place {
+    channel: ChannelName,
+    head: Knot,
+    state: State,
+    wait: Option<Wait>,
+}
+
+pub(super) fn look(
+    shared: &Shared,
+    by: &Principal,
+    history: &SessionHistory,
+    now: Timestamp,
+) -> Result<Looked, Refusal> {
+    let session = history.session_id;
+    if let Some(agent) = &history.agent {
+        shared.broker().check_reads_for(by, agent, now)?;
+    }
+    let held = shared.broker().session_head(by, session, now);
+    let place = match held {
+        Ok(head) => Place {
+            channel: head.channel,
+            head: head.head,
+            state: head.state,
+            wait: Some(head.wait),
+        },
+        Err(BrokerError::Asp(error)) if matches!(*error, AspError::SessionNotFound(_)) => {
+            let Filed {
+                channel,
+                head,
+                ended,
+                ..
+            } = find_filed(shared, by, session, now)?;
+            Place {
+                channel,
+                head,
+                state: ended.state,
+                wait: None,
+            }
+        }
+        Err(error) => return Err(error.into()),
+    };
+    if place.head.number < history.from {
+        let empty = AspResponse::SessionHistory(HistoryPage {
+            records: Vec::new(),
+            next: history.from,
+            state: place.state,
+        });
+        return Ok(match place.state.is_terminal() {
+            true => Looked::Answer(empty, place.wait),
+            false => Looked::Nothing(AspWaiter::Session(session), empty),
+        });
+    }
+    if let Some(wait) = place.wait.filter(|wait| !is_flushed(shared, *wait)) {
+        return Ok(Looked::Unflushed(wait));
+    }
+    let most = u64::from(history.limit.max(1)).min(MAX_PAGE);
+    let last = place.head.number.min(history.from.saturating_add(most - 1));
+    let mut reader = Reader::new(shared, place.channel);
+    let records = walk(&mut reader, place.head, history.from, last)?;
+    let page = bounded(records, history, place.state)?;
+    Ok(Looked::Answer(AspResponse::SessionHistory(page), None))
+}
+
+/// The records `from..=last` of a session, in order, by its thread that ends at `head`.
+fn walk(
+    reader: &mut Reader<'_>,
+    head: Knot,
+    from: u64,
+    last: u64,
+) -> Result<Vec<(Knot, String)>, BrokerError> {
+    let mut at = head;
+    // To the last that is wanted, over as many as possible.
+    while at.number > last {
+        let links = links(reader, at)?;
+        at = earlier(reader, at, links.towards(last))?;
+    }
+    let mut records = Vec::new();
+    loop {
+        let links = links(reader, at)?;
+        let payload = reader.payload(at.offset)?;
+        let text = String::from_utf8(payload.to_vec());
+        records.push((
+            at,
+            text.map_err(|_| reader.damaged(at.offset, "the record is not text"))?,
+        ));
+        if at.number <= from {
+            break;
+        }
+        at = earlier(reader, at, links.back)?;
+    }
+    records.reverse();
+    Ok(records)
+}
+
+/// What the record at a knot says of those before it.
+pub(super) fn links(reader: &mut Reader<'_>, at: Knot) -> Result<Links, BrokerError> {
+    let record = session_record(reader, at)?;
+    let links = record.links();
+    links.ok_or_else(|| reader.damaged(at.offset, "the record has no place in a session"))
+}
+
+/// The session's record at a knot.
+pub(super) fn session_record(
+    reader: &mut Reader<'_>,
+    at: Knot,
+) -> Result<SessionRecord, BrokerError> {
+    let record = reader.record(at.offset)?;
+    let payload = record.payload.clone().unwrap_or_default();
+    let read = SessionRecord::decode(record.record_type.as_str(), &payload);
+    let read = read.map_err(|error| reader.damaged(at.offset, &error.to_string()))?;
+    if read.sequence().is_some_and(|number| number != at.number) {
+        return Err(reader.damaged(at.offset, "the record has another number in its session"));
+    }
+    Ok(read)
+}
+
+fn earlier(reader: &Reader<'_>, at: Knot, next: Option<Knot>) -> Result<Knot, BrokerError> {
+    let next = next.filter(|next| next.number < at.number && next.offset < at.offset);
+    next.ok_or_else(|| reader.damaged(at.offset, "the record names no earlier one"))
+}
+
+/// As many of the records as fit.
+fn bounded(
+    records: Vec<(Knot, String)>,
+    history: &SessionHistory,
+    state: State,
+) -> Result<HistoryPage, BrokerError> {
+    let most = history.max_bytes.min(MAX_BYTES) as usize;
+    let (mut bytes, mut page) = (0, Vec::new());
+    let mut next = history.from;
+    for (at, text) in records {
+        bytes += text.len();
+        if bytes > most && !page.is_empty() {
+            break;
+        }
+        next = at.number + 1;
+        page.push(HistoryRecord {
+            offset: at.offset,
+            record: raw(text)?.into(),
+        });
+    }
+    Ok(HistoryPage {
+        records: page,
+        next,
+        state,
+    })
+}
+
+/// A record's JSON as it stands.
+pub(super) fn raw(text: String) -> Result<Box<RawValue>, BrokerError> {
+    RawValue::from_string(text).map_err(|error| BrokerError::Bug(error.to_string().into()))
+}

@@ -1,0 +1,117 @@
+//! Requests about agents, sessions and tool calls: between the wire and the broker.
+//!
+//! What is said in a session is checked here, without the broker's lock, as far as that goes: its
+//! form, its canonical payload, its signature. Whatever walks through a topic does so on a thread
+//! that may wait for the disk; whoever waits for the next record does so in a task of its own.
+
+mod agents;
+mod cursor;
+mod history;
+mod inbox;
+mod reader;
+mod refused;
+mod sending;
+mod sessions;
+mod tools;
+mod waiting;
+
+pub(super) use refused::refused;
+pub(super) use sending::{Prepared, prepare};
+pub(super) use waiting::{find, waits};
+
+use super::access::Caller;
+use super::clock;
+use super::dispatch::Answered;
+use super::shared::Shared;
+use crate::broker::asp::AspWaiter;
+use crate::broker::{BrokerError, Refusal, Wait};
+use crate::protocol::{AspRequest, AspResponse, Response};
+use crate::storage::Outcome;
+
+/// What a look found.
+pub(super) enum Looked {
+    /// The answer, to be sent once its wait is over.
+    Answer(AspResponse, Option<Wait>),
+    /// What is to be read is not durable yet: to be looked at again when it is.
+    Unflushed(Wait),
+    /// Nothing new: what to wait for, and the answer when nobody waits any longer.
+    Nothing(AspWaiter, AspResponse),
+}
+
+impl Looked {
+    fn answer(response: AspResponse, wait: Wait) -> Self {
+        Self::Answer(response, Some(wait))
+    }
+}
+
+/// Carries out a request that may wait for the disk, and does not wait for anything to be said.
+///
+/// # Errors
+/// The refusal.
+pub(super) fn carry_out(shared: &Shared, caller: &Caller, request: &AspRequest) -> Answered {
+    match look(shared, caller, request)? {
+        Looked::Answer(response, wait) => Ok((Response::Asp(response.into()), wait)),
+        Looked::Nothing(_, empty) => Ok((Response::Asp(empty.into()), None)),
+        // What a walk needs is read by who asks again.
+        Looked::Unflushed(wait) => Err(Refusal {
+            error: BrokerError::Asp(Box::new(crate::broker::asp::AspError::Unflushed)),
+            wait: Some(wait),
+            part: None,
+        }),
+    }
+}
+
+/// What a request finds now.
+fn look(shared: &Shared, caller: &Caller, request: &AspRequest) -> Result<Looked, Refusal> {
+    let by = &caller.principal;
+    let now = clock::now();
+    match request {
+        AspRequest::AgentRegister(register) => agents::register(shared, by, register, now),
+        AspRequest::AgentDeregister(gone) => {
+            let accepted = shared.broker().deregister_agent(by, &gone.agent, now)?;
+            Ok(agents::changed(accepted, AspResponse::AgentDeregister))
+        }
+        AspRequest::AgentAvailability(changed) => {
+            let availability = changed.availability.clone();
+            let mut broker = shared.broker();
+            let accepted = broker.change_availability(by, &changed.agent, availability, now)?;
+            Ok(agents::changed(accepted, AspResponse::AgentAvailability))
+        }
+        AspRequest::AgentSetKey(set) => {
+            let mut broker = shared.broker();
+            let accepted = broker.set_agent_key(by, &set.agent, set.public_key, now)?;
+            Ok(agents::changed(accepted, AspResponse::AgentSetKey))
+        }
+        AspRequest::AgentInfo(info) => agents::info(shared, by, info, now),
+        AspRequest::AgentSearch(search) => agents::search(shared, by, search, now),
+        AspRequest::AgentInbox(inbox) => inbox::look(shared, by, inbox, now),
+        AspRequest::SessionCreate(create) => sessions::create(shared, by, create, now),
+        AspRequest::SessionList(list) => sessions::list(shared, by, list, now),
+        AspRequest::SessionInfo(info) => sessions::info(shared, by, info, now),
+        AspRequest::SessionHistory(history) => history::look(shared, by, history, now),
+        AspRequest::SessionLeave(leave) => {
+            let mut broker = shared.broker();
+            let accepted = broker.leave_session(by, leave.session_id, &leave.agent, now)?;
+            Ok(sessions::changed(accepted, AspResponse::SessionLeave))
+        }
+        AspRequest::SessionResume(resume) => {
+            let accepted = shared.broker().resume_session(by, resume.session_id, now)?;
+            Ok(sessions::changed(accepted, AspResponse::SessionResume))
+        }
+        AspRequest::SessionSend(_) => {
+            Err(BrokerError::Bug("a message that was not prepared".into()).into())
+        }
+        AspRequest::ToolStart(start) => tools::start(shared, by, start, now),
+        AspRequest::ToolProgress(progress) => tools::progress(shared, by, progress, now),
+        AspRequest::ToolFinish(finish) => tools::finish(shared, by, finish, now),
+        AspRequest::ToolFail(fail) => tools::fail(shared, by, fail, now),
+        AspRequest::ToolList(list) => tools::list(shared, by, list, now),
+        AspRequest::ToolInfo(info) => tools::info(shared, by, info, now),
+        AspRequest::ToolStats(stats) => tools::stats(shared, by, stats, now),
+    }
+}
+
+/// Whether what a wait is for can be read.
+fn is_flushed(shared: &Shared, wait: Wait) -> bool {
+    wait.entry.0 == 0 || !matches!(shared.broker().outcome(wait), Outcome::Pending)
+}

@@ -1,0 +1,219 @@
+//! What a client is told of a refusal about agents, sessions and tool calls.
+
+use crate::asp::registry::RegistryError;
+use crate::asp::session::{CreateError, OutOfLimit, SendError};
+use crate::asp::tool::ToolError;
+use crate::broker::asp::AspError;
+use crate::protocol::{ErrorCode, WireError};
+
+/// The error that goes to the client.
+pub(in crate::server) fn refused(error: &AspError) -> WireError {
+    let plain = |code| WireError::new(code, error.to_string());
+    match error {
+        AspError::AgentNotFound { agent } => {
+            plain(ErrorCode::AgentNotFound).with("agent", agent.as_str())
+        }
+        AspError::Reference(_) => plain(ErrorCode::InvalidRequest),
+        AspError::NotYourAgent { agent } => {
+            plain(ErrorCode::NotYourAgent).with("agent", agent.as_str())
+        }
+        AspError::Registry(error) => registry(error),
+        AspError::Search(error) => out_of_limit(
+            &error.to_string(),
+            error.what,
+            error.found as u64,
+            error.least as u64,
+            error.most as u64,
+        ),
+        AspError::SessionNotFound(session) => {
+            plain(ErrorCode::SessionNotFound).with("sessionId", session.to_string())
+        }
+        AspError::Session { .. } | AspError::Delegate(_) => plain(ErrorCode::InvalidSession),
+        AspError::Create(error) => create(error),
+        AspError::Send(error) => send(error),
+        AspError::Payload(_) => plain(ErrorCode::InvalidPayload),
+        AspError::KeyChanged { agent } => {
+            plain(ErrorCode::InvalidSignature).with("agent", agent.as_str())
+        }
+        AspError::SignatureText(_) => plain(ErrorCode::InvalidSignature),
+        AspError::BothGiven => plain(ErrorCode::InvalidRequest),
+        AspError::Progress(error) => plain(ErrorCode::OutOfLimit)
+            .with("what", "progress")
+            .with("value", error.0)
+            .with("least", 0)
+            .with("most", 1),
+        AspError::CallNotFound(call) => {
+            plain(ErrorCode::CallNotFound).with("callId", call.to_string())
+        }
+        AspError::Tool(error) => tool(error),
+        AspError::Damaged {
+            channel, offset, ..
+        } => plain(ErrorCode::AspUnavailable)
+            .with("channel", channel.as_str())
+            .with("offset", offset.0),
+        AspError::Unavailable(_) => plain(ErrorCode::AspUnavailable),
+        AspError::Unflushed => plain(ErrorCode::Timeout),
+        AspError::Cursor(cursor) => plain(ErrorCode::InvalidCursor).with("cursor", cursor.as_str()),
+    }
+}
+
+fn registry(error: &RegistryError) -> WireError {
+    let plain = |code| WireError::new(code, error.to_string());
+    match error {
+        RegistryError::UnknownAgent(agent) => {
+            plain(ErrorCode::AgentNotFound).with("agent", agent.to_string())
+        }
+        RegistryError::NotRegistered { name, .. } => {
+            plain(ErrorCode::AgentNotRegistered).with("agent", name.as_str())
+        }
+        RegistryError::TooManyAgents { found, limit } => too_many(error, "agents", *found, *limit),
+        RegistryError::TooManyKeys { found, limit } => too_many(error, "keys", *found, *limit),
+        RegistryError::KeyUsed(key) => {
+            plain(ErrorCode::PublicKeyUsed).with("publicKey", key.to_string())
+        }
+        RegistryError::NoKey(name) => plain(ErrorCode::NoPublicKey).with("agent", name.as_str()),
+        RegistryError::Profile(_) => plain(ErrorCode::InvalidProfile),
+    }
+}
+
+fn too_many(
+    error: &dyn std::error::Error,
+    what: &'static str,
+    found: usize,
+    limit: usize,
+) -> WireError {
+    out_of_limit(&error.to_string(), what, found as u64, 0, limit as u64)
+}
+
+fn out_of_limit(text: &str, what: &str, value: u64, least: u64, most: u64) -> WireError {
+    WireError::new(ErrorCode::OutOfLimit, text)
+        .with("what", what)
+        .with("value", value)
+        .with("least", least)
+        .with("most", most)
+}
+
+fn limit(error: &OutOfLimit) -> WireError {
+    let text = error.to_string();
+    out_of_limit(&text, error.what, error.value, error.least, error.most)
+}
+
+fn create(error: &CreateError) -> WireError {
+    match error {
+        CreateError::OutOfLimit(error) => limit(error),
+        CreateError::Metadata(_) => WireError::new(ErrorCode::InvalidPayload, error.to_string()),
+        CreateError::Illegal(illegal) => WireError::new(
+            ErrorCode::InvalidSession,
+            format!("the session can't be created: {}", illegal.rule),
+        ),
+        CreateError::Invitation(error) => send(error),
+    }
+}
+
+fn send(error: &SendError) -> WireError {
+    let plain = |code| WireError::new(code, error.to_string());
+    match error {
+        SendError::UnknownSession(session) => {
+            plain(ErrorCode::SessionNotFound).with("sessionId", session.to_string())
+        }
+        SendError::NotParticipant { session, agent } => plain(ErrorCode::NotParticipant)
+            .with("sessionId", session.to_string())
+            .with("agent", agent.to_string()),
+        SendError::Illegal {
+            state,
+            said,
+            voice,
+            allowed,
+        } => {
+            let code = match state.is_terminal() {
+                true => ErrorCode::SessionEnded,
+                false => ErrorCode::IllegalMessage,
+            };
+            let allowed: Vec<_> = allowed.iter().map(|one| one.name()).collect();
+            plain(code)
+                .with("state", state.to_string())
+                .with("performative", said.name())
+                .with("voice", voice.map(|voice| voice.to_string()))
+                .with("allowed", allowed)
+        }
+        SendError::OfferNotOpen { said, offer } => plain(ErrorCode::OfferNotOpen)
+            .with("performative", said.name())
+            .with("inReplyTo", offer.map(|offer| offer.to_string())),
+        SendError::PerformativeConstrained { said, allowed } => {
+            let allowed: Vec<_> = allowed.iter().map(|one| one.name()).collect();
+            plain(ErrorCode::ConstraintBroken)
+                .with("performative", said.name())
+                .with("allowed", allowed)
+        }
+        SendError::TrustTooLow { required, score } => plain(ErrorCode::TrustTooLow)
+            .with("required", f64::from(*required))
+            .with("score", f64::from(*score)),
+        SendError::DelegateBringsOne => plain(ErrorCode::InvalidBody),
+        SendError::AlreadyParticipant { agent } => {
+            plain(ErrorCode::AlreadyParticipant).with("agent", agent.to_string())
+        }
+        SendError::RoleAboveOwn { .. } => plain(ErrorCode::RoleAboveOwn),
+        SendError::MessageIdTaken { id } => {
+            plain(ErrorCode::MessageIdTaken).with("id", id.to_string())
+        }
+        SendError::MessageIdTooOld { id, let_go } => plain(ErrorCode::MessageIdTooOld)
+            .with("id", id.to_string())
+            .with("letGo", let_go.to_string()),
+        SendError::MessageIdVersion { id } => {
+            plain(ErrorCode::InvalidMessageId).with("id", id.to_string())
+        }
+        SendError::DeadlineFirst { .. } => plain(ErrorCode::Overloaded).retry_after_ms(100),
+        SendError::Ended { session, state } => plain(ErrorCode::SessionEnded)
+            .with("sessionId", session.to_string())
+            .with("state", state.to_string()),
+        SendError::LastCoordinator { agent } => {
+            plain(ErrorCode::IllegalMessage).with("agent", agent.to_string())
+        }
+        SendError::NotEscalated { session, state } => plain(ErrorCode::IllegalMessage)
+            .with("sessionId", session.to_string())
+            .with("state", state.to_string()),
+        SendError::OutOfLimit(error) => limit(error),
+        SendError::Body(_) => plain(ErrorCode::InvalidBody),
+        SendError::Unsigned { agent, key } => plain(ErrorCode::SignatureRequired)
+            .with("agent", agent.to_string())
+            .with("publicKey", key.to_string()),
+        SendError::SignedWithoutKey { agent } => {
+            plain(ErrorCode::NoPublicKey).with("agent", agent.to_string())
+        }
+        SendError::ForgedSignature(_) => plain(ErrorCode::InvalidSignature),
+    }
+}
+
+fn tool(error: &ToolError) -> WireError {
+    let plain = |code| WireError::new(code, error.to_string());
+    match error {
+        ToolError::UnknownCall(call) => {
+            plain(ErrorCode::CallNotFound).with("callId", call.to_string())
+        }
+        ToolError::CallIdVersion(call) => {
+            plain(ErrorCode::InvalidCallId).with("callId", call.to_string())
+        }
+        ToolError::CallIdTaken { call, member } => plain(ErrorCode::CallIdTaken)
+            .with("callId", call.to_string())
+            .with("member", *member),
+        ToolError::Ended { call, outcome, at } => plain(ErrorCode::CallEnded)
+            .with("callId", call.to_string())
+            .with("outcome", outcome.name())
+            .with("endedAt", at.0),
+        ToolError::OwnParent(call) => {
+            plain(ErrorCode::InvalidRequest).with("callId", call.to_string())
+        }
+        ToolError::TooMany { what, found, limit } => plain(ErrorCode::TooManyOpenCalls)
+            .with("what", *what)
+            .with("found", *found)
+            .with("limit", *limit),
+        ToolError::TooManyTools { found, limit, .. } => too_many(error, "tools", *found, *limit),
+        ToolError::OutOfLimit {
+            what,
+            value,
+            least,
+            most,
+        } => out_of_limit(&error.to_string(), what, *value, *least, *most),
+        ToolError::DeadlineFirst { .. } => plain(ErrorCode::Overloaded).retry_after_ms(100),
+    }
+}

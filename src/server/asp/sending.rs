@@ -1,0 +1,145 @@
+//! Messages: their form, canonical payload, digest and signature are judged on the connection's own
+//! time; the broker's lock is held for what remains.
+
+use super::super::access::Caller;
+use super::super::answer;
+use super::super::clock;
+use super::super::dispatch::{Command, Handled};
+use super::super::shared::Shared;
+use crate::asp::Canonical;
+use crate::asp::chain::Signature;
+use crate::asp::registry::AgentRef;
+use crate::asp::session::{Message, Performative, Role, Send, default_performative};
+use crate::broker::asp::{AspError, Invited, SentMessage};
+use crate::broker::{Accepted, Broker, BrokerError, Refusal};
+use crate::protocol::asp::{SessionSend, SessionSent};
+use crate::protocol::{AspResponse, Response};
+
+/// A message that may have to wait for buffers.
+#[derive(Debug)]
+pub(in crate::server) struct Prepared {
+    send: Send,
+    brings: Option<Invited>,
+}
+
+/// Judges a message as far as that goes without the lock, then has it taken.
+pub(in crate::server) fn prepare(shared: &Shared, caller: &Caller, send: SessionSend) -> Handled {
+    match judged(shared, caller, send) {
+        Ok(prepared) => super::super::dispatch::carry_out(
+            &mut shared.broker(),
+            shared,
+            caller,
+            Command::Send(Box::new(prepared)),
+        ),
+        Err(error) => {
+            let error = Response::Error(answer::refused(&error));
+            Handled::Answer(Box::new(error), None)
+        }
+    }
+}
+
+fn judged(shared: &Shared, caller: &Caller, send: SessionSend) -> Result<Prepared, BrokerError> {
+    let by = &caller.principal;
+    let payload = send
+        .payload
+        .as_ref()
+        .map(|text| Canonical::parse(text.text()));
+    let payload = payload.transpose().map_err(AspError::from)?;
+    let signature = send.signature.as_deref().map(str::parse::<Signature>);
+    let signature = signature.transpose().map_err(AspError::from)?;
+    let message_type = send.message_type.as_deref();
+    let performative = send
+        .performative
+        .unwrap_or_else(|| default_performative(message_type));
+    let brings = brought(performative, payload.as_ref())?;
+    let addressed = shared.broker().address(
+        by,
+        send.session_id,
+        &send.from,
+        send.to.as_ref(),
+        clock::now(),
+    )?;
+    let message = Message {
+        id: send.id,
+        session: send.session_id,
+        sender: addressed.sender,
+        recipient: addressed.recipient,
+        performative,
+        message_type: send.message_type,
+        payload: crate::asp::chain::Digest::ZERO,
+        in_reply_to: send.in_reply_to,
+        constraints: send.constraints,
+    };
+    let send = Send::new(message, payload, by.id).map_err(AspError::from)?;
+    let send = send
+        .signed(signature, addressed.key)
+        .map_err(AspError::from)?;
+    Ok(Prepared { send, brings })
+}
+
+/// Whom a DELEGATE names to be brought in: a specialist, unless it says otherwise.
+fn brought(
+    performative: Performative,
+    payload: Option<&Canonical>,
+) -> Result<Option<Invited>, BrokerError> {
+    if performative != Performative::Delegate {
+        return Ok(None);
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body {
+        target_agent: AgentRef,
+        role: Option<Role>,
+    }
+    let body = payload.map(|payload| serde_json::from_str::<Body>(payload.as_str()));
+    match body {
+        Some(Ok(body)) => Ok(Some(Invited {
+            agent: body.target_agent,
+            role: body.role.unwrap_or(Role::Specialist),
+        })),
+        Some(Err(error)) => Err(AspError::Delegate(error.to_string().into()).into()),
+        // The body is refused with its other rules.
+        None => Ok(None),
+    }
+}
+
+impl Prepared {
+    /// Has the message taken.
+    ///
+    /// # Errors
+    /// The refusal; a busy broker is asked again.
+    pub fn take(
+        &self,
+        broker: &mut Broker,
+        caller: &Caller,
+    ) -> Result<Accepted<AspResponse>, Refusal> {
+        let now = clock::now();
+        let brings = self.brings.as_ref();
+        let accepted = broker.send_message(&caller.principal, &self.send, brings, now)?;
+        let message = self.send.message();
+        let SentMessage {
+            sequence,
+            sender_sequence,
+            at,
+            digest,
+            hash,
+            state,
+            is_duplicate,
+        } = accepted.value;
+        let sent = SessionSent {
+            id: message.id,
+            session_id: message.session,
+            sequence,
+            sender_sequence,
+            at,
+            digest,
+            hash,
+            state,
+            duplicate: is_duplicate,
+        };
+        Ok(Accepted {
+            value: AspResponse::SessionSend(sent),
+            wait: accepted.wait,
+        })
+    }
+}

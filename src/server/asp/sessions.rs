@@ -1,0 +1,333 @@
+//! Requests about sessions, but for what is said in them.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::shared::Shared;
+use super::history::session_record;
+use super::reader::Reader;
+use super::{Looked, cursor, is_flushed};
+use crate::access::Principal;
+use crate::asp::Knot;
+use crate::asp::chain::Digest;
+use crate::asp::session::{
+    DEFAULT_INVITATION_MS, DEFAULT_TTL_MS, Ended, EndedStanding, Limits, Session, SessionEvent,
+};
+use crate::broker::asp::{AspError, EndedToWalk, NewSession, SessionSeen};
+use crate::broker::{Accepted, BrokerError, Refusal};
+use crate::protocol::AspResponse;
+use crate::protocol::asp::{
+    ParticipantRow, SessionCreate, SessionInfo, SessionLimits, SessionList, SessionRow,
+    SessionsPage,
+};
+use crate::types::{ChannelName, SessionId, Timestamp};
+
+/// Most sessions of a page.
+const MAX_PAGE: u32 = 1000;
+/// Ended sessions that one request looks at, whether they are wanted or not.
+const MAX_LOOKED_AT: usize = 10_000;
+
+pub(super) fn create(
+    shared: &Shared,
+    by: &Principal,
+    create: &SessionCreate,
+    now: Timestamp,
+) -> Result<Looked, Refusal> {
+    let participants = create.participants.iter();
+    let new = NewSession {
+        topic: create.topic.clone(),
+        participants: participants
+            .map(|one| (one.agent_id.clone(), one.role))
+            .collect(),
+        ttl_ms: create.ttl_ms.unwrap_or(DEFAULT_TTL_MS),
+        invitation_ms: create.invitation_ms.unwrap_or(DEFAULT_INVITATION_MS),
+        limits: Limits {
+            max_messages: create.limits.max_messages,
+            max_participants: create.limits.max_participants,
+            max_payload_bytes: create.limits.max_payload_bytes,
+        },
+        metadata: create.metadata.clone(),
+    };
+    let accepted = shared.broker().create_session(by, new, now)?;
+    Ok(changed(accepted, AspResponse::SessionCreate))
+}
+
+/// The answer to a change of a session.
+pub(super) fn changed(
+    accepted: Accepted<SessionSeen>,
+    response: impl FnOnce(SessionRow) -> AspResponse,
+) -> Looked {
+    Looked::answer(response(row(accepted.value)), accepted.wait)
+}
+
+pub(super) fn info(
+    shared: &Shared,
+    by: &Principal,
+    info: &SessionInfo,
+    now: Timestamp,
+) -> Result<Looked, Refusal> {
+    let session = info.session_id;
+    let held = shared.broker().see_session(by, session, now);
+    match held {
+        Ok(accepted) => Ok(changed(accepted, AspResponse::SessionInfo)),
+        Err(refusal) if is_absent(&refusal.error) => {
+            let Filed {
+                ended, head, hash, ..
+            } = find_filed(shared, by, session, now)?;
+            let row = ended_row(shared, &ended, head, hash);
+            Ok(Looked::Answer(AspResponse::SessionInfo(row), None))
+        }
+        Err(refusal) => Err(refusal),
+    }
+}
+
+pub(super) fn is_absent(error: &BrokerError) -> bool {
+    matches!(error, BrokerError::Asp(error) if matches!(**error, AspError::SessionNotFound(_)))
+}
+
+/// A session that is not held any more.
+pub(super) struct Filed {
+    /// Its topic.
+    pub channel: ChannelName,
+    /// Its last record.
+    pub head: Knot,
+    /// That record: `session.ended`.
+    pub ended: Ended,
+    /// The hash of that record.
+    pub hash: Digest,
+}
+
+/// Finds a session that is filed, for who may see it: who speaks for one that took part.
+pub(super) fn find_filed(
+    shared: &Shared,
+    by: &Principal,
+    session: SessionId,
+    now: Timestamp,
+) -> Result<Filed, Refusal> {
+    let files = shared.broker().session_files(by, session, now)?;
+    for (channel, offset) in files {
+        let mut reader = Reader::new(shared, channel.clone());
+        // The record that files it is in no session: it has no number.
+        let file = session_record(&mut reader, Knot { number: 0, offset })?;
+        let SessionEvent::Filed(file) = file.event else {
+            return Err(reader.damaged(offset, "the record files nothing").into());
+        };
+        let Some(at) = file.rows.iter().find(|(id, _)| *id == session) else {
+            continue;
+        };
+        let (head, ended, hash) = ended_at(&mut reader, at.1)?;
+        if ended.session != session {
+            return Err(reader.damaged(at.1, "another session ended there").into());
+        }
+        let agents = ended.participants.iter().map(|one| (one.org, one.agent));
+        if shared.broker().speaks_for_any(by, agents, now) {
+            return Ok(Filed {
+                channel,
+                head,
+                ended,
+                hash,
+            });
+        }
+    }
+    Err(AspError::SessionNotFound(session).into())
+}
+
+/// The `session.ended` at an offset.
+fn ended_at(
+    reader: &mut Reader<'_>,
+    offset: crate::types::Offset,
+) -> Result<(Knot, Ended, Digest), BrokerError> {
+    let record = {
+        let read = reader.record(offset)?;
+        let payload = read.payload.clone().unwrap_or_default();
+        let read = crate::asp::session::SessionRecord::decode(read.record_type.as_str(), &payload);
+        read.map_err(|error| reader.damaged(offset, &error.to_string()))?
+    };
+    match (record.event, record.place) {
+        (SessionEvent::Ended(ended), Some(place)) => {
+            let number = place.links.number();
+            Ok((Knot { number, offset }, *ended, place.hash))
+        }
+        _ => Err(reader.damaged(offset, "no session ended there")),
+    }
+}
+
+/// Where a list of sessions goes on.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+enum Cursor {
+    /// With the live ones before this one.
+    Live(SessionId),
+    /// With those that ended, from this one on.
+    Ended(Knot),
+}
+
+pub(super) fn list(
+    shared: &Shared,
+    by: &Principal,
+    list: &SessionList,
+    now: Timestamp,
+) -> Result<Looked, Refusal> {
+    let cursor = list.cursor.as_deref().map(cursor::decode::<Cursor>);
+    let cursor = cursor.transpose()?;
+    let limit = list.limit.clamp(1, MAX_PAGE) as usize;
+    let before = match cursor {
+        Some(Cursor::Live(before)) => Some(before),
+        // None of the live ones is wanted any more.
+        Some(Cursor::Ended(_)) => Some(SessionId(0)),
+        None => None,
+    };
+    let fits = |session: &Session| {
+        (list.states.is_empty() || list.states.contains(&session.state))
+            && list.until.is_none_or(|until| session.created_at < until)
+    };
+    let agent = list.agent.as_ref();
+    let page = shared
+        .broker()
+        .live_sessions(by, agent, &fits, before, limit, now)?;
+    let mut rows: Vec<SessionRow> = page.sessions.into_iter().map(row).collect();
+    let mut next = None;
+    if page.is_full {
+        next = rows.last().map(|last| Cursor::Live(last.session_id));
+    } else if let Some(ended) = page.ended
+        && (list.states.is_empty() || list.states.iter().any(|state| state.is_terminal()))
+    {
+        let from = match cursor {
+            Some(Cursor::Ended(from)) => Some(from),
+            _ => ended.last,
+        };
+        if from.is_some() && !is_flushed(shared, page.wait) {
+            return Ok(Looked::Unflushed(page.wait));
+        }
+        next = list_ended(shared, by, list, &ended, from, limit, &mut rows, now)?;
+    }
+    let page_of = SessionsPage {
+        sessions: rows,
+        cursor: next.as_ref().map(cursor::encode),
+    };
+    Ok(Looked::answer(AspResponse::SessionList(page_of), page.wait))
+}
+
+/// Adds the sessions that ended, latest end first; where to go on, if there are more.
+#[expect(clippy::too_many_arguments, reason = "one walk, called once")]
+fn list_ended(
+    shared: &Shared,
+    by: &Principal,
+    list: &SessionList,
+    walk: &EndedToWalk,
+    from: Option<Knot>,
+    limit: usize,
+    rows: &mut Vec<SessionRow>,
+    now: Timestamp,
+) -> Result<Option<Cursor>, Refusal> {
+    let mut reader = Reader::new(shared, walk.channel.clone());
+    let mut at = from;
+    let mut looked_at = 0;
+    while let Some(knot) = at {
+        if rows.len() >= limit || looked_at >= MAX_LOOKED_AT {
+            return Ok(Some(Cursor::Ended(knot)));
+        }
+        looked_at += 1;
+        let (head, ended, hash) = ended_at(&mut reader, knot.offset)?;
+        if list.since.is_some_and(|since| ended.at < since) {
+            return Ok(None);
+        }
+        at = match walk.agent {
+            None => ended.all.back,
+            Some(agent) => {
+                let own = ended.participants.iter().find(|one| one.agent == agent);
+                own.and_then(|own| own.links.back)
+            }
+        };
+        let agents = ended.participants.iter().map(|one| (one.org, one.agent));
+        let is_wanted = (list.states.is_empty() || list.states.contains(&ended.state))
+            && list.until.is_none_or(|until| ended.created_at < until)
+            && shared.broker().speaks_for_any(by, agents, now);
+        if is_wanted {
+            rows.push(ended_row(shared, &ended, head, hash));
+        }
+    }
+    Ok(None)
+}
+
+fn row(seen: SessionSeen) -> SessionRow {
+    let SessionSeen {
+        org,
+        session,
+        participants,
+    } = seen;
+    let rows = participants.into_iter().zip(session.participants.values());
+    let rows = rows.map(|(named, one)| ParticipantRow {
+        agent_id: named.agent,
+        name: named.name,
+        org: named.org,
+        role: one.role,
+        standing: Some(standing(EndedStanding::from(one.standing)).to_owned()),
+        messages: Some(one.sequence),
+    });
+    SessionRow {
+        session_id: session.session,
+        org,
+        state: session.state,
+        participants: rows.collect(),
+        sequence: session.sequence(),
+        hash: session.hash,
+        created_at: session.created_at,
+        expires_at: Some(session.expires_at),
+        invitation_ms: Some(session.invitation_ms),
+        limits: limits(&session.limits),
+        metadata: session.metadata.clone(),
+        by: Some(session.by),
+        ended_at: session.ended_at,
+        topic: session.topic,
+    }
+}
+
+fn ended_row(shared: &Shared, ended: &Ended, head: Knot, hash: Digest) -> SessionRow {
+    let broker = shared.broker();
+    let rows = ended.participants.iter().map(|one| {
+        let named = broker.name_agent(one.org, one.agent);
+        ParticipantRow {
+            agent_id: named.agent,
+            name: named.name,
+            org: named.org,
+            role: one.role,
+            standing: Some(standing(one.standing).to_owned()),
+            messages: Some(one.messages),
+        }
+    });
+    SessionRow {
+        session_id: ended.session,
+        org: broker.name_org(ended.org),
+        topic: ended.topic.clone(),
+        state: ended.state,
+        participants: rows.collect(),
+        sequence: head.number + 1,
+        hash,
+        created_at: ended.created_at,
+        expires_at: Some(ended.expires_at),
+        invitation_ms: None,
+        limits: limits(&ended.limits),
+        metadata: ended.metadata.clone(),
+        by: Some(ended.by),
+        ended_at: Some(ended.at),
+    }
+}
+
+fn limits(limits: &Limits) -> SessionLimits {
+    SessionLimits {
+        max_messages: limits.max_messages,
+        max_payload_bytes: limits.max_payload_bytes,
+        max_participants: limits.max_participants,
+    }
+}
+
+fn standing(standing: EndedStanding) -> &'static str {
+    match standing {
+        EndedStanding::Pending => "pending",
+        EndedStanding::Invited => "invited",
+        EndedStanding::In => "in",
+        EndedStanding::Refused => "refused",
+        EndedStanding::Lapsed => "lapsed",
+        EndedStanding::Left => "left",
+    }
+}

@@ -1,0 +1,125 @@
+//! Requests that wait until something is said: tasks of their own beside the connection. One that
+//! waits is woken by its session or its agent alone.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::access::Caller;
+use super::super::connection::shutting_down;
+use super::super::shared::{Shared, TaskWake};
+use super::super::{answer, clock};
+use super::{Looked, is_flushed, look};
+use crate::broker::asp::AspWaiter;
+use crate::broker::{Wait, Wake};
+use crate::protocol::{AspRequest, AspResponse, WireError};
+
+/// Longest that a request waits.
+const MAX_WAIT_MS: u32 = 60_000;
+
+/// Whether a request reads what is being said: it may have to wait for a flush, or for the next
+/// record.
+pub(in crate::server) fn waits(request: &AspRequest) -> bool {
+    matches!(
+        request,
+        AspRequest::SessionHistory(_)
+            | AspRequest::AgentInbox(_)
+            | AspRequest::SessionList(_)
+            | AspRequest::SessionInfo(_)
+            | AspRequest::ToolList(_)
+            | AspRequest::ToolInfo(_)
+    )
+}
+
+fn wait_ms(request: &AspRequest) -> u32 {
+    match request {
+        AspRequest::SessionHistory(history) => history.wait_ms,
+        AspRequest::AgentInbox(inbox) => inbox.wait_ms,
+        _ => 0,
+    }
+}
+
+/// Looks until there is something, the time is over, or the server stops.
+///
+/// # Errors
+/// What to answer instead.
+pub(in crate::server) async fn find(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    request: &Arc<AspRequest>,
+) -> Result<(AspResponse, Option<Wait>), WireError> {
+    let wait = Duration::from_millis(u64::from(wait_ms(request).min(MAX_WAIT_MS)));
+    let deadline = tokio::time::Instant::from_std(clock::instant()) + wait;
+    let mut waiting: Option<(AspWaiter, Waiting)> = None;
+    let mut is_over = wait.is_zero();
+    loop {
+        let looked = {
+            let (looking, asking) = (shared.clone(), caller.clone());
+            let request = request.clone();
+            shared
+                .on_disk(move || look(&looking, &asking, &request))
+                .await
+        };
+        match looked.map_err(|refusal| answer::refused(&refusal.error))? {
+            Looked::Answer(response, wait) => return Ok((response, wait)),
+            Looked::Unflushed(wait) => flushed(shared, wait).await?,
+            Looked::Nothing(_, empty) if is_over => return Ok((empty, None)),
+            // It may have been said before the waiter was known: one more look.
+            Looked::Nothing(what, _) if waiting.is_none() => {
+                waiting = Some((what, Waiting::new(shared, what)));
+            }
+            Looked::Nothing(..) => {
+                let Some((_, waiter)) = waiting.take() else {
+                    continue;
+                };
+                tokio::select! {
+                    () = waiter.wake.0.notified() => {}
+                    () = tokio::time::sleep_until(deadline) => is_over = true,
+                    () = shared.stop.cancelled() => return Err(shutting_down()),
+                }
+            }
+        }
+    }
+}
+
+/// Waits until an entry is durable, or failed.
+async fn flushed(shared: &Arc<Shared>, wait: Wait) -> Result<(), WireError> {
+    shared.wake_committer();
+    loop {
+        let waiter = TaskWake::new();
+        let as_wake: Arc<dyn Wake> = waiter.clone();
+        shared.broker().wake_after_round(as_wake);
+        if is_flushed(shared, wait) {
+            return Ok(());
+        }
+        tokio::select! {
+            () = waiter.0.notified() => {}
+            () = shared.stop.cancelled() => return Err(shutting_down()),
+        }
+    }
+}
+
+/// Somebody who waits; taken back also when the connection has ended.
+struct Waiting {
+    shared: Arc<Shared>,
+    what: AspWaiter,
+    wake: Arc<TaskWake>,
+}
+
+impl Waiting {
+    fn new(shared: &Arc<Shared>, what: AspWaiter) -> Self {
+        let wake = TaskWake::new();
+        shared.broker().wake_on_asp(what, wake.clone());
+        Self {
+            shared: shared.clone(),
+            what,
+            wake,
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let wake: Arc<dyn Wake> = self.wake.clone();
+        self.shared.broker().forget_asp_waiter(self.what, &wake);
+    }
+}
