@@ -200,9 +200,9 @@ impl Listing {
         if !is_trusted {
             return (Vec::new(), true);
         }
-        let found = self.find(query, after);
-        let found = found.filter(|(_, agent)| is_shown(agent)).take(limit + 1);
-        let page: Vec<_> = found.map(|(_, agent)| (&**agent, score)).collect();
+        let found = self.find(query, after).map(|(_, agent)| &**agent);
+        let found = found.filter(|agent| is_shown(agent));
+        let page: Vec<_> = found.take(limit + 1).map(|agent| (agent, score)).collect();
         let is_last = page.len() <= limit;
         (page, is_last)
     }
@@ -220,7 +220,7 @@ impl Listing {
         let mut found = Vec::new();
         for (number, (id, agent)) in self.find(query, None).enumerate() {
             let score = Reverse(trust.score(id));
-            if !is_shown(agent) || query.min_trust.is_some_and(|least| score.0 < least) {
+            if query.min_trust.is_some_and(|least| score.0 < least) || !is_shown(agent) {
                 continue;
             }
             let is_after = query.after.as_ref().is_none_or(|after| {

@@ -179,7 +179,8 @@ impl Broker {
             },
         };
         let agents = self.agents_of(org)?;
-        let listing = agents.map_or_else(|| Agents::default().listing(), Agents::listing);
+        // A listing, and not the state: a change that meets that one in use would copy it.
+        let listing = agents.map(Agents::listing).unwrap_or_default();
         let shown = (org != by.org).then(|| {
             let grants = self.access.grants(by.org);
             let shown = grants.filter(|grant| {
@@ -267,7 +268,7 @@ impl AgentsSeen {
     fn none(org: OrgName) -> Self {
         Self {
             org,
-            listing: Agents::default().listing(),
+            listing: Listing::default(),
             shown: None,
             wait: None,
         }
