@@ -64,9 +64,9 @@ pub struct SentMessage {
     pub at: Timestamp,
     /// What its sender supplied.
     pub digest: Digest,
-    /// The session's chain up to it; not told again of one that was taken before.
-    pub hash: Option<Digest>,
-    /// Where the session stands now.
+    /// The session's chain up to it.
+    pub hash: Digest,
+    /// Where the session stood after it.
     pub state: State,
     /// It had been taken before, and nothing was recorded.
     pub is_duplicate: bool,
@@ -210,14 +210,13 @@ impl Broker {
         let event = match sessions.check_send(send, &NeutralTrust, now) {
             Ok(Sent::New(event)) => event,
             Ok(Sent::Before(taken)) => {
-                let state = sessions.session(session).map(|session| session.state);
                 let value = SentMessage {
                     sequence: taken.sequence,
                     sender_sequence: taken.sender_sequence,
                     at: taken.at,
                     digest,
-                    hash: None,
-                    state: state.unwrap_or(State::Closed),
+                    hash: taken.hash,
+                    state: taken.state,
                     is_duplicate: true,
                 };
                 return Ok(Accepted { value, wait });
@@ -241,7 +240,7 @@ impl Broker {
             sender_sequence: own.sequence,
             at: now,
             digest,
-            hash: Some(place.hash),
+            hash: place.hash,
             state,
             is_duplicate: false,
         };
