@@ -9,7 +9,7 @@ DATA_DIR ?= ./data
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-python test-node check check-format check-lints check-docs check-licences check-advisories bench soak soak-sim soak-fuzz soak-crash soak-kill soak-power soak-flips faults faults-docs install-tools
+.PHONY: help run test test-rust test-vectors test-python test-node check check-format check-lints check-docs check-licences check-advisories bench soak soak-sim soak-fuzz soak-crash soak-kill soak-power soak-flips faults faults-docs install-tools
 
 # $(call part,DIRECTORY,PROGRAM,COMMAND): runs COMMAND in DIRECTORY, where the tree has it. Without PROGRAM
 # the part is skipped and says so; in CI (the variable CI is set) that is a failure.
@@ -21,10 +21,13 @@ help: ## list these recipes
 run: ## start the broker on 127.0.0.1:7400 (DATA_DIR=./data)
 	cargo run --release -- serve --data-dir $(DATA_DIR)
 
-test: test-rust test-python test-node ## run every test, those of the clients in other languages too
+test: test-rust test-vectors test-python test-node ## run every test, those of the clients in other languages too
 
 test-rust: ## only the Rust tests, doc tests included
 	cargo test --workspace -q
+
+test-vectors: ## only the golden sessions of agents, by a script of their own
+	$(call part,tests,python3,python3 asp_vectors.py)
 
 test-python: ## only the Python client's tests
 	$(call part,clients/python,python3,python3 -m unittest discover)
@@ -46,7 +49,7 @@ check-docs:
 check-licences:
 	@if command -v cargo-deny >/dev/null; then cargo deny --log-level warn check licenses bans sources; elif [ -n "$$CI" ]; then echo "licences: cargo-deny is missing" >&2; exit 1; else echo "licences: not checked, cargo-deny is not installed (make install-tools)"; fi
 
-bench: ## run the benches: codec, append, replay
+bench: ## run the benches: codec, append, replay, sessions
 	cargo bench --workspace --benches
 
 soak: soak-sim soak-crash soak-kill soak-power soak-flips soak-fuzz faults ## long runs: simulation, crash tests, kills, power cuts, bit flips, fuzzing (SECONDS=600 for each target), deliberate faults

@@ -20,5 +20,5 @@ mod write;
 
 pub use canonical::{Canonical, MAX_INTEGER, NotCanonical};
 pub use filed::{File, Files};
-pub use thread::{Knot, Links, Thread};
+pub use thread::{InvalidThread, Knot, Links, Thread};
 pub use trust_score::{InvalidTrustScore, NeutralTrust, Trust, TrustScore};

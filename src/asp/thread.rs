@@ -50,7 +50,7 @@ impl Links {
     /// Number of the record that holds them.
     #[must_use]
     pub fn number(&self) -> u64 {
-        self.back.map_or(0, |back| back.number + 1)
+        self.back.map_or(0, |back| back.number.saturating_add(1))
     }
 
     /// The next record to look at on the way to record `number`; none where there is no earlier.
@@ -63,8 +63,34 @@ impl Links {
 /// The end of a thread: what the next record needs to be linked. In JSON an array of
 /// `[number, offset]`, the last record of the thread at its end.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "Vec<Knot>", into = "Vec<Knot>")]
 pub struct Thread(Vec<Knot>);
+
+/// Records that are the end of no thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the records of a thread have ascending numbers and offsets")]
+pub struct InvalidThread;
+
+impl TryFrom<Vec<Knot>> for Thread {
+    type Error = InvalidThread;
+
+    /// # Errors
+    /// [`InvalidThread`] unless numbers and offsets ascend.
+    fn try_from(knots: Vec<Knot>) -> Result<Self, InvalidThread> {
+        let ascend = |two: &[Knot]| two[0].number < two[1].number && two[0].offset < two[1].offset;
+        let is_last = |knot: &Knot| knot.number < u64::MAX;
+        if knots.windows(2).all(ascend) && knots.last().is_none_or(is_last) {
+            return Ok(Self(knots));
+        }
+        Err(InvalidThread)
+    }
+}
+
+impl From<Thread> for Vec<Knot> {
+    fn from(thread: Thread) -> Self {
+        thread.0
+    }
+}
 
 impl Thread {
     /// How many records it has.
@@ -174,5 +200,12 @@ mod tests {
         }
         let json = serde_json::to_string(&thread).unwrap();
         assert_eq!(serde_json::from_str::<Thread>(&json).unwrap(), thread);
+        for wrong in [
+            "[[1,5],[1,6]]",
+            "[[0,5],[1,5]]",
+            "[[18446744073709551615,1]]",
+        ] {
+            serde_json::from_str::<Thread>(wrong).unwrap_err();
+        }
     }
 }

@@ -124,11 +124,13 @@ pub(super) fn fold_topic<F: Fold>(state: &mut F, batches: &Bytes) -> Result<u64,
                 offset,
                 source,
             })?;
-            state.event(offset, event).map_err(|source| TopicError::Event {
-                topic,
-                offset,
-                source,
-            })?;
+            state
+                .event(offset, event)
+                .map_err(|source| TopicError::Event {
+                    topic,
+                    offset,
+                    source,
+                })?;
             events += 1;
         }
     }

@@ -39,6 +39,7 @@ pub(super) struct ServeConfig {
     must_exist: bool,
     auto_create: bool,
     max_channels: usize,
+    snapshot_records: u64,
     max_connections: usize,
     in_flight_bytes: u64,
     receive_bytes: u64,
@@ -99,6 +100,7 @@ const FROM_ENVIRONMENT: &[&str] = &[
     "write_timeout_s",
     "stop_timeout_s",
     "audit_retention_days",
+    "snapshot_records",
     "master_key_file",
     "master_key_command",
 ];
@@ -125,6 +127,7 @@ impl Default for ServeConfig {
             must_exist: storage.must_exist,
             auto_create: options.broker.auto_create,
             max_channels: options.broker.max_channels,
+            snapshot_records: options.broker.snapshot_records,
             max_connections: options.max_connections,
             in_flight_bytes: options.in_flight_bytes,
             receive_bytes: options.receive_bytes,
@@ -250,6 +253,7 @@ impl ServeConfig {
         };
         options.broker.auto_create = self.auto_create;
         options.broker.max_channels = self.max_channels;
+        options.broker.snapshot_records = self.snapshot_records;
         options.broker.defaults = self.channel;
         options.broker.audit_retention_days = self.audit_retention_days;
         let storage = &mut options.broker.storage;

@@ -126,7 +126,7 @@ mod tests {
         let fault = ChainFault {
             sequence: 7,
             message: Some(MessageId(9)),
-            what: Misfit::Spelling,
+            what: Box::new(Misfit::Spelling),
         };
         let failure = broken(SessionId(1), &fault);
         assert_eq!(

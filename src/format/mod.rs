@@ -49,7 +49,7 @@ pub use recovery_point::{NoRecoveryPoint, RecoveryPoint};
 pub use seal::{DataKey, NONCE_BYTES, SEAL_BYTES, Sealing, TAG_BYTES, seal, unseal};
 pub use secret_file::SecretFile;
 pub use segment_header::SegmentHeader;
-pub use snapshot::SnapshotHeader;
+pub use snapshot::{MAX_SNAPSHOT_PART_BYTES, SnapshotHeader, read_snapshot};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
-//! The head of a snapshot: what a topic of the broker's folds to, kept so that a start need not
-//! read the topic from its beginning.
+//! A snapshot: what a topic of the broker's folds to, kept so that a start need not read the topic
+//! from its beginning.
 
+use bytes::Bytes;
 use zerocopy::little_endian::{U16, U32, U64, U128};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
@@ -100,4 +101,58 @@ impl SnapshotHeader {
             body_crc: layout.body_crc.get(),
         })
     }
+}
+
+/// Most bytes of a part.
+pub const MAX_SNAPSHOT_PART_BYTES: u32 = 64 * 1024 * 1024;
+
+/// Reads the bytes of a snapshot file: its header and its parts.
+///
+/// # Errors
+/// Bytes that are no snapshot, damaged, or of a newer version.
+pub fn read_snapshot(bytes: &Bytes) -> Result<(SnapshotHeader, Vec<Bytes>), DecodeError> {
+    let header = SnapshotHeader::decode(bytes)?;
+    let mut rest = bytes.slice(SnapshotHeader::BYTES..);
+    let found = rest.len() as u64;
+    if found < header.body_len {
+        return Err(DecodeError::Short {
+            what: "snapshot",
+            needed: header.body_len,
+            found,
+        });
+    }
+    if found > header.body_len {
+        return Err(DecodeError::length("snapshot", found, header.body_len));
+    }
+    check_crc("snapshot", header.body_crc, crc32fast::hash(&rest))?;
+    let mut parts = Vec::new();
+    for _ in 0..header.parts {
+        let len = take(&mut rest, 4)?;
+        let len = u32::from_le_bytes(len[..].try_into().unwrap_or_default());
+        if len > MAX_SNAPSHOT_PART_BYTES {
+            let limit = MAX_SNAPSHOT_PART_BYTES.into();
+            return Err(DecodeError::length("snapshot part", len.into(), limit));
+        }
+        parts.push(take(&mut rest, len as usize)?);
+    }
+    if !rest.is_empty() {
+        return Err(DecodeError::length(
+            "snapshot behind its parts",
+            rest.len() as u64,
+            0,
+        ));
+    }
+    Ok((header, parts))
+}
+
+/// That many bytes from the front.
+fn take(rest: &mut Bytes, len: usize) -> Result<Bytes, DecodeError> {
+    if rest.len() < len {
+        return Err(DecodeError::Short {
+            what: "snapshot part",
+            needed: len as u64,
+            found: rest.len() as u64,
+        });
+    }
+    Ok(rest.split_to(len))
 }

@@ -33,7 +33,8 @@ use super::socket::Socket;
 use super::waiting::{Pending, Waiting};
 use crate::broker::{Fetched, Wait, Wake};
 use crate::protocol::{
-    AspRequest, AspResponse,    ErrorCode, FetchRequest, Frame, FrameDecoder, FrameError, Request, Response, WireError,
+    AspRequest, AspResponse, ErrorCode, FetchRequest, Frame, FrameDecoder, FrameError, Request,
+    Response, WireError,
 };
 use crate::storage::Outcome;
 use crate::tls::PeerCertificate;

@@ -16,8 +16,8 @@ use crate::broker::{
 use crate::format::check_produced;
 use crate::protocol::control::{self, ChannelList, Health, HelloRequest, HelloResponse};
 use crate::protocol::{
-    AspRequest, AtomicPart, CommitResponse, ErrorCode, Kind, PublishAtomicRequest, PublishAtomicResponse,
-    PublishRequest, PublishTarget, Request, Response, WireError,
+    AspRequest, AtomicPart, CommitResponse, ErrorCode, Kind, PublishAtomicRequest,
+    PublishAtomicResponse, PublishRequest, PublishTarget, Request, Response, WireError,
 };
 use crate::storage::BatchAt;
 use crate::tls::PeerCertificate;
@@ -205,9 +205,7 @@ pub(super) fn carry_out(
             }
         }
         Command::Send(send) => match send.take(broker, caller) {
-            Ok(Accepted { value, wait }) => {
-                accepted_answer(Response::Asp(Box::new(value)), wait)
-            }
+            Ok(Accepted { value, wait }) => accepted_answer(Response::Asp(Box::new(value)), wait),
             Err(refusal) if refusal.is_busy() => Handled::Busy(Command::Send(send)),
             Err(refusal) => refused(&refusal),
         },

@@ -1,6 +1,9 @@
-//! docs/asp.md, "The transition table", against the code: every state × performative × voice.
+//! The tables of docs/asp.md against the code: every state × performative × voice, and the body of
+//! every performative.
 
-use npayload::asp::session::{Next, Performative, State, Voice, next};
+use npayload::asp::Canonical;
+use npayload::asp::session::{BodyError, Next, Performative, State, Voice, check_body, next};
+use serde_json::{Map, Value, json};
 
 /// The rows of the table under that heading, cells trimmed, the rule below the head left out.
 fn table() -> Vec<Vec<&'static str>> {
@@ -70,5 +73,98 @@ fn every_cell_of_the_drawn_table_is_what_the_code_does_for_every_voice() {
                 );
             }
         }
+    }
+}
+
+/// What a member of a body may be, as the document says below its table.
+fn fitting(member: &str) -> Value {
+    match member {
+        "terms" | "parameters" => json!({}),
+        "deadline" | "validUntil" => json!(1_735_689_600_000_u64),
+        _ => json!("text"),
+    }
+}
+
+fn is_anything(member: &str) -> bool {
+    let any = [
+        "subject",
+        "scope",
+        "to",
+        "question",
+        "answer",
+        "escrow",
+        "observation",
+        "outcome",
+    ];
+    any.contains(&member)
+}
+
+#[test]
+fn every_body_is_what_the_document_says() {
+    let document = include_str!("../../docs/asp.md");
+    let (_, section) = document
+        .split_once("\n| Performative | Must have | May have |\n")
+        .expect("docs/asp.md has the table");
+    let rows: Vec<&str> = section
+        .lines()
+        .skip(1)
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    assert_eq!(rows.len(), Performative::ALL.len());
+    for (said, row) in Performative::ALL.into_iter().zip(rows) {
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        assert_eq!(cells[0], format!("`{said}`"));
+        let names = |cell: &'static str| cell.split('`').skip(1).step_by(2);
+        let (must, may): (Vec<_>, Vec<_>) = (names(cells[1]).collect(), names(cells[2]).collect());
+        let judge = |body: &Map<String, Value>| {
+            check_body(said, Some(&Canonical::of(&body.clone().into()).unwrap()))
+        };
+        let full: Map<String, Value> = must
+            .iter()
+            .chain(&may)
+            .map(|m| ((*m).to_owned(), fitting(m)))
+            .collect();
+        judge(&full).unwrap();
+        let one_of = cells[1].contains(" or ");
+        let mut bare = full.clone();
+        bare.retain(|member, _| must.contains(&member.as_str()));
+        judge(&bare).unwrap();
+        for member in &must {
+            let mut without = bare.clone();
+            without.remove(*member);
+            if one_of {
+                judge(&without).unwrap();
+                without.clear();
+            }
+            match judge(&without) {
+                Err(BodyError::Missing {
+                    member: missing, ..
+                }) => assert!(missing.contains(member)),
+                other => panic!("{said} without {member}: {other:?}"),
+            }
+        }
+        for member in must.iter().chain(&may) {
+            let mut odd = full.clone();
+            odd.insert((*member).to_owned(), json!(0.5));
+            match judge(&odd) {
+                Ok(()) => assert!(is_anything(member), "{said}: {member}"),
+                Err(BodyError::WrongKind { member: wrong, .. }) => assert_eq!(wrong, *member),
+                other => panic!("{said} with an odd {member}: {other:?}"),
+            }
+            assert_eq!(judge(&odd).is_ok(), is_anything(member), "{said}: {member}");
+        }
+        let mut more = full.clone();
+        more.insert("theirOwn".to_owned(), json!([1]));
+        judge(&more).unwrap();
+        let none = check_body(said, None);
+        assert_eq!(none.is_ok(), must.is_empty(), "{said}");
+        let text = Canonical::of(&json!("text")).unwrap();
+        assert!(matches!(
+            check_body(said, Some(&text)),
+            Err(BodyError::NotAnObject {
+                found: "a text",
+                ..
+            })
+        ));
     }
 }

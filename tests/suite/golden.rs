@@ -12,8 +12,8 @@ use npayload::format::{
     BLOCK_BYTES, BatchBuilder, BatchHeader, Checkpoint, Compression, DamageKind, DamageRow,
     DataKey, DecodeError, DoorLimits, Gap, GroupHeader, GroupItem, IndexHeader, IndexKind,
     ItemKind, JournalFileHeader, LogRow, Marker, NewRecord, OffsetEntry, ProducerRow, Record,
-    RecoveryPoint, Sealing, SecretFile, SegmentHeader, Stamp, TimeEntry, check_produced,
-    check_stored, items_crc, records, seal, stamp, unseal,
+    RecoveryPoint, Sealing, SecretFile, SegmentHeader, SnapshotHeader, Stamp, TimeEntry,
+    check_produced, check_stored, items_crc, read_snapshot, records, seal, stamp, unseal,
 };
 use npayload::types::{Incarnation, LogEpoch, Offset, ProducerId, Timestamp};
 
@@ -87,6 +87,9 @@ fn goldens() -> Vec<Golden> {
             secret_file().encode().to_vec(),
             |bytes| SecretFile::decode(bytes).map(drop),
         ),
+        golden("snapshot.bin", snapshot(), |bytes| {
+            read_snapshot(&Bytes::copy_from_slice(bytes)).map(drop)
+        }),
         golden("recovery_point.bin", recovery_point_file(), |bytes| {
             RecoveryPoint::decode(at(bytes, 0, RecoveryPoint::SLOT_BYTES)?)?;
             let second = at(bytes, RecoveryPoint::SLOT_BYTES, RecoveryPoint::SLOT_BYTES)?;
@@ -354,6 +357,25 @@ fn marker() -> Marker {
         directory_id: DIRECTORY,
         created_at: NOW,
     }
+}
+
+fn snapshot() -> Vec<u8> {
+    let mut body = Vec::new();
+    for part in [&b"{\"part\":1}"[..], b"", b"{\"part\":3}"] {
+        body.extend_from_slice(&(part.len() as u32).to_le_bytes());
+        body.extend_from_slice(part);
+    }
+    let header = SnapshotHeader {
+        log: DIRECTORY,
+        next_offset: Offset(41),
+        log_epoch: LogEpoch(7),
+        body_len: body.len() as u64,
+        parts: 3,
+        body_crc: crc32fast::hash(&body),
+    };
+    let mut bytes = header.encode().to_vec();
+    bytes.append(&mut body);
+    bytes
 }
 
 fn secret_file() -> SecretFile {

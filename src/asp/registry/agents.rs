@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::event::{AgentEvent, AvailabilityChanged, Fact, KeyFact, Placeheld, Registered};
-use super::index::Index;
+use super::index::{Index, Listing};
 use super::profile::{InvalidProfile, Profile, PublicKey};
 use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES};
 use crate::types::{AgentId, AgentName, PrincipalId, Timestamp};
@@ -134,7 +134,8 @@ pub enum RegistryError {
 /// other event may stand between its parts. An unknown event changes nothing. Limits are judged
 /// once, at the door, and not by a replay.
 ///
-/// Rows are shared with clones, so that a clone for a query or a snapshot copies no agent.
+/// Rows are shared with clones, so that a clone for a snapshot copies no agent. A search that is
+/// not to hold anybody up takes a [`Listing`].
 #[derive(Clone, Debug, Default)]
 pub struct Agents {
     agents: BTreeMap<AgentId, Arc<Agent>>,
@@ -181,6 +182,13 @@ impl Agents {
     /// All agents, by identity and so by age.
     pub fn agents(&self) -> impl Iterator<Item = &Agent> {
         self.agents.values().map(|agent| &**agent)
+    }
+
+    /// The registered agents as a search needs them, to be searched elsewhere: it costs next to
+    /// nothing, and what changes here later does not show there.
+    #[must_use]
+    pub fn listing(&self) -> Listing {
+        self.index.listing.clone()
     }
 
     /// Turns the use of a name into the event that keeps its place; `None` where it has one.

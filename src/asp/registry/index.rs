@@ -1,194 +1,233 @@
 //! What the search looks at instead of the agents: the registered ones in the order of an answer,
-//! and who can do what. It follows from the agents alone; only the numbers that it gives them
-//! depend on the way there, and nobody sees those.
+//! in chunks that lie close in memory and are shared with clones. It follows from the agents
+//! alone; only the numbers that it gives to capabilities, and where chunks end, depend on the way
+//! there, and nobody sees those.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use memchr::memmem::Finder;
 
 use super::agents::{Agent, AgentStanding};
+use super::chunk::{Chunk, MAX_CHUNK};
 use super::profile::Status;
 use super::search::{CapabilityPattern, Match, Query};
-use crate::types::AgentName;
+use crate::types::{AgentId, AgentName};
 
 /// Where an agent stands among those of its score.
-pub(super) type Place = (Status, AgentName);
+pub(super) type Place<'a> = (Status, &'a str);
 
-/// The index over the registered agents.
+/// The registered agents of an organisation, as far as a search needs them. A clone shares all
+/// with its original and costs next to nothing; what changes later does not show in it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Index {
-    /// In the order of an answer, for those of one score.
-    order: BTreeMap<Place, Listed>,
-    /// By what they can do, by number; no set is empty.
-    able: BTreeMap<AgentName, BTreeSet<u32>>,
-    /// Numbers below the most that were ever given, and are free again.
-    free: Vec<u32>,
+pub struct Listing {
+    /// None is empty, and each begins after the end of the one before it.
+    chunks: Vec<Arc<Chunk>>,
+    /// Numbers of the capabilities that somebody has.
+    numbers: Arc<BTreeMap<AgentName, u32>>,
 }
 
-/// A registered agent.
-#[derive(Clone, Debug)]
-struct Listed {
-    /// Its number here, by which sets of agents are sets of bits.
-    number: u32,
-    agent: Arc<Agent>,
-    /// Name and description in small letters, where text is looked for.
-    text: Arc<(Box<str>, Box<str>)>,
+/// The listing, and what it takes to change it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Index {
+    pub(super) listing: Listing,
+    /// How many agents have a capability, by its number.
+    uses: Vec<u32>,
+    /// Numbers of capabilities that nobody has any longer.
+    free: Vec<u32>,
 }
 
 impl Index {
     /// Follows the change of an agent.
     pub(super) fn replace(&mut self, before: Option<&Agent>, agent: &Arc<Agent>) {
         let is_listed = |agent: &Agent| agent.standing == AgentStanding::Registered;
-        let before = before.filter(|before| is_listed(before));
-        let Some(before) = before else {
-            if is_listed(agent) {
-                self.list(agent);
-            }
-            return;
-        };
-        if !is_listed(agent) {
-            self.unlist(before);
-            return;
-        }
-        let (is_able, says) = (&before.profile.capabilities, &before.profile.description);
-        if *is_able != agent.profile.capabilities || *says != agent.profile.description {
-            self.unlist(before);
-            self.list(agent);
-        } else if let Some(listed) = self.order.remove(&place(before)) {
-            let agent = agent.clone();
-            self.order.insert(place(&agent), Listed { agent, ..listed });
+        match before.filter(|before| is_listed(before)) {
+            None if is_listed(agent) => self.list(agent),
+            None => {}
+            Some(before) if is_listed(agent) => self.relist(before, agent),
+            Some(before) => self.unlist(before),
         }
     }
 
+    fn list(&mut self, agent: &Arc<Agent>) {
+        let capabilities = agent.profile.capabilities.iter();
+        let numbers: Vec<_> = capabilities.map(|name| self.number(name)).collect();
+        self.listing.insert(agent, &numbers);
+    }
+
+    fn unlist(&mut self, agent: &Agent) {
+        self.listing.remove(agent);
+        for capability in &agent.profile.capabilities {
+            let Some(number) = self.listing.numbers.get(capability).copied() else {
+                continue;
+            };
+            let uses = &mut self.uses[number as usize];
+            *uses -= 1;
+            if *uses == 0 {
+                Arc::make_mut(&mut self.listing.numbers).remove(capability);
+                self.free.push(number);
+            }
+        }
+    }
+
+    fn relist(&mut self, before: &Agent, agent: &Arc<Agent>) {
+        let stays = place(before) == place(agent)
+            && before.profile.description == agent.profile.description
+            && before.profile.capabilities == agent.profile.capabilities;
+        if stays {
+            self.listing.put(agent);
+        } else {
+            self.unlist(before);
+            self.list(agent);
+        }
+    }
+
+    /// The number of a capability that one more agent has.
+    fn number(&mut self, capability: &AgentName) -> u32 {
+        if let Some(number) = self.listing.numbers.get(capability) {
+            self.uses[*number as usize] += 1;
+            return *number;
+        }
+        let number = self.free.pop().unwrap_or_else(|| {
+            self.uses.push(0);
+            u32::try_from(self.uses.len() - 1).expect("fewer capabilities than fit into memory")
+        });
+        self.uses[number as usize] = 1;
+        let numbers = Arc::make_mut(&mut self.listing.numbers);
+        numbers.insert(capability.clone(), number);
+        number
+    }
+}
+
+impl Listing {
     /// The agents that the query finds, whatever their score, in order.
     ///
     /// - `after`: the place after which to begin.
     pub(super) fn find<'a, 'q>(
         &'a self,
         query: &'q Query,
-        after: Option<&Place>,
-    ) -> impl Iterator<Item = &'a Agent> + use<'a, 'q> {
+        after: Option<Place<'q>>,
+    ) -> impl Iterator<Item = (AgentId, &'a Arc<Agent>)> + use<'a, 'q> {
         let able = self.able(query);
         let text = query.text.as_ref().map(|text| text.to_lowercase());
         let text = text.map(|text| Finder::new(&text).into_owned());
-        let from = after.map_or(Bound::Unbounded, |after| Bound::Excluded(after.clone()));
-        self.order
-            .range((from, Bound::Unbounded))
-            .take_while(|((status, _), _)| query.availability.is_none_or(|least| *status <= least))
-            .map(|(_, listed)| listed)
-            .filter(move |listed| {
-                able.as_ref()
-                    .is_none_or(|able| able.contains(listed.number))
+        let first = after.map_or(0, |after| {
+            self.chunks.partition_point(|chunk| chunk.last() <= after)
+        });
+        let least = query.availability.unwrap_or(Status::Offline);
+        self.chunks[first..]
+            .iter()
+            .take_while(move |chunk| chunk.first().0 <= least)
+            .flat_map(move |chunk| {
+                let after = after.filter(|after| chunk.first() <= *after);
+                let mut fits = chunk.within(after, least);
+                if let Some(able) = &able {
+                    fits &=
+                        chunk.able(|number| able.of[number as usize], |can| able.is_enough(can));
+                }
+                // Where nobody else fits, no text has to be read.
+                if let (Some(text), true) = (&text, fits != 0) {
+                    fits &= chunk.saying(text);
+                }
+                chunk.picked(fits)
             })
-            .filter(move |listed| {
-                text.as_ref().is_none_or(|text| {
-                    let (name, description) = &*listed.text;
-                    let is_in = |within: &str| text.find(within.as_bytes()).is_some();
-                    is_in(name) || is_in(description)
-                })
-            })
-            .map(|listed| &*listed.agent)
     }
 
-    /// Who can do what the query asks for; none where it asks for nothing.
-    fn able(&self, query: &Query) -> Option<Bits> {
-        let numbers = self.order.len() + self.free.len();
-        let mut found: Option<Bits> = None;
-        for pattern in &query.capabilities {
-            // Where all are needed, only those that can do what was asked before are of interest.
-            let mut able = Bits::new(numbers);
-            for number in self.sets(pattern).flatten() {
-                able.insert(*number);
-            }
-            match (&mut found, query.matching) {
-                (None, _) => found = Some(able),
-                (Some(found), Match::All) => found.intersect(&able),
-                (Some(found), Match::Any) => found.unite(&able),
+    /// What the query's capabilities are, by number; none where it asks for none.
+    fn able(&self, query: &Query) -> Option<Able> {
+        if query.capabilities.is_empty() {
+            return None;
+        }
+        let most = self
+            .numbers
+            .values()
+            .max()
+            .map_or(0, |most| *most as usize + 1);
+        let mut of = vec![0; most];
+        for (bit, pattern) in query.capabilities.iter().enumerate() {
+            for number in self.numbers_of(pattern) {
+                of[number as usize] |= 1 << bit;
             }
         }
-        found
+        let all = u64::MAX >> (64 - query.capabilities.len().min(64));
+        let matching = query.matching;
+        Some(Able { of, all, matching })
     }
 
-    fn sets<'a>(
-        &'a self,
-        pattern: &'a CapabilityPattern,
-    ) -> impl Iterator<Item = &'a BTreeSet<u32>> {
-        self.able
+    fn numbers_of(&self, pattern: &CapabilityPattern) -> impl Iterator<Item = u32> {
+        self.numbers
             .range::<str, _>((Bound::Included(pattern.as_str()), Bound::Unbounded))
-            .take_while(|(capability, _)| pattern.matches(capability))
-            .map(|(_, able)| able)
+            .take_while(move |(capability, _)| pattern.matches(capability))
+            .map(|(_, number)| *number)
     }
 
-    fn list(&mut self, agent: &Arc<Agent>) {
-        let next = u32::try_from(self.order.len()).unwrap_or(u32::MAX);
-        let number = self.free.pop().unwrap_or(next);
-        for capability in &agent.profile.capabilities {
-            let able = self.able.entry(capability.clone()).or_default();
-            able.insert(number);
-        }
-        let small = |text: &str| text.to_lowercase().into_boxed_str();
-        let text = (
-            small(agent.name.as_str()),
-            small(&agent.profile.description),
-        );
-        let listed = Listed {
-            number,
-            agent: agent.clone(),
-            text: Arc::new(text),
-        };
-        self.order.insert(place(agent), listed);
-    }
-
-    fn unlist(&mut self, agent: &Agent) {
-        let Some(listed) = self.order.remove(&place(agent)) else {
+    fn insert(&mut self, agent: &Arc<Agent>, numbers: &[u32]) {
+        let place = place(agent);
+        // The last chunk that does not begin after it.
+        let after = self.chunks.partition_point(|chunk| chunk.first() <= place);
+        let at = after.saturating_sub(1);
+        let Some(chunk) = self.chunks.get_mut(at) else {
+            self.chunks.push(Arc::new(Chunk::of(agent, numbers)));
             return;
         };
-        for capability in &agent.profile.capabilities {
-            if let Some(able) = self.able.get_mut(capability) {
-                able.remove(&listed.number);
-                if able.is_empty() {
-                    self.able.remove(capability);
-                }
-            }
+        let chunk = Arc::make_mut(chunk);
+        chunk.insert(agent, numbers);
+        if chunk.len() == MAX_CHUNK {
+            let second = chunk.split();
+            self.chunks.insert(at + 1, Arc::new(second));
         }
-        self.free.push(listed.number);
+    }
+
+    fn remove(&mut self, agent: &Agent) {
+        let Some(at) = self.chunk_of(agent) else {
+            return;
+        };
+        let chunk = Arc::make_mut(&mut self.chunks[at]);
+        chunk.remove(place(agent));
+        let len = chunk.len();
+        if len == 0 {
+            self.chunks.remove(at);
+            return;
+        }
+        let next = self.chunks.get(at + 1).map(|next| next.len());
+        if next.is_some_and(|next| len + next <= MAX_CHUNK / 2) {
+            let next = self.chunks.remove(at + 1);
+            Arc::make_mut(&mut self.chunks[at]).append(&next);
+        }
+    }
+
+    /// Takes the agent in where it is already.
+    fn put(&mut self, agent: &Arc<Agent>) {
+        if let Some(at) = self.chunk_of(agent) {
+            Arc::make_mut(&mut self.chunks[at]).put(agent);
+        }
+    }
+
+    fn chunk_of(&self, agent: &Agent) -> Option<usize> {
+        let place = place(agent);
+        let at = self.chunks.partition_point(|chunk| chunk.last() < place);
+        (at < self.chunks.len()).then_some(at)
     }
 }
 
-fn place(agent: &Agent) -> Place {
-    (agent.profile.availability.status, agent.name.clone())
+/// What a query's capabilities are: a bit for each.
+struct Able {
+    /// Which of them a capability is, by its number.
+    of: Vec<u64>,
+    all: u64,
+    matching: Match,
 }
 
-/// A set of agents by number.
-struct Bits(Vec<u64>);
-
-impl Bits {
-    fn new(numbers: usize) -> Self {
-        Self(vec![0; numbers.div_ceil(64)])
-    }
-
-    fn insert(&mut self, number: u32) {
-        if let Some(word) = self.0.get_mut(number as usize / 64) {
-            *word |= 1 << (number % 64);
+impl Able {
+    fn is_enough(&self, can: u64) -> bool {
+        match self.matching {
+            Match::All => can == self.all,
+            Match::Any => can != 0,
         }
     }
+}
 
-    fn contains(&self, number: u32) -> bool {
-        let word = self.0.get(number as usize / 64).copied().unwrap_or(0);
-        word >> (number % 64) & 1 == 1
-    }
-
-    fn intersect(&mut self, other: &Self) {
-        for (word, other) in self.0.iter_mut().zip(&other.0) {
-            *word &= other;
-        }
-    }
-
-    fn unite(&mut self, other: &Self) {
-        for (word, other) in self.0.iter_mut().zip(&other.0) {
-            *word |= other;
-        }
-    }
+pub(super) fn place(agent: &Agent) -> Place<'_> {
+    (agent.profile.availability.status, agent.name.as_str())
 }

@@ -2,6 +2,7 @@
 //! `__asp.registry`, and the search over it. Specified by docs/asp.md, "Agents".
 mod agents;
 mod card;
+mod chunk;
 mod event;
 mod index;
 mod profile;
@@ -13,6 +14,7 @@ mod tests;
 pub use agents::{Agent, AgentRow, AgentStanding, Agents, MAX_AGENTS, MAX_KEYS, RegistryError};
 pub use card::{A2A_VERSION, AgentCard};
 pub use event::{AgentEvent, AvailabilityChanged, Fact, KeyFact, Placeheld, Registered};
+pub use index::Listing;
 pub use profile::{
     Amount, Availability, InvalidProfile, InvalidPublicKey, Profile, PublicKey, Status,
 };

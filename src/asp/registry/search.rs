@@ -1,11 +1,12 @@
 //! Finding agents by what they can do.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::agents::{Agent, Agents};
-use super::index::Place;
+use super::index::{Listing, Place, place};
 use super::profile::Status;
 use crate::asp::{Trust, TrustScore};
 use crate::types::{AgentName, InvalidName};
@@ -120,6 +121,21 @@ impl CapabilityPattern {
 }
 
 impl Agents {
+    /// A page of the registered agents that a query finds. As [`Listing::search`].
+    ///
+    /// # Errors
+    /// [`SearchError`] when the page or the query is too large.
+    pub fn search(
+        &self,
+        query: &Query,
+        trust: &dyn Trust,
+        limit: usize,
+    ) -> Result<Page<'_>, SearchError> {
+        self.index.listing.search(query, trust, limit)
+    }
+}
+
+impl Listing {
     /// A page of the registered agents that a query finds.
     ///
     /// - `limit`: agents of the page, 1 to [`MAX_PAGE`].
@@ -138,7 +154,7 @@ impl Agents {
     /// The same among those agents that `is_shown` lets through.
     ///
     /// # Errors
-    /// As for [`Agents::search`].
+    /// As for [`Listing::search`].
     pub fn search_where(
         &self,
         query: &Query,
@@ -184,7 +200,7 @@ impl Agents {
         if !is_trusted {
             return (Vec::new(), true);
         }
-        let found = self.index.find(query, after.as_ref());
+        let found = self.find(query, after).map(|(_, agent)| &**agent);
         let found = found.filter(|agent| is_shown(agent));
         let page: Vec<_> = found.take(limit + 1).map(|agent| (agent, score)).collect();
         let is_last = page.len() <= limit;
@@ -200,35 +216,38 @@ impl Agents {
         limit: usize,
         is_shown: &dyn Fn(&Agent) -> bool,
     ) -> (Vec<(&Agent, TrustScore)>, bool) {
-        // The index has them by availability and name, so their number stands for both.
-        let mut found: Vec<_> = (self.index.find(query, None).enumerate())
-            .map(|(number, agent)| (Reverse(trust.score(agent.agent)), number, agent))
-            .filter(|(.., agent)| is_shown(agent))
-            .filter(|(score, ..)| query.min_trust.is_none_or(|least| score.0 >= least))
-            .filter(|(score, _, agent)| {
-                query.after.as_ref().is_none_or(|after| {
-                    let status = agent.profile.availability.status;
-                    let key = (*score, status, agent.name.as_str());
-                    key > (after.trust, after.status, after.name.as_str())
-                })
-            })
-            .collect();
+        // They come by availability and name, so their number stands for both.
+        let mut found = Vec::new();
+        for (number, (id, agent)) in self.find(query, None).enumerate() {
+            let score = Reverse(trust.score(id));
+            if query.min_trust.is_some_and(|least| score.0 < least) || !is_shown(agent) {
+                continue;
+            }
+            let is_after = query.after.as_ref().is_none_or(|after| {
+                score > after.trust || score == after.trust && place(agent) > after.place()
+            });
+            if is_after {
+                found.push((score, number, agent));
+            }
+        }
         let is_last = found.len() <= limit;
-        let key = |found: &(Reverse<TrustScore>, usize, &Agent)| (found.0, found.1);
+        let key = |found: &(Reverse<TrustScore>, usize, &Arc<Agent>)| (found.0, found.1);
         if !is_last {
             // Only what the page shows has to be sorted.
             found.select_nth_unstable_by_key(limit, key);
             found.truncate(limit);
         }
         found.sort_unstable_by_key(key);
-        let page = found.into_iter().map(|(score, _, agent)| (agent, score.0));
+        let page = found
+            .into_iter()
+            .map(|(score, _, agent)| (&**agent, score.0));
         (page.collect(), is_last)
     }
 }
 
 impl Cursor {
-    fn place(&self) -> Place {
-        (self.status, self.name.clone())
+    fn place(&self) -> Place<'_> {
+        (self.status, self.name.as_str())
     }
 }
 

@@ -489,6 +489,103 @@ fn nothing_stands_between_the_parts_of_a_state_record() {
     refused(&begun, &part(2, &rows));
 }
 
+/// Enough agents for many chunks to be split, emptied and joined again.
+#[test]
+fn many_agents_come_and_go_and_are_found_as_by_a_scan() {
+    let mut agents = Agents::default();
+    let mut random = 1u64;
+    let mut next = |below: u64| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        (random >> 33) % below
+    };
+    for step in 0..6_000u128 {
+        let text = format!("n{:03}", next(700));
+        let known = agents.agent_by_name(&text);
+        let id = known.map_or(step + 1, |agent| agent.agent.0);
+        // First most come, then most go.
+        let event = match next(10) {
+            0..3 => {
+                let changed = AvailabilityChanged {
+                    agent: AgentId(id),
+                    availability: Availability {
+                        status: [Status::Online, Status::Busy, Status::Away][next(3) as usize],
+                        ..Availability::default()
+                    },
+                    by: BY,
+                    at: at(step),
+                };
+                agents.check_availability(changed)
+            }
+            3 => agents.check_key(KeyFact {
+                key: PublicKey([next(200) as u8; 32]),
+                ..key(id, 0)
+            }),
+            deed if (deed < 5) == (step < 3_000) => agents.check_deregister(fact(id)),
+            _ => {
+                let can = [format!("can.{}", next(9)), format!("can.{}", next(9))];
+                let description = format!("says {}", next(50));
+                let profile = Profile {
+                    description,
+                    ..profile(&can.each_ref().map(String::as_str))
+                };
+                agents.check_register(registered(id, &text, profile))
+            }
+        };
+        if let Ok(event) = event {
+            agents.apply(&event).unwrap();
+        }
+        if step % 300 != 0 {
+            continue;
+        }
+        let listing = agents.listing();
+        for (can, text, status) in [
+            (None, None, None),
+            (Some("can.3"), None, None),
+            (Some("can.*"), Some("says 7"), None),
+            (None, Some("N12"), Some(Status::Busy)),
+            (Some("can.*"), Some(""), Some(Status::Online)),
+        ] {
+            let mut query = Query {
+                text: text.map(str::to_owned),
+                availability: status,
+                ..looking_for(can.as_slice())
+            };
+            let mut scanned: Vec<_> = (agents.agents())
+                .filter(|agent| {
+                    let profile = &agent.profile;
+                    let text = text.map(str::to_lowercase);
+                    agent.standing == AgentStanding::Registered
+                        && can.is_none_or(|can| {
+                            let mut all = profile.capabilities.iter();
+                            all.any(|has| can == "can.*" || has.as_str() == can)
+                        })
+                        && status.is_none_or(|least| profile.availability.status <= least)
+                        && text.is_none_or(|text| {
+                            profile.description.contains(&text)
+                                || agent.name.as_str().contains(&text)
+                        })
+                })
+                .collect();
+            scanned.sort_by_key(|agent| (agent.profile.availability.status, agent.name.clone()));
+            let mut found = Vec::new();
+            loop {
+                let page = listing.search(&query, &NeutralTrust, 37).unwrap();
+                found.extend(page.agents.iter().map(|(agent, _)| *agent));
+                query.after = page.next;
+                if query.after.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(
+                found, scanned,
+                "{can:?} {text:?} {status:?} after {step} steps"
+            );
+        }
+    }
+}
+
 /// What anybody may try.
 #[derive(Clone, Debug)]
 enum Try {

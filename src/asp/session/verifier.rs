@@ -34,7 +34,7 @@ pub struct ChainFault {
     /// The message, where the record still names one.
     pub message: Option<MessageId>,
     /// What does not fit.
-    pub what: Misfit,
+    pub what: Box<Misfit>,
 }
 
 /// What does not fit in a record.
@@ -123,7 +123,7 @@ impl Verifier {
             .map_err(|what| ChainFault {
                 sequence: self.records(),
                 message,
-                what,
+                what: Box::new(what),
             })
     }
 

@@ -1,13 +1,11 @@
 //! Agents: registering, leaving, saying whether they are there, their keys, and finding them.
 
-use std::sync::Arc;
-
 use super::AspError;
 use super::record::Entry;
 use crate::access::{Operation, Principal};
 use crate::asp::registry::{
     Agent, AgentEvent, AgentRef, Agents, Availability, AvailabilityChanged, Cursor, Fact, KeyFact,
-    Profile, PublicKey, Query, Registered, RegistryError,
+    Listing, Profile, PublicKey, Query, Registered, RegistryError,
 };
 use crate::asp::{NeutralTrust, Trust, TrustScore};
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
@@ -180,9 +178,9 @@ impl Broker {
                 None => return Ok(AgentsSeen::none(name.clone())),
             },
         };
-        let of_org = self.asp_of(org);
-        let agents = of_org.map(|of| of.registry.shared()).transpose()?;
-        let agents = agents.unwrap_or_default();
+        let agents = self.agents_of(org)?;
+        // A listing, and not the state: a change that meets that one in use would copy it.
+        let listing = agents.map(Agents::listing).unwrap_or_default();
         let shown = (org != by.org).then(|| {
             let grants = self.access.grants(by.org);
             let shown = grants.filter(|grant| {
@@ -195,7 +193,7 @@ impl Broker {
         });
         Ok(AgentsSeen {
             org: self.shown_org(org),
-            agents,
+            listing,
             shown,
             wait: Some(self.registry_wait(org)),
         })
@@ -259,7 +257,7 @@ impl Broker {
 pub struct AgentsSeen {
     /// Their organisation.
     pub org: OrgName,
-    agents: Arc<Agents>,
+    listing: Listing,
     /// The names that may be seen; none: all.
     shown: Option<Vec<crate::access::Pattern>>,
     /// What an answer waits for.
@@ -270,7 +268,7 @@ impl AgentsSeen {
     fn none(org: OrgName) -> Self {
         Self {
             org,
-            agents: Arc::default(),
+            listing: Listing::default(),
             shown: None,
             wait: None,
         }
@@ -292,7 +290,7 @@ impl AgentsSeen {
             Some(shown) => shown.iter().any(|one| one.matches(agent.name.as_str())),
         };
         let page = self
-            .agents
+            .listing
             .search_where(query, &NeutralTrust, limit, &shown)?;
         let seen = page.agents.into_iter().map(|(agent, trust)| AgentSeen {
             org: self.org.clone(),

@@ -6,8 +6,8 @@ use super::{AspError, OrgAsp};
 use crate::access::Principal;
 use crate::asp::Knot;
 use crate::asp::registry::{AgentRef, Agents};
-use crate::asp::tool::Tools;
 use crate::asp::session::{Session, Sessions, Standing, State};
+use crate::asp::tool::Tools;
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
 use crate::broker::topic::Fold;
@@ -75,7 +75,14 @@ impl Broker {
     /// What the topics of agents fold to, of each organisation that has some.
     pub fn asp_states(&self) -> impl Iterator<Item = (OrgId, &Agents, &Sessions, &Tools)> {
         let orgs = self.asp.orgs.iter();
-        orgs.map(|(org, of)| (*org, &*of.registry.state, &*of.sessions.state, &*of.tools.state))
+        orgs.map(|(org, of)| {
+            (
+                *org,
+                &*of.registry.state,
+                &*of.sessions.state,
+                &*of.tools.state,
+            )
+        })
     }
 
     /// The name of a topic of an organisation's agents.
@@ -203,7 +210,9 @@ impl Broker {
         }
         let shared = self.asp.shared.iter().filter(|(_, org)| **org != by.org);
         for (session, org) in shared {
-            let held = self.asp_of(*org).and_then(|of| of.sessions.state.session(*session));
+            let held = self
+                .asp_of(*org)
+                .and_then(|of| of.sessions.state.session(*session));
             found.extend(held.map(|held| (*org, held)));
         }
         found.retain(|(_, session)| {

@@ -23,8 +23,8 @@ mod waiters;
 
 pub use agents::{AgentSeen, AgentsSeen, Register};
 pub use error::AspError;
-pub use resolve::Named;
 pub use listing::{EndedToWalk, InboxTopic, LivePage, SessionHead};
+pub use resolve::Named;
 pub use sessions::{Addressed, Invited, NewSession, SentMessage, SessionSeen};
 pub use snapshot::{SnapshotEnd, SnapshotJob};
 pub use tools::{CallSeen, CallStep, CallsToWalk, NewCall};

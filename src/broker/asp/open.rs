@@ -30,7 +30,9 @@ impl Broker {
     pub(in crate::broker) fn fold_asp(&mut self) -> Result<(), BrokerOpenError> {
         let mut found = Vec::new();
         for (id, channel) in self.directory.iter() {
-            let at = TOPICS.iter().position(|topic| *topic == channel.name.local());
+            let at = TOPICS
+                .iter()
+                .position(|topic| *topic == channel.name.local());
             if let Some(at) = at {
                 found.push((channel.name.org().map(str::to_owned), at, id));
             }
@@ -64,7 +66,10 @@ impl Broker {
         Ok(())
     }
 
-    fn fold_asp_topic<S: Snapshot>(&mut self, log: Incarnation) -> Result<Topic<S>, BrokerOpenError> {
+    fn fold_asp_topic<S: Snapshot>(
+        &mut self,
+        log: Incarnation,
+    ) -> Result<Topic<S>, BrokerOpenError> {
         let mut topic = Topic {
             log,
             state: Arc::default(),
@@ -144,7 +149,8 @@ impl Broker {
             self.storage.create_log(log, log_options(&config));
         }
         if let Err(error) = self.record_directory(&events, Need::Own, now) {
-            logs.into_iter().for_each(|log| self.storage.forget_log(log));
+            logs.into_iter()
+                .for_each(|log| self.storage.forget_log(log));
             return Err(error);
         }
         for log in logs {

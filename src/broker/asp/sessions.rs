@@ -4,19 +4,17 @@ use super::record::Entry;
 use super::resolve::{Found, Named};
 use super::{AspError, OrgAsp};
 use crate::access::{Ask, Operation, Principal};
-use crate::asp::{Canonical, NeutralTrust};
 use crate::asp::chain::{Digest, payload_digest};
 use crate::asp::registry::{AgentEvent, AgentRef, PublicKey};
 use crate::asp::session::{
     Constraints, Created, Invitee, Limits, Message, Performative, Role, Send, SendError, Sent,
     Session, SessionEvent, Sessions, Standing, State,
 };
+use crate::asp::{Canonical, NeutralTrust};
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
 use crate::storage::Need;
-use crate::types::{
-    AgentId, AgentName, MessageId, OrgId, OrgName, SessionId, Timestamp,
-};
+use crate::types::{AgentId, AgentName, MessageId, OrgId, OrgName, SessionId, Timestamp};
 
 /// A session to be created.
 #[derive(Clone, Debug)]
@@ -366,7 +364,10 @@ impl Broker {
             None => {
                 let org = self.asp.shared.get(&session).copied().unwrap_or(by.org);
                 let of_org = self.asp_of(org);
-                (org, of_org.and_then(|of| of.sessions.state.session(session)))
+                (
+                    org,
+                    of_org.and_then(|of| of.sessions.state.session(session)),
+                )
             }
         };
         let is_seen = held.is_some_and(|held| self.may_see(by, held, now));
@@ -391,7 +392,8 @@ impl Broker {
     ) -> Result<SessionSeen, BrokerError> {
         let held = self.asp_of(org);
         let held = held.and_then(|of| of.sessions.state.session(session));
-        let held = held.ok_or_else(|| BrokerError::Bug("a session that was found is gone".into()))?;
+        let held =
+            held.ok_or_else(|| BrokerError::Bug("a session that was found is gone".into()))?;
         Ok(self.session_seen(org, held))
     }
 

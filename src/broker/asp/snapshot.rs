@@ -13,18 +13,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::broker::topic::{Fold, TopicError};
-use crate::format::SnapshotHeader;
+use crate::format::{SnapshotHeader, read_snapshot};
 use crate::storage::disk::{Disk, OpenMode};
 use crate::storage::{BatchAt, IoFailure, Layout, Storage, While};
 use crate::types::{Incarnation, LogEpoch, Offset};
 
-/// Most bytes of a part: state records are made far smaller.
-const MAX_PART_BYTES: u32 = 64 * 1024 * 1024;
 /// Parts are written in runs of about this many bytes.
 const RUN_BYTES: usize = 1024 * 1024;
 
 /// State of a topic that can be kept in a snapshot.
-pub(in crate::broker) trait Snapshot: Fold + Clone + Default + Send + 'static {
+pub(in crate::broker) trait Snapshot:
+    Fold + Clone + Default + Send + 'static
+{
     /// Type of its state records.
     const STATE_RECORD: &'static str;
 
@@ -93,15 +93,10 @@ fn read(
     let read = file.read_at(0, &mut bytes);
     bytes.truncate(read.map_err(|error| shown(&error))?);
     let bytes = Bytes::from(bytes);
-    let header = SnapshotHeader::decode(&bytes).map_err(|error| shown(&error))?;
-    let body = bytes.slice(SnapshotHeader::BYTES..);
+    let (header, parts) = read_snapshot(&bytes).map_err(|error| shown(&error))?;
     if header.log != log {
         return Err(shown(&format_args!("belongs to log {}", header.log)));
     }
-    if body.len() as u64 != header.body_len || crc32fast::hash(&body) != header.body_crc {
-        return Err(shown(&"its parts do not match their checksum"));
-    }
-    let parts = parts(&body, header.parts).ok_or_else(|| shown(&"its parts do not add up"))?;
     match epoch_at(storage, log, header.next_offset)? {
         Some(epoch) if epoch == header.log_epoch => Ok(Some((header, parts))),
         found => Err(format!(
@@ -111,30 +106,6 @@ fn read(
             header.log_epoch.0,
             found.map_or("nothing".to_owned(), |epoch| format!("epoch {}", epoch.0)),
         )),
-    }
-}
-
-/// The parts of a body.
-fn parts(body: &Bytes, count: u32) -> Option<Vec<Bytes>> {
-    let mut rest = body.clone();
-    let mut parts = Vec::new();
-    for _ in 0..count {
-        let len = rest.split_to_checked(4)?;
-        let len = u32::from_le_bytes(len[..].try_into().ok()?);
-        let len = (len <= MAX_PART_BYTES).then_some(len)?;
-        parts.push(rest.split_to_checked(len as usize)?);
-    }
-    rest.is_empty().then_some(parts)
-}
-
-/// Bytes from the front, where there are as many.
-trait SplitChecked: Sized {
-    fn split_to_checked(&mut self, len: usize) -> Option<Self>;
-}
-
-impl SplitChecked for Bytes {
-    fn split_to_checked(&mut self, len: usize) -> Option<Self> {
-        (len <= self.len()).then(|| self.split_to(len))
     }
 }
 
@@ -214,7 +185,8 @@ impl SnapshotJob {
         let dir = layout.snapshot_dir();
         if !disk.exists(&dir).or_while("looking for", &dir)? {
             disk.create_dir(&dir).or_while("creating", &dir)?;
-            disk.sync_dir(layout.root()).or_while("syncing", layout.root())?;
+            disk.sync_dir(layout.root())
+                .or_while("syncing", layout.root())?;
         }
         let (new, path) = (layout.new_snapshot(self.log), layout.snapshot(self.log));
         // A try that failed may have left it; its sync must not be what vouches for these bytes.

@@ -363,7 +363,10 @@ fn open_calls<'a>(
     Box::new(open.filter(|open| {
         let started = &open.started;
         filter.agent.is_none_or(|agent| agent == started.agent)
-            && filter.tool.as_ref().is_none_or(|tool| *tool == started.tool)
+            && filter
+                .tool
+                .as_ref()
+                .is_none_or(|tool| *tool == started.tool)
             && filter.until.is_none_or(|until| started.at < until)
     }))
 }

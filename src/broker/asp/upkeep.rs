@@ -154,7 +154,11 @@ impl<S: Snapshot + Sync> Topic<S> {
             layout: layout.clone(),
             log: self.log,
             next_offset,
-            log_epoch: if is_empty { LogEpoch(0) } else { log.last_epoch() },
+            log_epoch: if is_empty {
+                LogEpoch(0)
+            } else {
+                log.last_epoch()
+            },
             state_records: Box::new(move || state.state_records()),
         })
     }

@@ -207,6 +207,28 @@ proptest! {
     }
 
     #[test]
+    fn snapshots(log in log(), next: u64, epoch: u64, parts in vec(vec(any::<u8>(), 0..40), 0..6)) {
+        let mut body = Vec::new();
+        for part in &parts {
+            body.extend_from_slice(&u32::try_from(part.len()).unwrap().to_le_bytes());
+            body.extend_from_slice(part);
+        }
+        let header = SnapshotHeader {
+            log,
+            next_offset: Offset(next),
+            log_epoch: LogEpoch(epoch),
+            body_len: body.len() as u64,
+            parts: u32::try_from(parts.len()).unwrap(),
+            body_crc: crc32fast::hash(&body),
+        };
+        let mut bytes = header.encode().to_vec();
+        bytes.append(&mut body);
+        let (read, read_parts) = read_snapshot(&bytes.into()).unwrap();
+        prop_assert_eq!(read, header);
+        prop_assert!(read_parts.iter().zip(&parts).all(|(a, b)| a == b) && read_parts.len() == parts.len());
+    }
+
+    #[test]
     fn recovery_points(
         is_clean: bool,
         [sequence, epoch, salt, checkpoint, flushed_group] in any::<[u64; 5]>(),

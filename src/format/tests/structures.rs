@@ -1,7 +1,7 @@
 //! The fixed structures: newer versions, reserved fields, and values that contradict each other.
 
 use super::*;
-use crate::types::{Incarnation, Offset, Timestamp};
+use crate::types::{Incarnation, LogEpoch, Offset, Timestamp};
 
 type Decode = fn(&[u8]) -> Result<(), DecodeError>;
 
@@ -25,7 +25,18 @@ fn structures() -> Vec<(Vec<u8>, std::ops::Range<usize>, Decode)> {
         directory_id: Incarnation(1),
         secret: [7; 32].into(),
     };
+    let snapshot = SnapshotHeader {
+        log: Incarnation(1),
+        next_offset: Offset(2),
+        log_epoch: LogEpoch(3),
+        body_len: 4,
+        parts: 5,
+        body_crc: 6,
+    };
     vec![
+        (snapshot.encode().to_vec(), 8..64, |bytes| {
+            SnapshotHeader::decode(bytes).map(drop)
+        }),
         (recovery_point(4).encode().to_vec(), 8..128, |bytes| {
             RecoveryPoint::decode(bytes).map(drop)
         }),

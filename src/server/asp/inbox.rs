@@ -153,8 +153,7 @@ fn of_session(
             if is_for(agent, &record.event) {
                 let payload = reader.payload(at.offset)?.to_vec();
                 let text = String::from_utf8(payload);
-                let text =
-                    text.map_err(|_| reader.damaged(at.offset, "the record is not text"))?;
+                let text = text.map_err(|_| reader.damaged(at.offset, "the record is not text"))?;
                 run.push((at.offset, session, text));
             }
             match record.links().and_then(|links| links.back) {
@@ -176,7 +175,11 @@ fn first_from(reader: &mut Reader<'_>, head: Knot, from: Offset) -> Result<u64, 
     loop {
         let links = links(reader, at)?;
         let is_wanted = |knot: &Knot| knot.offset >= from;
-        match links.jump.filter(is_wanted).or(links.back.filter(is_wanted)) {
+        match links
+            .jump
+            .filter(is_wanted)
+            .or(links.back.filter(is_wanted))
+        {
             Some(earlier) => at = earlier,
             None => return Ok(at.number),
         }

@@ -71,9 +71,7 @@ fn registry(error: &RegistryError) -> WireError {
         RegistryError::KeyUsed(key) => {
             plain(ErrorCode::PublicKeyUsed).with("publicKey", key.to_string())
         }
-        RegistryError::NoKey(name) => {
-            plain(ErrorCode::NoPublicKey).with("agent", name.as_str())
-        }
+        RegistryError::NoKey(name) => plain(ErrorCode::NoPublicKey).with("agent", name.as_str()),
         RegistryError::Profile(_) => plain(ErrorCode::InvalidProfile),
     }
 }

@@ -45,7 +45,10 @@ pub(in crate::server) fn prepare(shared: &Shared, caller: &Caller, send: Session
 
 fn judged(shared: &Shared, caller: &Caller, send: SessionSend) -> Result<Prepared, BrokerError> {
     let by = &caller.principal;
-    let payload = send.payload.as_ref().map(|text| Canonical::parse(text.text()));
+    let payload = send
+        .payload
+        .as_ref()
+        .map(|text| Canonical::parse(text.text()));
     let payload = payload.transpose().map_err(AspError::from)?;
     let signature = send.signature.as_deref().map(str::parse::<Signature>);
     let signature = signature.transpose().map_err(AspError::from)?;
@@ -73,7 +76,9 @@ fn judged(shared: &Shared, caller: &Caller, send: SessionSend) -> Result<Prepare
         constraints: send.constraints,
     };
     let send = Send::new(message, payload, by.id).map_err(AspError::from)?;
-    let send = send.signed(signature, addressed.key).map_err(AspError::from)?;
+    let send = send
+        .signed(signature, addressed.key)
+        .map_err(AspError::from)?;
     Ok(Prepared { send, brings })
 }
 

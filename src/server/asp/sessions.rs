@@ -8,6 +8,7 @@ use super::reader::Reader;
 use super::{Looked, cursor, is_flushed};
 use crate::access::Principal;
 use crate::asp::Knot;
+use crate::asp::chain::Digest;
 use crate::asp::session::{
     DEFAULT_INVITATION_MS, DEFAULT_TTL_MS, Ended, EndedStanding, Limits, Session, SessionEvent,
 };
@@ -18,7 +19,6 @@ use crate::protocol::asp::{
     ParticipantRow, SessionCreate, SessionInfo, SessionLimits, SessionList, SessionRow,
     SessionsPage,
 };
-use crate::asp::chain::Digest;
 use crate::types::{ChannelName, SessionId, Timestamp};
 
 /// Most sessions of a page.
@@ -70,7 +70,9 @@ pub(super) fn info(
     match held {
         Ok(accepted) => Ok(changed(accepted, AspResponse::SessionInfo)),
         Err(refusal) if is_absent(&refusal.error) => {
-            let Filed { ended, head, hash, .. } = find_filed(shared, by, session, now)?;
+            let Filed {
+                ended, head, hash, ..
+            } = find_filed(shared, by, session, now)?;
             let row = ended_row(shared, &ended, head, hash);
             Ok(Looked::Answer(AspResponse::SessionInfo(row), None))
         }
@@ -329,4 +331,3 @@ fn standing(standing: EndedStanding) -> &'static str {
         EndedStanding::Left => "left",
     }
 }
-

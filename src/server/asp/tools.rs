@@ -384,7 +384,9 @@ fn row(seen: CallSeen) -> ToolRow {
                 ended_at: None,
                 duration_ms: None,
                 timeout_ms: Some(started.timeout_ms),
-                progress: progress.and_then(|last| last.progress).map(|part| f64::from(part.thousandths()) / 1000.0),
+                progress: progress
+                    .and_then(|last| last.progress)
+                    .map(|part| f64::from(part.thousandths()) / 1000.0),
                 arguments: arguments.and_then(|plain| text(plain.as_str())),
                 arguments_sha256: started.arguments_digest.filter(|_| arguments.is_none()),
                 result: None,
@@ -422,7 +424,10 @@ fn row(seen: CallSeen) -> ToolRow {
                 result: result.as_ref().and_then(|plain| text(plain.as_str())),
                 result_sha256: record.result_digest.filter(|_| result.is_none()),
                 error_type: record.error.as_ref().map(|error| error.error_type.clone()),
-                message: record.error.as_ref().and_then(|error| error.message.clone()),
+                message: record
+                    .error
+                    .as_ref()
+                    .and_then(|error| error.message.clone()),
                 by: Some(record.started_by),
             }
         }

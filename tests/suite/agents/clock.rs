@@ -76,9 +76,16 @@ fn a_question_that_nobody_answers_in_time_is_recorded_as_overdue() {
     floor.look();
     let (_, sessions, _) = floor.states();
     let held = sessions.session(session).unwrap();
-    assert_eq!(held.sequence(), asked.sequence + 2, "one record: it is overdue");
+    assert_eq!(
+        held.sequence(),
+        asked.sequence + 2,
+        "one record: it is overdue"
+    );
     assert_eq!(held.state, State::Conversing);
     floor.look();
     let again = floor.states().1;
-    assert_eq!(again.session(session).unwrap().sequence(), asked.sequence + 2);
+    assert_eq!(
+        again.session(session).unwrap().sequence(),
+        asked.sequence + 2
+    );
 }

@@ -49,7 +49,13 @@ enum Op {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let send = (0..4_usize, 0..4_usize, 0..SAID.len(), 0..6_usize, any::<bool>());
+    let send = (
+        0..4_usize,
+        0..4_usize,
+        0..SAID.len(),
+        0..6_usize,
+        any::<bool>(),
+    );
     prop_oneof![
         1 => (0..4_usize).prop_map(Op::Register),
         1 => (0..4_usize).prop_map(Op::Deregister),
@@ -126,7 +132,9 @@ fn step(floor: &mut Floor, ledger: &mut Ledger, op: &Op) {
                 ledger.messages.push(id);
                 let hash = taken.value.hash.unwrap();
                 let sequence = taken.value.sequence;
-                ledger.sent.push((session, sequence, hash, Some(taken.wait)));
+                ledger
+                    .sent
+                    .push((session, sequence, hash, Some(taken.wait)));
             }
         }
         Op::Leave(session, n) => {
@@ -150,7 +158,11 @@ fn step(floor: &mut Floor, ledger: &mut Ledger, op: &Op) {
                 arguments: None,
                 timeout_ms: 35_000,
             };
-            if floor.broker.start_call(&ME, &new, &Filed::Unsearched, at).is_ok() {
+            if floor
+                .broker
+                .start_call(&ME, &new, &Filed::Unsearched, at)
+                .is_ok()
+            {
                 ledger.calls.push(call);
             }
         }
@@ -163,7 +175,9 @@ fn step(floor: &mut Floor, ledger: &mut Ledger, op: &Op) {
                 result: None,
                 by: ME.id,
             };
-            let _ = floor.broker.finish_call(&ME, &finish, &Filed::Unsearched, at);
+            let _ = floor
+                .broker
+                .finish_call(&ME, &finish, &Filed::Unsearched, at);
         }
         Op::Pass(ms) => {
             floor.now += ms;
@@ -202,11 +216,19 @@ fn check(floor: &Floor, ledger: &Ledger) {
         hashes.insert((session, place.links.number()), place.hash);
         let verifier = verifiers.entry(session).or_default();
         let verified = verifier.record(Some(offset), &record_type, &payload);
-        assert!(verified.is_ok(), "{:?}", verified.err().map(|e| e.to_string()));
+        assert!(
+            verified.is_ok(),
+            "{:?}",
+            verified.err().map(|e| e.to_string())
+        );
     }
     for (session, sequence, hash, wait) in &ledger.sent {
         if wait.is_none() {
-            assert_eq!(hashes.get(&(*session, *sequence)), Some(hash), "an answered message");
+            assert_eq!(
+                hashes.get(&(*session, *sequence)),
+                Some(hash),
+                "an answered message"
+            );
         }
     }
 }
@@ -307,20 +329,36 @@ fn a_snapshot_is_used_and_a_damaged_one_is_not_missed() {
     let floor = floor.reopened();
     assert!(floor.states() == before);
     let dir = Path::new(ROOT).join("snapshots");
-    let names: Vec<String> = floor.disk.list(&dir).unwrap().into_iter().map(|e| e.name).collect();
+    let names: Vec<String> = floor
+        .disk
+        .list(&dir)
+        .unwrap()
+        .into_iter()
+        .map(|e| e.name)
+        .collect();
     assert!(!names.is_empty());
     for name in names {
         let path = dir.join(name);
-        let len = floor.disk.open(&path, OpenMode::Read).unwrap().len().unwrap();
+        let len = floor
+            .disk
+            .open(&path, OpenMode::Read)
+            .unwrap()
+            .len()
+            .unwrap();
         for position in 0..len {
             let disk = floor.disk.after(npayload::storage::disk::Loss::None);
             let file = disk.open(&path, OpenMode::ReadWrite).unwrap();
             let mut byte = [0];
             file.read_at(position, &mut byte).unwrap();
-            file.write_at(position, &[std::io::IoSlice::new(&[byte[0] ^ 0x10])]).unwrap();
+            file.write_at(position, &[std::io::IoSlice::new(&[byte[0] ^ 0x10])])
+                .unwrap();
             if position % 97 == 0 || position < 64 {
                 let again = Floor::open(&disk, floor.now + 1);
-                assert!(again.states() == before, "byte {position} of {}", path.display());
+                assert!(
+                    again.states() == before,
+                    "byte {position} of {}",
+                    path.display()
+                );
             }
         }
     }

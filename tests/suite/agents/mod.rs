@@ -190,7 +190,9 @@ impl Floor {
         let payload = Canonical::of(&said.payload).unwrap();
         let send = Send::new(message, Some(payload), by.id).unwrap();
         let send = send.signed(None, addressed.key).map_err(|error| {
-            Refusal::from(BrokerError::from(npayload::broker::asp::AspError::from(error)))
+            Refusal::from(BrokerError::from(npayload::broker::asp::AspError::from(
+                error,
+            )))
         })?;
         self.broker.send_message(by, &send, None, at)
     }

@@ -54,7 +54,10 @@ fn bad_messages_are_refused_by_name_and_leave_no_record() {
         ..say(Performative::Inform)
     };
     let large = floor.try_send(session, "lead", large);
-    assert!(matches!(asp(large), AspError::Send(SendError::OutOfLimit(_))));
+    assert!(matches!(
+        asp(large),
+        AspError::Send(SendError::OutOfLimit(_))
+    ));
     assert_eq!(floor.states(), before);
     // The same message again is answered as before, and is not written again.
     let again = floor.try_send(session, "lead", said).unwrap();
@@ -65,7 +68,10 @@ fn bad_messages_are_refused_by_name_and_leave_no_record() {
     let closed = floor.try_send(session, "lead", say(Performative::Inform));
     assert!(matches!(
         asp(closed),
-        AspError::Send(SendError::Illegal { state: State::Closed, .. })
+        AspError::Send(SendError::Illegal {
+            state: State::Closed,
+            ..
+        })
     ));
 }
 

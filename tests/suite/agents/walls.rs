@@ -1,9 +1,7 @@
 //! Organisations are walls: agents and sessions of others are not there, unless they are shown or
 //! shared.
 
-use npayload::access::{
-    GrantRequest, KeyKind, KeyRequest, Limits as KeyLimits, Operation, Scope,
-};
+use npayload::access::{GrantRequest, KeyKind, KeyRequest, Limits as KeyLimits, Operation, Scope};
 use npayload::broker::asp::AspError;
 use npayload::types::OrgName;
 
@@ -74,15 +72,24 @@ fn agents_of_others_are_there_only_where_a_grant_shows_them() {
     assert!(!seen(&floor, &pricing));
     show(&mut floor, &acme, &beta, "pricing.*");
     assert!(seen(&floor, &pricing) && !seen(&floor, &secret));
-    let id = floor.broker.see_agent(&acme, &AgentRef::parse("secret.bot").unwrap(), at);
+    let id = floor
+        .broker
+        .see_agent(&acme, &AgentRef::parse("secret.bot").unwrap(), at);
     let id = AgentRef::Id(id.unwrap().value.agent.agent);
     assert!(!seen(&floor, &id), "nor by its id");
     let org = OrgName::parse("acme").unwrap();
-    let shown = floor.broker.agents_to_search(&beta, Some(&org), at).unwrap();
-    let (found, _) = shown.search(&npayload::asp::registry::Query::default(), 10).unwrap();
+    let shown = floor
+        .broker
+        .agents_to_search(&beta, Some(&org), at)
+        .unwrap();
+    let (found, _) = shown
+        .search(&npayload::asp::registry::Query::default(), 10)
+        .unwrap();
     let names: Vec<_> = found.iter().map(|seen| seen.agent.name.as_str()).collect();
     assert_eq!(names, ["pricing.bot"]);
-    let refused = floor.broker.create_session(&beta, with_guest("agent://acme/secret.bot"), at);
+    let refused = floor
+        .broker
+        .create_session(&beta, with_guest("agent://acme/secret.bot"), at);
     assert!(matches!(
         refused.unwrap_err().error,
         BrokerError::Asp(error) if matches!(*error, AspError::AgentNotFound { .. })
@@ -97,17 +104,31 @@ fn a_guest_is_invited_joins_speaks_and_reads_and_nobody_else_sees_it() {
     register(&mut floor, &acme, "bot");
     show(&mut floor, &acme, &beta, "bot");
     let at = floor.at();
-    let made = floor.broker.create_session(&beta, with_guest("agent://acme/bot"), at);
+    let made = floor
+        .broker
+        .create_session(&beta, with_guest("agent://acme/bot"), at);
     let made = floor.durable(made.unwrap());
     let session = made.session.session;
-    assert_eq!(made.session.state, State::Invited, "invited in the same entry");
+    assert_eq!(
+        made.session.state,
+        State::Invited,
+        "invited in the same entry"
+    );
     assert_eq!(made.session.sequence(), 2, "created, and the PROPOSE");
     for (who, sees) in [(&acme, true), (&beta, true), (&gamma, false), (&ME, false)] {
         let seen = floor.broker.see_session(who, session, at).is_ok();
         assert_eq!(seen, sees);
     }
-    let inbox = floor.broker.inbox(&acme, &AgentRef::parse("bot").unwrap(), at).unwrap();
-    let sessions: Vec<_> = inbox.value.1.iter().flat_map(|topic| &topic.sessions).collect();
+    let inbox = floor
+        .broker
+        .inbox(&acme, &AgentRef::parse("bot").unwrap(), at)
+        .unwrap();
+    let sessions: Vec<_> = inbox
+        .value
+        .1
+        .iter()
+        .flat_map(|topic| &topic.sessions)
+        .collect();
     assert_eq!(sessions.len(), 1);
     let id = floor.next_id();
     let early = floor.try_send_as(&acme, session, "bot", say(Performative::Inform), id);
@@ -117,7 +138,13 @@ fn a_guest_is_invited_joins_speaks_and_reads_and_nobody_else_sees_it() {
     let joined = floor.durable(joined.unwrap());
     assert_eq!(joined.state, State::Introduced);
     let id = floor.next_id();
-    let forged = floor.try_send_as(&acme, session, "agent://beta/lead", say(Performative::Inform), id);
+    let forged = floor.try_send_as(
+        &acme,
+        session,
+        "agent://beta/lead",
+        say(Performative::Inform),
+        id,
+    );
     assert!(forged.is_err(), "another organisation's agent");
     let id = floor.next_id();
     let said = floor.try_send_as(&acme, session, "bot", say(Performative::Inform), id);
@@ -125,7 +152,12 @@ fn a_guest_is_invited_joins_speaks_and_reads_and_nobody_else_sees_it() {
     // The same after a restart: who is shared with whom is known again.
     let floor = floor.reopened();
     assert!(floor.broker.see_session(&acme, session, floor.at()).is_ok());
-    assert!(floor.broker.see_session(&gamma, session, floor.at()).is_err());
+    assert!(
+        floor
+            .broker
+            .see_session(&gamma, session, floor.at())
+            .is_err()
+    );
 }
 
 #[test]
@@ -135,7 +167,9 @@ fn an_invitation_that_nobody_answers_lapses() {
     register(&mut floor, &acme, "bot");
     show(&mut floor, &acme, &beta, "*");
     let at = floor.at();
-    let made = floor.broker.create_session(&beta, with_guest("agent://acme/bot"), at);
+    let made = floor
+        .broker
+        .create_session(&beta, with_guest("agent://acme/bot"), at);
     let session = floor.durable(made.unwrap()).session.session;
     floor.now += 29_999;
     floor.look();

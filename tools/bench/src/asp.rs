@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use npayload::asp::chain::Digest;
 use npayload::asp::registry::{
     AgentEvent, Agents, Availability, CapabilityPattern, Match, Profile, Query, Registered, Status,
 };
-use npayload::asp::session::Digest;
 use npayload::asp::tool::{Checked, Content, Filed, Finish, Start, ToolRecord, Tools};
 use npayload::asp::{NeutralTrust, Trust, TrustScore};
 use npayload::types::{
@@ -94,6 +94,10 @@ fn searches(asp: &Asp) -> Result<Vec<Measured>> {
     )];
     all.push(timed("registry: a clone for a snapshot", 20, || {
         std::hint::black_box(agents.clone());
+        Ok(())
+    })?);
+    all.push(timed("registry: a listing for a search", 1_000, || {
+        std::hint::black_box(agents.listing());
         Ok(())
     })?);
     let able = |patterns: &[&str]| -> Result<Query> {

@@ -29,6 +29,22 @@ pub fn is_data_directory(path: &Path) -> bool {
     path.join(MARKER).is_file() || path.join("recovery-point").is_file()
 }
 
+/// The snapshots of a data directory, by name; what was not finished is none.
+///
+/// # Errors
+/// When the directory is there and can't be listed.
+pub fn snapshots(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let listed = match std::fs::read_dir(directory.join("snapshots")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        listed => listed?,
+    };
+    let paths: io::Result<Vec<PathBuf>> = listed.map(|entry| Ok(entry?.path())).collect();
+    let mut paths = paths?;
+    paths.retain(|path| path.extension().is_some_and(|end| end == "snapshot"));
+    paths.sort();
+    Ok(paths)
+}
+
 /// What a file is, told by its magic.
 ///
 /// # Errors
@@ -54,6 +70,7 @@ fn kind_of_magic(head: &[u8]) -> Option<Kind> {
     }
     Some(match head.get(..4)? {
         b"NPSK" => Kind::Secret,
+        b"NPSN" => Kind::Snapshot,
         b"NPRP" => Kind::RecoveryPoint,
         b"NPCP" => Kind::Checkpoint,
         b"NPJF" => Kind::Journal,

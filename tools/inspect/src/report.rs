@@ -19,6 +19,8 @@ pub enum Kind {
     Marker,
     /// The key that API keys are hashed under.
     Secret,
+    /// What a topic folds to; a cache.
+    Snapshot,
     /// What is known to be synced.
     RecoveryPoint,
     /// The state of every log at one moment, or a copy of it.
@@ -38,6 +40,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Self::Marker => "marker",
             Self::Secret => "secret file",
+            Self::Snapshot => "snapshot",
             Self::RecoveryPoint => "recovery point",
             Self::Checkpoint => "checkpoint",
             Self::Journal => "journal",

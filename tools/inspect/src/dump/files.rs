@@ -7,12 +7,12 @@ use bytes::Bytes;
 use npayload::format::{
     BATCH_HEADER_BYTES, BatchHeader, Checkpoint, GroupHeader, GroupItem, IndexHeader, IndexKind,
     ItemKind, JournalFileHeader, LogRow, Marker, OffsetEntry, Record, RecoveryPoint, SecretFile,
-    SegmentHeader, TimeEntry, check_stored, records,
+    SegmentHeader, TimeEntry, check_stored, read_snapshot, records,
 };
 use npayload::types::{Incarnation, Offset};
 
-use super::Dump;
 use super::row::Row;
+use super::{Dump, asp};
 use crate::report::Kind;
 use crate::source::{Source, block_end};
 
@@ -42,6 +42,30 @@ impl Dump<'_> {
                 &Row::default().with("directoryId", file.directory_id),
             ),
             Err(error) => self.out.error("secret", error),
+        }
+    }
+
+    /// What a topic folds to: how far, and in how many parts.
+    pub(super) fn snapshot(&mut self, path: &Path) -> Result<()> {
+        let source = Source::open(path)?;
+        match read_snapshot(&source.read(0, source.len())?.to_vec().into()) {
+            Ok((header, parts)) => {
+                self.out.row(
+                    "snapshot",
+                    &Row::default()
+                        .with("log", header.log)
+                        .with("nextOffset", header.next_offset)
+                        .with("logEpoch", header.log_epoch.0)
+                        .with("bodyBytes", header.body_len)
+                        .with("parts", header.parts),
+                )?;
+                for part in parts.iter().filter(|_| self.records) {
+                    let part = String::from_utf8_lossy(part);
+                    self.out.row("part", &Row::default().with("state", part))?;
+                }
+                Ok(())
+            }
+            Err(error) => self.out.error("snapshot", error),
         }
     }
 
@@ -459,7 +483,14 @@ fn record_row(record: &Record) -> Row {
         .collect();
     row = row.with("headers", headers);
     match &record.payload {
-        Some(payload) => row.with_bytes(["payload", "payloadText", "payloadBase64"], payload),
+        Some(payload) => {
+            let row = match asp::says(&record.record_type, payload) {
+                Some(Ok(says)) => row.with("says", says),
+                Some(Err(error)) => row.with("error", error),
+                None => row,
+            };
+            row.with_bytes(["payload", "payloadText", "payloadBase64"], payload)
+        }
         None => row.with("payload", ()),
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It shows what is there and judges as little as it can: a structure that does not decode is a row that says why.
 
+mod asp;
 mod files;
 mod keys;
 mod row;
@@ -172,6 +173,9 @@ impl Dump<'_> {
                 self.file(&path, kind)?;
             }
         }
+        for path in layout::snapshots(directory)? {
+            self.file(&path, Kind::Snapshot)?;
+        }
         let mut strangers = Vec::new();
         for (folder, extensions, kind) in [
             ("checkpoints", ["checkpoint", "copy"], Kind::Checkpoint),
@@ -220,6 +224,7 @@ impl Dump<'_> {
         match kind {
             Kind::Marker => self.marker(path),
             Kind::Secret => self.secret(path),
+            Kind::Snapshot => self.snapshot(path),
             Kind::RecoveryPoint => self.recovery_point(path),
             Kind::Checkpoint => self.checkpoint(path),
             Kind::Journal => self.journal(path),

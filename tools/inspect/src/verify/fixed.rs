@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use npayload::format::{Checkpoint, DecodeError, Marker, RecoveryPoint, SecretFile};
+use npayload::format::{Checkpoint, DecodeError, Marker, RecoveryPoint, SecretFile, read_snapshot};
 use npayload::types::Incarnation;
 
 use crate::report::{FileReport, Kind};
@@ -42,6 +42,18 @@ pub fn secret(path: &Path, directory_id: Option<Incarnation>) -> io::Result<File
             report.damaged(from, to, format!("belongs to data directory {found}"));
         }
         Ok(_) => {}
+    }
+    Ok(report)
+}
+
+/// Checks a snapshot. It is a cache: a start does without one that is damaged.
+pub fn snapshot(path: &Path) -> io::Result<FileReport> {
+    let mut report = FileReport::new(path, Kind::Snapshot);
+    let source = Source::open(path)?;
+    let bytes = source.read(0, source.len())?;
+    report.checked(0, source.len());
+    if let Err(error) = read_snapshot(&bytes.to_vec().into()) {
+        report.damaged(0, source.len(), error);
     }
     Ok(report)
 }

@@ -200,6 +200,9 @@ impl<'a> Pass<'a> {
         if has_keys && !has_secret {
             self.missing(SECRET, Kind::Secret, &io::ErrorKind::NotFound.into())?;
         }
+        for path in layout::snapshots(self.directory)? {
+            self.add(fixed::snapshot(&path)?);
+        }
         for path in std::mem::take(&mut self.strangers) {
             let path = path.strip_prefix(self.directory).unwrap_or(&path).display();
             self.notes
@@ -423,6 +426,7 @@ fn verify_alone(path: &Path, kind: Kind) -> io::Result<Report> {
     let files = match kind {
         Kind::Marker => vec![fixed::marker(path)?.0],
         Kind::Secret => vec![fixed::secret(path, None)?],
+        Kind::Snapshot => vec![fixed::snapshot(path)?],
         Kind::RecoveryPoint => vec![fixed::recovery_point(path, None)?.0],
         Kind::Checkpoint => vec![fixed::checkpoint(path, None, None)?.0],
         Kind::Journal => {

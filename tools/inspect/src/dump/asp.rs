@@ -1,0 +1,220 @@
+//! What a record of the topics `__asp.registry`, `__asp.sessions` and `__asp.tools` says, in one line beside its JSON.
+//!
+//! A dump of one file knows no channel's name, so these records are told by what stands in them: their type, said a
+//! second time in the payload, and a version. Nobody else's records have to look like that, and one that does by
+//! chance is shown as it is all the same.
+
+use std::fmt::Write;
+
+use npayload::asp::registry::AgentEvent;
+use npayload::asp::tool::{CallEnded, ToolRecord};
+use serde_json::Value;
+
+/// A line for people, or why the record is not what its type says; none for what is no such record.
+pub fn says(record_type: &str, payload: &[u8]) -> Option<Result<String, String>> {
+    let (topic, _) = record_type.split_once('.')?;
+    if !matches!(
+        topic,
+        "agent" | "agents" | "session" | "sessions" | "tool" | "tools"
+    ) {
+        return None;
+    }
+    let json: Value = serde_json::from_slice(payload).ok()?;
+    if json["type"] != record_type || !json["v"].is_u64() {
+        return None;
+    }
+    match topic {
+        "agent" | "agents" => Some(agent(record_type, payload)),
+        "tool" | "tools" => Some(tool(record_type, payload)),
+        _ => Some(Ok(session(record_type, &json))),
+    }
+}
+
+fn agent(record_type: &str, payload: &[u8]) -> Result<String, String> {
+    let event = AgentEvent::decode(record_type, payload).map_err(in_full)?;
+    Ok(match event {
+        AgentEvent::Placeheld(event) => format!(
+            "principal {} used the name `{}`: agent {}",
+            event.by, event.name, event.agent
+        ),
+        AgentEvent::Registered(event) => {
+            let can = event.profile.capabilities.iter();
+            let can: Vec<_> = can.map(ToString::to_string).collect();
+            format!(
+                "principal {} registered `{}`, agent {}: {}",
+                event.by,
+                event.name,
+                event.agent,
+                if can.is_empty() {
+                    "can nothing".to_owned()
+                } else {
+                    can.join(", ")
+                }
+            )
+        }
+        AgentEvent::Deregistered(event) => {
+            format!("principal {} deregistered agent {}", event.by, event.agent)
+        }
+        AgentEvent::AvailabilityChanged(event) => {
+            format!("agent {} is {:?}", event.agent, event.availability.status)
+        }
+        AgentEvent::KeyEnrolled(event) => {
+            format!("agent {} has the key {}", event.agent, event.key)
+        }
+        AgentEvent::KeyRotated(event) => {
+            format!(
+                "agent {} has the key {} from now on",
+                event.agent, event.key
+            )
+        }
+        AgentEvent::KeyRevoked(event) => format!("agent {} has no key any longer", event.agent),
+        AgentEvent::Folded(part) => {
+            format!(
+                "part {} of {}: {} agents",
+                part.part,
+                part.parts,
+                part.rows.len()
+            )
+        }
+        _ => "written by a newer broker".to_owned(),
+    })
+}
+
+fn tool(record_type: &str, payload: &[u8]) -> Result<String, String> {
+    let record = ToolRecord::decode(record_type, payload).map_err(in_full)?;
+    Ok(match record {
+        ToolRecord::Started(call) => {
+            format!("agent {} calls `{}`: {}", call.agent, call.tool, call.call)
+        }
+        ToolRecord::Progressed(call) => match call.progress {
+            Some(progress) => {
+                format!("{} is at {} of 1000", call.call, progress.thousandths())
+            }
+            None => format!("{} goes on", call.call),
+        },
+        ToolRecord::Ended(call) => ended(&call),
+        ToolRecord::Filed(filed) => format!(
+            "{} calls and {} sessions are found here",
+            filed.calls.len(),
+            filed.sessions.len()
+        ),
+        ToolRecord::Folded(part) => {
+            let part = part.folded;
+            format!(
+                "part {} of {}: {} rows",
+                part.part,
+                part.parts,
+                part.rows.len()
+            )
+        }
+        _ => "written by a newer broker".to_owned(),
+    })
+}
+
+fn ended(call: &CallEnded) -> String {
+    let mut line = format!(
+        "agent {}'s call {} of `{}` {} after {} ms",
+        call.agent,
+        call.call,
+        call.tool,
+        call.outcome.name(),
+        call.duration_ms
+    );
+    if let Some(error) = &call.error {
+        let _ = write!(line, " ({})", error.error_type);
+    }
+    let _ = write!(
+        line,
+        ", number {} of the two",
+        call.threads.agent_tool.number()
+    );
+    line
+}
+
+/// From the JSON alone: who, in which session, and what.
+fn session(record_type: &str, json: &Value) -> String {
+    let text = |value: &Value| match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    };
+    let mut line = match &json["session"] {
+        Value::Null => record_type.to_owned(),
+        session => format!("session {}", text(session)),
+    };
+    if let Some(number) = json["sequence"].as_u64() {
+        let _ = write!(line, ", record {number}");
+    }
+    let message = &json["message"];
+    if message.is_object() {
+        let (said, sender) = (text(&message["performative"]), text(&message["sender"]));
+        let _ = write!(line, ": {said} from {sender}");
+        if !message["recipient"].is_null() {
+            let _ = write!(line, " to {}", text(&message["recipient"]));
+        }
+    }
+    for member in ["topic", "agent", "state"] {
+        if !json[member].is_null() {
+            let _ = write!(line, ", {member} {}", text(&json[member]));
+        }
+    }
+    line
+}
+
+/// An error with all its sources.
+fn in_full(error: impl std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let _ = write!(line, ": {error}");
+        source = error.source();
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::says;
+
+    #[test]
+    fn a_record_of_agents_sessions_and_calls_says_what_it_is() {
+        let registered = br#"{"v":1,"type":"agent.deregistered","agent":"agt_00000000-0000-0000-0000-000000000001","by":3,"at":5}"#;
+        assert_eq!(
+            says("agent.deregistered", registered),
+            Some(Ok(
+                "principal 3 deregistered agent agt_00000000-0000-0000-0000-000000000001"
+                    .to_owned()
+            ))
+        );
+        let golden = include_str!("../../../../src/asp/tool/golden.jsonl");
+        let finished = golden.lines().last().unwrap();
+        assert_eq!(
+            says("tool.finished", finished.as_bytes()),
+            Some(Ok("agent agt_00000000-0000-0000-0000-000000000001's call \
+                 tcl_00000000-0001-7000-0000-000000000000 of `web.search` finished after 250 ms, \
+                 number 0 of the two"
+                .to_owned()))
+        );
+        let sent = br#"{"message":{"performative":"INFORM","sender":"agt_1","recipient":"agt_2"},"sequence":4,"session":"ses_1","type":"session.messageSent","v":1}"#;
+        assert_eq!(
+            says("session.messageSent", sent),
+            Some(Ok(
+                "session ses_1, record 4: INFORM from agt_1 to agt_2".to_owned()
+            ))
+        );
+    }
+
+    #[test]
+    fn what_only_looks_like_one_is_told_or_left_alone() {
+        let short = br#"{"v":1,"type":"tool.finished"}"#;
+        let error = says("tool.finished", short).unwrap().unwrap_err();
+        assert!(error.contains("missing field `agent`"), "{error}");
+        for (record_type, payload) in [
+            ("tool.finished", &b"{}"[..]),
+            ("tool.finished", b"\xff"),
+            ("tool.finished", br#"{"v":1,"type":"tool.failed"}"#),
+            ("order.placed", br#"{"v":1,"type":"order.placed"}"#),
+        ] {
+            assert_eq!(says(record_type, payload), None);
+        }
+    }
+}
