@@ -13,7 +13,6 @@ use crate::asp::TrustScore;
 use crate::asp::registry::AgentRef;
 use crate::asp::session::{Constraints, Performative};
 use crate::client::NewMessage;
-use crate::protocol::ErrorCode;
 use crate::types::{MessageId, SessionId};
 
 /// A message to send.
@@ -147,16 +146,8 @@ async fn say(
         sessions = sessions.signing_with(key);
     }
     let sent = sessions.send(session, message).await;
-    let sent = sent.map_err(|error| {
-        let failure = Failure::request(format!("sending to {session}"), &error, None);
-        match error
-            .server()
-            .filter(|error| error.is(ErrorCode::IllegalMessage))
-        {
-            Some(refused) => failure.hint(allowed(&refused.details)),
-            None => failure,
-        }
-    })?;
+    let sent =
+        sent.map_err(|error| Failure::request(format!("sending to {session}"), &error, None))?;
     if context.json {
         return output::print_json(&sent);
     }
@@ -168,31 +159,4 @@ async fn say(
         sent.sequence, sent.state
     );
     Ok(())
-}
-
-/// What to try after a message that the transition table does not allow.
-fn allowed(details: &serde_json::Value) -> String {
-    let allowed = details.get("allowed").and_then(|all| all.as_array());
-    let names: Vec<&str> = allowed
-        .into_iter()
-        .flatten()
-        .filter_map(|one| one.as_str())
-        .collect();
-    match names.as_slice() {
-        [] => "this agent can say nothing there".to_owned(),
-        names => format!("this agent can say {} there", names.join(", ")),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_illegal_message_is_answered_with_what_would_be_legal() {
-        let details = json!({"state": "ESCALATED", "allowed": ["INFORM", "CLOSE"]});
-        assert_eq!(allowed(&details), "this agent can say INFORM, CLOSE there");
-        let details = json!({"state": "CLOSED", "allowed": []});
-        assert_eq!(allowed(&details), "this agent can say nothing there");
-    }
 }

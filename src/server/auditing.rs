@@ -6,10 +6,11 @@ use super::access::Caller;
 use super::clock;
 use super::shared::Shared;
 use crate::access::{AuditAct, AuditOutcome, Principal};
+use crate::asp::registry::AgentRef;
 use crate::broker::Broker;
 use crate::protocol::access::AccessRequest;
 use crate::protocol::{AspRequest, ErrorCode, Kind, Request, WireError};
-use crate::types::ChannelName;
+use crate::types::{ChannelName, SessionId};
 
 /// What is recorded of a request before it is carried out.
 #[derive(Clone, Debug)]
@@ -32,6 +33,14 @@ impl Draft {
         Self {
             kind: request.kind(),
             target: target_among_agents(request),
+        }
+    }
+
+    /// A message in a session.
+    pub fn of_message(session: SessionId, from: &AgentRef) -> Self {
+        Self {
+            kind: Kind::SessionSend,
+            target: format!("{session} {from}"),
         }
     }
 
@@ -204,7 +213,7 @@ fn target_among_agents(request: &AspRequest) -> String {
         AspRequest::AgentInfo(info) => info.agent.to_string(),
         AspRequest::AgentInbox(inbox) => inbox.agent.to_string(),
         AspRequest::SessionInfo(info) => info.session_id.to_string(),
-        AspRequest::SessionSend(send) => format!("{} {}", send.session_id, send.from),
+        AspRequest::SessionSend(send) => Draft::of_message(send.session_id, &send.from).target,
         AspRequest::SessionHistory(history) => history.session_id.to_string(),
         AspRequest::SessionLeave(leave) => format!("{} {}", leave.session_id, leave.agent),
         AspRequest::SessionResume(resume) => resume.session_id.to_string(),

@@ -3,6 +3,7 @@
 
 use super::super::access::Caller;
 use super::super::answer;
+use super::super::auditing::Draft;
 use super::super::clock;
 use super::super::dispatch::{Command, Handled};
 use super::super::shared::Shared;
@@ -24,6 +25,7 @@ pub(in crate::server) struct Prepared {
 
 /// Judges a message as far as that goes without the lock, then has it taken.
 pub(in crate::server) fn prepare(shared: &Shared, caller: &Caller, send: SessionSend) -> Handled {
+    let (session, from) = (send.session_id, send.from.clone());
     match judged(shared, caller, send) {
         Ok(prepared) => super::super::dispatch::carry_out(
             &mut shared.broker(),
@@ -32,8 +34,11 @@ pub(in crate::server) fn prepare(shared: &Shared, caller: &Caller, send: Session
             Command::Send(Box::new(prepared)),
         ),
         Err(error) => {
-            let error = Response::Error(answer::refused(&error));
-            Handled::Answer(Box::new(error), None)
+            let error = answer::refused(&error);
+            // Who is refused an agent is on the record.
+            Draft::of_message(session, &from).refused(&mut shared.broker(), caller, &error);
+            shared.wake_committer();
+            Handled::Answer(Box::new(Response::Error(error)), None)
         }
     }
 }

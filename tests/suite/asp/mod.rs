@@ -1,4 +1,5 @@
 //! Sessions from the outside: sample sessions, their golden files, and every byte of them changed.
+mod command_line;
 mod golden;
 mod verify;
 
