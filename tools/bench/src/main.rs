@@ -16,6 +16,7 @@ mod pace;
 mod produce;
 mod publish;
 mod reading;
+mod sessions;
 mod settle;
 mod table;
 mod wire;
@@ -79,6 +80,8 @@ enum Command {
     /// Search among many agents, and make and replay tool calls: what it costs without a broker, in
     /// memory and on one thread
     Asp(asp::Asp),
+    /// Agents talk in sessions, through the client: messages a second, each answered once synced
+    Sessions(sessions::Talk),
     /// What the disk and the loopback can do without a broker
     Limits {
         /// Seconds for each
@@ -190,6 +193,11 @@ async fn run(command: Command, broker: &Broker, shown: &Shown) -> Result<()> {
         Command::Tail(mut load) => {
             load.rate.get_or_insert(DEFAULT_RATE);
             for measured in &reading::tail(broker, &load).await? {
+                shown.result(measured, Limits::beside_disk);
+            }
+        }
+        Command::Sessions(talk) => {
+            for measured in &sessions::talk(broker, &talk).await? {
                 shown.result(measured, Limits::beside_disk);
             }
         }

@@ -7,6 +7,7 @@
 use std::fmt::Write;
 
 use npayload::asp::registry::AgentEvent;
+use npayload::asp::session::SessionRecord;
 use npayload::asp::tool::{CallEnded, ToolRecord};
 use serde_json::Value;
 
@@ -26,7 +27,7 @@ pub fn says(record_type: &str, payload: &[u8]) -> Option<Result<String, String>>
     match topic {
         "agent" | "agents" => Some(agent(record_type, payload)),
         "tool" | "tools" => Some(tool(record_type, payload)),
-        _ => Some(Ok(session(record_type, &json))),
+        _ => Some(session(record_type, payload, &json)),
     }
 }
 
@@ -131,8 +132,9 @@ fn ended(call: &CallEnded) -> String {
     line
 }
 
-/// From the JSON alone: who, in which session, and what.
-fn session(record_type: &str, json: &Value) -> String {
+/// Who, in which session, and what. Whether it fits to those before it, only the whole session can tell.
+fn session(record_type: &str, payload: &[u8], json: &Value) -> Result<String, String> {
+    SessionRecord::decode(record_type, payload).map_err(in_full)?;
     let text = |value: &Value| match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
@@ -151,13 +153,15 @@ fn session(record_type: &str, json: &Value) -> String {
         if !message["recipient"].is_null() {
             let _ = write!(line, " to {}", text(&message["recipient"]));
         }
+    } else if line != record_type {
+        let _ = write!(line, ": {record_type}");
     }
     for member in ["topic", "agent", "state"] {
         if !json[member].is_null() {
             let _ = write!(line, ", {member} {}", text(&json[member]));
         }
     }
-    line
+    Ok(line)
 }
 
 /// An error with all its sources.
@@ -194,13 +198,31 @@ mod tests {
                  number 0 of the two"
                 .to_owned()))
         );
-        let sent = br#"{"message":{"performative":"INFORM","sender":"agt_1","recipient":"agt_2"},"sequence":4,"session":"ses_1","type":"session.messageSent","v":1}"#;
+        let golden = include_str!("../../../../tests/golden/asp/closed.json");
+        let golden: serde_json::Value = serde_json::from_str(golden).unwrap();
+        let records = golden["records"].as_array().unwrap();
+        let records = records
+            .iter()
+            .map(|record| record["record"].as_str().unwrap());
+        let lines: Vec<_> = records
+            .map(|record| {
+                let json: serde_json::Value = serde_json::from_str(record).unwrap();
+                says(json["type"].as_str().unwrap(), record.as_bytes())
+                    .unwrap()
+                    .unwrap()
+            })
+            .collect();
+        let session = "session ses_01990000-0000-7000-8000-0000000005e1";
         assert_eq!(
-            says("session.messageSent", sent),
-            Some(Ok(
-                "session ses_1, record 4: INFORM from agt_1 to agt_2".to_owned()
-            ))
+            lines[0],
+            format!("{session}, record 0: session.created, topic Market analysis: \"€ / ö\"\n")
         );
+        assert!(
+            lines[1].starts_with(&format!("{session}, record 1: ")),
+            "{}",
+            lines[1]
+        );
+        assert!(lines[1].contains(" from agt_01990000-0000-7000-8000-0000000000a1"));
     }
 
     #[test]
