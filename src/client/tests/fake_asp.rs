@@ -97,7 +97,7 @@ fn take(state: &mut AspState, send: &SessionSend) -> Result<SessionSent, WireErr
         sender_sequence: at as u64 + 1,
         at: Timestamp(0),
         digest: Digest([0; 32]),
-        hash: None,
+        hash: Digest([0; 32]),
         state: State::Conversing,
         duplicate: known.is_some(),
     })

@@ -325,11 +325,9 @@ pub struct SessionSent {
     pub at: Timestamp,
     /// SHA-256 over what the sender supplied.
     pub digest: Digest,
-    /// Hash of its record, which is over the record before it too. Of a message that came again it
-    /// may not be told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hash: Option<Digest>,
-    /// Where the session stands now.
+    /// Hash of its record, which is over the record before it too.
+    pub hash: Digest,
+    /// Where the session stood after it.
     pub state: State,
     /// Whether it had been taken before, and this is what was answered then.
     pub duplicate: bool,

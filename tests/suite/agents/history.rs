@@ -130,7 +130,7 @@ fn step(floor: &mut Floor, ledger: &mut Ledger, op: &Op) {
             };
             if let Ok(taken) = floor.try_send(session, NAMES[*from], said) {
                 ledger.messages.push(id);
-                let hash = taken.value.hash.unwrap();
+                let hash = taken.value.hash;
                 let sequence = taken.value.sequence;
                 ledger
                     .sent

@@ -367,7 +367,7 @@ pub fn responses() -> Vec<AspResponse> {
             sender_sequence: 1,
             at: TIME,
             digest: Digest([0xcd; 32]),
-            hash: Some(Digest([0xab; 32])),
+            hash: Digest([0xab; 32]),
             state: State::Conversing,
             duplicate: false,
         }),
