@@ -34,9 +34,6 @@ fn structures() -> Vec<(Vec<u8>, std::ops::Range<usize>, Decode)> {
         body_crc: 6,
     };
     vec![
-        (snapshot.encode().to_vec(), 8..64, |bytes| {
-            SnapshotHeader::decode(bytes).map(drop)
-        }),
         (recovery_point(4).encode().to_vec(), 8..128, |bytes| {
             RecoveryPoint::decode(bytes).map(drop)
         }),
@@ -60,6 +57,9 @@ fn structures() -> Vec<(Vec<u8>, std::ops::Range<usize>, Decode)> {
         }),
         (secret.encode().to_vec(), 8..64, |bytes| {
             SecretFile::decode(bytes).map(drop)
+        }),
+        (snapshot.encode().to_vec(), 8..64, |bytes| {
+            SnapshotHeader::decode(bytes).map(drop)
         }),
     ]
 }
@@ -113,7 +113,7 @@ fn unwritten_space_is_no_structure() {
 
 #[test]
 fn reserved_bytes_are_zero_or_the_structure_is_refused() {
-    let reserved: [&[usize]; 8] = [
+    let reserved: [&[usize]; 9] = [
         &[12, 15, 80, 127],
         &[10, 15, 36, 39, 48, 127, 128, 4095],
         &[10, 11, 56, 63],
@@ -121,6 +121,7 @@ fn reserved_bytes_are_zero_or_the_structure_is_refused() {
         &[12, 15, 40, 63],
         &[12, 15, 40, 63],
         &[10, 15, 76, 95],
+        &[10, 15],
         &[10, 15],
     ];
     for ((bytes, range, decode), places) in structures().into_iter().zip(reserved) {
