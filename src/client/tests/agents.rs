@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use super::fake::{Fake, Fault};
 use super::fake_asp::SESSION;
-use crate::asp::TrustScore;
+use crate::asp::chain::{SigningKey, message_digest, payload_digest, verify_signature};
 use crate::asp::registry::{AgentStanding, Profile};
-use crate::asp::session::Performative;
+use crate::asp::session::{Message, Performative, Role};
+use crate::asp::{Canonical, TrustScore};
 use crate::client::{NewCall, NewMessage, TailError};
 use crate::protocol::ErrorCode;
-use crate::protocol::asp::{AgentRow, AgentSearch};
+use crate::protocol::asp::{AgentRow, AgentSearch, ParticipantRow};
 use crate::types::{AgentId, AgentName, MessageId, OrgName, PrincipalId, Timestamp};
 
 fn agent() -> AgentName {
@@ -197,4 +198,64 @@ async fn a_refusal_comes_as_it_is() {
     fake.state().asp.is_closed = true;
     let error = client.sessions().send(SESSION, said(0)).await.unwrap_err();
     assert!(error.is(ErrorCode::SessionEnded), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_signed_is_what_the_broker_will_record() {
+    let fake = Fake::new().await;
+    let client = fake.client().await;
+    let participant = |number: u128, org: &str, name: &str| ParticipantRow {
+        agent_id: AgentId(number),
+        name: AgentName::parse(name).unwrap(),
+        org: OrgName::parse(org).unwrap(),
+        role: Role::Coordinator,
+        standing: None,
+        messages: None,
+    };
+    // Somebody else's agent of the same name is not meant.
+    fake.state().asp.participants = vec![
+        participant(9, "acme", "research-agent"),
+        participant(1, "default", "research-agent"),
+        participant(2, "acme", "writer"),
+    ];
+    let key = SigningKey::from_seed(&[7; 32]);
+    let public = key.public_key();
+    let sessions = client.sessions().signing_with(key);
+    let writer: crate::asp::registry::AgentRef = "agent://acme/writer".parse().unwrap();
+    let payload = r#"{ "z": 1.50, "a": "é" }"#;
+    for _ in 0..2 {
+        let message = NewMessage::new(agent())
+            .to(writer.clone())
+            .typed("task.assign")
+            .payload(crate::protocol::asp::JsonText::parse(payload).unwrap());
+        sessions.send(SESSION, message).await.unwrap();
+    }
+    assert_eq!(fake.state().asp.asked, 1, "participants are remembered");
+    let sent = fake.state().asp.sent.take().unwrap();
+    assert_eq!(sent.performative, Some(Performative::Propose));
+    let message = Message {
+        id: sent.id,
+        session: SESSION,
+        sender: AgentId(1),
+        recipient: Some(AgentId(2)),
+        performative: Performative::Propose,
+        message_type: Some("task.assign".to_owned()),
+        payload: payload_digest(Some(&Canonical::parse(r#"{"a":"é","z":1.5}"#).unwrap())),
+        in_reply_to: None,
+        constraints: crate::asp::session::Constraints::default(),
+    };
+    let digest = message_digest(&message.canonical());
+    let signature = sent.signature.unwrap().parse().unwrap();
+    verify_signature(&public, &digest, &signature).unwrap();
+
+    // What the broker will refuse anyway it gets as it is, and says why.
+    for message in [
+        NewMessage::new(AgentName::parse("nobody").unwrap()),
+        NewMessage::new(agent()).to(AgentName::parse("nobody").unwrap()),
+        NewMessage::new(agent())
+            .payload(crate::protocol::asp::JsonText::parse(r#"{"a":1,"a":2}"#).unwrap()),
+    ] {
+        sessions.send(SESSION, message).await.unwrap();
+        assert_eq!(fake.state().asp.sent.take().unwrap().signature, None);
+    }
 }

@@ -4,7 +4,7 @@ use crate::asp::chain::Digest;
 use crate::asp::session::{Performative, State};
 use crate::protocol::asp::{
     AgentEntry, AgentsPage, CallOutcome, HistoryPage, HistoryRecord, InboxPage, JsonText,
-    SessionHistory, SessionSend, SessionSent, ToolRow,
+    ParticipantRow, SessionHistory, SessionLimits, SessionRow, SessionSend, SessionSent, ToolRow,
 };
 use crate::protocol::{AspRequest, AspResponse, ErrorCode, Response, WireError};
 use crate::types::{AgentId, AgentName, CallId, MessageId, Offset, OrgName, SessionId, Timestamp};
@@ -23,6 +23,11 @@ pub(super) struct AspState {
     /// Calls, and what they ended with.
     pub(super) calls: Vec<(CallId, Option<String>)>,
     pub(super) agents: Vec<crate::protocol::asp::AgentRow>,
+    /// Who takes part, and how often that was asked for.
+    pub(super) participants: Vec<ParticipantRow>,
+    pub(super) asked: usize,
+    /// The last message that was sent.
+    pub(super) sent: Option<SessionSend>,
 }
 
 pub(super) fn answer(state: &mut AspState, request: AspRequest) -> Response {
@@ -34,7 +39,15 @@ pub(super) fn answer(state: &mut AspState, request: AspRequest) -> Response {
 
 fn carry_out(state: &mut AspState, request: AspRequest) -> Result<AspResponse, WireError> {
     Ok(match request {
-        AspRequest::SessionSend(send) => AspResponse::SessionSend(take(state, &send)?),
+        AspRequest::SessionSend(send) => {
+            let taken = take(state, &send)?;
+            state.sent = Some(send);
+            AspResponse::SessionSend(taken)
+        }
+        AspRequest::SessionInfo(info) => {
+            state.asked += 1;
+            AspResponse::SessionInfo(session(state, info.session_id))
+        }
         AspRequest::SessionHistory(history) => AspResponse::SessionHistory(read(state, &history)),
         AspRequest::AgentInbox(inbox) => {
             let from: usize = inbox.cursor.map_or(0, |cursor| cursor.parse().unwrap());
@@ -74,6 +87,25 @@ fn carry_out(state: &mut AspState, request: AspRequest) -> Result<AspResponse, W
         }
         _ => return Err(WireError::new(ErrorCode::InvalidRequest, "not in the fake")),
     })
+}
+
+fn session(state: &AspState, session_id: SessionId) -> SessionRow {
+    SessionRow {
+        session_id,
+        org: OrgName::parse("default").unwrap(),
+        topic: "t".to_owned(),
+        state: State::Conversing,
+        participants: state.participants.clone(),
+        sequence: 0,
+        hash: Digest([0; 32]),
+        created_at: Timestamp(0),
+        expires_at: None,
+        invitation_ms: None,
+        limits: SessionLimits::default(),
+        metadata: serde_json::Map::new(),
+        by: None,
+        ended_at: None,
+    }
 }
 
 fn take(state: &mut AspState, send: &SessionSend) -> Result<SessionSent, WireError> {
