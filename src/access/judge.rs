@@ -190,8 +190,14 @@ impl Access {
                 self.need(principal, operation, None, "the broker")
             }
             Ask::Agent { name } => {
-                let scopes = self.scopes(principal);
-                if scopes.iter().any(|scope| scope.speaks_for(name)) {
+                let speaks = match principal.key {
+                    None => true,
+                    Some(key) => self.key(key).is_some_and(|key| {
+                        let mut scopes = key.scopes.iter();
+                        scopes.any(|scope| scope.speaks_for(name))
+                    }),
+                };
+                if speaks {
                     return Ok(());
                 }
                 Err(Denied::Scope {

@@ -118,12 +118,6 @@ impl Desk {
                 Err(error) => Response::Error(answer::refused(&error)),
             };
         }
-        if let Request::Asp(request) = request
-            && super::asp::waits(request)
-        {
-            // What is read has to be durable.
-            self.rounds();
-        }
         match dispatch::read(&self.shared, caller, request) {
             Ok((response, wait)) => self.due(response, wait),
             Err(refusal) => {

@@ -605,6 +605,17 @@ impl Log {
         }
     }
 
+    /// The batch that holds `offset`, where it is staged and not yet to be read: above the high
+    /// watermark.
+    pub(super) fn staged_batch(&self, offset: Offset) -> Option<Bytes> {
+        if offset < self.high_watermark() {
+            return None;
+        }
+        let at = self.tail.partition_point(|batch| batch.offsets.end <= offset);
+        let batch = self.tail.get(at)?;
+        batch.offsets.contains(&offset).then(|| batch.bytes.clone())
+    }
+
     /// Where the next batch begins that is known to be damaged, if `from` is not in one.
     fn next_damage(&self, segment: &Segment, from: Offset) -> Result<Option<Offset>, ReadError> {
         let is_batch = |row: &&DamageRow| row.what == DamageKind::SegmentBatch;

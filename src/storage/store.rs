@@ -681,6 +681,13 @@ impl Storage {
         }
     }
 
+    /// The batch that holds `offset`, while it is staged and not yet to be read. What is made of it
+    /// must not be answered before it is as durable as its log promises.
+    #[must_use]
+    pub fn staged_batch(&self, id: Incarnation, offset: Offset) -> Option<bytes::Bytes> {
+        self.logs.get(&id)?.staged_batch(offset)
+    }
+
     /// Reads stored batches; [`super::read::ReadJob`] does what needs the disk.
     ///
     /// - `from`: offset of a record; the first batch may begin below it.

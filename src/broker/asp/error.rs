@@ -87,9 +87,6 @@ pub enum AspError {
         /// What is wrong.
         what: Arc<str>,
     },
-    /// What is asked for is being stored.
-    #[error("what was said last is not durable yet")]
-    Unflushed,
     /// A cursor that this broker did not give.
     #[error("`{0}` is no cursor")]
     Cursor(String),

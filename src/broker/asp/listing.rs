@@ -85,6 +85,14 @@ impl Broker {
         })
     }
 
+    /// The batch of a topic of agents that holds a record which is not yet to be read. An answer that
+    /// tells of it waits for the topic's last entry.
+    #[must_use]
+    pub fn staged_asp_batch(&self, channel: &ChannelName, offset: Offset) -> Option<bytes::Bytes> {
+        let log = self.identity_of(channel)?;
+        self.storage.staged_batch(log, offset)
+    }
+
     /// The name of a topic of an organisation's agents.
     pub(super) fn asp_channel(&self, org: OrgId, topic: &str) -> ChannelName {
         let local = ChannelName::parse_any(topic).expect("a constant that follows the rule");

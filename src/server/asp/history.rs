@@ -5,7 +5,7 @@ use serde_json::value::RawValue;
 use super::super::shared::Shared;
 use super::reader::Reader;
 use super::sessions::{Filed, find_filed};
-use super::{Looked, is_flushed};
+use super::Looked;
 use crate::access::Principal;
 use crate::asp::session::{SessionRecord, State};
 use crate::asp::{Knot, Links};
@@ -70,18 +70,15 @@ pub(super) fn look(
         });
         return Ok(match place.state.is_terminal() {
             true => Looked::Answer(empty, place.wait),
-            false => Looked::Nothing(AspWaiter::Session(session), empty),
+            false => Looked::Nothing(AspWaiter::Session(session), empty, place.wait),
         });
-    }
-    if let Some(wait) = place.wait.filter(|wait| !is_flushed(shared, *wait)) {
-        return Ok(Looked::Unflushed(wait));
     }
     let most = u64::from(history.limit.max(1)).min(MAX_PAGE);
     let last = place.head.number.min(history.from.saturating_add(most - 1));
     let mut reader = Reader::new(shared, place.channel);
     let records = walk(&mut reader, place.head, history.from, last)?;
     let page = bounded(records, history, place.state)?;
-    Ok(Looked::Answer(AspResponse::SessionHistory(page), None))
+    Ok(Looked::Answer(AspResponse::SessionHistory(page), place.wait))
 }
 
 /// The records `from..=last` of a session, in order, by its thread that ends at `head`.

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashSet};
 use super::super::shared::Shared;
 use super::history::{links, raw, session_record};
 use super::reader::Reader;
-use super::{Looked, cursor, is_flushed};
+use super::{Looked, cursor};
 use crate::access::Principal;
 use crate::asp::Knot;
 use crate::asp::session::SessionEvent;
@@ -39,10 +39,6 @@ pub(super) fn look(
     };
     let Accepted { value, wait } = shared.broker().inbox(by, &inbox.agent, now)?;
     let (agent, topics) = value;
-    let has_news = |topic: &InboxTopic| topic.end > from(&read, &topic.org);
-    if topics.iter().any(has_news) && !is_flushed(shared, wait) {
-        return Ok(Looked::Unflushed(wait));
-    }
     let limit = inbox.limit.clamp(1, MAX_PAGE) as usize;
     let mut next = read.clone();
     let mut entries: Vec<AgentEntry> = Vec::new();
@@ -84,9 +80,9 @@ pub(super) fn look(
     });
     // A cursor that moved over records of others spares the next look their reading.
     Ok(if is_empty {
-        Looked::Nothing(AspWaiter::Inbox(agent), page)
+        Looked::Nothing(AspWaiter::Inbox(agent), page, Some(wait))
     } else {
-        Looked::Answer(page, None)
+        Looked::answer(page, wait)
     })
 }
 

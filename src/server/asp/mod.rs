@@ -27,16 +27,13 @@ use super::shared::Shared;
 use crate::broker::asp::AspWaiter;
 use crate::broker::{BrokerError, Refusal, Wait};
 use crate::protocol::{AspRequest, AspResponse, Response};
-use crate::storage::Outcome;
 
 /// What a look found.
 pub(super) enum Looked {
     /// The answer, to be sent once its wait is over.
     Answer(AspResponse, Option<Wait>),
-    /// What is to be read is not durable yet: to be looked at again when it is.
-    Unflushed(Wait),
-    /// Nothing new: what to wait for, and the answer when nobody waits any longer.
-    Nothing(AspWaiter, AspResponse),
+    /// Nothing new: what to wait for, and the answer when nobody waits any longer, with its wait.
+    Nothing(AspWaiter, AspResponse, Option<Wait>),
 }
 
 impl Looked {
@@ -52,13 +49,7 @@ impl Looked {
 pub(super) fn carry_out(shared: &Shared, caller: &Caller, request: &AspRequest) -> Answered {
     match look(shared, caller, request)? {
         Looked::Answer(response, wait) => Ok((Response::Asp(response.into()), wait)),
-        Looked::Nothing(_, empty) => Ok((Response::Asp(empty.into()), None)),
-        // What a walk needs is read by who asks again.
-        Looked::Unflushed(wait) => Err(Refusal {
-            error: BrokerError::Asp(Box::new(crate::broker::asp::AspError::Unflushed)),
-            wait: Some(wait),
-            part: None,
-        }),
+        Looked::Nothing(_, empty, wait) => Ok((Response::Asp(empty.into()), wait)),
     }
 }
 
@@ -119,9 +110,4 @@ fn look(shared: &Shared, caller: &Caller, request: &AspRequest) -> Result<Looked
         AspRequest::ToolInfo(info) => tools::info(shared, by, info, now),
         AspRequest::ToolStats(stats) => tools::stats(shared, by, stats, now),
     }
-}
-
-/// Whether what a wait is for can be read.
-fn is_flushed(shared: &Shared, wait: Wait) -> bool {
-    wait.entry.0 == 0 || !matches!(shared.broker().outcome(wait), Outcome::Pending)
 }

@@ -1,4 +1,5 @@
-//! Reads single records of the topics of agents, for walks that go backwards through them.
+//! Reads single records of the topics of agents, for walks that go backwards through them. Records
+//! that are not durable yet are read too: an answer that tells of them waits until they are.
 
 use bytes::Bytes;
 
@@ -33,7 +34,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The record at an offset below the high watermark.
+    /// The record at an offset below the topic's end.
     ///
     /// # Errors
     /// The topic can't be read there, or has no record there.
@@ -77,21 +78,30 @@ impl<'a> Reader<'a> {
     }
 
     fn batches(&self, from: Offset, max_bytes: u64) -> Result<Vec<Record>, BrokerError> {
+        let staged = self.shared.broker().staged_asp_batch(&self.channel, from);
+        if let Some(batch) = staged {
+            return self.decoded(from, batch);
+        }
         let place = FetchFrom::Offset(from);
         let mut fetch = Fetch::new(self.channel.clone(), None, place, LogEpoch(0), max_bytes);
         let fetched = fetching::run_here(self.shared, &mut fetch)?;
         let mut found = Vec::new();
         for part in fetched.slices.parts {
-            let mut rest = part;
-            while !rest.is_empty() {
-                let header = BatchHeader::peek(&rest);
-                let len = header.as_ref().map_or(rest.len(), BatchHeader::len);
-                let batch = rest.split_to(len.min(rest.len()));
-                let read = check_stored(&batch).and_then(|_| records(&batch)?.collect());
-                let read: Vec<Record> =
-                    read.map_err(|error| self.damaged(from, &error.to_string()))?;
-                found.extend(read);
-            }
+            found.extend(self.decoded(from, part)?);
+        }
+        Ok(found)
+    }
+
+    /// The records of consecutive batches.
+    fn decoded(&self, from: Offset, mut batches: Bytes) -> Result<Vec<Record>, BrokerError> {
+        let mut found = Vec::new();
+        while !batches.is_empty() {
+            let header = BatchHeader::peek(&batches);
+            let len = header.as_ref().map_or(batches.len(), BatchHeader::len);
+            let batch = batches.split_to(len.min(batches.len()));
+            let read = check_stored(&batch).and_then(|_| records(&batch)?.collect());
+            let read: Vec<Record> = read.map_err(|error| self.damaged(from, &error.to_string()))?;
+            found.extend(read);
         }
         Ok(found)
     }

@@ -52,7 +52,6 @@ pub(in crate::server) fn refused(error: &AspError) -> WireError {
             .with("channel", channel.as_str())
             .with("offset", offset.0),
         AspError::Unavailable(_) => plain(ErrorCode::AspUnavailable),
-        AspError::Unflushed => plain(ErrorCode::Timeout),
         AspError::Cursor(cursor) => plain(ErrorCode::InvalidCursor).with("cursor", cursor.as_str()),
     }
 }

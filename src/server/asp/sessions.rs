@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::super::shared::Shared;
 use super::history::session_record;
 use super::reader::Reader;
-use super::{Looked, cursor, is_flushed};
+use super::{Looked, cursor};
 use crate::access::Principal;
 use crate::asp::Knot;
 use crate::asp::chain::Digest;
@@ -195,9 +195,6 @@ pub(super) fn list(
             Some(Cursor::Ended(from)) => Some(from),
             _ => ended.last,
         };
-        if from.is_some() && !is_flushed(shared, page.wait) {
-            return Ok(Looked::Unflushed(page.wait));
-        }
         next = list_ended(shared, by, list, &ended, from, limit, &mut rows, now)?;
     }
     let page_of = SessionsPage {

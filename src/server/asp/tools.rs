@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::shared::Shared;
 use super::reader::Reader;
-use super::{Looked, cursor, is_flushed};
+use super::{Looked, cursor};
 use crate::access::Principal;
 use crate::asp::chain::{Digest, payload_digest};
 use crate::asp::tool::{
@@ -118,9 +118,6 @@ pub(super) fn info(
         return Ok(Looked::answer(AspResponse::ToolInfo(row(value)), wait));
     };
     // Memory holds no arguments and results of what has ended.
-    if !is_flushed(shared, wait) {
-        return Ok(Looked::Unflushed(wait));
-    }
     let channel = shared.broker().tools_topic(by);
     let mut reader = Reader::new(shared, channel);
     let call = Call::Ended(Arc::new(ended_at(&mut reader, held.offset)?));
@@ -230,9 +227,6 @@ pub(super) fn list(
         };
         return Ok(Looked::Answer(AspResponse::ToolList(page), None));
     };
-    if !is_flushed(shared, found.wait) {
-        return Ok(Looked::Unflushed(found.wait));
-    }
     let mut calls = Vec::new();
     let skipped = match cursor {
         None => 0,

@@ -8,7 +8,7 @@ use super::super::access::Caller;
 use super::super::connection::shutting_down;
 use super::super::shared::{Shared, TaskWake};
 use super::super::{answer, clock};
-use super::{Looked, is_flushed, look};
+use super::{Looked, look};
 use crate::broker::asp::AspWaiter;
 use crate::broker::{Wait, Wake};
 use crate::protocol::{AspRequest, AspResponse, WireError};
@@ -16,17 +16,11 @@ use crate::protocol::{AspRequest, AspResponse, WireError};
 /// Longest that a request waits.
 const MAX_WAIT_MS: u32 = 60_000;
 
-/// Whether a request reads what is being said: it may have to wait for a flush, or for the next
-/// record.
+/// Whether a request may have to wait for the next record.
 pub(in crate::server) fn waits(request: &AspRequest) -> bool {
     matches!(
         request,
-        AspRequest::SessionHistory(_)
-            | AspRequest::AgentInbox(_)
-            | AspRequest::SessionList(_)
-            | AspRequest::SessionInfo(_)
-            | AspRequest::ToolList(_)
-            | AspRequest::ToolInfo(_)
+        AspRequest::SessionHistory(_) | AspRequest::AgentInbox(_)
     )
 }
 
@@ -61,10 +55,9 @@ pub(in crate::server) async fn find(
         };
         match looked.map_err(|refusal| answer::refused(&refusal.error))? {
             Looked::Answer(response, wait) => return Ok((response, wait)),
-            Looked::Unflushed(wait) => flushed(shared, wait).await?,
-            Looked::Nothing(_, empty) if is_over => return Ok((empty, None)),
+            Looked::Nothing(_, empty, wait) if is_over => return Ok((empty, wait)),
             // It may have been said before the waiter was known: one more look.
-            Looked::Nothing(what, _) if waiting.is_none() => {
+            Looked::Nothing(what, ..) if waiting.is_none() => {
                 waiting = Some((what, Waiting::new(shared, what)));
             }
             Looked::Nothing(..) => {
@@ -77,23 +70,6 @@ pub(in crate::server) async fn find(
                     () = shared.stop.cancelled() => return Err(shutting_down()),
                 }
             }
-        }
-    }
-}
-
-/// Waits until an entry is durable, or failed.
-async fn flushed(shared: &Arc<Shared>, wait: Wait) -> Result<(), WireError> {
-    shared.wake_committer();
-    loop {
-        let waiter = TaskWake::new();
-        let as_wake: Arc<dyn Wake> = waiter.clone();
-        shared.broker().wake_after_round(as_wake);
-        if is_flushed(shared, wait) {
-            return Ok(());
-        }
-        tokio::select! {
-            () = waiter.0.notified() => {}
-            () = shared.stop.cancelled() => return Err(shutting_down()),
         }
     }
 }
