@@ -86,6 +86,12 @@ fn the_end_is_recorded_behind_what_ended_the_session_and_once() {
     assert_eq!(ended.participants.len(), 3);
     assert_eq!(driver.session().ended, Some(Offset(102)));
     driver.apply(end).unwrap_err();
+    let again = driver.sessions.epitaph(driver.session()).unwrap();
+    let links = driver.session().thread.links();
+    let again = SessionEvent::Ended(Box::new(again));
+    let again = SessionRecord::chain(again, links, &driver.session().hash);
+    let refused = driver.apply(again).unwrap_err();
+    assert_eq!(refused.rule, "its end is recorded already");
     assert_eq!(driver.sessions.next_filing(), None);
 
     // Nobody but the broker writes it, and of a live session nobody can.
