@@ -510,7 +510,8 @@ fn many_agents_come_and_go_and_are_found_as_by_a_scan() {
                 let changed = AvailabilityChanged {
                     agent: AgentId(id),
                     availability: Availability {
-                        status: [Status::Online, Status::Busy, Status::Away][next(3) as usize],
+                        status: [Status::Online, Status::Busy, Status::Away]
+                            [usize::try_from(next(3)).unwrap()],
                         ..Availability::default()
                     },
                     by: BY,
@@ -519,7 +520,7 @@ fn many_agents_come_and_go_and_are_found_as_by_a_scan() {
                 agents.check_availability(changed)
             }
             3 => agents.check_key(KeyFact {
-                key: PublicKey([next(200) as u8; 32]),
+                key: PublicKey([u8::try_from(next(200)).unwrap(); 32]),
                 ..key(id, 0)
             }),
             deed if (deed < 5) == (step < 3_000) => agents.check_deregister(fact(id)),

@@ -414,7 +414,10 @@ fn arguments_of_open_calls_take_so_much_memory_and_no_more() {
             panic!("call {call} is refused");
         };
         let record = topic.tools.link(event).unwrap();
-        topic.tools.apply(&record, Offset(call as u64)).unwrap();
+        topic
+            .tools
+            .apply(&record, Offset(u64::try_from(call).unwrap()))
+            .unwrap();
     }
     let next = Start {
         arguments,
@@ -593,7 +596,7 @@ fn filing_begins_at_the_limit_and_keeps_the_later_half() {
 fn a_week_is_found_among_many_in_few_reads() {
     let mut topic = Topic::default();
     for call in 0..3_000u128 {
-        let now = START.saturating_add_ms(10 * call as i64);
+        let now = START.saturating_add_ms(10 * i64::try_from(call).unwrap());
         topic.take(
             topic
                 .tools
@@ -785,7 +788,7 @@ proptest! {
             let own = tools.open().filter(|open| open.started.tool == name);
             prop_assert!(own.eq(tools.open_of_tool(&name)));
             let stats = tools.stats(&name).cloned().unwrap_or_default();
-            prop_assert_eq!(stats.open() as usize, tools.open_of_tool(&name).count());
+            prop_assert_eq!(stats.open(), tools.open_of_tool(&name).count() as u64);
         }
         for session in (0..3).map(SessionId) {
             let own = tools.open().filter(|open| open.started.session == Some(session));
