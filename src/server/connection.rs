@@ -77,7 +77,7 @@ struct Stalled {
 enum Found {
     Fetched(u64, Result<Answer, WireError>),
     /// What a request about agents has found.
-    Said(u64, Result<(AspResponse, Option<Wait>), WireError>),
+    Said(u64, Result<(Box<AspResponse>, Option<Wait>), WireError>),
     Looked(u64, Box<Response>, Option<Wait>),
     /// Room to receive a large frame.
     Room,
@@ -777,7 +777,7 @@ impl Connection {
                 }
                 match found {
                     Ok((response, wait)) => {
-                        let response = Box::new(Response::Asp(Box::new(response)));
+                        let response = Box::new(Response::Asp(response));
                         self.handled(correlation, 0, Handled::Answer(response, wait));
                     }
                     Err(error) => self.answer(correlation, &Response::Error(error)),

@@ -229,7 +229,7 @@ impl Broker {
                 && agent.is_none_or(|agent| session.participants.contains_key(&agent))
                 && fits(session)
         });
-        found.sort_unstable_by(|(_, one), (_, other)| other.session.cmp(&one.session));
+        found.sort_unstable_by_key(|(_, session)| std::cmp::Reverse(session.session));
         let seen = found
             .into_iter()
             .filter(|(_, session)| self.may_see(by, session, now));

@@ -40,7 +40,7 @@ pub(in crate::server) async fn find(
     shared: &Arc<Shared>,
     caller: &Caller,
     request: &Arc<AspRequest>,
-) -> Result<(AspResponse, Option<Wait>), WireError> {
+) -> Result<(Box<AspResponse>, Option<Wait>), WireError> {
     let wait = Duration::from_millis(u64::from(wait_ms(request).min(MAX_WAIT_MS)));
     let deadline = tokio::time::Instant::from_std(clock::instant()) + wait;
     let mut waiting: Option<(AspWaiter, Waiting)> = None;
@@ -54,8 +54,8 @@ pub(in crate::server) async fn find(
                 .await
         };
         match looked.map_err(|refusal| answer::refused(&refusal.error))? {
-            Looked::Answer(response, wait) => return Ok((response, wait)),
-            Looked::Nothing(_, empty, wait) if is_over => return Ok((empty, wait)),
+            Looked::Answer(response, wait) => return Ok((Box::new(response), wait)),
+            Looked::Nothing(_, empty, wait) if is_over => return Ok((Box::new(empty), wait)),
             // It may have been said before the waiter was known: one more look.
             Looked::Nothing(what, ..) if waiting.is_none() => {
                 waiting = Some((what, Waiting::new(shared, what)));
