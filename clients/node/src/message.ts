@@ -187,7 +187,8 @@ export class Message<P = unknown, O extends OffsetType = number> {
 
 /**
  * Appends the messages of a batch with offsets from `from` up to, not including, `to`, at most `max` of them, to `target`.
- * Returns the bytes of their records.
+ * `maxBytes` does not hold for the first message of `target`, so that a reader always gets on.
+ * Returns the bytes of their records, and the offset after what was read.
  *
  * @throws CorruptDataError where a record reaches beyond its batch.
  */
@@ -197,7 +198,7 @@ export function readMessages<P, O extends OffsetType>(
   batch: StoredBatch,
   offsets: OffsetCodec<O>,
   { from, to, max = Infinity, maxBytes = Infinity }: { from: bigint; to: bigint; max?: number; maxBytes?: number },
-): number {
+): { readonly bytes: number; readonly next: bigint } {
   const { bytes, baseOffset, recordCount } = batch;
   const recordsLen = bytes.readUInt32LE(AT.recordsLen);
   const stored = bytes.subarray(BATCH_HEADER_BYTES, BATCH_HEADER_BYTES + recordsLen);
@@ -216,9 +217,9 @@ export function readMessages<P, O extends OffsetType>(
     const delta = records.readUInt32LE(at + 4);
     if (length < RECORD_HEADER_BYTES || at + length > records.length || delta <= previous) throw beyond(channel, baseOffset);
     previous = delta;
-    if (delta >= stopAt || room === 0) return taken;
     if (delta >= skipBelow) {
-      if (taken > 0 && taken + length > maxBytes) return taken;
+      const isFull = room === 0 || (target.length > 0 && taken + length > maxBytes);
+      if (delta >= stopAt || isFull) return { bytes: taken, next: isFull ? baseOffset + BigInt(delta) : to };
       const offset = (offsets.isBigint ? baseOffset + BigInt(delta) : base + delta) as O;
       target.push(new Message<P, O>(origin, at, offset));
       room -= 1;
@@ -227,7 +228,7 @@ export function readMessages<P, O extends OffsetType>(
     at += length;
   }
   if (at !== records.length) throw beyond(channel, baseOffset);
-  return taken;
+  return { bytes: taken, next: to < batch.endOffset ? to : batch.endOffset };
 }
 
 function beyond(channel: string, baseOffset: bigint): CorruptDataError {

@@ -3,6 +3,12 @@ import { InvalidArgumentError, UnsafeOffsetError } from "./errors/index.js";
 /** How a client hands offsets out: as numbers up to 2^53 - 1 (larger ones are an error), or as bigints. */
 export type OffsetType = number | bigint;
 
+/** Name of a way to hand offsets out. */
+export type OffsetMode = "number" | "bigint";
+
+/** The type of offsets that a way hands out. */
+export type OffsetOf<M extends OffsetMode> = M extends "bigint" ? bigint : number;
+
 /** An offset as it may be given to every call, whichever way they are handed out. */
 export type OffsetInput = number | bigint;
 
@@ -13,6 +19,8 @@ const MAX_OFFSET = 0xffff_ffff_ffff_fffdn;
 export interface OffsetCodec<O extends OffsetType> {
   readonly isBigint: boolean;
   of(offset: bigint): O;
+  /** The offset that many behind `base`. */
+  at(base: bigint, index: number): O;
   /** A whole number out of a JSON answer. */
   ofJson(value: unknown, field: string): O;
 }
@@ -20,6 +28,10 @@ export interface OffsetCodec<O extends OffsetType> {
 export const NUMBER_OFFSETS: OffsetCodec<number> = {
   isBigint: false,
   of: safeNumber,
+  at(base, index) {
+    const offset = Number(base) + index;
+    return offset <= Number.MAX_SAFE_INTEGER ? offset : safeNumber(base + BigInt(index));
+  },
   ofJson(value, field) {
     if (typeof value === "number") return value;
     throw new UnsafeOffsetError(BigInt(value as bigint), field);
@@ -29,6 +41,7 @@ export const NUMBER_OFFSETS: OffsetCodec<number> = {
 export const BIGINT_OFFSETS: OffsetCodec<bigint> = {
   isBigint: true,
   of: (offset) => offset,
+  at: (base, index) => base + BigInt(index),
   ofJson: (value) => BigInt(value as number | bigint),
 };
 

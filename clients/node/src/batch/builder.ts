@@ -168,3 +168,32 @@ function atMost(value: BytesOrText | undefined): number {
   if (value === undefined) return 0;
   return typeof value === "string" ? value.length * 3 : value.length;
 }
+
+/**
+ * A built batch without its records above `limit` bytes, and the indexes of those it keeps. Its producer has to be stamped
+ * anew.
+ */
+export function withoutLarge(batch: Buffer, limit: number): { bytes: Buffer; indexes: number[] } {
+  const bytes = Buffer.from(batch);
+  const recordsEnd = BATCH_HEADER_BYTES + batch.readUInt32LE(AT.recordsLen);
+  const indexes: number[] = [];
+  let to = BATCH_HEADER_BYTES;
+  for (let at = BATCH_HEADER_BYTES, index = 0; at < recordsEnd; index += 1) {
+    const length = batch.readUInt32LE(at);
+    if (length <= limit) {
+      batch.copy(bytes, to, at, at + length);
+      bytes.writeUInt32LE(indexes.length, to + 4);
+      indexes.push(index);
+      to += length;
+    }
+    at += length;
+  }
+  const kept = bytes.subarray(0, align8(to));
+  kept.fill(0, to);
+  kept.writeUInt32LE(kept.length, AT.length);
+  kept.writeUInt32LE(indexes.length, AT.recordCount);
+  kept.writeUInt32LE(indexes.length, AT.offsetSpan);
+  kept.writeUInt32LE(to - BATCH_HEADER_BYTES, AT.uncompressedLen);
+  kept.writeUInt32LE(to - BATCH_HEADER_BYTES, AT.recordsLen);
+  return { bytes: kept, indexes };
+}
