@@ -89,7 +89,10 @@ export class Subscription<P = unknown, O extends OffsetType = number> implements
    * await subscription.commit(message, { metadata: "step 1200" });
    * ```
    */
-  async commit(message = this.last, { metadata, ...options }: CallOptions & { readonly metadata?: string } = {}): Promise<O | undefined> {
+  async commit(
+    message: Message<unknown, O> | undefined = this.last,
+    { metadata, ...options }: CallOptions & { readonly metadata?: string } = {},
+  ): Promise<O | undefined> {
     if (message === undefined) return undefined;
     const offset = BigInt(message.offset) + 1n;
     return this.consumers.commit({ ...this.request, offset, metadata, logEpoch: message.logEpoch }, options);
