@@ -4,6 +4,7 @@ import type { Message } from "../message.js";
 import type { OffsetCodec, OffsetInput, OffsetType } from "../offset.js";
 import { offsetInput } from "../offset.js";
 import type { CallOptions } from "../options.js";
+import type { FetchAnswer } from "../wire/messages.js";
 import { Cursor, type OnLost, takeMessages } from "./cursor.js";
 import { atLeastOne, beginning, type BeginOptions, fetch } from "./fetch.js";
 
@@ -71,12 +72,19 @@ export async function consume<P, O extends OffsetType>(
   let next: bigint | undefined;
   let end: bigint | undefined;
   const result = (): ConsumeResult<P, O> => new ConsumeResult<P, O>(messages, offsets.of(next ?? 0n), offsets.of(end ?? 0n));
-  for (;;) {
+  let asked: { readonly answer: Promise<FetchAnswer> } | undefined;
+  const ask = (missing: number) => {
     // Headers and padding make the stored batches larger than their records, so a little more is asked for.
-    const wanted = Math.min(maxBytes - bytes + 4096, FETCH_BYTES);
+    const limits = { maxBytes: Math.min(missing + 4096, FETCH_BYTES), maxWaitMs: 0 };
+    const answer = fetch(requester, cursor, limits, options);
+    // Looked at when its turn comes, if it does.
+    answer.catch(() => {});
+    return { answer };
+  };
+  for (;;) {
     let stretches;
     try {
-      const answer = await fetch(requester, cursor, { maxBytes: wanted, maxWaitMs: 0 }, options);
+      const answer = await (asked ?? ask(maxBytes - bytes)).answer;
       next ??= answer.fromOffset;
       end ??= answer.highWatermark;
       if (to === undefined || to > end) to = end;
@@ -87,6 +95,15 @@ export async function consume<P, O extends OffsetType>(
       throw error;
     }
     if (stretches.length === 0) return result();
+    // While these messages are made, the broker and the network work on the next ones.
+    let [foundBytes, foundRecords] = [0, 0];
+    for (const { batch } of stretches) {
+      foundBytes += batch.bytes.length;
+      foundRecords += batch.recordCount;
+    }
+    const last = stretches[stretches.length - 1]?.to ?? to;
+    const isEnough = last >= to || bytes + foundBytes >= maxBytes || messages.length + foundRecords >= max;
+    asked = isEnough ? undefined : ask(maxBytes - bytes - foundBytes);
     for (const { batch, from, to: stretchEnd } of stretches) {
       if (from >= to) return result();
       const stretch = { batch, from, to: stretchEnd < to ? stretchEnd : to };
