@@ -143,7 +143,8 @@ export class TypedEvents<S extends EventSchemas, O extends OffsetType = number> 
     if (result.issues === undefined) return result.value;
     const issues = result.issues.map(({ message, path = [] }) => ({
       message,
-      path: path.map((part) => (typeof part === "object" ? part.key : part)),
+      // Some libraries have arrays of their own kind.
+      path: Array.from(path, (part) => (typeof part === "object" ? part.key : part)),
     }));
     throw new SchemaError(type, issues);
   }

@@ -10,7 +10,7 @@ export interface Proxy {
   close(): void;
 }
 
-const PUBLISH_ANSWER = 16 | 0x8000;
+const PUBLISH_ANSWERS = [16 | 0x8000, 17 | 0x8000];
 
 /** Passes everything to the broker and back, but for the answers that `cutAt` chooses: at those it cuts the connection. */
 export async function startProxy(port: number): Promise<Proxy> {
@@ -35,7 +35,7 @@ export async function startProxy(port: number): Promise<Proxy> {
         const end = 4 + pending.readUInt32LE(0);
         if (pending.length < end) return;
         const kind = pending.readUInt16LE(4);
-        if (kind === PUBLISH_ANSWER && proxy.cutAt?.()) {
+        if (PUBLISH_ANSWERS.includes(kind) && proxy.cutAt?.()) {
           cuts += 1;
           client.destroy();
           broker.destroy();
