@@ -32,7 +32,7 @@ describe("TLS", () => {
   });
 
   test("shows a certificate of the client", async () => {
-    const [cert, key] = await Promise.all([readFile(join(folder, "trainer.pem")), readFile(join(folder, "trainer-key.pem"))]);
+    const [cert, key] = await Promise.all([readFile(join(folder, "client-trainer.pem")), readFile(join(folder, "client-trainer-key.pem"))]);
     await using np = new NPayload({ url: broker.url, tls: { ca, cert, key } });
     expect((await np.broker.info()).health.ok).toBe(true);
   });
