@@ -99,7 +99,8 @@ export class ChannelProducer {
       this.sealOpen();
       open = undefined;
     }
-    const room = conditions === undefined && !isLarge && this.unacked.length > 0 ? batchBytes + ROOM_FOR_ONE : undefined;
+    const isBusy = this.unacked.length > 0 || this.full.length > 0;
+    const room = conditions === undefined && !isLarge && isBusy ? batchBytes + ROOM_FOR_ONE : undefined;
     open ??= openBatch(conditions ?? {}, effort.timeoutMs, effort.maxRetries, room);
     const bytes = open.builder.push(record);
     open.settlers.push(settler);
