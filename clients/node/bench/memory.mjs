@@ -38,16 +38,22 @@ const broker = await startBroker();
   await np.client.connect();
   const before = rss();
   let [acked, full, most] = [0, 0, before];
-  const settled = [];
+  let pending = publishes;
+  let allSettled;
+  const settled = new Promise((resolve) => (allSettled = resolve));
+  const settle = () => (pending -= 1) === 0 && allSettled();
+  const onAck = () => ((acked += 1), settle());
+  const onError = (error) => {
+    if (error.code !== "QUEUE_FULL") throw error;
+    full += 1;
+    settle();
+  };
+  const payload = Buffer.alloc(256, 120);
   for (let n = 0; n < publishes; n += 1) {
-    const outcome = np.client.messages.publish({ channelId: "flood", payload: Buffer.alloc(256, 120) });
-    settled.push(outcome.then(() => void (acked += 1), (error) => {
-      if (error.code !== "QUEUE_FULL") throw error;
-      full += 1;
-    }));
+    np.client.messages.publish({ channelId: "flood", payload }).then(onAck, onError);
     if (n % 10_000 === 0) most = Math.max(most, process.memoryUsage().rss);
   }
-  await Promise.all(settled);
+  await settled;
   most = Math.max(most, process.memoryUsage().rss);
   console.log(`${publishes} publishes that nobody awaits: ${acked} acknowledged, ${full} refused as QUEUE_FULL, RSS at most ${mib(most)} (${mib(most - before)} more)`);
   await np.client.close();

@@ -176,6 +176,11 @@ export async function startBroker(options: StartBrokerOptions = {}): Promise<Tes
   }
   const dataDir = options.dataDir ?? (await mkdtemp(join(tmpdir(), "npayload-test-")));
   const broker = new TestBroker(binary, options, dataDir, options.port ?? 0);
-  await broker.start();
+  try {
+    await broker.start();
+  } catch (error) {
+    if (options.dataDir === undefined) await rm(dataDir, { recursive: true, force: true });
+    throw error;
+  }
   return broker;
 }
