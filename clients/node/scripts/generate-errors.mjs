@@ -58,18 +58,22 @@ export function generate(markdown) {
     lines.push("}", "");
   }
   lines.push(
-    "/** The stable name of every error of the broker. */",
+    ...commented("The stable name of every error of the broker.", 'const code: BrokerErrorCode = "OFFSET_TRIMMED";'),
     `export type BrokerErrorCode =\n${errors.map((error) => `  | "${error.name}"`).join("\n")};`,
     "",
     "type ErrorClass = new (fields: ErrorFields) => NPayloadError;",
     "",
-    "/** Class, number and nature of every error of the broker, by its name. */",
+    ...commented("Class, number and nature of every error of the broker, by its name.", "const mayHelp = BROKER_ERRORS.DISK_FULL.retryable;"),
     "export const BROKER_ERRORS: Readonly<Record<BrokerErrorCode, { readonly number: number; readonly retryable: boolean; readonly type: ErrorClass }>> = {",
     ...errors.map(({ name, number, retryable }) => `  ${name}: { number: ${number}, retryable: ${retryable}, type: ${className(name)} },`),
     "};",
     "",
   );
   return lines.join("\n");
+}
+
+function commented(text, example) {
+  return ["/**", ` * ${text}`, " *", " * @example", " * ```ts", ` * ${example}`, " * ```", " */"];
 }
 
 function section(markdown, heading) {

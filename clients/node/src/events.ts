@@ -10,10 +10,24 @@ import type { ConsumeRequest } from "./reading/consume.js";
 import type { TailRequest } from "./reading/tail.js";
 import type { InputOf, OutputOf, StandardSchemaV1 } from "./standard-schema.js";
 
-/** Schemas of payloads by the types of their events. */
+/**
+ * Schemas of payloads by the types of their events.
+ *
+ * @example
+ * ```ts
+ * const schemas = { "order.placed": z.object({ id: z.number() }) } satisfies EventSchemas;
+ * ```
+ */
 export type EventSchemas = Readonly<Record<string, StandardSchemaV1>>;
 
-/** A message whose payload was checked; `type` tells which it is. */
+/**
+ * A message whose payload was checked; `type` tells which it is.
+ *
+ * @example
+ * ```ts
+ * const handle = (event: TypedEvent<typeof schemas>) => console.log(event.type, event.payload.id);
+ * ```
+ */
 export type TypedEvent<S extends EventSchemas, O extends OffsetType = number> = {
   [T in keyof S & string]: {
     readonly type: T;
@@ -24,7 +38,14 @@ export type TypedEvent<S extends EventSchemas, O extends OffsetType = number> = 
   };
 }[keyof S & string];
 
-/** A message to be published, its payload as the schema of its type takes it. */
+/**
+ * A message to be published, its payload as the schema of its type takes it.
+ *
+ * @example
+ * ```ts
+ * const event: NewEvent<typeof schemas> = { type: "order.placed", payload: { id: 17 } };
+ * ```
+ */
 export type NewEvent<S extends EventSchemas> = {
   [T in keyof S & string]: Omit<NewMessage, "type" | "payload"> & { readonly type: T; readonly payload: InputOf<S[T]> };
 }[keyof S & string];

@@ -21,7 +21,7 @@ export { Tail, type TailPosition, type TailRequest } from "./reading/tail.js";
 export type { BeginOptions } from "./reading/fetch.js";
 export type { OnLost } from "./reading/cursor.js";
 
-export type * from "./namespaces/channel-types.js";
+export type { ChannelConfig, ChannelInfo, CompressionName, Damage, FullChannelConfig } from "./namespaces/channel-types.js";
 export { Channels, type ChannelRequest, type CreateChannelRequest, type ListChannelsRequest } from "./namespaces/channels.js";
 export { type OffsetAt, type StreamRequest, Streams } from "./namespaces/streams.js";
 export {

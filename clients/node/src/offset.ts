@@ -1,15 +1,43 @@
 import { InvalidArgumentError, UnsafeOffsetError } from "./errors/index.js";
 
-/** How a client hands offsets out: as numbers up to 2^53 - 1 (larger ones are an error), or as bigints. */
+/**
+ * How a client hands offsets out: as numbers up to 2^53 - 1 (larger ones are an error), or as bigints.
+ *
+ * @example
+ * ```ts
+ * const last = <O extends OffsetType>(messages: readonly Message<unknown, O>[]): O | undefined => messages.at(-1)?.offset;
+ * ```
+ */
 export type OffsetType = number | bigint;
 
-/** Name of a way to hand offsets out. */
+/**
+ * Name of a way to hand offsets out.
+ *
+ * @example
+ * ```ts
+ * const mode: OffsetMode = "bigint";
+ * ```
+ */
 export type OffsetMode = "number" | "bigint";
 
-/** The type of offsets that a way hands out. */
+/**
+ * The type of offsets that a way hands out.
+ *
+ * @example
+ * ```ts
+ * const offset: OffsetOf<"bigint"> = 42n;
+ * ```
+ */
 export type OffsetOf<M extends OffsetMode> = M extends "bigint" ? bigint : number;
 
-/** An offset as it may be given to every call, whichever way they are handed out. */
+/**
+ * An offset as it may be given to every call, whichever way they are handed out.
+ *
+ * @example
+ * ```ts
+ * const from: OffsetInput = 9_007_199_254_740_993n;
+ * ```
+ */
 export type OffsetInput = number | bigint;
 
 const MAX_SAFE = BigInt(Number.MAX_SAFE_INTEGER);

@@ -1,7 +1,14 @@
 import type { OffsetInput, OffsetMode } from "./offset.js";
 import type { TlsOptions } from "./connection/transport.js";
 
-/** How a client finds its broker, and what it does when that does not answer. */
+/**
+ * How a client finds its broker, and what it does when that does not answer.
+ *
+ * @example
+ * ```ts
+ * const np = new NPayload({ url: "npayload://127.0.0.1:7400", timeoutMs: 10_000 });
+ * ```
+ */
 export interface ClientOptions<M extends OffsetMode = OffsetMode> {
   /** The API key to show; else `NPAYLOAD_API_KEY`; else none, which a broker on the loopback address takes. */
   readonly apiKey?: string | undefined;
@@ -37,7 +44,14 @@ export interface ClientOptions<M extends OffsetMode = OffsetMode> {
   readonly maxQueuedBytes?: number | undefined;
 }
 
-/** Options that every call takes as its last argument. */
+/**
+ * Options that every call takes as its last argument.
+ *
+ * @example
+ * ```ts
+ * await np.messages.publish({ channelId: "orders", payload }, { signal: AbortSignal.timeout(500), maxRetries: 2 });
+ * ```
+ */
 export interface CallOptions {
   /** Rejects the call with `AbortError` when it is aborted. What was sent before may be carried out. */
   readonly signal?: AbortSignal | undefined;
@@ -47,7 +61,14 @@ export interface CallOptions {
   readonly maxRetries?: number | undefined;
 }
 
-/** A place in a channel: exactly one of these. */
+/**
+ * A place in a channel: exactly one of these.
+ *
+ * @example
+ * ```ts
+ * const place: Place = { time: new Date("2026-01-01T00:00:00Z") };
+ * ```
+ */
 export type Place =
   | { readonly offset: OffsetInput }
   /** The lowest offset that can be read. */

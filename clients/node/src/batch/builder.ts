@@ -16,7 +16,14 @@ import {
   RECORD_HEADER_BYTES,
 } from "./layout.js";
 
-/** Value of a header, or a key: text is stored as UTF-8. */
+/**
+ * Value of a header, or a key: text is stored as UTF-8.
+ *
+ * @example
+ * ```ts
+ * const key: BytesOrText = Uint8Array.of(1, 2, 3);
+ * ```
+ */
 export type BytesOrText = string | Uint8Array;
 
 /** A record to be stored, its payload encoded already. */

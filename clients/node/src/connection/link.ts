@@ -9,7 +9,14 @@ import { decodeHello, type Hello } from "./hello.js";
 import { openStream, type TlsOptions } from "./transport.js";
 import { type BrokerUrl, formatUrl, isLoopback } from "./url.js";
 
-/** Where the client's connection stands, as its status events tell. */
+/**
+ * Where the client's connection stands, as its status events tell.
+ *
+ * @example
+ * ```ts
+ * np.onStatus((status: Status) => console.log(status.state));
+ * ```
+ */
 export type Status =
   | { readonly state: "idle" }
   | { readonly state: "connecting" }

@@ -4,7 +4,15 @@ import * as tls from "node:tls";
 import { ConnectError, TlsUnavailableError } from "../errors/index.js";
 import { type BrokerUrl, formatUrl } from "./url.js";
 
-/** Certificates for `npayload+tls://`. PEM texts; their files are named by the environment variables. */
+/**
+ * Certificates for `npayload+tls://`. PEM texts; their files are named by the environment variables.
+ *
+ * @example
+ * ```ts
+ * const tls: TlsOptions = { ca: await readFile("ca.pem") };
+ * const np = new NPayload({ url: "npayload+tls://broker.example", tls });
+ * ```
+ */
 export interface TlsOptions {
   /** CAs to trust instead of the system's; else the file that `NPAYLOAD_CA` names. */
   readonly ca?: string | Uint8Array | undefined;

@@ -1,10 +1,24 @@
 /** Marks the errors of every copy of this package, loaded with `import` or with `require`. */
 const BRANDS = Symbol.for("@npayload/node.error");
 
-/** Values of an error for programs; each error class names those it always has. */
+/**
+ * Values of an error for programs; each error class names those it always has.
+ *
+ * @example
+ * ```ts
+ * const details: ErrorDetails = error.details;
+ * ```
+ */
 export type ErrorDetails = Readonly<Record<string, unknown>>;
 
-/** What an error is made of. */
+/**
+ * What an error is made of.
+ *
+ * @example
+ * ```ts
+ * const error = new NPayloadError({ code: "MINE", message: "of this program", retryable: false });
+ * ```
+ */
 export interface ErrorFields {
   /** Stable name of the error, such as `OFFSET_TRIMMED`. */
   readonly code: string;

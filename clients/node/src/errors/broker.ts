@@ -900,7 +900,14 @@ export class NotEncryptedError extends NPayloadError {
   declare readonly details: ErrorDetails & { readonly channel: string };
 }
 
-/** The stable name of every error of the broker. */
+/**
+ * The stable name of every error of the broker.
+ *
+ * @example
+ * ```ts
+ * const code: BrokerErrorCode = "OFFSET_TRIMMED";
+ * ```
+ */
 export type BrokerErrorCode =
   | "INVALID_FRAME"
   | "FRAME_TOO_LONG"
@@ -962,7 +969,14 @@ export type BrokerErrorCode =
 
 type ErrorClass = new (fields: ErrorFields) => NPayloadError;
 
-/** Class, number and nature of every error of the broker, by its name. */
+/**
+ * Class, number and nature of every error of the broker, by its name.
+ *
+ * @example
+ * ```ts
+ * const mayHelp = BROKER_ERRORS.DISK_FULL.retryable;
+ * ```
+ */
 export const BROKER_ERRORS: Readonly<Record<BrokerErrorCode, { readonly number: number; readonly retryable: boolean; readonly type: ErrorClass }>> = {
   INVALID_FRAME: { number: 1, retryable: false, type: InvalidFrameError },
   FRAME_TOO_LONG: { number: 2, retryable: false, type: FrameTooLongError },

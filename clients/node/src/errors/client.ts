@@ -165,7 +165,14 @@ export class OffsetGapError extends NPayloadError {
   }
 }
 
-/** Records that the broker's disk has lost, as a repair has found. */
+/**
+ * Records that the broker's disk has lost, as a repair has found.
+ *
+ * @example
+ * ```ts
+ * const count = ({ first, end }: LostRecords): bigint => end - first;
+ * ```
+ */
 export interface LostRecords {
   /** Channel that held them. */
   readonly channel: string;
@@ -221,7 +228,14 @@ export class UnsupportedCompressionError extends NPayloadError {
   }
 }
 
-/** One thing that is wrong with a payload. */
+/**
+ * One thing that is wrong with a payload.
+ *
+ * @example
+ * ```ts
+ * const say = ({ path, message }: SchemaIssue): string => `${path.join(".")}: ${message}`;
+ * ```
+ */
 export interface SchemaIssue {
   /** What is wrong, in the words of the schema's library. */
   readonly message: string;

@@ -2,17 +2,38 @@ import type { OffsetType } from "../offset.js";
 import type { CallOptions } from "../options.js";
 import { type Context, ONCE, SAFE } from "./context.js";
 
-/** What a key may do. */
+/**
+ * What a key may do.
+ *
+ * @example
+ * ```ts
+ * const operations: Operation[] = ["publish", "consume"];
+ * ```
+ */
 export type Operation = "publish" | "consume" | "channelAdmin" | "asp" | "accessAdmin" | "replicate" | "inspect" | "metrics";
 
-/** Operations on channels and agents: names, or prefixes followed by `*`; every one when left out. */
+/**
+ * Operations on channels and agents: names, or prefixes followed by `*`; every one when left out.
+ *
+ * @example
+ * ```ts
+ * const scope: Scope = { operations: ["consume"], channels: ["ml.*"] };
+ * ```
+ */
 export interface Scope {
   readonly operations: readonly Operation[];
   readonly channels?: readonly string[] | undefined;
   readonly agents?: readonly string[] | undefined;
 }
 
-/** What a key or an organisation may use; what is left out does not bind. */
+/**
+ * What a key or an organisation may use; what is left out does not bind.
+ *
+ * @example
+ * ```ts
+ * const limits: Limits = { requestsPerS: 1000, bytesInPerS: 10_000_000 };
+ * ```
+ */
 export interface Limits {
   readonly maxConnections?: number | undefined;
   readonly requestsPerS?: number | undefined;
@@ -24,7 +45,14 @@ export interface Limits {
   readonly maxRecordBytes?: number | undefined;
 }
 
-/** An organisation: channels, keys and agents belong to one. */
+/**
+ * An organisation: channels, keys and agents belong to one.
+ *
+ * @example
+ * ```ts
+ * const names = (await np.orgs.list()).map((org: Organisation) => org.name);
+ * ```
+ */
 export interface Organisation {
   readonly name: string;
   readonly limits: Limits;
@@ -32,7 +60,14 @@ export interface Organisation {
   readonly createdAt: number;
 }
 
-/** An API key, without its text. */
+/**
+ * An API key, without its text.
+ *
+ * @example
+ * ```ts
+ * const active = ({ revokedAt }: ApiKey): boolean => revokedAt === undefined;
+ * ```
+ */
 export interface ApiKey {
   /** `key_` and a UUID. */
   readonly id: string;
@@ -57,14 +92,28 @@ export interface ApiKey {
   readonly certificate?: string;
 }
 
-/** A key that was made, and its text, which is shown this once. */
+/**
+ * A key that was made, and its text, which is shown this once.
+ *
+ * @example
+ * ```ts
+ * const { key, secret }: CreatedKey = await np.keys.create({ name: "app", scopes });
+ * ```
+ */
 export interface CreatedKey {
   readonly key: ApiKey;
   /** What a client gives as `apiKey`. */
   readonly secret: string;
 }
 
-/** A key to be made. */
+/**
+ * A key to be made.
+ *
+ * @example
+ * ```ts
+ * const request: CreateKeyRequest = { name: "trainer", scopes: [{ operations: ["consume"] }] };
+ * ```
+ */
 export interface CreateKeyRequest {
   /** 1 to 256 bytes. */
   readonly name: string;
@@ -80,7 +129,14 @@ export interface CreateKeyRequest {
   readonly certificate?: string | undefined;
 }
 
-/** Leave of one organisation for another to use some of its channels. */
+/**
+ * Leave of one organisation for another to use some of its channels.
+ *
+ * @example
+ * ```ts
+ * const isOpen = ({ state }: Grant): boolean => state === "active";
+ * ```
+ */
 export interface Grant {
   /** `grt_` and a UUID. */
   readonly id: string;
@@ -98,7 +154,14 @@ export interface Grant {
   readonly revokedAt?: number;
 }
 
-/** A grant to be proposed. */
+/**
+ * A grant to be proposed.
+ *
+ * @example
+ * ```ts
+ * const request: ProposeGrantRequest = { guest: "acme", channels: "orders.*", operation: "consume" };
+ * ```
+ */
 export interface ProposeGrantRequest {
   /** One's own organisation unless given. */
   readonly owner?: string | undefined;

@@ -2,7 +2,14 @@ import type { OffsetType } from "../offset.js";
 import type { CallOptions } from "../options.js";
 import { type Context, SAFE } from "./context.js";
 
-/** The scrubber at work: it reads all that is stored and checks it. */
+/**
+ * The scrubber at work: it reads all that is stored and checks it.
+ *
+ * @example
+ * ```ts
+ * const { running, damageFound }: ScrubStatus = await np.broker.scrub();
+ * ```
+ */
 export interface ScrubStatus {
   /** Whether a check is under way; asked for with `scrub()`, whether one was already. */
   readonly running: boolean;
@@ -24,7 +31,14 @@ export interface ScrubStatus {
   readonly faults: readonly { readonly file: string; readonly what: string; readonly errno: number | null }[];
 }
 
-/** How the broker is. */
+/**
+ * How the broker is.
+ *
+ * @example
+ * ```ts
+ * const { ok, refusals }: BrokerHealth = (await np.broker.info()).health;
+ * ```
+ */
 export interface BrokerHealth {
   readonly ok: boolean;
   /** What an address that other machines reach lacks; only where `--insecure` has allowed that. */
@@ -42,7 +56,14 @@ export interface BrokerHealth {
   readonly scrub: ScrubStatus | null;
 }
 
-/** The broker. */
+/**
+ * The broker.
+ *
+ * @example
+ * ```ts
+ * const { version, startedAt }: BrokerInfo = await np.broker.info();
+ * ```
+ */
 export interface BrokerInfo {
   readonly version: string;
   readonly epoch: bigint;

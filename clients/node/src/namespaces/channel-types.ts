@@ -1,10 +1,24 @@
 import type { OffsetCodec, OffsetType } from "../offset.js";
 import type { DurabilityLevel } from "../wire/messages.js";
 
-/** How a broker stores batches, as producers may send them. */
+/**
+ * How a broker stores batches, as producers may send them.
+ *
+ * @example
+ * ```ts
+ * const compression: CompressionName[] = ["none", "zstd"];
+ * ```
+ */
 export type CompressionName = "none" | "lz4" | "zstd";
 
-/** What a channel keeps and promises; fields that are left out take the broker's defaults. */
+/**
+ * What a channel keeps and promises; fields that are left out take the broker's defaults.
+ *
+ * @example
+ * ```ts
+ * const config: ChannelConfig = { retentionDays: 365, maxRecordBytes: 4 << 20 };
+ * ```
+ */
 export interface ChannelConfig {
   /** Age at which whole segments are dropped, in days; 7 by default, null for ever. */
   readonly retentionDays?: number | null | undefined;
@@ -24,10 +38,24 @@ export interface ChannelConfig {
   readonly encryption?: "on" | "off" | undefined;
 }
 
-/** A configuration with all its fields. */
+/**
+ * A configuration with all its fields.
+ *
+ * @example
+ * ```ts
+ * const { retentionDays, durability }: FullChannelConfig = channel.config;
+ * ```
+ */
 export type FullChannelConfig = { readonly [K in keyof ChannelConfig]-?: Exclude<ChannelConfig[K], undefined> };
 
-/** Stored bytes that no longer match their checksum. */
+/**
+ * Stored bytes that no longer match their checksum.
+ *
+ * @example
+ * ```ts
+ * const lost = channel.damage.map(({ firstOffset, endOffset }: Damage) => endOffset - firstOffset);
+ * ```
+ */
 export interface Damage<O extends OffsetType = number> {
   /** First offset that cannot be read, and the one after the last. */
   readonly firstOffset: O;
@@ -41,7 +69,14 @@ export interface Damage<O extends OffsetType = number> {
   readonly what: string;
 }
 
-/** A channel as it is; a stream is a channel that is opened for replay. */
+/**
+ * A channel as it is; a stream is a channel that is opened for replay.
+ *
+ * @example
+ * ```ts
+ * const channel: ChannelInfo = await np.channels.get({ channelId: "orders" });
+ * ```
+ */
 export interface ChannelInfo<O extends OffsetType = number> {
   /** Identity of this life of the channel, 32 hexadecimal digits. Every call takes it in place of the name. */
   readonly id: string;

@@ -5,13 +5,27 @@ import { Page, Paged } from "../paging.js";
 import { type ChannelConfig, type ChannelInfo, channelInfo, type WireChannelInfo } from "./channel-types.js";
 import { type Context, ONCE, SAFE } from "./context.js";
 
-/** A channel to be made. */
+/**
+ * A channel to be made.
+ *
+ * @example
+ * ```ts
+ * const request: CreateChannelRequest = { name: "orders", retentionDays: 30, durability: "synced" };
+ * ```
+ */
 export interface CreateChannelRequest extends ChannelConfig {
   /** 1 to 256 bytes of letters, digits, `_`, `-` and single dots between them. */
   readonly name: string;
 }
 
-/** Which channels to list. */
+/**
+ * Which channels to list.
+ *
+ * @example
+ * ```ts
+ * const request: ListChannelsRequest = { prefix: "ml.", limit: 100 };
+ * ```
+ */
 export interface ListChannelsRequest {
   /** Only those whose names begin so. */
   readonly prefix?: string | undefined;
@@ -21,7 +35,14 @@ export interface ListChannelsRequest {
   readonly limit?: number | undefined;
 }
 
-/** Names one channel. */
+/**
+ * Names one channel.
+ *
+ * @example
+ * ```ts
+ * const info = await np.channels.get({ channelId: "orders" });
+ * ```
+ */
 export interface ChannelRequest {
   /** Name or id of the channel. */
   readonly channelId: string;

@@ -8,7 +8,14 @@ import { COMMIT } from "../wire/kinds.js";
 import { decodeCommitAnswer, encodeCommit } from "../wire/messages.js";
 import { type Context, ONCE, SAFE } from "./context.js";
 
-/** Names one consumer of one channel. */
+/**
+ * Names one consumer of one channel.
+ *
+ * @example
+ * ```ts
+ * await np.consumers.delete({ channelId: "orders", consumer: "billing" });
+ * ```
+ */
 export interface ConsumerRequest {
   /** Name or id of the channel. */
   readonly channelId: string;
@@ -16,7 +23,14 @@ export interface ConsumerRequest {
   readonly consumer: string;
 }
 
-/** A position to be stored. */
+/**
+ * A position to be stored.
+ *
+ * @example
+ * ```ts
+ * const request: CommitRequest = { channelId: "orders", consumer: "billing", offset: 42, metadata: "step 7" };
+ * ```
+ */
 export interface CommitRequest extends ConsumerRequest {
   /** The next offset that the consumer will read. */
   readonly offset: OffsetInput;
@@ -28,7 +42,14 @@ export interface CommitRequest extends ConsumerRequest {
   readonly expectedPrevious?: OffsetInput | null | undefined;
 }
 
-/** A consumer's position, and how far it is behind. */
+/**
+ * A consumer's position, and how far it is behind.
+ *
+ * @example
+ * ```ts
+ * const { offset, lagRecords }: ConsumerPosition = await np.consumers.position({ channelId: "orders", consumer: "billing" });
+ * ```
+ */
 export interface ConsumerPosition<O extends OffsetType = number> {
   readonly channel: string;
   readonly consumer: string;
@@ -46,7 +67,14 @@ export interface ConsumerPosition<O extends OffsetType = number> {
   readonly repositioned: boolean;
 }
 
-/** How a named consumer reads. */
+/**
+ * How a named consumer reads.
+ *
+ * @example
+ * ```ts
+ * const request: SubscribeRequest = { channelId: "orders", consumer: "billing", startAt: "end" };
+ * ```
+ */
 export interface SubscribeRequest extends ConsumerRequest, Omit<TailRequest, "streamId" | "from" | "fromOffset" | "fromTime"> {
   /** Where it begins when it has no position yet; the log start unless given. */
   readonly startAt?: "start" | "end" | undefined;

@@ -12,7 +12,14 @@ import { PUBLISH_ATOMIC } from "../wire/kinds.js";
 import { type AtomicPart, decodeAtomicAnswer, encodeAtomic } from "../wire/messages.js";
 import type { Context } from "./context.js";
 
-/** Conditions on which something is appended. */
+/**
+ * Conditions on which something is appended.
+ *
+ * @example
+ * ```ts
+ * const onlyIfEmpty: PublishConditions = { expectedOffset: 0 };
+ * ```
+ */
 export interface PublishConditions {
   /** The offset that the first record must get, else `ExpectedOffsetMismatchError`. */
   readonly expectedOffset?: OffsetInput | undefined;
@@ -20,13 +27,27 @@ export interface PublishConditions {
   readonly fence?: OffsetInput | undefined;
 }
 
-/** One message for one channel. */
+/**
+ * One message for one channel.
+ *
+ * @example
+ * ```ts
+ * const request: PublishRequest = { channelId: "orders", type: "order.placed", payload: { id: 17 } };
+ * ```
+ */
 export interface PublishRequest extends NewMessage, PublishConditions {
   /** Name or id of the channel. One that does not exist is created, when it is given by its name. */
   readonly channelId: string;
 }
 
-/** Messages for one channel, appended together. */
+/**
+ * Messages for one channel, appended together.
+ *
+ * @example
+ * ```ts
+ * const request: PublishBatchRequest = { channelId: "orders", messages: [{ payload: 1 }, { payload: 2 }] };
+ * ```
+ */
 export interface PublishBatchRequest extends PublishConditions {
   /** Name or id of the channel. */
   readonly channelId: string;
@@ -34,7 +55,14 @@ export interface PublishBatchRequest extends PublishConditions {
   readonly messages: readonly NewMessage[];
 }
 
-/** A consumer's position that is stored together with what it published. */
+/**
+ * A consumer's position that is stored together with what it published.
+ *
+ * @example
+ * ```ts
+ * const commit: TransactionalCommit = { channelId: "orders", consumer: "billing", offset: 42 };
+ * ```
+ */
 export interface TransactionalCommit {
   /** Name or id of the channel that was read. */
   readonly channelId: string;
@@ -48,7 +76,14 @@ export interface TransactionalCommit {
   readonly metadata?: string | undefined;
 }
 
-/** What is to be done all or not at all. */
+/**
+ * What is to be done all or not at all.
+ *
+ * @example
+ * ```ts
+ * const request: TransactionRequest = { messages: [{ channelId: "bills", payload: bill }], commits: [commit] };
+ * ```
+ */
 export interface TransactionRequest {
   /** Messages, each with its channel; those of one channel become one batch, in order. */
   readonly messages?: readonly (NewMessage & { readonly channelId: string })[] | undefined;
@@ -56,7 +91,14 @@ export interface TransactionRequest {
   readonly commits?: readonly TransactionalCommit[] | undefined;
 }
 
-/** What was done, all of it. */
+/**
+ * What was done, all of it.
+ *
+ * @example
+ * ```ts
+ * const { batches, committed }: TransactionAck = await np.messages.publishTransactional({ messages, commits });
+ * ```
+ */
 export interface TransactionAck<O extends OffsetType = number> {
   /** One for each channel, in the order of their first messages. */
   readonly batches: readonly BatchAck<O>[];

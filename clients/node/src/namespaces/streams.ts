@@ -7,13 +7,27 @@ import type { ChannelInfo } from "./channel-types.js";
 import type { Channels, CreateChannelRequest } from "./channels.js";
 import { type Context, SAFE } from "./context.js";
 
-/** Names one stream. */
+/**
+ * Names one stream.
+ *
+ * @example
+ * ```ts
+ * const info = await np.streams.info({ streamId: "orders" });
+ * ```
+ */
 export interface StreamRequest {
   /** Name or id of the stream. */
   readonly streamId: string;
 }
 
-/** What a place in a stream stands for. */
+/**
+ * What a place in a stream stands for.
+ *
+ * @example
+ * ```ts
+ * const { offset, highWatermark }: OffsetAt = await np.streams.offsetAt({ streamId: "orders", at: { back: 10 } });
+ * ```
+ */
 export interface OffsetAt<O extends OffsetType = number> {
   /** The offset. */
   readonly offset: O;

@@ -1,7 +1,14 @@
 import type { DurabilityLevel } from "../wire/messages.js";
 import type { OffsetType } from "../offset.js";
 
-/** What the broker has promised for one record. */
+/**
+ * What the broker has promised for one record.
+ *
+ * @example
+ * ```ts
+ * const { offset, level, duplicate }: PublishAck = await np.messages.publish({ channelId: "orders", payload });
+ * ```
+ */
 export interface PublishAck<O extends OffsetType = number> {
   /** Name of the channel. */
   readonly channel: string;
@@ -19,7 +26,14 @@ export interface PublishAck<O extends OffsetType = number> {
   readonly incarnation: string;
 }
 
-/** What the broker has promised for the records of one batch, which are there all or none. */
+/**
+ * What the broker has promised for the records of one batch, which are there all or none.
+ *
+ * @example
+ * ```ts
+ * const { firstOffset, lastOffset }: BatchAck = await np.messages.publishBatch({ channelId: "orders", messages });
+ * ```
+ */
 export interface BatchAck<O extends OffsetType = number> extends Omit<PublishAck<O>, "offset"> {
   /** Number of the first record. */
   readonly firstOffset: O;

@@ -1,7 +1,14 @@
 import type { BytesOrText, NewRecord } from "../batch/builder.js";
 import { InvalidArgumentError } from "../errors/index.js";
 
-/** A message to be published. */
+/**
+ * A message to be published.
+ *
+ * @example
+ * ```ts
+ * const message: NewMessage = { type: "order.placed", key: "17", payload: { total: 20 }, headers: { trace: "abc" } };
+ * ```
+ */
 export interface NewMessage {
   /** What kind of event it is, at most 256 bytes. */
   readonly type?: string | undefined;

@@ -8,7 +8,14 @@ import type { FetchAnswer } from "../wire/messages.js";
 import { Cursor, type OnLost, takeMessages } from "./cursor.js";
 import { atLeastOne, beginning, type BeginOptions, fetch } from "./fetch.js";
 
-/** What to read of a stream, at most. */
+/**
+ * What to read of a stream, at most.
+ *
+ * @example
+ * ```ts
+ * const request: ConsumeRequest = { streamId: "orders", fromOffset: 100, maxMessages: 1000 };
+ * ```
+ */
 export interface ConsumeRequest extends BeginOptions {
   /** Name or id of the stream. */
   readonly streamId: string;

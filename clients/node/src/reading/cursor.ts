@@ -5,7 +5,14 @@ import { type Message, readMessages } from "../message.js";
 import { BIGINT_OFFSETS, type OffsetCodec, type OffsetType } from "../offset.js";
 import type { FetchAnswer, FetchFrom } from "../wire/messages.js";
 
-/** What a reader does where records were lost: called with them, it goes on behind them. */
+/**
+ * What a reader does where records were lost: called with them, it goes on behind them.
+ *
+ * @example
+ * ```ts
+ * const onLost: OnLost = ({ channel, first, end }) => console.error(`${channel}: ${first} to ${end} are lost`);
+ * ```
+ */
 export type OnLost = (lost: LostRecords) => void;
 
 /** A stretch of a channel, checked: messages of one batch, or lost records. */

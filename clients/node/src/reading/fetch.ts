@@ -47,7 +47,14 @@ export function placeJson(place: Place): Record<string, unknown> {
   throw new InvalidArgumentError("a place is one of { offset }, { start: true }, { end: true }, { time } and { back }");
 }
 
-/** Where a reader begins: at one of these, else at the log start. */
+/**
+ * Where a reader begins: at one of these, else at the log start.
+ *
+ * @example
+ * ```ts
+ * const yesterday: BeginOptions = { fromTime: Date.now() - 86_400_000 };
+ * ```
+ */
 export interface BeginOptions {
   /** The first record to read, inclusive. */
   readonly fromOffset?: number | bigint | undefined;

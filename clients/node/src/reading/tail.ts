@@ -9,7 +9,14 @@ import { onAbort } from "../signals.js";
 import { Cursor, type OnLost, type Stretch, takeMessages } from "./cursor.js";
 import { atLeastOne, beginning, type BeginOptions, fetch } from "./fetch.js";
 
-/** What a tail reads, and how much it may hold. */
+/**
+ * What a tail reads, and how much it may hold.
+ *
+ * @example
+ * ```ts
+ * const request: TailRequest = { streamId: "orders", from: "end", maxBufferedBytes: 1 << 20 };
+ * ```
+ */
 export interface TailRequest extends BeginOptions {
   /** Name or id of the stream. */
   readonly streamId: string;
@@ -23,7 +30,15 @@ export interface TailRequest extends BeginOptions {
   readonly onLost?: OnLost | undefined;
 }
 
-/** Where a tail stands, for another one to go on from: also notices a stream that was cut or created again. */
+/**
+ * Where a tail stands, for another one to go on from: also notices a stream that was cut or created again.
+ *
+ * @example
+ * ```ts
+ * const { offset }: TailPosition = tail.position;
+ * await save(offset);
+ * ```
+ */
 export interface TailPosition<O extends OffsetType = number> {
   /** The next offset; undefined before the first answer, where it began at a time or an end. */
   readonly offset: O | undefined;

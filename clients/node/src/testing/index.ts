@@ -11,7 +11,14 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { NPayloadError } from "../errors/index.js";
 
-/** How to start a broker. */
+/**
+ * How to start a broker.
+ *
+ * @example
+ * ```ts
+ * const broker = await startBroker({ binary: "target/debug/npayload", args: ["--require-keys"] });
+ * ```
+ */
 export interface StartBrokerOptions {
   /** The `npayload` program; else `NPAYLOAD_BIN`; else `npayload` on the path. */
   readonly binary?: string | undefined;

@@ -1,7 +1,14 @@
 import { ProtocolError } from "../errors/index.js";
 import { BodyReader, BodyWriter, NONE } from "./body.js";
 
-/** How far an acknowledged record is safe: `written` survives a killed broker, `synced` a power cut. */
+/**
+ * How far an acknowledged record is safe: `written` survives a killed broker, `synced` a power cut.
+ *
+ * @example
+ * ```ts
+ * const level: DurabilityLevel = "synced";
+ * ```
+ */
 export type DurabilityLevel = "written" | "synced";
 
 /** Where a batch is to be appended, and on what conditions. */
