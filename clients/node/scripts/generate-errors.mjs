@@ -9,6 +9,7 @@ const target = fileURLToPath(new URL("../src/errors/broker.ts", import.meta.url)
 const NUMBERS = "number | bigint";
 const DETAIL_TYPES = {
   name: "string", field: "string", channel: "string", file: "string", value: "unknown",
+  agent: "string", state: "string", performative: "string", allowed: "readonly string[]",
   expected: `${NUMBERS} | null`, actual: `${NUMBERS} | null`,
 };
 

@@ -5,6 +5,7 @@ import { parseUrl } from "./connection/url.js";
 import { ClosedError, InvalidArgumentError } from "./errors/index.js";
 import { type EventSchemas, TypedEvents } from "./events.js";
 import { Grants, Keys, Orgs } from "./namespaces/access.js";
+import { Asp } from "./namespaces/asp/index.js";
 import { Broker } from "./namespaces/broker.js";
 import { Channels } from "./namespaces/channels.js";
 import { Consumers } from "./namespaces/consumers.js";
@@ -48,6 +49,8 @@ export class NPayload<M extends OffsetMode = "number"> implements AsyncDisposabl
   readonly orgs: Orgs<OffsetOf<M>>;
   /** Grants between organisations. */
   readonly grants: Grants<OffsetOf<M>>;
+  /** Agents: their registry, sessions, messages and tool calls. */
+  readonly asp: Asp<OffsetOf<M>>;
   /** The broker itself. */
   readonly broker: Broker<OffsetOf<M>>;
 
@@ -120,6 +123,7 @@ export class NPayload<M extends OffsetMode = "number"> implements AsyncDisposabl
     this.keys = new Keys(context);
     this.orgs = new Orgs(context);
     this.grants = new Grants(context);
+    this.asp = new Asp(context);
     this.broker = new Broker(context);
   }
 

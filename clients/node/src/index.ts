@@ -42,6 +42,44 @@ export {
   Subscription,
 } from "./namespaces/consumers.js";
 export * from "./namespaces/access.js";
+export { Asp } from "./namespaces/asp/index.js";
+export {
+  type Agent,
+  type AgentProfile,
+  type AgentRequest,
+  type Availability,
+  type RegisterAgentRequest,
+  Registry,
+  type SearchAgentsRequest,
+} from "./namespaces/asp/registry.js";
+export {
+  type CreateSessionRequest,
+  type ListSessionsRequest,
+  type Participant,
+  type Session,
+  type SessionLimits,
+  type SessionRequest,
+  type SessionRole,
+  Sessions,
+} from "./namespaces/asp/sessions.js";
+export {
+  type InboxEntry,
+  type InboxRequest,
+  type Performative,
+  type SendMessageRequest,
+  type SentMessage,
+  type SessionHistoryRequest,
+  SessionMessages,
+  type SessionRecord,
+} from "./namespaces/asp/messages.js";
+export {
+  type ListToolCallsRequest,
+  type StartToolCallRequest,
+  type ToolCall,
+  Tools,
+  type ToolStats,
+  type WrapToolOptions,
+} from "./namespaces/asp/tools.js";
 export { Broker, type BrokerHealth, type BrokerInfo, type ScrubStatus } from "./namespaces/broker.js";
 
 export { type EventSchemas, type NewEvent, type TypedEvent, TypedEvents } from "./events.js";

@@ -18,6 +18,8 @@ export interface RequesterDefaults {
 export interface Retrying {
   /** Whether carrying it out twice does the same as once, so that it may be sent again after a lost connection. */
   readonly idempotent: boolean;
+  /** Time that the broker may take before it answers, where it was asked to wait. */
+  readonly waitMs?: number | undefined;
 }
 
 /** Sends requests and tries them again as far as that can help and cannot harm. */
@@ -35,7 +37,7 @@ export class Requester {
       throw new InvalidArgumentError(`a request "${kindName}" of ${bytes.length} bytes, where ${limit - 12} are allowed`);
     }
     const kind = KINDS[kindName] ?? (await this.kindTold(kindName, options));
-    const answer = await this.binary(kind, kindName, [bytes], options, retrying);
+    const answer = await this.binary(kind, kindName, [bytes], options, retrying, retrying.waitMs);
     return parseJson(answer.toString("utf8")) as T;
   }
 
