@@ -47,7 +47,11 @@ describe.runIf(hasAgents)("agents", () => {
   test("say things in a session, each once, and read them", async () => {
     const { session, agent } = await begun();
     expect(session.id).toMatch(/^ses_/);
-    expect(session.participants.map(({ role }) => role)).toEqual(["coordinator", "specialist", "specialist"]);
+    expect(session.participants.map(({ name, role }) => `${name}: ${role}`).sort()).toEqual([
+      "coordinator-agent: coordinator",
+      "research-agent: specialist",
+      "writer-agent: specialist",
+    ]);
     const payload = { task: "Research competitor pricing changes in Q1", deadline: "2026-03-15T00:00:00Z", priority: "high" };
     const sent = await live.np.asp.messages.send({ sessionId: session.id, from: "coordinator-agent", type: "task.assign", payload });
     expect(sent).toMatchObject({ sessionId: session.id, senderSequence: 1, duplicate: false, state: "INVITED" });
