@@ -72,6 +72,7 @@ export {
   SessionMessages,
   type SessionRecord,
 } from "./namespaces/asp/messages.js";
+export { type AgentKeys, createAgentKeys } from "./namespaces/asp/signing.js";
 export {
   type ListToolCallsRequest,
   type StartToolCallRequest,

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { type Agent, NPayload, type Session } from "../src/index.js";
+import { type Agent, createAgentKeys, NPayload, type Session } from "../src/index.js";
 import { freshName, until, withBroker } from "./support/client.js";
 import { repositoryFile } from "./support/golden.js";
 
@@ -54,7 +54,7 @@ describe.runIf(hasAgents)("agents", () => {
     ]);
     const payload = { task: "Research competitor pricing changes in Q1", deadline: "2026-03-15T00:00:00Z", priority: "high" };
     const sent = await live.np.asp.messages.send({ sessionId: session.id, from: "coordinator-agent", type: "task.assign", payload });
-    expect(sent).toMatchObject({ sessionId: session.id, senderSequence: 1, duplicate: false, state: "INVITED" });
+    expect(sent).toMatchObject({ sessionId: session.id, senderSequence: 1, duplicate: false, state: "CONVERSING" });
     const again = { sessionId: session.id, from: "coordinator-agent", type: "task.assign", payload, id: sent.id };
     expect(await live.np.asp.messages.send(again)).toMatchObject({ sequence: sent.sequence, duplicate: true });
     await expect(live.np.asp.messages.send({ sessionId: session.id, from: "writer-agent", performative: "CLOSE" })).rejects.toMatchObject({ code: "ILLEGAL_MESSAGE" });
@@ -100,6 +100,25 @@ describe.runIf(hasAgents)("agents", () => {
     expect(within).toMatchObject({ parentCallId: finished?.id, result: 40 });
     expect(await live.np.asp.tools.stats({ tool })).toMatchObject([{ tool, calls: 2, finished: 1, failed: 1 }]);
     expect((await live.np.asp.tools.get({ callId: within!.id })).id).toBe(within!.id);
+  });
+
+  test("with keys sign all that they say, and nobody else can", async () => {
+    const { publicKey, privateKey } = createAgentKeys();
+    const name = freshName("signer").replaceAll(".", "-");
+    const signer = await live.np.asp.registry.register({ name, publicKey });
+    const session = await live.np.asp.sessions.create({ topic: "signed", participants: [{ agentId: name, role: "coordinator" }, { agentId: "writer-agent", role: "specialist" }] });
+    const message = {
+      sessionId: session.id,
+      from: name,
+      to: "writer-agent",
+      type: "task.assign",
+      payload: { b: 1.5, a: ["ö", null, 1e30], "\u20ac": { y: true, x: "\u0007" } },
+      constraints: { allowedPerformatives: ["REJECT", "ACCEPT"], maxResponseTimeMs: 60_000, requiredTrust: 0.12345 },
+    } as const;
+    await expect(live.np.asp.messages.send(message)).rejects.toMatchObject({ code: "SIGNATURE_REQUIRED" });
+    await expect(live.np.asp.messages.send({ ...message, signingKey: createAgentKeys().privateKey })).rejects.toMatchObject({ code: "INVALID_SIGNATURE" });
+    expect(await live.np.asp.messages.send({ ...message, signingKey: privateKey })).toMatchObject({ senderSequence: 1, duplicate: false });
+    expect(await live.np.asp.messages.send({ sessionId: session.id, from: signer.id, signingKey: privateKey, type: "note" })).toMatchObject({ senderSequence: 2 });
   });
 
   test("tools are not run unrecorded, unless the program says so", async () => {

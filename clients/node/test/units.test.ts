@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { Backoff } from "../src/connection/backoff.js";
 import { formatUrl, isLoopback, parseUrl } from "../src/connection/url.js";
+import { canonicalJson } from "../src/namespaces/asp/canonical.js";
 import { offsetInput } from "../src/offset.js";
 import { parseJson, stringifyJson } from "../src/wire/json.js";
 
@@ -56,4 +57,18 @@ test("waits between tries grow up to their limit, and heed the broker's", () => 
   expect(backoff.next(500)).toBe(500);
   backoff.reset();
   expect(backoff.next()).toBeLessThanOrEqual(10);
+});
+
+describe("canonical JSON", () => {
+  test("is that of RFC 8785", () => {
+    for (const [given, form] of [
+      ['{"b":[1.0,2.50,1E30,4.5e-7,-0,0.000001,123456789012345680000000],"a":{"z":null,"y":true}}', '{"a":{"y":true,"z":null},"b":[1,2.5,1e+30,4.5e-7,0,0.000001,1.2345678901234569e+23]}'],
+      ['{"\\u20ac":1,"\\r":2,"\\ufb33":3,"1":4,"\\ud83d\\ude00":5,"\\u0080":6,"\\u00f6":7}', '{"\\r":2,"1":4,"\u0080":6,"ö":7,"€":1,"😀":5,"\ufb33":3}'],
+      ["[9007199254740991,5e-324,1.7976931348623157e308]", "[9007199254740991,5e-324,1.7976931348623157e+308]"],
+    ] as const) {
+      expect(canonicalJson(JSON.parse(given))).toBe(form);
+    }
+    for (const bad of [2 ** 53, 1e20, NaN, () => 1, 1n]) expect(() => canonicalJson({ a: [bad] })).toThrow(/\/a\/0 is/);
+    expect(canonicalJson({ b: undefined, a: new Date(0) })).toBe('{"a":"1970-01-01T00:00:00.000Z"}');
+  });
 });

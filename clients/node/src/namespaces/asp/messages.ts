@@ -1,7 +1,10 @@
+import type { KeyObject } from "node:crypto";
 import type { OffsetCodec, OffsetType } from "../../offset.js";
 import type { CallOptions } from "../../options.js";
 import { type Context, SAFE } from "../context.js";
 import { uuidV7 } from "./ids.js";
+import type { Participant } from "./sessions.js";
+import { signMessage } from "./signing.js";
 
 /**
  * What a message does to its session, as the transition table has it.
@@ -56,7 +59,9 @@ export interface SendMessageRequest {
   };
   /** `msg_` and a UUID of version 7; made unless given. The same id with the same content is said once. */
   readonly id?: string | undefined;
-  /** `ed25519:` and 128 hexadecimal digits, where the sender has a public key. */
+  /** The sender's private key: the message is signed with it. A sender that has a public key must sign. */
+  readonly signingKey?: KeyObject | undefined;
+  /** A signature that was made elsewhere: `ed25519:` and 128 hexadecimal digits. */
   readonly signature?: string | undefined;
 }
 
@@ -150,6 +155,14 @@ export interface InboxRequest {
   readonly waitMs?: number | undefined;
 }
 
+/** What types stand for that name no performative. */
+const DEFAULT_PERFORMATIVES: Readonly<Record<string, Performative>> = {
+  "task.assign": "PROPOSE",
+  "task.accept": "ACCEPT",
+  "task.reject": "REJECT",
+  "task.cancel": "WITHDRAW",
+};
+
 /** How long one request of {@link SessionMessages.receive} waits. */
 const RECEIVE_WAIT_MS = 10_000;
 
@@ -175,9 +188,34 @@ export class SessionMessages<O extends OffsetType = number> {
    * const { sequence, state } = await np.asp.messages.send({ sessionId: session.id, from: "writer-agent", type: "task.accept" });
    * ```
    */
-  send(request: SendMessageRequest, options?: CallOptions): Promise<SentMessage> {
-    const { sessionId, id = `msg_${uuidV7()}`, ...rest } = request;
-    return this.context.requester.json<SentMessage>("session.send", { sessionId, id, ...rest }, options, SAFE);
+  async send(request: SendMessageRequest, options?: CallOptions): Promise<SentMessage> {
+    const { sessionId, id = `msg_${uuidV7()}`, signingKey, ...rest } = request;
+    const body = { sessionId, id, ...rest };
+    const signed = signingKey === undefined ? body : await this.sign(body, signingKey, options);
+    return this.context.requester.json<SentMessage>("session.send", signed, options, SAFE);
+  }
+
+  /** The message with its signature, which covers identities: names are looked up in the session. */
+  private async sign(body: Omit<SendMessageRequest, "signingKey"> & { readonly id: string }, key: KeyObject, options?: CallOptions): Promise<object> {
+    const { sessionId, from, to, id, type, payload, inReplyTo, constraints } = body;
+    const performative = body.performative ?? DEFAULT_PERFORMATIVES[type ?? ""] ?? "INFORM";
+    const agents = [from, ...(to === undefined ? [] : [to])];
+    const [sender, recipient] = agents.every((agent) => agent.startsWith("agt_")) ? agents : await this.identities(sessionId, agents, options);
+    const signature = signMessage({ id, session: sessionId, sender: sender as string, recipient, performative, type, payload, inReplyTo, constraints }, key);
+    return { ...body, performative, signature };
+  }
+
+  private async identities(sessionId: string, agents: readonly string[], options?: CallOptions): Promise<string[]> {
+    const { requester } = this.context;
+    const { participants } = await requester.json<{ participants: readonly Participant[] }>("session.info", { sessionId }, options, SAFE);
+    const own = requester.link.hello?.principal.org ?? "default";
+    return agents.map((agent) => {
+      const [, uriOrg, uriName] = /^agent:\/\/([^/]+)\/(?:.*\/)?([^/]+)$/.exec(agent) ?? [];
+      const [org, name] = uriOrg === undefined ? [own, agent] : [uriOrg, uriName];
+      const found = participants.find((row) => row.agentId === agent || (row.name === name && row.org === org));
+      // One that takes no part is left to the broker to refuse.
+      return found?.agentId ?? agent;
+    });
   }
 
   /**
