@@ -106,11 +106,11 @@ export class NPayload<M extends OffsetMode = "number"> implements AsyncDisposabl
       names,
       offsets,
       publishing,
-      tail: (request, callOptions, resume) => {
+      tail: (request, callOptions) => {
         if (this.#link.status.state === "closed") throw new ClosedError();
         const resolve = async () => names.known(request.streamId) ?? (await names.resolve(request.streamId, callOptions));
         names.known(request.streamId);
-        const tail = new Tail(requester, offsets, resolve, request, callOptions, (ended) => void this.#tails.delete(ended), resume);
+        const tail = new Tail(requester, offsets, resolve, request, callOptions, (ended) => void this.#tails.delete(ended));
         this.#tails.add(tail);
         return tail as never;
       },

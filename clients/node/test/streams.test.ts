@@ -136,6 +136,21 @@ describe("tail", () => {
     expect(none).toEqual([]);
   });
 
+  test("goes on where another one stood, and notices a stream that was made again", async () => {
+    const streamId = await filled(5);
+    const first = live.np.streams.tail({ streamId });
+    for (let n = 0; n < 3; n += 1) await first.next();
+    const { position } = first;
+    expect(position).toMatchObject({ offset: 3, logEpoch: 1n });
+    await first.return();
+    const second = live.np.streams.tail({ streamId, position });
+    expect((await second.next()).value?.offset).toBe(3);
+    await second.return();
+    await live.np.channels.delete({ channelId: streamId });
+    await live.np.channels.create({ name: streamId });
+    await expect(live.np.streams.tail({ streamId, position }).next()).rejects.toMatchObject({ code: "CHANNEL_RECREATED" });
+  });
+
   test("serves several calls of next() in their order", async () => {
     const streamId = await filled(5);
     const tail = live.np.streams.tail({ streamId });

@@ -5,12 +5,6 @@ import type { Publishing } from "../producer/publishing.js";
 import type { Tail, TailRequest } from "../reading/tail.js";
 import type { CallOptions } from "../options.js";
 
-/** Where a tail stood that another one goes on from. */
-export interface Resume {
-  readonly incarnation?: string | undefined;
-  readonly lastEpoch?: bigint;
-}
-
 /** What the namespaces of a client share. */
 export interface Context<O extends OffsetType> {
   readonly requester: Requester;
@@ -18,7 +12,7 @@ export interface Context<O extends OffsetType> {
   readonly offsets: OffsetCodec<O>;
   readonly publishing: Publishing<O>;
   /** Opens a tail that ends when the client is closed. */
-  tail<P>(request: TailRequest, options: CallOptions, resume?: Resume): Tail<P, O>;
+  tail<P>(request: TailRequest, options: CallOptions): Tail<P, O>;
 }
 
 /** A request that does the same when it is carried out twice. */

@@ -23,9 +23,8 @@ export interface OpenBatch {
   cost: number;
   /** When its first record came. */
   readonly opened: number;
-  /** Its time and tries, the shortest of its records. */
-  timeoutMs: number;
-  maxRetries: number;
+  readonly timeoutMs: number;
+  readonly maxRetries: number;
 }
 
 /** A batch in its final bytes: a retry sends the same. */

@@ -20,6 +20,7 @@ import { decodePublishAnswer, encodePublishHead, type PublishAnswer } from "../w
 import { type Conditions, type OpenBatch, openBatch, RECORD_COST, type SealedBatch, type Settler } from "./batches.js";
 import { locate } from "./locate.js";
 import type { QueueLimit } from "./queue-limit.js";
+import { wasNotAppended } from "./refusals.js";
 
 /** Limits of every producer of a client. */
 export interface ProducerOptions {
@@ -89,7 +90,9 @@ export class ChannelProducer {
   push(record: NewRecord, settler: Settler, conditions: Conditions | undefined, effort: Effort): void {
     const { batchBytes, batchRecords } = this.options;
     let open = this.open;
-    if (open !== undefined && (conditions !== undefined || open.builder.byteLength >= batchBytes || open.builder.recordCount >= batchRecords)) {
+    // What has another time or other retries is no part of the same batch: none is to fail for the other.
+    const isOther = open !== undefined && (open.timeoutMs !== effort.timeoutMs || open.maxRetries !== effort.maxRetries);
+    if (open !== undefined && (conditions !== undefined || isOther || open.builder.recordCount >= batchRecords)) {
       this.sealOpen();
       open = undefined;
     }
@@ -106,8 +109,6 @@ export class ChannelProducer {
     open.settlers.push(settler);
     open.cost += bytes + RECORD_COST;
     this.limit.take(bytes + RECORD_COST);
-    if (effort.timeoutMs < open.timeoutMs) open.timeoutMs = effort.timeoutMs;
-    if (effort.maxRetries < open.maxRetries) open.maxRetries = effort.maxRetries;
     this.open = open;
     if (conditions !== undefined || isLarge || open.builder.byteLength >= batchBytes) this.sealOpen();
     this.schedule();
@@ -417,15 +418,4 @@ export class ChannelProducer {
       this.watchDeadline();
     }, Math.max(1, Math.min(front.deadline - Date.now() + 1, 0x7fff_ffff)));
   }
-}
-
-/**
- * Whether a refusal says that the batch was not appended: it breaks a rule or a condition, or may not be. Duplicates are
- * recognised before conditions are looked at, but after names and access are.
- */
-function wasNotAppended({ isUnsure }: SealedBatch, error: Error): boolean {
-  if (!(error instanceof NPayloadError) || error.number === undefined) return false;
-  const { number } = error;
-  if (number >= 200 && number < 208) return true;
-  return !isUnsure && (number < 200 || number >= 700 || error.code === "DISK_FULL" || error.code === "OVERLOADED");
 }

@@ -6,6 +6,7 @@ import type { OffsetCodec, OffsetInput, OffsetType } from "../offset.js";
 import { offsetInput } from "../offset.js";
 import type { CallOptions } from "../options.js";
 import { onAbort } from "../signals.js";
+import type { FetchFrom } from "../wire/messages.js";
 import { Cursor, type OnLost, type Stretch, takeMessages } from "./cursor.js";
 import { atLeastOne, beginning, type BeginOptions, fetch } from "./fetch.js";
 
@@ -20,6 +21,8 @@ import { atLeastOne, beginning, type BeginOptions, fetch } from "./fetch.js";
 export interface TailRequest extends BeginOptions {
   /** Name or id of the stream. */
   readonly streamId: string;
+  /** Begins where another tail stood, and notices a stream that was cut or made again since: `tail.position`. */
+  readonly position?: TailPosition<OffsetType> | undefined;
   /** The offset to end in front of; a tail never ends unless it is given. */
   readonly toOffset?: OffsetInput | undefined;
   /** Bytes of batches that may be held and not handed out; 4,194,304 unless given. One larger batch may be held alone. */
@@ -73,6 +76,7 @@ export class Tail<P = unknown, O extends OffsetType = number> implements AsyncIt
   private heldBytes = 0;
   private ready: Message<P, O>[] = [];
   private at = 0;
+  private readonly begin: FetchFrom;
   private readonly to: bigint | undefined;
   private readonly maxBufferedBytes: number;
   private readonly maxWaitMs: number;
@@ -94,12 +98,11 @@ export class Tail<P = unknown, O extends OffsetType = number> implements AsyncIt
     private readonly request: TailRequest,
     private readonly options: CallOptions,
     private readonly onEnd: (tail: Tail<P, O>) => void,
-    private readonly begin?: { incarnation?: string | undefined; lastEpoch?: bigint },
   ) {
     this.to = request.toOffset === undefined ? undefined : offsetInput(request.toOffset, "toOffset");
     this.maxBufferedBytes = atLeastOne(request.maxBufferedBytes ?? 4 << 20, "maxBufferedBytes");
     this.maxWaitMs = atLeastOne(request.maxWaitMs ?? 10_000, "maxWaitMs", 60_000);
-    beginning(request);
+    this.begin = beginning({ ...request, fromOffset: request.position?.offset ?? request.fromOffset });
     this.signal = this.stop.signal;
     if (options.signal?.aborted) this.fail(new AbortError(options.signal.reason));
     else {
@@ -237,7 +240,8 @@ export class Tail<P = unknown, O extends OffsetType = number> implements AsyncIt
   }
 
   private async fetchOnce(maxBytes: number): Promise<void> {
-    this.cursor ??= new Cursor(await this.resolve(), beginning(this.request), this.begin);
+    const { position } = this.request;
+    this.cursor ??= new Cursor(await this.resolve(), this.begin, { incarnation: position?.incarnation, lastEpoch: position?.logEpoch });
     const { timeoutMs = Infinity, maxRetries = Infinity } = this.options;
     const answer = await fetch(this.requester, this.cursor, { maxBytes, maxWaitMs: this.maxWaitMs }, { timeoutMs, maxRetries, signal: this.signal });
     if (this.isDone) return;
