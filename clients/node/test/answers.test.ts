@@ -15,6 +15,7 @@ import {
 } from "../src/index.js";
 import { BodyReader, BodyWriter } from "../src/wire/body.js";
 import { FETCH, KINDS, PUBLISH } from "../src/wire/kinds.js";
+import { until } from "./support/client.js";
 import { type Asked, startFakeBroker } from "./support/fake-broker.js";
 
 const INCARNATION = "00112233445566778899aabbccddeeff";
@@ -145,6 +146,43 @@ describe("answers", () => {
     for (const outcome of outcomes) expect((outcome as PromiseRejectedResult).reason).toBeInstanceOf(JournalFailedError);
     expect(broker.asked).toBe(3);
     await expect(np.broker.info()).rejects.toThrow(JournalFailedError);
+  });
+
+  test("that do not come in time fail what waits for them, not what is more patient", async () => {
+    const held: Asked[] = [];
+    const { np } = await scripted((asked) => void held.push(asked));
+    const patient = np.messages.publish({ channelId: "a", payload: 0 });
+    const hasty = np.messages.publish({ channelId: "a", payload: 1 }, { timeoutMs: 30 });
+    const behind = np.messages.publish({ channelId: "a", payload: 2 });
+    await expect(hasty).rejects.toMatchObject({ code: "REQUEST_TIMEOUT", details: { timeoutMs: 30 } });
+    expect(held.map((asked) => batchOf(asked).sequence)).toEqual([0, 1, 2]);
+    for (const [n, asked] of held.entries()) asked.answer(ack(BigInt(n), 1));
+    expect([(await patient).offset, (await behind).offset]).toEqual([0, 2]);
+    // Nobody waits for one that never left either.
+    const lone = np.messages.publish({ channelId: "b", payload: 3 }, { timeoutMs: 30 });
+    await expect(lone).rejects.toMatchObject({ code: "REQUEST_TIMEOUT" });
+    const after = np.messages.publish({ channelId: "b", payload: 4 });
+    await until(() => held.length === 5);
+    expect(held.slice(3).map((asked) => [batchOf(asked).epoch, batchOf(asked).sequence])).toEqual([[1, 0], [2, 0]]);
+    held[4]?.answer(ack(9n, 1));
+    expect((await after).offset).toBe(9);
+  });
+
+  test("that do not come in time, of what was never sent, leave no hole in the sequence", async () => {
+    const held: Asked[] = [];
+    const { np } = await scripted((asked) => void held.push(asked), { maxInFlight: 2 });
+    const publish = (payload: number, timeoutMs?: number) => np.messages.publish({ channelId: "a", payload, expectedOffset: payload }, { timeoutMs });
+    const first = publish(0);
+    const second = publish(1);
+    const never = publish(2, 30);
+    const last = publish(3);
+    await expect(never).rejects.toMatchObject({ code: "REQUEST_TIMEOUT" });
+    for (const [n, asked] of held.splice(0).entries()) asked.answer(ack(BigInt(n), 1));
+    await Promise.all([first, second]);
+    await until(() => held.length === 1);
+    expect(batchOf(held[0] as Asked)).toMatchObject({ epoch: 1, sequence: 2 });
+    held[0]?.answer(ack(2n, 1));
+    expect((await last).offset).toBe(2);
   });
 
   test("with another number of offsets than records are an error", async () => {

@@ -19,6 +19,7 @@ import { PUBLISH } from "../wire/kinds.js";
 import { decodePublishAnswer, encodePublishHead, type PublishAnswer } from "../wire/messages.js";
 import { type Conditions, type OpenBatch, openBatch, RECORD_COST, type SealedBatch, type Settler } from "./batches.js";
 import { locate } from "./locate.js";
+import { DeadlineTimer } from "./deadline-timer.js";
 import type { QueueLimit } from "./queue-limit.js";
 import { wasNotAppended } from "./refusals.js";
 
@@ -65,7 +66,7 @@ export class ChannelProducer {
   private attempts = 0;
   private isLocating = false;
   private retryTimer: NodeJS.Timeout | undefined;
-  private deadlineTimer: NodeJS.Timeout | undefined;
+  private readonly deadlines = new DeadlineTimer(() => this.expire());
   private lastError: Error | undefined;
   private readonly backoff: Backoff;
   private head: { incarnation: string | undefined; bytes: Buffer } | undefined;
@@ -110,6 +111,7 @@ export class ChannelProducer {
     open.cost += bytes + RECORD_COST;
     this.limit.take(bytes + RECORD_COST);
     this.open = open;
+    this.deadlines.arm(open.opened + open.timeoutMs);
     if (conditions !== undefined || isLarge || open.builder.byteLength >= batchBytes) this.sealOpen();
     this.schedule();
   }
@@ -123,6 +125,7 @@ export class ChannelProducer {
     this.sealOpen();
     this.full.push(batch);
     this.limit.take(batch.cost);
+    this.deadlines.arm(batch.opened + batch.timeoutMs);
     this.schedule();
     return batch.builder.recordCount;
   }
@@ -156,7 +159,7 @@ export class ChannelProducer {
       this.unacked.push(this.seal(batch));
     }
     this.sendAll();
-    this.watchDeadline();
+    if (this.isIdle) this.deadlines.clear();
   }
 
   private seal({ builder, settlers, conditions, cost, opened, timeoutMs, maxRetries }: OpenBatch): SealedBatch {
@@ -368,9 +371,8 @@ export class ChannelProducer {
 
   /** Fails what was sent, of which it is not known whether it was appended, and goes on with the rest. */
   private giveUp(error: Error): void {
-    const now = Date.now();
-    const lost = this.unacked.filter(({ tries, deadline }) => tries > 0 || deadline <= now);
-    this.unacked = this.unacked.filter((batch) => !lost.includes(batch));
+    const lost = this.unacked.filter(({ tries }) => tries > 0);
+    this.unacked = this.unacked.filter(({ tries }) => tries === 0);
     this.renumber();
     this.again(0);
     this.reject(lost, error);
@@ -387,35 +389,67 @@ export class ChannelProducer {
     this.reject(batches, error);
   }
 
+  /**
+   * Fails the records whose time is up. A batch that was sent keeps its place without them, since those behind it follow
+   * its sequence; once nobody waits for any that was sent, a new epoch begins.
+   */
+  private expire(): void {
+    const now = Date.now();
+    const late: { cost: number; timeoutMs: number; settlers: readonly Settler[] }[] = [];
+    for (const batch of this.unacked) {
+      if (batch.deadline > now || batch.settlers.length === 0) continue;
+      late.push({ ...batch });
+      batch.settlers = [];
+      batch.cost = 0;
+    }
+    const isDue = (batch: OpenBatch): boolean => batch.opened + batch.timeoutMs > now;
+    late.push(...this.full.filter((batch) => !isDue(batch)));
+    this.full = this.full.filter(isDue);
+    if (this.open !== undefined && !isDue(this.open)) {
+      late.push(this.open);
+      this.open = undefined;
+    }
+    if (this.unacked.every(({ settlers }) => settlers.length === 0)) {
+      this.unacked = [];
+      this.renumber();
+    } else {
+      this.dropUnsent();
+    }
+    const left = [...this.unacked.filter(({ settlers }) => settlers.length > 0).map(({ deadline }) => deadline)];
+    for (const { opened, timeoutMs } of [...this.full, ...(this.open === undefined ? [] : [this.open])]) left.push(opened + timeoutMs);
+    for (const deadline of left) this.deadlines.arm(deadline);
+    const cause = this.lastError;
+    for (const batch of late) this.reject([batch], new RequestTimeoutError(`publishing to ${this.channel.name}`, batch.timeoutMs, { cause }));
+    this.pump();
+  }
+
+  /** Drops batches that were never sent and that nobody waits for: those behind, not sent either, follow in their place. */
+  private dropUnsent(): void {
+    let sequence = this.unacked[0]?.sequence ?? 0;
+    this.unacked = this.unacked.filter(({ tries, settlers }) => tries > 0 || settlers.length > 0);
+    for (const batch of this.unacked) {
+      if (batch.sequence !== sequence) {
+        batch.sequence = sequence;
+        stampProducer(batch.bytes, this.stamp(sequence));
+      }
+      sequence += batch.records;
+    }
+    this.nextSequence = sequence;
+  }
+
   private reject(batches: readonly { cost: number; settlers: readonly Settler[] }[], error: Error): void {
-    this.lastError = undefined;
-    clearTimeout(this.retryTimer);
-    this.retryTimer = undefined;
-    if (this.isIdle) this.connecting?.abort();
-    this.watchDeadline();
+    if (this.unacked.length === 0) {
+      this.lastError = undefined;
+      clearTimeout(this.retryTimer);
+      this.retryTimer = undefined;
+    }
+    if (this.isIdle) {
+      this.connecting?.abort();
+      this.deadlines.clear();
+    }
     for (const { cost, settlers } of batches) {
       this.limit.release(cost);
       for (const settler of settlers) settler.reject(error);
     }
-  }
-
-  /** Fails the front when its time is up; what was sent behind it is as unknown as it. */
-  private watchDeadline(): void {
-    const front = this.unacked[0];
-    if (front === undefined || front.deadline === Infinity) {
-      clearTimeout(this.deadlineTimer);
-      this.deadlineTimer = undefined;
-      return;
-    }
-    // One timer that looks again, rather than one for each batch.
-    this.deadlineTimer ??= setTimeout(() => {
-      this.deadlineTimer = undefined;
-      const late = this.unacked[0];
-      if (late !== undefined && late.deadline <= Date.now()) {
-        const what = `publishing to ${this.channel.name}`;
-        this.giveUp(new RequestTimeoutError(what, late.timeoutMs, { cause: this.lastError }));
-      }
-      this.watchDeadline();
-    }, Math.max(1, Math.min(front.deadline - Date.now() + 1, 0x7fff_ffff)));
   }
 }
