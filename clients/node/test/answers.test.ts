@@ -185,6 +185,25 @@ describe("answers", () => {
     expect((await last).offset).toBe(2);
   });
 
+  test("that could not be asked for in time, since there was no connection, leave no hole either", async () => {
+    const gone = await startFakeBroker(() => {});
+    const port = Number(new URL(gone.url.replace("npayload:", "http:")).port);
+    gone.close();
+    const np = new NPayload({ url: gone.url, minDelayMs: 1, maxDelayMs: 5, connectTimeoutMs: 60_000, batchRecords: 1 });
+    opened.push(np);
+    const hasty = np.messages.publish({ channelId: "a", payload: 0 }, { timeoutMs: 30 });
+    const patient = [1, 2].map((payload) => np.messages.publish({ channelId: "a", payload }));
+    await expect(hasty).rejects.toMatchObject({ code: "REQUEST_TIMEOUT" });
+    const seen: number[] = [];
+    opened.push(await startFakeBroker((asked) => {
+      const { sequence } = batchOf(asked);
+      seen.push(sequence);
+      asked.answer(ack(BigInt(sequence), 1));
+    }, { port }));
+    expect((await Promise.all(patient)).map(({ offset }) => offset)).toEqual([0, 1]);
+    expect(seen).toEqual([0, 1]);
+  });
+
   test("with another number of offsets than records are an error", async () => {
     const { np } = await scripted((asked) => asked.answer(ack(5n, 2)));
     await expect(np.messages.publish({ channelId: "a", payload: 1 })).rejects.toThrow(/1 records was acknowledged with the offsets 5 to 6/);

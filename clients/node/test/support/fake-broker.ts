@@ -19,7 +19,7 @@ export interface Asked {
 }
 
 /** A broker that answers as a test tells it to. */
-export async function startFakeBroker(onAsked: (asked: Asked) => void, { pings = true } = {}) {
+export async function startFakeBroker(onAsked: (asked: Asked) => void, { pings = true, port: wanted = 0 } = {}) {
   const hello = repositoryFile("tests/golden/frames/hello_response.bin").subarray(16);
   const sockets = new Set<net.Socket>();
   let number = 0;
@@ -52,7 +52,7 @@ export async function startFakeBroker(onAsked: (asked: Asked) => void, { pings =
     });
     socket.on("data", (chunk: Buffer) => parser.push(chunk));
   });
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  await new Promise<void>((resolve) => server.listen(wanted, "127.0.0.1", resolve));
   const { port } = server.address() as net.AddressInfo;
   return {
     url: `npayload://127.0.0.1:${port}`,
