@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { withBroker } from "./support/client.js";
+import { until, withBroker } from "./support/client.js";
 
 const live = withBroker();
 const run = promisify(execFile);
@@ -78,6 +78,22 @@ describe("programs of their own", () => {
       for await (const message of np.streams.tail({ streamId: "programs.tail" })) { console.log(message.payload); break; }`;
     await live.np.messages.publish({ channelId: "programs.tail", payload: 1 });
     expect(await program("loop.mjs", code)).toBe("1");
+  });
+
+  test("take a test broker that they forgot with them", async () => {
+    const code = `
+      import { startBroker } from "@npayload/node/testing";
+      const { pid } = await startBroker({ dataDir: ${JSON.stringify(join(folder, "forgotten"))} });
+      console.log(pid);`;
+    const pid = Number(await program("forgotten.mjs", code));
+    const isAlive = (): boolean => {
+      try {
+        return process.kill(pid, 0);
+      } catch {
+        return false;
+      }
+    };
+    await until(() => !isAlive());
   });
 
   test("get the test broker from its own entry", async () => {

@@ -112,7 +112,10 @@ export class TestBroker implements AsyncDisposable {
         resolve();
       });
     });
-    // The program's end is the broker's, but a broker that is still there keeps no program alive.
+    // A broker that is still there keeps no program alive, and does not outlive it.
+    const onExit = (): void => void child.kill("SIGKILL");
+    process.once("exit", onExit);
+    child.once("exit", () => process.off("exit", onExit));
     child.unref();
     (child.stdout as unknown as { unref(): void }).unref();
     (child.stderr as unknown as { unref(): void }).unref();
