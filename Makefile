@@ -32,8 +32,8 @@ test-vectors: ## only the golden sessions of agents, by a script of their own
 test-python: ## only the Python client's tests
 	$(call part,clients/python,python3,python3 -m unittest discover)
 
-test-node: ## only the Node client's tests
-	$(call part,clients/node,node,npm test)
+test-node: ## only the Node client's tests, with the broker in target/ or the one that NPAYLOAD_BIN names
+	$(call part,clients/node,npm,npm ci && npm test)
 
 check: check-format check-lints check-docs check-licences check-advisories ## formatting, lints, documentation, licences, advisories
 

@@ -1,0 +1,3 @@
+export * from "./base.js";
+export * from "./broker.js";
+export * from "./client.js";

@@ -1,0 +1,87 @@
+/**
+ * Client of npayload, a durable append-only log broker.
+ *
+ * @packageDocumentation
+ */
+export { NPayload } from "./client.js";
+export type { CallOptions, ClientOptions, Place } from "./options.js";
+export type { TlsOptions } from "./connection/transport.js";
+export type { Status } from "./connection/link.js";
+export type { OffsetInput, OffsetMode, OffsetOf, OffsetType } from "./offset.js";
+export { Message } from "./message.js";
+export type { BytesOrText } from "./batch/builder.js";
+export { Page, Paged } from "./paging.js";
+export * from "./errors/index.js";
+
+export type { NewMessage } from "./producer/record.js";
+export type { BatchAck, PublishAck } from "./producer/ack.js";
+export type { DurabilityLevel } from "./wire/messages.js";
+export { ConsumeResult, type ConsumeRequest } from "./reading/consume.js";
+export { Tail, type TailPosition, type TailRequest } from "./reading/tail.js";
+export type { BeginOptions } from "./reading/fetch.js";
+export type { OnLost } from "./reading/cursor.js";
+
+export type { ChannelConfig, ChannelInfo, CompressionName, Damage, FullChannelConfig } from "./namespaces/channel-types.js";
+export { Channels, type ChannelRequest, type CreateChannelRequest, type ListChannelsRequest } from "./namespaces/channels.js";
+export { type OffsetAt, type StreamRequest, Streams } from "./namespaces/streams.js";
+export {
+  Messages,
+  type PublishBatchRequest,
+  type PublishConditions,
+  type PublishRequest,
+  type TransactionAck,
+  type TransactionalCommit,
+  type TransactionRequest,
+} from "./namespaces/messages.js";
+export {
+  type CommitRequest,
+  type ConsumerPosition,
+  type ConsumerRequest,
+  Consumers,
+  type SubscribeRequest,
+  Subscription,
+} from "./namespaces/consumers.js";
+export * from "./namespaces/access.js";
+export { Asp } from "./namespaces/asp/index.js";
+export {
+  type Agent,
+  type AgentProfile,
+  type AgentRequest,
+  type Availability,
+  type RegisterAgentRequest,
+  Registry,
+  type SearchAgentsRequest,
+} from "./namespaces/asp/registry.js";
+export {
+  type CreateSessionRequest,
+  type ListSessionsRequest,
+  type Participant,
+  type Session,
+  type SessionLimits,
+  type SessionRequest,
+  type SessionRole,
+  Sessions,
+} from "./namespaces/asp/sessions.js";
+export {
+  type InboxEntry,
+  type InboxRequest,
+  type Performative,
+  type SendMessageRequest,
+  type SentMessage,
+  type SessionHistoryRequest,
+  SessionMessages,
+  type SessionRecord,
+} from "./namespaces/asp/messages.js";
+export { type AgentKeys, createAgentKeys } from "./namespaces/asp/signing.js";
+export {
+  type ListToolCallsRequest,
+  type StartToolCallRequest,
+  type ToolCall,
+  Tools,
+  type ToolStats,
+  type WrapToolOptions,
+} from "./namespaces/asp/tools.js";
+export { Broker, type BrokerHealth, type BrokerInfo, type ScrubStatus } from "./namespaces/broker.js";
+
+export { type EventSchemas, type NewEvent, type TypedEvent, TypedEvents } from "./events.js";
+export type { InputOf, OutputOf, StandardIssue, StandardResult, StandardSchemaV1 } from "./standard-schema.js";

@@ -1,0 +1,58 @@
+import { BatchBuilder } from "../batch/builder.js";
+import type { PublishAnswer } from "../wire/messages.js";
+
+/** Told once of what became of its records: of one, or of a whole batch. */
+export interface Settler {
+  resolve(answer: PublishAnswer, index: number): void;
+  reject(error: Error): void;
+}
+
+/** What a record or batch asks for beyond its bytes; such a one travels alone. */
+export interface Conditions {
+  readonly expectedOffset?: bigint | undefined;
+  readonly fence?: bigint | undefined;
+}
+
+/** A batch that records are copied into. */
+export interface OpenBatch {
+  readonly builder: BatchBuilder;
+  /** For each record, or one for all. */
+  readonly settlers: Settler[];
+  readonly conditions: Conditions;
+  /** Bytes that count against the queue's limit. */
+  cost: number;
+  /** When its first record came. */
+  readonly opened: number;
+  readonly timeoutMs: number;
+  readonly maxRetries: number;
+}
+
+/** A batch in its final bytes: a retry sends the same. */
+export interface SealedBatch {
+  bytes: Buffer;
+  records: number;
+  sequence: number;
+  settlers: readonly Settler[];
+  readonly conditions: Conditions;
+  cost: number;
+  readonly deadline: number;
+  readonly timeoutMs: number;
+  readonly maxRetries: number;
+  /** How often it was sent with these bytes. */
+  tries: number;
+  /** Whether a try was lost, so that it may have been appended. */
+  isUnsure: boolean;
+  /** Number of the try that is to be answered; 0 when it is to be sent. */
+  attempt: number;
+  /** The answer, until all before it are answered. */
+  answer: PublishAnswer | Error | undefined;
+}
+
+/** What a promise for a record costs in memory, about, beside the record's bytes. */
+export const RECORD_COST = 256;
+
+export function openBatch(conditions: Conditions, timeoutMs: number, maxRetries: number, roomBytes?: number): OpenBatch {
+  const builder = new BatchBuilder(roomBytes);
+  if (conditions.fence !== undefined) builder.fence = conditions.fence;
+  return { builder, settlers: [], conditions, cost: 0, opened: Date.now(), timeoutMs, maxRetries };
+}

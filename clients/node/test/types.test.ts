@@ -1,0 +1,56 @@
+import { expectTypeOf, test } from "vitest";
+import {
+  type BatchAck,
+  type ChannelInfo,
+  type ConsumeResult,
+  type Message,
+  NPayload,
+  type OffsetTrimmedError,
+  type Page,
+  type PublishAck,
+  type Tail,
+} from "../src/index.js";
+
+test("offsets are numbers, or bigints where they are asked for", () => {
+  const np = new NPayload({ apiKey: process.env.NO_SUCH_VARIABLE });
+  expectTypeOf(np).toEqualTypeOf<NPayload<"number">>();
+  expectTypeOf(new NPayload()).toEqualTypeOf<NPayload<"number">>();
+  expectTypeOf(np.messages.publish).returns.resolves.toEqualTypeOf<PublishAck<number>>();
+  expectTypeOf(np.messages.publishBatch).returns.resolves.toEqualTypeOf<BatchAck<number>>();
+  expectTypeOf(np.streams.create).returns.resolves.toEqualTypeOf<ChannelInfo<number>>();
+  const big = new NPayload({ offsets: "bigint" });
+  expectTypeOf(big).toEqualTypeOf<NPayload<"bigint">>();
+  expectTypeOf(big.messages.publish).returns.resolves.toHaveProperty("offset").toEqualTypeOf<bigint>();
+  expectTypeOf(big.streams.info).returns.resolves.toHaveProperty("logEnd").toEqualTypeOf<bigint>();
+});
+
+test("payloads are unknown until they are named", () => {
+  const np = new NPayload();
+  const read = () => np.streams.consume({ streamId: "a", fromOffset: 0n });
+  expectTypeOf(read).returns.resolves.toEqualTypeOf<ConsumeResult<unknown, number>>();
+  expectTypeOf<Message["payload"]>().toBeUnknown();
+  const named = () => np.streams.tail<{ prediction: number }>({ streamId: "a", fromOffset: 0 });
+  expectTypeOf(named).returns.toEqualTypeOf<Tail<{ prediction: number }, number>>();
+  const list = async () => np.channels.list();
+  expectTypeOf(list).returns.resolves.toEqualTypeOf<Page<ChannelInfo<number>>>();
+});
+
+test("details of errors are typed", () => {
+  expectTypeOf<OffsetTrimmedError["details"]["first"]>().toEqualTypeOf<number | bigint>();
+  expectTypeOf<OffsetTrimmedError["cause"]>().toBeUnknown();
+});
+
+test("mistakes do not compile", () => {
+  const np = new NPayload();
+  const mistakes = () => {
+    // @ts-expect-error the channel is missing
+    void np.messages.publish({ payload: 1 });
+    // @ts-expect-error an offset is no text
+    void np.streams.consume({ streamId: "a", fromOffset: "0" });
+    // @ts-expect-error there is no such durability
+    void np.streams.create({ name: "a", durability: "hoped" });
+    // @ts-expect-error there is no such option
+    new NPayload({ apikey: "x" });
+  };
+  expectTypeOf(mistakes).toBeFunction();
+});
