@@ -3,6 +3,7 @@
 
 mod clock;
 mod history;
+mod live;
 mod refusals;
 mod walls;
 
