@@ -901,6 +901,498 @@ export class NotEncryptedError extends NPayloadError {
 }
 
 /**
+ * There is no agent of this identity or name, or it is none of yours. Code `AGENT_NOT_FOUND` (800).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof AgentNotFoundError) console.error(error.message, error.details);
+ * ```
+ */
+export class AgentNotFoundError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "AgentNotFoundError";
+  /** The code of these errors. */
+  static readonly code = "AGENT_NOT_FOUND";
+}
+
+/**
+ * The agent is not registered: nobody has registered its name, or it was deregistered. Code `AGENT_NOT_REGISTERED` (801).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof AgentNotRegisteredError) console.error(error.message, error.details);
+ * ```
+ */
+export class AgentNotRegisteredError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "AgentNotRegisteredError";
+  /** The code of these errors. */
+  static readonly code = "AGENT_NOT_REGISTERED";
+}
+
+/**
+ * What an agent says of itself breaks a rule or a limit. Code `INVALID_PROFILE` (802).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof InvalidProfileError) console.error(error.message, error.details);
+ * ```
+ */
+export class InvalidProfileError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InvalidProfileError";
+  /** The code of these errors. */
+  static readonly code = "INVALID_PROFILE";
+}
+
+/**
+ * An agent is meant by an identity, a name, or an address that begins with agent://, and this is none of them. Code `INVALID_AGENT_REFERENCE` (803).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof InvalidAgentReferenceError) console.error(error.message, error.details);
+ * ```
+ */
+export class InvalidAgentReferenceError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InvalidAgentReferenceError";
+  /** The code of these errors. */
+  static readonly code = "INVALID_AGENT_REFERENCE";
+  /** Values for programs. */
+  declare readonly details: ErrorDetails & { readonly name: string };
+}
+
+/**
+ * The public key is the agent's own already, or was. Code `PUBLIC_KEY_USED` (804).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof PublicKeyUsedError) console.error(error.message, error.details);
+ * ```
+ */
+export class PublicKeyUsedError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "PublicKeyUsedError";
+  /** The code of these errors. */
+  static readonly code = "PUBLIC_KEY_USED";
+}
+
+/**
+ * The agent has no public key. Code `NO_PUBLIC_KEY` (805).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof NoPublicKeyError) console.error(error.message, error.details);
+ * ```
+ */
+export class NoPublicKeyError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "NoPublicKeyError";
+  /** The code of these errors. */
+  static readonly code = "NO_PUBLIC_KEY";
+}
+
+/**
+ * The sender has a public key, and the message has no signature. Code `SIGNATURE_REQUIRED` (806).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof SignatureRequiredError) console.error(error.message, error.details);
+ * ```
+ */
+export class SignatureRequiredError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "SignatureRequiredError";
+  /** The code of these errors. */
+  static readonly code = "SIGNATURE_REQUIRED";
+}
+
+/**
+ * The signature is not one of this message by the sender's public key. Code `INVALID_SIGNATURE` (807).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof InvalidSignatureError) console.error(error.message, error.details);
+ * ```
+ */
+export class InvalidSignatureError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InvalidSignatureError";
+  /** The code of these errors. */
+  static readonly code = "INVALID_SIGNATURE";
+}
+
+/**
+ * The API key does not speak for the agent. Code `NOT_YOUR_AGENT` (808).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof NotYourAgentError) console.error(error.message, error.details);
+ * ```
+ */
+export class NotYourAgentError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "NotYourAgentError";
+  /** The code of these errors. */
+  static readonly code = "NOT_YOUR_AGENT";
+  /** Values for programs. */
+  declare readonly details: ErrorDetails & { readonly agent: string };
+}
+
+/**
+ * There is no session of this identity, or you take no part in it. Code `SESSION_NOT_FOUND` (820).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof SessionNotFoundError) console.error(error.message, error.details);
+ * ```
+ */
+export class SessionNotFoundError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "SessionNotFoundError";
+  /** The code of these errors. */
+  static readonly code = "SESSION_NOT_FOUND";
+}
+
+/**
+ * The agent does not take part in the session. Code `NOT_PARTICIPANT` (821).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof NotParticipantError) console.error(error.message, error.details);
+ * ```
+ */
+export class NotParticipantError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "NotParticipantError";
+  /** The code of these errors. */
+  static readonly code = "NOT_PARTICIPANT";
+}
+
+/**
+ * The transition table does not allow this performative in the state of the session, or not to this sender. Code `ILLEGAL_MESSAGE` (822).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof IllegalMessageError) console.error(error.message, error.details);
+ * ```
+ */
+export class IllegalMessageError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "IllegalMessageError";
+  /** The code of these errors. */
+  static readonly code = "ILLEGAL_MESSAGE";
+  /** Values for programs. */
+  declare readonly details: ErrorDetails & { readonly state?: string; readonly performative?: string; readonly allowed?: readonly string[] };
+}
+
+/**
+ * The message answers or takes back an offer, and names no open one that the sender may. Code `OFFER_NOT_OPEN` (823).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof OfferNotOpenError) console.error(error.message, error.details);
+ * ```
+ */
+export class OfferNotOpenError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "OfferNotOpenError";
+  /** The code of these errors. */
+  static readonly code = "OFFER_NOT_OPEN";
+}
+
+/**
+ * The message that is answered allows other performatives only. Code `CONSTRAINT_BROKEN` (824).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof ConstraintBrokenError) console.error(error.message, error.details);
+ * ```
+ */
+export class ConstraintBrokenError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "ConstraintBrokenError";
+  /** The code of these errors. */
+  static readonly code = "CONSTRAINT_BROKEN";
+  /** Values for programs. */
+  declare readonly details: ErrorDetails & { readonly performative: string; readonly allowed: readonly string[] };
+}
+
+/**
+ * The message that is answered requires more trust than the sender has. Code `TRUST_TOO_LOW` (825).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof TrustTooLowError) console.error(error.message, error.details);
+ * ```
+ */
+export class TrustTooLowError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "TrustTooLowError";
+  /** The code of these errors. */
+  static readonly code = "TRUST_TOO_LOW";
+  /** Values for programs. */
+  declare readonly details: ErrorDetails & { readonly required: number | bigint; readonly score: number | bigint };
+}
+
+/**
+ * A message without a type does not have the body of its performative. Code `INVALID_BODY` (826).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof InvalidBodyError) console.error(error.message, error.details);
+ * ```
+ */
+export class InvalidBodyError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InvalidBodyError";
+  /** The code of these errors. */
+  static readonly code = "INVALID_BODY";
+}
+
+/**
+ * A payload is JSON that has no canonical form: a member twice, or a number that not every reader reads alike. Code `INVALID_PAYLOAD` (827).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof InvalidPayloadError) console.error(error.message, error.details);
+ * ```
+ */
+export class InvalidPayloadError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InvalidPayloadError";
+  /** The code of these errors. */
+  static readonly code = "INVALID_PAYLOAD";
+}
+
+/**
+ * The message id was used for another message. Code `MESSAGE_ID_TAKEN` (828).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof MessageIdTakenError) console.error(error.message, error.details);
+ * ```
+ */
+export class MessageIdTakenError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "MessageIdTakenError";
+  /** The code of these errors. */
+  static readonly code = "MESSAGE_ID_TAKEN";
+}
+
+/**
+ * The message id is older than those that are held for comparison: whether the message was taken can be read in the session. Code `MESSAGE_ID_TOO_OLD` (829).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof MessageIdTooOldError) console.error(error.message, error.details);
+ * ```
+ */
+export class MessageIdTooOldError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "MessageIdTooOldError";
+  /** The code of these errors. */
+  static readonly code = "MESSAGE_ID_TOO_OLD";
+}
+
+/**
+ * The message id is not a UUID of version 7. Code `INVALID_MESSAGE_ID` (830).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof InvalidMessageIdError) console.error(error.message, error.details);
+ * ```
+ */
+export class InvalidMessageIdError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InvalidMessageIdError";
+  /** The code of these errors. */
+  static readonly code = "INVALID_MESSAGE_ID";
+}
+
+/**
+ * The session has ended, and can only be read. Code `SESSION_ENDED` (831).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof SessionEndedError) console.error(error.message, error.details);
+ * ```
+ */
+export class SessionEndedError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "SessionEndedError";
+  /** The code of these errors. */
+  static readonly code = "SESSION_ENDED";
+}
+
+/**
+ * The participants of a new session break a rule. Code `INVALID_SESSION` (832).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof InvalidSessionError) console.error(error.message, error.details);
+ * ```
+ */
+export class InvalidSessionError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InvalidSessionError";
+  /** The code of these errors. */
+  static readonly code = "INVALID_SESSION";
+}
+
+/**
+ * The agent that is to be brought in takes part already. Code `ALREADY_PARTICIPANT` (833).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof AlreadyParticipantError) console.error(error.message, error.details);
+ * ```
+ */
+export class AlreadyParticipantError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "AlreadyParticipantError";
+  /** The code of these errors. */
+  static readonly code = "ALREADY_PARTICIPANT";
+}
+
+/**
+ * Only a coordinator brings in a coordinator, or lets a session go on. Code `ROLE_ABOVE_OWN` (834).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof RoleAboveOwnError) console.error(error.message, error.details);
+ * ```
+ */
+export class RoleAboveOwnError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "RoleAboveOwnError";
+  /** The code of these errors. */
+  static readonly code = "ROLE_ABOVE_OWN";
+}
+
+/**
+ * There is no tool call of this identity, or it is none of yours. Code `CALL_NOT_FOUND` (840).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof CallNotFoundError) console.error(error.message, error.details);
+ * ```
+ */
+export class CallNotFoundError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "CallNotFoundError";
+  /** The code of these errors. */
+  static readonly code = "CALL_NOT_FOUND";
+}
+
+/**
+ * The call id was used for another tool call. Code `CALL_ID_TAKEN` (841).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof CallIdTakenError) console.error(error.message, error.details);
+ * ```
+ */
+export class CallIdTakenError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "CallIdTakenError";
+  /** The code of these errors. */
+  static readonly code = "CALL_ID_TAKEN";
+}
+
+/**
+ * The call id is not a UUID of version 7, or is older than those that are held for comparison. Code `INVALID_CALL_ID` (842).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof InvalidCallIdError) console.error(error.message, error.details);
+ * ```
+ */
+export class InvalidCallIdError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InvalidCallIdError";
+  /** The code of these errors. */
+  static readonly code = "INVALID_CALL_ID";
+}
+
+/**
+ * The tool call has ended in another way. Code `CALL_ENDED` (843).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof CallEndedError) console.error(error.message, error.details);
+ * ```
+ */
+export class CallEndedError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "CallEndedError";
+  /** The code of these errors. */
+  static readonly code = "CALL_ENDED";
+}
+
+/**
+ * The organisation has as many open tool calls as it may have. Code `TOO_MANY_OPEN_CALLS` (844); worth another try.
+ *
+ * @example
+ * ```ts
+ * if (error instanceof TooManyOpenCallsError) console.error(error.message, error.details);
+ * ```
+ */
+export class TooManyOpenCallsError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "TooManyOpenCallsError";
+  /** The code of these errors. */
+  static readonly code = "TOO_MANY_OPEN_CALLS";
+}
+
+/**
+ * A value of a request about agents, sessions or tool calls is outside its limits. Code `OUT_OF_LIMIT` (850).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof OutOfLimitError) console.error(error.message, error.details);
+ * ```
+ */
+export class OutOfLimitError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "OutOfLimitError";
+  /** The code of these errors. */
+  static readonly code = "OUT_OF_LIMIT";
+  /** Values for programs. */
+  declare readonly details: ErrorDetails & { readonly field: string; readonly found: number | bigint; readonly min: number | bigint; readonly max: number | bigint };
+}
+
+/**
+ * The cursor is none that this request has answered. Code `INVALID_CURSOR` (851).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof InvalidCursorError) console.error(error.message, error.details);
+ * ```
+ */
+export class InvalidCursorError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InvalidCursorError";
+  /** The code of these errors. */
+  static readonly code = "INVALID_CURSOR";
+}
+
+/**
+ * A topic that holds what agents did is damaged or cannot be written; nothing is answered from it before it is repaired. Code `ASP_UNAVAILABLE` (852).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof AspUnavailableError) console.error(error.message, error.details);
+ * ```
+ */
+export class AspUnavailableError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "AspUnavailableError";
+  /** The code of these errors. */
+  static readonly code = "ASP_UNAVAILABLE";
+}
+
+/**
  * The stable name of every error of the broker.
  *
  * @example
@@ -965,7 +1457,39 @@ export type BrokerErrorCode =
   | "RATE_LIMITED"
   | "KEY_UNAVAILABLE"
   | "NOT_AUTHENTIC"
-  | "NOT_ENCRYPTED";
+  | "NOT_ENCRYPTED"
+  | "AGENT_NOT_FOUND"
+  | "AGENT_NOT_REGISTERED"
+  | "INVALID_PROFILE"
+  | "INVALID_AGENT_REFERENCE"
+  | "PUBLIC_KEY_USED"
+  | "NO_PUBLIC_KEY"
+  | "SIGNATURE_REQUIRED"
+  | "INVALID_SIGNATURE"
+  | "NOT_YOUR_AGENT"
+  | "SESSION_NOT_FOUND"
+  | "NOT_PARTICIPANT"
+  | "ILLEGAL_MESSAGE"
+  | "OFFER_NOT_OPEN"
+  | "CONSTRAINT_BROKEN"
+  | "TRUST_TOO_LOW"
+  | "INVALID_BODY"
+  | "INVALID_PAYLOAD"
+  | "MESSAGE_ID_TAKEN"
+  | "MESSAGE_ID_TOO_OLD"
+  | "INVALID_MESSAGE_ID"
+  | "SESSION_ENDED"
+  | "INVALID_SESSION"
+  | "ALREADY_PARTICIPANT"
+  | "ROLE_ABOVE_OWN"
+  | "CALL_NOT_FOUND"
+  | "CALL_ID_TAKEN"
+  | "INVALID_CALL_ID"
+  | "CALL_ENDED"
+  | "TOO_MANY_OPEN_CALLS"
+  | "OUT_OF_LIMIT"
+  | "INVALID_CURSOR"
+  | "ASP_UNAVAILABLE";
 
 type ErrorClass = new (fields: ErrorFields) => NPayloadError;
 
@@ -1035,4 +1559,36 @@ export const BROKER_ERRORS: Readonly<Record<BrokerErrorCode, { readonly number: 
   KEY_UNAVAILABLE: { number: 720, retryable: false, type: KeyUnavailableError },
   NOT_AUTHENTIC: { number: 721, retryable: false, type: NotAuthenticError },
   NOT_ENCRYPTED: { number: 722, retryable: false, type: NotEncryptedError },
+  AGENT_NOT_FOUND: { number: 800, retryable: false, type: AgentNotFoundError },
+  AGENT_NOT_REGISTERED: { number: 801, retryable: false, type: AgentNotRegisteredError },
+  INVALID_PROFILE: { number: 802, retryable: false, type: InvalidProfileError },
+  INVALID_AGENT_REFERENCE: { number: 803, retryable: false, type: InvalidAgentReferenceError },
+  PUBLIC_KEY_USED: { number: 804, retryable: false, type: PublicKeyUsedError },
+  NO_PUBLIC_KEY: { number: 805, retryable: false, type: NoPublicKeyError },
+  SIGNATURE_REQUIRED: { number: 806, retryable: false, type: SignatureRequiredError },
+  INVALID_SIGNATURE: { number: 807, retryable: false, type: InvalidSignatureError },
+  NOT_YOUR_AGENT: { number: 808, retryable: false, type: NotYourAgentError },
+  SESSION_NOT_FOUND: { number: 820, retryable: false, type: SessionNotFoundError },
+  NOT_PARTICIPANT: { number: 821, retryable: false, type: NotParticipantError },
+  ILLEGAL_MESSAGE: { number: 822, retryable: false, type: IllegalMessageError },
+  OFFER_NOT_OPEN: { number: 823, retryable: false, type: OfferNotOpenError },
+  CONSTRAINT_BROKEN: { number: 824, retryable: false, type: ConstraintBrokenError },
+  TRUST_TOO_LOW: { number: 825, retryable: false, type: TrustTooLowError },
+  INVALID_BODY: { number: 826, retryable: false, type: InvalidBodyError },
+  INVALID_PAYLOAD: { number: 827, retryable: false, type: InvalidPayloadError },
+  MESSAGE_ID_TAKEN: { number: 828, retryable: false, type: MessageIdTakenError },
+  MESSAGE_ID_TOO_OLD: { number: 829, retryable: false, type: MessageIdTooOldError },
+  INVALID_MESSAGE_ID: { number: 830, retryable: false, type: InvalidMessageIdError },
+  SESSION_ENDED: { number: 831, retryable: false, type: SessionEndedError },
+  INVALID_SESSION: { number: 832, retryable: false, type: InvalidSessionError },
+  ALREADY_PARTICIPANT: { number: 833, retryable: false, type: AlreadyParticipantError },
+  ROLE_ABOVE_OWN: { number: 834, retryable: false, type: RoleAboveOwnError },
+  CALL_NOT_FOUND: { number: 840, retryable: false, type: CallNotFoundError },
+  CALL_ID_TAKEN: { number: 841, retryable: false, type: CallIdTakenError },
+  INVALID_CALL_ID: { number: 842, retryable: false, type: InvalidCallIdError },
+  CALL_ENDED: { number: 843, retryable: false, type: CallEndedError },
+  TOO_MANY_OPEN_CALLS: { number: 844, retryable: true, type: TooManyOpenCallsError },
+  OUT_OF_LIMIT: { number: 850, retryable: false, type: OutOfLimitError },
+  INVALID_CURSOR: { number: 851, retryable: false, type: InvalidCursorError },
+  ASP_UNAVAILABLE: { number: 852, retryable: false, type: AspUnavailableError },
 };
