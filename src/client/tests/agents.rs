@@ -167,6 +167,17 @@ async fn pages_follow_one_another_until_the_last() {
     assert_eq!(ids, [0, 1, 2, 3, 4]);
 }
 
+/// Waits until a call has an end, which a task of its own reports.
+async fn until_ended(fake: &Fake, at: usize) {
+    for _ in 0..10_000 {
+        if fake.state().asp.calls[at].1.is_some() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("call {at} has no end");
+}
+
 #[tokio::test]
 async fn a_call_that_is_dropped_is_recorded_as_failed_and_one_that_ended_is_not() {
     let fake = Fake::new().await;
@@ -177,17 +188,13 @@ async fn a_call_that_is_dropped_is_recorded_as_failed_and_one_that_ended_is_not(
     call().await.unwrap().finish(&1).await.unwrap();
     call().await.unwrap().fail("timeout", None).await.unwrap();
     drop(call().await.unwrap());
-    while ended(2).is_none() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until_ended(&fake, 2).await;
     let all: Vec<_> = (0..3).map(|at| ended(at).unwrap()).collect();
     assert_eq!(all, ["finished", "timeout", "dropped"]);
     // A result that cannot be written ends the call as well.
     let bad = std::collections::BTreeMap::from([(vec![1], 1)]);
     call().await.unwrap().finish(&bad).await.unwrap_err();
-    while ended(3).is_none() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until_ended(&fake, 3).await;
     assert_eq!(ended(3).as_deref(), Some("dropped"));
 }
 
