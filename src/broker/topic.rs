@@ -1,6 +1,7 @@
 //! The broker's own topics as it reads them at a start, and why one can't be read whole.
 
 use std::ops::Range;
+use std::sync::mpsc;
 
 use bytes::Bytes;
 
@@ -105,13 +106,26 @@ pub(super) trait Fold {
 
 /// Folds consecutive batches of a topic; returns how many events they held.
 pub(super) fn fold_topic<F: Fold>(state: &mut F, batches: &Bytes) -> Result<u64, TopicError> {
+    apply(state, steps::<F>(batches)?)
+}
+
+/// What a topic says next.
+enum Step<Event> {
+    /// An event, in the record at this offset.
+    Event(Offset, Event),
+    /// A repair has recorded that these offsets are lost.
+    Gap(Range<Offset>),
+}
+
+/// What consecutive batches of a topic say.
+fn steps<F: Fold>(batches: &Bytes) -> Result<Vec<Step<F::Event>>, TopicError> {
     let topic = F::TOPIC;
-    let mut events = 0;
+    let mut steps = Vec::new();
     for content in decoded(topic, batches)? {
         let records = match content {
             Content::Records(records) => records,
             Content::Gap(lost) => {
-                state.gap(lost)?;
+                steps.push(Step::Gap(lost));
                 continue;
             }
         };
@@ -124,17 +138,85 @@ pub(super) fn fold_topic<F: Fold>(state: &mut F, batches: &Bytes) -> Result<u64,
                 offset,
                 source,
             })?;
-            state
-                .event(offset, event)
-                .map_err(|source| TopicError::Event {
+            steps.push(Step::Event(offset, event));
+        }
+    }
+    Ok(steps)
+}
+
+/// Takes what a topic says into a state; returns how many events there were.
+fn apply<F: Fold>(state: &mut F, steps: Vec<Step<F::Event>>) -> Result<u64, TopicError> {
+    let topic = F::TOPIC;
+    let mut events = 0;
+    for step in steps {
+        match step {
+            Step::Gap(lost) => state.gap(lost)?,
+            Step::Event(offset, event) => {
+                let applied = state.event(offset, event);
+                applied.map_err(|source| TopicError::Event {
                     topic,
                     offset,
                     source,
                 })?;
-            events += 1;
+                events += 1;
+            }
         }
     }
     Ok(events)
+}
+
+/// Fewer records than these are folded by one thread.
+const WORTH_THREADS: u64 = 10_000;
+
+/// Folds a topic from `from` on into a state: read by this thread, decoded by another and applied
+/// by a third. Returns how many events there were, and why they may not be all.
+pub(super) fn fold_long_topic<F>(
+    storage: &mut Storage,
+    id: Incarnation,
+    from: Offset,
+    state: &mut F,
+) -> Result<(u64, Option<TopicError>), TopicError>
+where
+    F: Fold + Send,
+    F::Event: Send,
+{
+    let end = storage.log(id).map_or(from, |log| log.high_watermark());
+    if end.0.saturating_sub(from.0) < WORTH_THREADS {
+        let mut events = 0;
+        let closed = each_of_topic(storage, F::TOPIC, id, from, |batches| {
+            events += fold_topic(state, &batches)?;
+            Ok(true)
+        })?;
+        return Ok((events, closed));
+    }
+    std::thread::scope(|scope| {
+        let (to_decode, undecoded) = mpsc::sync_channel::<Bytes>(4);
+        let (to_apply, unapplied) = mpsc::sync_channel(4);
+        scope.spawn(move || {
+            for batches in undecoded {
+                let steps = steps::<F>(&batches);
+                let is_over = steps.is_err();
+                if to_apply.send(steps).is_err() || is_over {
+                    return;
+                }
+            }
+        });
+        let applying = scope.spawn(move || {
+            let mut events = 0;
+            for steps in unapplied {
+                events += apply(state, steps?)?;
+            }
+            Ok(events)
+        });
+        // Whoever refuses what was read says why.
+        let read = each_of_topic(storage, F::TOPIC, id, from, |batches| {
+            Ok(to_decode.send(batches).is_ok())
+        });
+        drop(to_decode);
+        let applied = applying.join();
+        let events = applied.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        Ok((events, read?))
+    })
 }
 
 /// What a batch of a topic holds.
@@ -182,18 +264,18 @@ pub(super) fn read_topic(
     let mut batches = Vec::new();
     let closed = each_of_topic(storage, topic, id, from, |part| {
         batches.push(part);
-        Ok(())
+        Ok(true)
     })?;
     Ok((batches, closed))
 }
 
-/// As [`read_topic`], handing consecutive batches over as they are read.
-pub(super) fn each_of_topic(
+/// As [`read_topic`], handing consecutive batches over as they are read, as long as they are taken.
+fn each_of_topic(
     storage: &mut Storage,
     topic: &'static str,
     id: Incarnation,
     from: Offset,
-    mut take: impl FnMut(Bytes) -> Result<(), TopicError>,
+    mut take: impl FnMut(Bytes) -> Result<bool, TopicError>,
 ) -> Result<Option<TopicError>, TopicError> {
     let failed = |source: ReadError| TopicError::Read {
         topic,
@@ -216,7 +298,11 @@ pub(super) fn each_of_topic(
             }
         };
         from = slices.next;
-        slices.parts.into_iter().try_for_each(&mut take)?;
+        for part in slices.parts {
+            if !take(part)? {
+                return Ok(None);
+            }
+        }
     }
     let log = storage.log(id);
     Ok(log.and_then(|log| {

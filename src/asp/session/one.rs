@@ -62,6 +62,10 @@ pub struct Session {
     pub offers: BTreeMap<MessageId, Offer>,
     /// Messages with constraints that are not answered.
     pub asked: BTreeMap<MessageId, Asked>,
+    /// The youngest message id that was taken: none above it was, which spares most messages the
+    /// search.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub youngest: Option<MessageId>,
 }
 
 /// See [`Session::paused`].
@@ -267,6 +271,7 @@ impl Session {
             participants,
             offers: BTreeMap::new(),
             asked: BTreeMap::new(),
+            youngest: None,
         })
     }
 
@@ -325,6 +330,9 @@ impl Session {
     /// The message of that id, when it is held.
     #[must_use]
     pub fn taken(&self, id: MessageId) -> Option<&Taken> {
+        if Some(id) > self.youngest {
+            return None;
+        }
         let mut held = self.participants.values().flat_map(|p| &p.held);
         held.find(|taken| taken.id == id)
     }
@@ -501,6 +509,7 @@ impl Session {
             });
         }
         self.settle(next, sent.at);
+        self.youngest = self.youngest.max(Some(message.id));
         let taken = Taken {
             id: message.id,
             digest: sent.digest,

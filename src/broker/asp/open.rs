@@ -13,7 +13,7 @@ use crate::broker::core::{Broker, ChannelState, log_options};
 use crate::broker::directory::{Created, DirectoryEvent};
 use crate::broker::error::{BrokerError, BrokerOpenError};
 use crate::broker::producers::Producers;
-use crate::broker::topic::{Fold, TopicError, each_of_topic, fold_topic};
+use crate::broker::topic::{Fold, TopicError, fold_long_topic};
 use crate::folding::{EventError, IllegalEvent};
 use crate::storage::Need;
 use crate::types::{ChannelName, Incarnation, Offset, OrgId, Timestamp};
@@ -66,7 +66,7 @@ impl Broker {
         Ok(())
     }
 
-    fn fold_asp_topic<S: Snapshot>(
+    fn fold_asp_topic<S: Snapshot<Event: Send>>(
         &mut self,
         log: Incarnation,
     ) -> Result<Topic<S>, BrokerOpenError> {
@@ -93,14 +93,10 @@ impl Broker {
     }
 
     /// What a topic folds to, from its snapshot on, and how many records that took.
-    fn folded_asp_topic<S: Snapshot>(&mut self, log: Incarnation) -> Result<(S, u64), TopicError> {
+    fn folded_asp_topic<S: Snapshot<Event: Send>>(&mut self, log: Incarnation) -> Result<(S, u64), TopicError> {
         let storage = &mut self.storage;
         let (mut state, from) = snapshot::load(storage, log).unwrap_or_default();
-        let mut records = 0;
-        let closed = each_of_topic(storage, S::TOPIC, log, from, |batches| {
-            records += fold_topic(&mut state, &batches)?;
-            Ok(())
-        })?;
+        let (records, closed) = fold_long_topic(storage, log, from, &mut state)?;
         match closed {
             Some(error) => Err(error),
             None => Ok((state, records)),
