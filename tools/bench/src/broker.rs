@@ -4,7 +4,7 @@
 use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -22,6 +22,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use tempfile::TempDir;
 
+use crate::clock;
 use crate::measured::float;
 use crate::wire::Target;
 
@@ -38,6 +39,8 @@ pub struct Broker {
     /// How it runs, for people.
     pub kind: &'static str,
     http: Option<SocketAddr>,
+    /// What is run, where that was said.
+    binary: Option<PathBuf>,
     started: Started,
 }
 
@@ -78,6 +81,7 @@ impl Broker {
                 },
                 kind: "running elsewhere",
                 http: None,
+                binary: None,
                 started: Started::Elsewhere,
             });
         }
@@ -133,6 +137,7 @@ impl Broker {
             target: target("127.0.0.1:0", certificates.as_ref())?,
             kind: "a process of its own",
             http,
+            binary: Some(binary.to_owned()),
             started: Started::Process(child, data),
         };
         BufReader::new(out).read_line(&mut line)?;
@@ -159,6 +164,7 @@ impl Broker {
             target: target(&running.listen().to_string(), certificates.as_ref())?,
             kind: "inside the load generator",
             http: None,
+            binary: None,
             started: Started::Inside(Box::new(running), data),
         })
     }
@@ -224,6 +230,33 @@ impl Broker {
         let mut text = String::new();
         socket.read_to_string(&mut text).ok()?;
         Some(text)
+    }
+
+    /// Kills a broker that is a process of ours, and starts it again on its data; the time until it
+    /// was ready.
+    ///
+    /// - `keeps_snapshots`: else they are deleted, so that everything is read from its beginning.
+    pub fn start_again(&mut self, keeps_snapshots: bool) -> Result<Duration> {
+        let Started::Process(child, _) = &mut self.started else {
+            bail!("only a broker that is a process started for the run is started again");
+        };
+        child.kill()?;
+        child.wait()?;
+        let Started::Process(_, data) = std::mem::replace(&mut self.started, Started::Stopped)
+        else {
+            bail!("a process that became something else");
+        };
+        let snapshots = data.path().join("data").join("snapshots");
+        if !keeps_snapshots && snapshots.exists() {
+            std::fs::remove_dir_all(&snapshots)?;
+        }
+        let beside = std::env::current_exe()?.with_file_name("npayload");
+        let binary = self.binary.clone().unwrap_or(beside);
+        let began = clock();
+        let again = Self::process(&binary, data, None)?;
+        let took = began.elapsed();
+        *self = again;
+        Ok(took)
     }
 
     /// Stops a broker that was started here, in order, and removes its data.

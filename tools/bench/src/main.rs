@@ -149,7 +149,21 @@ async fn main() -> Result<()> {
         return compare::compare(of, compared, cli.broker.as_deref(), &cli.dir, &shown).await;
     }
     let (url, ca) = (cli.url.as_deref(), cli.ca.as_deref());
-    let broker = Broker::get(url, ca, cli.broker.as_deref(), &cli.dir).await?;
+    let mut broker = Broker::get(url, ca, cli.broker.as_deref(), &cli.dir).await?;
+    if let Command::Sessions(talk) = &cli.command {
+        shown.machine(broker.kind);
+        let talked = sessions::talk(&broker, talk).await?;
+        for measured in &talked {
+            shown.result(measured, Limits::beside_disk);
+        }
+        if talk.starts {
+            let records = talked.iter().map(|measured| measured.records).sum();
+            for measured in &sessions::starts(&mut broker, records)? {
+                shown.result(measured, |_, _| String::new());
+            }
+        }
+        return broker.stop().await;
+    }
     run(cli.command, &broker, &shown).await?;
     broker.stop().await
 }
@@ -196,12 +210,8 @@ async fn run(command: Command, broker: &Broker, shown: &Shown) -> Result<()> {
                 shown.result(measured, Limits::beside_disk);
             }
         }
-        Command::Sessions(talk) => {
-            for measured in &sessions::talk(broker, &talk).await? {
-                shown.result(measured, Limits::beside_disk);
-            }
-        }
         Command::Asp(_)
+        | Command::Sessions(_)
         | Command::Limits { .. }
         | Command::Table { .. }
         | Command::Tls(_)

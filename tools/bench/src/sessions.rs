@@ -33,6 +33,9 @@ pub struct Talk {
     /// Bytes of text in each message
     #[arg(long, default_value_t = 200)]
     pub text_bytes: usize,
+    /// Kill the broker afterwards and start it again: with the last snapshot, and without any
+    #[arg(long)]
+    pub starts: bool,
     /// Seconds that count
     #[arg(long, default_value_t = 5.0)]
     pub duration_s: f64,
@@ -94,6 +97,23 @@ pub async fn talk(broker: &Broker, talk: &Talk) -> Result<Vec<Measured>> {
         .zip(before)
         .map(|(after, before)| after.since(&before));
     Ok(vec![created, sent])
+}
+
+/// How long starts take on what was said: each from a kill to the ready line.
+///
+/// - `records`: what the topics hold, about.
+pub fn starts(broker: &mut Broker, records: u64) -> Result<Vec<Measured>> {
+    let mut all = Vec::new();
+    for (keeps, name) in [
+        (true, "start after a kill, with the last snapshot"),
+        (false, "start after a kill, without a snapshot"),
+    ] {
+        let took = broker.start_again(keeps)?;
+        let mut counting = Counting::new();
+        counting.book(took, records, 0);
+        all.push(counting.over(name, took));
+    }
+    Ok(all)
 }
 
 fn agent(n: usize, what: &str) -> Result<AgentRef> {
