@@ -15,6 +15,7 @@ pub mod registry;
 pub mod session;
 mod thread;
 pub mod tool;
+pub mod trust;
 mod trust_score;
 mod write;
 

@@ -19,6 +19,12 @@ impl TrustScore {
     /// What an agent has of which nothing is known.
     pub const NEUTRAL: Self = Self(500);
 
+    /// The score of so many millionths, rounded down; 1 for more than a million.
+    #[must_use]
+    pub(super) fn from_millionths(millionths: u32) -> Self {
+        Self(u16::try_from(millionths / 1_000).map_or(1_000, |score| score.min(1_000)))
+    }
+
     /// The score in thousandths, 0 to 1,000.
     #[must_use]
     pub fn thousandths(self) -> u16 {

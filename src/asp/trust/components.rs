@@ -1,0 +1,112 @@
+//! The eight components of the specification and their weighted sum, and the levels.
+
+use serde::Serialize;
+
+use super::agent::AgentTrust;
+use super::owner::Owner;
+use super::score::Sums;
+use super::settings::{MILLION, ONE};
+
+/// What a score allows, by its thresholds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+pub enum Level {
+    /// Below 0.3: nothing is known yet, or nothing good.
+    L0,
+    /// From 0.3: verified.
+    L1,
+    /// From 0.5: established.
+    L2,
+    /// From 0.7: trusted.
+    L3,
+    /// From 0.9: premium.
+    L4,
+}
+
+impl Level {
+    /// The level of a score in millionths.
+    #[must_use]
+    pub fn of(score: u32) -> Self {
+        match score {
+            900_000.. => Self::L4,
+            700_000.. => Self::L3,
+            500_000.. => Self::L2,
+            300_000.. => Self::L1,
+            _ => Self::L0,
+        }
+    }
+}
+
+/// Eight views of the same evidence, each 0 to 100. None is raised by a breach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Components {
+    /// 100 where an operator verified the organisation, else half of its credibility.
+    pub identity_verification: u32,
+    /// Successes: half at 20.
+    pub communication_history: u32,
+    /// Weight of commitments fulfilled, of all that ended.
+    pub commitment_fulfillment: u32,
+    /// Share of the organisations worked for that no failure is known to.
+    pub behavioral_consistency: u32,
+    /// Ratings.
+    pub response_quality: u32,
+    /// Share of commitments fulfilled and tasks answered with a signature, of all that ended.
+    pub security_posture: u32,
+    /// Share of commitments with something in escrow that were fulfilled.
+    pub economic_reliability: u32,
+    /// Endorsements by their endorsers' scores: half at five.
+    pub peer_endorsements: u32,
+}
+
+/// Part of a whole, 0 to 100; 0 where there is none.
+fn percent(of: u64, all: u64) -> u32 {
+    u32::try_from((100 * of).checked_div(all).unwrap_or(0)).unwrap_or(100)
+}
+
+impl Components {
+    pub(super) fn new(home: &Owner, sums: &Sums, agent: &AgentTrust) -> Self {
+        let totals = &agent.totals;
+        Self {
+            identity_verification: if home.is_verified {
+                100
+            } else {
+                percent(home.credibility, 2 * ONE)
+            },
+            communication_history: percent(sums.good, sums.good + 20 * ONE),
+            commitment_fulfillment: percent(sums.fulfilled, sums.fulfilled + sums.breached),
+            behavioral_consistency: percent(sums.content, sums.customers),
+            response_quality: percent(sums.praise, sums.praise + sums.blame),
+            security_posture: percent(totals.signed, totals.tasks + totals.commitments),
+            economic_reliability: percent(totals.escrow_kept, totals.escrow),
+            peer_endorsements: Self::endorsed(agent),
+        }
+    }
+
+    /// The best endorsement of an organisation counts its endorser's score; its further ones, and
+    /// all of the agent's own organisation, a quarter of that.
+    fn endorsed(agent: &AgentTrust) -> u32 {
+        let mut best = agent.endorsements.clone();
+        best.sort_by_key(|endorsement| std::cmp::Reverse(endorsement.score));
+        let mut seen = vec![agent.own_org];
+        let weights = best.iter().map(|endorsement| {
+            let score = u64::from(endorsement.score);
+            if seen.contains(&endorsement.org) {
+                return score / 4;
+            }
+            seen.push(endorsement.org);
+            score
+        });
+        let weight: u64 = weights.sum();
+        percent(weight, weight + 5 * MILLION)
+    }
+
+    /// The weighted sum in hundredths, 0 to 10,000.
+    #[must_use]
+    pub fn composite(&self) -> u32 {
+        20 * (self.identity_verification + self.commitment_fulfillment)
+            + 15 * self.communication_history
+            + 10 * (self.behavioral_consistency + self.response_quality)
+            + 10 * (self.security_posture + self.economic_reliability)
+            + 5 * self.peer_endorsements
+    }
+}
