@@ -539,6 +539,16 @@ prefixed_id! {
 }
 
 prefixed_id! {
+    /// Identity of a commitment between agents: a UUID of version 7, shown as `cmt_…`.
+    CommitmentId, "cmt_"
+}
+
+prefixed_id! {
+    /// Identity of a dispute about a commitment: a UUID of version 7, shown as `dsp_…`.
+    DisputeId, "dsp_"
+}
+
+prefixed_id! {
     /// Identity of a call of a tool: a UUID of version 7 that its caller chose, shown as `tcl_…`.
     /// The same id answers the same result.
     CallId, "tcl_"

@@ -611,7 +611,9 @@ impl Log {
         if offset < self.high_watermark() {
             return None;
         }
-        let at = self.tail.partition_point(|batch| batch.offsets.end <= offset);
+        let at = self
+            .tail
+            .partition_point(|batch| batch.offsets.end <= offset);
         let batch = self.tail.get(at)?;
         batch.offsets.contains(&offset).then(|| batch.bytes.clone())
     }

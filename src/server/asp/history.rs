@@ -3,9 +3,9 @@
 use serde_json::value::RawValue;
 
 use super::super::shared::Shared;
+use super::Looked;
 use super::reader::Reader;
 use super::sessions::{Filed, find_filed};
-use super::Looked;
 use crate::access::Principal;
 use crate::asp::session::{SessionRecord, State};
 use crate::asp::{Knot, Links};
@@ -78,7 +78,10 @@ pub(super) fn look(
     let mut reader = Reader::new(shared, place.channel);
     let records = walk(&mut reader, place.head, history.from, last)?;
     let page = bounded(records, history, place.state)?;
-    Ok(Looked::Answer(AspResponse::SessionHistory(page), place.wait))
+    Ok(Looked::Answer(
+        AspResponse::SessionHistory(page),
+        place.wait,
+    ))
 }
 
 /// The records `from..=last` of a session, in order, by its thread that ends at `head`.
