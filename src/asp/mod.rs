@@ -1,5 +1,5 @@
-//! Agents, their sessions and their calls of tools, the Agent Session Protocol: pure state machines folded from typed
-//! records. Specified by docs/asp.md.
+//! Agents, their sessions, what they promise each other and what becomes of it, and their calls of
+//! tools, the Agent Session Protocol: pure state machines folded from typed records. Specified by docs/asp.md.
 //!
 //! Invariant: each state is a function of its events alone. The same `apply` checks an event
 //! before it is appended and replays it afterwards; folding a state into records and reading those
@@ -9,10 +9,14 @@
 //! identities and times, which the broker stamps. No request uses this room yet.
 mod canonical;
 pub mod chain;
+pub mod commitment;
+pub mod dispute;
+pub mod escrow;
 mod filed;
 mod hex;
 pub mod registry;
 pub mod session;
+mod shared;
 mod thread;
 pub mod tool;
 pub mod trust;

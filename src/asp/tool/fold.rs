@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::durations::ToolStats;
 use super::record::{Kind, ToolRecord};
 use super::tools::{EndedCall, OpenCall, Tools};
-use crate::asp::{File, Thread};
+use crate::asp::{File, Thread, shared};
 use crate::folding::{self, EVENT_VERSION, Folded, MAX_PART_BYTES};
 use crate::types::{AgentId, CallId, SessionId, Timestamp, ToolName};
 
@@ -51,26 +51,6 @@ pub enum ToolRow {
     Stats(ToolName, ToolStats),
     /// A tool's thread.
     Tool(ToolName, #[serde(with = "shared")] Arc<Thread>),
-}
-
-/// What is shared in memory is written as it is.
-mod shared {
-    use std::sync::Arc;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    pub fn serialize<T: Serialize, S: Serializer>(
-        value: &Arc<T>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        T::serialize(value, to)
-    }
-
-    pub fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-        from: D,
-    ) -> Result<Arc<T>, D::Error> {
-        T::deserialize(from).map(Arc::new)
-    }
 }
 
 /// A part as it stands in its record. `Rows` is borrowed to be written, and owned to be read.

@@ -1,0 +1,45 @@
+//! What agents promise each other, folded from the records of the topic `__asp.commitments`
+//! together with the disputes about it. Specified by docs/asp.md, "Commitments".
+//!
+//! A promise is kept or broken by the broker's clock and by the word of whoever judges it, never
+//! by that of the one who gave it. Money and trust follow from what is recorded here:
+//! [`Commitments::effects`] says how.
+mod check;
+mod commitments;
+mod effects;
+mod error;
+mod evidence;
+mod fold;
+mod one;
+mod promise;
+mod receipt;
+mod record;
+mod table;
+#[cfg(test)]
+mod tests;
+mod threads;
+
+pub use check::{Actor, Checked, Create, DEFAULT_CLAIM_MS, MAX_CLAIM_MS, MAX_LIVE, MAX_LIVE_BYTES};
+pub use commitments::{Commitments, Due, Held};
+pub use effects::{DisputeOutcome, Effects, EscrowStep, Outcome, OutcomeKind};
+pub use error::{CommitmentError, OutOfLimit};
+pub use evidence::{
+    Evidence, MAX_REFERENCED_BYTES, MAX_REFERENCED_RECORDS, MAX_REFERENCES, MAX_WORDS_BYTES,
+    Reference,
+};
+pub use fold::{CommitmentRow, MAX_HELD};
+pub use one::{Commitment, Confirmation, Delivery, Ended, Ruled, Suspended};
+pub use promise::{
+    DEFAULT_WINDOW_MS, EscrowTerms, MAX_ACTION_BYTES, MAX_DESCRIPTION_BYTES, MAX_OBLIGATIONS,
+    MAX_SEVERITY, MAX_TERMS_BYTES, MAX_WINDOW_MS, MAX_WORD_BYTES, Obligation, Party, Penalties,
+    Promise, TERMS_DOMAIN, plain, terms_hash,
+};
+pub use receipt::{Receipt, ReceiptFault, ReceiptRecord, Verified};
+pub use record::{Closed, CommitmentRecord, CommitmentsFiled, Created, Delivered, Mode, Stepped};
+pub use table::{Judge, Next, Standing, State, Step, Voice, allowed, next};
+pub use threads::{ClosedLinks, Which};
+
+pub(in crate::asp) use check::{legal, on_time, voice};
+pub(in crate::asp) use commitments::illegal;
+pub(in crate::asp) use promise::{wide, within};
+pub(in crate::asp) use record::{Reader, envelope};

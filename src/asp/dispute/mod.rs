@@ -1,0 +1,20 @@
+//! Disputes about commitments: who says that a promise was not kept, who decides, and how.
+//! Specified by docs/asp.md, "Disputes".
+//!
+//! Their records stand on the topic of commitments, and the same machine folds both
+//! ([`Commitments`](super::commitment::Commitments)): a dispute moves its commitment.
+mod arbitration;
+mod one;
+mod record;
+mod ruling;
+mod table;
+
+pub use arbitration::{
+    ARBITRATORS, InvalidSecret, LOT_DOMAIN, MAX_CANDIDATES, SEAL_DOMAIN, Secret, draw,
+};
+pub use one::{Answer, Arbitration, Dispute, DisputeDue, Ruling, Seat, Vote};
+pub use record::{
+    Answered, DisputeRecord, DisputeStepped, Filed, Reviewed, RuledOn, Sealed, Voted,
+};
+pub use ruling::{DisputeType, LogFacts, Mechanism, Verdict, is_disputable, majority};
+pub use table::{DisputeState, DisputeStep, DisputeVoice, next};
