@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::error::SendError;
 use super::event::{Constraints, Created, Ended, EndedParticipant, Invitee, Limits, MessageSent};
 use super::table::{Next, Performative, Role, State, Voice, allowed, next};
+use super::tasks::Task;
 use crate::asp::Knot;
 use crate::asp::chain::Digest;
 use crate::asp::{Links, Thread};
@@ -62,6 +63,9 @@ pub struct Session {
     pub offers: BTreeMap<MessageId, Offer>,
     /// Messages with constraints that are not answered.
     pub asked: BTreeMap<MessageId, Asked>,
+    /// Tasks that were given and not answered so far.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tasks: BTreeMap<MessageId, Task>,
     /// The youngest message id that was taken: none above it was, which spares most messages the
     /// search.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -271,6 +275,7 @@ impl Session {
             participants,
             offers: BTreeMap::new(),
             asked: BTreeMap::new(),
+            tasks: BTreeMap::new(),
             youngest: None,
         })
     }
@@ -508,6 +513,7 @@ impl Session {
                 at: sent.at,
             });
         }
+        self.take_task(sent);
         self.settle(next, sent.at);
         self.youngest = self.youngest.max(Some(message.id));
         let taken = Taken {
@@ -570,6 +576,7 @@ impl Session {
             self.paused = None;
             self.offers.clear();
             self.asked.clear();
+            self.tasks.clear();
         }
     }
 
@@ -624,11 +631,9 @@ impl Session {
             .asked
             .get_mut(&message)
             .ok_or("nothing is asked there")?;
-        asked
-            .due
-            .take()
-            .map(|_| ())
-            .ok_or("it has no time to answer")
+        asked.due.take().ok_or("it has no time to answer")?;
+        self.tasks.remove(&message);
+        Ok(())
     }
 
     /// Whether it waits for a human.

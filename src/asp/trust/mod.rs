@@ -32,4 +32,4 @@ pub use record::{
 };
 pub use score::{AgentScore, Scope, ScopeScore};
 pub use settings::{DEFAULT_HALF_LIFE_HOURS, MAX_ENDORSEMENTS, MAX_HALF_LIFE_HOURS};
-pub use state::TrustState;
+pub use state::{TrustFor, TrustState};

@@ -11,6 +11,7 @@
 
 mod agents;
 mod error;
+mod evidence;
 mod listing;
 mod open;
 mod record;
@@ -23,6 +24,7 @@ mod waiters;
 
 pub use agents::{AgentSeen, AgentsSeen, Register};
 pub use error::AspError;
+pub use evidence::TrustSeen;
 pub use listing::{EndedToWalk, InboxTopic, LivePage, SessionHead};
 pub use resolve::Named;
 pub use sessions::{Addressed, Invited, NewSession, SentMessage, SessionSeen};
@@ -37,6 +39,7 @@ use super::topic::TopicError;
 use crate::asp::registry::Agents;
 use crate::asp::session::Sessions;
 use crate::asp::tool::Tools;
+use crate::asp::trust::TrustState;
 use crate::types::{Incarnation, Offset, OrgId, SessionId};
 use waiters::Waiters;
 
@@ -47,6 +50,8 @@ pub(super) struct Asp {
     /// Sessions that are held and have participants of other organisations, and where they lie.
     shared: HashMap<SessionId, OrgId>,
     waiters: Waiters,
+    /// What the broker saw agents do, of all organisations; made with its first record.
+    evidence: Option<Topic<TrustState>>,
 }
 
 /// What one organisation has on the record of its agents.

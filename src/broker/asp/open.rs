@@ -63,6 +63,16 @@ impl Broker {
             }
             self.asp.orgs.insert(org, of_org);
         }
+        self.fold_evidence()
+    }
+
+    /// Folds what the broker saw agents do, where it saw something.
+    fn fold_evidence(&mut self) -> Result<(), BrokerOpenError> {
+        let name = Self::evidence_channel();
+        let found = self.directory.by_name(name.as_str()).map(|(id, _)| id);
+        if let Some(id) = found {
+            self.asp.evidence = Some(self.fold_asp_topic(id)?);
+        }
         Ok(())
     }
 
@@ -174,7 +184,7 @@ impl Broker {
 }
 
 impl<S: Default> Topic<S> {
-    fn new(log: Incarnation) -> Self {
+    pub(super) fn new(log: Incarnation) -> Self {
         Self {
             log,
             state: Arc::default(),

@@ -8,6 +8,7 @@ use super::{OrgAsp, Topic};
 use crate::asp::registry::AgentEvent;
 use crate::asp::session::SessionRecord;
 use crate::asp::tool::ToolRecord;
+use crate::asp::trust::TrustRecord;
 use crate::broker::core::{Broker, Wait};
 use crate::broker::error::BrokerError;
 use crate::broker::journal::{OwnRecord, own_batch};
@@ -21,6 +22,8 @@ pub(super) struct Entry {
     pub agents: Vec<AgentEvent>,
     pub sessions: Vec<SessionRecord>,
     pub tools: Vec<ToolRecord>,
+    /// What it is evidence of; linked when it is written.
+    pub evidence: Vec<TrustRecord>,
 }
 
 impl Entry {
@@ -37,7 +40,7 @@ impl Entry {
     }
 }
 
-fn own(record_type: &str, payload: Vec<u8>) -> OwnRecord {
+pub(super) fn own(record_type: &str, payload: Vec<u8>) -> OwnRecord {
     OwnRecord {
         record_type: record_type.to_owned(),
         key: String::new(),
@@ -70,6 +73,15 @@ impl Broker {
             batches.push(self.asp_batch(*log, records)?);
         }
         let drafted = self.draft_audit(&mut batches, now)?;
+        let evidence = match entry.evidence.is_empty() {
+            true => None,
+            false => {
+                self.make_evidence(now)?;
+                let (log, evidence) = self.linked_evidence(&entry.evidence, now)?;
+                batches.push(self.evidence_batch(log, &evidence)?);
+                Some((log, evidence))
+            }
+        };
         // What can't be staged must not be applied, and what can't follow must not be staged.
         self.storage.check_stage(&batches, need)?;
         let [_, sessions, tools] = logs.map(|log| self.next_offset(log));
@@ -77,8 +89,14 @@ impl Broker {
         of_org
             .apply(entry, sessions, tools)
             .map_err(|error| BrokerError::Bug(error.to_string().into()))?;
+        if let Some((log, evidence)) = &evidence {
+            self.apply_evidence(evidence, self.next_offset(*log))?;
+        }
         let staged = self.storage.stage_for(&mut batches, need, now)?;
         for (log, _) in &written {
+            self.booked(*log, &staged);
+        }
+        if let Some((log, _)) = &evidence {
             self.booked(*log, &staged);
         }
         self.book_audit(drafted, &staged);
@@ -89,7 +107,7 @@ impl Broker {
         })
     }
 
-    fn asp_batch(&self, log: Incarnation, records: &[OwnRecord]) -> Result<NewBatch, BrokerError> {
+    pub(super) fn asp_batch(&self, log: Incarnation, records: &[OwnRecord]) -> Result<NewBatch, BrokerError> {
         let expected = Some(self.next_offset(log));
         Ok(NewBatch {
             expected,
@@ -156,7 +174,7 @@ impl OrgAsp {
 }
 
 impl<S> Topic<S> {
-    fn count(&mut self, records: usize) {
+    pub(super) fn count(&mut self, records: usize) {
         self.unsaved += records as u64;
     }
 }

@@ -1,5 +1,6 @@
 //! Sessions: creating them, what is said in them, leaving and going on.
 
+use super::evidence::of_task;
 use super::record::Entry;
 use super::resolve::{Found, Named};
 use super::{AspError, OrgAsp};
@@ -10,7 +11,8 @@ use crate::asp::session::{
     Constraints, Created, Invitee, Limits, Message, Performative, Role, Send, SendError, Sent,
     Session, SessionEvent, Sessions, Standing, State,
 };
-use crate::asp::{Canonical, NeutralTrust};
+use crate::asp::Canonical;
+use crate::asp::trust::TrustFor;
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
 use crate::storage::Need;
@@ -207,7 +209,12 @@ impl Broker {
         let log = of_org.sessions.log;
         let sessions = of_org.sessions.shared()?;
         let wait = self.wait_for(log);
-        let event = match sessions.check_send(send, &NeutralTrust, now) {
+        let trust = self.trust_state()?;
+        let trust = TrustFor {
+            state: &trust,
+            asker: org,
+        };
+        let event = match sessions.check_send(send, &trust, now) {
             Ok(Sent::New(event)) => event,
             Ok(Sent::Before(taken)) => {
                 let value = SentMessage {
@@ -226,6 +233,13 @@ impl Broker {
                 return Err(Refusal::revealing(error, Some(wait)));
             }
         };
+        if let SessionEvent::MessageSent(sent) = &event {
+            let held = sessions.session(session);
+            let settled = held.and_then(|held| held.task_answered(sent));
+            let is_signed = sent.signature.is_some();
+            let of_task = |settled| of_task(session, &settled, is_signed, now);
+            entry.evidence.extend(settled.map(of_task));
+        }
         entry.sessions = linked(sessions.link(event, self.next_offset(log)))?;
         drop(sessions);
         let wait = self.record_asp(org, &entry, Need::Producer, now)?;

@@ -1,8 +1,10 @@
 //! What the clock does to sessions and calls, the filing of what has ended, and snapshots.
 
+use super::evidence::of_task;
 use super::record::Entry;
 use super::snapshot::{Snapshot, SnapshotEnd, SnapshotJob};
 use super::{Asp, OrgAsp, Topic};
+use crate::asp::session::SessionEvent;
 use crate::broker::core::Broker;
 use crate::broker::error::BrokerError;
 use crate::storage::{Need, StageError, Storage};
@@ -31,6 +33,7 @@ impl Broker {
             .filter(|(_, of)| due(of))
             .map(|(org, _)| *org)
             .collect();
+        self.read_clock(now);
         let mut left = DUE_AT_ONCE;
         for org in orgs {
             if let Err(error) = self.settle_some(org, &mut left, now) {
@@ -62,6 +65,12 @@ impl Broker {
                 && let Some(event) = of_org.sessions.state.next_due(now)
             {
                 let offset = self.next_offset(of_org.sessions.log);
+                if let SessionEvent::ResponseOverdue(overdue) = &event {
+                    let session = of_org.sessions.state.session(overdue.session);
+                    let missed = session.and_then(|session| session.task_missed(overdue));
+                    let of_task = |missed| of_task(overdue.session, &missed, false, now);
+                    entry.evidence.extend(missed.map(of_task));
+                }
                 let linked = of_org.sessions.state.link(event, offset);
                 entry.sessions = linked.map_err(bug)?;
             } else if of_org.tools.unknown.is_none()
@@ -112,6 +121,10 @@ impl Broker {
             false => self.config.snapshot_records,
         };
         let storage = &self.storage;
+        let evidence = self.asp.evidence.as_mut();
+        if let Some(job) = evidence.and_then(|topic| topic.plan(storage, worth)) {
+            return Some(job);
+        }
         self.asp.orgs.values_mut().find_map(|of_org| {
             let registry = of_org.registry.plan(storage, worth);
             let sessions = || of_org.sessions.plan(storage, worth);
@@ -128,7 +141,10 @@ impl Broker {
             // A start does without it, and takes longer.
             Err(error) => tracing::warn!(log = %end.log, %error, "a snapshot was not written"),
         }
-        let Asp { orgs, .. } = &mut self.asp;
+        let Asp { orgs, evidence, .. } = &mut self.asp;
+        if let Some(evidence) = evidence {
+            evidence.finish(end);
+        }
         for of_org in orgs.values_mut() {
             of_org.registry.finish(end);
             of_org.sessions.finish(end);
