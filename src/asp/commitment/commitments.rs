@@ -195,15 +195,15 @@ impl Commitments {
     /// The dispute, when it is held.
     #[must_use]
     pub fn dispute(&self, id: DisputeId) -> Option<Dispute> {
+        self.held_dispute(id).cloned()
+    }
+
+    pub(in crate::asp) fn held_dispute(&self, id: DisputeId) -> Option<&Dispute> {
         if let Some(dispute) = self.disputes.get(&id) {
-            return Some((**dispute).clone());
+            return Some(dispute);
         }
         let closed = self.closed.get(self.closed_disputes.get(&id)?)?;
-        closed
-            .disputes
-            .iter()
-            .find(|dispute| dispute.id() == id)
-            .cloned()
+        closed.disputes.iter().find(|dispute| dispute.id() == id)
     }
 
     /// The disputes about a commitment that is not closed, the oldest first.
@@ -664,7 +664,7 @@ pub(super) fn promise_bytes(promise: &Promise) -> usize {
     promise.description.len() + obligations.sum::<usize>() + terms
 }
 
-pub(in crate::asp) fn illegal(record: &CommitmentRecord, rule: &'static str) -> IllegalEvent {
+fn illegal(record: &CommitmentRecord, rule: &'static str) -> IllegalEvent {
     IllegalEvent {
         event: record.record_type().to_owned(),
         subject: match record {

@@ -40,6 +40,5 @@ pub use table::{Judge, Next, Standing, State, Step, Voice, allowed, next};
 pub use threads::{ClosedLinks, Which};
 
 pub(in crate::asp) use check::{legal, on_time, voice};
-pub(in crate::asp) use commitments::illegal;
 pub(in crate::asp) use promise::{wide, within};
 pub(in crate::asp) use record::{Reader, envelope};
