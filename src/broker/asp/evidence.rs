@@ -9,18 +9,17 @@ use super::record::own;
 use super::snapshot::Snapshot;
 use super::{AspError, Topic};
 use crate::access::Principal;
+use crate::asp::commitment::{self, DisputeOutcome, Mode, Outcome, OutcomeKind};
+use crate::asp::dispute::{self, Verdict};
 use crate::asp::registry::AgentRef;
 use crate::asp::session::Settled;
 use crate::asp::trust::{
-    AgentScore, ClockRead, Explanation, Kind, Party, Scope, TaskSettled,
-    TrustRecord, TrustState,
+    AgentScore, ClockRead, CommitmentEnded, Confirmation, DisputeRuled, Explanation, Kind, Mechanism,
+    Party, Ruling, Scope, TaskSettled, TrustRecord, TrustState,
 };
 use crate::asp::Links;
-use crate::broker::config::ChannelConfig;
-use crate::broker::core::{Accepted, Broker, ChannelState, Refusal, Wait, log_options};
-use crate::broker::directory::{Created, DirectoryEvent};
+use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
-use crate::broker::producers::Producers;
 use crate::broker::topic::{Fold, TopicError};
 use crate::folding::{EventError, IllegalEvent};
 use crate::storage::{Need, NewBatch};
@@ -76,25 +75,8 @@ impl Broker {
         if self.asp.evidence.is_some() {
             return Ok(());
         }
-        let config = ChannelConfig {
-            retention_days: None,
-            max_record_bytes: 64 * 1024 * 1024,
-            ..ChannelConfig::default()
-        };
         let incarnation = self.new_incarnation();
-        let created = DirectoryEvent::Created(Created {
-            name: Self::evidence_channel(),
-            incarnation,
-            config: config.clone(),
-            at: now,
-        });
-        self.storage.create_log(incarnation, log_options(&config));
-        if let Err(error) = self.record_directory(&[created], Need::Own, now) {
-            self.storage.forget_log(incarnation);
-            return Err(error);
-        }
-        let state = ChannelState::new(Producers::new(self.config.producers));
-        self.channels.insert(incarnation, state);
+        self.make_kept_topics(&[(Self::evidence_channel(), incarnation)], now)?;
         self.asp.evidence = Some(Topic::new(incarnation));
         Ok(())
     }
@@ -259,6 +241,70 @@ pub(super) fn of_task(
         kind: Kind::Task,
         v: VERSION,
     })
+}
+
+/// The evidence of how a commitment came out by the clock or by the word of whoever judges it;
+/// rulings are told by [`of_dispute`].
+pub(super) fn of_commitment(outcome: &Outcome, has_escrow: bool) -> Option<TrustRecord> {
+    let (confirmation, severity) = match outcome.kind {
+        OutcomeKind::Fulfilled => (
+            Some(match outcome.confirmation {
+                Some(commitment::Confirmation::Explicit) => Confirmation::Explicit,
+                Some(commitment::Confirmation::Silent) => Confirmation::Silence,
+                Some(commitment::Confirmation::Unjudged) | None => Confirmation::Itself,
+            }),
+            None,
+        ),
+        OutcomeKind::Breached if outcome.mechanism.is_none() => (None, Some(outcome.severity)),
+        OutcomeKind::Breached | OutcomeKind::Partial | OutcomeKind::Upheld => return None,
+    };
+    // One-sided promises are judged by whoever confirms them.
+    let counterparty = outcome.counterparty.or(outcome.confirmed_by);
+    Some(TrustRecord::Commitment(CommitmentEnded {
+        at: outcome.at,
+        commitment: outcome.commitment,
+        confirmation,
+        counterparty: counterparty.map(|of| party((of.agent, of.org))),
+        escrow: has_escrow,
+        links: Links::default(),
+        obligor: party((outcome.obligor.agent, outcome.obligor.org)),
+        one_sided: outcome.mode == Mode::OneSided,
+        severity,
+        signed: false,
+        terms: outcome.terms_hash,
+        kind: Kind::Commitment,
+        v: VERSION,
+    }))
+}
+
+/// The evidence of a dispute that was ruled on.
+///
+/// - `counted`: severity with which the commitment counts already.
+pub(super) fn of_dispute(outcome: &DisputeOutcome, counted: u8) -> Option<TrustRecord> {
+    let (verdict, mechanism, severity) = outcome.ruling?;
+    Some(TrustRecord::Dispute(DisputeRuled {
+        against: party((outcome.against.agent, outcome.against.org)),
+        at: outcome.at,
+        commitment: outcome.commitment,
+        counted,
+        dispute: outcome.dispute,
+        filer: party((outcome.filer.agent, outcome.filer.org)),
+        filer_links: Links::default(),
+        links: Links::default(),
+        mechanism: match mechanism {
+            dispute::Mechanism::Automated => Mechanism::Automated,
+            dispute::Mechanism::Peer => Mechanism::Arbitrated,
+            dispute::Mechanism::Human => Mechanism::Human,
+        },
+        ruling: match verdict {
+            Verdict::Upheld => Ruling::Upheld,
+            Verdict::Partial => Ruling::Partial,
+            Verdict::Dismissed => Ruling::Dismissed,
+        },
+        severity,
+        kind: Kind::Dispute,
+        v: VERSION,
+    }))
 }
 
 fn party((agent, org): (AgentId, OrgId)) -> Party {

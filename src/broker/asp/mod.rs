@@ -1,6 +1,7 @@
-//! Agents, sessions and tool calls on the record. Each organisation has three topics, made when it
-//! first uses them: `__asp.registry`, `__asp.sessions`, `__asp.tools`. A command is checked against
-//! what they fold to, recorded in one entry, and applied.
+//! Agents, sessions, tool calls, promises and money on the record. Each organisation has topics of
+//! its own, made when it first uses them: `__asp.registry`, `__asp.sessions`, `__asp.tools`,
+//! `__asp.commitments`, `__asp.escrow`; and all share `__asp.evidence`, of what the broker saw. A
+//! command is checked against what they fold to, recorded in one entry, and applied.
 //!
 //! Invariant: what a topic's state says is what its records say, in their order; a snapshot or a
 //! replay gives the same state. Where a topic can't be read, what needs it is refused, and all
@@ -10,7 +11,10 @@
 //! wait for the disk), names on the wire.
 
 mod agents;
+mod commitments;
+mod disputes;
 mod error;
+mod escrow;
 mod evidence;
 mod listing;
 mod open;
@@ -23,7 +27,10 @@ mod upkeep;
 mod waiters;
 
 pub use agents::{AgentSeen, AgentsSeen, Register};
+pub use commitments::{CommitmentSeen, NewCommitment};
+pub use disputes::{DisputeSeen, NewDispute};
 pub use error::AspError;
+pub use escrow::BalanceSeen;
 pub use evidence::TrustSeen;
 pub use listing::{EndedToWalk, InboxTopic, LivePage, SessionHead};
 pub use resolve::Named;
@@ -36,6 +43,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::topic::TopicError;
+use crate::asp::commitment::Commitments;
+use crate::asp::escrow::Escrow;
 use crate::asp::registry::Agents;
 use crate::asp::session::Sessions;
 use crate::asp::tool::Tools;
@@ -59,6 +68,10 @@ pub(super) struct OrgAsp {
     registry: Topic<Agents>,
     sessions: Topic<Sessions>,
     tools: Topic<Tools>,
+    commitments: Topic<Commitments>,
+    escrow: Topic<Escrow>,
+    /// Which of the secrets for disputes is sealed for the next one; found when it is needed.
+    seal: Option<u64>,
 }
 
 /// A topic and what it folds to.

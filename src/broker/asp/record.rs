@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::waiters::AspWaiter;
 use super::{OrgAsp, Topic};
+use crate::asp::commitment::CommitmentRecord;
+use crate::asp::escrow::EscrowRecord;
 use crate::asp::registry::AgentEvent;
 use crate::asp::session::SessionRecord;
 use crate::asp::tool::ToolRecord;
@@ -22,20 +24,26 @@ pub(super) struct Entry {
     pub agents: Vec<AgentEvent>,
     pub sessions: Vec<SessionRecord>,
     pub tools: Vec<ToolRecord>,
+    pub commitments: Vec<CommitmentRecord>,
+    pub escrow: Vec<EscrowRecord>,
     /// What it is evidence of; linked when it is written.
     pub evidence: Vec<TrustRecord>,
 }
 
 impl Entry {
     /// The records of each topic.
-    fn encode(&self) -> [Vec<OwnRecord>; 3] {
+    fn encode(&self) -> [Vec<OwnRecord>; 5] {
         let agents = self.agents.iter();
         let sessions = self.sessions.iter();
         let tools = self.tools.iter();
+        let promises = self.commitments.iter();
+        let moves = self.escrow.iter();
         [
             agents.map(|e| own(e.record_type(), e.encode())).collect(),
             sessions.map(|r| own(r.record_type(), r.encode())).collect(),
             tools.map(|r| own(r.record_type(), r.encode())).collect(),
+            promises.map(|r| own(r.record_type(), r.encode())).collect(),
+            moves.map(|r| own(r.record_type(), r.encode())).collect(),
         ]
     }
 }
@@ -65,7 +73,7 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Wait, BrokerError> {
         let of_org = self.made_asp(org)?;
-        let logs = [of_org.registry.log, of_org.sessions.log, of_org.tools.log];
+        let logs = of_org.logs();
         let written = logs.into_iter().zip(entry.encode());
         let written: Vec<_> = written.filter(|(_, records)| !records.is_empty()).collect();
         let mut batches = Vec::with_capacity(written.len());
@@ -84,10 +92,10 @@ impl Broker {
         };
         // What can't be staged must not be applied, and what can't follow must not be staged.
         self.storage.check_stage(&batches, need)?;
-        let [_, sessions, tools] = logs.map(|log| self.next_offset(log));
+        let ends = logs.map(|log| self.next_offset(log));
         let of_org = self.made_asp(org)?;
         of_org
-            .apply(entry, sessions, tools)
+            .apply(entry, ends)
             .map_err(|error| BrokerError::Bug(error.to_string().into()))?;
         if let Some((log, evidence)) = &evidence {
             self.apply_evidence(evidence, self.next_offset(*log))?;
@@ -150,13 +158,24 @@ impl Broker {
 }
 
 impl OrgAsp {
+    /// The logs of its topics, in the order of an entry's parts.
+    fn logs(&self) -> [Incarnation; 5] {
+        [
+            self.registry.log,
+            self.sessions.log,
+            self.tools.log,
+            self.commitments.log,
+            self.escrow.log,
+        ]
+    }
+
     /// Applies what was recorded; nothing of it is applied when the first can't follow.
     fn apply(
         &mut self,
         entry: &Entry,
-        sessions: Offset,
-        tools: Offset,
+        ends: [Offset; 5],
     ) -> Result<(), IllegalEvent> {
+        let [_, sessions, tools, commitments, escrow] = ends;
         for event in &entry.agents {
             Arc::make_mut(&mut self.registry.state).apply(event)?;
         }
@@ -166,6 +185,14 @@ impl OrgAsp {
         for (offset, record) in (tools.0..).map(Offset).zip(&entry.tools) {
             Arc::make_mut(&mut self.tools.state).apply(record, offset)?;
         }
+        for (offset, record) in (commitments.0..).map(Offset).zip(&entry.commitments) {
+            Arc::make_mut(&mut self.commitments.state).apply(record, offset)?;
+        }
+        for (offset, record) in (escrow.0..).map(Offset).zip(&entry.escrow) {
+            Arc::make_mut(&mut self.escrow.state).apply(record, offset)?;
+        }
+        self.commitments.count(entry.commitments.len());
+        self.escrow.count(entry.escrow.len());
         self.registry.count(entry.agents.len());
         self.sessions.count(entry.sessions.len());
         self.tools.count(entry.tools.len());

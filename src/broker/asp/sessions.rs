@@ -495,7 +495,7 @@ impl Broker {
     }
 
     /// Who should act: whoever takes part is seen, whatever grants say.
-    fn recipient(
+    pub(super) fn recipient(
         &self,
         by: &Principal,
         org: OrgId,

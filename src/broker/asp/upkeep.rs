@@ -26,7 +26,9 @@ impl Broker {
         let due = |of_org: &OrgAsp| {
             let sessions = of_org.sessions.state.next_deadline();
             let tools = of_org.tools.state.next_deadline();
-            sessions.into_iter().chain(tools).any(|due| due <= now)
+            let promises = of_org.commitments.state.next_deadline();
+            let all = sessions.into_iter().chain(tools).chain(promises);
+            all.min().is_some_and(|due| due <= now)
         };
         let orgs = self.asp.orgs.iter();
         let orgs: Vec<OrgId> = orgs
@@ -78,6 +80,9 @@ impl Broker {
             {
                 let linked = of_org.tools.state.link(event);
                 entry.tools.push(linked.map_err(bug)?);
+            } else if self.settle_promise(org, now)? {
+                *left -= 1;
+                continue;
             } else {
                 return Ok(());
             }
@@ -94,7 +99,9 @@ impl Broker {
             let mut entry = Entry::default();
             entry.sessions.extend(of_org.sessions.state.next_filing());
             entry.tools.extend(of_org.tools.state.next_filing());
-            if entry.sessions.is_empty() && entry.tools.is_empty() {
+            entry.commitments.extend(of_org.commitments.state.next_filing());
+            let is_empty = entry.sessions.is_empty() && entry.tools.is_empty();
+            if is_empty && entry.commitments.is_empty() {
                 return;
             }
             match self.record_asp(org, &entry, Need::Own, now) {
@@ -131,6 +138,8 @@ impl Broker {
             registry
                 .or_else(sessions)
                 .or_else(|| of_org.tools.plan(storage, worth))
+                .or_else(|| of_org.commitments.plan(storage, worth))
+                .or_else(|| of_org.escrow.plan(storage, worth))
         })
     }
 
@@ -149,6 +158,8 @@ impl Broker {
             of_org.registry.finish(end);
             of_org.sessions.finish(end);
             of_org.tools.finish(end);
+            of_org.commitments.finish(end);
+            of_org.escrow.finish(end);
         }
     }
 }

@@ -42,6 +42,11 @@ pub(in crate::server) fn refused(error: &AspError) -> WireError {
             .with("value", error.0)
             .with("least", 0)
             .with("most", 1),
+        AspError::CommitmentNotFound(_)
+        | AspError::DisputeNotFound(_)
+        | AspError::Commitment(_)
+        | AspError::Dispute(_)
+        | AspError::Escrow(_) => plain(ErrorCode::InvalidRequest),
         AspError::CallNotFound(call) => {
             plain(ErrorCode::CallNotFound).with("callId", call.to_string())
         }

@@ -4,6 +4,7 @@
 mod clock;
 mod history;
 mod live;
+mod promises;
 mod refusals;
 mod walls;
 
