@@ -1,5 +1,6 @@
 //! Sessions from the outside: sample sessions, their golden files, and every byte of them changed.
 mod golden;
+mod trust;
 mod verify;
 
 use npayload::asp::chain::{Digest, SigningKey};
