@@ -1,4 +1,4 @@
-//! Agents, their sessions and their calls of tools, the Agent Session Protocol: pure state machines folded from typed
+//! Agents, their sessions, their calls of tools and their trust, the Agent Session Protocol: pure state machines folded from typed
 //! records. Specified by docs/asp.md.
 //!
 //! Invariant: each state is a function of its events alone. The same `apply` checks an event
