@@ -75,7 +75,7 @@ pub fn agent(org: u32, number: u32) -> Party {
 /// How good agents are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Qualities {
-    /// 0.50, 0.70, 0.85 or 0.97.
+    /// 0.60, 0.75, 0.90 or 0.97.
     Classes,
     /// Anything from 0.5 to 1.
     Uniform,
@@ -115,7 +115,7 @@ impl Market {
     /// The honest market of a seed.
     pub fn new(qualities: Qualities, rng: &mut Rng) -> Self {
         let quality = |rng: &mut Rng| match qualities {
-            Qualities::Classes => [0.5, 0.7, 0.85, 0.97][rng.usize(0..4)],
+            Qualities::Classes => [0.6, 0.75, 0.9, 0.97][rng.usize(0..4)],
             Qualities::Uniform => 0.5 + rng.f64() / 2.0,
         };
         let agents: Vec<(Party, f64)> = (1..=ORGS)
