@@ -1162,7 +1162,11 @@ proptest! {
             }
         }
         topic.check();
-        topic.tick(now.saturating_add_ms(400 * DAY));
+        // A breach, its claims, an answer, arbitrators, and an operator: each has its time.
+        for _ in 0..8 {
+            now = now.saturating_add_ms(100 * DAY);
+            topic.tick(now);
+        }
         topic.check();
         let mut left = std::collections::BTreeMap::new();
         for (of, effects) in &topic.effects {

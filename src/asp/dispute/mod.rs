@@ -10,6 +10,8 @@ mod one;
 mod record;
 mod ruling;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use arbitration::{
     ARBITRATORS, InvalidSecret, LOT_DOMAIN, MAX_CANDIDATES, SEAL_DOMAIN, Secret, draw,

@@ -69,11 +69,11 @@ pub struct Arbitration {
 pub struct Seat {
     /// Who.
     pub party: Party,
-    /// Since when.
-    pub since: Timestamp,
     /// Whether it was silent, and another has its place.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replaced: bool,
+    /// Since when.
+    pub since: Timestamp,
     /// What it voted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vote: Option<Vote>,
