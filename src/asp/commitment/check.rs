@@ -94,6 +94,8 @@ impl Commitments {
                 return Err(CommitmentError::OwnCounterparty(party.agent));
             }
             Some(_) => Judge::Counterparty,
+            // An offer to all is for whoever accepts it, who judges from then on.
+            None if *mode == Mode::Agreed && create.judge != Judge::Nobody => Judge::Participant,
             None if create.judge == Judge::Counterparty => Judge::Participant,
             None => create.judge,
         };

@@ -437,7 +437,7 @@ impl Commitments {
             let named = commitment.voice(filed.filer, Standing::Participant);
             if named == Some(Voice::Obligor)
                 || filed.against != commitment.created.promise.obligor
-                || (named == Some(Voice::Judge)) > (filed.role == Voice::Judge)
+                || (named == Some(Voice::Judge) && filed.role != Voice::Judge)
             {
                 return Err("it is not filed by whom it says");
             }

@@ -22,7 +22,7 @@ pub const DEFAULT_ANSWER_MS: u64 = 72 * 3_600_000;
 /// Time for a ruling unless an organisation says otherwise, in ms: 7 days.
 pub const DEFAULT_ARBITRATION_MS: u64 = 7 * 24 * 3_600_000;
 /// Time for an arbitrator to vote unless an organisation says otherwise, in ms: 48 hours.
-pub const DEFAULT_VOTE_MS: u64 = 48 * 3_600_000;
+pub const DEFAULT_BALLOT_MS: u64 = 48 * 3_600_000;
 /// Longest of these times, in ms: 90 days.
 pub const MAX_DISPUTE_WINDOW_MS: u64 = 90 * 24 * 3_600_000;
 /// Longest reason, in bytes.
@@ -36,7 +36,7 @@ pub struct Windows {
     /// For arbitrators to rule, and again for an operator.
     pub arbitration_ms: u64,
     /// For one arbitrator to vote.
-    pub vote_ms: u64,
+    pub ballot_ms: u64,
 }
 
 impl Default for Windows {
@@ -44,7 +44,7 @@ impl Default for Windows {
         Self {
             answer_ms: DEFAULT_ANSWER_MS,
             arbitration_ms: DEFAULT_ARBITRATION_MS,
-            vote_ms: DEFAULT_VOTE_MS,
+            ballot_ms: DEFAULT_BALLOT_MS,
         }
     }
 }
@@ -175,7 +175,7 @@ impl Commitments {
             role,
             seal,
             severity: claimed,
-            vote_ms: file.windows.vote_ms,
+            ballot_ms: file.windows.ballot_ms,
         })))];
         if let Some(verdict) = automated {
             records.push(record(DisputeRecord::Ruled(Arc::new(RuledOn {
@@ -512,7 +512,12 @@ fn check_windows(windows: Windows) -> Result<(), DisputeError> {
         1,
         MAX_DISPUTE_WINDOW_MS,
     )?;
-    Ok(within("voteMs", windows.vote_ms, 1, MAX_DISPUTE_WINDOW_MS)?)
+    Ok(within(
+        "ballotMs",
+        windows.ballot_ms,
+        1,
+        MAX_DISPUTE_WINDOW_MS,
+    )?)
 }
 
 fn same(file: &File, known: &Dispute) -> Result<(), DisputeError> {

@@ -10,12 +10,14 @@ mod one;
 mod record;
 mod ruling;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use arbitration::{
     ARBITRATORS, InvalidSecret, LOT_DOMAIN, MAX_CANDIDATES, SEAL_DOMAIN, Secret, draw,
 };
 pub use check::{
-    CheckedFile, DEFAULT_ANSWER_MS, DEFAULT_ARBITRATION_MS, DEFAULT_VOTE_MS, File, Judgement,
+    CheckedFile, DEFAULT_ANSWER_MS, DEFAULT_ARBITRATION_MS, DEFAULT_BALLOT_MS, File, Judgement,
     MAX_DISPUTE_WINDOW_MS, MAX_REASON_BYTES, Windows,
 };
 pub use error::DisputeError;
