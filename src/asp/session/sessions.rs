@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::error::SendError;
-use super::event::{Ended, Filed, MessageSent, SessionEvent};
+use super::event::{Ended, EndedParticipant, EndedStanding, Filed, MessageSent, SessionEvent};
 use super::fold::FoldRow;
 use super::one::{Deadline, Session};
 use super::record::{Place, SessionRecord};
@@ -228,7 +228,9 @@ impl Sessions {
             SessionEvent::Ended(ended) => {
                 self.ended.push_back((offset, id));
                 self.all_ended.push(offset);
-                for one in &ended.participants {
+                // Who was never asked to has no part in it.
+                let asked = |one: &&EndedParticipant| one.standing != EndedStanding::Pending;
+                for one in ended.participants.iter().filter(asked) {
                     let thread = self.agents_ended.entry(one.agent).or_default();
                     Arc::make_mut(thread).push(offset);
                 }

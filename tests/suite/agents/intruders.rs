@@ -1,0 +1,155 @@
+//! What keys try that should not get through, and lists that change while they are read: by the
+//! server's doors.
+
+use npayload::access::{Operation, Scope, Secret};
+use npayload::protocol::access::{AccessRequest, GrantAccept};
+use npayload::protocol::asp::{
+    AgentInbox, AgentRegister, AgentSetKey, InboxPage, SessionCreate, SessionHistory, SessionInfo,
+    SessionRow, SessionSend, ToolFinish, ToolList, ToolStart, ToolsPage,
+};
+use npayload::protocol::{AspRequest, AspResponse, ErrorCode, Request, Response, WireError};
+use npayload::server::{Desk, ServeOptions};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::admission::{ask, desk, make_key, make_org, propose};
+
+/// A desk, and who speaks for its agents.
+struct Visitor<'a> {
+    desk: &'a Desk,
+    key: Secret,
+}
+
+fn read<T: DeserializeOwned>(body: Value) -> T {
+    serde_json::from_value(body).unwrap()
+}
+
+fn call(n: usize) -> String {
+    format!("tcl_00000000-{n:04x}-7000-8000-000000000000")
+}
+
+fn message(n: usize) -> String {
+    format!("msg_00000000-{n:04x}-7000-8000-000000000000")
+}
+
+impl<'a> Visitor<'a> {
+    fn of(desk: &'a Desk, org: &str) -> Self {
+        make_org(desk, org);
+        let key = make_key(desk, Some(org), vec![Scope::all()]).secret.0;
+        Self { desk, key }
+    }
+
+    fn ask(&self, request: AspRequest) -> Result<AspResponse, WireError> {
+        match self
+            .desk
+            .ask_with(Some(&self.key), Request::Asp(Box::new(request)))
+        {
+            Response::Asp(answer) => Ok(*answer),
+            Response::Error(error) => Err(error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn register(&self, name: &str) {
+        let register: AgentRegister = read(json!({ "name": name }));
+        self.ask(AspRequest::AgentRegister(register)).unwrap();
+    }
+
+    fn set_key(&self, name: &str, key: Option<&str>) {
+        let set: AgentSetKey = read(json!({ "agent": name, "publicKey": key }));
+        self.ask(AspRequest::AgentSetKey(set)).unwrap();
+    }
+
+    /// A session that `lead` coordinates.
+    fn create(&self, other: &str) -> SessionRow {
+        let create: SessionCreate = read(json!({ "topic": "a plan", "participants": [
+            { "agentId": "lead", "role": "coordinator" },
+            { "agentId": other, "role": "specialist" },
+        ] }));
+        match self.ask(AspRequest::SessionCreate(create)) {
+            Ok(AspResponse::SessionCreate(row)) => row,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn send(&self, session: &SessionRow, mut body: Value) -> Result<AspResponse, WireError> {
+        body["sessionId"] = json!(session.session_id);
+        let send: SessionSend = read(body);
+        self.ask(AspRequest::SessionSend(send))
+    }
+
+    fn close(&self, session: &SessionRow) {
+        let body = json!({ "id": message(1), "from": "lead", "performative": "CLOSE" });
+        self.send(session, body).unwrap();
+    }
+
+    fn info(&self, session: &SessionRow) -> Result<AspResponse, WireError> {
+        let session_id = session.session_id;
+        self.ask(AspRequest::SessionInfo(SessionInfo { session_id }))
+    }
+
+    fn inbox(&self, agent: &str) -> InboxPage {
+        let inbox: AgentInbox = read(json!({ "agent": agent }));
+        match self.ask(AspRequest::AgentInbox(inbox)) {
+            Ok(AspResponse::AgentInbox(page)) => page,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn start(&self, n: usize, session: Option<&SessionRow>) -> Result<AspResponse, WireError> {
+        let session = session.map(|session| session.session_id);
+        let body =
+            json!({ "callId": call(n), "tool": "web", "agent": "lead", "sessionId": session });
+        let start: ToolStart = read(body);
+        self.ask(AspRequest::ToolStart(start))
+    }
+
+    fn calls(&self, cursor: Option<&String>) -> ToolsPage {
+        let list: ToolList = read(json!({ "agent": "lead", "limit": 2, "cursor": cursor }));
+        match self.ask(AspRequest::ToolList(list)) {
+            Ok(AspResponse::ToolList(page)) => page,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Shows all agents of `owner` to `guest`.
+fn show(owner: &Visitor<'_>, guest: &Visitor<'_>, guest_name: &str) {
+    let desk = owner.desk;
+    let grant = propose(desk, Some(&owner.key), guest_name, Operation::Asp, "*");
+    let accept = AccessRequest::GrantAccept(GrantAccept { grant });
+    ask(desk, Some(&guest.key), accept).unwrap();
+}
+
+fn code_of<T: std::fmt::Debug>(refused: Result<T, WireError>) -> ErrorCode {
+    refused.unwrap_err().known().unwrap()
+}
+
+#[test]
+fn who_was_to_be_invited_and_was_not_reads_nothing_of_it_once_it_has_ended() {
+    let desk = desk(ServeOptions::default());
+    let (acme, beta) = (Visitor::of(&desk, "acme"), Visitor::of(&desk, "beta"));
+    acme.register("bot");
+    show(&acme, &beta, "beta");
+    beta.register("lead");
+    // Who has a key invites by itself: until then nobody is.
+    let key = npayload::asp::chain::SigningKey::from_seed(&[3; 32]).public_key();
+    beta.set_key("lead", Some(&key.to_string()));
+    let session = beta.create("agent://acme/bot");
+    assert_eq!(code_of(acme.info(&session)), ErrorCode::SessionNotFound);
+    beta.set_key("lead", None);
+    beta.close(&session);
+    assert_eq!(code_of(acme.info(&session)), ErrorCode::SessionNotFound);
+    assert_eq!(acme.inbox("bot").entries.len(), 0);
+    // Nor once memory holds it no longer.
+    for _ in 0..2_000 {
+        let other = beta.create("own");
+        beta.close(&other);
+    }
+    assert_eq!(code_of(acme.info(&session)), ErrorCode::SessionNotFound);
+    let history = SessionHistory::new(session.session_id, 0);
+    let read = acme.ask(AspRequest::SessionHistory(history));
+    assert_eq!(code_of(read), ErrorCode::SessionNotFound);
+    assert_eq!(acme.inbox("bot").entries.len(), 0);
+    assert!(beta.info(&session).is_ok());
+}
