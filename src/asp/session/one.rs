@@ -357,6 +357,10 @@ impl Session {
                 let_go,
             });
         }
+        // Its sender may have sent so much since that it is not held; it still stands for its offer.
+        if self.offers.contains_key(&message.id) || self.asked.contains_key(&message.id) {
+            return Err(SendError::MessageIdTaken { id: message.id });
+        }
         let said = message.performative;
         if self.state.is_terminal() {
             return Err(SendError::Illegal {

@@ -18,6 +18,33 @@ fn with_invited() -> Driver {
 }
 
 #[test]
+fn the_id_of_an_open_offer_is_nobody_elses_even_when_it_is_no_longer_held() {
+    let mut driver = Driver::home();
+    driver
+        .send(message(50, WORKER, Performative::Commit))
+        .unwrap();
+    driver.number = 100;
+    for _ in 0..HELD_IDS {
+        driver.say(WORKER, Performative::Inform, None).unwrap();
+    }
+    assert!(driver.session().taken(id(50)).is_none());
+    let before = driver.session().offers.clone();
+    let taken = driver.send(message(50, LEAD, Performative::Commit));
+    assert_eq!(taken, Err(SendError::MessageIdTaken { id: id(50) }));
+    assert_eq!(driver.session().offers, before);
+
+    let mut asks = supplied(51, LEAD, Performative::Query);
+    asks.constraints.max_response_time_ms = Some(5_000);
+    driver.send(send(asks.clone())).unwrap();
+    for _ in 0..HELD_IDS {
+        driver.say(LEAD, Performative::Inform, None).unwrap();
+    }
+    asks.sender = WATCHER;
+    let taken = driver.send(send(asks));
+    assert_eq!(taken, Err(SendError::MessageIdTaken { id: id(51) }));
+}
+
+#[test]
 fn who_was_never_invited_has_no_part_in_what_ended() {
     let mut driver = Driver::new(vec![
         invitee(LEAD, HOME, Role::Coordinator),
