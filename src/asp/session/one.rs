@@ -451,11 +451,13 @@ impl Session {
             && message.performative == Performative::Propose;
         let invited_until = later(sent.at, self.invitation_ms);
         if let Some(sender) = self.participants.get_mut(&message.sender) {
+            // Who is invited answers the invitation, and no offer.
             match (sender.voice(), message.performative) {
                 (Some(Voice::Invited), Performative::Accept) => sender.standing = Standing::In,
                 (Some(Voice::Invited), Performative::Reject) => {
                     sender.standing = Standing::Refused;
                 }
+                (Some(Voice::Invited), _) => {}
                 _ => self.answer(sent),
             }
         }

@@ -45,6 +45,23 @@ fn the_id_of_an_open_offer_is_nobody_elses_even_when_it_is_no_longer_held() {
 }
 
 #[test]
+fn who_is_only_invited_answers_no_offer() {
+    let mut driver = with_invited();
+    let mut offer = supplied(500, WORKER, Performative::Commit);
+    offer.recipient = Some(LEAD);
+    driver.send(send(offer)).unwrap();
+    assert_eq!(driver.state(), State::Agreeing);
+    driver
+        .say(GUEST, Performative::Counter, Some(id(500)))
+        .unwrap();
+    assert!(driver.session().offers.contains_key(&id(500)));
+    driver
+        .say(LEAD, Performative::Accept, Some(id(500)))
+        .unwrap();
+    assert_eq!(driver.state(), State::Executing);
+}
+
+#[test]
 fn who_was_never_invited_has_no_part_in_what_ended() {
     let mut driver = Driver::new(vec![
         invitee(LEAD, HOME, Role::Coordinator),
