@@ -461,6 +461,7 @@ impl Session {
                 _ => self.answer(sent),
             }
         }
+        self.stop_clock(sent);
         if is_inviting {
             for participant in self.participants.values_mut() {
                 if matches!(
@@ -530,17 +531,24 @@ impl Session {
         }
     }
 
-    /// What a message answers is answered.
+    /// The offer that a message answers is answered.
     fn answer(&mut self, sent: &MessageSent) {
         let message = &sent.message;
-        let Some(answered) = message.in_reply_to else {
-            return;
-        };
-        if message.performative.answers_an_offer() {
+        if message.performative.answers_an_offer()
+            && let Some(answered) = message.in_reply_to
+        {
             let offer = self.offers.remove(&answered);
             let binds = offer.is_some_and(|offer| offer.is_commitment);
             self.accepted += u64::from(binds && message.performative == Performative::Accept);
         }
+    }
+
+    /// What was asked is answered, or taken back.
+    fn stop_clock(&mut self, sent: &MessageSent) {
+        let message = &sent.message;
+        let Some(answered) = message.in_reply_to else {
+            return;
+        };
         let ends = self.asked.get(&answered).is_some_and(|asked| {
             // Its own sender only takes it back.
             let is_withdrawn = message.performative == Performative::Withdraw;

@@ -62,6 +62,20 @@ fn who_is_only_invited_answers_no_offer() {
 }
 
 #[test]
+fn an_invitation_that_is_answered_stops_its_clock() {
+    for said in [Performative::Accept, Performative::Reject] {
+        let mut driver = with_invited();
+        driver.leave(AgentId(5)).unwrap();
+        let mut asks = supplied(500, LEAD, Performative::Query);
+        asks.recipient = Some(GUEST);
+        asks.constraints.max_response_time_ms = Some(5_000);
+        driver.send(send(asks)).unwrap();
+        driver.say(GUEST, said, Some(id(500))).unwrap();
+        assert_eq!(driver.session().asked.len(), 0, "{said}");
+    }
+}
+
+#[test]
 fn who_was_never_invited_has_no_part_in_what_ended() {
     let mut driver = Driver::new(vec![
         invitee(LEAD, HOME, Role::Coordinator),
