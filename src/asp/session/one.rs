@@ -486,11 +486,13 @@ impl Session {
         }
         if !message.constraints.is_empty() {
             let max = message.constraints.max_response_time_ms;
+            // While it is paused, from where the time begins that `resume` gives back.
+            let from = self.paused.map_or(sent.at, |paused| paused.at);
             let asked = Asked {
                 sender: message.sender,
                 recipient: message.recipient,
                 constraints: message.constraints.clone(),
-                due: max.map(|ms| later(sent.at, ms)),
+                due: max.map(|ms| later(from, ms)),
             };
             self.asked.insert(message.id, asked);
         }

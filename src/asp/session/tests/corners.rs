@@ -76,6 +76,20 @@ fn an_invitation_that_is_answered_stops_its_clock() {
 }
 
 #[test]
+fn what_is_asked_while_a_session_is_paused_gets_back_the_time_that_it_stood_still() {
+    let mut driver = Driver::home();
+    driver.say(WORKER, Performative::Escalate, None).unwrap();
+    driver.wait_ms(60_000);
+    let mut asks = supplied(50, LEAD, Performative::Query);
+    asks.constraints.max_response_time_ms = Some(5_000);
+    driver.send(send(asks)).unwrap();
+    driver.wait_ms(1_000);
+    driver.resume().unwrap();
+    let due = driver.session().asked[&id(50)].due;
+    assert_eq!(due, Some(driver.now.saturating_add_ms(5_000)));
+}
+
+#[test]
 fn who_was_never_invited_has_no_part_in_what_ended() {
     let mut driver = Driver::new(vec![
         invitee(LEAD, HOME, Role::Coordinator),
