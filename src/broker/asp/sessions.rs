@@ -8,7 +8,7 @@ use crate::asp::chain::{Digest, payload_digest};
 use crate::asp::registry::{AgentEvent, AgentRef, PublicKey};
 use crate::asp::session::{
     Constraints, Created, Invitee, Limits, Message, Performative, Role, Send, SendError, Sent,
-    Session, SessionEvent, Sessions, Standing, State,
+    Session, SessionEvent, Sessions, Standing, State, Voice,
 };
 use crate::asp::{Canonical, NeutralTrust};
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
@@ -269,7 +269,7 @@ impl Broker {
         })
     }
 
-    /// Lets an escalated session go on, for a human who speaks for a coordinator of it or
+    /// Lets an escalated session go on, for a human who speaks for a coordinator that is in or
     /// administers its organisation.
     ///
     /// # Errors
@@ -286,7 +286,7 @@ impl Broker {
         let leads: Vec<AgentId> = held
             .into_iter()
             .flat_map(|held| &held.participants)
-            .filter(|(_, one)| one.role == Role::Coordinator && one.org == by.org)
+            .filter(|(_, one)| one.voice() == Some(Voice::Coordinator) && one.org == by.org)
             .map(|(agent, _)| *agent)
             .collect();
         if !leads.iter().any(|agent| self.speaks_for(by, *agent, now)) {
