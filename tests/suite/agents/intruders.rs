@@ -153,3 +153,20 @@ fn who_was_to_be_invited_and_was_not_reads_nothing_of_it_once_it_has_ended() {
     assert_eq!(acme.inbox("bot").entries.len(), 0);
     assert!(beta.info(&session).is_ok());
 }
+
+#[test]
+fn a_call_that_was_started_is_answered_again_though_its_session_is_filed() {
+    let desk = desk(ServeOptions::default());
+    let acme = Visitor::of(&desk, "acme");
+    acme.register("lead");
+    let session = acme.create("own");
+    acme.start(1, Some(&session)).unwrap();
+    acme.close(&session);
+    for _ in 0..2_000 {
+        let other = acme.create("own");
+        acme.close(&other);
+    }
+    acme.start(1, Some(&session)).unwrap();
+    let late = acme.start(2, Some(&session));
+    assert_eq!(code_of(late), ErrorCode::SessionNotFound);
+}
