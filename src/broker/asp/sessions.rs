@@ -198,7 +198,10 @@ impl Broker {
         self.settle_due(org, now)?;
         let mut entry = Entry::default();
         let mut send = send.clone();
-        if let Some(invited) = brings {
+        // What was taken before is answered as then, whoever may see whom now.
+        let held = self.made_asp(org)?.sessions.known()?.session(session);
+        let is_taken = held.is_some_and(|held| held.taken(send.message().id).is_some());
+        if let Some(invited) = brings.filter(|_| !is_taken) {
             let invitee = self.brought(by, org, invited, &mut entry, now)?;
             send = send.bringing(invitee);
         }

@@ -155,6 +155,26 @@ fn who_was_to_be_invited_and_was_not_reads_nothing_of_it_once_it_has_ended() {
 }
 
 #[test]
+fn a_delegation_that_was_taken_is_answered_again_though_the_grant_has_ended() {
+    let desk = desk(ServeOptions::default());
+    let (acme, beta) = (Visitor::of(&desk, "acme"), Visitor::of(&desk, "beta"));
+    acme.register("bot");
+    let grant = propose(&desk, Some(&acme.key), "beta", Operation::Asp, "*");
+    let accept = AccessRequest::GrantAccept(GrantAccept { grant });
+    ask(&desk, Some(&beta.key), accept).unwrap();
+    let session = beta.create("own");
+    let delegate = json!({ "id": message(1), "from": "lead", "performative": "DELEGATE",
+        "payload": { "targetAgent": "agent://acme/bot", "scope": "all" } });
+    beta.send(&session, delegate.clone()).unwrap();
+    let revoke = npayload::protocol::access::GrantRevoke { grant };
+    ask(&desk, Some(&acme.key), AccessRequest::GrantRevoke(revoke)).unwrap();
+    match beta.send(&session, delegate) {
+        Ok(AspResponse::SessionSend(sent)) => assert!(sent.duplicate),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn a_call_that_was_started_is_answered_again_though_its_session_is_filed() {
     let desk = desk(ServeOptions::default());
     let acme = Visitor::of(&desk, "acme");
