@@ -155,6 +155,32 @@ fn who_was_to_be_invited_and_was_not_reads_nothing_of_it_once_it_has_ended() {
 }
 
 #[test]
+fn open_calls_that_end_between_two_pages_hide_no_other_and_new_ones_repeat_none() {
+    let desk = desk(ServeOptions::default());
+    let acme = Visitor::of(&desk, "acme");
+    acme.register("lead");
+    for n in 0..5 {
+        acme.start(n, None).unwrap();
+    }
+    let ids = |page: &ToolsPage| -> Vec<String> {
+        let calls = page.calls.iter();
+        calls.map(|row| row.call_id.to_string()).collect()
+    };
+    let first = acme.calls(None);
+    assert_eq!(ids(&first), [call(4), call(3)]);
+    // The one shown last ends, so does the first; one begins.
+    for n in [3, 4] {
+        let finish: ToolFinish = read(json!({ "callId": call(n) }));
+        acme.ask(AspRequest::ToolFinish(finish)).unwrap();
+    }
+    acme.start(5, None).unwrap();
+    let second = acme.calls(first.cursor.as_ref());
+    assert_eq!(ids(&second), [call(2), call(1)]);
+    let third = acme.calls(second.cursor.as_ref());
+    assert_eq!(ids(&third)[0], call(0));
+}
+
+#[test]
 fn a_delegation_that_was_taken_is_answered_again_though_the_grant_has_ended() {
     let desk = desk(ServeOptions::default());
     let (acme, beta) = (Visitor::of(&desk, "acme"), Visitor::of(&desk, "beta"));
