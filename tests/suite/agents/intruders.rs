@@ -89,7 +89,11 @@ impl<'a> Visitor<'a> {
     }
 
     fn inbox(&self, agent: &str) -> InboxPage {
-        let inbox: AgentInbox = read(json!({ "agent": agent }));
+        self.inbox_page(json!({ "agent": agent }))
+    }
+
+    fn inbox_page(&self, body: Value) -> InboxPage {
+        let inbox: AgentInbox = read(body);
         match self.ask(AspRequest::AgentInbox(inbox)) {
             Ok(AspResponse::AgentInbox(page)) => page,
             other => panic!("{other:?}"),
@@ -215,4 +219,39 @@ fn a_call_that_was_started_is_answered_again_though_its_session_is_filed() {
     acme.start(1, Some(&session)).unwrap();
     let late = acme.start(2, Some(&session));
     assert_eq!(code_of(late), ErrorCode::SessionNotFound);
+}
+
+#[test]
+fn an_inbox_read_in_pages_of_any_size_misses_and_repeats_nothing() {
+    let desk = desk(ServeOptions::default());
+    let acme = Visitor::of(&desk, "acme");
+    acme.register("lead");
+    let sessions: Vec<SessionRow> = (0..3).map(|_| acme.create("own")).collect();
+    for n in 2..300 {
+        // Some are the agent's own, and most of one session come late.
+        let session = &sessions[if n > 200 { 2 } else { n % 2 }];
+        let from = if n % 5 == 0 { "own" } else { "lead" };
+        let body = json!({ "id": message(n), "from": from, "performative": "INFORM" });
+        acme.send(session, body).unwrap();
+    }
+    let close = json!({ "id": message(999), "from": "lead", "performative": "CLOSE" });
+    acme.send(&sessions[0], close).unwrap();
+    let mut all = None;
+    for limit in [1_000, 1, 7, 63, 64, 65] {
+        let mut found: Vec<u64> = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let body = json!({ "agent": "own", "limit": limit, "cursor": cursor });
+            let page = acme.inbox_page(body);
+            if page.entries.is_empty() {
+                break;
+            }
+            found.extend(page.entries.iter().map(|entry| entry.offset.0));
+            cursor = Some(page.cursor);
+        }
+        assert!(found.is_sorted_by(|one, next| one < next));
+        assert_eq!(all.get_or_insert_with(|| found.clone()), &found, "{limit}");
+    }
+    // What was created and closed, and what the other said.
+    assert_eq!(all.unwrap().len(), 3 + 2 + 298 - 59);
 }
