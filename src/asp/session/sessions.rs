@@ -84,6 +84,12 @@ impl Sessions {
         ids.filter_map(|(_, session)| self.session(*session))
     }
 
+    /// How many sessions are live.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.states.len()
+    }
+
     /// Where a session that ended may be filed: offsets of `sessions.filed`, the latest first.
     pub fn filed(&self, session: SessionId) -> impl Iterator<Item = Offset> {
         self.files.candidates(session)
@@ -265,7 +271,7 @@ impl Sessions {
         Ok(())
     }
 
-    fn insert(&mut self, session: Arc<Session>) {
+    pub(super) fn insert(&mut self, session: Arc<Session>) {
         let id = session.session;
         if let Some((due, deadline)) = session.next_deadline() {
             self.deadlines.insert((due, deadline, id));

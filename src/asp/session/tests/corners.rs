@@ -1,5 +1,7 @@
 //! What somebody who means harm would try.
 
+use std::sync::Arc;
+
 use super::*;
 
 /// A coordinator and a specialist who talk, and one from another organisation who is invited.
@@ -101,4 +103,27 @@ fn who_was_never_invited_has_no_part_in_what_ended() {
     let mut refused = Driver::invited();
     refused.say(GUEST, Performative::Reject, None).unwrap();
     assert!(refused.sessions.ended_of_agent(GUEST).is_some());
+}
+
+#[test]
+fn an_organisation_has_so_many_live_sessions_and_no_more() {
+    let mut driver = Driver::home();
+    let one = driver.session().clone();
+    for n in 1..MAX_LIVE as u128 {
+        let mut other = one.clone();
+        other.session = SessionId(SESSION.0 + n);
+        driver.sessions.insert(Arc::new(other));
+    }
+    let mut more = created(vec![
+        invitee(LEAD, HOME, Role::Coordinator),
+        invitee(WORKER, HOME, Role::Specialist),
+    ]);
+    more.session = SessionId(1);
+    let refused = driver.sessions.check_create(more.clone());
+    let Err(CreateError::OutOfLimit(OutOfLimit { what, value, .. })) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!((what, value), ("live sessions", MAX_LIVE as u64 + 1));
+    driver.say(LEAD, Performative::Close, None).unwrap();
+    assert!(driver.sessions.check_create(more).is_ok());
 }
