@@ -362,6 +362,10 @@ impl Session {
                 let_go,
             });
         }
+        // Its sender may have sent so much since that it is not held; it still stands for its offer.
+        if self.offers.contains_key(&message.id) || self.asked.contains_key(&message.id) {
+            return Err(SendError::MessageIdTaken { id: message.id });
+        }
         let said = message.performative;
         if self.state.is_terminal() {
             return Err(SendError::Illegal {
@@ -452,14 +456,17 @@ impl Session {
             && message.performative == Performative::Propose;
         let invited_until = later(sent.at, self.invitation_ms);
         if let Some(sender) = self.participants.get_mut(&message.sender) {
+            // Who is invited answers the invitation, and no offer.
             match (sender.voice(), message.performative) {
                 (Some(Voice::Invited), Performative::Accept) => sender.standing = Standing::In,
                 (Some(Voice::Invited), Performative::Reject) => {
                     sender.standing = Standing::Refused;
                 }
+                (Some(Voice::Invited), _) => {}
                 _ => self.answer(sent),
             }
         }
+        self.stop_clock(sent);
         if is_inviting {
             for participant in self.participants.values_mut() {
                 if matches!(
@@ -484,11 +491,13 @@ impl Session {
         }
         if !message.constraints.is_empty() {
             let max = message.constraints.max_response_time_ms;
+            // While it is paused, from where the time begins that `resume` gives back.
+            let from = self.paused.map_or(sent.at, |paused| paused.at);
             let asked = Asked {
                 sender: message.sender,
                 recipient: message.recipient,
                 constraints: message.constraints.clone(),
-                due: max.map(|ms| later(sent.at, ms)),
+                due: max.map(|ms| later(from, ms)),
             };
             self.asked.insert(message.id, asked);
         }
@@ -530,17 +539,24 @@ impl Session {
         }
     }
 
-    /// What a message answers is answered.
+    /// The offer that a message answers is answered.
     fn answer(&mut self, sent: &MessageSent) {
         let message = &sent.message;
-        let Some(answered) = message.in_reply_to else {
-            return;
-        };
-        if message.performative.answers_an_offer() {
+        if message.performative.answers_an_offer()
+            && let Some(answered) = message.in_reply_to
+        {
             let offer = self.offers.remove(&answered);
             let binds = offer.is_some_and(|offer| offer.is_commitment);
             self.accepted += u64::from(binds && message.performative == Performative::Accept);
         }
+    }
+
+    /// What was asked is answered, or taken back.
+    fn stop_clock(&mut self, sent: &MessageSent) {
+        let message = &sent.message;
+        let Some(answered) = message.in_reply_to else {
+            return;
+        };
         let ends = self.asked.get(&answered).is_some_and(|asked| {
             // Its own sender only takes it back.
             let is_withdrawn = message.performative == Performative::Withdraw;

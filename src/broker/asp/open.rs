@@ -110,7 +110,10 @@ impl Broker {
     }
 
     /// What a topic folds to, from its snapshot on, and how many records that took.
-    fn folded_asp_topic<S: Snapshot<Event: Send>>(&mut self, log: Incarnation) -> Result<(S, u64), TopicError> {
+    fn folded_asp_topic<S: Snapshot<Event: Send>>(
+        &mut self,
+        log: Incarnation,
+    ) -> Result<(S, u64), TopicError> {
         let storage = &mut self.storage;
         let (mut state, from) = snapshot::load(storage, log).unwrap_or_default();
         let (records, closed) = fold_long_topic(storage, log, from, &mut state)?;

@@ -9,7 +9,7 @@ use crate::asp::chain::{Digest, payload_digest};
 use crate::asp::registry::{AgentEvent, AgentRef, PublicKey};
 use crate::asp::session::{
     Constraints, Created, Invitee, Limits, Message, Performative, Role, Send, SendError, Sent,
-    Session, SessionEvent, Sessions, Standing, State,
+    Session, SessionEvent, Sessions, Standing, State, Voice,
 };
 use crate::asp::Canonical;
 use crate::asp::trust::TrustFor;
@@ -200,7 +200,10 @@ impl Broker {
         self.settle_due(org, now)?;
         let mut entry = Entry::default();
         let mut send = send.clone();
-        if let Some(invited) = brings {
+        // What was taken before is answered as then, whoever may see whom now.
+        let held = self.made_asp(org)?.sessions.known()?.session(session);
+        let is_taken = held.is_some_and(|held| held.taken(send.message().id).is_some());
+        if let Some(invited) = brings.filter(|_| !is_taken) {
             let invitee = self.brought(by, org, invited, &mut entry, now)?;
             send = send.bringing(invitee);
         }
@@ -283,7 +286,7 @@ impl Broker {
         })
     }
 
-    /// Lets an escalated session go on, for a human who speaks for a coordinator of it or
+    /// Lets an escalated session go on, for a human who speaks for a coordinator that is in or
     /// administers its organisation.
     ///
     /// # Errors
@@ -300,7 +303,7 @@ impl Broker {
         let leads: Vec<AgentId> = held
             .into_iter()
             .flat_map(|held| &held.participants)
-            .filter(|(_, one)| one.role == Role::Coordinator && one.org == by.org)
+            .filter(|(_, one)| one.voice() == Some(Voice::Coordinator) && one.org == by.org)
             .map(|(agent, _)| *agent)
             .collect();
         if !leads.iter().any(|agent| self.speaks_for(by, *agent, now)) {

@@ -6,6 +6,7 @@
 
 mod agents;
 mod cursor;
+mod first;
 mod history;
 mod inbox;
 mod reader;

@@ -3,6 +3,7 @@
 
 mod clock;
 mod history;
+mod intruders;
 mod live;
 mod promises;
 mod refusals;
