@@ -133,6 +133,48 @@ pub enum Kind {
     ToolInfo = 125,
     /// Sums up the calls of each tool.
     ToolStats = 126,
+    /// Promises something in a session.
+    CommitmentCreate = 130,
+    /// Says that what was promised is delivered.
+    CommitmentDeliver = 131,
+    /// Says that a delivery is what was promised.
+    CommitmentConfirm = 132,
+    /// Makes the time for judging a delivery shorter.
+    CommitmentWindow = 133,
+    /// Lists commitments.
+    CommitmentList = 134,
+    /// Describes a commitment.
+    CommitmentInfo = 135,
+    /// Exports a receipt of a commitment, which can be verified without a broker.
+    CommitmentReceipt = 136,
+    /// Says that a promise was not kept.
+    DisputeCreate = 140,
+    /// Answers a dispute.
+    DisputeAnswer = 141,
+    /// Takes a dispute back.
+    DisputeWithdraw = 142,
+    /// Votes on a dispute as an arbitrator, or rules on it as an operator.
+    DisputeRule = 143,
+    /// Lists disputes.
+    DisputeList = 144,
+    /// Describes a dispute.
+    DisputeInfo = 145,
+    /// Tells how far an agent is trusted.
+    TrustScore = 150,
+    /// Tells why an agent is trusted so far, with the evidence.
+    TrustExplain = 151,
+    /// Rates an agent for what it did in a session.
+    TrustRate = 153,
+    /// Says that an operator knows who an organisation is, or takes that back.
+    OrgVerify = 154,
+    /// Puts money into an account.
+    EscrowDeposit = 160,
+    /// Takes money out of an account.
+    EscrowWithdraw = 161,
+    /// Tells what accounts hold.
+    EscrowBalance = 162,
+    /// Lists what happened to accounts.
+    EscrowLedger = 163,
 }
 
 /// One row of the table.
@@ -169,7 +211,7 @@ const fn control(kind: Kind, name: &'static str) -> Api {
 }
 
 /// Every request kind, by number.
-pub const APIS: [Api; 52] = [
+pub const APIS: [Api; 73] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
     row(Kind::Publish, "publish", Encoding::Binary, MAX_FRAME_BYTES),
@@ -237,6 +279,27 @@ pub const APIS: [Api; 52] = [
     control(Kind::ToolList, "tool.list"),
     control(Kind::ToolInfo, "tool.info"),
     control(Kind::ToolStats, "tool.stats"),
+    control(Kind::CommitmentCreate, "commitment.create"),
+    control(Kind::CommitmentDeliver, "commitment.deliver"),
+    control(Kind::CommitmentConfirm, "commitment.confirm"),
+    control(Kind::CommitmentWindow, "commitment.window"),
+    control(Kind::CommitmentList, "commitment.list"),
+    control(Kind::CommitmentInfo, "commitment.info"),
+    control(Kind::CommitmentReceipt, "commitment.receipt"),
+    control(Kind::DisputeCreate, "dispute.create"),
+    control(Kind::DisputeAnswer, "dispute.answer"),
+    control(Kind::DisputeWithdraw, "dispute.withdraw"),
+    control(Kind::DisputeRule, "dispute.rule"),
+    control(Kind::DisputeList, "dispute.list"),
+    control(Kind::DisputeInfo, "dispute.info"),
+    control(Kind::TrustScore, "trust.score"),
+    control(Kind::TrustExplain, "trust.explain"),
+    control(Kind::TrustRate, "trust.rate"),
+    control(Kind::OrgVerify, "org.verify"),
+    control(Kind::EscrowDeposit, "escrow.deposit"),
+    control(Kind::EscrowWithdraw, "escrow.withdraw"),
+    control(Kind::EscrowBalance, "escrow.balance"),
+    control(Kind::EscrowLedger, "escrow.ledger"),
 ];
 
 impl Kind {

@@ -133,6 +133,26 @@ errors! {
     850 OutOfLimit "OUT_OF_LIMIT" false "A value of a request about agents, sessions or tool calls is outside its limits.";
     851 InvalidCursor "INVALID_CURSOR" false "The cursor is none that this request has answered.";
     852 AspUnavailable "ASP_UNAVAILABLE" false "A topic that holds what agents did is damaged or cannot be written; nothing is answered from it before it is repaired.";
+    860 CommitmentNotFound "COMMITMENT_NOT_FOUND" false "There is no commitment of this identity, or you take no part in it.";
+    861 InvalidCommitmentId "INVALID_COMMITMENT_ID" false "The commitment id is not a UUID of version 7.";
+    862 CommitmentIdTaken "COMMITMENT_ID_TAKEN" false "The commitment id was used for another promise.";
+    863 InvalidCommitment "INVALID_COMMITMENT" false "The parties of a promise break a rule: an agent promises to itself, or nobody could accept what it offers.";
+    864 NotParty "NOT_PARTY" false "The agent has no say in the commitment or the dispute.";
+    865 IllegalStep "ILLEGAL_STEP" false "The transition table does not allow this step in the state of the commitment or the dispute, or not to this agent.";
+    866 AlreadyDelivered "ALREADY_DELIVERED" false "What was promised was delivered already; a delivery comes once.";
+    867 EscrowNotHeld "ESCROW_NOT_HELD" false "What a promise wants held in escrow is not held.";
+    868 TooManyCommitments "TOO_MANY_COMMITMENTS" true "The organisation has as many commitments that are not closed as it may have.";
+    870 DisputeNotFound "DISPUTE_NOT_FOUND" false "There is no dispute of this identity, or you take no part in it.";
+    871 InvalidDisputeId "INVALID_DISPUTE_ID" false "The dispute id is not a UUID of version 7.";
+    872 DisputeIdTaken "DISPUTE_ID_TAKEN" false "The dispute id was used for another dispute.";
+    873 AlreadyDisputed "ALREADY_DISPUTED" false "The agent has disputed the commitment already, which it may once.";
+    874 AlreadyVoted "ALREADY_VOTED" false "The arbitrator has voted on the dispute already.";
+    875 OtherMechanism "OTHER_MECHANISM" false "The dispute is decided by others: the log, arbitrators, or an operator.";
+    876 ReasonRequired "REASON_REQUIRED" false "An operator rules with a reason, and there is none.";
+    877 InvalidEvidence "INVALID_EVIDENCE" false "Evidence points to records that are not there or that you may not read, or gives another digest than they have.";
+    880 NotCounterparty "NOT_COUNTERPARTY" false "Who rates an agent has not worked with it in the session, or is the agent itself.";
+    890 InsufficientFunds "INSUFFICIENT_FUNDS" false "The account has less available than is asked of it.";
+    891 AboveCeiling "ABOVE_CEILING" false "The amount is above what the trust in the agent, or the agent itself, allows.";
 }
 
 impl ErrorCode {

@@ -13,7 +13,9 @@ use super::shared::Shared;
 use crate::access::{Access, Ask, Denied, Operation};
 use crate::broker::{Broker, BrokerError};
 use crate::protocol::control::ChannelInfo;
-use crate::protocol::{AtomicPart, ErrorCode, PublishTarget, Request, Response, WireError};
+use crate::protocol::{
+    AspRequest, AtomicPart, ErrorCode, PublishTarget, Request, Response, WireError,
+};
 use crate::types::{ChannelName, ConsumerName, DEFAULT_ORG_NAME, OrgId, OrgName, Timestamp};
 
 /// What anybody who has something to do with a channel may see of it.
@@ -143,6 +145,9 @@ impl<'a> Door<'a> {
             Request::BrokerInfo(_) | Request::BrokerScrub(_) => self.broker(Operation::Inspect)?,
             // Judged with the change itself, by the state that it changes.
             Request::Access(_) => self.alive()?,
+            Request::Asp(request) if is_for_operators(request) => {
+                self.broker(Operation::AccessAdmin)?;
+            }
             // Whom it speaks for is judged once it is known which agent that is:
             // `Broker::own_agent`.
             Request::Asp(_) => self.own(Operation::Asp)?,
@@ -265,6 +270,18 @@ impl<'a> Door<'a> {
             Some(org) => format!("{org}/{local}"),
             None => local.to_owned(),
         }
+    }
+}
+
+/// What only an operator does: to say who an organisation is, to book money that came or went, and
+/// to rule on a dispute that arbitrators do not decide.
+fn is_for_operators(request: &AspRequest) -> bool {
+    match request {
+        AspRequest::OrgVerify(_) | AspRequest::EscrowDeposit(_) | AspRequest::EscrowWithdraw(_) => {
+            true
+        }
+        AspRequest::DisputeRule(rule) => rule.agent_id.is_none(),
+        _ => false,
     }
 }
 

@@ -1,16 +1,18 @@
 //! Requests as acts on the record: what is administrative, and what was refused.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 
 use super::access::Caller;
 use super::clock;
 use super::shared::Shared;
 use crate::access::{AuditAct, AuditOutcome, Principal};
+use crate::asp::escrow::Currency;
 use crate::asp::registry::AgentRef;
 use crate::broker::Broker;
 use crate::protocol::access::AccessRequest;
 use crate::protocol::{AspRequest, ErrorCode, Kind, Request, WireError};
-use crate::types::{ChannelName, SessionId};
+use crate::types::{ChannelName, OrgName, SessionId};
 
 /// What is recorded of a request before it is carried out.
 #[derive(Clone, Debug)]
@@ -121,7 +123,11 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::AgentRegister
         | Kind::AgentDeregister
         | Kind::AgentSetKey
-        | Kind::SessionResume => true,
+        | Kind::SessionResume
+        | Kind::DisputeRule
+        | Kind::OrgVerify
+        | Kind::EscrowDeposit
+        | Kind::EscrowWithdraw => true,
         Kind::Hello
         | Kind::Ping
         | Kind::Publish
@@ -156,7 +162,24 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::ToolFail
         | Kind::ToolList
         | Kind::ToolInfo
-        | Kind::ToolStats => false,
+        | Kind::ToolStats
+        | Kind::CommitmentCreate
+        | Kind::CommitmentDeliver
+        | Kind::CommitmentConfirm
+        | Kind::CommitmentWindow
+        | Kind::CommitmentList
+        | Kind::CommitmentInfo
+        | Kind::CommitmentReceipt
+        | Kind::DisputeCreate
+        | Kind::DisputeAnswer
+        | Kind::DisputeWithdraw
+        | Kind::DisputeList
+        | Kind::DisputeInfo
+        | Kind::TrustScore
+        | Kind::TrustExplain
+        | Kind::TrustRate
+        | Kind::EscrowBalance
+        | Kind::EscrowLedger => false,
     }
 }
 
@@ -222,10 +245,82 @@ fn target_among_agents(request: &AspRequest) -> String {
         AspRequest::ToolFinish(finish) => finish.call_id.to_string(),
         AspRequest::ToolFail(fail) => fail.call_id.to_string(),
         AspRequest::ToolInfo(info) => info.call_id.to_string(),
+        AspRequest::CommitmentCreate(create) => format!("{} {}", create.id, create.agent_id),
+        AspRequest::CommitmentDeliver(deliver) => deliver.commitment_id.to_string(),
+        AspRequest::CommitmentConfirm(confirm) => {
+            done_for(confirm.commitment_id, confirm.agent_id.as_ref())
+        }
+        AspRequest::CommitmentWindow(window) => {
+            done_for(window.commitment_id, window.agent_id.as_ref())
+        }
+        AspRequest::CommitmentInfo(info) => info.commitment_id.to_string(),
+        AspRequest::CommitmentReceipt(receipt) => receipt.commitment_id.to_string(),
+        AspRequest::DisputeCreate(create) => {
+            let dispute = format!("{} {}", create.id, create.commitment_id);
+            done_for(dispute, create.agent_id.as_ref())
+        }
+        AspRequest::DisputeAnswer(answer) => answer.dispute_id.to_string(),
+        AspRequest::DisputeWithdraw(withdraw) => withdraw.dispute_id.to_string(),
+        AspRequest::DisputeRule(rule) => done_for(rule.dispute_id, rule.agent_id.as_ref()),
+        AspRequest::DisputeInfo(info) => info.dispute_id.to_string(),
+        AspRequest::TrustScore(ask) => ask.agent_id.to_string(),
+        AspRequest::TrustExplain(explain) => explain.agent_id.to_string(),
+        AspRequest::TrustRate(rate) => {
+            format!("{} {} {}", rate.session_id, rate.agent_id, rate.from)
+        }
+        AspRequest::OrgVerify(verify) => verify.org.to_string(),
+        AspRequest::EscrowDeposit(deposit) => money(
+            deposit.agent_id.as_ref(),
+            deposit.org.as_ref(),
+            deposit.amount,
+            deposit.currency,
+        ),
+        AspRequest::EscrowWithdraw(withdraw) => money(
+            withdraw.agent_id.as_ref(),
+            withdraw.org.as_ref(),
+            withdraw.amount,
+            withdraw.currency,
+        ),
+        AspRequest::EscrowBalance(balance) => {
+            account(balance.agent_id.as_ref(), balance.org.as_ref())
+        }
+        AspRequest::EscrowLedger(ledger) => account(ledger.agent_id.as_ref(), ledger.org.as_ref()),
         AspRequest::AgentSearch(_)
+        | AspRequest::CommitmentList(_)
+        | AspRequest::DisputeList(_)
         | AspRequest::SessionCreate(_)
         | AspRequest::SessionList(_)
         | AspRequest::ToolList(_)
         | AspRequest::ToolStats(_) => String::new(),
     }
+}
+
+/// Something that is done for an agent, where one is named.
+fn done_for(what: impl Display, agent: Option<&AgentRef>) -> String {
+    match agent {
+        Some(agent) => format!("{what} {agent}"),
+        None => what.to_string(),
+    }
+}
+
+/// Whose account it is; nothing for that of one's own organisation.
+fn account(agent: Option<&AgentRef>, org: Option<&OrgName>) -> String {
+    match (agent, org) {
+        (Some(agent), _) => agent.to_string(),
+        (None, Some(org)) => org.to_string(),
+        (None, None) => String::new(),
+    }
+}
+
+/// A sum and whose account it is.
+fn money(
+    agent: Option<&AgentRef>,
+    org: Option<&OrgName>,
+    amount: u64,
+    currency: Currency,
+) -> String {
+    let account = account(agent, org);
+    format!("{amount} {currency} {account}")
+        .trim_end()
+        .to_owned()
 }

@@ -1,6 +1,6 @@
 //! The eight components of the specification and their weighted sum, and the levels.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::agent::AgentTrust;
 use super::owner::Owner;
@@ -8,7 +8,7 @@ use super::score::Sums;
 use super::settings::{MILLION, ONE};
 
 /// What a score allows, by its thresholds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Level {
     /// Below 0.3: nothing is known yet, or nothing good.
     L0,
@@ -37,7 +37,7 @@ impl Level {
 }
 
 /// Eight views of the same evidence, each 0 to 100. None is raised by a breach.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Components {
     /// 100 where an operator verified the organisation, else half of its credibility.

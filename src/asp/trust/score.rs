@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::agent::{AgentTrust, Now, Weights};
 use super::components::{Components, Level};
@@ -16,7 +16,7 @@ use super::wilson::lower_bound;
 use crate::types::Timestamp;
 
 /// For whom a score is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// For the agent's own organisation: its own evidence counts in full, and that of others as in

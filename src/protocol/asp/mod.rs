@@ -1,18 +1,29 @@
-//! Requests about agents, their sessions and their tool calls, and the answers: one list of kinds,
-//! JSON bodies. `docs/wire-protocol.md`, "Agents".
+//! Requests about agents, their sessions, their tool calls, what they promise each other and how
+//! far they are trusted, and the answers: one list of kinds, JSON bodies. `docs/wire-protocol.md`,
+//! "Agents".
 //!
 //! - [`agents`]: who they are and what they can do.
 //! - [`sessions`]: what they say to each other.
 //! - [`tools`]: what they call.
+//! - [`commitments`]: what they promise each other.
+//! - [`disputes`]: that a promise was not kept.
+//! - [`evidence`]: what somebody points to in the broker's record.
+//! - [`trust`]: how far they are trusted.
+//! - [`escrow`]: money behind promises.
 //!
 //! Payloads, arguments and results are [`JsonText`]: the bytes of the sender, so that nothing is
 //! reformatted on the way.
 
 pub mod agents;
+pub mod commitments;
+pub mod disputes;
+pub mod escrow;
+pub mod evidence;
 pub mod sessions;
 mod strict;
 mod text;
 pub mod tools;
+pub mod trust;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -21,6 +32,20 @@ pub use self::agents::{
     AgentAvailability, AgentDeregister, AgentEntry, AgentInbox, AgentInfo, AgentProfile,
     AgentRegister, AgentRow, AgentSearch, AgentSetKey, AgentsPage, InboxPage,
 };
+pub use self::commitments::{
+    CommitmentConfirm, CommitmentCreate, CommitmentDeliver, CommitmentInfo, CommitmentList,
+    CommitmentReceipt, CommitmentRow, CommitmentSide, CommitmentWindow, CommitmentsPage,
+    DeliveryRow, EndedRow, PartyRow, ReceiptExport, RuledRow,
+};
+pub use self::disputes::{
+    AnswerRow, DisputeAnswer, DisputeCreate, DisputeInfo, DisputeList, DisputeRow, DisputeRule,
+    DisputeWithdraw, DisputesPage, RulingRow, SeatRow, VoteRow,
+};
+pub use self::escrow::{
+    AccountOf, AccountPart, AccountRow, Balances, EscrowBalance, EscrowDeposit, EscrowEntry,
+    EscrowLedger, EscrowStep, EscrowWithdraw, LedgerPage, MoneyPlace,
+};
+pub use self::evidence::{ChannelPlace, EvidencePlace, SessionPlace};
 pub use self::sessions::{
     HistoryPage, HistoryRecord, Joining, ParticipantRow, SessionCreate, SessionHistory,
     SessionInfo, SessionLeave, SessionLimits, SessionList, SessionResume, SessionRow, SessionSend,
@@ -31,15 +56,19 @@ pub use self::tools::{
     CallOutcome, ToolFail, ToolFinish, ToolInfo, ToolList, ToolProgress, ToolRow, ToolStart,
     ToolStats, ToolStatsRow, ToolTotals, ToolsPage,
 };
+pub use self::trust::{
+    EvidenceRow, InvalidMillionths, Millionths, OrgVerify, PairRow, RatingRow, RemarkRow, ScopeRow,
+    TrustAsk, TrustExplain, TrustExplained, TrustRate, TrustRow, VerifiedOrg,
+};
 use super::json_kinds::json_kinds;
 use super::primitive::BodyError;
 use crate::asp::registry::AgentRef;
 use crate::types::AgentName;
 
 json_kinds! {
-    /// A request about agents, sessions and tool calls.
+    /// A request about agents, what they do, and what they promise.
     AspRequest;
-    /// An answer about agents, sessions and tool calls.
+    /// An answer about agents, what they do, and what they promise.
     AspResponse;
 
     /// Registers an agent, or replaces what it says of itself.
@@ -84,6 +113,48 @@ json_kinds! {
     ToolInfo(ToolInfo) -> ToolRow;
     /// Sums up the calls of each tool.
     ToolStats(ToolStats) -> ToolTotals;
+    /// Promises something in a session.
+    CommitmentCreate(CommitmentCreate) -> CommitmentRow;
+    /// Says that what was promised is delivered.
+    CommitmentDeliver(CommitmentDeliver) -> CommitmentRow;
+    /// Says that a delivery is what was promised.
+    CommitmentConfirm(CommitmentConfirm) -> CommitmentRow;
+    /// Makes the time for judging a delivery shorter.
+    CommitmentWindow(CommitmentWindow) -> CommitmentRow;
+    /// Lists commitments.
+    CommitmentList(CommitmentList) -> CommitmentsPage;
+    /// Describes a commitment.
+    CommitmentInfo(CommitmentInfo) -> CommitmentRow;
+    /// Exports a receipt of a commitment.
+    CommitmentReceipt(CommitmentReceipt) -> ReceiptExport;
+    /// Says that a promise was not kept.
+    DisputeCreate(DisputeCreate) -> DisputeRow;
+    /// Answers a dispute.
+    DisputeAnswer(DisputeAnswer) -> DisputeRow;
+    /// Takes a dispute back.
+    DisputeWithdraw(DisputeWithdraw) -> DisputeRow;
+    /// Votes on a dispute, or rules on it.
+    DisputeRule(DisputeRule) -> DisputeRow;
+    /// Lists disputes.
+    DisputeList(DisputeList) -> DisputesPage;
+    /// Describes a dispute.
+    DisputeInfo(DisputeInfo) -> DisputeRow;
+    /// Tells how far an agent is trusted.
+    TrustScore(TrustAsk) -> TrustRow;
+    /// Tells why an agent is trusted so far.
+    TrustExplain(TrustExplain) -> TrustExplained;
+    /// Rates an agent for what it did in a session.
+    TrustRate(TrustRate) -> RatingRow;
+    /// Says whether an operator knows who an organisation is.
+    OrgVerify(OrgVerify) -> VerifiedOrg;
+    /// Puts money into an account.
+    EscrowDeposit(EscrowDeposit) -> AccountRow;
+    /// Takes money out of an account.
+    EscrowWithdraw(EscrowWithdraw) -> AccountRow;
+    /// Tells what accounts hold.
+    EscrowBalance(EscrowBalance) -> Balances;
+    /// Lists what happened to accounts.
+    EscrowLedger(EscrowLedger) -> LedgerPage;
 }
 
 /// Entries of a page where a request does not say how many.
@@ -107,6 +178,8 @@ fn bad_agent(body: &[u8]) -> Option<BodyError> {
     struct Named {
         name: Option<String>,
         agent: Option<String>,
+        agent_id: Option<String>,
+        counterparty: Option<String>,
         from: Option<serde_json::Value>,
         to: Option<String>,
         participants: Option<Vec<Participant>>,
@@ -126,7 +199,10 @@ fn bad_agent(body: &[u8]) -> Option<BodyError> {
         .and_then(|from| from.as_str().map(ToOwned::to_owned));
     let invited = named.participants.into_iter().flatten();
     let agents = invited.filter_map(|participant| participant.agent_id);
-    let mut all = agents.chain(named.agent).chain(from).chain(named.to);
+    let others = named.agent_id.into_iter().chain(named.counterparty);
+    let mut all = (agents.chain(named.agent).chain(from))
+        .chain(named.to)
+        .chain(others);
     all.find_map(|agent| AgentRef::parse(&agent).err())
         .map(BodyError::Agent)
 }

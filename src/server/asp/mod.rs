@@ -1,4 +1,4 @@
-//! Requests about agents, sessions and tool calls: between the wire and the broker.
+//! Requests about agents, what they do and what they promise: between the wire and the broker.
 //!
 //! What is said in a session is checked here, without the broker's lock, as far as that goes: its
 //! form, its canonical payload, its signature. Whatever walks through a topic does so on a thread
@@ -9,6 +9,7 @@ mod cursor;
 mod first;
 mod history;
 mod inbox;
+mod promises;
 mod reader;
 mod refused;
 mod sending;
@@ -110,5 +111,26 @@ fn look(shared: &Shared, caller: &Caller, request: &AspRequest) -> Result<Looked
         AspRequest::ToolList(list) => tools::list(shared, by, list, now),
         AspRequest::ToolInfo(info) => tools::info(shared, by, info, now),
         AspRequest::ToolStats(stats) => tools::stats(shared, by, stats, now),
+        AspRequest::CommitmentCreate(_)
+        | AspRequest::CommitmentDeliver(_)
+        | AspRequest::CommitmentConfirm(_)
+        | AspRequest::CommitmentWindow(_)
+        | AspRequest::CommitmentList(_)
+        | AspRequest::CommitmentInfo(_)
+        | AspRequest::CommitmentReceipt(_)
+        | AspRequest::DisputeCreate(_)
+        | AspRequest::DisputeAnswer(_)
+        | AspRequest::DisputeWithdraw(_)
+        | AspRequest::DisputeRule(_)
+        | AspRequest::DisputeList(_)
+        | AspRequest::DisputeInfo(_)
+        | AspRequest::TrustScore(_)
+        | AspRequest::TrustExplain(_)
+        | AspRequest::TrustRate(_)
+        | AspRequest::OrgVerify(_)
+        | AspRequest::EscrowDeposit(_)
+        | AspRequest::EscrowWithdraw(_)
+        | AspRequest::EscrowBalance(_)
+        | AspRequest::EscrowLedger(_) => promises::look(request),
     }
 }

@@ -87,6 +87,28 @@ fn row(kind: Kind) -> Option<Needs> {
         Kind::ToolList => Needs::Own(Asp),
         Kind::ToolInfo => Needs::Own(Asp),
         Kind::ToolStats => Needs::Own(Asp),
+        Kind::CommitmentCreate => Needs::Own(Asp),
+        Kind::CommitmentDeliver => Needs::Own(Asp),
+        Kind::CommitmentConfirm => Needs::Own(Asp),
+        Kind::CommitmentWindow => Needs::Own(Asp),
+        Kind::CommitmentList => Needs::Own(Asp),
+        Kind::CommitmentInfo => Needs::Own(Asp),
+        Kind::CommitmentReceipt => Needs::Own(Asp),
+        Kind::DisputeCreate => Needs::Own(Asp),
+        Kind::DisputeAnswer => Needs::Own(Asp),
+        Kind::DisputeWithdraw => Needs::Own(Asp),
+        // As an arbitrator; an operator's ruling is tested below.
+        Kind::DisputeRule => Needs::Own(Asp),
+        Kind::DisputeList => Needs::Own(Asp),
+        Kind::DisputeInfo => Needs::Own(Asp),
+        Kind::TrustScore => Needs::Own(Asp),
+        Kind::TrustExplain => Needs::Own(Asp),
+        Kind::TrustRate => Needs::Own(Asp),
+        Kind::OrgVerify => Needs::Operator(AccessAdmin),
+        Kind::EscrowDeposit => Needs::Operator(AccessAdmin),
+        Kind::EscrowWithdraw => Needs::Operator(AccessAdmin),
+        Kind::EscrowBalance => Needs::Own(Asp),
+        Kind::EscrowLedger => Needs::Own(Asp),
         // No row: the test fails.
         #[expect(unreachable_patterns, reason = "a new kind comes here first")]
         _ => return None,
@@ -349,4 +371,27 @@ fn a_topic_of_the_brokers_own_is_for_who_may_inspect_the_broker() {
         let told = code(&desk.ask_with(Some(&keys.other), named));
         assert_eq!(told, Some(ErrorCode::ChannelNotFound), "{topic}");
     }
+}
+
+#[test]
+fn a_ruling_without_an_arbitrator_is_for_operators() {
+    use npayload::asp::dispute::Verdict;
+    use npayload::protocol::AspRequest;
+    use npayload::protocol::asp::DisputeRule;
+    use npayload::types::DisputeId;
+    let (desk, keys) = fresh(true);
+    let ruling = Request::Asp(Box::new(AspRequest::DisputeRule(DisputeRule {
+        dispute_id: DisputeId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0660),
+        agent_id: None,
+        verdict: Verdict::Upheld,
+        severity: None,
+        reason: "it was never delivered".to_owned(),
+    })));
+    let told = |key: &Secret| code(&desk.ask_with(Some(key), ruling.clone()));
+    let agent = make_weak(&desk, &keys.all, vec![scope(&[Operation::Asp], &["*"])]);
+    let operation = Operation::AccessAdmin;
+    let operator = make_weak(&desk, &keys.all, vec![scope(&[operation], &["*"])]);
+    assert_eq!(told(&agent), Some(ErrorCode::Forbidden));
+    assert_eq!(told(&keys.other), Some(ErrorCode::Forbidden));
+    assert_ne!(told(&operator), Some(ErrorCode::Forbidden));
 }

@@ -1,4 +1,5 @@
-//! One example of every request about agents, sessions and tool calls, and of every answer.
+//! One example of every request about agents, sessions and tool calls, and of every answer. Those
+//! about promises are in `promise_fixtures`.
 
 use npayload::asp::TrustScore;
 use npayload::asp::chain::Digest;
@@ -12,23 +13,23 @@ use serde_json::json;
 
 use super::fixtures::TIME;
 
-const AGENT: AgentId = AgentId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0610);
-const WRITER: AgentId = AgentId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0611);
-const SESSION: SessionId = SessionId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0620);
-const MESSAGE: MessageId = MessageId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0630);
+pub(super) const AGENT: AgentId = AgentId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0610);
+pub(super) const WRITER: AgentId = AgentId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0611);
+pub(super) const SESSION: SessionId = SessionId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0620);
+pub(super) const MESSAGE: MessageId = MessageId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0630);
 const ANSWER: MessageId = MessageId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0631);
 const CALL: CallId = CallId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0640);
 const PARENT: CallId = CallId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0641);
 
-fn name(text: &str) -> AgentName {
+pub(super) fn name(text: &str) -> AgentName {
     AgentName::parse(text).unwrap()
 }
 
-fn org(text: &str) -> OrgName {
+pub(super) fn org(text: &str) -> OrgName {
     OrgName::parse(text).unwrap()
 }
 
-fn named(text: &str) -> AgentRef {
+pub(super) fn named(text: &str) -> AgentRef {
     AgentRef::parse(text).unwrap()
 }
 
@@ -36,11 +37,11 @@ fn trust(score: f64) -> TrustScore {
     score.try_into().unwrap()
 }
 
-fn text(json: &str) -> JsonText {
+pub(super) fn text(json: &str) -> JsonText {
     JsonText::parse(json).unwrap()
 }
 
-fn later(ms: i64) -> Timestamp {
+pub(super) fn later(ms: i64) -> Timestamp {
     TIME.saturating_add_ms(ms)
 }
 
@@ -141,6 +142,7 @@ pub fn requests() -> Vec<AspRequest> {
     .into_iter()
     .chain(session_requests())
     .chain(tool_requests())
+    .chain(super::promise_fixtures::requests())
     .collect()
 }
 
@@ -326,7 +328,7 @@ fn tool_row(outcome: CallOutcome) -> ToolRow {
 
 /// The answers, by number.
 pub fn responses() -> Vec<AspResponse> {
-    vec![
+    let mut all = vec![
         AspResponse::AgentRegister(agent_row()),
         AspResponse::AgentDeregister(AgentRow {
             standing: AgentStanding::Deregistered,
@@ -405,5 +407,7 @@ pub fn responses() -> Vec<AspResponse> {
                 total_ms: 500,
             }],
         }),
-    ]
+    ];
+    all.extend(super::promise_fixtures::responses());
+    all
 }

@@ -5,3 +5,4 @@ mod asp_fixtures;
 mod document;
 pub mod fixtures;
 mod frames;
+mod promise_fixtures;
