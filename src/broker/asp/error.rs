@@ -11,7 +11,9 @@ use crate::asp::registry::{RegistryError, SearchError};
 use crate::asp::session::{CreateError, SendError};
 use crate::asp::tool::{InvalidProgress, ToolError};
 use crate::broker::topic::TopicError;
-use crate::types::{AgentName, CallId, CommitmentId, DisputeId, InvalidName, Offset, SessionId};
+use crate::types::{
+    AgentId, AgentName, CallId, CommitmentId, DisputeId, InvalidName, Offset, OrgName, SessionId,
+};
 
 /// Why a command about agents, sessions or tool calls is refused. Nothing was changed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -89,6 +91,26 @@ pub enum AspError {
     /// The ledger does not allow it.
     #[error(transparent)]
     Escrow(Box<EscrowError>),
+    /// Who rates has not worked with the agent, or is the agent.
+    #[error("agent {agent} and who rates it have not both said something in the session")]
+    NotCounterparty {
+        /// Who was to be rated.
+        agent: AgentId,
+    },
+    /// A rating is outside of its bounds.
+    #[error("a rating of {0} is outside 0..=1")]
+    Rating(f64),
+    /// There is no such organisation.
+    #[error("there is no organisation `{0}`")]
+    OrgNotFound(OrgName),
+    /// Evidence points to what is not there, or says that it is another.
+    #[error("evidence that points to {place}: {what}")]
+    Evidence {
+        /// The place.
+        place: String,
+        /// What is wrong.
+        what: &'static str,
+    },
     /// There is no such call.
     #[error("there is no tool call {0}")]
     CallNotFound(CallId),

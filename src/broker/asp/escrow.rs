@@ -11,7 +11,7 @@ use crate::asp::trust::TrustFor;
 use crate::broker::core::{Accepted, Broker, Refusal};
 use crate::broker::error::BrokerError;
 use crate::storage::Need;
-use crate::types::{CommitmentId, OrgId, PrincipalId, Timestamp};
+use crate::types::{CommitmentId, OrgId, OrgName, PrincipalId, Timestamp};
 
 /// What an account has of a currency.
 #[derive(Clone, Debug)]
@@ -29,73 +29,89 @@ pub struct BalanceSeen {
 impl Broker {
     /// An operator pays money in, or out.
     ///
-    /// - `agent`: whose; the caller's organisation's where none is named.
+    /// - `org`: whose ledger; the caller's own where none is named.
+    /// - `agent`: whose account; the organisation's own where none is named.
     ///
     /// # Errors
-    /// [`Refusal`]: a caller who does not administer the organisation, an agent that is not there,
-    /// less than is to be paid out, or an entry that was not taken.
+    /// [`Refusal`]: a caller who is no operator, an agent that is not there, less than is to be
+    /// paid out, or an entry that was not taken.
+    #[expect(clippy::too_many_arguments, reason = "who, whose, how much and when")]
     pub fn pay(
         &mut self,
         by: &Principal,
+        org: Option<&OrgName>,
         agent: Option<&AgentRef>,
         amount: u64,
         currency: Currency,
         is_deposit: bool,
         now: Timestamp,
     ) -> Result<Accepted<BalanceSeen>, Refusal> {
-        let ask = Ask::Org {
-            operation: Operation::AccessAdmin,
-            org: by.org,
-        };
-        let judged = self.access.authorize(by, &ask, now);
+        // Who administers an organisation alone would make its money out of nothing.
+        let operation = Operation::AccessAdmin;
+        let judged = self.access.authorize(by, &Ask::Broker { operation }, now);
         judged.map_err(|denied| BrokerError::Access(denied.into()))?;
-        self.make_asp(by.org, now)?;
-        let agent = match agent {
-            Some(agent) => Some(self.agent_there(by, agent, now)?.1),
-            None => None,
+        let org = self.account_org(by, org, now)?;
+        self.make_asp(org, now)?;
+        let account = match agent {
+            Some(agent) if org == by.org => {
+                let (org, agent) = self.agent_there(by, agent, now)?;
+                Account {
+                    agent: Some(agent),
+                    org,
+                }
+            }
+            Some(agent) => Account {
+                agent: Some(self.account_agent(by, org, agent, now)?),
+                org,
+            },
+            None => Account { agent: None, org },
         };
-        let account = Account { agent, org: by.org };
         let cash = Cash {
             account,
             amount,
             currency,
             by: by.id,
         };
-        let escrow = self.made_asp(by.org)?.escrow.known()?;
+        let escrow = self.made_asp(org)?.escrow.known()?;
         let checked = match is_deposit {
             true => escrow.check_deposit(cash, now),
             false => escrow.check_withdraw(cash, now),
         };
         let moved = checked.map_err(AspError::from)?;
-        let entry = self.moved(by.org, vec![moved])?;
-        let wait = self.record_asp(by.org, &entry, Need::Producer, now)?;
-        let balance = self.made_asp(by.org)?.escrow.known()?;
+        let entry = self.moved(org, vec![moved])?;
+        let wait = self.record_asp(org, &entry, Need::Producer, now)?;
+        let balance = self.made_asp(org)?.escrow.known()?;
         let balance = balance.balance(account, currency);
         let value = BalanceSeen {
             account,
-            agent: agent.map(|agent| self.named(by.org, agent)),
+            agent: account.agent.map(|agent| self.named(account.org, agent)),
             currency,
             balance,
         };
         Ok(Accepted { value, wait })
     }
 
-    /// What the accounts of the caller's organisation have, or those of one of its agents.
+    /// What the accounts in an organisation's ledger have, or that of one of its agents.
+    ///
+    /// - `org`: whose; the caller's own where none is named, another's for an operator.
     ///
     /// # Errors
-    /// [`Refusal`]: a key that does not speak for agents, or an agent that is not there.
+    /// [`Refusal`]: a key that does not speak for agents, an organisation that is another's, or an
+    /// agent that is not there.
     pub fn balances(
         &self,
         by: &Principal,
+        org: Option<&OrgName>,
         agent: Option<&AgentRef>,
         now: Timestamp,
     ) -> Result<Accepted<Vec<BalanceSeen>>, Refusal> {
         self.authorize_asp(by, now)?;
+        let org = self.account_org(by, org, now)?;
         let only = match agent {
-            Some(agent) => Some(self.own_agent(by, agent, now)?),
+            Some(agent) => Some(self.account_agent(by, org, agent, now)?),
             None => None,
         };
-        let Some(of_org) = self.asp_of(by.org) else {
+        let Some(of_org) = self.asp_of(org) else {
             let wait = self.wait_for(crate::types::Incarnation::default());
             return Ok(Accepted {
                 value: Vec::new(),
@@ -104,7 +120,7 @@ impl Broker {
         };
         let all = of_org.escrow.known()?.balances();
         let seen = all.filter(|(account, ..)| {
-            account.org == by.org
+            account.org == org
                 && only.is_none_or(|only| account.agent == Some(only))
                 && account
                     .agent

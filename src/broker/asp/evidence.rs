@@ -26,7 +26,7 @@ use crate::storage::{Need, NewBatch};
 use crate::types::{AgentId, ChannelName, Incarnation, Offset, OrgId, SessionId, Timestamp};
 
 /// Version of the records.
-const VERSION: u64 = 1;
+pub(super) const VERSION: u64 = 1;
 
 impl Fold for TrustState {
     type Event = TrustRecord;

@@ -67,13 +67,13 @@ impl Floor {
 
     fn pay_in(&mut self, agent: &str, amount: u64) {
         let (agent, at) = (AgentRef::parse(agent).unwrap(), self.at());
-        let paid = self.broker.pay(&ME, Some(&agent), amount, usd(), true, at);
+        let paid = self.broker.pay(&ME, None, Some(&agent), amount, usd(), true, at);
         let seen = self.durable(paid.unwrap());
         assert_eq!(seen.balance.available, amount);
     }
 
     fn balance(&self, agent: Option<&str>) -> npayload::asp::escrow::Balance {
-        let all = self.broker.balances(&ME, None, self.at()).unwrap().value;
+        let all = self.broker.balances(&ME, None, None, self.at()).unwrap().value;
         let name = |seen: &npayload::broker::asp::BalanceSeen| {
             seen.agent.as_ref().map(|agent| agent.name.as_str().to_owned())
         };
