@@ -266,18 +266,18 @@ mod tests {
     #[test]
     fn every_figure_of_the_table_is_reached_with_a_margin() {
         for experiment in EXPERIMENTS {
-            let seeds: Vec<Measured> = (100..105)
+            let seeds: Vec<Measured> = (100..103)
                 .map(|seed| experiment.measure(seed, Qualities::Classes))
                 .collect();
             for row in experiment.rows(&seeds) {
-                // Five seeds differ from twenty: what is a share may be a hundredth off.
-                let slack = if row.bound > 1.0 { 1.0 } else { 0.01 };
-                let miss = if row.relation == ">=" {
-                    row.bound - row.reached
-                } else {
+                let margin = if row.relation == ">=" {
                     row.reached - row.bound
+                } else {
+                    row.bound - row.reached
                 };
-                assert!(miss <= slack, "{row:?}");
+                // What is all or nothing has none.
+                let least = if row.bound == 1.0 { 0.0 } else { 0.01 };
+                assert!(row.passed && margin >= least, "{row:?}");
             }
         }
     }

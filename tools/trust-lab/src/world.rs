@@ -293,7 +293,8 @@ impl Broker {
             Err(_) => tally.bad += 1.0,
         }
         // Drawn from what happens itself, so that an attack changes nothing of the honest part.
-        let seed = (self.now as u64) ^ (by.agent.0 as u64) << 20 ^ (to.agent.0 as u64);
+        let low = |of: Party| u64::try_from(of.agent.0 & u128::from(u64::MAX)).unwrap_or(0);
+        let seed = self.now.unsigned_abs() ^ low(by) << 20 ^ low(to);
         let mut chance = Rng::with_seed(seed);
         let response_ms = Some(chance.u64(200..4_000));
         self.append(TrustRecord::Task(TaskSettled {
