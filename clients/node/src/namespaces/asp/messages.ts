@@ -1,9 +1,11 @@
 import type { KeyObject } from "node:crypto";
-import { ClosedError } from "../../errors/index.js";
+import { ClosedError, RequestTimeoutError } from "../../errors/index.js";
 import type { OffsetCodec, OffsetType } from "../../offset.js";
 import type { CallOptions } from "../../options.js";
+import { bounded } from "../../signals.js";
 import { type Context, SAFE } from "../context.js";
 import { uuidV7 } from "./ids.js";
+import { SendWindow } from "./send-window.js";
 import type { Participant } from "./sessions.js";
 import { signMessage } from "./signing.js";
 
@@ -246,11 +248,14 @@ const RECEIVE_WAIT_MS = 10_000;
  * ```
  */
 export class SessionMessages<O extends OffsetType = number> {
+  private readonly window = new SendWindow();
+
   /** @internal */
   constructor(private readonly context: Context<O>) {}
 
   /**
-   * Says something in a session; it is said once, however often it had to be sent.
+   * Says something in a session; it is said once, however often it had to be sent. Messages of one sender go in the order
+   * of the calls, with at most 32 under way at a time.
    *
    * @throws IllegalMessageError where the session's state does not allow it, with details `state`, `allowed`.
    *
@@ -260,10 +265,17 @@ export class SessionMessages<O extends OffsetType = number> {
    * ```
    */
   async send(request: SendMessageRequest, options?: CallOptions): Promise<SentMessage> {
-    const { sessionId, id = `msg_${uuidV7()}`, signingKey, ...rest } = request;
-    const body = { sessionId, id, ...rest };
-    const signed = signingKey === undefined ? body : await this.sign(body, signingKey, options);
-    return this.context.requester.json<SentMessage>("session.send", signed, options, SAFE);
+    const { sessionId, signingKey, ...rest } = request;
+    const { requester } = this.context;
+    const { timeoutMs = requester.defaults.timeoutMs, signal } = options ?? {};
+    const deadline = Date.now() + timeoutMs;
+    const wait = (turn: Promise<unknown>): Promise<unknown> => bounded(turn, signal, timeoutMs, () => new RequestTimeoutError("session.send", timeoutMs));
+    return this.window.run(sessionId, request.from, wait, async () => {
+      const left = { ...options, timeoutMs: Math.max(deadline - Date.now(), 1) };
+      const body = { sessionId, ...rest, id: rest.id ?? `msg_${uuidV7()}` };
+      const signed = signingKey === undefined ? body : await this.sign(body, signingKey, left);
+      return requester.json<SentMessage>("session.send", signed, left, SAFE);
+    });
   }
 
   /** The message with its signature, which covers identities: names are looked up in the session. */
