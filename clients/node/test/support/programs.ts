@@ -11,6 +11,8 @@ export const PACKAGE = fileURLToPath(new URL("../..", import.meta.url));
 
 /** A folder where programs find the package as it is installed. */
 export class ProgramFolder {
+  private readonly started = new Set<ChildProcess>();
+
   private constructor(readonly path: string) {}
 
   static async make(): Promise<ProgramFolder> {
@@ -35,10 +37,15 @@ export class ProgramFolder {
 
   /** Starts a program that does not end by itself. */
   start(file: string, url: string, args: readonly string[] = []): ChildProcess {
-    return spawn(process.execPath, [file, ...args], { cwd: this.path, stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, NPAYLOAD_URL: url } });
+    const child = spawn(process.execPath, [file, ...args], { cwd: this.path, stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, NPAYLOAD_URL: url } });
+    this.started.add(child);
+    child.once("exit", () => this.started.delete(child));
+    return child;
   }
 
+  /** Removes the folder, and ends what a failed test has left running. */
   remove(): Promise<void> {
+    for (const child of this.started) child.kill("SIGKILL");
     return rm(this.path, { recursive: true, force: true });
   }
 }
