@@ -1,8 +1,9 @@
 //! What follows from a record for the money behind a commitment and for those who trust.
 
-use super::commitments::{Commitments, Held};
+use super::commitments::Commitments;
 use super::one::{Commitment, Confirmation};
 use super::promise::{EscrowTerms, Party};
+use super::queries::Held;
 use super::record::{CommitmentRecord, Mode};
 use super::table::State;
 use crate::asp::chain::Digest;

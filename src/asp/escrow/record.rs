@@ -12,6 +12,10 @@ use crate::types::{CommitmentId, PrincipalId, Timestamp};
 
 /// One record of the topic `__asp.escrow`: JSON with its members in alphabetical order, so that it
 /// is the canonical form (RFC 8785) of what it says.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "records are made, written and dropped one at a time"
+)]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EscrowRecord {
