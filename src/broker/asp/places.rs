@@ -147,7 +147,7 @@ impl Broker {
         let operation = Operation::AccessAdmin;
         let judged = self.access.authorize(by, &Ask::Broker { operation }, now);
         judged.map_err(|denied| BrokerError::Access(denied.into()))?;
-        self.org_named(name)
+        self.org_id_of(name)
     }
 
     /// The agent of that organisation whose account somebody asks for.

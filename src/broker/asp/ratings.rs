@@ -101,7 +101,7 @@ impl Broker {
         let operation = Operation::AccessAdmin;
         let judged = self.access.authorize(by, &Ask::Broker { operation }, now);
         judged.map_err(|denied| BrokerError::Access(denied.into()))?;
-        let org = self.org_named(org)?;
+        let org = self.org_id_of(org)?;
         self.make_asp(by.org, now)?;
         let record = TrustRecord::Org(OrgVerified {
             at: now,
@@ -133,7 +133,7 @@ impl Broker {
     }
 
     /// The organisation of that name.
-    pub(super) fn org_named(&self, name: &OrgName) -> Result<OrgId, BrokerError> {
+    pub(super) fn org_id_of(&self, name: &OrgName) -> Result<OrgId, BrokerError> {
         if self.shown_org(OrgId::DEFAULT) == *name {
             return Ok(OrgId::DEFAULT);
         }

@@ -123,7 +123,7 @@ fn delivered(reader: &mut Reader<'_>, delivery: &DeliveryRow) -> Result<Evidence
     let payload = record.payload.clone().unwrap_or_default();
     let read = CommitmentRecord::decode(record.record_type.as_str(), &payload);
     match read.map_err(|error| reader.damaged(offset, &error.to_string()))? {
-        CommitmentRecord::Delivered(delivered) => Ok(delivered.evidence),
+        CommitmentRecord::Delivered(delivered) => Ok(delivered.evidence.clone()),
         _ => Err(reader.damaged(offset, "nothing is delivered there")),
     }
 }
