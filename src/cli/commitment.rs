@@ -26,7 +26,7 @@ pub enum CommitmentCommand {
   npayload commitment create ses_… 'Deliver the pricing analysis' --agent research-agent --deadline 2h
   npayload commitment create ses_… 'Deliver the survey' --agent research-agent --deadline 2027-03-15T00:00:00Z \\
     --to agent://acme/writer --escrow 50000:EUR --late-percent 2.5
-What is to be agreed on is offered and accepted instead: npayload session send … --performative COMMIT")]
+What is to be agreed on is offered and accepted instead: npayload session send … --say commit")]
     Create(Box<CreateArgs>),
     /// Say that what was promised is delivered
     #[command(after_help = "Examples:
