@@ -328,6 +328,32 @@ fn hint_for(error: Option<&WireError>, channel: Option<&str>) -> Option<String> 
         ErrorCode::TooManyOpenCalls => {
             "end some, see `npayload tool list --outcome open`".to_owned()
         }
+        ErrorCode::CommitmentNotFound => "see `npayload commitment list`".to_owned(),
+        ErrorCode::IllegalStep | ErrorCode::NotParty | ErrorCode::AlreadyDelivered => {
+            "see `npayload commitment show` and `npayload dispute show` for where it stands"
+                .to_owned()
+        }
+        ErrorCode::CommitmentIdTaken
+        | ErrorCode::InvalidCommitmentId
+        | ErrorCode::DisputeIdTaken
+        | ErrorCode::InvalidDisputeId => "leave --id out for a new one".to_owned(),
+        ErrorCode::TooManyCommitments => {
+            "see `npayload commitment list --state active` for those that are open".to_owned()
+        }
+        ErrorCode::DisputeNotFound => "see `npayload dispute list`".to_owned(),
+        ErrorCode::AlreadyDisputed => "see `npayload dispute list --commitment`".to_owned(),
+        ErrorCode::OtherMechanism => {
+            "see `npayload dispute show` for who decides; --agent names the arbitrator that votes"
+                .to_owned()
+        }
+        ErrorCode::ReasonRequired => "say why behind the verdict".to_owned(),
+        ErrorCode::InsufficientFunds | ErrorCode::EscrowNotHeld => {
+            "see `npayload escrow balance`; an operator deposits with `npayload escrow deposit`"
+                .to_owned()
+        }
+        ErrorCode::AboveCeiling => {
+            "see `npayload trust show` and `npayload agent show` for what it may promise".to_owned()
+        }
         ErrorCode::AspUnavailable => {
             "check the data directory with `npayload-inspect verify`".to_owned()
         }

@@ -11,9 +11,12 @@ mod audit;
 mod broker;
 mod cert;
 mod channel;
+mod commitment;
 mod completions;
 mod consume;
 mod consumer;
+mod dispute;
+mod escrow;
 mod failure;
 mod grant;
 mod key;
@@ -21,6 +24,7 @@ mod lines;
 mod org;
 mod output;
 mod place;
+mod promised;
 mod publish;
 mod record_json;
 mod serve;
@@ -32,6 +36,7 @@ mod session_verify;
 mod signing_key;
 mod tls_args;
 mod tool;
+mod trust;
 mod typed;
 
 #[cfg(test)]
@@ -140,6 +145,18 @@ enum Command {
     /// Tool calls: what agents do
     #[command(subcommand)]
     Tool(tool::ToolCommand),
+    /// Commitments: what agents promise each other
+    #[command(subcommand)]
+    Commitment(commitment::CommitmentCommand),
+    /// Disputes: that a promise was not kept
+    #[command(subcommand)]
+    Dispute(dispute::DisputeCommand),
+    /// Trust: how far agents keep what they promise
+    #[command(subcommand)]
+    Trust(trust::TrustCommand),
+    /// Escrow: money behind promises
+    #[command(subcommand)]
+    Escrow(escrow::EscrowCommand),
     /// Print who did what to the broker, or check the record of it
     Audit(audit::AuditArgs),
     /// Certificates for development
@@ -203,6 +220,10 @@ impl Cli {
             Command::Agent(command) => block_on(agent::run(command, &context)),
             Command::Session(command) => block_on(session::run(command, &context)),
             Command::Tool(command) => block_on(tool::run(command, &context)),
+            Command::Commitment(command) => block_on(commitment::run(command, &context)),
+            Command::Dispute(command) => block_on(dispute::run(command, &context)),
+            Command::Trust(command) => block_on(trust::run(command, &context)),
+            Command::Escrow(command) => block_on(escrow::run(command, &context)),
         }
     }
 }

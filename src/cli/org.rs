@@ -31,6 +31,18 @@ pub enum OrgCommand {
         #[command(flatten)]
         limits: LimitArgs,
     },
+    /// Say that you know who an organisation is: trust in agents flows from those
+    #[command(after_help = "Examples:
+  npayload org verify acme
+  npayload org verify acme --revoke")]
+    Verify {
+        /// The organisation
+        #[arg(value_parser = org_name)]
+        name: OrgName,
+        /// Take it back
+        #[arg(long)]
+        revoke: bool,
+    },
 }
 
 /// Limits of an organisation or a key.
@@ -129,6 +141,19 @@ pub async fn run(command: OrgCommand, context: &Context) -> Result<(), Failure> 
             }
             let limits = limits_text(&set.limits);
             output::print(&format!("limits of organisation {}: {limits}", set.name))
+        }
+        OrgCommand::Verify { name, revoke } => {
+            let what = format!("verifying organisation {name}");
+            let told = client.trust().verify_org(name, !revoke).await;
+            let told = told.map_err(|error| Failure::request(what, &error, None))?;
+            if context.json {
+                return output::print_json(&told);
+            }
+            let verified = match told.verified {
+                true => "verified",
+                false => "not verified",
+            };
+            output::print(&format!("organisation {}: {verified}", told.org))
         }
         OrgCommand::List => {
             let rows = client.orgs().await;

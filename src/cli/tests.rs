@@ -126,6 +126,43 @@ fn every_documented_form_is_understood() {
         "npayload tool list --session ses_01990000-0000-7000-8000-0000000000ff --outcome abandoned --until 1h",
         "npayload tool show tcl_01990000-0000-7000-8000-0000000000ff --otel",
         "npayload tool stats t --json",
+        "npayload commitment create ses_01990000-0000-7000-8000-0000000000ff words --agent a \
+         --deadline 2h",
+        "npayload commitment create ses_01990000-0000-7000-8000-0000000000ff words --agent a \
+         --deadline 2026-03-15T00:00:00Z --to agent://acme/b --obligation a:write --escrow \
+         50000:EUR --late-percent 2.5 --non-delivery-percent 100 --severity 5 --window 1h \
+         --terms @f --id cmt_01990000-0000-7000-8000-0000000000ff --json",
+        "npayload commitment deliver cmt_01990000-0000-7000-8000-0000000000ff --evidence {} \
+         --reference ses_01990000-0000-7000-8000-0000000000ff:7 --reference a.b:1..2",
+        "npayload commitment confirm cmt_01990000-0000-7000-8000-0000000000ff --agent a --within \
+         1h",
+        "npayload commitment list --agent a --side counterparty --session \
+         ses_01990000-0000-7000-8000-0000000000ff --state active --state breached --max 5 --json",
+        "npayload commitment show cmt_01990000-0000-7000-8000-0000000000ff --agent a",
+        "npayload commitment receipt cmt_01990000-0000-7000-8000-0000000000ff --agent a",
+        "npayload commitment receipt --verify f --json",
+        "npayload dispute create cmt_01990000-0000-7000-8000-0000000000ff words --agent a --type \
+         non-delivery --severity 2 --evidence {} --reference \
+         ses_01990000-0000-7000-8000-0000000000ff:7 --id \
+         dsp_01990000-0000-7000-8000-0000000000ff --json",
+        "npayload dispute answer dsp_01990000-0000-7000-8000-0000000000ff words --reference \
+         ses_01990000-0000-7000-8000-0000000000ff:7",
+        "npayload dispute withdraw dsp_01990000-0000-7000-8000-0000000000ff",
+        "npayload dispute rule dsp_01990000-0000-7000-8000-0000000000ff partial words --agent a \
+         --severity 2",
+        "npayload dispute rule dsp_01990000-0000-7000-8000-0000000000ff upheld",
+        "npayload dispute list --commitment cmt_01990000-0000-7000-8000-0000000000ff --agent a \
+         --session ses_01990000-0000-7000-8000-0000000000ff --state under-review --max 5",
+        "npayload dispute show dsp_01990000-0000-7000-8000-0000000000ff --agent a --json",
+        "npayload trust show a --json",
+        "npayload trust explain agent://acme/a --max 20 --cursor c",
+        "npayload trust rate a 0.9 --session ses_01990000-0000-7000-8000-0000000000ff --from b",
+        "npayload org verify acme --revoke --json",
+        "npayload escrow deposit 50000:EUR --agent a",
+        "npayload escrow withdraw 1:USD --org acme --json",
+        "npayload escrow balance --currency EUR",
+        "npayload escrow ledger --agent a --commitment cmt_01990000-0000-7000-8000-0000000000ff \
+         --max 5 --json",
         "npayload completions bash",
         "npayload --url npayload://h:1 --json channel list",
         "npayload channel list --url npayload://h:1",
@@ -170,6 +207,30 @@ fn wrong_usage_is_refused_with_exit_code_2() {
         "npayload consumer reset a c",
         "npayload consumer position a c/d/e",
         "npayload org create Acme",
+        "npayload commitment create ses_01990000-0000-7000-8000-0000000000ff words --agent a",
+        "npayload commitment create ses_01990000-0000-7000-8000-0000000000ff words --agent a \
+         --deadline soon",
+        "npayload commitment create ses_01990000-0000-7000-8000-0000000000ff words --agent a \
+         --deadline 2h --severity 6",
+        "npayload commitment create ses_01990000-0000-7000-8000-0000000000ff words --agent a \
+         --deadline 2h --late-percent 5",
+        "npayload commitment create ses_01990000-0000-7000-8000-0000000000ff words --agent a \
+         --deadline 2h --escrow 1.5:EUR",
+        "npayload commitment deliver dsp_01990000-0000-7000-8000-0000000000ff",
+        "npayload commitment deliver cmt_01990000-0000-7000-8000-0000000000ff --reference a.b:1",
+        "npayload commitment list --state done",
+        "npayload commitment receipt",
+        "npayload commitment receipt cmt_01990000-0000-7000-8000-0000000000ff --verify f",
+        "npayload dispute create cmt_01990000-0000-7000-8000-0000000000ff",
+        "npayload dispute create cmt_01990000-0000-7000-8000-0000000000ff words --type lateness",
+        "npayload dispute rule dsp_01990000-0000-7000-8000-0000000000ff guilty words",
+        "npayload dispute rule dsp_01990000-0000-7000-8000-0000000000ff upheld words --severity 0",
+        "npayload trust rate a 1.1 --session ses_01990000-0000-7000-8000-0000000000ff --from b",
+        "npayload trust rate a 0.9",
+        "npayload escrow deposit 0:EUR",
+        "npayload escrow deposit 5:euro",
+        "npayload escrow balance --agent a --org acme",
+        "npayload org verify Acme",
         "npayload key create ci",
         "npayload key create ci --scope write",
         "npayload key revoke 5",

@@ -5,6 +5,7 @@
 //! - [`Producer`]: batches records, keeps their order, resolves a [`Ticket`] for each.
 //! - [`Consumer`]: a stream of records, fetched ahead, each batch checked.
 //! - [`Agents`], [`Sessions`], [`Tools`]: agents, what they say to each other, and what they call.
+//! - [`Commitments`], [`Disputes`], [`Trust`], [`Escrow`]: what they promise, and what becomes of it.
 //! - [`AtomicBuilder`]: several channels and consumer positions, all or nothing.
 //!
 //! Over TLS with `npayload+tls://` or [`ClientBuilder::tls`].
@@ -30,8 +31,8 @@ mod url;
 mod tests;
 
 pub use asp::{
-    Agents, FinishError, Inbox, NewCall, NewMessage, Paged, Pages, Sessions, Tail, TailError,
-    ToolCall, Tools,
+    Agents, Commitments, Disputes, Escrow, FinishError, Inbox, NewCall, NewMessage, Paged, Pages,
+    Sessions, Tail, TailError, ToolCall, Tools, Trust,
 };
 pub use atomic::{AtomicBuilder, AtomicError};
 pub use backoff::BackoffLimits;

@@ -6,4 +6,5 @@ mod connecting;
 mod consuming;
 mod fake;
 mod fake_asp;
+mod promises;
 mod publishing;

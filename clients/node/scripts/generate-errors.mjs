@@ -10,6 +10,7 @@ const NUMBERS = "number | bigint";
 const DETAIL_TYPES = {
   name: "string", field: "string", channel: "string", file: "string", value: "unknown",
   agent: "string", state: "string", performative: "string", allowed: "readonly string[]",
+  step: "string", voice: "string", member: "string", currency: "string", disputeId: "string",
   expected: `${NUMBERS} | null`, actual: `${NUMBERS} | null`,
 };
 

@@ -1,13 +1,18 @@
-//! Agents, their sessions and their tool calls as typed methods of the client.
+//! Agents, their sessions, their tool calls and what they promise as typed methods of the client.
 //!
 //! - [`Agents`]: who there is, and what they can do.
 //! - [`Sessions`]: what they say to each other; [`Tail`] and [`Inbox`] wait for more of it.
 //! - [`Tools`]: what they call; a [`ToolCall`] reports its end even where it is forgotten.
+//! - [`Commitments`] and [`Disputes`]: what they promise each other, and that it was not kept.
+//! - [`Trust`]: how far they are trusted; [`Escrow`]: money behind promises.
 //! - [`Pages`]: the answers of a search, page by page.
 //!
 //! All need a key whose scopes hold `asp`, or a broker that asks for none.
 
 mod agents;
+mod commitments;
+mod disputes;
+mod escrow;
 mod inbox;
 mod message;
 mod pages;
@@ -15,14 +20,19 @@ mod sessions;
 mod signing;
 mod tail;
 mod tools;
+mod trust;
 
 pub use agents::Agents;
+pub use commitments::Commitments;
+pub use disputes::Disputes;
+pub use escrow::Escrow;
 pub use inbox::Inbox;
 pub use message::NewMessage;
 pub use pages::{Paged, Pages};
 pub use sessions::Sessions;
 pub use tail::{Tail, TailError};
 pub use tools::{FinishError, NewCall, ToolCall, Tools};
+pub use trust::Trust;
 
 use super::error::RequestError;
 use super::handle::{Client, Retry};
@@ -63,6 +73,30 @@ impl Client {
     #[must_use]
     pub fn tools(&self) -> Tools {
         Tools::new(self.clone())
+    }
+
+    /// What agents promise each other.
+    #[must_use]
+    pub fn commitments(&self) -> Commitments {
+        Commitments::new(self.clone())
+    }
+
+    /// Disputes about what was promised.
+    #[must_use]
+    pub fn disputes(&self) -> Disputes {
+        Disputes::new(self.clone())
+    }
+
+    /// How far agents are trusted.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        Trust::new(self.clone())
+    }
+
+    /// Money that is held behind promises.
+    #[must_use]
+    pub fn escrow(&self) -> Escrow {
+        Escrow::new(self.clone())
     }
 }
 

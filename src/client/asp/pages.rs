@@ -7,10 +7,14 @@ use std::time::Duration;
 use super::{ask, unexpected};
 use crate::client::error::RequestError;
 use crate::client::handle::{Client, Retry};
-use crate::protocol::asp::{AgentRow, AgentSearch, SessionList, SessionRow, ToolList, ToolRow};
+use crate::protocol::asp::{
+    AgentRow, AgentSearch, CommitmentList, CommitmentRow, DisputeList, DisputeRow, EscrowEntry,
+    EscrowLedger, SessionList, SessionRow, ToolList, ToolRow,
+};
 use crate::protocol::{AspRequest, AspResponse};
 
-/// A request whose answer comes page by page: [`AgentSearch`], [`SessionList`], [`ToolList`].
+/// A request whose answer comes page by page: [`AgentSearch`], [`SessionList`], [`ToolList`],
+/// [`CommitmentList`], [`DisputeList`], [`EscrowLedger`].
 pub trait Paged: Clone + sealed::Sealed {
     /// What a page has many of.
     type Row: fmt::Debug;
@@ -64,6 +68,9 @@ macro_rules! paged {
 paged!(AgentSearch, AgentSearch, agents: AgentRow);
 paged!(SessionList, SessionList, sessions: SessionRow);
 paged!(ToolList, ToolList, calls: ToolRow);
+paged!(CommitmentList, CommitmentList, commitments: CommitmentRow);
+paged!(DisputeList, DisputeList, disputes: DisputeRow);
+paged!(EscrowLedger, EscrowLedger, entries: EscrowEntry);
 
 /// Rows that are fetched page by page, as they are taken.
 #[derive(Debug)]

@@ -1,13 +1,18 @@
 //! What the broker in memory knows of agents: one session, the tool calls, agents to be found.
 
 use crate::asp::chain::Digest;
+use crate::asp::commitment::{Judge, Mode};
 use crate::asp::session::{Performative, State};
 use crate::protocol::asp::{
-    AgentEntry, AgentsPage, CallOutcome, HistoryPage, HistoryRecord, InboxPage, JsonText,
-    ParticipantRow, SessionHistory, SessionLimits, SessionRow, SessionSend, SessionSent, ToolRow,
+    AccountOf, AccountRow, AgentEntry, AgentsPage, CallOutcome, CommitmentCreate, CommitmentRow,
+    CommitmentsPage, DisputeCreate, EscrowDeposit, HistoryPage, HistoryRecord, InboxPage, JsonText,
+    ParticipantRow, PartyRow, SessionHistory, SessionLimits, SessionRow, SessionSend, SessionSent,
+    ToolRow,
 };
 use crate::protocol::{AspRequest, AspResponse, ErrorCode, Response, WireError};
-use crate::types::{AgentId, AgentName, CallId, MessageId, Offset, OrgName, SessionId, Timestamp};
+use crate::types::{
+    AgentId, AgentName, CallId, MessageId, Offset, OrgName, PrincipalId, SessionId, Timestamp,
+};
 
 pub(super) const SESSION: SessionId = SessionId(5);
 
@@ -28,6 +33,12 @@ pub(super) struct AspState {
     pub(super) asked: usize,
     /// The last message that was sent.
     pub(super) sent: Option<SessionSend>,
+    /// Promises that were made, and how often one was said to be delivered.
+    pub(super) promises: Vec<CommitmentCreate>,
+    pub(super) deliveries: usize,
+    /// Disputes that were filed, and money that was deposited.
+    pub(super) disputes: Vec<DisputeCreate>,
+    pub(super) deposits: Vec<EscrowDeposit>,
 }
 
 pub(super) fn answer(state: &mut AspState, request: AspRequest) -> Response {
@@ -85,8 +96,85 @@ fn carry_out(state: &mut AspState, request: AspRequest) -> Result<AspResponse, W
             end(state, fail.call_id, fail.error_type)?;
             AspResponse::ToolFail(row(fail.call_id, CallOutcome::Failed))
         }
+        AspRequest::CommitmentCreate(create) => {
+            let row = promise(&create);
+            if !state.promises.contains(&create) {
+                state.promises.push(create);
+            }
+            AspResponse::CommitmentCreate(row)
+        }
+        AspRequest::CommitmentDeliver(_) => {
+            state.deliveries += 1;
+            AspResponse::CommitmentDeliver(promise(&state.promises[0]))
+        }
+        AspRequest::CommitmentList(list) => {
+            let from: usize = list.cursor.map_or(0, |cursor| cursor.parse().unwrap());
+            let to = (from + list.limit as usize).min(state.promises.len());
+            AspResponse::CommitmentList(CommitmentsPage {
+                commitments: state.promises[from..to].iter().map(promise).collect(),
+                cursor: (to < state.promises.len()).then(|| to.to_string()),
+            })
+        }
+        AspRequest::DisputeCreate(create) => {
+            if !state.disputes.contains(&create) {
+                state.disputes.push(create);
+            }
+            return Err(WireError::new(ErrorCode::IllegalStep, "it is fulfilled"));
+        }
+        AspRequest::EscrowDeposit(deposit) => {
+            let row = AccountRow {
+                account: AccountOf {
+                    org: OrgName::parse("default").unwrap(),
+                    agent_id: None,
+                    name: None,
+                },
+                currency: deposit.currency,
+                available: deposit.amount,
+                held: 0,
+                frozen: 0,
+            };
+            state.deposits.push(deposit);
+            AspResponse::EscrowDeposit(row)
+        }
         _ => return Err(WireError::new(ErrorCode::InvalidRequest, "not in the fake")),
     })
+}
+
+fn promise(create: &CommitmentCreate) -> CommitmentRow {
+    CommitmentRow {
+        id: create.id,
+        session_id: create.session_id,
+        org: OrgName::parse("default").unwrap(),
+        state: crate::asp::commitment::State::Active,
+        closed: false,
+        mode: Mode::OneSided,
+        obligor: PartyRow {
+            agent_id: AgentId(1),
+            name: AgentName::parse("research-agent").unwrap(),
+            org: OrgName::parse("default").unwrap(),
+        },
+        counterparty: None,
+        judge: Judge::Coordinator,
+        description: create.description.clone(),
+        deadline: create.deadline,
+        obligations: Vec::new(),
+        penalties: None,
+        escrow: None,
+        severity: 1,
+        terms: None,
+        terms_hash: Digest([0; 32]),
+        window_ms: 1,
+        window_until: None,
+        claims_until: None,
+        message_id: None,
+        created_at: Timestamp(0),
+        accepted_at: None,
+        delivery: None,
+        ended: None,
+        ruled: None,
+        offsets: Vec::new(),
+        by: PrincipalId(0),
+    }
 }
 
 fn session(state: &AspState, session_id: SessionId) -> SessionRow {

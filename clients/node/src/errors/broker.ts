@@ -1393,6 +1393,322 @@ export class AspUnavailableError extends NPayloadError {
 }
 
 /**
+ * There is no commitment of this identity, or you take no part in it. Code `COMMITMENT_NOT_FOUND` (860).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof CommitmentNotFoundError) console.error(error.message, error.details);
+ * ```
+ */
+export class CommitmentNotFoundError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "CommitmentNotFoundError";
+  /** The code of these errors. */
+  static readonly code = "COMMITMENT_NOT_FOUND";
+}
+
+/**
+ * The commitment id is not a UUID of version 7. Code `INVALID_COMMITMENT_ID` (861).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof InvalidCommitmentIdError) console.error(error.message, error.details);
+ * ```
+ */
+export class InvalidCommitmentIdError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InvalidCommitmentIdError";
+  /** The code of these errors. */
+  static readonly code = "INVALID_COMMITMENT_ID";
+}
+
+/**
+ * The commitment id was used for another promise. Code `COMMITMENT_ID_TAKEN` (862).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof CommitmentIdTakenError) console.error(error.message, error.details);
+ * ```
+ */
+export class CommitmentIdTakenError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "CommitmentIdTakenError";
+  /** The code of these errors. */
+  static readonly code = "COMMITMENT_ID_TAKEN";
+  /** Values for programs. */
+  declare readonly details: ErrorDetails & { readonly member?: string };
+}
+
+/**
+ * The parties of a promise break a rule: an agent promises to itself, or nobody could accept what it offers. Code `INVALID_COMMITMENT` (863).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof InvalidCommitmentError) console.error(error.message, error.details);
+ * ```
+ */
+export class InvalidCommitmentError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InvalidCommitmentError";
+  /** The code of these errors. */
+  static readonly code = "INVALID_COMMITMENT";
+}
+
+/**
+ * The agent has no say in the commitment or the dispute. Code `NOT_PARTY` (864).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof NotPartyError) console.error(error.message, error.details);
+ * ```
+ */
+export class NotPartyError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "NotPartyError";
+  /** The code of these errors. */
+  static readonly code = "NOT_PARTY";
+  /** Values for programs. */
+  declare readonly details: ErrorDetails & { readonly agent: string };
+}
+
+/**
+ * The transition table does not allow this step in the state of the commitment or the dispute, or not to this agent. Code `ILLEGAL_STEP` (865).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof IllegalStepError) console.error(error.message, error.details);
+ * ```
+ */
+export class IllegalStepError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "IllegalStepError";
+  /** The code of these errors. */
+  static readonly code = "ILLEGAL_STEP";
+  /** Values for programs. */
+  declare readonly details: ErrorDetails & { readonly state?: string; readonly step?: string; readonly voice?: string; readonly allowed?: readonly string[] };
+}
+
+/**
+ * What was promised was delivered already; a delivery comes once. Code `ALREADY_DELIVERED` (866).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof AlreadyDeliveredError) console.error(error.message, error.details);
+ * ```
+ */
+export class AlreadyDeliveredError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "AlreadyDeliveredError";
+  /** The code of these errors. */
+  static readonly code = "ALREADY_DELIVERED";
+}
+
+/**
+ * What a promise wants held in escrow is not held. Code `ESCROW_NOT_HELD` (867).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof EscrowNotHeldError) console.error(error.message, error.details);
+ * ```
+ */
+export class EscrowNotHeldError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "EscrowNotHeldError";
+  /** The code of these errors. */
+  static readonly code = "ESCROW_NOT_HELD";
+  /** Values for programs. */
+  declare readonly details: ErrorDetails & { readonly amount: number | bigint; readonly held: number | bigint; readonly currency: string };
+}
+
+/**
+ * The organisation has as many commitments that are not closed as it may have. Code `TOO_MANY_COMMITMENTS` (868); worth another try.
+ *
+ * @example
+ * ```ts
+ * if (error instanceof TooManyCommitmentsError) console.error(error.message, error.details);
+ * ```
+ */
+export class TooManyCommitmentsError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "TooManyCommitmentsError";
+  /** The code of these errors. */
+  static readonly code = "TOO_MANY_COMMITMENTS";
+}
+
+/**
+ * There is no dispute of this identity, or you take no part in it. Code `DISPUTE_NOT_FOUND` (870).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof DisputeNotFoundError) console.error(error.message, error.details);
+ * ```
+ */
+export class DisputeNotFoundError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "DisputeNotFoundError";
+  /** The code of these errors. */
+  static readonly code = "DISPUTE_NOT_FOUND";
+}
+
+/**
+ * The dispute id is not a UUID of version 7. Code `INVALID_DISPUTE_ID` (871).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof InvalidDisputeIdError) console.error(error.message, error.details);
+ * ```
+ */
+export class InvalidDisputeIdError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InvalidDisputeIdError";
+  /** The code of these errors. */
+  static readonly code = "INVALID_DISPUTE_ID";
+}
+
+/**
+ * The dispute id was used for another dispute. Code `DISPUTE_ID_TAKEN` (872).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof DisputeIdTakenError) console.error(error.message, error.details);
+ * ```
+ */
+export class DisputeIdTakenError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "DisputeIdTakenError";
+  /** The code of these errors. */
+  static readonly code = "DISPUTE_ID_TAKEN";
+  /** Values for programs. */
+  declare readonly details: ErrorDetails & { readonly member?: string };
+}
+
+/**
+ * The agent has disputed the commitment already, which it may once. Code `ALREADY_DISPUTED` (873).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof AlreadyDisputedError) console.error(error.message, error.details);
+ * ```
+ */
+export class AlreadyDisputedError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "AlreadyDisputedError";
+  /** The code of these errors. */
+  static readonly code = "ALREADY_DISPUTED";
+  /** Values for programs. */
+  declare readonly details: ErrorDetails & { readonly disputeId: string };
+}
+
+/**
+ * The arbitrator has voted on the dispute already. Code `ALREADY_VOTED` (874).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof AlreadyVotedError) console.error(error.message, error.details);
+ * ```
+ */
+export class AlreadyVotedError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "AlreadyVotedError";
+  /** The code of these errors. */
+  static readonly code = "ALREADY_VOTED";
+}
+
+/**
+ * The dispute is decided by others: the log, arbitrators, or an operator. Code `OTHER_MECHANISM` (875).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof OtherMechanismError) console.error(error.message, error.details);
+ * ```
+ */
+export class OtherMechanismError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "OtherMechanismError";
+  /** The code of these errors. */
+  static readonly code = "OTHER_MECHANISM";
+}
+
+/**
+ * An operator rules with a reason, and there is none. Code `REASON_REQUIRED` (876).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof ReasonRequiredError) console.error(error.message, error.details);
+ * ```
+ */
+export class ReasonRequiredError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "ReasonRequiredError";
+  /** The code of these errors. */
+  static readonly code = "REASON_REQUIRED";
+}
+
+/**
+ * Evidence points to records that are not there or that you may not read, or gives another digest than they have. Code `INVALID_EVIDENCE` (877).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof InvalidEvidenceError) console.error(error.message, error.details);
+ * ```
+ */
+export class InvalidEvidenceError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InvalidEvidenceError";
+  /** The code of these errors. */
+  static readonly code = "INVALID_EVIDENCE";
+}
+
+/**
+ * Who rates an agent has not worked with it in the session, or is the agent itself. Code `NOT_COUNTERPARTY` (880).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof NotCounterpartyError) console.error(error.message, error.details);
+ * ```
+ */
+export class NotCounterpartyError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "NotCounterpartyError";
+  /** The code of these errors. */
+  static readonly code = "NOT_COUNTERPARTY";
+}
+
+/**
+ * The account has less available than is asked of it. Code `INSUFFICIENT_FUNDS` (890).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof InsufficientFundsError) console.error(error.message, error.details);
+ * ```
+ */
+export class InsufficientFundsError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InsufficientFundsError";
+  /** The code of these errors. */
+  static readonly code = "INSUFFICIENT_FUNDS";
+  /** Values for programs. */
+  declare readonly details: ErrorDetails & { readonly available: number | bigint; readonly amount: number | bigint; readonly currency: string };
+}
+
+/**
+ * The amount is above what the trust in the agent, or the agent itself, allows. Code `ABOVE_CEILING` (891).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof AboveCeilingError) console.error(error.message, error.details);
+ * ```
+ */
+export class AboveCeilingError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "AboveCeilingError";
+  /** The code of these errors. */
+  static readonly code = "ABOVE_CEILING";
+  /** Values for programs. */
+  declare readonly details: ErrorDetails & { readonly amount: number | bigint; readonly ceiling: number | bigint; readonly currency: string };
+}
+
+/**
  * The stable name of every error of the broker.
  *
  * @example
@@ -1489,7 +1805,27 @@ export type BrokerErrorCode =
   | "TOO_MANY_OPEN_CALLS"
   | "OUT_OF_LIMIT"
   | "INVALID_CURSOR"
-  | "ASP_UNAVAILABLE";
+  | "ASP_UNAVAILABLE"
+  | "COMMITMENT_NOT_FOUND"
+  | "INVALID_COMMITMENT_ID"
+  | "COMMITMENT_ID_TAKEN"
+  | "INVALID_COMMITMENT"
+  | "NOT_PARTY"
+  | "ILLEGAL_STEP"
+  | "ALREADY_DELIVERED"
+  | "ESCROW_NOT_HELD"
+  | "TOO_MANY_COMMITMENTS"
+  | "DISPUTE_NOT_FOUND"
+  | "INVALID_DISPUTE_ID"
+  | "DISPUTE_ID_TAKEN"
+  | "ALREADY_DISPUTED"
+  | "ALREADY_VOTED"
+  | "OTHER_MECHANISM"
+  | "REASON_REQUIRED"
+  | "INVALID_EVIDENCE"
+  | "NOT_COUNTERPARTY"
+  | "INSUFFICIENT_FUNDS"
+  | "ABOVE_CEILING";
 
 type ErrorClass = new (fields: ErrorFields) => NPayloadError;
 
@@ -1591,4 +1927,24 @@ export const BROKER_ERRORS: Readonly<Record<BrokerErrorCode, { readonly number: 
   OUT_OF_LIMIT: { number: 850, retryable: false, type: OutOfLimitError },
   INVALID_CURSOR: { number: 851, retryable: false, type: InvalidCursorError },
   ASP_UNAVAILABLE: { number: 852, retryable: false, type: AspUnavailableError },
+  COMMITMENT_NOT_FOUND: { number: 860, retryable: false, type: CommitmentNotFoundError },
+  INVALID_COMMITMENT_ID: { number: 861, retryable: false, type: InvalidCommitmentIdError },
+  COMMITMENT_ID_TAKEN: { number: 862, retryable: false, type: CommitmentIdTakenError },
+  INVALID_COMMITMENT: { number: 863, retryable: false, type: InvalidCommitmentError },
+  NOT_PARTY: { number: 864, retryable: false, type: NotPartyError },
+  ILLEGAL_STEP: { number: 865, retryable: false, type: IllegalStepError },
+  ALREADY_DELIVERED: { number: 866, retryable: false, type: AlreadyDeliveredError },
+  ESCROW_NOT_HELD: { number: 867, retryable: false, type: EscrowNotHeldError },
+  TOO_MANY_COMMITMENTS: { number: 868, retryable: true, type: TooManyCommitmentsError },
+  DISPUTE_NOT_FOUND: { number: 870, retryable: false, type: DisputeNotFoundError },
+  INVALID_DISPUTE_ID: { number: 871, retryable: false, type: InvalidDisputeIdError },
+  DISPUTE_ID_TAKEN: { number: 872, retryable: false, type: DisputeIdTakenError },
+  ALREADY_DISPUTED: { number: 873, retryable: false, type: AlreadyDisputedError },
+  ALREADY_VOTED: { number: 874, retryable: false, type: AlreadyVotedError },
+  OTHER_MECHANISM: { number: 875, retryable: false, type: OtherMechanismError },
+  REASON_REQUIRED: { number: 876, retryable: false, type: ReasonRequiredError },
+  INVALID_EVIDENCE: { number: 877, retryable: false, type: InvalidEvidenceError },
+  NOT_COUNTERPARTY: { number: 880, retryable: false, type: NotCounterpartyError },
+  INSUFFICIENT_FUNDS: { number: 890, retryable: false, type: InsufficientFundsError },
+  ABOVE_CEILING: { number: 891, retryable: false, type: AboveCeilingError },
 };

@@ -1,0 +1,93 @@
+//! Promises over connections that fail: nothing is promised or paid twice.
+
+use super::fake::{Fake, Fault};
+use super::fake_asp::SESSION;
+use crate::client::{Client, Commitments, Disputes};
+use crate::protocol::ErrorCode;
+use crate::protocol::asp::{
+    CommitmentCreate, CommitmentDeliver, CommitmentList, EscrowDeposit, JsonText,
+};
+use crate::types::{AgentName, CommitmentId, Timestamp};
+
+fn promise(words: &str) -> CommitmentCreate {
+    let agent = AgentName::parse("research-agent").unwrap();
+    Commitments::promise(SESSION, agent, words, Timestamp(1_773_532_800_000))
+}
+
+async fn promised(client: &Client) -> CommitmentId {
+    client
+        .commitments()
+        .create(promise("a survey"))
+        .await
+        .unwrap()
+        .id
+}
+
+#[tokio::test]
+async fn a_promise_whose_answer_was_lost_is_made_once() {
+    let fake = Fake::new().await;
+    let client = fake.client().await;
+    fake.state().faults = [Fault::DropAfter, Fault::DropBefore, Fault::DropAfter].into();
+    let first = promised(&client).await;
+    let second = promised(&client).await;
+    assert!(first < second, "each has an id of its own");
+    let made: Vec<_> = fake.state().asp.promises.iter().map(|one| one.id).collect();
+    assert_eq!(made, [first, second]);
+}
+
+#[tokio::test]
+async fn a_delivery_and_a_deposit_whose_answers_were_lost_are_not_sent_again() {
+    let fake = Fake::new().await;
+    let client = fake.client().await;
+    let commitment_id = promised(&client).await;
+    fake.state().faults = [Fault::DropAfter].into();
+    let deliver = CommitmentDeliver {
+        commitment_id,
+        evidence: None,
+        references: Vec::new(),
+    };
+    client.commitments().deliver(deliver).await.unwrap_err();
+    assert_eq!(fake.state().asp.deliveries, 1);
+    fake.state().faults = [Fault::DropAfter].into();
+    let deposit = EscrowDeposit {
+        agent_id: None,
+        org: None,
+        amount: 50_000,
+        currency: "EUR".parse().unwrap(),
+    };
+    client.escrow().deposit(deposit.clone()).await.unwrap_err();
+    assert_eq!(fake.state().asp.deposits, [deposit]);
+}
+
+#[tokio::test]
+async fn commitments_come_page_by_page_to_the_last() {
+    let fake = Fake::new().await;
+    let client = fake.client().await;
+    let mut wanted = Vec::new();
+    for _ in 0..5 {
+        wanted.push(promised(&client).await);
+    }
+    let list = CommitmentList {
+        limit: 2,
+        ..CommitmentList::default()
+    };
+    let all = client.commitments().list(list).all().await.unwrap();
+    let found: Vec<_> = all.iter().map(|row| row.id).collect();
+    assert_eq!(found, wanted);
+}
+
+#[tokio::test]
+async fn a_dispute_goes_with_its_evidence_and_its_refusal_comes_as_it_is() {
+    let fake = Fake::new().await;
+    let client = fake.client().await;
+    let commitment = promised(&client).await;
+    let mut dispute = Disputes::about(commitment, "Analysis was not delivered by the deadline");
+    let evidence = JsonText::parse(r#"{ "missedDeadline": true }"#).unwrap();
+    dispute.evidence = Some(evidence.clone());
+    fake.state().faults = [Fault::DropAfter].into();
+    let error = client.disputes().create(dispute.clone()).await.unwrap_err();
+    assert!(error.is(ErrorCode::IllegalStep), "{error}");
+    // Byte for byte, and once.
+    assert_eq!(fake.state().asp.disputes, [dispute]);
+    assert_eq!(fake.state().asp.disputes[0].evidence, Some(evidence));
+}

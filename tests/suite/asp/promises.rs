@@ -1,0 +1,116 @@
+//! Promises by the real binary: a receipt that is verified without a broker, and what is refused
+//! before one is asked.
+
+use npayload::asp::commitment::{
+    Checked, Commitments, Create, DEFAULT_CLAIM_MS, Judge, Mode, Party, Promise, Receipt,
+    ReceiptRecord,
+};
+use npayload::types::{CommitmentId, Offset, PrincipalId};
+
+use super::{BASE, HOME, LEAD, START, TALK};
+use crate::process::npayload;
+
+const COMMITMENT: CommitmentId = CommitmentId(BASE + 0xc1);
+
+/// What a broker exports of a promise that was just made.
+fn receipt() -> Receipt {
+    let obligor = Party {
+        agent: LEAD,
+        org: HOME,
+    };
+    let deadline = START.saturating_add_ms(3_600_000);
+    let mut promise = Promise::new(TALK, obligor, deadline);
+    promise.description = "Deliver competitor pricing analysis".to_owned();
+    let create = Create {
+        commitment: COMMITMENT,
+        promise,
+        mode: Mode::OneSided,
+        judge: Judge::Participant,
+        message: None,
+        claim_ms: DEFAULT_CLAIM_MS,
+        escrow_held: 0,
+        by: PrincipalId(5),
+    };
+    let made = Commitments::default().check_create(create, START).unwrap();
+    let Checked::New(record) = made else {
+        panic!("it was never made before: {made:?}");
+    };
+    let record = ReceiptRecord {
+        offset: Offset(3),
+        record: serde_json::from_slice(&record.encode()).unwrap(),
+    };
+    Receipt::of(COMMITMENT, vec![record]).unwrap()
+}
+
+#[test]
+fn a_receipt_is_verified_without_a_broker_and_a_changed_one_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("receipt.json");
+    let path = file.to_str().unwrap();
+    let verify = |json: &str| {
+        std::fs::write(&file, json).unwrap();
+        npayload(&["commitment", "receipt", "--verify", path, "--json"])
+    };
+    let json = serde_json::to_string(&receipt()).unwrap();
+    let told = verify(&json).json();
+    assert_eq!(told["commitment"], COMMITMENT.to_string());
+    assert_eq!(told["state"], "active");
+    assert_eq!(told["records"], 1);
+    assert_eq!(told["termsHash"], receipt().terms_hash.to_string());
+    for (from, to, named) in [
+        // Something else was promised than what is hashed.
+        ("pricing analysis", "pricing synopsis", "hash"),
+        (r#""state":"active""#, r#""state":"fulfilled""#, "`state`"),
+        (r#""offset":3"#, r#""offset":4"#, "hash"),
+        (r#""v":1}"#, r#""v":2}"#, "version 2"),
+    ] {
+        let changed = json.rsplitn(2, from).collect::<Vec<_>>();
+        let [after, before] = changed[..] else {
+            panic!("{from} is not in {json}");
+        };
+        let told = verify(&format!("{before}{to}{after}"));
+        assert_eq!(told.code, 1, "{to}");
+        assert!(told.err.contains(named), "{to}: {}", told.err);
+        assert!(told.out.is_empty(), "{to}");
+    }
+}
+
+#[test]
+fn every_command_says_how_it_is_used_with_examples() {
+    for command in [
+        ["commitment", "create"],
+        ["commitment", "deliver"],
+        ["commitment", "confirm"],
+        ["commitment", "list"],
+        ["commitment", "receipt"],
+        ["dispute", "create"],
+        ["dispute", "answer"],
+        ["dispute", "rule"],
+        ["dispute", "list"],
+        ["trust", "show"],
+        ["trust", "explain"],
+        ["trust", "rate"],
+        ["org", "verify"],
+        ["escrow", "deposit"],
+        ["escrow", "withdraw"],
+        ["escrow", "balance"],
+        ["escrow", "ledger"],
+    ] {
+        let [of, what] = command;
+        let help = String::from_utf8(npayload(&[of, what, "--help"]).ok()).unwrap();
+        let example = format!("  npayload {of} {what} ");
+        assert!(
+            help.contains(&example) || help.contains(example.trim_end()),
+            "{help}"
+        );
+        assert!(help.contains("--json"), "{help}");
+    }
+}
+
+#[test]
+fn evidence_that_is_no_json_is_refused_before_anybody_is_asked() {
+    let commitment = COMMITMENT.to_string();
+    let told = npayload(&["commitment", "deliver", &commitment, "--evidence", "{"]);
+    assert_eq!(told.code, 2, "{}", told.err);
+    assert!(told.err.contains("--evidence"), "{}", told.err);
+}
