@@ -84,7 +84,11 @@ impl Session {
             task.by != message.sender && task.to.is_none_or(|only| only == message.sender)
         };
         if let Some(id) = message.in_reply_to {
-            return self.tasks.get(&id).filter(|task| is_asked(task)).map(|_| id);
+            return self
+                .tasks
+                .get(&id)
+                .filter(|task| is_asked(task))
+                .map(|_| id);
         }
         let message_type = message.message_type.as_deref()?;
         if !ANSWERS.contains(&message_type) {

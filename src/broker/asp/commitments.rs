@@ -85,7 +85,9 @@ impl Broker {
         self.settle_due(org, now)?;
         let id = CommitmentId(self.new_uuid(now));
         let id = new.commitment.unwrap_or(id);
-        let held = self.asp_of(org).and_then(|of| of.sessions.state.session(new.session));
+        let held = self
+            .asp_of(org)
+            .and_then(|of| of.sessions.state.session(new.session));
         let held = held.ok_or(AspError::SessionNotFound(new.session))?;
         let obligor = self.party_in(held, obligor)?;
         let counterparty = match counterparty {
@@ -118,7 +120,10 @@ impl Broker {
             by: by.id,
         };
         let commitments = self.made_asp(org)?.commitments.known()?;
-        match commitments.check_create(create, now).map_err(AspError::from)? {
+        match commitments
+            .check_create(create, now)
+            .map_err(AspError::from)?
+        {
             Checked::New(record) => {
                 let mut entry = Entry::default();
                 if let Some(terms) = new.escrow {
@@ -343,7 +348,9 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Actor, BrokerError> {
         let session = commitment.created.promise.session;
-        let held = self.asp_of(org).and_then(|of| of.sessions.state.session(session));
+        let held = self
+            .asp_of(org)
+            .and_then(|of| of.sessions.state.session(session));
         let agent = match agent {
             Some(agent) => self.own_agent(by, agent, now)?,
             None => {
@@ -360,9 +367,9 @@ impl Broker {
                     others.sort_by_key(|(_, one)| one.role != Role::Coordinator);
                     asked.extend(others.iter().map(|(agent, one)| (**agent, one.org)));
                 }
-                let mut own = asked.iter().filter(|(agent, org)| {
-                    *org == by.org && self.speaks_for(by, *agent, now)
-                });
+                let mut own = asked
+                    .iter()
+                    .filter(|(agent, org)| *org == by.org && self.speaks_for(by, *agent, now));
                 let first = own.next().map(|(agent, _)| *agent);
                 first.ok_or_else(|| AspError::NotYourAgent {
                     agent: obligor.agent.to_string(),

@@ -78,7 +78,9 @@ impl Broker {
         let id = DisputeId(self.new_uuid(now));
         let id = new.dispute.unwrap_or(id);
         let session = commitment.created.promise.session;
-        let held = self.asp_of(org).and_then(|of| of.sessions.state.session(session));
+        let held = self
+            .asp_of(org)
+            .and_then(|of| of.sessions.state.session(session));
         let log_hash = held.map_or(Digest::ZERO, |held| held.hash);
         let facts = self.facts(org, new.commitment);
         let at = self.seal_first(org, now)?;
@@ -173,8 +175,9 @@ impl Broker {
                 let agent = self.own_agent(by, agent, now)?;
                 let party = Party { agent, org: by.org };
                 let arbitration = known.arbitration.as_ref();
-                let has_seat = arbitration
-                    .is_some_and(|arbitration| arbitration.sitting().any(|seat| seat.party == party));
+                let has_seat = arbitration.is_some_and(|arbitration| {
+                    arbitration.sitting().any(|seat| seat.party == party)
+                });
                 if !has_seat {
                     return Err(absent().into());
                 }
@@ -235,9 +238,8 @@ impl Broker {
             let disputes = of_org.commitments.state.disputes();
             found.extend(disputes.map(|dispute| (*org, dispute.clone())));
         }
-        found.retain(|(_, dispute)| {
-            fits(dispute) && self.dispute_at(by, dispute.id(), now).is_ok()
-        });
+        found
+            .retain(|(_, dispute)| fits(dispute) && self.dispute_at(by, dispute.id(), now).is_ok());
         found.sort_unstable_by_key(|(_, dispute)| std::cmp::Reverse(dispute.id()));
         found.truncate(limit);
         let seen = found

@@ -9,15 +9,15 @@ use super::record::own;
 use super::snapshot::Snapshot;
 use super::{AspError, Topic};
 use crate::access::Principal;
+use crate::asp::Links;
 use crate::asp::commitment::{self, DisputeOutcome, Mode, Outcome, OutcomeKind};
 use crate::asp::dispute::{self, Verdict};
 use crate::asp::registry::AgentRef;
 use crate::asp::session::Settled;
 use crate::asp::trust::{
-    AgentScore, ClockRead, CommitmentEnded, Confirmation, DisputeRuled, Explanation, Kind, Mechanism,
-    Party, Ruling, Scope, TaskSettled, TrustRecord, TrustState,
+    AgentScore, ClockRead, CommitmentEnded, Confirmation, DisputeRuled, Explanation, Kind,
+    Mechanism, Party, Ruling, Scope, TaskSettled, TrustRecord, TrustState,
 };
-use crate::asp::Links;
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
 use crate::broker::topic::{Fold, TopicError};
@@ -99,9 +99,8 @@ impl Broker {
 
     /// Records that an hour has begun, where there is evidence at all.
     pub(super) fn read_clock(&mut self, now: Timestamp) {
-        let is_due = |topic: &Topic<TrustState>| {
-            topic.known().is_ok_and(|state| state.next_clock() <= now)
-        };
+        let is_due =
+            |topic: &Topic<TrustState>| topic.known().is_ok_and(|state| state.next_clock() <= now);
         if !self.asp.evidence.as_ref().is_some_and(is_due) {
             return;
         }

@@ -36,7 +36,9 @@ impl Broker {
         let mut found: BTreeMap<Option<String>, [Option<Incarnation>; TOPICS.len()]> =
             BTreeMap::new();
         for (id, channel) in self.directory.iter() {
-            let at = TOPICS.iter().position(|topic| *topic == channel.name.local());
+            let at = TOPICS
+                .iter()
+                .position(|topic| *topic == channel.name.local());
             if let Some(at) = at {
                 let org = channel.name.org().map(str::to_owned);
                 found.entry(org).or_default()[at] = Some(id);
@@ -205,7 +207,8 @@ impl Broker {
             self.storage.create_log(*log, log_options(&config));
         }
         if let Err(error) = self.record_directory(&events, Need::Own, now) {
-            new.iter().for_each(|(_, log)| self.storage.forget_log(*log));
+            new.iter()
+                .for_each(|(_, log)| self.storage.forget_log(*log));
             return Err(error);
         }
         for (_, log) in new {

@@ -138,6 +138,8 @@ impl Broker {
             return Ok(OrgId::DEFAULT);
         }
         let found = self.access.org_by_name(name.as_str());
-        Ok(found.ok_or_else(|| AspError::OrgNotFound(name.clone()))?.org)
+        Ok(found
+            .ok_or_else(|| AspError::OrgNotFound(name.clone()))?
+            .org)
     }
 }

@@ -115,7 +115,11 @@ impl Broker {
         })
     }
 
-    pub(super) fn asp_batch(&self, log: Incarnation, records: &[OwnRecord]) -> Result<NewBatch, BrokerError> {
+    pub(super) fn asp_batch(
+        &self,
+        log: Incarnation,
+        records: &[OwnRecord],
+    ) -> Result<NewBatch, BrokerError> {
         let expected = Some(self.next_offset(log));
         Ok(NewBatch {
             expected,
@@ -170,11 +174,7 @@ impl OrgAsp {
     }
 
     /// Applies what was recorded; nothing of it is applied when the first can't follow.
-    fn apply(
-        &mut self,
-        entry: &Entry,
-        ends: [Offset; 5],
-    ) -> Result<(), IllegalEvent> {
+    fn apply(&mut self, entry: &Entry, ends: [Offset; 5]) -> Result<(), IllegalEvent> {
         let [_, sessions, tools, commitments, escrow] = ends;
         for event in &entry.agents {
             Arc::make_mut(&mut self.registry.state).apply(event)?;

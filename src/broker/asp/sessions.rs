@@ -5,13 +5,13 @@ use super::record::Entry;
 use super::resolve::{Found, Named};
 use super::{AspError, OrgAsp};
 use crate::access::{Ask, Operation, Principal};
+use crate::asp::Canonical;
 use crate::asp::chain::{Digest, payload_digest};
 use crate::asp::registry::{AgentEvent, AgentRef, PublicKey};
 use crate::asp::session::{
     Constraints, Created, Invitee, Limits, Message, Performative, Role, Send, SendError, Sent,
     Session, SessionEvent, Sessions, Standing, State, Voice,
 };
-use crate::asp::Canonical;
 use crate::asp::trust::TrustFor;
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;

@@ -99,7 +99,9 @@ impl Broker {
             let mut entry = Entry::default();
             entry.sessions.extend(of_org.sessions.state.next_filing());
             entry.tools.extend(of_org.tools.state.next_filing());
-            entry.commitments.extend(of_org.commitments.state.next_filing());
+            entry
+                .commitments
+                .extend(of_org.commitments.state.next_filing());
             let is_empty = entry.sessions.is_empty() && entry.tools.is_empty();
             if is_empty && entry.commitments.is_empty() {
                 return;

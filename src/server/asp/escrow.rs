@@ -179,7 +179,9 @@ fn money_place(broker: &Broker, place: Place) -> MoneyPlace {
 }
 
 fn account_of(broker: &Broker, account: Account) -> AccountOf {
-    let named = account.agent.map(|agent| broker.name_agent(account.org, agent));
+    let named = account
+        .agent
+        .map(|agent| broker.name_agent(account.org, agent));
     AccountOf {
         org: broker.name_org(account.org),
         agent_id: account.agent,

@@ -18,19 +18,19 @@ const MANY: usize = 2_050;
 /// Requests under way at once.
 const AT_ONCE: usize = 64;
 
-async fn serve() -> (tempfile::TempDir, Running, Client) {
+pub(super) async fn serve() -> (tempfile::TempDir, Running, Client) {
     let dir = tempfile::tempdir().unwrap();
     let running = start(options(dir.path())).await.unwrap();
     let client = connect(&running).await;
     (dir, running, client)
 }
 
-async fn connect(running: &Running) -> Client {
+pub(super) async fn connect(running: &Running) -> Client {
     let url = format!("npayload://{}", running.listen());
     Client::connect(&url).await.unwrap()
 }
 
-fn creation() -> SessionCreate {
+pub(super) fn creation() -> SessionCreate {
     SessionCreate {
         topic: "a race".to_owned(),
         participants: TRIO
@@ -47,7 +47,7 @@ fn creation() -> SessionCreate {
     }
 }
 
-fn says(agent: &str, said: Performative, n: usize) -> NewMessage {
+pub(super) fn says(agent: &str, said: Performative, n: usize) -> NewMessage {
     let message = NewMessage::new(AgentRef::parse(agent).unwrap()).said(said);
     message
         .typed("test.said")

@@ -6,6 +6,7 @@ mod history;
 mod intruders;
 mod live;
 mod promises;
+mod promises_live;
 mod refusals;
 mod walls;
 

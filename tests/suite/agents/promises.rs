@@ -62,20 +62,32 @@ impl Floor {
 
     fn score(&self, agent: &str) -> npayload::asp::trust::AgentScore {
         let agent = AgentRef::parse(agent).unwrap();
-        self.broker.trust_of(&ME, &agent, self.at()).unwrap().value.score
+        self.broker
+            .trust_of(&ME, &agent, self.at())
+            .unwrap()
+            .value
+            .score
     }
 
     fn pay_in(&mut self, agent: &str, amount: u64) {
         let (agent, at) = (AgentRef::parse(agent).unwrap(), self.at());
-        let paid = self.broker.pay(&ME, None, Some(&agent), amount, usd(), true, at);
+        let paid = self
+            .broker
+            .pay(&ME, None, Some(&agent), amount, usd(), true, at);
         let seen = self.durable(paid.unwrap());
         assert_eq!(seen.balance.available, amount);
     }
 
     fn balance(&self, agent: Option<&str>) -> npayload::asp::escrow::Balance {
-        let all = self.broker.balances(&ME, None, None, self.at()).unwrap().value;
+        let all = self
+            .broker
+            .balances(&ME, None, None, self.at())
+            .unwrap()
+            .value;
         let name = |seen: &npayload::broker::asp::BalanceSeen| {
-            seen.agent.as_ref().map(|agent| agent.name.as_str().to_owned())
+            seen.agent
+                .as_ref()
+                .map(|agent| agent.name.as_str().to_owned())
         };
         let found = all.iter().find(|seen| name(seen).as_deref() == agent);
         found.map_or_else(Default::default, |seen| seen.balance)
@@ -94,12 +106,18 @@ fn a_deadline_that_has_passed_is_a_breach_at_once_and_its_dispute_is_upheld_at_o
     assert_eq!(made.commitment.state, Promised::Breached);
     assert_eq!(made.obligor.name.as_str(), "writer");
     let breached = floor.score("writer");
-    assert_eq!((breached.evidence_count, breached.completion_rate), (1, Some(0)));
+    assert_eq!(
+        (breached.evidence_count, breached.completion_rate),
+        (1, Some(0))
+    );
     let id = made.commitment.id();
     let filed = floor.disputes(dispute(id));
     assert_eq!(filed.dispute.state, DisputeState::Resolved);
     let ruling = filed.dispute.ruling.as_ref().unwrap();
-    assert_eq!((ruling.verdict, ruling.mechanism), (Verdict::Upheld, Mechanism::Automated));
+    assert_eq!(
+        (ruling.verdict, ruling.mechanism),
+        (Verdict::Upheld, Mechanism::Automated)
+    );
     assert_eq!(filed.filer.name.as_str(), "lead", "the coordinator files");
     assert_eq!(floor.promised(id), Promised::Resolved);
     // A breach and its dispute are one piece: the score has not fallen twice.
@@ -114,7 +132,10 @@ fn a_breach_is_seen_by_the_clock_and_at_the_start_behind_it() {
     for is_down in [false, true] {
         let mut floor = Floor::new();
         let session = floor.create(TRIO).session.session;
-        let id = floor.promises(promise(session, BEGIN + 10_000)).commitment.id();
+        let id = floor
+            .promises(promise(session, BEGIN + 10_000))
+            .commitment
+            .id();
         floor.now += 9_999;
         floor.look();
         assert_eq!(floor.promised(id), Promised::Active);
@@ -137,8 +158,13 @@ fn a_delivery_that_is_confirmed_is_kept_and_one_that_nobody_judges_is_confirmed_
     let session = floor.create(TRIO).session.session;
     for is_confirmed in [true, false] {
         let at = floor.at();
-        let id = floor.promises(promise(session, floor.now + 10_000)).commitment.id();
-        let delivered = floor.broker.deliver_commitment(&ME, id, None, Evidence::default(), at);
+        let id = floor
+            .promises(promise(session, floor.now + 10_000))
+            .commitment
+            .id();
+        let delivered = floor
+            .broker
+            .deliver_commitment(&ME, id, None, Evidence::default(), at);
         let delivered = floor.durable(delivered.unwrap());
         assert_eq!(delivered.commitment.state, Promised::Delivered);
         if is_confirmed {
@@ -149,9 +175,13 @@ fn a_delivery_that_is_confirmed_is_kept_and_one_that_nobody_judges_is_confirmed_
             floor.look();
         }
         assert_eq!(floor.promised(id), Promised::Fulfilled);
-        let twice = floor.broker.deliver_commitment(&ME, id, None, Evidence::default(), floor.at());
+        let twice = floor
+            .broker
+            .deliver_commitment(&ME, id, None, Evidence::default(), floor.at());
         let refused = twice.unwrap_err().error;
-        assert!(matches!(refused, BrokerError::Asp(error) if matches!(*error, AspError::Commitment(_))));
+        assert!(
+            matches!(refused, BrokerError::Asp(error) if matches!(*error, AspError::Commitment(_)))
+        );
     }
     let score = floor.score("writer");
     // Of one's own company alone, neither earns anything: both are on the record.
@@ -177,7 +207,9 @@ fn escrow_is_held_and_forfeited_by_the_terms_and_the_ledger_balances() {
         }),
         ..promise(session, floor.now + 10_000)
     };
-    let poor = floor.broker.create_commitment(&ME, with_escrow(&floor), floor.at());
+    let poor = floor
+        .broker
+        .create_commitment(&ME, with_escrow(&floor), floor.at());
     assert!(poor.is_err(), "nothing is there to be held");
     floor.pay_in("writer", 80);
     let id = floor.promises(with_escrow(&floor)).commitment.id();
@@ -187,8 +219,16 @@ fn escrow_is_held_and_forfeited_by_the_terms_and_the_ledger_balances() {
     floor.look();
     assert_eq!(floor.promised(id), Promised::Breached);
     let after = floor.balance(Some("writer"));
-    assert_eq!((after.available, after.held), (60, 0), "40 percent of 50 are forfeited");
-    assert_eq!(floor.balance(None).available, 20, "to the organisation of the session");
+    assert_eq!(
+        (after.available, after.held),
+        (60, 0),
+        "40 percent of 50 are forfeited"
+    );
+    assert_eq!(
+        floor.balance(None).available,
+        20,
+        "to the organisation of the session"
+    );
     let floor = floor.reopened();
     assert_eq!(floor.balance(Some("writer")), after);
     assert_eq!(floor.balance(None).available, 20);
@@ -199,16 +239,26 @@ fn what_the_log_does_not_decide_goes_to_an_operator_and_moves_nothing_before() {
     let mut floor = Floor::new();
     let session = floor.create(TRIO).session.session;
     let at = floor.at();
-    let id = floor.promises(promise(session, floor.now + 10_000)).commitment.id();
-    let delivered = floor.broker.deliver_commitment(&ME, id, None, Evidence::default(), at);
+    let id = floor
+        .promises(promise(session, floor.now + 10_000))
+        .commitment
+        .id();
+    let delivered = floor
+        .broker
+        .deliver_commitment(&ME, id, None, Evidence::default(), at);
     floor.durable(delivered.unwrap());
     let filed = floor.disputes(dispute(id));
     assert_eq!(filed.dispute.state, DisputeState::Open);
     assert_eq!(floor.promised(id), Promised::Disputed);
     assert_eq!(floor.score("writer").evidence_count, 0);
     let dispute_id: DisputeId = filed.dispute.id();
-    let answered =
-        floor.broker.answer_dispute(&ME, dispute_id, "It was there".to_owned(), Evidence::default(), at);
+    let answered = floor.broker.answer_dispute(
+        &ME,
+        dispute_id,
+        "It was there".to_owned(),
+        Evidence::default(),
+        at,
+    );
     floor.durable(answered.unwrap());
     floor.now += 72 * 3_600_000;
     floor.look();
@@ -217,7 +267,9 @@ fn what_the_log_does_not_decide_goes_to_an_operator_and_moves_nothing_before() {
         severity: None,
         reason: "It was delivered".to_owned(),
     };
-    let ruled = floor.broker.judge_dispute(&ME, dispute_id, None, judgement, floor.at());
+    let ruled = floor
+        .broker
+        .judge_dispute(&ME, dispute_id, None, judgement, floor.at());
     let ruled = floor.durable(ruled.unwrap());
     assert_eq!(ruled.dispute.state, DisputeState::Resolved);
     // What was suspended goes on, with the time that it had left.
@@ -236,7 +288,10 @@ fn a_task_that_is_answered_and_one_that_is_not_are_seen() {
         let lead = AgentRef::parse("lead").unwrap();
         let writer = AgentRef::parse("writer").unwrap();
         let at = floor.at();
-        let addressed = floor.broker.address(&ME, session, &lead, Some(&writer), at).unwrap();
+        let addressed = floor
+            .broker
+            .address(&ME, session, &lead, Some(&writer), at)
+            .unwrap();
         let message = Message {
             id,
             session,
