@@ -16,7 +16,9 @@ pub struct TrustScore(u16);
 pub struct InvalidTrustScore(pub f64);
 
 impl TrustScore {
-    /// What an agent has of which nothing is known.
+    /// What an agent has of which nothing was seen.
+    pub const NONE: Self = Self(0);
+    /// What everybody has where nobody counts what agents do.
     pub const NEUTRAL: Self = Self(500);
 
     /// The score of so many millionths, rounded down; 1 for more than a million.

@@ -139,7 +139,7 @@ impl Broker {
         broker.fold_consumers()?;
         broker.clamp_positions(now)?;
         broker.drop_positions(now);
-        broker.fold_asp()?;
+        broker.fold_asp(now)?;
         let removed: Vec<DirectoryEvent> = deleting
             .into_iter()
             .map(|incarnation| DirectoryEvent::Removed(Removed { incarnation }))

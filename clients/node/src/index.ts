@@ -63,9 +63,12 @@ export {
   Sessions,
 } from "./namespaces/asp/sessions.js";
 export {
+  type EventRecord,
   type InboxEntry,
   type InboxRequest,
+  type MessageRecord,
   type Performative,
+  type SaidMessage,
   type SendMessageRequest,
   type SentMessage,
   type SessionHistoryRequest,

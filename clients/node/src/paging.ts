@@ -48,6 +48,16 @@ export class Paged<T> implements PromiseLike<Page<T>>, AsyncIterable<T> {
     return this.first.then(onFulfilled, onRejected);
   }
 
+  /** As that of a promise of the first page. */
+  catch<B = never>(onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<Page<T> | B> {
+    return this.then(undefined, onRejected);
+  }
+
+  /** As that of a promise of the first page. */
+  finally(onSettled?: (() => void) | null): Promise<Page<T>> {
+    return this.then().finally(onSettled);
+  }
+
   async *[Symbol.asyncIterator](): AsyncGenerator<T, void, undefined> {
     this.first ??= this.load(undefined);
     let page = await this.first;

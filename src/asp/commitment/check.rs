@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::commitments::{Commitments, Held, promise_bytes};
+use super::commitments::{Commitments, promise_bytes};
 use super::error::CommitmentError;
 use super::evidence::Evidence;
 use super::one::Commitment;
 use super::promise::{MAX_WINDOW_MS, Party, Promise, within};
+use super::queries::Held;
 use super::record::{CommitmentRecord, Created, Delivered, Mode, Stepped};
 use super::table::{Judge, Standing, Step, Voice, allowed, next};
 use crate::types::{CommitmentId, MessageId, PrincipalId, Timestamp};
@@ -94,6 +95,8 @@ impl Commitments {
                 return Err(CommitmentError::OwnCounterparty(party.agent));
             }
             Some(_) => Judge::Counterparty,
+            // An offer to all is for whoever accepts it, who judges from then on.
+            None if *mode == Mode::Agreed && create.judge != Judge::Nobody => Judge::Participant,
             None if create.judge == Judge::Counterparty => Judge::Participant,
             None => create.judge,
         };

@@ -10,11 +10,11 @@ use super::one::Commitment;
 use super::promise::Promise;
 use super::record::{Closed, CommitmentRecord, CommitmentsFiled, Created, Stepped};
 use super::table::{Standing, State, Voice};
-use super::threads::{Threads, Which};
+use super::threads::Threads;
+use crate::asp::Files;
 use crate::asp::chain::Digest;
 use crate::asp::dispute::{Dispute, DisputeDue, DisputeRecord, DisputeStep, DisputeStepped};
 use crate::asp::tool::Plain;
-use crate::asp::{Files, Knot};
 use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent};
 use crate::types::{AgentId, ChannelName, CommitmentId, DisputeId, Offset, SessionId, Timestamp};
 
@@ -29,21 +29,21 @@ pub struct Commitments {
     pub(super) at: Timestamp,
     pub(super) live: BTreeMap<CommitmentId, Arc<Commitment>>,
     live_bytes: usize,
-    obligors: BTreeSet<(AgentId, CommitmentId)>,
-    counterparties: BTreeSet<(AgentId, CommitmentId)>,
-    sessions: BTreeSet<(SessionId, CommitmentId)>,
-    states: BTreeSet<(State, CommitmentId)>,
+    pub(super) obligors: BTreeSet<(AgentId, CommitmentId)>,
+    pub(super) counterparties: BTreeSet<(AgentId, CommitmentId)>,
+    pub(super) sessions: BTreeSet<(SessionId, CommitmentId)>,
+    pub(super) states: BTreeSet<(State, CommitmentId)>,
     /// Disputes about live commitments, ended ones too.
     pub(super) disputes: BTreeMap<DisputeId, Arc<Dispute>>,
-    of_commitments: BTreeSet<(CommitmentId, DisputeId)>,
-    of_agents: BTreeSet<(AgentId, DisputeId)>,
+    pub(super) of_commitments: BTreeSet<(CommitmentId, DisputeId)>,
+    pub(super) of_agents: BTreeSet<(AgentId, DisputeId)>,
     /// What open disputes point to.
-    needed: BTreeSet<(ChannelName, Offset, Offset, DisputeId)>,
+    pub(super) needed: BTreeSet<(ChannelName, Offset, Offset, DisputeId)>,
     deadlines: BTreeSet<(Timestamp, Subject)>,
     pub(super) seal: Option<Digest>,
     pub(super) closed: BTreeMap<Offset, Arc<Closed>>,
-    closed_ids: BTreeMap<CommitmentId, Offset>,
-    closed_disputes: BTreeMap<DisputeId, Offset>,
+    pub(super) closed_ids: BTreeMap<CommitmentId, Offset>,
+    pub(super) closed_disputes: BTreeMap<DisputeId, Offset>,
     pub(super) files: Files<CommitmentId>,
     pub(super) dispute_files: Files<DisputeId>,
     pub(super) session_files: Files<SessionId>,
@@ -65,26 +65,6 @@ pub enum Due {
     /// This dispute goes to review: find candidates, and ask
     /// [`Commitments::check_review`](super::Commitments::check_review) for the record.
     Review(DisputeId),
-}
-
-/// A commitment that is held.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// It is not closed.
-    Live(Arc<Commitment>),
-    /// It is closed; the offset is that of the record.
-    Closed(Arc<Closed>, Offset),
-}
-
-impl Held {
-    /// The commitment.
-    #[must_use]
-    pub fn commitment(&self) -> &Commitment {
-        match self {
-            Self::Live(commitment) => commitment,
-            Self::Closed(closed, _) => &closed.commitment,
-        }
-    }
 }
 
 impl Commitments {
@@ -123,146 +103,6 @@ impl Commitments {
     pub fn next_filing(&self) -> Option<CommitmentRecord> {
         let is_full = self.closed.len() >= MAX_HELD;
         is_full.then(|| CommitmentRecord::Filed(self.filing(MAX_HELD / 2)))
-    }
-
-    /// The commitment, when it is held: not closed, or among those that closed last.
-    #[must_use]
-    pub fn commitment(&self, id: CommitmentId) -> Option<Held> {
-        if let Some(commitment) = self.live.get(&id) {
-            return Some(Held::Live(Arc::clone(commitment)));
-        }
-        let offset = *self.closed_ids.get(&id)?;
-        let closed = self.closed.get(&offset)?;
-        Some(Held::Closed(Arc::clone(closed), offset))
-    }
-
-    /// The commitment, when it is not closed.
-    #[must_use]
-    pub fn live(&self, id: CommitmentId) -> Option<&Arc<Commitment>> {
-        self.live.get(&id)
-    }
-
-    /// All that are not closed, the newest first.
-    pub fn all_live(&self) -> impl Iterator<Item = &Arc<Commitment>> {
-        self.live.values().rev()
-    }
-
-    /// Those that are not closed of a thread's kind, the newest first.
-    pub fn live_of(&self, which: Which) -> impl Iterator<Item = &Arc<Commitment>> {
-        let ids: Vec<CommitmentId> = match which {
-            Which::All => self.live.keys().rev().copied().collect(),
-            Which::Counterparty(agent) => ids_of(&self.counterparties, agent),
-            Which::Obligor(agent) => ids_of(&self.obligors, agent),
-            Which::Session(session) => ids_of(&self.sessions, session),
-        };
-        ids.into_iter().filter_map(|id| self.live.get(&id))
-    }
-
-    /// Those that are in that state and not closed, the newest first.
-    pub fn in_state(&self, state: State) -> impl Iterator<Item = &Arc<Commitment>> {
-        ids_of(&self.states, state)
-            .into_iter()
-            .filter_map(|id| self.live.get(&id))
-    }
-
-    /// The last closed ones that are held, the latest first, each with its record's offset.
-    pub fn held(&self) -> impl Iterator<Item = (Offset, &Arc<Closed>)> {
-        let closed = self.closed.iter().rev();
-        closed.map(|(offset, closed)| (*offset, closed))
-    }
-
-    /// The last record of a thread; none where it has none yet.
-    #[must_use]
-    pub fn knot(&self, which: Which) -> Option<Knot> {
-        self.threads.of(which)?.last()
-    }
-
-    /// The records in which this commitment may be filed, the latest first.
-    pub fn filed(&self, id: CommitmentId) -> impl Iterator<Item = Offset> {
-        self.files.candidates(id)
-    }
-
-    /// The records in which this dispute may be filed, the latest first.
-    pub fn filed_dispute(&self, id: DisputeId) -> impl Iterator<Item = Offset> {
-        self.dispute_files.candidates(id)
-    }
-
-    /// The records in which threads of this session may be filed, the latest first.
-    pub fn filed_session(&self, session: SessionId) -> impl Iterator<Item = Offset> {
-        self.session_files.candidates(session)
-    }
-
-    /// The dispute, when it is held.
-    #[must_use]
-    pub fn dispute(&self, id: DisputeId) -> Option<Dispute> {
-        if let Some(dispute) = self.disputes.get(&id) {
-            return Some((**dispute).clone());
-        }
-        let closed = self.closed.get(self.closed_disputes.get(&id)?)?;
-        closed
-            .disputes
-            .iter()
-            .find(|dispute| dispute.id() == id)
-            .cloned()
-    }
-
-    /// The disputes about a commitment that is not closed, the oldest first.
-    pub fn disputes_of(&self, commitment: CommitmentId) -> impl Iterator<Item = &Arc<Dispute>> {
-        let range = (commitment, DisputeId(0))..=(commitment, DisputeId(u128::MAX));
-        let ids = self.of_commitments.range(range);
-        ids.filter_map(|(_, id)| self.disputes.get(id))
-    }
-
-    /// The disputes about commitments that are not closed, the newest first.
-    pub fn disputes(&self) -> impl Iterator<Item = &Arc<Dispute>> {
-        self.disputes.values().rev()
-    }
-
-    /// Those of them that an agent filed, that are against it, or in which it has or had a seat,
-    /// the newest first.
-    pub fn disputes_of_agent(&self, agent: AgentId) -> impl Iterator<Item = &Arc<Dispute>> {
-        let range = (agent, DisputeId(0))..=(agent, DisputeId(u128::MAX));
-        let ids = self.of_agents.range(range).rev();
-        ids.filter_map(|(_, id)| self.disputes.get(id))
-    }
-
-    /// The ranges of a channel that open disputes point to, by their start: they are to be held
-    /// against retention.
-    pub fn needed(
-        &self,
-        channel: &ChannelName,
-    ) -> impl Iterator<Item = (std::ops::Range<Offset>, DisputeId)> {
-        let first = (channel.clone(), Offset(0), Offset(0), DisputeId(0));
-        let channel = channel.clone();
-        self.needed
-            .range(first..)
-            .take_while(move |(name, ..)| *name == channel)
-            .map(|(_, start, end, dispute)| (*start..*end, *dispute))
-    }
-
-    /// All ranges that open disputes point to, by channel and start.
-    pub fn all_needed(
-        &self,
-    ) -> impl Iterator<Item = (&ChannelName, std::ops::Range<Offset>, DisputeId)> {
-        let all = self.needed.iter();
-        all.map(|(channel, start, end, dispute)| (channel, *start..*end, *dispute))
-    }
-
-    /// Digest of the secret for the next dispute; none before the first was sealed.
-    #[must_use]
-    pub fn seal(&self) -> Option<Digest> {
-        self.seal
-    }
-
-    /// How many are not closed.
-    #[must_use]
-    pub fn live_count(&self) -> usize {
-        self.live.len()
-    }
-
-    pub(super) fn closed_commitment(&self, id: CommitmentId) -> Option<&Commitment> {
-        let closed = self.closed.get(self.closed_ids.get(&id)?)?;
-        Some(&closed.commitment)
     }
 
     pub(super) fn live_bytes(&self) -> usize {
@@ -437,7 +277,7 @@ impl Commitments {
             let named = commitment.voice(filed.filer, Standing::Participant);
             if named == Some(Voice::Obligor)
                 || filed.against != commitment.created.promise.obligor
-                || (named == Some(Voice::Judge)) > (filed.role == Voice::Judge)
+                || (named == Some(Voice::Judge) && filed.role != Voice::Judge)
             {
                 return Err("it is not filed by whom it says");
             }
@@ -643,7 +483,10 @@ fn needs(dispute: &Dispute) -> Vec<(ChannelName, Offset, Offset, DisputeId)> {
     places.collect()
 }
 
-fn ids_of<Of: Ord + Copy>(index: &BTreeSet<(Of, CommitmentId)>, of: Of) -> Vec<CommitmentId> {
+pub(super) fn ids_of<Of: Ord + Copy>(
+    index: &BTreeSet<(Of, CommitmentId)>,
+    of: Of,
+) -> Vec<CommitmentId> {
     let all = (of, CommitmentId(0))..=(of, CommitmentId(u128::MAX));
     index.range(all).rev().map(|(_, id)| *id).collect()
 }
@@ -664,7 +507,7 @@ pub(super) fn promise_bytes(promise: &Promise) -> usize {
     promise.description.len() + obligations.sum::<usize>() + terms
 }
 
-pub(in crate::asp) fn illegal(record: &CommitmentRecord, rule: &'static str) -> IllegalEvent {
+fn illegal(record: &CommitmentRecord, rule: &'static str) -> IllegalEvent {
     IllegalEvent {
         event: record.record_type().to_owned(),
         subject: match record {

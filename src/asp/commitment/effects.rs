@@ -1,8 +1,9 @@
 //! What follows from a record for the money behind a commitment and for those who trust.
 
-use super::commitments::{Commitments, Held};
+use super::commitments::Commitments;
 use super::one::{Commitment, Confirmation};
 use super::promise::{EscrowTerms, Party};
+use super::queries::Held;
 use super::record::{CommitmentRecord, Mode};
 use super::table::State;
 use crate::asp::chain::Digest;
@@ -231,7 +232,9 @@ impl Commitment {
             let late = until.0.saturating_sub(promise.deadline.0);
             days_late(u64::try_from(late).unwrap_or(0)).max(1)
         };
-        match self.delivery {
+        // What is delivered while a dispute is open counts once that has ended.
+        let counts = self.disputed.is_none_or(|suspended| suspended.delivered);
+        match self.delivery.filter(|_| counts) {
             Some(delivery) => (late_penalty(&penalties, amount, days(delivery.at)), true),
             None if self.closed => {
                 let until = self.claims_until().unwrap_or(promise.deadline);
@@ -272,9 +275,10 @@ impl Commitment {
             State::Breached | State::Disputed | State::Resolved if self.is_breach() => {
                 let (by_clock, is_all) = self.breach_penalty(escrow.amount);
                 let ruled = self.ruled_penalty(escrow.amount);
-                let is_held = !is_all && ruled.is_none();
+                let forfeited = by_clock.max(ruled.unwrap_or(0));
+                let is_held = !is_all && ruled.is_none() && forfeited < escrow.amount;
                 Escrowed {
-                    forfeited: by_clock.max(ruled.unwrap_or(0)),
+                    forfeited,
                     is_held,
                     is_frozen: is_frozen && is_held,
                 }

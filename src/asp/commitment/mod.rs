@@ -12,6 +12,7 @@ mod evidence;
 mod fold;
 mod one;
 mod promise;
+mod queries;
 mod receipt;
 mod record;
 mod table;
@@ -20,7 +21,7 @@ mod tests;
 mod threads;
 
 pub use check::{Actor, Checked, Create, DEFAULT_CLAIM_MS, MAX_CLAIM_MS, MAX_LIVE, MAX_LIVE_BYTES};
-pub use commitments::{Commitments, Due, Held};
+pub use commitments::{Commitments, Due};
 pub use effects::{DisputeOutcome, Effects, EscrowStep, Outcome, OutcomeKind};
 pub use error::{CommitmentError, OutOfLimit};
 pub use evidence::{
@@ -34,12 +35,12 @@ pub use promise::{
     MAX_SEVERITY, MAX_TERMS_BYTES, MAX_WINDOW_MS, MAX_WORD_BYTES, Obligation, Party, Penalties,
     Promise, TERMS_DOMAIN, plain, terms_hash,
 };
+pub use queries::Held;
 pub use receipt::{Receipt, ReceiptFault, ReceiptRecord, Verified};
 pub use record::{Closed, CommitmentRecord, CommitmentsFiled, Created, Delivered, Mode, Stepped};
 pub use table::{Judge, Next, Standing, State, Step, Voice, allowed, next};
 pub use threads::{ClosedLinks, Which};
 
 pub(in crate::asp) use check::{legal, on_time, voice};
-pub(in crate::asp) use commitments::illegal;
 pub(in crate::asp) use promise::{wide, within};
 pub(in crate::asp) use record::{Reader, envelope};

@@ -72,6 +72,8 @@ pub struct Delivery {
 pub struct Suspended {
     /// Since when it is disputed.
     pub at: Timestamp,
+    /// Whether it was delivered then.
+    pub delivered: bool,
     /// Disputes that are not decided.
     pub open: u32,
     /// What it was before.
@@ -318,9 +320,13 @@ impl Commitment {
         let next = next(self.state, Step::Dispute, role).ok_or(NOT_ALLOWED)?;
         self.on_time(at)?;
         let state = self.state;
-        let suspended = self
-            .disputed
-            .get_or_insert(Suspended { at, open: 0, state });
+        let delivered = self.delivery.is_some();
+        let suspended = self.disputed.get_or_insert(Suspended {
+            at,
+            delivered,
+            open: 0,
+            state,
+        });
         suspended.open += 1;
         if let Next::To(state) = next {
             self.state = state;

@@ -4,9 +4,10 @@
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::commitments::{Commitments, Held};
+use super::commitments::Commitments;
 use super::one::Commitment;
 use super::promise::Party;
+use super::queries::Held;
 use super::record::CommitmentRecord;
 use super::table::State;
 use crate::asp::chain::Digest;

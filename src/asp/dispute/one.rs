@@ -69,11 +69,11 @@ pub struct Arbitration {
 pub struct Seat {
     /// Who.
     pub party: Party,
-    /// Since when.
-    pub since: Timestamp,
     /// Whether it was silent, and another has its place.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replaced: bool,
+    /// Since when.
+    pub since: Timestamp,
     /// What it voted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vote: Option<Vote>,
@@ -222,7 +222,7 @@ impl Dispute {
             (DisputeState::UnderReview, Some(arbitration), Some(Mechanism::Peer)) => {
                 let silent = arbitration.sitting().filter(|seat| seat.vote.is_none());
                 let silent = silent.map(|seat| {
-                    let due = after(seat.since, filed.vote_ms);
+                    let due = after(seat.since, filed.ballot_ms);
                     (due, DisputeDue::Replace(seat.party.agent))
                 });
                 let all = (
@@ -293,7 +293,11 @@ impl Dispute {
 
     /// Takes in that it goes to arbitrators, or to an operator.
     fn review(&mut self, reviewed: &Reviewed) -> Result<(), &'static str> {
-        self.state = self.next(DisputeStep::Review, DisputeVoice::Broker)?;
+        let state = self.next(DisputeStep::Review, DisputeVoice::Broker)?;
+        if !reviewed.order.is_empty() && reviewed.order.len() < ARBITRATORS {
+            return Err("fewer arbitrators are drawn than have to vote");
+        }
+        self.state = state;
         self.since = reviewed.at;
         if reviewed.order.is_empty() {
             self.mechanism = Some(Mechanism::Human);

@@ -57,6 +57,8 @@ pub struct Filed {
     pub arbitration_ms: u64,
     /// When; never before the record before it.
     pub at: Timestamp,
+    /// Time for an arbitrator to vote, in ms.
+    pub ballot_ms: u64,
     /// Who said so.
     pub by: PrincipalId,
     /// The commitment.
@@ -81,8 +83,6 @@ pub struct Filed {
     pub seal: Digest,
     /// How bad it is, 1 to 5.
     pub severity: u8,
-    /// Time for an arbitrator to vote, in ms.
-    pub vote_ms: u64,
 }
 
 /// See [`DisputeRecord::Answered`].
@@ -128,14 +128,15 @@ pub struct Voted {
     pub commitment: CommitmentId,
     /// The dispute.
     pub dispute: DisputeId,
+    /// What it holds.
+    #[serde(rename = "finding")]
+    pub verdict: Verdict,
     /// The arbitrator.
     pub party: Party,
     /// In words.
     pub reason: String,
     /// How bad it is, 1 to 5.
     pub severity: u8,
-    /// What it holds.
-    pub verdict: Verdict,
 }
 
 /// See [`DisputeRecord::Ruled`].
@@ -150,6 +151,9 @@ pub struct RuledOn {
     pub commitment: CommitmentId,
     /// The dispute.
     pub dispute: DisputeId,
+    /// What was ruled.
+    #[serde(rename = "finding")]
+    pub verdict: Verdict,
     /// Who ruled.
     pub mechanism: Mechanism,
     /// In words.
@@ -159,8 +163,6 @@ pub struct RuledOn {
     pub secret: Option<Secret>,
     /// How bad it is, 1 to 5.
     pub severity: u8,
-    /// What was ruled.
-    pub verdict: Verdict,
 }
 
 /// See [`DisputeRecord::Stepped`].

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::asp::commitment::{Commitment, State};
+use crate::asp::commitment::Commitment;
 
 /// What a dispute says went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -166,11 +166,4 @@ pub fn majority(votes: &[(Verdict, u8)]) -> Option<(Verdict, u8)> {
     severities.sort_unstable();
     let middle = severities.get(severities.len().saturating_sub(1) / 2)?;
     Some((verdict, *middle))
-}
-
-/// Whether a commitment can be disputed in this state at all.
-#[must_use]
-pub fn is_disputable(state: State) -> bool {
-    use crate::asp::commitment::{Step, Voice, next};
-    next(state, Step::Dispute, Voice::Judge).is_some()
 }

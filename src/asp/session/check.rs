@@ -15,6 +15,8 @@ use crate::types::{AgentId, PrincipalId, SessionId, Timestamp};
 
 /// Most participants of a session, those who went included.
 pub const MAX_PARTICIPANTS: usize = 64;
+/// Most live sessions of an organisation: memory holds all of each.
+pub const MAX_LIVE: usize = 100_000;
 /// Longest topic, in bytes.
 pub const MAX_TOPIC_BYTES: usize = 1024;
 /// Most bytes of a session's metadata as JSON.
@@ -42,6 +44,7 @@ impl Sessions {
         let metadata = Canonical::of(&created.metadata.clone().into())?;
         let bytes = metadata.as_str().len();
         let count = created.participants.len();
+        within("live sessions", self.live() + 1, 1, MAX_LIVE)?;
         within("topic bytes", created.topic.len(), 1, MAX_TOPIC_BYTES)?;
         within("participants", count, 2, MAX_PARTICIPANTS)?;
         within("metadata bytes", bytes, 0, MAX_METADATA_BYTES)?;

@@ -11,14 +11,15 @@ mod record;
 mod send;
 mod sessions;
 mod table;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod verifier;
 
 pub use body::{BodyError, check_body, default_performative};
 pub use check::{
-    DEFAULT_INVITATION_MS, DEFAULT_TTL_MS, MAX_METADATA_BYTES, MAX_OPEN, MAX_PARTICIPANTS,
-    MAX_PAYLOAD_BYTES, MAX_TIME_MS, MAX_TOPIC_BYTES, MAX_TYPE_BYTES,
+    DEFAULT_INVITATION_MS, DEFAULT_TTL_MS, MAX_LIVE, MAX_METADATA_BYTES, MAX_OPEN,
+    MAX_PARTICIPANTS, MAX_PAYLOAD_BYTES, MAX_TIME_MS, MAX_TOPIC_BYTES, MAX_TYPE_BYTES,
 };
 pub use error::{CreateError, OutOfLimit, SendError};
 pub use event::{
@@ -31,4 +32,5 @@ pub use record::{Place, SessionRecord};
 pub use send::{Send, Sent};
 pub use sessions::{FILED_AT_ONCE, MAX_ENDED, Sessions};
 pub use table::{Next, Performative, Role, State, Voice, allowed, next};
+pub use tasks::{MAX_TASKS, Settled, TASK_ASSIGN, Task};
 pub use verifier::{ChainFault, Misfit, Verifier};

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::error::SendError;
 use super::event::{Constraints, Created, Ended, EndedParticipant, Invitee, Limits, MessageSent};
 use super::table::{Next, Performative, Role, State, Voice, allowed, next};
+use super::tasks::Task;
 use crate::asp::Knot;
 use crate::asp::chain::Digest;
 use crate::asp::{Links, Thread};
@@ -62,6 +63,9 @@ pub struct Session {
     pub offers: BTreeMap<MessageId, Offer>,
     /// Messages with constraints that are not answered.
     pub asked: BTreeMap<MessageId, Asked>,
+    /// Tasks that were given and not answered so far.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tasks: BTreeMap<MessageId, Task>,
     /// The youngest message id that was taken: none above it was, which spares most messages the
     /// search.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -271,6 +275,7 @@ impl Session {
             participants,
             offers: BTreeMap::new(),
             asked: BTreeMap::new(),
+            tasks: BTreeMap::new(),
             youngest: None,
         })
     }
@@ -356,6 +361,10 @@ impl Session {
                 id: message.id,
                 let_go,
             });
+        }
+        // Its sender may have sent so much since that it is not held; it still stands for its offer.
+        if self.offers.contains_key(&message.id) || self.asked.contains_key(&message.id) {
+            return Err(SendError::MessageIdTaken { id: message.id });
         }
         let said = message.performative;
         if self.state.is_terminal() {
@@ -447,14 +456,17 @@ impl Session {
             && message.performative == Performative::Propose;
         let invited_until = later(sent.at, self.invitation_ms);
         if let Some(sender) = self.participants.get_mut(&message.sender) {
+            // Who is invited answers the invitation, and no offer.
             match (sender.voice(), message.performative) {
                 (Some(Voice::Invited), Performative::Accept) => sender.standing = Standing::In,
                 (Some(Voice::Invited), Performative::Reject) => {
                     sender.standing = Standing::Refused;
                 }
+                (Some(Voice::Invited), _) => {}
                 _ => self.answer(sent),
             }
         }
+        self.stop_clock(sent);
         if is_inviting {
             for participant in self.participants.values_mut() {
                 if matches!(
@@ -479,11 +491,13 @@ impl Session {
         }
         if !message.constraints.is_empty() {
             let max = message.constraints.max_response_time_ms;
+            // While it is paused, from where the time begins that `resume` gives back.
+            let from = self.paused.map_or(sent.at, |paused| paused.at);
             let asked = Asked {
                 sender: message.sender,
                 recipient: message.recipient,
                 constraints: message.constraints.clone(),
-                due: max.map(|ms| later(sent.at, ms)),
+                due: max.map(|ms| later(from, ms)),
             };
             self.asked.insert(message.id, asked);
         }
@@ -508,6 +522,7 @@ impl Session {
                 at: sent.at,
             });
         }
+        self.take_task(sent);
         self.settle(next, sent.at);
         self.youngest = self.youngest.max(Some(message.id));
         let taken = Taken {
@@ -524,17 +539,24 @@ impl Session {
         }
     }
 
-    /// What a message answers is answered.
+    /// The offer that a message answers is answered.
     fn answer(&mut self, sent: &MessageSent) {
         let message = &sent.message;
-        let Some(answered) = message.in_reply_to else {
-            return;
-        };
-        if message.performative.answers_an_offer() {
+        if message.performative.answers_an_offer()
+            && let Some(answered) = message.in_reply_to
+        {
             let offer = self.offers.remove(&answered);
             let binds = offer.is_some_and(|offer| offer.is_commitment);
             self.accepted += u64::from(binds && message.performative == Performative::Accept);
         }
+    }
+
+    /// What was asked is answered, or taken back.
+    fn stop_clock(&mut self, sent: &MessageSent) {
+        let message = &sent.message;
+        let Some(answered) = message.in_reply_to else {
+            return;
+        };
         let ends = self.asked.get(&answered).is_some_and(|asked| {
             // Its own sender only takes it back.
             let is_withdrawn = message.performative == Performative::Withdraw;
@@ -570,6 +592,7 @@ impl Session {
             self.paused = None;
             self.offers.clear();
             self.asked.clear();
+            self.tasks.clear();
         }
     }
 
@@ -624,11 +647,9 @@ impl Session {
             .asked
             .get_mut(&message)
             .ok_or("nothing is asked there")?;
-        asked
-            .due
-            .take()
-            .map(|_| ())
-            .ok_or("it has no time to answer")
+        asked.due.take().ok_or("it has no time to answer")?;
+        self.tasks.remove(&message);
+        Ok(())
     }
 
     /// Whether it waits for a human.

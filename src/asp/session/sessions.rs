@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::error::SendError;
-use super::event::{Ended, Filed, MessageSent, SessionEvent};
+use super::event::{Ended, EndedParticipant, EndedStanding, Filed, MessageSent, SessionEvent};
 use super::fold::FoldRow;
 use super::one::{Deadline, Session};
 use super::record::{Place, SessionRecord};
@@ -82,6 +82,12 @@ impl Sessions {
         let range = (state, SessionId(0))..=(state, SessionId(u128::MAX));
         let ids = self.states.range(range).rev();
         ids.filter_map(|(_, session)| self.session(*session))
+    }
+
+    /// How many sessions are live.
+    #[must_use]
+    pub fn live(&self) -> usize {
+        self.states.len()
     }
 
     /// Where a session that ended may be filed: offsets of `sessions.filed`, the latest first.
@@ -228,7 +234,9 @@ impl Sessions {
             SessionEvent::Ended(ended) => {
                 self.ended.push_back((offset, id));
                 self.all_ended.push(offset);
-                for one in &ended.participants {
+                // Who was never asked to has no part in it.
+                let asked = |one: &&EndedParticipant| one.standing != EndedStanding::Pending;
+                for one in ended.participants.iter().filter(asked) {
                     let thread = self.agents_ended.entry(one.agent).or_default();
                     Arc::make_mut(thread).push(offset);
                 }
@@ -263,7 +271,7 @@ impl Sessions {
         Ok(())
     }
 
-    fn insert(&mut self, session: Arc<Session>) {
+    pub(super) fn insert(&mut self, session: Arc<Session>) {
         let id = session.session;
         if let Some((due, deadline)) = session.next_deadline() {
             self.deadlines.insert((due, deadline, id));

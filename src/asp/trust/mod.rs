@@ -31,5 +31,5 @@ pub use record::{
     Party, Rated, Ruling, TaskSettled, TrustRecord,
 };
 pub use score::{AgentScore, Scope, ScopeScore};
-pub use settings::{DEFAULT_HALF_LIFE_HOURS, MAX_ENDORSEMENTS, MAX_HALF_LIFE_HOURS};
-pub use state::TrustState;
+pub use settings::{DEFAULT_HALF_LIFE_HOURS, MAX_ENDORSEMENTS, MAX_HALF_LIFE_HOURS, PROJECTION};
+pub use state::{TrustFor, TrustState};

@@ -335,6 +335,21 @@ pub struct OrgVerified {
 }
 
 impl TrustRecord {
+    /// Hands over what it says of the evidence before it, with whom that is about.
+    pub(super) fn each_thread(&mut self, take: &mut dyn FnMut(AgentId, &mut Links)) {
+        match self {
+            Self::Commitment(of) => take(of.obligor.agent, &mut of.links),
+            Self::Dispute(of) => {
+                take(of.against.agent, &mut of.links);
+                take(of.filer.agent, &mut of.filer_links);
+            }
+            Self::Endorsement(of) => take(of.agent.agent, &mut of.links),
+            Self::Rating(of) => take(of.agent.agent, &mut of.links),
+            Self::Task(of) => take(of.agent.agent, &mut of.links),
+            Self::Clock(_) | Self::Org(_) | Self::Folded(_) | Self::Unknown { .. } => {}
+        }
+    }
+
     /// What it says of the evidence about this agent before it; none where it is not about it.
     #[must_use]
     pub fn links_of(&self, agent: AgentId) -> Option<Links> {

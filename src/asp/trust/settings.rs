@@ -8,6 +8,9 @@ pub(super) const ONE: u64 = 1 << 16;
 /// Scores, rates and shares are told in millionths.
 pub(super) const MILLION: u64 = 1_000_000;
 
+/// Name of the rules by which scores are computed. Other rules have another name.
+pub const PROJECTION: &str = "trust/1";
+
 /// Half-life of evidence where the clock records say nothing else: 30 days.
 pub const DEFAULT_HALF_LIFE_HOURS: u32 = 720;
 

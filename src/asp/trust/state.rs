@@ -1,6 +1,6 @@
 //! The state: a fold over the records.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::agent::{Added, AgentTrust, Endorsement, Now, Totals};
@@ -16,7 +16,7 @@ use super::settings::{
     DEFAULT_HALF_LIFE_HOURS, EDGES_A_CHANGE, ENDORSER_FLOOR, MAX_HALF_LIFE_HOURS, ONE, RATING,
     SEVERITY, STALE_HOURS,
 };
-use crate::asp::{Knot, Links, Trust, TrustScore};
+use crate::asp::{Knot, Links, Thread, Trust, TrustScore};
 use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent};
 use crate::types::{AgentId, Offset, OrgId, Timestamp};
 
@@ -100,6 +100,28 @@ impl TrustState {
             _ => {}
         }
         record
+    }
+
+    /// Records that are written one behind the other, each with what it says of the evidence before
+    /// it. Changes nothing.
+    ///
+    /// - `offset`: what the first of them will have.
+    #[must_use]
+    pub fn link_all(&self, records: Vec<TrustRecord>, offset: Offset) -> Vec<TrustRecord> {
+        let mut threads: BTreeMap<AgentId, Thread> = BTreeMap::new();
+        let mut linked = Vec::with_capacity(records.len());
+        for (mut record, offset) in records.into_iter().zip((offset.0..).map(Offset)) {
+            record.each_thread(&mut |agent, links| {
+                let thread = threads.entry(agent).or_insert_with(|| {
+                    let known = self.agents.get(&agent);
+                    known.map_or_else(Thread::default, |known| known.thread.clone())
+                });
+                *links = thread.links();
+                thread.push(offset);
+            });
+            linked.push(record);
+        }
+        linked
     }
 
     /// When the next clock record is due; at once before the first.
@@ -478,6 +500,25 @@ fn fulfilled(of: &CommitmentEnded, confirmation: Confirmation) -> u64 {
         Confirmation::Itself => false,
     };
     if counts { ONE } else { 0 }
+}
+
+/// Scores as one organisation is told them.
+#[derive(Clone, Copy, Debug)]
+pub struct TrustFor<'a> {
+    /// What they come from.
+    pub state: &'a TrustState,
+    /// Who asks.
+    pub asker: OrgId,
+}
+
+impl Trust for TrustFor<'_> {
+    fn score(&self, agent: AgentId) -> TrustScore {
+        TrustScore::from_millionths(self.state.score_for(agent, self.asker))
+    }
+
+    fn uniform(&self) -> Option<TrustScore> {
+        (self.state.agents() == 0).then(|| TrustScore::from_millionths(0))
+    }
 }
 
 impl Trust for TrustState {

@@ -1,5 +1,7 @@
 //! Agents: registering, leaving, saying whether they are there, their keys, and finding them.
 
+use std::sync::Arc;
+
 use super::AspError;
 use super::record::Entry;
 use crate::access::{Operation, Principal};
@@ -7,7 +9,8 @@ use crate::asp::registry::{
     Agent, AgentEvent, AgentRef, Agents, Availability, AvailabilityChanged, Cursor, Fact, KeyFact,
     Listing, Profile, PublicKey, Query, Registered, RegistryError,
 };
-use crate::asp::{NeutralTrust, Trust, TrustScore};
+use crate::asp::trust::{TrustFor, TrustState};
+use crate::asp::{Trust, TrustScore};
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
 use crate::storage::Need;
@@ -69,7 +72,7 @@ impl Broker {
         if let Some(key) = request.public_key {
             events.extend(key_event(known, fact(key)).map_err(AspError::from)?);
         }
-        self.change_agent(by.org, &request.name, events, now)
+        self.change_agent(by, &request.name, events, now)
     }
 
     /// Takes an agent out of searches; its identity and history stay.
@@ -153,7 +156,7 @@ impl Broker {
         let agents = self.agents_of(org)?;
         let seen = agents.and_then(|agents| agents.agent(id));
         let bug = || BrokerError::Bug("an agent that was found is not there".into());
-        let value = self.seen(org, seen.ok_or_else(bug)?.clone());
+        let value = self.seen(by, org, seen.ok_or_else(bug)?.clone());
         let wait = self.registry_wait(org);
         Ok(Accepted { value, wait })
     }
@@ -175,7 +178,7 @@ impl Broker {
             Some(name) => match self.access.org_by_name(name.as_str()) {
                 Some(org) => org.org,
                 // As one that shows nothing.
-                None => return Ok(AgentsSeen::none(name.clone())),
+                None => return Ok(AgentsSeen::none(by, name.clone())),
             },
         };
         let agents = self.agents_of(org)?;
@@ -194,6 +197,8 @@ impl Broker {
         Ok(AgentsSeen {
             org: self.shown_org(org),
             listing,
+            trust: self.trust_state()?,
+            asker: by.org,
             shown,
             wait: Some(self.registry_wait(org)),
         })
@@ -211,16 +216,17 @@ impl Broker {
         let event = check(agents, id).map_err(AspError::from)?;
         let name = agents.agent(id).map(|agent| agent.name.clone());
         let name = name.ok_or_else(|| BrokerError::Bug("an agent without a name".into()))?;
-        self.change_agent(by.org, &name, vec![event], now)
+        self.change_agent(by, &name, vec![event], now)
     }
 
     fn change_agent(
         &mut self,
-        org: OrgId,
+        by: &Principal,
         name: &AgentName,
         agents: Vec<AgentEvent>,
         now: Timestamp,
     ) -> Result<Accepted<AgentSeen>, Refusal> {
+        let org = by.org;
         let entry = Entry {
             agents,
             ..Entry::default()
@@ -229,21 +235,21 @@ impl Broker {
         let agents = self.made_asp(org)?.registry.known()?;
         let changed = agents.agent_by_name(name.as_str()).cloned();
         let changed = changed.ok_or_else(|| BrokerError::Bug("a changed agent is gone".into()))?;
-        let value = self.seen(org, changed);
+        let value = self.seen(by, org, changed);
         Ok(Accepted { value, wait })
     }
 
-    fn seen(&self, org: OrgId, agent: Agent) -> AgentSeen {
+    fn seen(&self, by: &Principal, org: OrgId, agent: Agent) -> AgentSeen {
+        let state = self.asp.evidence.as_ref().map(|topic| &*topic.state);
+        let trust = state.map_or(TrustScore::NONE, |state| {
+            let asker = by.org;
+            TrustFor { state, asker }.score(agent.agent)
+        });
         AgentSeen {
             org: self.shown_org(org),
-            trust: self.trust().score(agent.agent),
+            trust,
             agent,
         }
-    }
-
-    /// How far agents are trusted.
-    pub(super) fn trust(&self) -> &dyn Trust {
-        &NeutralTrust
     }
 
     fn registry_wait(&self, org: OrgId) -> Wait {
@@ -258,6 +264,8 @@ pub struct AgentsSeen {
     /// Their organisation.
     pub org: OrgName,
     listing: Listing,
+    trust: Arc<TrustState>,
+    asker: OrgId,
     /// The names that may be seen; none: all.
     shown: Option<Vec<crate::access::Pattern>>,
     /// What an answer waits for.
@@ -265,10 +273,12 @@ pub struct AgentsSeen {
 }
 
 impl AgentsSeen {
-    fn none(org: OrgName) -> Self {
+    fn none(by: &Principal, org: OrgName) -> Self {
         Self {
             org,
             listing: Listing::default(),
+            trust: Arc::default(),
+            asker: by.org,
             shown: None,
             wait: None,
         }
@@ -289,9 +299,11 @@ impl AgentsSeen {
             None => true,
             Some(shown) => shown.iter().any(|one| one.matches(agent.name.as_str())),
         };
-        let page = self
-            .listing
-            .search_where(query, &NeutralTrust, limit, &shown)?;
+        let trust = TrustFor {
+            state: &self.trust,
+            asker: self.asker,
+        };
+        let page = self.listing.search_where(query, &trust, limit, &shown)?;
         let seen = page.agents.into_iter().map(|(agent, trust)| AgentSeen {
             org: self.org.clone(),
             agent: agent.clone(),

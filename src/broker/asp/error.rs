@@ -4,11 +4,16 @@ use std::sync::Arc;
 
 use crate::asp::NotCanonical;
 use crate::asp::chain::InvalidSignature;
+use crate::asp::commitment::CommitmentError;
+use crate::asp::dispute::DisputeError;
+use crate::asp::escrow::EscrowError;
 use crate::asp::registry::{RegistryError, SearchError};
 use crate::asp::session::{CreateError, SendError};
 use crate::asp::tool::{InvalidProgress, ToolError};
 use crate::broker::topic::TopicError;
-use crate::types::{AgentName, CallId, InvalidName, Offset, SessionId};
+use crate::types::{
+    AgentId, AgentName, CallId, CommitmentId, DisputeId, InvalidName, Offset, OrgName, SessionId,
+};
 
 /// Why a command about agents, sessions or tool calls is refused. Nothing was changed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -71,6 +76,41 @@ pub enum AspError {
     /// The progress is outside of its bounds.
     #[error(transparent)]
     Progress(#[from] InvalidProgress),
+    /// There is no such commitment, or nobody in it is the caller's.
+    #[error("there is no commitment {0}")]
+    CommitmentNotFound(CommitmentId),
+    /// There is no such dispute, or nobody in it is the caller's.
+    #[error("there is no dispute {0}")]
+    DisputeNotFound(DisputeId),
+    /// The commitment does not allow it.
+    #[error(transparent)]
+    Commitment(Box<CommitmentError>),
+    /// The dispute does not allow it.
+    #[error(transparent)]
+    Dispute(Box<DisputeError>),
+    /// The ledger does not allow it.
+    #[error(transparent)]
+    Escrow(Box<EscrowError>),
+    /// Who rates has not worked with the agent, or is the agent.
+    #[error("agent {agent} and who rates it have not both said something in the session")]
+    NotCounterparty {
+        /// Who was to be rated.
+        agent: AgentId,
+    },
+    /// A rating is outside of its bounds.
+    #[error("a rating of {0} is outside 0..=1")]
+    Rating(f64),
+    /// There is no such organisation.
+    #[error("there is no organisation `{0}`")]
+    OrgNotFound(OrgName),
+    /// Evidence points to what is not there, or says that it is another.
+    #[error("evidence that points to {place}: {what}")]
+    Evidence {
+        /// The place.
+        place: String,
+        /// What is wrong.
+        what: &'static str,
+    },
     /// There is no such call.
     #[error("there is no tool call {0}")]
     CallNotFound(CallId),
@@ -93,4 +133,22 @@ pub enum AspError {
     /// A topic is damaged: what it says is not known.
     #[error("not known until the topic is restored: {0}")]
     Unavailable(Arc<TopicError>),
+}
+
+impl From<CommitmentError> for AspError {
+    fn from(error: CommitmentError) -> Self {
+        Self::Commitment(Box::new(error))
+    }
+}
+
+impl From<DisputeError> for AspError {
+    fn from(error: DisputeError) -> Self {
+        Self::Dispute(Box::new(error))
+    }
+}
+
+impl From<EscrowError> for AspError {
+    fn from(error: EscrowError) -> Self {
+        Self::Escrow(Box::new(error))
+    }
 }

@@ -137,6 +137,19 @@ impl Broker {
         Ok(())
     }
 
+    /// The agent that somebody asks for.
+    ///
+    /// # Errors
+    /// [`Refusal`]: it is not there, or not shown to the caller.
+    pub fn agent_asked_for(
+        &self,
+        by: &Principal,
+        agent: &AgentRef,
+        now: Timestamp,
+    ) -> Result<AgentId, Refusal> {
+        Ok(self.agent_there(by, agent, now)?.1)
+    }
+
     /// The records in which a session may be filed that is not held: each with its topic, the
     /// likeliest first.
     ///

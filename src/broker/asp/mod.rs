@@ -1,6 +1,7 @@
-//! Agents, sessions and tool calls on the record. Each organisation has three topics, made when it
-//! first uses them: `__asp.registry`, `__asp.sessions`, `__asp.tools`. A command is checked against
-//! what they fold to, recorded in one entry, and applied.
+//! Agents, sessions, tool calls, promises and money on the record. Each organisation has topics of
+//! its own, made when it first uses them: `__asp.registry`, `__asp.sessions`, `__asp.tools`,
+//! `__asp.commitments`, `__asp.escrow`; and all share `__asp.evidence`, of what the broker saw. A
+//! command is checked against what they fold to, recorded in one entry, and applied.
 //!
 //! Invariant: what a topic's state says is what its records say, in their order; a snapshot or a
 //! replay gives the same state. Where a topic can't be read, what needs it is refused, and all
@@ -10,9 +11,15 @@
 //! wait for the disk), names on the wire.
 
 mod agents;
+mod commitments;
+mod disputes;
 mod error;
+mod escrow;
+mod evidence;
 mod listing;
 mod open;
+mod places;
+mod ratings;
 mod record;
 mod resolve;
 mod sessions;
@@ -22,8 +29,14 @@ mod upkeep;
 mod waiters;
 
 pub use agents::{AgentSeen, AgentsSeen, Register};
+pub use commitments::{CommitmentSeen, NewCommitment};
+pub use disputes::{DisputeSeen, NewDispute};
 pub use error::AspError;
+pub use escrow::BalanceSeen;
+pub use evidence::TrustSeen;
 pub use listing::{EndedToWalk, InboxTopic, LivePage, SessionHead};
+pub use places::{CommitmentPlace, LedgerPlace};
+pub use ratings::RatingSeen;
 pub use resolve::Named;
 pub use sessions::{Addressed, Invited, NewSession, SentMessage, SessionSeen};
 pub use snapshot::{SnapshotEnd, SnapshotJob};
@@ -34,9 +47,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::topic::TopicError;
+use crate::asp::commitment::Commitments;
+use crate::asp::escrow::Escrow;
 use crate::asp::registry::Agents;
 use crate::asp::session::Sessions;
 use crate::asp::tool::Tools;
+use crate::asp::trust::TrustState;
 use crate::types::{Incarnation, Offset, OrgId, SessionId};
 use waiters::Waiters;
 
@@ -47,6 +63,8 @@ pub(super) struct Asp {
     /// Sessions that are held and have participants of other organisations, and where they lie.
     shared: HashMap<SessionId, OrgId>,
     waiters: Waiters,
+    /// What the broker saw agents do, of all organisations; made with its first record.
+    evidence: Option<Topic<TrustState>>,
 }
 
 /// What one organisation has on the record of its agents.
@@ -54,6 +72,10 @@ pub(super) struct OrgAsp {
     registry: Topic<Agents>,
     sessions: Topic<Sessions>,
     tools: Topic<Tools>,
+    commitments: Topic<Commitments>,
+    escrow: Topic<Escrow>,
+    /// Which of the secrets for disputes is sealed for the next one; found when it is needed.
+    seal: Option<u64>,
 }
 
 /// A topic and what it folds to.

@@ -1,10 +1,13 @@
 //! The topics of agents at a start, and their making.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use super::snapshot::{self, Snapshot};
 use super::{AspError, OrgAsp, Topic};
+use crate::asp::commitment::{CommitmentRecord, Commitments};
+use crate::asp::escrow::{Escrow, EscrowRecord};
 use crate::asp::registry::{AgentEvent, Agents};
 use crate::asp::session::{SessionRecord, Sessions};
 use crate::asp::tool::{ToolRecord, Tools};
@@ -18,43 +21,47 @@ use crate::folding::{EventError, IllegalEvent};
 use crate::storage::Need;
 use crate::types::{ChannelName, Incarnation, Offset, OrgId, Timestamp};
 
-const TOPICS: [&str; 3] = [
+const TOPICS: [&str; 5] = [
     <Agents as Fold>::TOPIC,
     <Sessions as Fold>::TOPIC,
     <Tools as Fold>::TOPIC,
+    <Commitments as Fold>::TOPIC,
+    <Escrow as Fold>::TOPIC,
 ];
 
 impl Broker {
     /// Folds the topics of agents of all organisations. Where one is damaged, what needs it is
     /// refused, and all else goes on.
-    pub(in crate::broker) fn fold_asp(&mut self) -> Result<(), BrokerOpenError> {
-        let mut found = Vec::new();
+    pub(in crate::broker) fn fold_asp(&mut self, now: Timestamp) -> Result<(), BrokerOpenError> {
+        let mut found: BTreeMap<Option<String>, [Option<Incarnation>; TOPICS.len()]> =
+            BTreeMap::new();
         for (id, channel) in self.directory.iter() {
-            let at = TOPICS
-                .iter()
-                .position(|topic| *topic == channel.name.local());
+            let at = TOPICS.iter().position(|topic| *topic == channel.name.local());
             if let Some(at) = at {
-                found.push((channel.name.org().map(str::to_owned), at, id));
+                let org = channel.name.org().map(str::to_owned);
+                found.entry(org).or_default()[at] = Some(id);
             }
         }
-        found.sort();
-        for topics in found.chunk_by(|(one, ..), (other, ..)| one == other) {
-            let name = topics[0].0.as_deref();
-            let org = match name {
+        for (name, logs) in found {
+            let org = match &name {
                 None => Some(OrgId::DEFAULT),
                 Some(name) => self.access.org_by_name(name).map(|org| org.org),
             };
-            // They are made in one entry, and never deleted.
-            let ([(_, _, registry), (_, _, sessions), (_, _, tools)], Some(org)) = (topics, org)
-            else {
-                let org = name.unwrap_or(crate::types::DEFAULT_ORG_NAME);
-                tracing::error!(org, "the topics of agents are not whole, and are not used");
+            let Some(org) = org else {
+                let org = name.as_deref().unwrap_or(crate::types::DEFAULT_ORG_NAME);
+                tracing::error!(org, "there are topics of agents and no such organisation");
                 continue;
             };
+            // Those that only a newer broker has are made now.
+            let logs = self.make_asp_topics(org, logs, now)?;
+            let [registry, sessions, tools, commitments, escrow] = logs;
             let of_org = OrgAsp {
-                registry: self.fold_asp_topic(*registry)?,
-                sessions: self.fold_asp_topic(*sessions)?,
-                tools: self.fold_asp_topic(*tools)?,
+                registry: self.fold_asp_topic(registry)?,
+                sessions: self.fold_asp_topic(sessions)?,
+                tools: self.fold_asp_topic(tools)?,
+                commitments: self.fold_asp_topic(commitments)?,
+                escrow: self.fold_asp_topic(escrow)?,
+                seal: None,
             };
             for session in of_org.sessions.state.sessions() {
                 if session.is_shared() {
@@ -62,6 +69,16 @@ impl Broker {
                 }
             }
             self.asp.orgs.insert(org, of_org);
+        }
+        self.fold_evidence()
+    }
+
+    /// Folds what the broker saw agents do, where it saw something.
+    fn fold_evidence(&mut self) -> Result<(), BrokerOpenError> {
+        let name = Self::evidence_channel();
+        let found = self.directory.by_name(name.as_str()).map(|(id, _)| id);
+        if let Some(id) = found {
+            self.asp.evidence = Some(self.fold_asp_topic(id)?);
         }
         Ok(())
     }
@@ -93,7 +110,10 @@ impl Broker {
     }
 
     /// What a topic folds to, from its snapshot on, and how many records that took.
-    fn folded_asp_topic<S: Snapshot<Event: Send>>(&mut self, log: Incarnation) -> Result<(S, u64), TopicError> {
+    fn folded_asp_topic<S: Snapshot<Event: Send>>(
+        &mut self,
+        log: Incarnation,
+    ) -> Result<(S, u64), TopicError> {
         let storage = &mut self.storage;
         let (mut state, from) = snapshot::load(storage, log).unwrap_or_default();
         let (records, closed) = fold_long_topic(storage, log, from, &mut state)?;
@@ -119,9 +139,52 @@ impl Broker {
         if self.asp.orgs.contains_key(&org) {
             return Ok(());
         }
+        let logs = self.make_asp_topics(org, [None; TOPICS.len()], now)?;
+        let [registry, sessions, tools, commitments, escrow] = logs;
+        let of_org = OrgAsp {
+            registry: Topic::new(registry),
+            sessions: Topic::new(sessions),
+            tools: Topic::new(tools),
+            commitments: Topic::new(commitments),
+            escrow: Topic::new(escrow),
+            seal: None,
+        };
+        self.asp.orgs.insert(org, of_org);
+        Ok(())
+    }
+
+    /// Makes those topics of an organisation that are not there, in one entry.
+    fn make_asp_topics(
+        &mut self,
+        org: OrgId,
+        known: [Option<Incarnation>; TOPICS.len()],
+        now: Timestamp,
+    ) -> Result<[Incarnation; TOPICS.len()], BrokerError> {
         let name = self.org_name(org);
         if name.is_none() && org != OrgId::DEFAULT {
             return Err(BrokerError::Bug("an organisation without a name".into()));
+        }
+        let mut logs = [Incarnation::default(); TOPICS.len()];
+        let mut new = Vec::new();
+        for ((topic, known), log) in TOPICS.iter().zip(known).zip(&mut logs) {
+            *log = known.unwrap_or_else(|| self.new_incarnation());
+            if known.is_none() {
+                let local = ChannelName::parse_any(topic).expect("a constant of this file");
+                new.push((local.within(name.as_ref()), *log));
+            }
+        }
+        self.make_kept_topics(&new, now)?;
+        Ok(logs)
+    }
+
+    /// Makes topics that are kept for ever, in one entry.
+    pub(super) fn make_kept_topics(
+        &mut self,
+        new: &[(ChannelName, Incarnation)],
+        now: Timestamp,
+    ) -> Result<(), BrokerError> {
+        if new.is_empty() {
+            return Ok(());
         }
         let config = ChannelConfig {
             // What agents promised each other is kept.
@@ -129,37 +192,26 @@ impl Broker {
             max_record_bytes: 64 * 1024 * 1024,
             ..ChannelConfig::default()
         };
-        let mut logs = [Incarnation::default(); 3];
-        let mut events = Vec::new();
-        for (topic, log) in TOPICS.iter().zip(&mut logs) {
-            *log = self.new_incarnation();
-            let local = ChannelName::parse_any(topic).expect("a constant that follows the rule");
-            events.push(DirectoryEvent::Created(Created {
-                name: local.within(name.as_ref()),
-                incarnation: *log,
+        let events = new.iter().map(|(name, incarnation)| {
+            DirectoryEvent::Created(Created {
+                name: name.clone(),
+                incarnation: *incarnation,
                 config: config.clone(),
                 at: now,
-            }));
-        }
-        for log in logs {
-            self.storage.create_log(log, log_options(&config));
+            })
+        });
+        let events: Vec<DirectoryEvent> = events.collect();
+        for (_, log) in new {
+            self.storage.create_log(*log, log_options(&config));
         }
         if let Err(error) = self.record_directory(&events, Need::Own, now) {
-            logs.into_iter()
-                .for_each(|log| self.storage.forget_log(log));
+            new.iter().for_each(|(_, log)| self.storage.forget_log(*log));
             return Err(error);
         }
-        for log in logs {
+        for (_, log) in new {
             let state = ChannelState::new(Producers::new(self.config.producers));
-            self.channels.insert(log, state);
+            self.channels.insert(*log, state);
         }
-        let [registry, sessions, tools] = logs;
-        let of_org = OrgAsp {
-            registry: Topic::new(registry),
-            sessions: Topic::new(sessions),
-            tools: Topic::new(tools),
-        };
-        self.asp.orgs.insert(org, of_org);
         Ok(())
     }
 
@@ -174,7 +226,7 @@ impl Broker {
 }
 
 impl<S: Default> Topic<S> {
-    fn new(log: Incarnation) -> Self {
+    pub(super) fn new(log: Incarnation) -> Self {
         Self {
             log,
             state: Arc::default(),
@@ -239,6 +291,56 @@ impl Fold for Tools {
 
     fn gap(&mut self, gap: Range<Offset>) -> Result<(), TopicError> {
         lost(Self::TOPIC, gap)
+    }
+}
+
+impl Fold for Commitments {
+    type Event = CommitmentRecord;
+    const TOPIC: &'static str = "__asp.commitments";
+
+    fn decode(record_type: &str, payload: &[u8]) -> Result<CommitmentRecord, EventError> {
+        CommitmentRecord::decode(record_type, payload)
+    }
+
+    fn event(&mut self, offset: Offset, event: CommitmentRecord) -> Result<(), IllegalEvent> {
+        self.apply(&event, offset)
+    }
+
+    fn gap(&mut self, gap: Range<Offset>) -> Result<(), TopicError> {
+        lost(Self::TOPIC, gap)
+    }
+}
+
+impl Fold for Escrow {
+    type Event = EscrowRecord;
+    const TOPIC: &'static str = "__asp.escrow";
+
+    fn decode(record_type: &str, payload: &[u8]) -> Result<EscrowRecord, EventError> {
+        EscrowRecord::decode(record_type, payload)
+    }
+
+    fn event(&mut self, offset: Offset, event: EscrowRecord) -> Result<(), IllegalEvent> {
+        self.apply(&event, offset)
+    }
+
+    fn gap(&mut self, gap: Range<Offset>) -> Result<(), TopicError> {
+        lost(Self::TOPIC, gap)
+    }
+}
+
+impl Snapshot for Commitments {
+    const STATE_RECORD: &'static str = "commitments.folded";
+
+    fn state_records(&self) -> Vec<Vec<u8>> {
+        self.fold().iter().map(CommitmentRecord::encode).collect()
+    }
+}
+
+impl Snapshot for Escrow {
+    const STATE_RECORD: &'static str = "escrow.folded";
+
+    fn state_records(&self) -> Vec<Vec<u8>> {
+        self.fold().iter().map(EscrowRecord::encode).collect()
     }
 }
 

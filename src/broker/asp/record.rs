@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use super::waiters::AspWaiter;
 use super::{OrgAsp, Topic};
+use crate::asp::commitment::CommitmentRecord;
+use crate::asp::escrow::EscrowRecord;
 use crate::asp::registry::AgentEvent;
 use crate::asp::session::SessionRecord;
 use crate::asp::tool::ToolRecord;
+use crate::asp::trust::TrustRecord;
 use crate::broker::core::{Broker, Wait};
 use crate::broker::error::BrokerError;
 use crate::broker::journal::{OwnRecord, own_batch};
@@ -21,23 +24,31 @@ pub(super) struct Entry {
     pub agents: Vec<AgentEvent>,
     pub sessions: Vec<SessionRecord>,
     pub tools: Vec<ToolRecord>,
+    pub commitments: Vec<CommitmentRecord>,
+    pub escrow: Vec<EscrowRecord>,
+    /// What it is evidence of; linked when it is written.
+    pub evidence: Vec<TrustRecord>,
 }
 
 impl Entry {
     /// The records of each topic.
-    fn encode(&self) -> [Vec<OwnRecord>; 3] {
+    fn encode(&self) -> [Vec<OwnRecord>; 5] {
         let agents = self.agents.iter();
         let sessions = self.sessions.iter();
         let tools = self.tools.iter();
+        let promises = self.commitments.iter();
+        let moves = self.escrow.iter();
         [
             agents.map(|e| own(e.record_type(), e.encode())).collect(),
             sessions.map(|r| own(r.record_type(), r.encode())).collect(),
             tools.map(|r| own(r.record_type(), r.encode())).collect(),
+            promises.map(|r| own(r.record_type(), r.encode())).collect(),
+            moves.map(|r| own(r.record_type(), r.encode())).collect(),
         ]
     }
 }
 
-fn own(record_type: &str, payload: Vec<u8>) -> OwnRecord {
+pub(super) fn own(record_type: &str, payload: Vec<u8>) -> OwnRecord {
     OwnRecord {
         record_type: record_type.to_owned(),
         key: String::new(),
@@ -62,7 +73,7 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Wait, BrokerError> {
         let of_org = self.made_asp(org)?;
-        let logs = [of_org.registry.log, of_org.sessions.log, of_org.tools.log];
+        let logs = of_org.logs();
         let written = logs.into_iter().zip(entry.encode());
         let written: Vec<_> = written.filter(|(_, records)| !records.is_empty()).collect();
         let mut batches = Vec::with_capacity(written.len());
@@ -70,15 +81,30 @@ impl Broker {
             batches.push(self.asp_batch(*log, records)?);
         }
         let drafted = self.draft_audit(&mut batches, now)?;
+        let evidence = match entry.evidence.is_empty() {
+            true => None,
+            false => {
+                self.make_evidence(now)?;
+                let (log, evidence) = self.linked_evidence(&entry.evidence, now)?;
+                batches.push(self.evidence_batch(log, &evidence)?);
+                Some((log, evidence))
+            }
+        };
         // What can't be staged must not be applied, and what can't follow must not be staged.
         self.storage.check_stage(&batches, need)?;
-        let [_, sessions, tools] = logs.map(|log| self.next_offset(log));
+        let ends = logs.map(|log| self.next_offset(log));
         let of_org = self.made_asp(org)?;
         of_org
-            .apply(entry, sessions, tools)
+            .apply(entry, ends)
             .map_err(|error| BrokerError::Bug(error.to_string().into()))?;
+        if let Some((log, evidence)) = &evidence {
+            self.apply_evidence(evidence, self.next_offset(*log))?;
+        }
         let staged = self.storage.stage_for(&mut batches, need, now)?;
         for (log, _) in &written {
+            self.booked(*log, &staged);
+        }
+        if let Some((log, _)) = &evidence {
             self.booked(*log, &staged);
         }
         self.book_audit(drafted, &staged);
@@ -89,7 +115,7 @@ impl Broker {
         })
     }
 
-    fn asp_batch(&self, log: Incarnation, records: &[OwnRecord]) -> Result<NewBatch, BrokerError> {
+    pub(super) fn asp_batch(&self, log: Incarnation, records: &[OwnRecord]) -> Result<NewBatch, BrokerError> {
         let expected = Some(self.next_offset(log));
         Ok(NewBatch {
             expected,
@@ -132,13 +158,24 @@ impl Broker {
 }
 
 impl OrgAsp {
+    /// The logs of its topics, in the order of an entry's parts.
+    fn logs(&self) -> [Incarnation; 5] {
+        [
+            self.registry.log,
+            self.sessions.log,
+            self.tools.log,
+            self.commitments.log,
+            self.escrow.log,
+        ]
+    }
+
     /// Applies what was recorded; nothing of it is applied when the first can't follow.
     fn apply(
         &mut self,
         entry: &Entry,
-        sessions: Offset,
-        tools: Offset,
+        ends: [Offset; 5],
     ) -> Result<(), IllegalEvent> {
+        let [_, sessions, tools, commitments, escrow] = ends;
         for event in &entry.agents {
             Arc::make_mut(&mut self.registry.state).apply(event)?;
         }
@@ -148,6 +185,14 @@ impl OrgAsp {
         for (offset, record) in (tools.0..).map(Offset).zip(&entry.tools) {
             Arc::make_mut(&mut self.tools.state).apply(record, offset)?;
         }
+        for (offset, record) in (commitments.0..).map(Offset).zip(&entry.commitments) {
+            Arc::make_mut(&mut self.commitments.state).apply(record, offset)?;
+        }
+        for (offset, record) in (escrow.0..).map(Offset).zip(&entry.escrow) {
+            Arc::make_mut(&mut self.escrow.state).apply(record, offset)?;
+        }
+        self.commitments.count(entry.commitments.len());
+        self.escrow.count(entry.escrow.len());
         self.registry.count(entry.agents.len());
         self.sessions.count(entry.sessions.len());
         self.tools.count(entry.tools.len());
@@ -156,7 +201,7 @@ impl OrgAsp {
 }
 
 impl<S> Topic<S> {
-    fn count(&mut self, records: usize) {
+    pub(super) fn count(&mut self, records: usize) {
         self.unsaved += records as u64;
     }
 }

@@ -1,5 +1,6 @@
 //! Sessions: creating them, what is said in them, leaving and going on.
 
+use super::evidence::of_task;
 use super::record::Entry;
 use super::resolve::{Found, Named};
 use super::{AspError, OrgAsp};
@@ -8,9 +9,10 @@ use crate::asp::chain::{Digest, payload_digest};
 use crate::asp::registry::{AgentEvent, AgentRef, PublicKey};
 use crate::asp::session::{
     Constraints, Created, Invitee, Limits, Message, Performative, Role, Send, SendError, Sent,
-    Session, SessionEvent, Sessions, Standing, State,
+    Session, SessionEvent, Sessions, Standing, State, Voice,
 };
-use crate::asp::{Canonical, NeutralTrust};
+use crate::asp::Canonical;
+use crate::asp::trust::TrustFor;
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
 use crate::storage::Need;
@@ -198,7 +200,10 @@ impl Broker {
         self.settle_due(org, now)?;
         let mut entry = Entry::default();
         let mut send = send.clone();
-        if let Some(invited) = brings {
+        // What was taken before is answered as then, whoever may see whom now.
+        let held = self.made_asp(org)?.sessions.known()?.session(session);
+        let is_taken = held.is_some_and(|held| held.taken(send.message().id).is_some());
+        if let Some(invited) = brings.filter(|_| !is_taken) {
             let invitee = self.brought(by, org, invited, &mut entry, now)?;
             send = send.bringing(invitee);
         }
@@ -207,7 +212,12 @@ impl Broker {
         let log = of_org.sessions.log;
         let sessions = of_org.sessions.shared()?;
         let wait = self.wait_for(log);
-        let event = match sessions.check_send(send, &NeutralTrust, now) {
+        let trust = self.trust_state()?;
+        let trust = TrustFor {
+            state: &trust,
+            asker: org,
+        };
+        let event = match sessions.check_send(send, &trust, now) {
             Ok(Sent::New(event)) => event,
             Ok(Sent::Before(taken)) => {
                 let value = SentMessage {
@@ -226,6 +236,13 @@ impl Broker {
                 return Err(Refusal::revealing(error, Some(wait)));
             }
         };
+        if let SessionEvent::MessageSent(sent) = &event {
+            let held = sessions.session(session);
+            let settled = held.and_then(|held| held.task_answered(sent));
+            let is_signed = sent.signature.is_some();
+            let of_task = |settled| of_task(session, &settled, is_signed, now);
+            entry.evidence.extend(settled.map(of_task));
+        }
         entry.sessions = linked(sessions.link(event, self.next_offset(log)))?;
         drop(sessions);
         let wait = self.record_asp(org, &entry, Need::Producer, now)?;
@@ -269,7 +286,7 @@ impl Broker {
         })
     }
 
-    /// Lets an escalated session go on, for a human who speaks for a coordinator of it or
+    /// Lets an escalated session go on, for a human who speaks for a coordinator that is in or
     /// administers its organisation.
     ///
     /// # Errors
@@ -286,7 +303,7 @@ impl Broker {
         let leads: Vec<AgentId> = held
             .into_iter()
             .flat_map(|held| &held.participants)
-            .filter(|(_, one)| one.role == Role::Coordinator && one.org == by.org)
+            .filter(|(_, one)| one.voice() == Some(Voice::Coordinator) && one.org == by.org)
             .map(|(agent, _)| *agent)
             .collect();
         if !leads.iter().any(|agent| self.speaks_for(by, *agent, now)) {
@@ -481,7 +498,7 @@ impl Broker {
     }
 
     /// Who should act: whoever takes part is seen, whatever grants say.
-    fn recipient(
+    pub(super) fn recipient(
         &self,
         by: &Principal,
         org: OrgId,

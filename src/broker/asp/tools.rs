@@ -9,7 +9,7 @@ use crate::access::Principal;
 use crate::asp::registry::AgentRef;
 use crate::asp::tool::{
     Call, Checked, Content, Fail, Filed, Filter, Finish, OpenCall, Report, Start, ToolError,
-    ToolStats, Tools, Walk,
+    ToolEvent, ToolStats, Tools, Walk,
 };
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
@@ -86,9 +86,6 @@ impl Broker {
         now: Timestamp,
     ) -> Result<CallStep, Refusal> {
         let agent = self.own_agent(by, &new.agent, now)?;
-        if let Some(session) = new.session {
-            self.check_takes_part(by, session, agent, now)?;
-        }
         let start = Start {
             call: new.call,
             tool: new.tool.clone(),
@@ -298,7 +295,13 @@ impl Broker {
                 return Ok(CallStep::Search(self.tools_channel(by), files));
             }
         };
-        let linked = tools.link(event);
+        // One that comes again is answered whatever has become of its session.
+        if let ToolEvent::Started(started) = &event
+            && let Some(session) = started.session
+        {
+            self.check_takes_part(by, session, started.agent, now)?;
+        }
+        let linked = self.made_asp(by.org)?.tools.known()?.link(event);
         let linked = linked.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
         let entry = Entry {
             tools: vec![linked],

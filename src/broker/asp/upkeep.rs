@@ -1,8 +1,10 @@
 //! What the clock does to sessions and calls, the filing of what has ended, and snapshots.
 
+use super::evidence::of_task;
 use super::record::Entry;
 use super::snapshot::{Snapshot, SnapshotEnd, SnapshotJob};
 use super::{Asp, OrgAsp, Topic};
+use crate::asp::session::SessionEvent;
 use crate::broker::core::Broker;
 use crate::broker::error::BrokerError;
 use crate::storage::{Need, StageError, Storage};
@@ -24,13 +26,16 @@ impl Broker {
         let due = |of_org: &OrgAsp| {
             let sessions = of_org.sessions.state.next_deadline();
             let tools = of_org.tools.state.next_deadline();
-            sessions.into_iter().chain(tools).any(|due| due <= now)
+            let promises = of_org.commitments.state.next_deadline();
+            let all = sessions.into_iter().chain(tools).chain(promises);
+            all.min().is_some_and(|due| due <= now)
         };
         let orgs = self.asp.orgs.iter();
         let orgs: Vec<OrgId> = orgs
             .filter(|(_, of)| due(of))
             .map(|(org, _)| *org)
             .collect();
+        self.read_clock(now);
         let mut left = DUE_AT_ONCE;
         for org in orgs {
             if let Err(error) = self.settle_some(org, &mut left, now) {
@@ -62,6 +67,12 @@ impl Broker {
                 && let Some(event) = of_org.sessions.state.next_due(now)
             {
                 let offset = self.next_offset(of_org.sessions.log);
+                if let SessionEvent::ResponseOverdue(overdue) = &event {
+                    let session = of_org.sessions.state.session(overdue.session);
+                    let missed = session.and_then(|session| session.task_missed(overdue));
+                    let of_task = |missed| of_task(overdue.session, &missed, false, now);
+                    entry.evidence.extend(missed.map(of_task));
+                }
                 let linked = of_org.sessions.state.link(event, offset);
                 entry.sessions = linked.map_err(bug)?;
             } else if of_org.tools.unknown.is_none()
@@ -69,6 +80,9 @@ impl Broker {
             {
                 let linked = of_org.tools.state.link(event);
                 entry.tools.push(linked.map_err(bug)?);
+            } else if self.settle_promise(org, now)? {
+                *left -= 1;
+                continue;
             } else {
                 return Ok(());
             }
@@ -85,7 +99,9 @@ impl Broker {
             let mut entry = Entry::default();
             entry.sessions.extend(of_org.sessions.state.next_filing());
             entry.tools.extend(of_org.tools.state.next_filing());
-            if entry.sessions.is_empty() && entry.tools.is_empty() {
+            entry.commitments.extend(of_org.commitments.state.next_filing());
+            let is_empty = entry.sessions.is_empty() && entry.tools.is_empty();
+            if is_empty && entry.commitments.is_empty() {
                 return;
             }
             match self.record_asp(org, &entry, Need::Own, now) {
@@ -112,12 +128,18 @@ impl Broker {
             false => self.config.snapshot_records,
         };
         let storage = &self.storage;
+        let evidence = self.asp.evidence.as_mut();
+        if let Some(job) = evidence.and_then(|topic| topic.plan(storage, worth)) {
+            return Some(job);
+        }
         self.asp.orgs.values_mut().find_map(|of_org| {
             let registry = of_org.registry.plan(storage, worth);
             let sessions = || of_org.sessions.plan(storage, worth);
             registry
                 .or_else(sessions)
                 .or_else(|| of_org.tools.plan(storage, worth))
+                .or_else(|| of_org.commitments.plan(storage, worth))
+                .or_else(|| of_org.escrow.plan(storage, worth))
         })
     }
 
@@ -128,11 +150,16 @@ impl Broker {
             // A start does without it, and takes longer.
             Err(error) => tracing::warn!(log = %end.log, %error, "a snapshot was not written"),
         }
-        let Asp { orgs, .. } = &mut self.asp;
+        let Asp { orgs, evidence, .. } = &mut self.asp;
+        if let Some(evidence) = evidence {
+            evidence.finish(end);
+        }
         for of_org in orgs.values_mut() {
             of_org.registry.finish(end);
             of_org.sessions.finish(end);
             of_org.tools.finish(end);
+            of_org.commitments.finish(end);
+            of_org.escrow.finish(end);
         }
     }
 }

@@ -4,6 +4,7 @@ use serde_json::value::RawValue;
 
 use super::super::shared::Shared;
 use super::Looked;
+use super::first::First;
 use super::reader::Reader;
 use super::sessions::{Filed, find_filed};
 use crate::access::Principal;
@@ -19,6 +20,9 @@ use crate::types::{ChannelName, Timestamp};
 const MAX_PAGE: u64 = 1000;
 /// Most bytes of a page; one record comes whatever its size.
 const MAX_BYTES: u32 = 8 << 20;
+
+/// Records that are read in one walk backwards.
+pub(super) const RUN: u64 = 64;
 
 /// Where a session's records are, and how far.
 struct Place {
@@ -76,43 +80,55 @@ pub(super) fn look(
     let most = u64::from(history.limit.max(1)).min(MAX_PAGE);
     let last = place.head.number.min(history.from.saturating_add(most - 1));
     let mut reader = Reader::new(shared, place.channel);
-    let records = walk(&mut reader, place.head, history.from, last)?;
-    let page = bounded(records, history, place.state)?;
+    let mut first = First::new(usize::MAX, history.max_bytes.min(MAX_BYTES) as usize);
+    walk(&mut reader, place.head, history.from, last, &mut first)?;
+    let mut page = HistoryPage {
+        records: Vec::new(),
+        next: history.from,
+        state: place.state,
+    };
+    for (offset, number, text) in first.into_records() {
+        page.next = number + 1;
+        page.records.push(HistoryRecord {
+            offset,
+            record: raw(text)?.into(),
+        });
+    }
     Ok(Looked::Answer(
         AspResponse::SessionHistory(page),
         place.wait,
     ))
 }
 
-/// The records `from..=last` of a session, in order, by its thread that ends at `head`.
+/// The first of the records `from..=last` of a session, by its thread that ends at `head`. A few
+/// at a time: large ones fill a page soon.
 fn walk(
     reader: &mut Reader<'_>,
     head: Knot,
     from: u64,
     last: u64,
-) -> Result<Vec<(Knot, String)>, BrokerError> {
-    let mut at = head;
-    // To the last that is wanted, over as many as possible.
-    while at.number > last {
-        let links = links(reader, at)?;
-        at = earlier(reader, at, links.towards(last))?;
-    }
-    let mut records = Vec::new();
-    loop {
-        let links = links(reader, at)?;
-        let payload = reader.payload(at.offset)?;
-        let text = String::from_utf8(payload.to_vec());
-        records.push((
-            at,
-            text.map_err(|_| reader.damaged(at.offset, "the record is not text"))?,
-        ));
-        if at.number <= from {
-            break;
+    first: &mut First<u64>,
+) -> Result<(), BrokerError> {
+    let mut from = from;
+    while from <= last && first.end().is_none() {
+        let through = last.min(from.saturating_add(RUN - 1));
+        let mut at = head;
+        // To the last that is wanted, over as many as possible.
+        while at.number > through {
+            let links = links(reader, at)?;
+            at = earlier(reader, at, links.towards(through))?;
         }
-        at = earlier(reader, at, links.back)?;
+        loop {
+            let links = links(reader, at)?;
+            first.push(at.offset, at.number, reader.text(at.offset)?);
+            if at.number <= from {
+                break;
+            }
+            at = earlier(reader, at, links.back)?;
+        }
+        from = through + 1;
     }
-    records.reverse();
-    Ok(records)
+    Ok(())
 }
 
 /// What the record at a knot says of those before it.
@@ -140,33 +156,6 @@ pub(super) fn session_record(
 fn earlier(reader: &Reader<'_>, at: Knot, next: Option<Knot>) -> Result<Knot, BrokerError> {
     let next = next.filter(|next| next.number < at.number && next.offset < at.offset);
     next.ok_or_else(|| reader.damaged(at.offset, "the record names no earlier one"))
-}
-
-/// As many of the records as fit.
-fn bounded(
-    records: Vec<(Knot, String)>,
-    history: &SessionHistory,
-    state: State,
-) -> Result<HistoryPage, BrokerError> {
-    let most = history.max_bytes.min(MAX_BYTES) as usize;
-    let (mut bytes, mut page) = (0, Vec::new());
-    let mut next = history.from;
-    for (at, text) in records {
-        bytes += text.len();
-        if bytes > most && !page.is_empty() {
-            break;
-        }
-        next = at.number + 1;
-        page.push(HistoryRecord {
-            offset: at.offset,
-            record: raw(text)?.into(),
-        });
-    }
-    Ok(HistoryPage {
-        records: page,
-        next,
-        state,
-    })
 }
 
 /// A record's JSON as it stands.

@@ -1,13 +1,14 @@
 //! An agent's inbox: the records of the sessions that it takes part in, in the order of their
 //! topics, without those that it sent itself and those that are meant for somebody else.
 //!
-//! Of each session the thread is sought back to the first record that is wanted, then as many are
-//! read as a page may hold; so a page costs a few reads for each session and one for each record.
+//! Of each session the thread is sought back to the first record that is wanted, then a few at a
+//! time are read until what follows is behind the page's end; what does not fit is not held.
 
 use std::collections::{BTreeMap, HashSet};
 
 use super::super::shared::Shared;
-use super::history::{links, raw, session_record};
+use super::first::First;
+use super::history::{RUN, links, raw, session_record};
 use super::reader::Reader;
 use super::{Looked, cursor};
 use crate::access::Principal;
@@ -49,16 +50,11 @@ pub(super) fn look(
         if left == 0 {
             break;
         }
-        let mut found = of_topic(shared, agent, topic, from, left)?;
-        found.sort_by_key(|(offset, ..)| *offset);
-        let is_cut = found.len() > left;
-        found.truncate(left);
+        let mut found = First::new(left, MAX_BYTES);
+        of_topic(shared, agent, topic, from, left, &mut found)?;
         // Up to here all of the topic has been looked at.
-        let mut through = match found.last() {
-            Some((last, ..)) if is_cut => Offset(last.0 + 1),
-            _ => topic.end,
-        };
-        for (offset, session_id, text) in found {
+        let mut through = found.end().unwrap_or(topic.end);
+        for (offset, session_id, text) in found.into_records() {
             bytes += text.len();
             if bytes > MAX_BYTES && !entries.is_empty() {
                 through = offset;
@@ -90,15 +86,15 @@ fn from(read: &Cursor, org: &OrgName) -> Offset {
     read.get(org).copied().unwrap_or(Offset(0))
 }
 
-/// What came for an agent on one topic from an offset on: of each session the first records, as
-/// many as wanted and one more.
+/// Finds what came first for an agent on one topic from an offset on.
 fn of_topic(
     shared: &Shared,
     agent: AgentId,
     topic: &InboxTopic,
     from: Offset,
     wanted: usize,
-) -> Result<Vec<(Offset, SessionId, String)>, BrokerError> {
+    found: &mut First<SessionId>,
+) -> Result<(), BrokerError> {
     let mut reader = Reader::new(shared, topic.channel.clone());
     let mut heads = topic.sessions.clone();
     heads.retain(|(_, head)| head.offset >= from);
@@ -119,11 +115,10 @@ fn of_topic(
         let back = own.and_then(|own| own.links.back);
         at = back.filter(|back| back.offset >= from);
     }
-    let mut found = Vec::new();
     for (session, head) in heads {
-        of_session(&mut reader, agent, session, head, from, wanted, &mut found)?;
+        of_session(&mut reader, agent, session, head, from, wanted, found)?;
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Adds what came for an agent in one session from an offset on.
@@ -134,32 +129,29 @@ fn of_session(
     head: Knot,
     from: Offset,
     wanted: usize,
-    found: &mut Vec<(Offset, SessionId, String)>,
+    found: &mut First<SessionId>,
 ) -> Result<(), BrokerError> {
     let first = first_from(reader, head, from)?;
     // Some are passed over: a few more are read than wanted, until enough are found.
     let mut start = first;
-    let mut taken = 0;
-    while start <= head.number && taken <= wanted {
-        let last = head.number.min(start + wanted as u64);
-        let mut run = Vec::new();
+    while start <= head.number {
+        let last = head.number.min(start + RUN.min(wanted as u64));
         let mut at = seek(reader, head, last)?;
+        let reached = at.offset;
         loop {
             let record = session_record(reader, at)?;
             if is_for(agent, &record.event) {
-                let payload = reader.payload(at.offset)?.to_vec();
-                let text = String::from_utf8(payload);
-                let text = text.map_err(|_| reader.damaged(at.offset, "the record is not text"))?;
-                run.push((at.offset, session, text));
+                let text = reader.text(at.offset)?;
+                found.push(at.offset, session, text);
             }
             match record.links().and_then(|links| links.back) {
                 Some(back) if at.number > start => at = back,
                 _ => break,
             }
         }
-        taken += run.len();
-        run.reverse();
-        found.append(&mut run);
+        if !found.wants(reached) {
+            break;
+        }
         start = last + 1;
     }
     Ok(())

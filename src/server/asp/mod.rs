@@ -5,7 +5,12 @@
 //! that may wait for the disk; whoever waits for the next record does so in a task of its own.
 
 mod agents;
+mod commitments;
 mod cursor;
+mod disputes;
+mod escrow;
+mod evidence;
+mod first;
 mod history;
 mod inbox;
 mod promises;
@@ -14,6 +19,7 @@ mod refused;
 mod sending;
 mod sessions;
 mod tools;
+mod trust;
 mod waiting;
 
 pub(super) use refused::refused;
@@ -110,26 +116,26 @@ fn look(shared: &Shared, caller: &Caller, request: &AspRequest) -> Result<Looked
         AspRequest::ToolList(list) => tools::list(shared, by, list, now),
         AspRequest::ToolInfo(info) => tools::info(shared, by, info, now),
         AspRequest::ToolStats(stats) => tools::stats(shared, by, stats, now),
-        AspRequest::CommitmentCreate(_)
-        | AspRequest::CommitmentDeliver(_)
-        | AspRequest::CommitmentConfirm(_)
-        | AspRequest::CommitmentWindow(_)
-        | AspRequest::CommitmentList(_)
-        | AspRequest::CommitmentInfo(_)
-        | AspRequest::CommitmentReceipt(_)
-        | AspRequest::DisputeCreate(_)
-        | AspRequest::DisputeAnswer(_)
-        | AspRequest::DisputeWithdraw(_)
-        | AspRequest::DisputeRule(_)
-        | AspRequest::DisputeList(_)
-        | AspRequest::DisputeInfo(_)
-        | AspRequest::TrustScore(_)
-        | AspRequest::TrustExplain(_)
-        | AspRequest::TrustRate(_)
-        | AspRequest::OrgVerify(_)
-        | AspRequest::EscrowDeposit(_)
-        | AspRequest::EscrowWithdraw(_)
-        | AspRequest::EscrowBalance(_)
-        | AspRequest::EscrowLedger(_) => promises::look(request),
+        AspRequest::CommitmentCreate(asked) => commitments::create(shared, by, asked, now),
+        AspRequest::CommitmentDeliver(asked) => commitments::deliver(shared, by, asked, now),
+        AspRequest::CommitmentConfirm(asked) => commitments::confirm(shared, by, asked, now),
+        AspRequest::CommitmentWindow(asked) => commitments::window(shared, by, asked, now),
+        AspRequest::CommitmentList(asked) => commitments::list(shared, by, asked, now),
+        AspRequest::CommitmentInfo(asked) => commitments::info(shared, by, asked, now),
+        AspRequest::CommitmentReceipt(asked) => commitments::receipt(shared, by, asked, now),
+        AspRequest::DisputeCreate(asked) => disputes::create(shared, by, asked, now),
+        AspRequest::DisputeAnswer(asked) => disputes::answer(shared, by, asked, now),
+        AspRequest::DisputeWithdraw(asked) => disputes::withdraw(shared, by, asked, now),
+        AspRequest::DisputeRule(asked) => disputes::rule(shared, by, asked, now),
+        AspRequest::DisputeList(asked) => disputes::list(shared, by, asked, now),
+        AspRequest::DisputeInfo(asked) => disputes::info(shared, by, asked, now),
+        AspRequest::TrustScore(asked) => trust::score(shared, by, asked, now),
+        AspRequest::TrustExplain(asked) => trust::explain(shared, by, asked, now),
+        AspRequest::TrustRate(asked) => trust::rate(shared, by, asked, now),
+        AspRequest::OrgVerify(asked) => trust::verify(shared, by, asked, now),
+        AspRequest::EscrowDeposit(asked) => escrow::deposit(shared, by, asked, now),
+        AspRequest::EscrowWithdraw(asked) => escrow::withdraw(shared, by, asked, now),
+        AspRequest::EscrowBalance(asked) => escrow::balance(shared, by, asked, now),
+        AspRequest::EscrowLedger(asked) => escrow::ledger(shared, by, asked, now),
     }
 }

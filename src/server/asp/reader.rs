@@ -65,6 +65,15 @@ impl<'a> Reader<'a> {
         payload.ok_or_else(|| self.damaged(offset, "the record has no payload"))
     }
 
+    /// The payload of that record, which is text.
+    ///
+    /// # Errors
+    /// As for [`Reader::record`], and where it is no text.
+    pub fn text(&mut self, offset: Offset) -> Result<String, BrokerError> {
+        let text = String::from_utf8(self.payload(offset)?.to_vec());
+        text.map_err(|_| self.damaged(offset, "the record is not text"))
+    }
+
     fn read(&mut self, offset: Offset, before: u64) -> Result<(), BrokerError> {
         let from = Offset(offset.0.saturating_sub(before));
         let max_bytes = if before == 0 { 1 } else { RUN_BYTES };

@@ -1,5 +1,6 @@
 //! What a client is told of a refusal about agents, sessions and tool calls.
 
+use super::promises;
 use crate::asp::registry::RegistryError;
 use crate::asp::session::{CreateError, OutOfLimit, SendError};
 use crate::asp::tool::ToolError;
@@ -40,6 +41,27 @@ pub(in crate::server) fn refused(error: &AspError) -> WireError {
         AspError::Progress(error) => plain(ErrorCode::OutOfLimit)
             .with("what", "progress")
             .with("value", error.0)
+            .with("least", 0)
+            .with("most", 1),
+        AspError::CommitmentNotFound(id) => {
+            plain(ErrorCode::CommitmentNotFound).with("commitmentId", id.to_string())
+        }
+        AspError::DisputeNotFound(id) => {
+            plain(ErrorCode::DisputeNotFound).with("disputeId", id.to_string())
+        }
+        AspError::Commitment(error) => promises::commitment(error),
+        AspError::Dispute(error) => promises::dispute(error),
+        AspError::Escrow(error) => promises::escrow(error),
+        AspError::NotCounterparty { agent } => {
+            plain(ErrorCode::NotCounterparty).with("agent", agent.to_string())
+        }
+        AspError::OrgNotFound(org) => plain(ErrorCode::OrgNotFound).with("org", org.as_str()),
+        AspError::Evidence { place, .. } => {
+            plain(ErrorCode::InvalidEvidence).with("place", place.as_str())
+        }
+        AspError::Rating(rating) => plain(ErrorCode::OutOfLimit)
+            .with("what", "rating")
+            .with("value", *rating)
             .with("least", 0)
             .with("most", 1),
         AspError::CallNotFound(call) => {
@@ -84,7 +106,7 @@ fn too_many(
     out_of_limit(&error.to_string(), what, found as u64, 0, limit as u64)
 }
 
-fn out_of_limit(text: &str, what: &str, value: u64, least: u64, most: u64) -> WireError {
+pub(super) fn out_of_limit(text: &str, what: &str, value: u64, least: u64, most: u64) -> WireError {
     WireError::new(ErrorCode::OutOfLimit, text)
         .with("what", what)
         .with("value", value)

@@ -19,7 +19,7 @@ use crate::protocol::asp::{
     ParticipantRow, SessionCreate, SessionInfo, SessionLimits, SessionList, SessionRow,
     SessionsPage,
 };
-use crate::types::{ChannelName, SessionId, Timestamp};
+use crate::types::{AgentId, ChannelName, OrgId, SessionId, Timestamp};
 
 /// Most sessions of a page.
 const MAX_PAGE: u32 = 1000;
@@ -118,8 +118,7 @@ pub(super) fn find_filed(
         if ended.session != session {
             return Err(reader.damaged(at.1, "another session ended there").into());
         }
-        let agents = ended.participants.iter().map(|one| (one.org, one.agent));
-        if shared.broker().speaks_for_any(by, agents, now) {
+        if shared.broker().speaks_for_any(by, asked(&ended), now) {
             return Ok(Filed {
                 channel,
                 head,
@@ -129,6 +128,14 @@ pub(super) fn find_filed(
         }
     }
     Err(AspError::SessionNotFound(session).into())
+}
+
+/// Those who took part in a session that has ended, or were asked to. Who was to be, and was not
+/// before its end, has never seen it and does not now.
+fn asked(ended: &Ended) -> impl Iterator<Item = (OrgId, AgentId)> {
+    let all = ended.participants.iter();
+    let asked = all.filter(|one| one.standing != EndedStanding::Pending);
+    asked.map(|one| (one.org, one.agent))
 }
 
 /// The `session.ended` at an offset.
@@ -235,10 +242,9 @@ fn list_ended(
                 own.and_then(|own| own.links.back)
             }
         };
-        let agents = ended.participants.iter().map(|one| (one.org, one.agent));
         let is_wanted = (list.states.is_empty() || list.states.contains(&ended.state))
             && list.until.is_none_or(|until| ended.created_at < until)
-            && shared.broker().speaks_for_any(by, agents, now);
+            && shared.broker().speaks_for_any(by, asked(&ended), now);
         if is_wanted {
             rows.push(ended_row(shared, &ended, head, hash));
         }

@@ -189,8 +189,8 @@ fn ended_at(reader: &mut Reader<'_>, offset: Offset) -> Result<EndedCall, Broker
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 enum Cursor {
-    /// With the open ones behind so many.
-    Open(usize),
+    /// With the open ones that began before this record.
+    Open(Offset),
     /// With those that ended, from this one on.
     Ended(Knot),
 }
@@ -228,16 +228,25 @@ pub(super) fn list(
         return Ok(Looked::Answer(AspResponse::ToolList(page), None));
     };
     let mut calls = Vec::new();
-    let skipped = match cursor {
-        None => 0,
-        Some(Cursor::Open(skipped)) => skipped,
-        Some(Cursor::Ended(_)) => usize::MAX,
+    let before = match cursor {
+        None => Offset(u64::MAX),
+        Some(Cursor::Open(before)) => before,
+        Some(Cursor::Ended(_)) => Offset(0),
     };
-    let open = found.open.into_iter().skip(skipped);
-    calls.extend(open.take(limit).map(row));
+    let mut last = before;
+    let open = found.open.into_iter().filter(|seen| match &seen.call {
+        Call::Open(open) => open.offset < before,
+        Call::Ended(_) => false,
+    });
+    for seen in open.take(limit) {
+        if let Call::Open(open) = &seen.call {
+            last = open.offset;
+        }
+        calls.push(row(seen));
+    }
     let mut next = None;
     if calls.len() >= limit {
-        next = Some(Cursor::Open(skipped.saturating_add(calls.len())));
+        next = Some(Cursor::Open(last));
     } else if list.outcome != Some(CallOutcome::Open) {
         let mut reader = Reader::new(shared, found.channel);
         let mut walk = match cursor {

@@ -3,7 +3,9 @@
 
 mod clock;
 mod history;
+mod intruders;
 mod live;
+mod promises;
 mod refusals;
 mod walls;
 

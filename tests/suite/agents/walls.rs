@@ -182,3 +182,35 @@ fn an_invitation_that_nobody_answers_lapses() {
     floor.look();
     assert_eq!(state(&floor), State::Failed, "nobody came");
 }
+
+#[test]
+fn a_guest_that_refused_to_lead_lets_no_session_go_on() {
+    let mut floor = Floor::new();
+    let (acme, beta) = (admin(&mut floor, "acme"), admin(&mut floor, "beta"));
+    for name in ["bot", "chief"] {
+        register(&mut floor, &acme, name);
+    }
+    show(&mut floor, &acme, &beta, "*");
+    let new = new_session(&[
+        ("lead", Role::Coordinator),
+        ("agent://acme/bot", Role::Specialist),
+        ("agent://acme/chief", Role::Coordinator),
+    ]);
+    let at = floor.at();
+    let made = floor.broker.create_session(&beta, new, at);
+    let session = floor.durable(made.unwrap()).session.session;
+    for (by, who, said) in [
+        (&acme, "bot", Performative::Accept),
+        (&acme, "chief", Performative::Reject),
+        (&beta, "lead", Performative::Inform),
+        (&beta, "lead", Performative::Escalate),
+    ] {
+        let id = floor.next_id();
+        let sent = floor.try_send_as(by, session, who, say(said), id).unwrap();
+        floor.durable(sent);
+    }
+    let resumed = floor.broker.resume_session(&acme, session, at);
+    assert!(matches!(resumed.unwrap_err().error, BrokerError::Access(_)));
+    let resumed = floor.broker.resume_session(&beta, session, at).unwrap();
+    assert_eq!(floor.durable(resumed).session.state, State::Conversing);
+}

@@ -2,6 +2,7 @@
 mod command_line;
 mod golden;
 mod promises;
+mod trust;
 mod verify;
 
 use npayload::asp::chain::{Digest, SigningKey};

@@ -342,7 +342,7 @@ fn on_off(seed: u64, qualities: Qualities, severity: u8) -> Measured {
     let of = agent(STRANGER, 0);
     plan.extend((0..100).map(|_| (late(30, &mut rng), task(of, 1.0, &mut rng))));
     let broker = run(plan);
-    let mut fail = |rng: &mut Rng| Event::Task {
+    let fail = |rng: &mut Rng| Event::Task {
         by: customer(of.org, rng),
         to: of,
         outcome: Err(severity),
@@ -534,5 +534,54 @@ pub fn routing(seed: u64, qualities: Qualities) -> Measured {
         ("beta", share(sums[2])),
         ("random", share(sums[3])),
         ("wilson", share(sums[4])),
+        ("share.random", sums[3] / sums[1]),
+        ("share.beta", sums[2] / sums[1]),
+        ("share.wilson", sums[4] / sums[1]),
     ]
+}
+
+/// How much more 200 sybils gain than 20.
+pub fn sybils_more(seed: u64, qualities: Qualities) -> Measured {
+    let few = sybils_20(seed, qualities);
+    let many = sybils_200(seed, qualities);
+    vec![("more", many[0].1 - few[0].1)]
+}
+
+/// Scores while an agent turns: ours, Beta mean, Wilson bound.
+pub fn on_off_series(seed: u64, qualities: Qualities) -> Vec<(&'static str, Vec<f64>)> {
+    let (Market { plan, .. }, mut rng) = market(seed, qualities);
+    let of = agent(STRANGER, 0);
+    let mut broker = run(plan);
+    let mut series = vec![
+        ("trust/1", vec![]),
+        ("Beta mean", vec![]),
+        ("Wilson bound", vec![]),
+    ];
+    for step in 0..148 {
+        broker.pass(broker.elapsed() + HOUR);
+        let quality = if (100..108).contains(&step) { 0.0 } else { 1.0 };
+        broker.happen(task(of, quality, &mut rng));
+        let tally = broker.tally(of);
+        for (line, value) in series
+            .iter_mut()
+            .zip([broker.score(of), tally.beta(), tally.wilson()])
+        {
+            line.1.push(value);
+        }
+    }
+    series
+}
+
+/// All evidence of an honest market, as JSON lines.
+pub fn evidence(seed: u64, qualities: Qualities) -> String {
+    let (Market { plan, .. }, _) = market(seed, qualities);
+    let mut broker = Broker::new(true);
+    broker.run(plan);
+    let records = broker.records.unwrap_or_default();
+    let lines = records.iter().enumerate().map(|(offset, record)| {
+        let payload = String::from_utf8_lossy(&record.encode()).into_owned();
+        let record_type = record.record_type();
+        format!("{{\"offset\":{offset},\"type\":\"{record_type}\",\"payload\":{payload}}}\n")
+    });
+    lines.collect()
 }

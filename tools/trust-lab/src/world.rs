@@ -75,7 +75,7 @@ pub fn agent(org: u32, number: u32) -> Party {
 /// How good agents are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Qualities {
-    /// 0.50, 0.70, 0.85 or 0.97.
+    /// 0.60, 0.75, 0.90 or 0.97.
     Classes,
     /// Anything from 0.5 to 1.
     Uniform,
@@ -115,7 +115,7 @@ impl Market {
     /// The honest market of a seed.
     pub fn new(qualities: Qualities, rng: &mut Rng) -> Self {
         let quality = |rng: &mut Rng| match qualities {
-            Qualities::Classes => [0.5, 0.7, 0.85, 0.97][rng.usize(0..4)],
+            Qualities::Classes => [0.6, 0.75, 0.9, 0.97][rng.usize(0..4)],
             Qualities::Uniform => 0.5 + rng.f64() / 2.0,
         };
         let agents: Vec<(Party, f64)> = (1..=ORGS)
@@ -293,7 +293,8 @@ impl Broker {
             Err(_) => tally.bad += 1.0,
         }
         // Drawn from what happens itself, so that an attack changes nothing of the honest part.
-        let seed = (self.now as u64) ^ (by.agent.0 as u64) << 20 ^ (to.agent.0 as u64);
+        let low = |of: Party| u64::try_from(of.agent.0 & u128::from(u64::MAX)).unwrap_or(0);
+        let seed = self.now.unsigned_abs() ^ low(by) << 20 ^ low(to);
         let mut chance = Rng::with_seed(seed);
         let response_ms = Some(chance.u64(200..4_000));
         self.append(TrustRecord::Task(TaskSettled {

@@ -146,7 +146,8 @@ export interface Grant {
   readonly proposer: string;
   /** A name or prefix as the owner has it. */
   readonly channels: string;
-  readonly operation: "publish" | "consume";
+  /** `asp` shows agents of these names, and lets them be invited. */
+  readonly operation: "publish" | "consume" | "asp";
   /** Milliseconds since 1970, as all times of it. */
   readonly proposedAt: number;
   readonly acceptedAt?: number;
@@ -169,7 +170,8 @@ export interface ProposeGrantRequest {
   readonly guest?: string | undefined;
   /** A name or prefix as the owner has it. */
   readonly channels: string;
-  readonly operation: "publish" | "consume";
+  /** `asp` shows agents of these names, and lets them be invited. */
+  readonly operation: "publish" | "consume" | "asp";
   /** Milliseconds since 1970. */
   readonly expiresAt?: number | undefined;
 }

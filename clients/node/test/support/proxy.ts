@@ -3,9 +3,9 @@ import * as net from "node:net";
 /** A proxy on the loopback address that can lose what the broker answers. */
 export interface Proxy {
   readonly url: string;
-  /** How many answers to publishes it has swallowed so far. */
+  /** How many answers it has swallowed so far. */
   readonly cuts: number;
-  /** Chooses the answers to publishes that are lost with their connection; undefined: none. */
+  /** Chooses the answers to publishes, or to what else it was made for, that are lost with their connection; undefined: none. */
   cutAt: (() => boolean) | undefined;
   close(): void;
 }
@@ -13,7 +13,7 @@ export interface Proxy {
 const PUBLISH_ANSWERS = [16 | 0x8000, 17 | 0x8000];
 
 /** Passes everything to the broker and back, but for the answers that `cutAt` chooses: at those it cuts the connection. */
-export async function startProxy(port: number): Promise<Proxy> {
+export async function startProxy(port: number, answers: readonly number[] = PUBLISH_ANSWERS): Promise<Proxy> {
   let cuts = 0;
   const sockets = new Set<net.Socket>();
   const server = net.createServer((client) => {
@@ -35,7 +35,7 @@ export async function startProxy(port: number): Promise<Proxy> {
         const end = 4 + pending.readUInt32LE(0);
         if (pending.length < end) return;
         const kind = pending.readUInt16LE(4);
-        if (PUBLISH_ANSWERS.includes(kind) && proxy.cutAt?.()) {
+        if (answers.includes(kind) && proxy.cutAt?.()) {
           cuts += 1;
           client.destroy();
           broker.destroy();

@@ -1,5 +1,6 @@
 //! One test for each kind of arrow, and the properties that every history has.
 
+mod corners;
 mod history;
 mod records;
 

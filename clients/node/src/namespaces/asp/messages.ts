@@ -1,8 +1,11 @@
 import type { KeyObject } from "node:crypto";
+import { ClosedError, RequestTimeoutError } from "../../errors/index.js";
 import type { OffsetCodec, OffsetType } from "../../offset.js";
 import type { CallOptions } from "../../options.js";
+import { bounded } from "../../signals.js";
 import { type Context, SAFE } from "../context.js";
 import { uuidV7 } from "./ids.js";
+import { SendWindow } from "./send-window.js";
 import type { Participant } from "./sessions.js";
 import { signMessage } from "./signing.js";
 
@@ -91,17 +94,87 @@ export interface SentMessage {
 }
 
 /**
- * A record of a session as the broker keeps it: `type`, `at`, `sequence`, `session` and what belongs to its type.
+ * A message as its session keeps it; with identities where the sender named agents by name.
  *
  * @example
  * ```ts
- * const types = records.map(({ record }: SessionRecord) => record.type);
+ * const isMine = (message: SaidMessage): boolean => message.recipient === agent.id;
+ * ```
+ */
+export interface SaidMessage {
+  readonly id: string;
+  readonly session: string;
+  /** Who says it: `agt_` and a UUID. */
+  readonly sender: string;
+  /** To whom; all when missing. */
+  readonly recipient?: string;
+  readonly performative: Performative;
+  readonly type?: string;
+  readonly inReplyTo?: string;
+  readonly constraints?: SendMessageRequest["constraints"];
+  /** Digest of the payload, which stands beside the message. */
+  readonly payload: string;
+}
+
+interface RecordCore extends Readonly<Record<string, unknown>> {
+  /** Milliseconds since 1970, by the broker's clock. */
+  readonly at: number;
+  /** Its number in the session. */
+  readonly sequence: number;
+  readonly hash: string;
+}
+
+/**
+ * A record that holds a message.
+ *
+ * @example
+ * ```ts
+ * const isResult = ({ message }: MessageRecord): boolean => message.type === "task.result";
+ * ```
+ */
+export interface MessageRecord extends RecordCore {
+  readonly type: "session.messageSent";
+  readonly message: SaidMessage;
+  /** Missing where there is none, or where it was erased. */
+  readonly payload?: unknown;
+  readonly senderSequence: number;
+  readonly signature?: string;
+}
+
+/**
+ * A record of what else has happened in a session. A newer broker may have more types.
+ *
+ * @example
+ * ```ts
+ * const isOver = ({ type }: EventRecord): boolean => type === "session.ended";
+ * ```
+ */
+export interface EventRecord extends RecordCore {
+  readonly type:
+    | "session.created"
+    | "session.participantLeft"
+    | "session.invitationLapsed"
+    | "session.responseOverdue"
+    | "session.resumed"
+    | "session.expired"
+    | "session.ended";
+}
+
+/**
+ * A record of a session as the broker keeps it: `type`, `at`, `sequence`, `session` and what belongs to its type. Where
+ * `record.type` is `session.messageSent`, `record.message` and `record.payload` are what was said.
+ *
+ * @example
+ * ```ts
+ * for (const { record } of records as SessionRecord[]) {
+ *   if (record.type === "session.messageSent") console.log(record.message.sender, record.message.type, record.payload);
+ * }
  * ```
  */
 export interface SessionRecord<O extends OffsetType = number> {
   /** Number of the record in the topic that keeps all sessions. */
   readonly offset: O;
-  readonly record: { readonly type: string; readonly at: number; readonly sequence: number } & Readonly<Record<string, unknown>>;
+  readonly record: MessageRecord | EventRecord;
 }
 
 /**
@@ -175,11 +248,14 @@ const RECEIVE_WAIT_MS = 10_000;
  * ```
  */
 export class SessionMessages<O extends OffsetType = number> {
+  private readonly window = new SendWindow();
+
   /** @internal */
   constructor(private readonly context: Context<O>) {}
 
   /**
-   * Says something in a session; it is said once, however often it had to be sent.
+   * Says something in a session; it is said once, however often it had to be sent. Messages of one sender go in the order
+   * of the calls, with at most 32 under way at a time.
    *
    * @throws IllegalMessageError where the session's state does not allow it, with details `state`, `allowed`.
    *
@@ -189,10 +265,17 @@ export class SessionMessages<O extends OffsetType = number> {
    * ```
    */
   async send(request: SendMessageRequest, options?: CallOptions): Promise<SentMessage> {
-    const { sessionId, id = `msg_${uuidV7()}`, signingKey, ...rest } = request;
-    const body = { sessionId, id, ...rest };
-    const signed = signingKey === undefined ? body : await this.sign(body, signingKey, options);
-    return this.context.requester.json<SentMessage>("session.send", signed, options, SAFE);
+    const { sessionId, signingKey, ...rest } = request;
+    const { requester } = this.context;
+    const { timeoutMs = requester.defaults.timeoutMs, signal } = options ?? {};
+    const deadline = Date.now() + timeoutMs;
+    const wait = (turn: Promise<unknown>): Promise<unknown> => bounded(turn, signal, timeoutMs, () => new RequestTimeoutError("session.send", timeoutMs));
+    return this.window.run(sessionId, request.from, wait, async () => {
+      const left = { ...options, timeoutMs: Math.max(deadline - Date.now(), 1) };
+      const body = { sessionId, ...rest, id: rest.id ?? `msg_${uuidV7()}` };
+      const signed = signingKey === undefined ? body : await this.sign(body, signingKey, left);
+      return requester.json<SentMessage>("session.send", signed, left, SAFE);
+    });
   }
 
   /** The message with its signature, which covers identities: names are looked up in the session. */
@@ -259,7 +342,9 @@ export class SessionMessages<O extends OffsetType = number> {
   }
 
   /**
-   * What comes for an agent, as it comes; ends when the loop is left or the signal is aborted.
+   * What comes for an agent, as it comes: what others say to it or to all, and what else happens in its sessions. It ends when
+   * the loop is left or the client is closed; where the signal is aborted it throws `AbortError`. To go on after a restart,
+   * use {@link SessionMessages.inbox} and keep its cursor.
    *
    * @example
    * ```ts
@@ -269,9 +354,18 @@ export class SessionMessages<O extends OffsetType = number> {
    * ```
    */
   async *receive(request: Omit<InboxRequest, "waitMs">, options?: CallOptions): AsyncGenerator<InboxEntry<O>, void, undefined> {
+    const { link } = this.context.requester;
+    if (link.status.state === "closed") throw new ClosedError();
     let { cursor } = request;
     for (;;) {
-      const page = await this.inbox({ ...request, cursor, waitMs: RECEIVE_WAIT_MS }, options);
+      let page;
+      try {
+        page = await this.inbox({ ...request, cursor, waitMs: RECEIVE_WAIT_MS }, options);
+      } catch (error) {
+        // The end of the client is the end of the loop, as it is of a tail.
+        if (error instanceof ClosedError) return;
+        throw error;
+      }
       yield* page.entries;
       cursor = page.cursor;
     }

@@ -1,0 +1,479 @@
+//! Promises: making them, delivering and judging them, and what follows for money and trust.
+
+use std::sync::Arc;
+
+use super::AspError;
+use super::evidence::{of_commitment, of_dispute};
+use super::record::Entry;
+use super::resolve::Named;
+use crate::access::Principal;
+use crate::asp::commitment::{
+    Actor, Checked, Commitment, CommitmentRecord, Commitments, Create, DEFAULT_CLAIM_MS, Effects,
+    EscrowStep, EscrowTerms, Evidence, Held, Judge, Mode, Obligation, Party, Penalties, Promise,
+    Standing,
+};
+use crate::asp::registry::AgentRef;
+use crate::asp::session::{Role, Session};
+use crate::asp::tool::Plain;
+use crate::broker::core::{Accepted, Broker, Refusal, Wait};
+use crate::broker::error::BrokerError;
+use crate::storage::Need;
+use crate::types::{AgentId, CommitmentId, OrgId, OrgName, SessionId, Timestamp};
+
+/// A promise to be made, by one side alone.
+#[derive(Clone, Debug)]
+pub struct NewCommitment {
+    /// Its id; the broker chooses one where none is given.
+    pub commitment: Option<CommitmentId>,
+    /// The session in which it is made.
+    pub session: SessionId,
+    /// Who promises.
+    pub obligor: AgentRef,
+    /// To whom; to the session where nobody is named.
+    pub counterparty: Option<AgentRef>,
+    /// In words.
+    pub description: String,
+    /// Until when.
+    pub deadline: Timestamp,
+    /// What is to be done, one by one.
+    pub obligations: Vec<Obligation>,
+    /// What it costs not to keep it.
+    pub penalties: Option<Penalties>,
+    /// Money that stands behind it.
+    pub escrow: Option<EscrowTerms>,
+    /// How bad it is not to keep it, 1 to 5.
+    pub severity: Option<u8>,
+    /// The application's own terms.
+    pub terms: Option<Plain>,
+    /// Time for judging a delivery, in ms.
+    pub window_ms: u64,
+}
+
+/// A commitment as answers show it.
+#[derive(Clone, Debug)]
+pub struct CommitmentSeen {
+    /// The organisation whose topic it lies on.
+    pub org: OrgName,
+    /// The commitment.
+    pub commitment: Arc<Commitment>,
+    /// Who promised.
+    pub obligor: Named,
+    /// To whom, where somebody is named or has accepted it.
+    pub counterparty: Option<Named>,
+}
+
+impl Broker {
+    /// Makes a promise of one side: it binds at once. One whose deadline has passed is breached at
+    /// once.
+    ///
+    /// # Errors
+    /// [`Refusal`]: a session or an agent that is not there, a key that does not speak for the
+    /// obligor, an agent that takes no part, money that is not there, a limit, or an entry that was
+    /// not taken.
+    pub fn create_commitment(
+        &mut self,
+        by: &Principal,
+        new: NewCommitment,
+        now: Timestamp,
+    ) -> Result<Accepted<CommitmentSeen>, Refusal> {
+        let org = self.org_of_session(by, new.session, now)?;
+        let obligor = self.own_agent(by, &new.obligor, now)?;
+        let counterparty = match &new.counterparty {
+            Some(agent) => Some(self.recipient(by, org, new.session, agent, now)?),
+            None => None,
+        };
+        self.settle_due(org, now)?;
+        let id = CommitmentId(self.new_uuid(now));
+        let id = new.commitment.unwrap_or(id);
+        let held = self.asp_of(org).and_then(|of| of.sessions.state.session(new.session));
+        let held = held.ok_or(AspError::SessionNotFound(new.session))?;
+        let obligor = self.party_in(held, obligor)?;
+        let counterparty = match counterparty {
+            Some(agent) => Some(self.party_in(held, agent)?),
+            None => None,
+        };
+        let judge = judge(held, obligor.agent);
+        let promise = Promise {
+            counterparty,
+            deadline: new.deadline,
+            description: new.description,
+            escrow: new.escrow,
+            obligations: new.obligations,
+            obligor,
+            penalties: new.penalties,
+            session: new.session,
+            severity: new.severity,
+            terms: new.terms,
+            window_ms: new.window_ms,
+        };
+        let create = Create {
+            commitment: id,
+            promise,
+            mode: Mode::OneSided,
+            judge,
+            message: None,
+            claim_ms: DEFAULT_CLAIM_MS,
+            // It is put there in the same entry, or nothing is recorded.
+            escrow_held: new.escrow.map_or(0, |escrow| escrow.amount),
+            by: by.id,
+        };
+        let commitments = self.made_asp(org)?.commitments.known()?;
+        match commitments.check_create(create, now).map_err(AspError::from)? {
+            Checked::New(record) => {
+                let mut entry = Entry::default();
+                if let Some(terms) = new.escrow {
+                    let parties = (obligor, counterparty);
+                    let hold = self.held_for(org, id, terms, parties, by.id, now)?;
+                    let log = self.made_asp(org)?.escrow.log;
+                    let offset = self.next_offset(log);
+                    let escrow = self.made_asp(org)?.escrow.known()?;
+                    entry.escrow = escrow.link(vec![hold], offset);
+                }
+                self.record_promises(org, vec![record], entry, Need::Producer, now)?;
+                // A deadline that has passed is taken as given.
+                self.settle_due(org, now)?;
+            }
+            Checked::Before(_) => {}
+        }
+        self.accepted_commitment(org, id)
+    }
+
+    /// Says that what was promised is delivered.
+    ///
+    /// # Errors
+    /// [`Refusal`]: a commitment that is not there, a key that does not speak for its obligor,
+    /// what its state does not allow, or an entry that was not taken.
+    pub fn deliver_commitment(
+        &mut self,
+        by: &Principal,
+        commitment: CommitmentId,
+        agent: Option<&AgentRef>,
+        evidence: Evidence,
+        now: Timestamp,
+    ) -> Result<Accepted<CommitmentSeen>, Refusal> {
+        self.step_commitment(by, commitment, agent, true, now, |commitments, actor| {
+            commitments.check_deliver(commitment, actor, evidence, now)
+        })
+    }
+
+    /// Says that what was delivered is what was promised.
+    ///
+    /// # Errors
+    /// As for [`Broker::deliver_commitment`], for whoever judges it.
+    pub fn confirm_commitment(
+        &mut self,
+        by: &Principal,
+        commitment: CommitmentId,
+        agent: Option<&AgentRef>,
+        now: Timestamp,
+    ) -> Result<Accepted<CommitmentSeen>, Refusal> {
+        self.step_commitment(by, commitment, agent, false, now, |commitments, actor| {
+            commitments.check_confirm(commitment, actor, now)
+        })
+    }
+
+    /// Shortens the time for judging a delivery.
+    ///
+    /// # Errors
+    /// As for [`Broker::confirm_commitment`].
+    pub fn shorten_window(
+        &mut self,
+        by: &Principal,
+        commitment: CommitmentId,
+        agent: Option<&AgentRef>,
+        window_ms: u64,
+        now: Timestamp,
+    ) -> Result<Accepted<CommitmentSeen>, Refusal> {
+        self.step_commitment(by, commitment, agent, false, now, |commitments, actor| {
+            commitments.check_shorten(commitment, actor, window_ms, now)
+        })
+    }
+
+    /// A commitment that is held and that the caller may see.
+    ///
+    /// # Errors
+    /// [`Refusal`]: there is no such commitment among those held, or nobody in it is the caller's.
+    pub fn see_commitment(
+        &self,
+        by: &Principal,
+        commitment: CommitmentId,
+        now: Timestamp,
+    ) -> Result<Accepted<CommitmentSeen>, Refusal> {
+        let (org, _) = self.commitment_at(by, commitment, now)?;
+        self.accepted_commitment(org, commitment)
+    }
+
+    /// The commitments that are held and that a filter wants, the newest first.
+    ///
+    /// - `fits`: which are wanted.
+    ///
+    /// # Errors
+    /// [`Refusal`]: a key that does not speak for agents, or the topic is damaged.
+    pub fn held_commitments(
+        &self,
+        by: &Principal,
+        fits: &dyn Fn(&Commitment) -> bool,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Accepted<Vec<CommitmentSeen>>, Refusal> {
+        self.authorize_asp(by, now)?;
+        let mut found: Vec<(OrgId, Arc<Commitment>)> = Vec::new();
+        for (org, of_org) in &self.asp.orgs {
+            if *org == by.org {
+                of_org.commitments.known()?;
+            }
+            let state = &of_org.commitments.state;
+            let live = state.all_live().cloned();
+            let closed = state
+                .held()
+                .map(|(_, closed)| Arc::new(closed.commitment.clone()));
+            found.extend(live.chain(closed).map(|commitment| (*org, commitment)));
+        }
+        found.retain(|(org, commitment)| {
+            fits(commitment) && self.sees_commitment(by, *org, commitment, now)
+        });
+        found.sort_unstable_by_key(|(_, commitment)| std::cmp::Reverse(commitment.id()));
+        found.truncate(limit);
+        let seen = found
+            .into_iter()
+            .map(|(org, commitment)| self.commitment_seen(org, commitment));
+        let log = self.asp_of(by.org).map(|of| of.commitments.log);
+        Ok(Accepted {
+            value: seen.collect(),
+            wait: self.wait_for(log.unwrap_or_default()),
+        })
+    }
+
+    /// Records what happens to a commitment and its disputes, with what follows for money and
+    /// trust, in one entry.
+    pub(super) fn record_promises(
+        &mut self,
+        org: OrgId,
+        records: Vec<CommitmentRecord>,
+        mut entry: Entry,
+        need: Need,
+        now: Timestamp,
+    ) -> Result<Wait, BrokerError> {
+        let commitments = self.made_asp(org)?.commitments.known()?;
+        let effects = commitments.effects(&records);
+        let Effects {
+            escrow,
+            outcome,
+            disputes,
+        } = effects.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
+        let id = records.iter().find_map(CommitmentRecord::commitment);
+        let counted = id.map_or(0, |id| counted(commitments, id));
+        let has_escrow = id
+            .and_then(|id| commitments.live(id))
+            .is_some_and(|of| of.created.promise.escrow.is_some());
+        let steps: Vec<EscrowStep> = escrow
+            .into_iter()
+            .filter(|step| !matches!(step, EscrowStep::Hold(_)))
+            .collect();
+        if let (Some(id), false) = (id, steps.is_empty()) {
+            let moves = self.follow_escrow(org, id, &steps, now)?;
+            let log = self.made_asp(org)?.escrow.log;
+            let offset = self.next_offset(log);
+            let ledger = self.made_asp(org)?.escrow.known()?;
+            entry.escrow.extend(ledger.link(moves, offset));
+        }
+        let has_escrow = has_escrow || !entry.escrow.is_empty();
+        let outcome = outcome.and_then(|outcome| of_commitment(&outcome, has_escrow));
+        entry.evidence.extend(outcome);
+        let ruled = disputes.iter();
+        let ruled = ruled.filter_map(|dispute| of_dispute(dispute, counted));
+        entry.evidence.extend(ruled);
+        entry.commitments = records;
+        self.record_asp(org, &entry, need, now)
+    }
+
+    fn step_commitment(
+        &mut self,
+        by: &Principal,
+        commitment: CommitmentId,
+        agent: Option<&AgentRef>,
+        is_obligors: bool,
+        now: Timestamp,
+        check: impl FnOnce(
+            &Commitments,
+            Actor,
+        ) -> Result<CommitmentRecord, crate::asp::commitment::CommitmentError>,
+    ) -> Result<Accepted<CommitmentSeen>, Refusal> {
+        let (org, known) = self.commitment_at(by, commitment, now)?;
+        let actor = self.actor(by, org, &known, agent, is_obligors, now)?;
+        self.settle_due(org, now)?;
+        let commitments = self.made_asp(org)?.commitments.known()?;
+        let record = check(commitments, actor).map_err(AspError::from)?;
+        self.record_promises(org, vec![record], Entry::default(), Need::Producer, now)?;
+        self.settle_due(org, now)?;
+        self.accepted_commitment(org, commitment)
+    }
+
+    /// The commitment of that id, of those held, for who may see it.
+    pub(super) fn commitment_at(
+        &self,
+        by: &Principal,
+        commitment: CommitmentId,
+        now: Timestamp,
+    ) -> Result<(OrgId, Arc<Commitment>), BrokerError> {
+        self.authorize_asp(by, now)?;
+        let own = self.asp.orgs.get_key_value(&by.org);
+        let others = self.asp.orgs.iter().filter(|(org, _)| **org != by.org);
+        let mut found = own.into_iter().chain(others).filter_map(|(org, of_org)| {
+            let held = of_org.commitments.state.commitment(commitment)?;
+            Some((*org, held_commitment(held)))
+        });
+        let absent = || AspError::CommitmentNotFound(commitment);
+        let (org, known) = found.next().ok_or_else(absent)?;
+        if !self.sees_commitment(by, org, &known, now) {
+            return Err(absent().into());
+        }
+        Ok((org, known))
+    }
+
+    /// Who acts on a commitment: the agent that is named, else the one that the caller speaks for
+    /// whose part it is.
+    pub(super) fn actor(
+        &self,
+        by: &Principal,
+        org: OrgId,
+        commitment: &Commitment,
+        agent: Option<&AgentRef>,
+        is_obligors: bool,
+        now: Timestamp,
+    ) -> Result<Actor, BrokerError> {
+        let session = commitment.created.promise.session;
+        let held = self.asp_of(org).and_then(|of| of.sessions.state.session(session));
+        let agent = match agent {
+            Some(agent) => self.own_agent(by, agent, now)?,
+            None => {
+                let obligor = commitment.created.promise.obligor;
+                let mut asked: Vec<(AgentId, OrgId)> = Vec::new();
+                if is_obligors {
+                    asked.push((obligor.agent, obligor.org));
+                } else {
+                    asked.extend(commitment.counterparty.map(|of| (of.agent, of.org)));
+                    let participants = held.into_iter().flat_map(|held| &held.participants);
+                    let mut others: Vec<_> = participants
+                        .filter(|(agent, _)| **agent != obligor.agent)
+                        .collect();
+                    others.sort_by_key(|(_, one)| one.role != Role::Coordinator);
+                    asked.extend(others.iter().map(|(agent, one)| (**agent, one.org)));
+                }
+                let mut own = asked.iter().filter(|(agent, org)| {
+                    *org == by.org && self.speaks_for(by, *agent, now)
+                });
+                let first = own.next().map(|(agent, _)| *agent);
+                first.ok_or_else(|| AspError::NotYourAgent {
+                    agent: obligor.agent.to_string(),
+                })?
+            }
+        };
+        let standing = held.map_or(Standing::Stranger, |held| standing(held, agent));
+        let party = Party { agent, org: by.org };
+        Ok(Actor {
+            party,
+            standing,
+            by: by.id,
+        })
+    }
+
+    fn sees_commitment(
+        &self,
+        by: &Principal,
+        org: OrgId,
+        commitment: &Commitment,
+        now: Timestamp,
+    ) -> bool {
+        let promise = &commitment.created.promise;
+        let parties = commitment.counterparty.into_iter().chain([promise.obligor]);
+        let mut own = parties.filter(|party| party.org == by.org);
+        own.any(|party| self.speaks_for(by, party.agent, now))
+            || self
+                .asp_of(org)
+                .and_then(|of| of.sessions.state.session(promise.session))
+                .is_some_and(|held| self.may_see(by, held, now))
+    }
+
+    fn party_in(&self, session: &Session, agent: AgentId) -> Result<Party, AspError> {
+        match session.participants.get(&agent) {
+            Some(one) => Ok(Party {
+                agent,
+                org: one.org,
+            }),
+            None => Err(crate::asp::session::SendError::NotParticipant {
+                session: session.session,
+                agent,
+            }
+            .into()),
+        }
+    }
+
+    fn accepted_commitment(
+        &self,
+        org: OrgId,
+        id: CommitmentId,
+    ) -> Result<Accepted<CommitmentSeen>, Refusal> {
+        let of_org = self.asp_of(org);
+        let held = of_org.and_then(|of| Some((of, of.commitments.state.commitment(id)?)));
+        let (of_org, held) =
+            held.ok_or_else(|| BrokerError::Bug("a commitment that was found is gone".into()))?;
+        let value = self.commitment_seen(org, held_commitment(held));
+        let wait = self.wait_for(of_org.commitments.log);
+        Ok(Accepted { value, wait })
+    }
+
+    fn commitment_seen(&self, org: OrgId, commitment: Arc<Commitment>) -> CommitmentSeen {
+        let obligor = commitment.created.promise.obligor;
+        let counterparty = commitment.counterparty;
+        CommitmentSeen {
+            org: self.shown_org(org),
+            obligor: self.named(obligor.org, obligor.agent),
+            counterparty: counterparty.map(|of| self.named(of.org, of.agent)),
+            commitment,
+        }
+    }
+}
+
+/// Who judges what is promised to a session.
+fn judge(session: &Session, obligor: AgentId) -> Judge {
+    let others = || {
+        let participants = session.participants.iter();
+        participants.filter(|(agent, one)| **agent != obligor && one.is_expected())
+    };
+    if others().any(|(_, one)| one.role == Role::Coordinator) {
+        Judge::Coordinator
+    } else if others().next().is_some() {
+        Judge::Participant
+    } else {
+        Judge::Nobody
+    }
+}
+
+fn standing(session: &Session, agent: AgentId) -> Standing {
+    match session.participants.get(&agent) {
+        Some(one) if one.role == Role::Coordinator => Standing::Coordinator,
+        Some(_) => Standing::Participant,
+        None => Standing::Stranger,
+    }
+}
+
+fn held_commitment(held: Held) -> Arc<Commitment> {
+    match held {
+        Held::Live(commitment) => commitment,
+        Held::Closed(closed, _) => Arc::new(closed.commitment.clone()),
+    }
+}
+
+/// Severity with which a commitment counts already, before what is recorded next.
+fn counted(commitments: &Commitments, id: CommitmentId) -> u8 {
+    let Some(known) = commitments.live(id) else {
+        return 0;
+    };
+    let by_clock = if known.is_breach() {
+        known.created.promise.severity()
+    } else {
+        0
+    };
+    by_clock.max(known.ruled.map_or(0, |ruled| ruled.severity))
+}

@@ -1,0 +1,176 @@
+//! Where the records behind promises, money and trust are read from, without the broker's lock.
+
+use super::AspError;
+use crate::access::{Ask, Operation, Principal};
+use crate::asp::Knot;
+use crate::asp::commitment::{Commitments, Held};
+use crate::asp::escrow::{Account, Escrow};
+use crate::asp::registry::AgentRef;
+use crate::broker::core::{Accepted, Broker, Refusal};
+use crate::broker::error::BrokerError;
+use crate::broker::topic::Fold;
+use crate::types::{
+    AgentId, ChannelName, CommitmentId, Offset, OrgId, OrgName, SessionId, Timestamp,
+};
+
+/// Where the records of a commitment are.
+#[derive(Clone, Debug)]
+pub struct CommitmentPlace {
+    /// The topic.
+    pub channel: ChannelName,
+    /// Those about it and its disputes, in their order, and the one that closed it.
+    pub offsets: Vec<Offset>,
+}
+
+/// Where the movements of money are.
+#[derive(Clone, Debug)]
+pub struct LedgerPlace {
+    /// The topic.
+    pub channel: ChannelName,
+    /// Whose movements; all of the topic where none is named.
+    pub account: Option<Account>,
+    /// The last of them.
+    pub last: Option<Knot>,
+}
+
+impl Broker {
+    /// Where a commitment's records are, for who may see it.
+    ///
+    /// # Errors
+    /// As for [`Broker::see_commitment`].
+    pub fn commitment_place(
+        &self,
+        by: &Principal,
+        commitment: CommitmentId,
+        now: Timestamp,
+    ) -> Result<Accepted<CommitmentPlace>, Refusal> {
+        let (org, _) = self.commitment_at(by, commitment, now)?;
+        let of_org = self.asp_of(org);
+        let held = of_org.and_then(|of| Some((of, of.commitments.state.commitment(commitment)?)));
+        let absent = || AspError::CommitmentNotFound(commitment);
+        let (of_org, held) = held.ok_or_else(absent)?;
+        let offsets = match held {
+            Held::Live(commitment) => commitment.offsets.clone(),
+            Held::Closed(closed, offset) => {
+                let mut offsets = closed.commitment.offsets.clone();
+                offsets.retain(|one| *one != offset);
+                offsets.push(offset);
+                offsets
+            }
+        };
+        Ok(Accepted {
+            value: CommitmentPlace {
+                channel: self.asp_channel(org, Commitments::TOPIC),
+                offsets,
+            },
+            wait: self.wait_for(of_org.commitments.log),
+        })
+    }
+
+    /// Where the movements of an agent's account are, or those of a whole organisation.
+    ///
+    /// - `org`: another organisation than the caller's, for an operator.
+    ///
+    /// # Errors
+    /// [`Refusal`]: a key that does not speak for agents or for that one, an organisation that is
+    /// another's, or a damaged topic.
+    pub fn ledger_place(
+        &self,
+        by: &Principal,
+        org: Option<&OrgName>,
+        agent: Option<&AgentRef>,
+        now: Timestamp,
+    ) -> Result<Accepted<LedgerPlace>, Refusal> {
+        self.authorize_asp(by, now)?;
+        let org = self.account_org(by, org, now)?;
+        let account = match agent {
+            Some(agent) => Some(Account {
+                agent: Some(self.account_agent(by, org, agent, now)?),
+                org,
+            }),
+            None => None,
+        };
+        let last = match self.asp_of(org) {
+            Some(of_org) => of_org.escrow.known()?.knot(account),
+            None => None,
+        };
+        let log = self.asp_of(org).map(|of_org| of_org.escrow.log);
+        Ok(Accepted {
+            value: LedgerPlace {
+                channel: self.asp_channel(org, Escrow::TOPIC),
+                account,
+                last,
+            },
+            wait: self.wait_for(log.unwrap_or_default()),
+        })
+    }
+
+    /// The session of a commitment that is held.
+    #[must_use]
+    pub fn session_of(&self, commitment: CommitmentId) -> Option<SessionId> {
+        self.asp.orgs.values().find_map(|of_org| {
+            let created = match of_org.commitments.state.commitment(commitment)? {
+                Held::Live(commitment) => commitment.created.clone(),
+                Held::Closed(closed, _) => closed.commitment.created.clone(),
+            };
+            Some(created.promise.session)
+        })
+    }
+
+    /// The topic of evidence.
+    #[must_use]
+    pub fn evidence_topic(&self) -> ChannelName {
+        Self::evidence_channel()
+    }
+
+    /// Whether somebody looks after the broker as a whole.
+    #[must_use]
+    pub fn is_operator(&self, by: &Principal, now: Timestamp) -> bool {
+        let operation = Operation::AccessAdmin;
+        let ask = Ask::Broker { operation };
+        self.access.authorize(by, &ask, now).is_ok()
+    }
+
+    /// The organisation whose accounts somebody asks for: their own, or any as an operator.
+    pub(super) fn account_org(
+        &self,
+        by: &Principal,
+        org: Option<&OrgName>,
+        now: Timestamp,
+    ) -> Result<OrgId, BrokerError> {
+        let Some(name) = org else {
+            return Ok(by.org);
+        };
+        if self.shown_org(by.org) == *name {
+            return Ok(by.org);
+        }
+        let operation = Operation::AccessAdmin;
+        let judged = self.access.authorize(by, &Ask::Broker { operation }, now);
+        judged.map_err(|denied| BrokerError::Access(denied.into()))?;
+        self.org_id_of(name)
+    }
+
+    /// The agent of that organisation whose account somebody asks for.
+    pub(super) fn account_agent(
+        &self,
+        by: &Principal,
+        org: OrgId,
+        agent: &AgentRef,
+        now: Timestamp,
+    ) -> Result<AgentId, BrokerError> {
+        if org == by.org {
+            return self.own_agent(by, agent, now);
+        }
+        let absent = || AspError::AgentNotFound {
+            agent: super::resolve::shown(agent),
+        };
+        let agents = self.agents_of(org)?.ok_or_else(absent)?;
+        let found = match agent {
+            AgentRef::Id(id) => agents.agent(*id),
+            AgentRef::Name(name) | AgentRef::Uri { name, .. } => {
+                agents.agent_by_name(name.as_str())
+            }
+        };
+        Ok(found.ok_or_else(absent)?.agent)
+    }
+}

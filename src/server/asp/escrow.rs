@@ -1,0 +1,198 @@
+//! Requests about money that stands behind promises.
+
+use super::super::shared::Shared;
+use super::reader::Reader;
+use super::{Looked, cursor};
+use crate::access::Principal;
+use crate::asp::Knot;
+use crate::asp::escrow::{Account, EscrowRecord, MoveKind, Moved, Part, Place};
+use crate::broker::asp::BalanceSeen;
+use crate::broker::{Accepted, Broker, Refusal};
+use crate::protocol::AspResponse;
+use crate::protocol::asp::{
+    AccountOf, AccountPart, AccountRow, Balances, EscrowBalance, EscrowDeposit, EscrowEntry,
+    EscrowLedger, EscrowStep, EscrowWithdraw, LedgerPage, MoneyPlace,
+};
+use crate::types::{Offset, Timestamp};
+
+/// Most entries of a page.
+const MAX_PAGE: u32 = 1000;
+/// Movements that one request looks at, whether they are wanted or not.
+const MAX_LOOKED_AT: usize = 10_000;
+
+pub(super) fn deposit(
+    shared: &Shared,
+    by: &Principal,
+    deposit: &EscrowDeposit,
+    now: Timestamp,
+) -> Result<Looked, Refusal> {
+    let (org, agent) = (deposit.org.as_ref(), deposit.agent_id.as_ref());
+    let (amount, currency) = (deposit.amount, deposit.currency);
+    let mut broker = shared.broker();
+    let paid = broker.pay(by, org, agent, amount, currency, true, now)?;
+    let row = account_row(&broker, paid.value);
+    Ok(Looked::answer(AspResponse::EscrowDeposit(row), paid.wait))
+}
+
+pub(super) fn withdraw(
+    shared: &Shared,
+    by: &Principal,
+    withdraw: &EscrowWithdraw,
+    now: Timestamp,
+) -> Result<Looked, Refusal> {
+    let (org, agent) = (withdraw.org.as_ref(), withdraw.agent_id.as_ref());
+    let (amount, currency) = (withdraw.amount, withdraw.currency);
+    let mut broker = shared.broker();
+    let paid = broker.pay(by, org, agent, amount, currency, false, now)?;
+    let row = account_row(&broker, paid.value);
+    Ok(Looked::answer(AspResponse::EscrowWithdraw(row), paid.wait))
+}
+
+pub(super) fn balance(
+    shared: &Shared,
+    by: &Principal,
+    ask: &EscrowBalance,
+    now: Timestamp,
+) -> Result<Looked, Refusal> {
+    let broker = shared.broker();
+    let found = broker.balances(by, ask.org.as_ref(), ask.agent_id.as_ref(), now)?;
+    let Accepted { value, wait } = found;
+    let rows = value.into_iter();
+    let rows = rows.filter(|seen| ask.currency.is_none_or(|wanted| seen.currency == wanted));
+    let accounts = rows.map(|seen| account_row(&broker, seen)).collect();
+    let balances = Balances { accounts };
+    Ok(Looked::answer(AspResponse::EscrowBalance(balances), wait))
+}
+
+pub(super) fn ledger(
+    shared: &Shared,
+    by: &Principal,
+    ask: &EscrowLedger,
+    now: Timestamp,
+) -> Result<Looked, Refusal> {
+    let cursor = ask.cursor.as_deref().map(cursor::decode::<Knot>);
+    let cursor = cursor.transpose()?;
+    let limit = ask.limit.clamp(1, MAX_PAGE) as usize;
+    let place = {
+        let broker = shared.broker();
+        broker.ledger_place(by, ask.org.as_ref(), ask.agent_id.as_ref(), now)?
+    };
+    let Accepted { value: place, wait } = place;
+    let mut reader = Reader::new(shared, place.channel);
+    let mut at = match (cursor, place.last) {
+        (Some(cursor), Some(last)) if cursor.offset <= last.offset => Some(cursor),
+        (_, last) => last,
+    };
+    let mut entries = Vec::new();
+    let mut looked_at = 0;
+    while let Some(knot) = at {
+        if entries.len() >= limit || looked_at >= MAX_LOOKED_AT {
+            break;
+        }
+        looked_at += 1;
+        let (kind, moved) = moved_at(&mut reader, knot.offset)?;
+        let links = match place.account {
+            None => Some(moved.threads.all),
+            Some(account) => moved.links_of(account),
+        };
+        let no_links = "the record is not about that account";
+        let links = links.ok_or_else(|| reader.damaged(knot.offset, no_links))?;
+        let is_wanted = (ask.commitment_id).is_none_or(|id| moved.commitment == Some(id));
+        if is_wanted && sees(shared, by, place.account, &moved, now) {
+            let broker = shared.broker();
+            entries.push(entry(&broker, knot.offset, kind, moved));
+        }
+        at = links.back.filter(|back| back.offset < knot.offset);
+    }
+    let page = LedgerPage {
+        entries,
+        cursor: at.as_ref().map(cursor::encode),
+    };
+    Ok(Looked::answer(AspResponse::EscrowLedger(page), wait))
+}
+
+/// Whether a movement is the caller's to see: of the account that was asked for, or of one of an
+/// agent that the key speaks for, or of the organisation.
+fn sees(
+    shared: &Shared,
+    by: &Principal,
+    asked: Option<Account>,
+    moved: &Moved,
+    now: Timestamp,
+) -> bool {
+    if asked.is_some() {
+        return true;
+    }
+    let broker = shared.broker();
+    if broker.is_operator(by, now) {
+        return true;
+    }
+    let mut places = moved.from.iter().chain(&moved.to);
+    places.any(|place| match place.account.agent {
+        None => place.account.org == by.org,
+        Some(agent) => broker.speaks_for_any(by, [(place.account.org, agent)].into_iter(), now),
+    })
+}
+
+fn moved_at(reader: &mut Reader<'_>, offset: Offset) -> Result<(MoveKind, Moved), Refusal> {
+    let read = reader.record(offset)?;
+    let payload = read.payload.clone().unwrap_or_default();
+    let record = EscrowRecord::decode(read.record_type.as_str(), &payload);
+    match record.map_err(|error| reader.damaged(offset, &error.to_string()))? {
+        EscrowRecord::Moved { kind, moved } => Ok((kind, moved)),
+        _ => Err(reader.damaged(offset, "no money moved there").into()),
+    }
+}
+
+fn entry(broker: &Broker, offset: Offset, kind: MoveKind, moved: Moved) -> EscrowEntry {
+    EscrowEntry {
+        offset,
+        at: moved.at,
+        step: match kind {
+            MoveKind::Deposit => EscrowStep::Deposited,
+            MoveKind::Withdraw => EscrowStep::Withdrawn,
+            MoveKind::Hold => EscrowStep::Held,
+            MoveKind::Release => EscrowStep::Released,
+            MoveKind::Forfeit => EscrowStep::Forfeited,
+            MoveKind::Freeze => EscrowStep::Frozen,
+            MoveKind::Unfreeze => EscrowStep::Unfrozen,
+        },
+        amount: moved.amount,
+        currency: moved.currency,
+        from: moved.from.map(|place| money_place(broker, place)),
+        to: moved.to.map(|place| money_place(broker, place)),
+        beneficiary: moved.beneficiary.map(|account| account_of(broker, account)),
+        commitment_id: moved.commitment,
+        by: moved.by,
+    }
+}
+
+fn money_place(broker: &Broker, place: Place) -> MoneyPlace {
+    MoneyPlace {
+        account: account_of(broker, place.account),
+        part: match place.part {
+            Part::Available => AccountPart::Available,
+            Part::Held => AccountPart::Held,
+            Part::Frozen => AccountPart::Frozen,
+        },
+    }
+}
+
+fn account_of(broker: &Broker, account: Account) -> AccountOf {
+    let named = account.agent.map(|agent| broker.name_agent(account.org, agent));
+    AccountOf {
+        org: broker.name_org(account.org),
+        agent_id: account.agent,
+        name: named.map(|named| named.name),
+    }
+}
+
+fn account_row(broker: &Broker, seen: BalanceSeen) -> AccountRow {
+    AccountRow {
+        account: account_of(broker, seen.account),
+        currency: seen.currency,
+        available: seen.balance.available,
+        held: seen.balance.held,
+        frozen: seen.balance.frozen,
+    }
+}

@@ -1,0 +1,233 @@
+//! Requests about trust: how far agents are trusted, why, and what they are rated.
+
+use super::super::shared::Shared;
+use super::commitments::party_row;
+use super::reader::Reader;
+use super::{Looked, cursor};
+use crate::access::Principal;
+use crate::asp::Knot;
+use crate::asp::trust::{AgentScore, PROJECTION, Remark, ScopeScore, TrustRecord};
+use crate::broker::asp::{AspError, TrustSeen};
+use crate::broker::{Accepted, Broker, BrokerError, Refusal};
+use crate::protocol::AspResponse;
+use crate::protocol::asp::{
+    EvidenceRow, JsonText, Millionths, OrgVerify, PairRow, RatingRow, RemarkRow, ScopeRow,
+    TrustAsk, TrustExplain, TrustExplained, TrustRate, TrustRow, VerifiedOrg,
+};
+use crate::types::{AgentId, Timestamp};
+
+/// Most pieces of evidence of a page.
+const MAX_PAGE: u32 = 1000;
+
+pub(super) fn score(
+    shared: &Shared,
+    by: &Principal,
+    ask: &TrustAsk,
+    now: Timestamp,
+) -> Result<Looked, Refusal> {
+    let Accepted { value, wait } = shared.broker().trust_of(by, &ask.agent_id, now)?;
+    Ok(Looked::answer(AspResponse::TrustScore(row(value)), wait))
+}
+
+pub(super) fn explain(
+    shared: &Shared,
+    by: &Principal,
+    ask: &TrustExplain,
+    now: Timestamp,
+) -> Result<Looked, Refusal> {
+    let cursor = ask.cursor.as_deref().map(cursor::decode::<Knot>);
+    let cursor = cursor.transpose()?;
+    let limit = ask.limit.clamp(1, MAX_PAGE) as usize;
+    let broker = shared.broker();
+    let Accepted { value, wait } = broker.explain_trust(by, &ask.agent_id, now)?;
+    let topic = broker.evidence_topic();
+    let (seen, explained) = value;
+    let agent = seen.agent.agent;
+    let (last, pairs, remarks) = match explained {
+        None => (None, Vec::new(), Vec::new()),
+        Some(explained) => {
+            let pairs = explained.pairs.iter().map(|pair| PairRow {
+                org: broker.name_org(pair.org),
+                credibility: pair.credibility.into(),
+                good: Millionths(pair.good),
+                counted: Millionths(pair.counted),
+                bad: Millionths(pair.bad),
+            });
+            let remarks = explained.remarks.iter();
+            let remarks = remarks.map(|remark| remark_row(&broker, remark));
+            (explained.last, pairs.collect(), remarks.collect())
+        }
+    };
+    drop(broker);
+    // A cursor leads backwards from the last one only.
+    let from = match (cursor, last) {
+        (Some(cursor), Some(last)) if cursor.offset > last.offset => {
+            return Err(AspError::Cursor("a place behind the last".to_owned()).into());
+        }
+        (Some(cursor), Some(_)) => Some(cursor),
+        (_, last) => last,
+    };
+    let mut reader = Reader::new(shared, topic);
+    let (evidence, next) = walk(&mut reader, agent, from, limit)?;
+    let page = TrustExplained {
+        trust: row(seen),
+        pairs,
+        remarks,
+        evidence,
+        cursor: next.as_ref().map(cursor::encode),
+    };
+    Ok(Looked::answer(AspResponse::TrustExplain(page), wait))
+}
+
+/// The evidence about an agent, from a place backwards; where to go on, if there is more.
+fn walk(
+    reader: &mut Reader<'_>,
+    agent: AgentId,
+    from: Option<Knot>,
+    limit: usize,
+) -> Result<(Vec<EvidenceRow>, Option<Knot>), Refusal> {
+    let mut found = Vec::new();
+    let mut at = from;
+    while let Some(knot) = at {
+        if found.len() >= limit {
+            return Ok((found, Some(knot)));
+        }
+        let offset = knot.offset;
+        let read = reader.record(offset)?;
+        let payload = read.payload.clone().unwrap_or_default();
+        let record = TrustRecord::decode(read.record_type.as_str(), &payload);
+        let record = record.map_err(|error| reader.damaged(offset, &error.to_string()))?;
+        let Some(links) = record.links_of(agent) else {
+            let what = "the record is not about that agent";
+            return Err(reader.damaged(offset, what).into());
+        };
+        found.push(EvidenceRow {
+            offset,
+            record: raw(reader, knot)?,
+        });
+        at = links.back.filter(|back| back.offset < offset);
+    }
+    Ok((found, None))
+}
+
+fn raw(reader: &mut Reader<'_>, at: Knot) -> Result<JsonText, BrokerError> {
+    let text = reader.text(at.offset)?;
+    JsonText::parse(&text).map_err(|error| reader.damaged(at.offset, &error.to_string()))
+}
+
+pub(super) fn rate(
+    shared: &Shared,
+    by: &Principal,
+    rate: &TrustRate,
+    now: Timestamp,
+) -> Result<Looked, Refusal> {
+    if !(0.0..=1.0).contains(&rate.rating) {
+        return Err(AspError::Rating(rate.rating).into());
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "0 to 1,000"
+    )]
+    let rating = (rate.rating * 1000.0).round() as u16;
+    let (session, agent, from) = (rate.session_id, &rate.agent_id, &rate.from);
+    let mut broker = shared.broker();
+    let accepted = broker.rate_agent(by, session, agent, from, rating, now)?;
+    drop(broker);
+    let seen = accepted.value;
+    let row = RatingRow {
+        session_id: session,
+        agent: party_row(seen.agent),
+        from: party_row(seen.from),
+        rating: Millionths(u64::from(rating) * 1000),
+        at: now,
+        offset: seen.offset,
+    };
+    Ok(Looked::answer(AspResponse::TrustRate(row), accepted.wait))
+}
+
+pub(super) fn verify(
+    shared: &Shared,
+    by: &Principal,
+    verify: &OrgVerify,
+    now: Timestamp,
+) -> Result<Looked, Refusal> {
+    let mut broker = shared.broker();
+    let Accepted { value, wait } = broker.verify_org(by, &verify.org, verify.verified, now)?;
+    let row = VerifiedOrg {
+        org: verify.org.clone(),
+        verified: verify.verified,
+        at: now,
+        offset: value,
+        by: by.id,
+    };
+    Ok(Looked::answer(AspResponse::OrgVerify(row), wait))
+}
+
+fn remark_row(broker: &Broker, remark: &Remark) -> RemarkRow {
+    match remark {
+        Remark::Ring { orgs } => RemarkRow::Ring {
+            orgs: orgs.iter().map(|org| broker.name_org(*org)).collect(),
+        },
+        Remark::Outlier { org } => RemarkRow::Outlier {
+            org: broker.name_org(*org),
+        },
+        Remark::UnfoundedDisputes { org, candour } => RemarkRow::UnfoundedDisputes {
+            org: broker.name_org(*org),
+            candour: (*candour).into(),
+        },
+    }
+}
+
+fn row(seen: TrustSeen) -> TrustRow {
+    let TrustSeen { agent, score } = seen;
+    let AgentScore {
+        scope,
+        score,
+        level,
+        internal,
+        external,
+        completion_rate,
+        average_response_ms,
+        dispute_rate,
+        components,
+        composite,
+        evidence_count,
+        distinct_counterparties,
+        as_of,
+    } = score;
+    let of_scope = match scope {
+        crate::asp::trust::Scope::Internal => &internal,
+        crate::asp::trust::Scope::External => &external,
+    };
+    TrustRow {
+        agent_id: agent.agent,
+        name: agent.name,
+        org: agent.org,
+        projection: PROJECTION.to_owned(),
+        score: score.into(),
+        scope,
+        level,
+        mean: of_scope.mean.map(Millionths::from),
+        confidence: of_scope.confidence.into(),
+        internal: scope_row(&internal),
+        external: scope_row(&external),
+        completion_rate: completion_rate.map(Millionths::from),
+        average_response_time: average_response_ms,
+        dispute_rate: dispute_rate.map(Millionths::from),
+        components,
+        // Hundredths.
+        composite: Millionths(u64::from(composite) * 10_000),
+        evidence_count,
+        distinct_counterparties,
+        as_of,
+    }
+}
+
+fn scope_row(scope: &ScopeScore) -> ScopeRow {
+    ScopeRow {
+        score: scope.score.into(),
+        mean: scope.mean.map(Millionths::from),
+        confidence: scope.confidence.into(),
+    }
+}
