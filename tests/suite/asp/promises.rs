@@ -8,7 +8,7 @@ use npayload::asp::commitment::{
 use npayload::types::{CommitmentId, Offset, PrincipalId};
 
 use super::{BASE, HOME, LEAD, START, TALK};
-use crate::process::npayload;
+use crate::process::{Broker, npayload, wait_for};
 
 const COMMITMENT: CommitmentId = CommitmentId(BASE + 0xc1);
 
@@ -113,4 +113,76 @@ fn evidence_that_is_no_json_is_refused_before_anybody_is_asked() {
     let told = npayload(&["commitment", "deliver", &commitment, "--evidence", "{"]);
     assert_eq!(told.code, 2, "{}", told.err);
     assert!(told.err.contains("--evidence"), "{}", told.err);
+}
+
+#[test]
+fn a_promise_that_is_not_kept_is_disputed_and_one_that_is_kept_gives_its_money_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let broker = Broker::start(&dir.path().join("data"));
+    let json = |args: &str, words: &[&str]| {
+        let mut all: Vec<&str> = args.split_whitespace().collect();
+        all.extend(words);
+        all.push("--json");
+        broker.run(&all).json()
+    };
+    let of = |value: &serde_json::Value, member: &str| value[member].as_str().unwrap().to_owned();
+    let session = json(
+        "session create --participant coordinator-agent:coordinator \
+         --participant research-agent:specialist --participant writer-agent:specialist",
+        &["Market analysis for Q1 2026"],
+    );
+    let session = of(&session, "sessionId");
+    let create = format!("commitment create {session} --agent research-agent");
+    let made = json(
+        &format!("{create} --deadline 2026-03-15T00:00:00Z"),
+        &["Deliver competitor pricing analysis"],
+    );
+    let late = of(&made, "id");
+    wait_for("the breach", || {
+        let shown = json("commitment show", &[&late]);
+        (shown["state"] == "breached").then_some(())
+    });
+    let dispute = json(
+        &format!("dispute create {late} --evidence {{\"missedDeadline\":true}}"),
+        &["Analysis was not delivered by the deadline"],
+    );
+    assert_eq!(dispute["state"], "resolved");
+    assert_eq!(dispute["ruling"]["verdict"], "upheld");
+    assert_eq!(dispute["ruling"]["mechanism"], "automated");
+    assert_eq!(dispute["filedBy"]["name"], "coordinator-agent");
+    let shown = json("dispute show", &[&of(&dispute, "id")]);
+    assert_eq!(shown["evidence"]["missedDeadline"], true);
+    let trust = json("trust show research-agent", &[]);
+    assert_eq!(
+        (&trust["score"], &trust["disputeRate"]),
+        (&0.0.into(), &1.0.into())
+    );
+    assert!(trust["averageResponseTime"].is_null(), "{trust}");
+
+    json("escrow deposit 50000:EUR --agent research-agent", &[]);
+    let made = json(
+        &format!("{create} --to writer-agent --deadline 2h --escrow 20000:EUR --late-percent 2.5"),
+        &["A survey"],
+    );
+    let kept = of(&made, "id");
+    let held = json("escrow balance --agent research-agent", &[]);
+    assert_eq!(
+        (&held["available"], &held["held"]),
+        (&30_000.into(), &20_000.into())
+    );
+    let deliver = format!("commitment deliver {kept} --evidence {{}} --reference {session}:0");
+    assert_eq!(json(&deliver, &[])["state"], "delivered");
+    let shortened = json(&format!("commitment confirm {kept} --within 1h"), &[]);
+    assert_eq!(shortened["windowMs"], 3_600_000);
+    assert_eq!(json("commitment confirm", &[&kept])["state"], "fulfilled");
+    let ledger = broker.run(&["escrow", "ledger", "--json"]).json_lines();
+    let steps: Vec<_> = ledger.iter().map(|entry| of(entry, "step")).collect();
+    assert_eq!(steps, ["released", "held", "deposited"]);
+    let file = dir.path().join("receipt.json");
+    std::fs::write(&file, broker.run(&["commitment", "receipt", &kept]).ok()).unwrap();
+    let file = file.to_str().unwrap();
+    npayload(&["commitment", "receipt", "--verify", file]).ok();
+    let again = broker.run(&["commitment", "confirm", &kept]);
+    assert_eq!(again.code, 1, "{}", again.err);
+    assert!(again.err.contains("ILLEGAL_STEP"), "{}", again.err);
 }
