@@ -130,7 +130,7 @@ fn sees(
     let mut places = moved.from.iter().chain(&moved.to);
     places.any(|place| match place.account.agent {
         None => place.account.org == by.org,
-        Some(agent) => broker.speaks_for_any(by, [(place.account.org, agent)].into_iter(), now),
+        Some(agent) => broker.speaks_for_any(by, [(place.account.org, agent)], now),
     })
 }
 
