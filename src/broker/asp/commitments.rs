@@ -6,6 +6,7 @@ use super::AspError;
 use super::evidence::{of_commitment, of_dispute};
 use super::record::Entry;
 use super::resolve::Named;
+use super::upkeep::Timed;
 use crate::access::Principal;
 use crate::asp::commitment::{
     Actor, Checked, Commitment, CommitmentRecord, Commitments, Create, DEFAULT_CLAIM_MS, Effects,
@@ -82,7 +83,8 @@ impl Broker {
             Some(agent) => Some(self.recipient(by, org, new.session, agent, now)?),
             None => None,
         };
-        self.settle_due(org, now)?;
+        self.settle_due(org, Timed::Sessions, now)?;
+        self.settle_due(org, Timed::Promises, now)?;
         let id = CommitmentId(self.new_uuid(now));
         let id = new.commitment.unwrap_or(id);
         let held = self
@@ -136,7 +138,7 @@ impl Broker {
                 }
                 self.record_promises(org, vec![record], entry, Need::Producer, now)?;
                 // A deadline that has passed is taken as given.
-                self.settle_due(org, now)?;
+                self.settle_due(org, Timed::Promises, now)?;
             }
             Checked::Before(_) => {}
         }
@@ -306,11 +308,11 @@ impl Broker {
     ) -> Result<Accepted<CommitmentSeen>, Refusal> {
         let (org, known) = self.commitment_at(by, commitment, now)?;
         let actor = self.actor(by, org, &known, agent, is_obligors, now)?;
-        self.settle_due(org, now)?;
+        self.settle_due(org, Timed::Promises, now)?;
         let commitments = self.made_asp(org)?.commitments.known()?;
         let record = check(commitments, actor).map_err(AspError::from)?;
         self.record_promises(org, vec![record], Entry::default(), Need::Producer, now)?;
-        self.settle_due(org, now)?;
+        self.settle_due(org, Timed::Promises, now)?;
         self.accepted_commitment(org, commitment)
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::AspError;
 use super::record::Entry;
 use super::resolve::Named;
+use super::upkeep::Timed;
 use crate::access::{Ask, Operation, Principal};
 use crate::asp::Trust;
 use crate::asp::chain::Digest;
@@ -74,7 +75,7 @@ impl Broker {
     ) -> Result<Accepted<DisputeSeen>, Refusal> {
         let (org, commitment) = self.commitment_at(by, new.commitment, now)?;
         let filer = self.actor(by, org, &commitment, new.agent.as_ref(), false, now)?;
-        self.settle_due(org, now)?;
+        self.settle_due(org, Timed::Promises, now)?;
         let id = DisputeId(self.new_uuid(now));
         let id = new.dispute.unwrap_or(id);
         let session = commitment.created.promise.session;
@@ -125,7 +126,7 @@ impl Broker {
         let (org, known) = self.dispute_at(by, dispute, now)?;
         let (_, commitment) = self.commitment_at(by, known.commitment(), now)?;
         let actor = self.actor(by, org, &commitment, None, true, now)?;
-        self.settle_due(org, now)?;
+        self.settle_due(org, Timed::Promises, now)?;
         let commitments = self.made_asp(org)?.commitments.known()?;
         let record = commitments.check_answer(dispute, actor, reason, evidence, now);
         self.dispute_step(org, dispute, vec![record.map_err(AspError::from)?], now)
@@ -145,7 +146,7 @@ impl Broker {
         let (_, commitment) = self.commitment_at(by, known.commitment(), now)?;
         let filer = AgentRef::Id(known.filed.filer.agent);
         let actor = self.actor(by, org, &commitment, Some(&filer), false, now)?;
-        self.settle_due(org, now)?;
+        self.settle_due(org, Timed::Promises, now)?;
         let commitments = self.made_asp(org)?.commitments.known()?;
         let record = commitments.check_withdraw_dispute(dispute, actor, now);
         self.dispute_step(org, dispute, vec![record.map_err(AspError::from)?], now)
@@ -169,7 +170,7 @@ impl Broker {
         let absent = || AspError::DisputeNotFound(dispute);
         let found = self.dispute_anywhere(dispute).ok_or_else(absent)?;
         let (org, known) = found;
-        self.settle_due(org, now)?;
+        self.settle_due(org, Timed::Promises, now)?;
         let records = match agent {
             Some(agent) => {
                 let agent = self.own_agent(by, agent, now)?;

@@ -3,6 +3,7 @@
 
 use super::evidence::VERSION;
 use super::record::Entry;
+use super::upkeep::Timed;
 use super::{AspError, Named};
 use crate::access::{Ask, Operation, Principal};
 use crate::asp::Links;
@@ -45,7 +46,7 @@ impl Broker {
         let org = self.org_of_session(by, session, now)?;
         let from = self.own_agent(by, from, now)?;
         let rated = self.recipient(by, org, session, agent, now)?;
-        self.settle_due(org, now)?;
+        self.settle_due(org, Timed::Sessions, now)?;
         let held = self.asp_of(org);
         let held = held.and_then(|of| of.sessions.state.session(session));
         let held = held.ok_or(AspError::SessionNotFound(session))?;

@@ -3,6 +3,7 @@
 use super::evidence::of_task;
 use super::record::Entry;
 use super::resolve::{Found, Named};
+use super::upkeep::Timed;
 use super::{AspError, OrgAsp};
 use crate::access::{Ask, Operation, Principal};
 use crate::asp::Canonical;
@@ -137,7 +138,7 @@ impl Broker {
             by: by.id,
             at: now,
         };
-        self.settle_due(by.org, now)?;
+        self.settle_due(by.org, Timed::Sessions, now)?;
         let log = self.made_asp(by.org)?.sessions.log;
         let offset = self.next_offset(log);
         let sessions = self.made_asp(by.org)?.sessions.known()?;
@@ -197,7 +198,7 @@ impl Broker {
             let agent = self.named(by.org, sender).name;
             return Err(AspError::KeyChanged { agent }.into());
         }
-        self.settle_due(org, now)?;
+        self.settle_due(org, Timed::Sessions, now)?;
         let mut entry = Entry::default();
         let mut send = send.clone();
         // What was taken before is answered as then, whoever may see whom now.
@@ -339,7 +340,7 @@ impl Broker {
         now: Timestamp,
         check: impl FnOnce(&Sessions) -> Result<SessionEvent, SendError>,
     ) -> Result<Accepted<SessionSeen>, Refusal> {
-        self.settle_due(org, now)?;
+        self.settle_due(org, Timed::Sessions, now)?;
         let log = self.made_asp(org)?.sessions.log;
         let offset = self.next_offset(log);
         let sessions = self.made_asp(org)?.sessions.known()?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::AspError;
 use super::record::Entry;
 use super::resolve::Named;
+use super::upkeep::Timed;
 use crate::access::Principal;
 use crate::asp::registry::AgentRef;
 use crate::asp::tool::{
@@ -272,7 +273,7 @@ impl Broker {
         if self.asp_of(by.org).is_none() {
             return Err(absent().into());
         }
-        self.settle_due(by.org, now)?;
+        self.settle_due(by.org, Timed::Tools, now)?;
         let tools = self.made_asp(by.org)?.tools.known()?;
         let known = match (tools.call(call), filed) {
             (Some(held), _) => Some(agent_of(&held)),

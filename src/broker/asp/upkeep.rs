@@ -16,6 +16,21 @@ const DUE_AT_ONCE: usize = 256;
 /// Records that are worth a snapshot as the broker stops.
 const WORTH_AT_STOP: u64 = 1_000;
 
+/// What has deadlines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Timed {
+    /// Sessions, and what is asked in them.
+    Sessions,
+    /// Tool calls.
+    Tools,
+    /// Commitments and their disputes.
+    Promises,
+}
+
+impl Timed {
+    const ALL: [Self; 3] = [Self::Sessions, Self::Tools, Self::Promises];
+}
+
 impl Broker {
     /// Records the deadlines of sessions and calls that have passed, some at a time; whether there
     /// may be more.
@@ -38,58 +53,75 @@ impl Broker {
         self.read_clock(now);
         let mut left = DUE_AT_ONCE;
         for org in orgs {
-            if let Err(error) = self.settle_some(org, &mut left, now) {
-                tracing::debug!(%error, "deadlines are recorded later");
+            for what in Timed::ALL {
+                while left > 0 {
+                    match self.settle_next(org, what, now) {
+                        Ok(true) => left -= 1,
+                        Ok(false) => break,
+                        Err(error) => {
+                            tracing::debug!(%error, ?what, "deadlines are recorded later");
+                            break;
+                        }
+                    }
+                }
             }
             self.file_ended(org, now);
         }
         left == 0
     }
 
-    /// Records all deadlines of an organisation's sessions and calls that have passed.
-    pub(super) fn settle_due(&mut self, org: OrgId, now: Timestamp) -> Result<(), BrokerError> {
-        let mut all = usize::MAX;
-        self.settle_some(org, &mut all, now)
-    }
-
-    fn settle_some(
+    /// Records all deadlines of one kind that have passed in an organisation. Those of the others
+    /// are the keeper's: a topic that takes no writes holds up nothing but itself.
+    pub(super) fn settle_due(
         &mut self,
         org: OrgId,
-        left: &mut usize,
+        what: Timed,
         now: Timestamp,
     ) -> Result<(), BrokerError> {
-        while *left > 0 {
-            let Some(of_org) = self.asp_of(org) else {
-                return Ok(());
-            };
-            let mut entry = Entry::default();
-            if of_org.sessions.unknown.is_none()
-                && let Some(event) = of_org.sessions.state.next_due(now)
-            {
-                let offset = self.next_offset(of_org.sessions.log);
+        while self.settle_next(org, what, now)? {}
+        Ok(())
+    }
+
+    /// Records the next deadline of that kind that has passed; whether there was one.
+    fn settle_next(
+        &mut self,
+        org: OrgId,
+        what: Timed,
+        now: Timestamp,
+    ) -> Result<bool, BrokerError> {
+        let Some(of_org) = self.asp_of(org) else {
+            return Ok(false);
+        };
+        let mut entry = Entry::default();
+        match what {
+            Timed::Sessions => {
+                let sessions = &of_org.sessions;
+                let due = sessions.state.next_due(now);
+                let Some(event) = due.filter(|_| sessions.unknown.is_none()) else {
+                    return Ok(false);
+                };
+                let offset = self.next_offset(sessions.log);
                 if let SessionEvent::ResponseOverdue(overdue) = &event {
-                    let session = of_org.sessions.state.session(overdue.session);
+                    let session = sessions.state.session(overdue.session);
                     let missed = session.and_then(|session| session.task_missed(overdue));
                     let of_task = |missed| of_task(overdue.session, &missed, false, now);
                     entry.evidence.extend(missed.map(of_task));
                 }
-                let linked = of_org.sessions.state.link(event, offset);
+                let linked = sessions.state.link(event, offset);
                 entry.sessions = linked.map_err(bug)?;
-            } else if of_org.tools.unknown.is_none()
-                && let Some(event) = of_org.tools.state.next_due(now)
-            {
-                let linked = of_org.tools.state.link(event);
-                entry.tools.push(linked.map_err(bug)?);
-            } else if self.settle_promise(org, now)? {
-                *left -= 1;
-                continue;
-            } else {
-                return Ok(());
             }
-            self.record_asp(org, &entry, Need::Own, now)?;
-            *left -= 1;
+            Timed::Tools => {
+                let tools = &of_org.tools;
+                let due = tools.state.next_due(now);
+                let Some(event) = due.filter(|_| tools.unknown.is_none()) else {
+                    return Ok(false);
+                };
+                entry.tools.push(tools.state.link(event).map_err(bug)?);
+            }
+            Timed::Promises => return self.settle_promise(org, now),
         }
-        Ok(())
+        self.record_asp(org, &entry, Need::Own, now)?;
+        Ok(true)
     }
 
     /// Files the oldest of what has ended, where there is enough of it. What finds no room is

@@ -135,7 +135,7 @@ pub(super) fn escrow(error: &EscrowError) -> WireError {
         } => plain(ErrorCode::InsufficientFunds)
             .with("currency", currency.as_str())
             .with("available", *available)
-            .with("wanted", *wanted),
+            .with("amount", *wanted),
         EscrowError::TooMuch { found, limit, .. } => {
             out_of_limit(&error.to_string(), "amount", *found, 1, *limit)
         }

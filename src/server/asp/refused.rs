@@ -39,10 +39,10 @@ pub(in crate::server) fn refused(error: &AspError) -> WireError {
         AspError::SignatureText(_) => plain(ErrorCode::InvalidSignature),
         AspError::BothGiven => plain(ErrorCode::InvalidRequest),
         AspError::Progress(error) => plain(ErrorCode::OutOfLimit)
-            .with("what", "progress")
-            .with("value", error.0)
-            .with("least", 0)
-            .with("most", 1),
+            .with("field", "progress")
+            .with("found", error.0)
+            .with("min", 0)
+            .with("max", 1),
         AspError::CommitmentNotFound(id) => {
             plain(ErrorCode::CommitmentNotFound).with("commitmentId", id.to_string())
         }
@@ -60,10 +60,10 @@ pub(in crate::server) fn refused(error: &AspError) -> WireError {
             plain(ErrorCode::InvalidEvidence).with("place", place.as_str())
         }
         AspError::Rating(rating) => plain(ErrorCode::OutOfLimit)
-            .with("what", "rating")
-            .with("value", *rating)
-            .with("least", 0)
-            .with("most", 1),
+            .with("field", "rating")
+            .with("found", *rating)
+            .with("min", 0)
+            .with("max", 1),
         AspError::CallNotFound(call) => {
             plain(ErrorCode::CallNotFound).with("callId", call.to_string())
         }
@@ -106,12 +106,12 @@ fn too_many(
     out_of_limit(&error.to_string(), what, found as u64, 0, limit as u64)
 }
 
-pub(super) fn out_of_limit(text: &str, what: &str, value: u64, least: u64, most: u64) -> WireError {
+pub(super) fn out_of_limit(text: &str, field: &str, found: u64, min: u64, max: u64) -> WireError {
     WireError::new(ErrorCode::OutOfLimit, text)
-        .with("what", what)
-        .with("value", value)
-        .with("least", least)
-        .with("most", most)
+        .with("field", field)
+        .with("found", found)
+        .with("min", min)
+        .with("max", max)
 }
 
 fn limit(error: &OutOfLimit) -> WireError {

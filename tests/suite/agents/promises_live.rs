@@ -26,6 +26,13 @@ fn from_now(ms: i64) -> Timestamp {
     Timestamp(i64::try_from(since.as_millis()).unwrap() + ms)
 }
 
+fn details<T: std::fmt::Debug>(answer: Result<T, RequestError>) -> serde_json::Value {
+    match answer.unwrap_err() {
+        RequestError::Server(error) => serde_json::to_value(error.details).unwrap(),
+        other => panic!("{other}"),
+    }
+}
+
 fn code<T: std::fmt::Debug>(answer: Result<T, RequestError>) -> ErrorCode {
     match answer.unwrap_err() {
         RequestError::Server(error) => ErrorCode::from_number(error.code).unwrap(),
@@ -384,6 +391,9 @@ async fn agents_that_worked_together_rate_each_other_and_nobody_else() {
         code(client.trust().rate(rate("writer", "lead", 1.5)).await),
         ErrorCode::OutOfLimit
     );
+    let told = details(client.trust().rate(rate("writer", "lead", 1.5)).await);
+    let limits = serde_json::json!({ "field": "rating", "found": 1.5, "min": 0, "max": 1 });
+    assert_eq!(told, limits);
     let row = client.trust().score(agent("writer")).await.unwrap();
     assert_eq!(row.evidence_count, 1);
     assert!(row.components.response_quality > 0);
