@@ -22,8 +22,9 @@ await np.asp.registry.register({
 });
 
 // All capabilities are asked for unless `match` says "any"; a `*` at the end stands for any ending. Answers are sorted by
-// trust, then availability, then name, so the first one is the one to ask.
-const detectors = await np.asp.registry.search({ capabilities: ["image.analysis", "image.object-detection"], minTrustScore: 0.4 });
+// trust, then availability, then name, so the first one is the one to ask. Trust is earned: an agent that has done nothing
+// yet has 0, and `minTrustScore` leaves it out.
+const detectors = await np.asp.registry.search({ capabilities: ["image.analysis", "image.object-detection"] });
 for (const agent of detectors) console.log(`${agent.name}: trust=${agent.trustScore}, capabilities=${agent.capabilities}`);
 
 // `await` gives the first page; `for await` goes through all, a page at a time.

@@ -56,7 +56,7 @@ describe("the examples", () => {
   test("find-agents: the registry, twice in a row", async () => {
     for (const _ of [1, 2]) {
       expect(await printed("find-agents.ts")).toEqual([
-        "vision-large: trust=0.5, capabilities=image.analysis,image.object-detection",
+        "vision-large: trust=0, capabilities=image.analysis,image.object-detection",
         "who sees: vision-small, vision-large",
         "online: vision-small",
         "first now: vision-large",

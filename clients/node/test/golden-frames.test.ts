@@ -87,7 +87,7 @@ const BINARY_ANSWERS: Record<string, (body: Buffer) => void> = {
 };
 
 /** Requests that hand on other people's JSON in the spacing it has: this client writes the same values without it. */
-const WITH_SPACES = ["session_send_request", "tool_start_request"];
+const WITH_SPACES = ["session_send_request", "tool_start_request", "commitment_create_request", "commitment_deliver_request", "dispute_create_request"];
 
 const told = decodeHello(golden("hello_response").frame.body).kinds;
 const ofKind = (name: string): string => {
