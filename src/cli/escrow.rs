@@ -7,12 +7,12 @@ use super::output::{self, Columns};
 use super::promised::money;
 use super::{Context, org_name};
 use crate::asp::commitment::EscrowTerms;
-use crate::asp::escrow::Currency;
+use crate::asp::escrow::{Currency, Part};
 use crate::asp::registry::AgentRef;
 use crate::client::{Escrow, RequestError};
 use crate::protocol::asp::{
-    AccountOf, AccountPart, AccountRow, EscrowBalance, EscrowDeposit, EscrowEntry, EscrowLedger,
-    EscrowWithdraw, MoneyPlace,
+    AccountOf, AccountRow, EscrowBalance, EscrowDeposit, EscrowEntry, EscrowLedger, EscrowWithdraw,
+    MoneyPlace,
 };
 use crate::types::{CommitmentId, OrgName};
 
@@ -228,9 +228,9 @@ fn place_text(place: Option<&MoneyPlace>) -> String {
     };
     let account = account_text(&place.account);
     match place.part {
-        AccountPart::Available => account,
-        AccountPart::Held => format!("{account}, held"),
-        AccountPart::Frozen => format!("{account}, frozen"),
+        Part::Available => account,
+        Part::Held => format!("{account}, held"),
+        Part::Frozen => format!("{account}, frozen"),
     }
 }
 
@@ -256,7 +256,7 @@ mod tests {
             from: None,
             to: Some(MoneyPlace {
                 account,
-                part: AccountPart::Held,
+                part: Part::Held,
             }),
             beneficiary: None,
             commitment_id: None,

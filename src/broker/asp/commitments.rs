@@ -467,7 +467,7 @@ fn standing(session: &Session, agent: AgentId) -> Standing {
     }
 }
 
-fn held_commitment(held: Held) -> Arc<Commitment> {
+pub(super) fn held_commitment(held: Held) -> Arc<Commitment> {
     match held {
         Held::Live(commitment) => commitment,
         Held::Closed(closed, _) => Arc::new(closed.commitment.clone()),

@@ -6,7 +6,7 @@ use super::AspError;
 use super::record::Entry;
 use super::resolve::Named;
 use super::upkeep::Timed;
-use crate::access::{Ask, Operation, Principal};
+use crate::access::Principal;
 use crate::asp::Trust;
 use crate::asp::chain::Digest;
 use crate::asp::commitment::{CommitmentRecord, Due, Evidence, Party};
@@ -192,11 +192,7 @@ impl Broker {
                 commitments.check_vote(dispute, actor, judgement, &secret, now)
             }
             None => {
-                let ask = Ask::Broker {
-                    operation: Operation::AccessAdmin,
-                };
-                let judged = self.access.authorize(by, &ask, now);
-                judged.map_err(|denied| BrokerError::Access(denied.into()))?;
+                self.authorize_operator(by, now)?;
                 let secret = self.sealed_for(org, &known)?;
                 let commitments = self.made_asp(org)?.commitments.known()?;
                 let ruled = commitments.check_rule(dispute, by.id, judgement, &secret, now);
@@ -409,12 +405,7 @@ impl Broker {
         let mut seats = known.arbitration.iter().flat_map(|of| of.sitting());
         let is_party = parties.into_iter().any(speaks) || seats.any(|seat| speaks(seat.party));
         drop(seats);
-        let operation = Operation::AccessAdmin;
-        let is_operator = known.mechanism == Some(Mechanism::Human)
-            && self
-                .access
-                .authorize(by, &Ask::Broker { operation }, now)
-                .is_ok();
+        let is_operator = known.mechanism == Some(Mechanism::Human) && self.is_operator(by, now);
         if is_party || is_operator || self.commitment_at(by, known.commitment(), now).is_ok() {
             return Ok((org, known));
         }

@@ -2,7 +2,7 @@
 
 use super::AspError;
 use super::record::Entry;
-use crate::access::{Ask, Operation, Principal};
+use crate::access::Principal;
 use crate::asp::Trust;
 use crate::asp::commitment::{EscrowStep, EscrowTerms, Party};
 use crate::asp::escrow::{Account, Balance, Cash, Currency, HoldFor, Move};
@@ -47,9 +47,7 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Accepted<BalanceSeen>, Refusal> {
         // Who administers an organisation alone would make its money out of nothing.
-        let operation = Operation::AccessAdmin;
-        let judged = self.access.authorize(by, &Ask::Broker { operation }, now);
-        judged.map_err(|denied| BrokerError::Access(denied.into()))?;
+        self.authorize_operator(by, now)?;
         let org = self.account_org(by, org, now)?;
         self.make_asp(org, now)?;
         let account = match agent {

@@ -1,6 +1,7 @@
 //! Where the records behind promises, money and trust are read from, without the broker's lock.
 
 use super::AspError;
+use super::commitments::held_commitment;
 use crate::access::{Ask, Operation, Principal};
 use crate::asp::Knot;
 use crate::asp::commitment::{Commitments, Held};
@@ -109,11 +110,8 @@ impl Broker {
     #[must_use]
     pub fn session_of(&self, commitment: CommitmentId) -> Option<SessionId> {
         self.asp.orgs.values().find_map(|of_org| {
-            let created = match of_org.commitments.state.commitment(commitment)? {
-                Held::Live(commitment) => commitment.created.clone(),
-                Held::Closed(closed, _) => closed.commitment.created.clone(),
-            };
-            Some(created.promise.session)
+            let held = of_org.commitments.state.commitment(commitment)?;
+            Some(held_commitment(held).created.promise.session)
         })
     }
 
@@ -126,9 +124,18 @@ impl Broker {
     /// Whether somebody looks after the broker as a whole.
     #[must_use]
     pub fn is_operator(&self, by: &Principal, now: Timestamp) -> bool {
+        self.authorize_operator(by, now).is_ok()
+    }
+
+    /// Refuses whoever does not look after the broker as a whole.
+    pub(super) fn authorize_operator(
+        &self,
+        by: &Principal,
+        now: Timestamp,
+    ) -> Result<(), BrokerError> {
         let operation = Operation::AccessAdmin;
-        let ask = Ask::Broker { operation };
-        self.access.authorize(by, &ask, now).is_ok()
+        let judged = self.access.authorize(by, &Ask::Broker { operation }, now);
+        judged.map_err(|denied| BrokerError::Access(denied.into()))
     }
 
     /// The organisation whose accounts somebody asks for: their own, or any as an operator.
@@ -144,9 +151,7 @@ impl Broker {
         if self.shown_org(by.org) == *name {
             return Ok(by.org);
         }
-        let operation = Operation::AccessAdmin;
-        let judged = self.access.authorize(by, &Ask::Broker { operation }, now);
-        judged.map_err(|denied| BrokerError::Access(denied.into()))?;
+        self.authorize_operator(by, now)?;
         self.org_id_of(name)
     }
 

@@ -5,7 +5,7 @@ use super::evidence::VERSION;
 use super::record::Entry;
 use super::upkeep::Timed;
 use super::{AspError, Named};
-use crate::access::{Ask, Operation, Principal};
+use crate::access::Principal;
 use crate::asp::Links;
 use crate::asp::registry::AgentRef;
 use crate::asp::trust::{Kind, OrgVerified, Party, Rated, TrustRecord};
@@ -99,9 +99,7 @@ impl Broker {
         verified: bool,
         now: Timestamp,
     ) -> Result<Accepted<Offset>, Refusal> {
-        let operation = Operation::AccessAdmin;
-        let judged = self.access.authorize(by, &Ask::Broker { operation }, now);
-        judged.map_err(|denied| BrokerError::Access(denied.into()))?;
+        self.authorize_operator(by, now)?;
         let org = self.org_id_of(org)?;
         self.make_asp(by.org, now)?;
         let record = TrustRecord::Org(OrgVerified {

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::default_page;
-use crate::asp::escrow::Currency;
+use crate::asp::escrow::{Currency, Part};
 use crate::asp::registry::AgentRef;
 use crate::types::{AgentId, AgentName, CommitmentId, Offset, OrgName, PrincipalId, Timestamp};
 
@@ -164,18 +164,6 @@ impl EscrowStep {
     }
 }
 
-/// A part of an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum AccountPart {
-    /// What its owner may use.
-    Available,
-    /// What stands behind promises.
-    Held,
-    /// What stands behind disputed promises.
-    Frozen,
-}
-
 /// A part of somebody's account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -184,7 +172,7 @@ pub struct MoneyPlace {
     #[serde(flatten)]
     pub account: AccountOf,
     /// Which part.
-    pub part: AccountPart,
+    pub part: Part,
 }
 
 /// One entry of the ledger: a debit and a credit of one amount.

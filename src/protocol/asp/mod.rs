@@ -42,8 +42,8 @@ pub use self::disputes::{
     DisputeWithdraw, DisputesPage, RulingRow, SeatRow, VoteRow,
 };
 pub use self::escrow::{
-    AccountOf, AccountPart, AccountRow, Balances, EscrowBalance, EscrowDeposit, EscrowEntry,
-    EscrowLedger, EscrowStep, EscrowWithdraw, LedgerPage, MoneyPlace,
+    AccountOf, AccountRow, Balances, EscrowBalance, EscrowDeposit, EscrowEntry, EscrowLedger,
+    EscrowStep, EscrowWithdraw, LedgerPage, MoneyPlace,
 };
 pub use self::evidence::{ChannelPlace, EvidencePlace, SessionPlace};
 pub use self::sessions::{

@@ -5,13 +5,13 @@ use super::reader::Reader;
 use super::{Looked, cursor};
 use crate::access::Principal;
 use crate::asp::Knot;
-use crate::asp::escrow::{Account, EscrowRecord, MoveKind, Moved, Part, Place};
+use crate::asp::escrow::{Account, EscrowRecord, MoveKind, Moved, Place};
 use crate::broker::asp::BalanceSeen;
 use crate::broker::{Accepted, Broker, Refusal};
 use crate::protocol::AspResponse;
 use crate::protocol::asp::{
-    AccountOf, AccountPart, AccountRow, Balances, EscrowBalance, EscrowDeposit, EscrowEntry,
-    EscrowLedger, EscrowStep, EscrowWithdraw, LedgerPage, MoneyPlace,
+    AccountOf, AccountRow, Balances, EscrowBalance, EscrowDeposit, EscrowEntry, EscrowLedger,
+    EscrowStep, EscrowWithdraw, LedgerPage, MoneyPlace,
 };
 use crate::types::{Offset, Timestamp};
 
@@ -170,11 +170,7 @@ fn entry(broker: &Broker, offset: Offset, kind: MoveKind, moved: Moved) -> Escro
 fn money_place(broker: &Broker, place: Place) -> MoneyPlace {
     MoneyPlace {
         account: account_of(broker, place.account),
-        part: match place.part {
-            Part::Available => AccountPart::Available,
-            Part::Held => AccountPart::Held,
-            Part::Frozen => AccountPart::Frozen,
-        },
+        part: place.part,
     }
 }
 

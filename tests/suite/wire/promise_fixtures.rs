@@ -6,7 +6,7 @@ use npayload::asp::commitment::{
     State,
 };
 use npayload::asp::dispute::{DisputeState, DisputeType, Mechanism, Verdict};
-use npayload::asp::escrow::{Currency, Percent};
+use npayload::asp::escrow::{Currency, Part, Percent};
 use npayload::asp::trust::{Components, Level, Scope};
 use npayload::protocol::asp::*;
 use npayload::types::*;
@@ -560,8 +560,8 @@ fn escrow_responses() -> Vec<AspResponse> {
                     step: EscrowStep::Held,
                     amount: 50_000,
                     currency: euro(),
-                    from: Some(place(AccountPart::Available)),
-                    to: Some(place(AccountPart::Held)),
+                    from: Some(place(Part::Available)),
+                    to: Some(place(Part::Held)),
                     beneficiary: Some(account(false).account),
                     commitment_id: Some(COMMITMENT),
                     by: None,
@@ -573,7 +573,7 @@ fn escrow_responses() -> Vec<AspResponse> {
                     amount: 100_000,
                     currency: euro(),
                     from: None,
-                    to: Some(place(AccountPart::Available)),
+                    to: Some(place(Part::Available)),
                     beneficiary: None,
                     commitment_id: None,
                     by: Some(PrincipalId(1)),
