@@ -153,6 +153,22 @@ errors! {
     880 NotCounterparty "NOT_COUNTERPARTY" false "Who rates an agent has not worked with it in the session, or is the agent itself.";
     890 InsufficientFunds "INSUFFICIENT_FUNDS" false "The account has less available than is asked of it.";
     891 AboveCeiling "ABOVE_CEILING" false "The amount is above what the trust in the agent, or the agent itself, allows.";
+    892 ListingNotFound "LISTING_NOT_FOUND" false "There is no listing of this identity, or it is not for you.";
+    893 InvalidListingId "INVALID_LISTING_ID" false "The listing id is not a UUID of version 7.";
+    894 ListingIdTaken "LISTING_ID_TAKEN" false "The listing id was used for another listing.";
+    895 InvalidListing "INVALID_LISTING" false "What a listing says breaks a rule.";
+    896 IllegalListingStep "ILLEGAL_LISTING_STEP" false "The table of states does not allow this step in the state of the listing.";
+    897 SubscriptionNotFound "SUBSCRIPTION_NOT_FOUND" false "There is no subscription of this identity, or your organisation has no side in it.";
+    898 InvalidSubscriptionId "INVALID_SUBSCRIPTION_ID" false "The subscription id is not a UUID of version 7.";
+    899 SubscriptionIdTaken "SUBSCRIPTION_ID_TAKEN" false "The subscription id was used for another subscription.";
+    900 IllegalSubscriptionStep "ILLEGAL_SUBSCRIPTION_STEP" false "The table of states does not allow this step in the state of the subscription.";
+    901 AlreadySubscribed "ALREADY_SUBSCRIBED" false "The organisation has a subscription to the listing already that has not ended.";
+    902 OwnListing "OWN_LISTING" false "The listing is the organisation's own: it neither subscribes to it nor rates it.";
+    903 ListingClosed "LISTING_CLOSED" false "The listing takes no new subscriptions in its state.";
+    904 NotInvited "NOT_INVITED" false "The listing is subscribed to by invitation, and the organisation is not invited.";
+    905 TermsChanged "TERMS_CHANGED" false "The terms of the listing are not those that were named.";
+    906 OrgKeyRequired "ORG_KEY_REQUIRED" false "What an organisation does on the market needs a key that speaks for all of its agents.";
+    907 NotUsed "NOT_USED" false "Who rates a listing has not used it: no session of a subscription to it.";
 }
 
 impl ErrorCode {
