@@ -549,6 +549,16 @@ prefixed_id! {
 }
 
 prefixed_id! {
+    /// Identity of a listing on the market: a UUID of version 7, shown as `lst_…`.
+    ListingId, "lst_"
+}
+
+prefixed_id! {
+    /// Identity of a subscription to a listing: a UUID of version 7, shown as `sub_…`.
+    SubscriptionId, "sub_"
+}
+
+prefixed_id! {
     /// Identity of a call of a tool: a UUID of version 7 that its caller chose, shown as `tcl_…`.
     /// The same id answers the same result.
     CallId, "tcl_"
