@@ -15,6 +15,7 @@ pub mod dispute;
 pub mod escrow;
 mod filed;
 mod hex;
+pub mod market;
 pub mod registry;
 pub mod session;
 mod shared;

@@ -32,5 +32,5 @@ pub use record::{Place, SessionRecord};
 pub use send::{Send, Sent};
 pub use sessions::{FILED_AT_ONCE, MAX_ENDED, Sessions};
 pub use table::{Next, Performative, Role, State, Voice, allowed, next};
-pub use tasks::{MAX_TASKS, Settled, TASK_ASSIGN, Task};
+pub use tasks::{Given, MAX_TASKS, Settled, TASK_ASSIGN, Task};
 pub use verifier::{ChainFault, Misfit, Verifier};

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::error::SendError;
 use super::event::{Constraints, Created, Ended, EndedParticipant, Invitee, Limits, MessageSent};
 use super::table::{Next, Performative, Role, State, Voice, allowed, next};
-use super::tasks::Task;
+use super::tasks::{Given, Task};
 use crate::asp::Knot;
 use crate::asp::chain::Digest;
 use crate::asp::{Links, Thread};
@@ -66,6 +66,9 @@ pub struct Session {
     /// Tasks that were given and not answered so far.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tasks: BTreeMap<MessageId, Task>,
+    /// Tasks that were given, whatever became of them, by who gave them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub given: BTreeMap<AgentId, Given>,
     /// The youngest message id that was taken: none above it was, which spares most messages the
     /// search.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -276,6 +279,7 @@ impl Session {
             offers: BTreeMap::new(),
             asked: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            given: BTreeMap::new(),
             youngest: None,
         })
     }

@@ -1,6 +1,8 @@
 //! Tasks that are given in a session, and whether they are answered: what the broker can see of an
 //! agent's reliability without a word of anybody. docs/asp.md, "Tasks".
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::event::{MessageSent, ResponseOverdue};
@@ -32,6 +34,25 @@ pub struct Task {
     /// Who alone is to do it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<AgentId>,
+}
+
+/// How many tasks an agent has given in a session, whatever became of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Given {
+    /// To nobody in particular.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub anybody: u64,
+    /// To one agent alone.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub to: BTreeMap<AgentId, u64>,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// What became of a task: it was answered for the first time, or not in the time that it gave.
@@ -120,7 +141,22 @@ impl Session {
                 to: message.recipient,
             };
             self.tasks.insert(message.id, task);
+            let given = self.given.entry(message.sender).or_default();
+            match message.recipient {
+                Some(agent) => *given.to.entry(agent).or_default() += 1,
+                None => given.anybody += 1,
+            }
         }
+    }
+
+    /// How many tasks an agent has given to some others, or to nobody in particular.
+    #[must_use]
+    pub fn tasks_given(&self, by: AgentId, to: &[AgentId]) -> u64 {
+        let Some(given) = self.given.get(&by) else {
+            return 0;
+        };
+        let one_by_one = to.iter().filter_map(|agent| given.to.get(agent));
+        given.anybody + one_by_one.sum::<u64>()
     }
 
     fn org_of(&self, agent: AgentId) -> Option<OrgId> {

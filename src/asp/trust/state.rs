@@ -163,6 +163,14 @@ impl TrustState {
         }
     }
 
+    /// The score alone, as one of any other organisation would be told it.
+    #[must_use]
+    pub fn external_score(&self, agent: AgentId) -> TrustScore {
+        let agent = self.agents.get(&agent);
+        let external = agent.map(|agent| self.view().scores(agent)[0].score);
+        TrustScore::from_millionths(external.unwrap_or(0))
+    }
+
     /// How far the word of an organisation counts, in millionths.
     #[must_use]
     pub fn credibility(&self, org: OrgId) -> u32 {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::AspError;
 use super::record::Entry;
-use crate::access::{Operation, Principal};
+use crate::access::{Operation, Pattern, Principal};
 use crate::asp::registry::{
     Agent, AgentEvent, AgentRef, Agents, Availability, AvailabilityChanged, Cursor, Fact, KeyFact,
     Listing, Profile, PublicKey, Query, Registered, RegistryError,
@@ -192,7 +192,10 @@ impl Broker {
                     && grant.operation == Operation::Asp
                     && grant.is_active(now)
             });
-            shown.map(|grant| grant.channels.clone()).collect()
+            let shown = shown.map(|grant| grant.channels.clone());
+            let named = self.subscribed_names(org, by.org).into_iter();
+            let named = named.map(|name| Pattern::Exact(name.as_str().into()));
+            shown.chain(named).collect()
         });
         Ok(AgentsSeen {
             org: self.shown_org(org),
@@ -267,7 +270,7 @@ pub struct AgentsSeen {
     trust: Arc<TrustState>,
     asker: OrgId,
     /// The names that may be seen; none: all.
-    shown: Option<Vec<crate::access::Pattern>>,
+    shown: Option<Vec<Pattern>>,
     /// What an answer waits for.
     pub wait: Option<Wait>,
 }

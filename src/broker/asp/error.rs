@@ -7,6 +7,7 @@ use crate::asp::chain::InvalidSignature;
 use crate::asp::commitment::CommitmentError;
 use crate::asp::dispute::DisputeError;
 use crate::asp::escrow::EscrowError;
+use crate::asp::market::MarketError;
 use crate::asp::registry::{RegistryError, SearchError};
 use crate::asp::session::{CreateError, SendError};
 use crate::asp::tool::{InvalidProgress, ToolError};
@@ -91,6 +92,9 @@ pub enum AspError {
     /// The ledger does not allow it.
     #[error(transparent)]
     Escrow(Box<EscrowError>),
+    /// The market does not allow it.
+    #[error(transparent)]
+    Market(Box<MarketError>),
     /// Who rates has not worked with the agent, or is the agent.
     #[error("agent {agent} and who rates it have not both said something in the session")]
     NotCounterparty {
@@ -150,5 +154,11 @@ impl From<DisputeError> for AspError {
 impl From<EscrowError> for AspError {
     fn from(error: EscrowError) -> Self {
         Self::Escrow(Box::new(error))
+    }
+}
+
+impl From<MarketError> for AspError {
+    fn from(error: MarketError) -> Self {
+        Self::Market(Box::new(error))
     }
 }

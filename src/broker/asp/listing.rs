@@ -325,6 +325,6 @@ impl Broker {
 }
 
 /// The wait that is over last.
-fn later(one: Wait, other: Wait) -> Wait {
+pub(super) fn later(one: Wait, other: Wait) -> Wait {
     if other.entry > one.entry { other } else { one }
 }

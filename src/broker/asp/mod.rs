@@ -1,7 +1,8 @@
 //! Agents, sessions, tool calls, promises and money on the record. Each organisation has topics of
 //! its own, made when it first uses them: `__asp.registry`, `__asp.sessions`, `__asp.tools`,
-//! `__asp.commitments`, `__asp.escrow`; and all share `__asp.evidence`, of what the broker saw. A
-//! command is checked against what they fold to, recorded in one entry, and applied.
+//! `__asp.commitments`, `__asp.escrow`; and all share `__asp.evidence`, of what the broker saw, and
+//! `__asp.market`. A command is checked against what they fold to, recorded in one entry, and
+//! applied.
 //!
 //! Invariant: what a topic's state says is what its records say, in their order; a snapshot or a
 //! replay gives the same state. Where a topic can't be read, what needs it is refused, and all
@@ -17,12 +18,14 @@ mod error;
 mod escrow;
 mod evidence;
 mod listing;
+mod market;
 mod open;
 mod places;
 mod ratings;
 mod record;
 mod resolve;
 mod sessions;
+mod shop;
 mod snapshot;
 mod tools;
 mod upkeep;
@@ -35,10 +38,15 @@ pub use error::AspError;
 pub use escrow::BalanceSeen;
 pub use evidence::TrustSeen;
 pub use listing::{EndedToWalk, InboxTopic, LivePage, SessionHead};
+pub use market::{ListingDone, SubscriptionDone};
 pub use places::{CommitmentPlace, LedgerPlace};
 pub use ratings::RatingSeen;
 pub use resolve::Named;
 pub use sessions::{Addressed, Invited, NewSession, SentMessage, SessionSeen};
+pub use shop::{
+    ListedAgent, ListingSeen, MAX_SUBSCRIPTION_PAGE, MarketToSearch, SubscriptionSeen,
+    SubscriptionsAsked,
+};
 pub use snapshot::{SnapshotEnd, SnapshotJob};
 pub use tools::{CallSeen, CallStep, CallsToWalk, NewCall};
 pub use waiters::AspWaiter;
@@ -49,6 +57,7 @@ use std::sync::Arc;
 use super::topic::TopicError;
 use crate::asp::commitment::Commitments;
 use crate::asp::escrow::Escrow;
+use crate::asp::market::Market;
 use crate::asp::registry::Agents;
 use crate::asp::session::Sessions;
 use crate::asp::tool::Tools;
@@ -65,6 +74,8 @@ pub(super) struct Asp {
     waiters: Waiters,
     /// What the broker saw agents do, of all organisations; made with its first record.
     evidence: Option<Topic<TrustState>>,
+    /// Listings and subscriptions of all organisations; made with its first record.
+    market: Option<Topic<Market>>,
 }
 
 /// What one organisation has on the record of its agents.

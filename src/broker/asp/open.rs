@@ -72,7 +72,18 @@ impl Broker {
             }
             self.asp.orgs.insert(org, of_org);
         }
-        self.fold_evidence()
+        self.fold_evidence()?;
+        self.fold_market()
+    }
+
+    /// Folds the market, where somebody has used it.
+    fn fold_market(&mut self) -> Result<(), BrokerOpenError> {
+        let name = Self::market_channel();
+        let found = self.directory.by_name(name.as_str()).map(|(id, _)| id);
+        if let Some(id) = found {
+            self.asp.market = Some(self.fold_asp_topic(id)?);
+        }
+        Ok(())
     }
 
     /// Folds what the broker saw agents do, where it saw something.

@@ -7,6 +7,7 @@ use super::waiters::AspWaiter;
 use super::{OrgAsp, Topic};
 use crate::asp::commitment::CommitmentRecord;
 use crate::asp::escrow::EscrowRecord;
+use crate::asp::market::MarketRecord;
 use crate::asp::registry::AgentEvent;
 use crate::asp::session::SessionRecord;
 use crate::asp::tool::ToolRecord;
@@ -28,6 +29,8 @@ pub(super) struct Entry {
     pub escrow: Vec<EscrowRecord>,
     /// What it is evidence of; linked when it is written.
     pub evidence: Vec<TrustRecord>,
+    /// What it does on the market.
+    pub market: Vec<MarketRecord>,
 }
 
 impl Entry {
@@ -90,6 +93,16 @@ impl Broker {
                 Some((log, evidence))
             }
         };
+        let market = match entry.market.is_empty() {
+            true => None,
+            false => {
+                self.make_market(now)?;
+                let log = self.asp.market.as_ref().map(|topic| topic.log);
+                let log = log.unwrap_or_default();
+                batches.push(self.market_batch(log, &entry.market)?);
+                Some(log)
+            }
+        };
         // What can't be staged must not be applied, and what can't follow must not be staged.
         self.storage.check_stage(&batches, need)?;
         let ends = logs.map(|log| self.next_offset(log));
@@ -100,12 +113,18 @@ impl Broker {
         if let Some((log, evidence)) = &evidence {
             self.apply_evidence(evidence, self.next_offset(*log))?;
         }
+        if let Some(log) = market {
+            self.apply_market(&entry.market, self.next_offset(log))?;
+        }
         let staged = self.storage.stage_for(&mut batches, need, now)?;
         for (log, _) in &written {
             self.booked(*log, &staged);
         }
         if let Some((log, _)) = &evidence {
             self.booked(*log, &staged);
+        }
+        if let Some(log) = market {
+            self.booked(log, &staged);
         }
         self.book_audit(drafted, &staged);
         self.tell(org, &entry.sessions);

@@ -42,7 +42,7 @@ impl Broker {
     }
 
     /// Finds an agent that somebody asks for: of their own organisation, or one that another shows
-    /// them by a grant. What they may not see is answered like what is not there.
+    /// them by a grant or a subscription. What they may not see is answered like what is not there.
     pub(super) fn find_agent(
         &self,
         by: &Principal,
@@ -69,7 +69,7 @@ impl Broker {
                 let agents = self.agents_of(org)?;
                 let found = agents.and_then(|agents| agents.agent_by_name(name.as_str()));
                 match found {
-                    Some(agent) if self.access.shows_agent(org, name.as_str(), by.org, now) => {
+                    Some(agent) if self.shows_agent(org, name.as_str(), by.org, now) => {
                         Ok(there(org, agent))
                     }
                     _ => Err(absent()),
@@ -83,7 +83,7 @@ impl Broker {
                     let found = of_org.registry.known().ok().and_then(|all| all.agent(*id));
                     if let Some(agent) = found {
                         let name = agent.name.as_str();
-                        return match self.access.shows_agent(*org, name, by.org, now) {
+                        return match self.shows_agent(*org, name, by.org, now) {
                             true => Ok(there(*org, agent)),
                             false => Err(absent()),
                         };

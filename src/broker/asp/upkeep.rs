@@ -166,6 +166,10 @@ impl Broker {
         if let Some(job) = evidence.and_then(|topic| topic.plan(storage, worth)) {
             return Some(job);
         }
+        let market = self.asp.market.as_mut();
+        if let Some(job) = market.and_then(|topic| topic.plan(storage, worth)) {
+            return Some(job);
+        }
         self.asp.orgs.values_mut().find_map(|of_org| {
             let registry = of_org.registry.plan(storage, worth);
             let sessions = || of_org.sessions.plan(storage, worth);
@@ -184,7 +188,15 @@ impl Broker {
             // A start does without it, and takes longer.
             Err(error) => tracing::warn!(log = %end.log, %error, "a snapshot was not written"),
         }
-        let Asp { orgs, evidence, .. } = &mut self.asp;
+        let Asp {
+            orgs,
+            evidence,
+            market,
+            ..
+        } = &mut self.asp;
+        if let Some(market) = market {
+            market.finish(end);
+        }
         if let Some(evidence) = evidence {
             evidence.finish(end);
         }

@@ -52,6 +52,7 @@ pub(in crate::server) fn refused(error: &AspError) -> WireError {
         AspError::Commitment(error) => promises::commitment(error),
         AspError::Dispute(error) => promises::dispute(error),
         AspError::Escrow(error) => promises::escrow(error),
+        AspError::Market(_) => plain(ErrorCode::InvalidRequest),
         AspError::NotCounterparty { agent } => {
             plain(ErrorCode::NotCounterparty).with("agent", agent.to_string())
         }
