@@ -346,7 +346,9 @@ fn hint_for(error: Option<&WireError>, channel: Option<&str>) -> Option<String> 
             "see `npayload dispute show` for who decides; --agent names the arbitrator that votes"
                 .to_owned()
         }
-        ErrorCode::ReasonRequired => "say why behind the verdict".to_owned(),
+        ErrorCode::ReasonRequired => {
+            "say why: behind the verdict on a dispute, with --reason on a listing".to_owned()
+        }
         ErrorCode::InsufficientFunds | ErrorCode::EscrowNotHeld => {
             "see `npayload escrow balance`; an operator deposits with `npayload escrow deposit`"
                 .to_owned()
@@ -354,6 +356,24 @@ fn hint_for(error: Option<&WireError>, channel: Option<&str>) -> Option<String> 
         ErrorCode::AboveCeiling => {
             "see `npayload trust show` and `npayload agent show` for what it may promise".to_owned()
         }
+        ErrorCode::ListingNotFound => "see `npayload market search`".to_owned(),
+        ErrorCode::ListingIdTaken | ErrorCode::InvalidListingId => {
+            "leave --id out for a new one".to_owned()
+        }
+        ErrorCode::IllegalListingStep | ErrorCode::ListingClosed | ErrorCode::TermsChanged => {
+            "see `npayload market info` for where the listing stands".to_owned()
+        }
+        ErrorCode::SubscriptionNotFound
+        | ErrorCode::IllegalSubscriptionStep
+        | ErrorCode::AlreadySubscribed => "see `npayload market subscriptions`".to_owned(),
+        ErrorCode::NotInvited => {
+            "its owner invites with `npayload market update LISTING --invite`".to_owned()
+        }
+        ErrorCode::OrgKeyRequired => {
+            "use a key with the scope asp, for all agents; who administers keys can make one"
+                .to_owned()
+        }
+        ErrorCode::NotUsed => "subscribe to it, and open a session with its agents".to_owned(),
         ErrorCode::AspUnavailable => {
             "check the data directory with `npayload-inspect verify`".to_owned()
         }

@@ -21,9 +21,12 @@ mod failure;
 mod grant;
 mod key;
 mod lines;
+mod listing;
+mod market;
 mod org;
 mod output;
 mod place;
+mod price;
 mod promised;
 mod publish;
 mod record_json;
@@ -157,6 +160,9 @@ enum Command {
     /// Escrow: money behind promises
     #[command(subcommand)]
     Escrow(escrow::EscrowCommand),
+    /// Market: what organisations list of their agents, and who subscribes to it
+    #[command(subcommand)]
+    Market(market::MarketCommand),
     /// Print who did what to the broker, or check the record of it
     Audit(audit::AuditArgs),
     /// Certificates for development
@@ -224,6 +230,7 @@ impl Cli {
             Command::Dispute(command) => block_on(dispute::run(command, &context)),
             Command::Trust(command) => block_on(trust::run(command, &context)),
             Command::Escrow(command) => block_on(escrow::run(command, &context)),
+            Command::Market(command) => block_on(market::run(command, &context)),
         }
     }
 }

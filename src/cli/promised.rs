@@ -96,7 +96,7 @@ pub(super) fn verdict(text: &str) -> Result<Verdict, String> {
 }
 
 /// The one of that name, in camel case or with `-` between its words.
-fn one_of<T: Copy>(
+pub(super) fn one_of<T: Copy>(
     all: &[T],
     name_of: impl Fn(T) -> &'static str,
     text: &str,

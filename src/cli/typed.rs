@@ -18,17 +18,7 @@ const MAX_BYTES: u64 = 4 << 20;
 /// # Errors
 /// When it cannot be read, or is not JSON.
 pub(super) fn json(what: &str, typed: &str) -> Result<JsonText, Failure> {
-    let text = match typed.strip_prefix('@') {
-        Some(file) => read(Path::new(file))?,
-        None if typed == "-" => {
-            let mut text = String::new();
-            let stdin = std::io::stdin().lock();
-            let read = stdin.take(MAX_BYTES).read_to_string(&mut text);
-            read.map_err(|error| Failure::new("reading stdin", &error))?;
-            text
-        }
-        None => typed.to_owned(),
-    };
+    let text = text(typed)?;
     JsonText::parse(&text).map_err(|error| {
         Failure::usage(what, error.to_string())
             .hint("give JSON, @FILE or - for stdin; a text needs its quotes: '\"like this\"'")
@@ -41,6 +31,29 @@ pub(super) fn json(what: &str, typed: &str) -> Result<JsonText, Failure> {
 /// As [`json()`].
 pub(super) fn json_or_none(what: &str, typed: Option<&str>) -> Result<Option<JsonText>, Failure> {
     typed.map(|typed| json(what, typed)).transpose()
+}
+
+/// A text as it was typed: itself, `@FILE`, or `-` for stdin.
+fn text(typed: &str) -> Result<String, Failure> {
+    match typed.strip_prefix('@') {
+        Some(file) => read(Path::new(file)),
+        None if typed == "-" => {
+            let mut text = String::new();
+            let stdin = std::io::stdin().lock();
+            let read = stdin.take(MAX_BYTES).read_to_string(&mut text);
+            read.map_err(|error| Failure::new("reading stdin", &error))?;
+            Ok(text)
+        }
+        None => Ok(typed.to_owned()),
+    }
+}
+
+/// A text where something was typed: itself, `@FILE`, or `-` for stdin.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn text_or_none(typed: Option<String>) -> Result<Option<String>, Failure> {
+    typed.map(|typed| text(&typed)).transpose()
 }
 
 fn read(file: &Path) -> Result<String, Failure> {

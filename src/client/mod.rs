@@ -6,6 +6,7 @@
 //! - [`Consumer`]: a stream of records, fetched ahead, each batch checked.
 //! - [`Agents`], [`Sessions`], [`Tools`]: agents, what they say to each other, and what they call.
 //! - [`Commitments`], [`Disputes`], [`Trust`], [`Escrow`]: what they promise, and what becomes of it.
+//! - [`Market`]: what organisations list of them, and who subscribes to it.
 //! - [`AtomicBuilder`]: several channels and consumer positions, all or nothing.
 //!
 //! Over TLS with `npayload+tls://` or [`ClientBuilder::tls`].
@@ -31,8 +32,8 @@ mod url;
 mod tests;
 
 pub use asp::{
-    Agents, Commitments, Disputes, Escrow, FinishError, Inbox, NewCall, NewMessage, Paged, Pages,
-    Sessions, Tail, TailError, ToolCall, Tools, Trust,
+    Agents, Commitments, Disputes, Escrow, FinishError, Inbox, Market, NewCall, NewMessage, Paged,
+    Pages, Sessions, Tail, TailError, ToolCall, Tools, Trust,
 };
 pub use atomic::{AtomicBuilder, AtomicError};
 pub use backoff::BackoffLimits;

@@ -175,6 +175,32 @@ pub enum Kind {
     EscrowBalance = 162,
     /// Lists what happened to accounts.
     EscrowLedger = 163,
+    /// Writes a listing down, as a draft.
+    MarketCreate = 170,
+    /// Changes what a listing says.
+    MarketUpdate = 171,
+    /// Hands a listing in for review.
+    MarketSubmit = 172,
+    /// Says, as an operator, whether a listing may be shown.
+    MarketReview = 173,
+    /// Takes a listing down.
+    MarketArchive = 174,
+    /// Finds listings.
+    MarketSearch = 175,
+    /// Describes a listing.
+    MarketInfo = 176,
+    /// Subscribes to a listing, or asks its owner to.
+    MarketSubscribe = 177,
+    /// Says, as the publisher, what becomes of a subscription.
+    MarketApprove = 178,
+    /// Ends a subscription.
+    MarketCancel = 179,
+    /// Rates a listing.
+    MarketRate = 180,
+    /// Lists subscriptions.
+    MarketSubscriptions = 181,
+    /// Tells what a subscription was used for, and what that costs.
+    MarketUsage = 182,
 }
 
 /// One row of the table.
@@ -211,7 +237,7 @@ const fn control(kind: Kind, name: &'static str) -> Api {
 }
 
 /// Every request kind, by number.
-pub const APIS: [Api; 73] = [
+pub const APIS: [Api; 86] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
     row(Kind::Publish, "publish", Encoding::Binary, MAX_FRAME_BYTES),
@@ -300,6 +326,19 @@ pub const APIS: [Api; 73] = [
     control(Kind::EscrowWithdraw, "escrow.withdraw"),
     control(Kind::EscrowBalance, "escrow.balance"),
     control(Kind::EscrowLedger, "escrow.ledger"),
+    control(Kind::MarketCreate, "market.create"),
+    control(Kind::MarketUpdate, "market.update"),
+    control(Kind::MarketSubmit, "market.submit"),
+    control(Kind::MarketReview, "market.review"),
+    control(Kind::MarketArchive, "market.archive"),
+    control(Kind::MarketSearch, "market.search"),
+    control(Kind::MarketInfo, "market.info"),
+    control(Kind::MarketSubscribe, "market.subscribe"),
+    control(Kind::MarketApprove, "market.approve"),
+    control(Kind::MarketCancel, "market.cancel"),
+    control(Kind::MarketRate, "market.rate"),
+    control(Kind::MarketSubscriptions, "market.subscriptions"),
+    control(Kind::MarketUsage, "market.usage"),
 ];
 
 impl Kind {

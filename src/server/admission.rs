@@ -273,13 +273,14 @@ impl<'a> Door<'a> {
     }
 }
 
-/// What only an operator does: to say who an organisation is, to book money that came or went, and
-/// to rule on a dispute that arbitrators do not decide.
+/// What only an operator does: to say who an organisation is, to book money that came or went, to
+/// rule on a dispute that arbitrators do not decide, and to review listings.
 fn is_for_operators(request: &AspRequest) -> bool {
     match request {
-        AspRequest::OrgVerify(_) | AspRequest::EscrowDeposit(_) | AspRequest::EscrowWithdraw(_) => {
-            true
-        }
+        AspRequest::OrgVerify(_)
+        | AspRequest::EscrowDeposit(_)
+        | AspRequest::EscrowWithdraw(_)
+        | AspRequest::MarketReview(_) => true,
         AspRequest::DisputeRule(rule) => rule.agent_id.is_none(),
         _ => false,
     }

@@ -62,7 +62,10 @@ impl Draft {
     /// Records that it was refused, where that is worth a record: an administrative act whatever
     /// the reason, any other because the caller may not.
     pub fn refused(self, broker: &mut Broker, caller: &Caller, error: &WireError) {
-        let is_denied = error.is(ErrorCode::Forbidden) || error.is(ErrorCode::NotYourAgent);
+        let is_denied = matches!(
+            error.known(),
+            Some(ErrorCode::Forbidden | ErrorCode::NotYourAgent | ErrorCode::OrgKeyRequired)
+        );
         if !(is_denied || is_administrative(self.kind)) || error.retryable {
             return;
         }
@@ -127,7 +130,8 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::DisputeRule
         | Kind::OrgVerify
         | Kind::EscrowDeposit
-        | Kind::EscrowWithdraw => true,
+        | Kind::EscrowWithdraw
+        | Kind::MarketReview => true,
         Kind::Hello
         | Kind::Ping
         | Kind::Publish
@@ -179,7 +183,19 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::TrustExplain
         | Kind::TrustRate
         | Kind::EscrowBalance
-        | Kind::EscrowLedger => false,
+        | Kind::EscrowLedger
+        | Kind::MarketCreate
+        | Kind::MarketUpdate
+        | Kind::MarketSubmit
+        | Kind::MarketArchive
+        | Kind::MarketSearch
+        | Kind::MarketInfo
+        | Kind::MarketSubscribe
+        | Kind::MarketApprove
+        | Kind::MarketCancel
+        | Kind::MarketRate
+        | Kind::MarketSubscriptions
+        | Kind::MarketUsage => false,
     }
 }
 
@@ -285,9 +301,27 @@ fn target_among_agents(request: &AspRequest) -> String {
             account(balance.agent_id.as_ref(), balance.org.as_ref())
         }
         AspRequest::EscrowLedger(ledger) => account(ledger.agent_id.as_ref(), ledger.org.as_ref()),
+        AspRequest::MarketCreate(create) => create.id.map_or(String::new(), |id| id.to_string()),
+        AspRequest::MarketUpdate(update) => update.listing_id.to_string(),
+        AspRequest::MarketSubmit(submit) => submit.listing_id.to_string(),
+        AspRequest::MarketReview(review) => format!("{} {}", review.listing_id, review.verdict),
+        AspRequest::MarketArchive(archive) => archive.listing_id.to_string(),
+        AspRequest::MarketInfo(info) => info.listing_id.to_string(),
+        AspRequest::MarketSubscribe(subscribe) => match subscribe.id {
+            Some(id) => format!("{id} {}", subscribe.listing_id),
+            None => subscribe.listing_id.to_string(),
+        },
+        AspRequest::MarketApprove(approve) => {
+            format!("{} {}", approve.subscription_id, approve.verdict)
+        }
+        AspRequest::MarketCancel(cancel) => cancel.subscription_id.to_string(),
+        AspRequest::MarketRate(rate) => rate.listing_id.to_string(),
+        AspRequest::MarketUsage(usage) => usage.subscription_id.to_string(),
         AspRequest::AgentSearch(_)
         | AspRequest::CommitmentList(_)
         | AspRequest::DisputeList(_)
+        | AspRequest::MarketSearch(_)
+        | AspRequest::MarketSubscriptions(_)
         | AspRequest::SessionCreate(_)
         | AspRequest::SessionList(_)
         | AspRequest::ToolList(_)

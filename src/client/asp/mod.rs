@@ -5,6 +5,7 @@
 //! - [`Tools`]: what they call; a [`ToolCall`] reports its end even where it is forgotten.
 //! - [`Commitments`] and [`Disputes`]: what they promise each other, and that it was not kept.
 //! - [`Trust`]: how far they are trusted; [`Escrow`]: money behind promises.
+//! - [`Market`]: what organisations list, and who subscribes to it.
 //! - [`Pages`]: the answers of a search, page by page.
 //!
 //! All need a key whose scopes hold `asp`, or a broker that asks for none.
@@ -14,6 +15,7 @@ mod commitments;
 mod disputes;
 mod escrow;
 mod inbox;
+mod market;
 mod message;
 mod pages;
 mod sessions;
@@ -27,6 +29,7 @@ pub use commitments::Commitments;
 pub use disputes::Disputes;
 pub use escrow::Escrow;
 pub use inbox::Inbox;
+pub use market::Market;
 pub use message::NewMessage;
 pub use pages::{Paged, Pages};
 pub use sessions::Sessions;
@@ -97,6 +100,12 @@ impl Client {
     #[must_use]
     pub fn escrow(&self) -> Escrow {
         Escrow::new(self.clone())
+    }
+
+    /// The market: what organisations list, and who subscribes to it.
+    #[must_use]
+    pub fn market(&self) -> Market {
+        Market::new(self.clone())
     }
 }
 

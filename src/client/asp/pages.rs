@@ -9,12 +9,13 @@ use crate::client::error::RequestError;
 use crate::client::handle::{Client, Retry};
 use crate::protocol::asp::{
     AgentRow, AgentSearch, CommitmentList, CommitmentRow, DisputeList, DisputeRow, EscrowEntry,
-    EscrowLedger, SessionList, SessionRow, ToolList, ToolRow,
+    EscrowLedger, ListingRow, MarketSearch, MarketSubscriptions, SessionList, SessionRow,
+    SubscriptionRow, ToolList, ToolRow,
 };
 use crate::protocol::{AspRequest, AspResponse};
 
 /// A request whose answer comes page by page: [`AgentSearch`], [`SessionList`], [`ToolList`],
-/// [`CommitmentList`], [`DisputeList`], [`EscrowLedger`].
+/// [`CommitmentList`], [`DisputeList`], [`EscrowLedger`], [`MarketSearch`], [`MarketSubscriptions`].
 pub trait Paged: Clone + sealed::Sealed {
     /// What a page has many of.
     type Row: fmt::Debug;
@@ -71,6 +72,8 @@ paged!(ToolList, ToolList, calls: ToolRow);
 paged!(CommitmentList, CommitmentList, commitments: CommitmentRow);
 paged!(DisputeList, DisputeList, disputes: DisputeRow);
 paged!(EscrowLedger, EscrowLedger, entries: EscrowEntry);
+paged!(MarketSearch, MarketSearch, listings: ListingRow);
+paged!(MarketSubscriptions, MarketSubscriptions, subscriptions: SubscriptionRow);
 
 /// Rows that are fetched page by page, as they are taken.
 #[derive(Debug)]

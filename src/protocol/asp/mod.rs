@@ -1,5 +1,5 @@
-//! Requests about agents, their sessions, their tool calls, what they promise each other and how
-//! far they are trusted, and the answers: one list of kinds, JSON bodies. `docs/wire-protocol.md`,
+//! Requests about agents, their sessions, their tool calls, what they promise each other, how far
+//! they are trusted and what is offered of them, and the answers: one list of kinds, JSON bodies. `docs/wire-protocol.md`,
 //! "Agents".
 //!
 //! - [`agents`]: who they are and what they can do.
@@ -10,6 +10,7 @@
 //! - [`evidence`]: what somebody points to in the broker's record.
 //! - [`trust`]: how far they are trusted.
 //! - [`escrow`]: money behind promises.
+//! - [`market`]: what organisations list, and who subscribes to it; answers in [`market_rows`].
 //!
 //! Payloads, arguments and results are [`JsonText`]: the bytes of the sender, so that nothing is
 //! reformatted on the way.
@@ -19,6 +20,8 @@ pub mod commitments;
 pub mod disputes;
 pub mod escrow;
 pub mod evidence;
+pub mod market;
+pub mod market_rows;
 pub mod sessions;
 mod strict;
 mod text;
@@ -46,6 +49,16 @@ pub use self::escrow::{
     EscrowStep, EscrowWithdraw, LedgerPage, MoneyPlace,
 };
 pub use self::evidence::{ChannelPlace, EvidencePlace, SessionPlace};
+pub use self::market::{
+    DEFAULT_LISTINGS, MarketApprove, MarketArchive, MarketCancel, MarketCreate, MarketInfo,
+    MarketRate, MarketReview, MarketSearch, MarketSubmit, MarketSubscribe, MarketSubscriptions,
+    MarketUpdate, MarketUsage, SubscriptionSide,
+};
+pub use self::market_rows::{
+    ListedAgent, ListingChanged, ListingRow, ListingSeen, ListingsPage, MarketRated, MonthRow,
+    PendingRow, RatingSummary, SubscriptionChanged, SubscriptionRow, SubscriptionsPage, TotalRow,
+    UsageTold,
+};
 pub use self::sessions::{
     HistoryPage, HistoryRecord, Joining, ParticipantRow, SessionCreate, SessionHistory,
     SessionInfo, SessionLeave, SessionLimits, SessionList, SessionResume, SessionRow, SessionSend,
@@ -155,6 +168,32 @@ json_kinds! {
     EscrowBalance(EscrowBalance) -> Balances;
     /// Lists what happened to accounts.
     EscrowLedger(EscrowLedger) -> LedgerPage;
+    /// Writes a listing down, as a draft.
+    MarketCreate(MarketCreate) -> ListingChanged;
+    /// Changes what a listing says.
+    MarketUpdate(MarketUpdate) -> ListingChanged;
+    /// Hands a listing in for review.
+    MarketSubmit(MarketSubmit) -> ListingChanged;
+    /// Says, as an operator, whether a listing may be shown.
+    MarketReview(MarketReview) -> ListingChanged;
+    /// Takes a listing down.
+    MarketArchive(MarketArchive) -> ListingChanged;
+    /// Finds listings.
+    MarketSearch(MarketSearch) -> ListingsPage;
+    /// Describes a listing.
+    MarketInfo(MarketInfo) -> ListingSeen;
+    /// Subscribes to a listing, or asks its owner to.
+    MarketSubscribe(MarketSubscribe) -> SubscriptionChanged;
+    /// Says, as the publisher, what becomes of a subscription.
+    MarketApprove(MarketApprove) -> SubscriptionChanged;
+    /// Ends a subscription.
+    MarketCancel(MarketCancel) -> SubscriptionChanged;
+    /// Rates a listing.
+    MarketRate(MarketRate) -> MarketRated;
+    /// Lists subscriptions.
+    MarketSubscriptions(MarketSubscriptions) -> SubscriptionsPage;
+    /// Tells what a subscription was used for, and what that costs.
+    MarketUsage(MarketUsage) -> UsageTold;
 }
 
 /// Entries of a page where a request does not say how many.
@@ -182,6 +221,7 @@ fn bad_agent(body: &[u8]) -> Option<BodyError> {
         counterparty: Option<String>,
         from: Option<serde_json::Value>,
         to: Option<String>,
+        agents: Option<Vec<String>>,
         participants: Option<Vec<Participant>>,
     }
     #[derive(Deserialize)]
@@ -191,6 +231,11 @@ fn bad_agent(body: &[u8]) -> Option<BodyError> {
     }
     let named: Named = serde_json::from_slice(body).ok()?;
     if let Some(error) = named.name.and_then(|name| AgentName::parse(&name).err()) {
+        return Some(BodyError::Name(error));
+    }
+    // A listing names agents of one's own organisation.
+    let mut listed = named.agents.iter().flatten();
+    if let Some(error) = listed.find_map(|name| AgentName::parse(name).err()) {
         return Some(BodyError::Name(error));
     }
     // In a history, `from` is a number.

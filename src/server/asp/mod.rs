@@ -1,4 +1,4 @@
-//! Requests about agents, what they do and what they promise: between the wire and the broker.
+//! Requests about agents, what they do, what they promise and what is offered of them: between the wire and the broker.
 //!
 //! What is said in a session is checked here, without the broker's lock, as far as that goes: its
 //! form, its canonical payload, its signature. Whatever walks through a topic does so on a thread
@@ -13,6 +13,9 @@ mod evidence;
 mod first;
 mod history;
 mod inbox;
+mod listings;
+mod market;
+mod market_rows;
 mod promises;
 mod reader;
 mod refused;
@@ -137,5 +140,18 @@ fn look(shared: &Shared, caller: &Caller, request: &AspRequest) -> Result<Looked
         AspRequest::EscrowWithdraw(asked) => escrow::withdraw(shared, by, asked, now),
         AspRequest::EscrowBalance(asked) => escrow::balance(shared, by, asked, now),
         AspRequest::EscrowLedger(asked) => escrow::ledger(shared, by, asked, now),
+        AspRequest::MarketCreate(asked) => market::create(shared, by, asked, now),
+        AspRequest::MarketUpdate(asked) => market::update(shared, by, asked, now),
+        AspRequest::MarketSubmit(asked) => market::submit(shared, by, asked, now),
+        AspRequest::MarketReview(asked) => market::review(shared, by, asked, act(), now),
+        AspRequest::MarketArchive(asked) => market::archive(shared, by, asked, now),
+        AspRequest::MarketSearch(asked) => market::search(shared, by, asked, now),
+        AspRequest::MarketInfo(asked) => market::info(shared, by, asked, now),
+        AspRequest::MarketSubscribe(asked) => market::subscribe(shared, by, asked, now),
+        AspRequest::MarketApprove(asked) => market::approve(shared, by, asked, now),
+        AspRequest::MarketCancel(asked) => market::cancel(shared, by, asked, now),
+        AspRequest::MarketRate(asked) => market::rate(shared, by, asked, now),
+        AspRequest::MarketSubscriptions(asked) => market::subscriptions(shared, by, asked, now),
+        AspRequest::MarketUsage(asked) => market::usage(shared, by, asked, now),
     }
 }

@@ -1,6 +1,6 @@
 //! What a client is told of a refusal about agents, sessions and tool calls.
 
-use super::promises;
+use super::{listings, promises};
 use crate::asp::registry::RegistryError;
 use crate::asp::session::{CreateError, OutOfLimit, SendError};
 use crate::asp::tool::ToolError;
@@ -52,7 +52,7 @@ pub(in crate::server) fn refused(error: &AspError) -> WireError {
         AspError::Commitment(error) => promises::commitment(error),
         AspError::Dispute(error) => promises::dispute(error),
         AspError::Escrow(error) => promises::escrow(error),
-        AspError::Market(_) => plain(ErrorCode::InvalidRequest),
+        AspError::Market(error) => listings::market(error),
         AspError::NotCounterparty { agent } => {
             plain(ErrorCode::NotCounterparty).with("agent", agent.to_string())
         }

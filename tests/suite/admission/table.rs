@@ -109,6 +109,20 @@ fn row(kind: Kind) -> Option<Needs> {
         Kind::EscrowWithdraw => Needs::Operator(AccessAdmin),
         Kind::EscrowBalance => Needs::Own(Asp),
         Kind::EscrowLedger => Needs::Own(Asp),
+        Kind::MarketCreate => Needs::Own(Asp),
+        Kind::MarketUpdate => Needs::Own(Asp),
+        Kind::MarketSubmit => Needs::Own(Asp),
+        Kind::MarketReview => Needs::Operator(AccessAdmin),
+        Kind::MarketArchive => Needs::Own(Asp),
+        // What waits for review is for operators, and tested below.
+        Kind::MarketSearch => Needs::Own(Asp),
+        Kind::MarketInfo => Needs::Own(Asp),
+        Kind::MarketSubscribe => Needs::Own(Asp),
+        Kind::MarketApprove => Needs::Own(Asp),
+        Kind::MarketCancel => Needs::Own(Asp),
+        Kind::MarketRate => Needs::Own(Asp),
+        Kind::MarketSubscriptions => Needs::Own(Asp),
+        Kind::MarketUsage => Needs::Own(Asp),
         // No row: the test fails.
         #[expect(unreachable_patterns, reason = "a new kind comes here first")]
         _ => return None,

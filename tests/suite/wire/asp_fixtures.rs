@@ -1,5 +1,5 @@
 //! One example of every request about agents, sessions and tool calls, and of every answer. Those
-//! about promises are in `promise_fixtures`.
+//! about promises are in `promise_fixtures`, those about the market in `market_fixtures`.
 
 use npayload::asp::TrustScore;
 use npayload::asp::chain::Digest;
@@ -143,6 +143,7 @@ pub fn requests() -> Vec<AspRequest> {
     .chain(session_requests())
     .chain(tool_requests())
     .chain(super::promise_fixtures::requests())
+    .chain(super::market_fixtures::requests())
     .collect()
 }
 
@@ -409,5 +410,6 @@ pub fn responses() -> Vec<AspResponse> {
         }),
     ];
     all.extend(super::promise_fixtures::responses());
+    all.extend(super::market_fixtures::responses());
     all
 }

@@ -305,6 +305,20 @@ fn what_names_no_agent_and_a_misspelt_member_within_a_member_get_errors_of_their
         (103, r#"{"agent":"a"}"#),
         (105, r#"{"limit":-1}"#),
         (120, r#"{"callId":"tcl_1","tool":"t","agent":"a"}"#),
+        (175, r#"{"limit":-1}"#),
+        (175, r#"{"sort":"best"}"#),
+        (
+            175,
+            r#"{"maxPrice":{"amount":1,"currency":"EUR","per":"day"}}"#,
+        ),
+        (
+            172,
+            r#"{"listingId":"sub_01998a2b-0c3d-7e4f-8001-020304050670"}"#,
+        ),
+        (
+            177,
+            r#"{"listingId":"lst_01998a2b-0c3d-7e4f-8001-020304050670","termsHash":"x"}"#,
+        ),
     ] {
         assert_eq!(code(kind, body), Some(ErrorCode::InvalidRequest), "{body}");
     }
@@ -314,6 +328,69 @@ fn what_names_no_agent_and_a_misspelt_member_within_a_member_get_errors_of_their
     assert_eq!(code(113, &send), Some(ErrorCode::InvalidRequest));
     let revoke = request(103, 1, br#"{"agent":"a","publicKey":null}"#);
     assert!(revoke.is_ok(), "{revoke:?}");
+}
+
+#[test]
+fn a_price_has_the_members_of_its_kind_alone_and_a_bad_agent_of_a_listing_is_named() {
+    let create = |pricing: &str, agent: &str| {
+        let body = format!(
+            r#"{{"title":"t","category":"c","capabilities":["x"],"agents":["{agent}"],"pricing":{pricing}}}"#
+        );
+        request(170, 1, body.as_bytes()).map_err(|error| error.known())
+    };
+    for good in [
+        r#"{"type":"free"}"#,
+        r#"{"type":"perCall","currency":"EUR","unitPrice":250}"#,
+        r#"{"type":"monthly","currency":"EUR","price":900}"#,
+        r#"{"type":"tiered","currency":"EUR","tiers":[{"upTo":5,"unitPrice":0},{"upTo":null,"unitPrice":5}]}"#,
+    ] {
+        assert!(create(good, "a").is_ok(), "{good}");
+    }
+    for bad in [
+        "{}",
+        r#""free""#,
+        r#"{"type":"gratis"}"#,
+        r#"{"type":"free","unitPrice":1}"#,
+        r#"{"type":"free","note":"x"}"#,
+        r#"{"type":"perCall","currency":"EUR"}"#,
+        r#"{"type":"perCall","currency":"euro","unitPrice":250}"#,
+        r#"{"type":"perCall","currency":"EUR","unitPrice":2.5}"#,
+        r#"{"type":"perCall","currency":"EUR","unitPrice":-1}"#,
+        r#"{"type":"monthly","currency":"EUR","unitPrice":1}"#,
+        r#"{"type":"tiered","currency":"EUR","tiers":[{"upTo":null,"unitPrice":5,"from":1}]}"#,
+    ] {
+        assert_eq!(
+            create(bad, "a"),
+            Err(Some(ErrorCode::InvalidRequest)),
+            "{bad}"
+        );
+    }
+    let free = r#"{"type":"free"}"#;
+    assert_eq!(create(free, "a b"), Err(Some(ErrorCode::InvalidName)));
+}
+
+#[test]
+fn a_change_of_a_listing_tells_null_from_absent() {
+    use npayload::protocol::asp::AspRequest;
+    let sample = |body: &str| {
+        let id = "lst_01998a2b-0c3d-7e4f-8001-020304050670";
+        let body = format!(r#"{{"listingId":"{id}"{body}}}"#);
+        let Ok(Request::Asp(asp)) = request(171, 1, body.as_bytes()) else {
+            panic!("{body}");
+        };
+        match *asp {
+            AspRequest::MarketUpdate(update) => update
+                .sample
+                .map(|sample| sample.map(|sample| sample.text().to_owned())),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(sample(""), None);
+    assert_eq!(sample(r#","sample":null"#), Some(None));
+    assert_eq!(
+        sample(r#","sample":{"a": 1}"#),
+        Some(Some(r#"{"a": 1}"#.to_owned()))
+    );
 }
 
 #[test]
@@ -373,7 +450,7 @@ fn feed(bytes: &[u8]) {
 proptest! {
     #[test]
     fn random_bodies_never_panic(
-        kind in 0u16..130, response: bool, body in proptest::collection::vec(any::<u8>(), 0..200),
+        kind in 0u16..190, response: bool, body in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
         let kind = if response { kind | 0x8000 } else { kind };
         let header = FrameHeader { kind, version: 1, correlation: 1 };

@@ -5,4 +5,5 @@ mod asp_fixtures;
 mod document;
 pub mod fixtures;
 mod frames;
+mod market_fixtures;
 mod promise_fixtures;
