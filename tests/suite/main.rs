@@ -12,6 +12,7 @@ mod answers; // what an answer waits for, and what is known again after a crash
 mod architecture; // the rooms of src against their table in ARCHITECTURE.md
 mod asp; // sessions of agents from the outside: golden files, their independent check, every byte changed
 mod asp_commitments; // the tables of commitments, disputes and ceilings in docs/asp.md against the code, cell by cell
+mod asp_market; // the tables of the market in docs/asp.md against the code, cell by cell
 mod asp_table; // the transition table drawn in docs/asp.md against the code, cell by cell and role by role
 #[cfg(target_os = "linux")]
 mod bad_disk; // the real binary on a disk whose syncs fail, or take seconds

@@ -314,7 +314,7 @@ impl Market {
                 subscription: own.subscription,
             });
         }
-        let held = wide(self.subscriptions_of(asker.org).count() + 1);
+        let held = wide(self.held_by(asker.org) + 1);
         within("subscriptions", held, 1, wide(MAX_SUBSCRIPTIONS))?;
         Ok(Checked::New(MarketRecord::Subscribed(Subscribed {
             at: self.stamp(now),

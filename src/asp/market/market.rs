@@ -76,6 +76,12 @@ impl Market {
         ids.filter_map(|(_, id)| self.subscriptions.get(id))
     }
 
+    /// How many subscriptions of an organisation are held.
+    pub(super) fn held_by(&self, org: OrgId) -> usize {
+        let all = (org, SubscriptionId(0))..=(org, SubscriptionId(u128::MAX));
+        self.of_subscriber.range(all).count()
+    }
+
     /// The subscriptions to a listing, the newest first.
     pub fn subscriptions_to(&self, listing: ListingId) -> impl Iterator<Item = &Arc<Subscription>> {
         let all = (listing, SubscriptionId(0))..=(listing, SubscriptionId(u128::MAX));

@@ -20,6 +20,8 @@ mod pricing;
 mod record;
 mod search;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use check::{Asker, Checked, MAX_LISTINGS, MAX_SUBSCRIPTIONS, NewSubscription};
 pub use content::{

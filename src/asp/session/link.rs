@@ -95,6 +95,24 @@ impl Sessions {
         Ok(records)
     }
 
+    /// The session that these records end, as they leave it; none where they end none.
+    ///
+    /// - `records`: what [`Sessions::link`] made of an event, not applied yet.
+    /// - `offset`: what the first of them will have.
+    #[must_use]
+    pub fn ended_by(&self, records: &[SessionRecord], offset: Offset) -> Option<Session> {
+        let [first, .., last] = records else {
+            return None;
+        };
+        if !matches!(last.event, SessionEvent::Ended(_)) {
+            return None;
+        }
+        let mut after = self.session(first.session()?)?.clone();
+        let hash = first.hash().unwrap_or_default();
+        super::sessions::follow(&mut after, &first.event, hash, offset).ok()?;
+        Some(after)
+    }
+
     /// The record that files the oldest of the sessions that ended, once twice as many are held as
     /// are filed at once.
     #[must_use]

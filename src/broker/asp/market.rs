@@ -2,7 +2,7 @@
 //! organisations, which is the default one's.
 
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::record::{Entry, own};
 use super::snapshot::Snapshot;
@@ -90,7 +90,17 @@ impl Broker {
     ///
     /// # Errors
     /// [`AspError::Unavailable`] where nobody knows.
-    pub(super) fn market(&self) -> Result<Arc<Market>, AspError> {
+    pub(super) fn market(&self) -> Result<&Market, AspError> {
+        /// What nobody has used.
+        static EMPTY: LazyLock<Market> = LazyLock::new(Market::default);
+        match &self.asp.market {
+            Some(topic) => topic.known(),
+            None => Ok(&EMPTY),
+        }
+    }
+
+    /// The state of the market, to be looked at without the broker's lock.
+    pub(super) fn shared_market(&self) -> Result<Arc<Market>, AspError> {
         match &self.asp.market {
             Some(topic) => topic.shared(),
             None => Ok(Arc::default()),
@@ -365,7 +375,6 @@ impl Broker {
         let asker = self.org_asker(by, now)?;
         let checked = self.market()?;
         let record = checked.check_rate(&asker, listing, rating, comment, now);
-        drop(checked);
         let wait = self.record_market(by.org, vec![record.map_err(refused)?], now)?;
         let market = self.market()?;
         let value = market.listing(listing).map(|listing| listing.rating);

@@ -19,6 +19,7 @@ mod escrow;
 mod evidence;
 mod listing;
 mod market;
+mod metering;
 mod open;
 mod places;
 mod ratings;
@@ -76,6 +77,8 @@ pub(super) struct Asp {
     evidence: Option<Topic<TrustState>>,
     /// Listings and subscriptions of all organisations; made with its first record.
     market: Option<Topic<Market>>,
+    /// Sessions of subscriptions may have ended and not be metered.
+    may_have_strays: bool,
 }
 
 /// What one organisation has on the record of its agents.

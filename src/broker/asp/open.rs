@@ -82,6 +82,7 @@ impl Broker {
         let found = self.directory.by_name(name.as_str()).map(|(id, _)| id);
         if let Some(id) = found {
             self.asp.market = Some(self.fold_asp_topic(id)?);
+            self.asp.may_have_strays = true;
         }
         Ok(())
     }

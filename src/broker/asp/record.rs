@@ -67,6 +67,8 @@ impl Broker {
 
     /// Records what a command does in one entry, and applies it.
     ///
+    /// A session that is tied to subscriptions is metered in the entry that ends it.
+    ///
     /// - `entry`: the sessions' and tools' records are linked behind the ends of their topics.
     pub(super) fn record_asp(
         &mut self,
@@ -93,13 +95,15 @@ impl Broker {
                 Some((log, evidence))
             }
         };
-        let market = match entry.market.is_empty() {
+        let mut market = entry.market.clone();
+        market.extend(self.metered_by(org, entry, now));
+        let market_log = match market.is_empty() {
             true => None,
             false => {
                 self.make_market(now)?;
                 let log = self.asp.market.as_ref().map(|topic| topic.log);
                 let log = log.unwrap_or_default();
-                batches.push(self.market_batch(log, &entry.market)?);
+                batches.push(self.market_batch(log, &market)?);
                 Some(log)
             }
         };
@@ -113,8 +117,8 @@ impl Broker {
         if let Some((log, evidence)) = &evidence {
             self.apply_evidence(evidence, self.next_offset(*log))?;
         }
-        if let Some(log) = market {
-            self.apply_market(&entry.market, self.next_offset(log))?;
+        if let Some(log) = market_log {
+            self.apply_market(&market, self.next_offset(log))?;
         }
         let staged = self.storage.stage_for(&mut batches, need, now)?;
         for (log, _) in &written {
@@ -123,7 +127,7 @@ impl Broker {
         if let Some((log, _)) = &evidence {
             self.booked(*log, &staged);
         }
-        if let Some(log) = market {
+        if let Some(log) = market_log {
             self.booked(log, &staged);
         }
         self.book_audit(drafted, &staged);

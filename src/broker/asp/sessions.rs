@@ -138,6 +138,8 @@ impl Broker {
             by: by.id,
             at: now,
         };
+        let place = (session, by.org);
+        entry.market = self.uses_of(by, place, None, &created.participants, now);
         self.settle_due(by.org, Timed::Sessions, now)?;
         let log = self.made_asp(by.org)?.sessions.log;
         let offset = self.next_offset(log);
@@ -239,6 +241,8 @@ impl Broker {
         };
         if let SessionEvent::MessageSent(sent) = &event {
             let held = sessions.session(session);
+            let coming = sent.brings.as_slice();
+            entry.market = self.uses_of(by, (session, org), held, coming, now);
             let settled = held.and_then(|held| held.task_answered(sent));
             let is_signed = sent.signature.is_some();
             let of_task = |settled| of_task(session, &settled, is_signed, now);

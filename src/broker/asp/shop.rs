@@ -183,7 +183,7 @@ impl Broker {
         }
         let named = org.map(|org| self.org_id_of(org).ok());
         query.org = named.flatten().or(query.org);
-        let market = self.market()?;
+        let market = self.shared_market()?;
         Ok(MarketToSearch {
             facts: self.market_facts(market.listings().map(|listing| listing.org))?,
             market,
@@ -224,7 +224,7 @@ impl Broker {
         let market = self.market()?;
         let held = market.seen(&asker, listing).map_err(refused)?;
         let facts = self.market_facts(std::iter::once(held.org))?;
-        let seen = facts.seen(&market, &asker, held);
+        let seen = facts.seen(market, &asker, held);
         let seen = seen.ok_or_else(|| {
             crate::broker::error::BrokerError::Bug("a listing without an owner".into())
         })?;

@@ -51,6 +51,7 @@ impl Broker {
             .map(|(org, _)| *org)
             .collect();
         self.read_clock(now);
+        self.meter_strays(now);
         let mut left = DUE_AT_ONCE;
         for org in orgs {
             for what in Timed::ALL {

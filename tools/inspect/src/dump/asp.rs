@@ -1,4 +1,5 @@
-//! What a record of the topics `__asp.registry`, `__asp.sessions` and `__asp.tools` says, in one line beside its JSON.
+//! What a record of the topics `__asp.registry`, `__asp.sessions`, `__asp.tools` and `__asp.market` says, in one line
+//! beside its JSON.
 //!
 //! A dump of one file knows no channel's name, so these records are told by what stands in them: their type, said a
 //! second time in the payload, and a version. Nobody else's records have to look like that, and one that does by
@@ -6,6 +7,7 @@
 
 use std::fmt::Write;
 
+use npayload::asp::market::MarketRecord;
 use npayload::asp::registry::AgentEvent;
 use npayload::asp::session::SessionRecord;
 use npayload::asp::tool::{CallEnded, ToolRecord};
@@ -16,7 +18,7 @@ pub fn says(record_type: &str, payload: &[u8]) -> Option<Result<String, String>>
     let (topic, _) = record_type.split_once('.')?;
     if !matches!(
         topic,
-        "agent" | "agents" | "session" | "sessions" | "tool" | "tools"
+        "agent" | "agents" | "market" | "session" | "sessions" | "tool" | "tools"
     ) {
         return None;
     }
@@ -26,6 +28,7 @@ pub fn says(record_type: &str, payload: &[u8]) -> Option<Result<String, String>>
     }
     match topic {
         "agent" | "agents" => Some(agent(record_type, payload)),
+        "market" => Some(market(record_type, payload)),
         "tool" | "tools" => Some(tool(record_type, payload)),
         _ => Some(session(record_type, payload, &json)),
     }
@@ -132,6 +135,69 @@ fn ended(call: &CallEnded) -> String {
     line
 }
 
+fn market(record_type: &str, payload: &[u8]) -> Result<String, String> {
+    let record = MarketRecord::decode(record_type, payload).map_err(in_full)?;
+    let because = |reason: &Option<String>| match reason {
+        Some(reason) => format!(": {reason}"),
+        None => String::new(),
+    };
+    Ok(match record {
+        MarketRecord::Listed(of) => {
+            let (id, title) = (of.listing, &of.content.title);
+            format!("organisation {} lists `{title}`: {id}", of.org)
+        }
+        MarketRecord::Updated(of) => format!("{} says now `{}`", of.listing, of.content.title),
+        MarketRecord::Submitted(of) => format!("{} is handed in for review", of.listing),
+        MarketRecord::Archived(of) => format!("{} is taken down by its owner", of.listing),
+        MarketRecord::Reviewed(of) => {
+            let reason = because(&of.reason);
+            format!("{}: an operator says {}{reason}", of.listing, of.decision)
+        }
+        MarketRecord::Subscribed(of) => format!(
+            "organisation {} subscribes to {}: {}, {}",
+            of.org, of.listing, of.subscription, of.state
+        ),
+        MarketRecord::Approved(of) => {
+            let reason = because(&of.reason);
+            format!(
+                "{}: its publisher says {}{reason}",
+                of.subscription, of.decision
+            )
+        }
+        MarketRecord::Cancelled(of) => format!("{} is ended by its subscriber", of.subscription),
+        MarketRecord::Used(of) => {
+            let agents = of.agents.len();
+            format!(
+                "{} opens {} to {agents} agents",
+                of.subscription, of.session
+            )
+        }
+        MarketRecord::Metered(of) if of.lost => {
+            format!(
+                "{}: {} ended, and what it held is lost",
+                of.subscription, of.session
+            )
+        }
+        MarketRecord::Metered(of) => format!(
+            "{}: {} ended with {} messages and {} calls",
+            of.subscription, of.session, of.count.messages, of.count.calls
+        ),
+        MarketRecord::Rated(of) => {
+            format!(
+                "organisation {} rates {} with {} of 5",
+                of.org, of.listing, of.rating
+            )
+        }
+        MarketRecord::Folded(part) => format!(
+            "part {} of {}: {} rows",
+            part.part,
+            part.parts,
+            part.rows.len()
+        ),
+        _ => "written by a newer broker".to_owned(),
+    })
+}
+
 /// Who, in which session, and what. Whether it fits to those before it, only the whole session can tell.
 fn session(record_type: &str, payload: &[u8], json: &Value) -> Result<String, String> {
     SessionRecord::decode(record_type, payload).map_err(in_full)?;
@@ -223,6 +289,33 @@ mod tests {
             lines[1]
         );
         assert!(lines[1].contains(" from agt_01990000-0000-7000-8000-0000000000a1"));
+    }
+
+    #[test]
+    fn a_record_of_the_market_says_what_it_is() {
+        let (listing, subscription, session) = (
+            "lst_00000000-0001-7000-0000-000000000000",
+            "sub_00000000-0002-7000-0000-000000000000",
+            "ses_00000000-0003-7000-0000-000000000000",
+        );
+        let record = |record_type: &str, members: &str| {
+            let json = format!(r#"{{"at":1,{members},"type":"{record_type}","v":1}}"#);
+            says(record_type, json.as_bytes()).unwrap().unwrap()
+        };
+        let reviewed = format!(r#""by":1,"decision":"reject","listing":"{listing}","reason":"no""#);
+        assert_eq!(
+            record("market.reviewed", &reviewed),
+            format!("{listing}: an operator says reject: no")
+        );
+        let metered = format!(
+            r#""count":{{"calls":2,"messages":5}},"session":"{session}","subscription":"{subscription}""#
+        );
+        assert_eq!(
+            record("market.metered", &metered),
+            format!("{subscription}: {session} ended with 5 messages and 2 calls")
+        );
+        let error = says("market.rated", br#"{"v":1,"type":"market.rated"}"#);
+        assert!(error.unwrap().unwrap_err().contains("missing field"));
     }
 
     #[test]
