@@ -153,6 +153,9 @@ errors! {
     880 NotCounterparty "NOT_COUNTERPARTY" false "Who rates an agent has not worked with it in the session, or is the agent itself.";
     890 InsufficientFunds "INSUFFICIENT_FUNDS" false "The account has less available than is asked of it.";
     891 AboveCeiling "ABOVE_CEILING" false "The amount is above what the trust in the agent, or the agent itself, allows.";
+    915 EndorserNotTrusted "ENDORSER_NOT_TRUSTED" false "The score of the endorser, for other organisations, is below what endorsing takes.";
+    916 TooManyEndorsements "TOO_MANY_ENDORSEMENTS" false "The agent has as many endorsements as count; one has to be taken back first.";
+    917 InvalidEndorsement "INVALID_ENDORSEMENT" false "An agent endorses itself, or takes back what it has not given.";
 }
 
 impl ErrorCode {

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::agent::AgentTrust;
+use super::endorse::endorsers;
 use super::owner::Owner;
 use super::score::Sums;
 use super::settings::{MILLION, ONE};
@@ -82,21 +83,9 @@ impl Components {
         }
     }
 
-    /// The best endorsement of an organisation counts its endorser's score; its further ones, and
-    /// all of the agent's own organisation, a quarter of that.
     fn endorsed(agent: &AgentTrust) -> u32 {
-        let mut best = agent.endorsements.clone();
-        best.sort_by_key(|endorsement| std::cmp::Reverse(endorsement.score));
-        let mut seen = vec![agent.own_org];
-        let weights = best.iter().map(|endorsement| {
-            let score = u64::from(endorsement.score);
-            if seen.contains(&endorsement.org) {
-                return score / 4;
-            }
-            seen.push(endorsement.org);
-            score
-        });
-        let weight: u64 = weights.sum();
+        let counted = endorsers(agent).into_iter();
+        let weight: u64 = counted.map(|endorser| u64::from(endorser.counted)).sum();
         percent(weight, weight + 5 * MILLION)
     }
 

@@ -10,6 +10,7 @@ use crate::asp::escrow::EscrowError;
 use crate::asp::registry::{RegistryError, SearchError};
 use crate::asp::session::{CreateError, SendError};
 use crate::asp::tool::{InvalidProgress, ToolError};
+use crate::asp::trust::EndorseError;
 use crate::broker::topic::TopicError;
 use crate::types::{
     AgentId, AgentName, CallId, CommitmentId, DisputeId, InvalidName, Offset, OrgName, SessionId,
@@ -97,6 +98,9 @@ pub enum AspError {
         /// Who was to be rated.
         agent: AgentId,
     },
+    /// The endorsement is not one that counts.
+    #[error(transparent)]
+    Endorse(#[from] EndorseError),
     /// A rating is outside of its bounds.
     #[error("a rating of {0} is outside 0..=1")]
     Rating(f64),

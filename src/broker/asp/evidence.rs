@@ -109,6 +109,17 @@ impl Broker {
         }
     }
 
+    /// Records that an hour has begun, ahead of what is judged by scores.
+    pub(super) fn read_clock_first(&mut self, now: Timestamp) -> Result<(), BrokerError> {
+        let Some(topic) = &self.asp.evidence else {
+            return Ok(());
+        };
+        match topic.known()?.next_clock() <= now {
+            true => self.record_clock(now),
+            false => Ok(()),
+        }
+    }
+
     fn record_clock(&mut self, now: Timestamp) -> Result<(), BrokerError> {
         let (log, evidence) = self.linked_evidence(&[], now)?;
         let mut batches = vec![self.evidence_batch(log, &evidence)?];

@@ -36,7 +36,7 @@ pub use escrow::BalanceSeen;
 pub use evidence::TrustSeen;
 pub use listing::{EndedToWalk, InboxTopic, LivePage, SessionHead};
 pub use places::{CommitmentPlace, LedgerPlace};
-pub use ratings::RatingSeen;
+pub use ratings::{EndorsementSeen, RatingSeen};
 pub use resolve::Named;
 pub use sessions::{Addressed, Invited, NewSession, SentMessage, SessionSeen};
 pub use snapshot::{SnapshotEnd, SnapshotJob};

@@ -2,6 +2,8 @@
 //! end, with a snapshot and without; deadlines are the broker's; organisations are walls.
 
 mod clock;
+mod companies;
+mod endorsements;
 mod history;
 mod intruders;
 mod live;

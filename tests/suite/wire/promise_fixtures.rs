@@ -180,6 +180,11 @@ fn trust_requests() -> Vec<AspRequest> {
             cursor: Some("c10".to_owned()),
             ..TrustExplain::new(named("research-agent"))
         }),
+        AspRequest::TrustEndorse(TrustEndorse {
+            agent_id: named("agent://acme/writer"),
+            from: named("research-agent"),
+            withdrawn: false,
+        }),
         AspRequest::TrustRate(TrustRate {
             session_id: SESSION,
             agent_id: named("research-agent"),
@@ -517,11 +522,25 @@ fn trust_responses() -> Vec<AspResponse> {
                     candour: Millionths(250_000),
                 },
             ],
+            endorsements: vec![EndorserRow {
+                agent_id: WRITER,
+                org: org("acme"),
+                score: Millionths(610_000),
+                counted: Millionths(152_500),
+            }],
             evidence: vec![EvidenceRow {
                 offset: Offset(17),
                 record: text(r#"{"at":1700000000123,"type":"task.settled","v":1}"#),
             }],
             cursor: Some("c13".to_owned()),
+        }),
+        AspResponse::TrustEndorse(EndorsementRow {
+            agent: writer(),
+            from: researcher(),
+            withdrawn: false,
+            score: Some(Millionths(610_000)),
+            at: TIME,
+            offset: Offset(20),
         }),
         AspResponse::TrustRate(RatingRow {
             session_id: SESSION,
