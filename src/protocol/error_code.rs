@@ -156,6 +156,7 @@ errors! {
     915 EndorserNotTrusted "ENDORSER_NOT_TRUSTED" false "The score of the endorser, for other organisations, is below what endorsing takes.";
     916 TooManyEndorsements "TOO_MANY_ENDORSEMENTS" false "The agent has as many endorsements as count; one has to be taken back first.";
     917 InvalidEndorsement "INVALID_ENDORSEMENT" false "An agent endorses itself, or takes back what it has not given.";
+    918 ChannelHeld "CHANNEL_HELD" false "An open dispute points to records of the channel, which can be deleted once it has ended.";
 }
 
 impl ErrorCode {

@@ -9,7 +9,7 @@ use super::upkeep::Timed;
 use crate::access::Principal;
 use crate::asp::Trust;
 use crate::asp::chain::Digest;
-use crate::asp::commitment::{CommitmentRecord, Due, Evidence, Party};
+use crate::asp::commitment::{Commitment, CommitmentRecord, Due, Evidence, Party, Reference};
 use crate::asp::dispute::{
     CheckedFile, Dispute, DisputeType, File, Judgement, LogFacts, MAX_CANDIDATES, Mechanism,
     Secret, Windows,
@@ -45,6 +45,8 @@ pub struct NewDispute {
     pub reason: String,
     /// What shows it.
     pub evidence: Evidence,
+    /// The places that the delivery in question points to.
+    pub delivered: Vec<Reference>,
 }
 
 /// A dispute as answers show it.
@@ -83,7 +85,8 @@ impl Broker {
             .asp_of(org)
             .and_then(|of| of.sessions.state.session(session));
         let log_hash = held.map_or(Digest::ZERO, |held| held.hash);
-        let facts = self.facts(org, new.commitment);
+        self.check_there(&new.evidence)?;
+        let facts = self.facts(org, &commitment, &new);
         let at = self.seal_first(org, now)?;
         let next_seal = self.secret_for(org, at + 1)?.seal();
         let file = File {
@@ -127,6 +130,7 @@ impl Broker {
         let (_, commitment) = self.commitment_at(by, known.commitment(), now)?;
         let actor = self.actor(by, org, &commitment, None, true, now)?;
         self.settle_due(org, Timed::Promises, now)?;
+        self.check_there(&evidence)?;
         let commitments = self.made_asp(org)?.commitments.known()?;
         let record = commitments.check_answer(dispute, actor, reason, evidence, now);
         self.dispute_step(org, dispute, vec![record.map_err(AspError::from)?], now)
@@ -314,7 +318,10 @@ impl Broker {
     }
 
     /// What the log shows about a commitment.
-    fn facts(&self, org: OrgId, commitment: CommitmentId) -> LogFacts {
+    fn facts(&self, org: OrgId, commitment: &Commitment, new: &NewDispute) -> LogFacts {
+        let obligor = commitment.created.promise.obligor.org;
+        let hash_holds = self.hash_holds(org, obligor, new);
+        let commitment = commitment.id();
         let of_org = self.asp_of(org);
         let escrow_holds = of_org.and_then(|of_org| {
             let known = of_org.commitments.state.live(commitment)?;
@@ -324,9 +331,40 @@ impl Broker {
             Some(was_settled || held.is_some_and(|held| held.amount >= terms.amount))
         });
         LogFacts {
-            hash_holds: None,
+            hash_holds,
             escrow_holds,
         }
+    }
+
+    /// Whether what the filer points to, and the delivery pointed to, still is what it was then;
+    /// none where they have no place in common. What has changed is held against the obligor only
+    /// where it lies with the obligor's organisation: with another's, the filer's own perhaps, it is
+    /// not the obligor who could have changed it.
+    ///
+    /// - `org`: whose sessions these are.
+    fn hash_holds(&self, org: OrgId, obligor: OrgId, new: &NewDispute) -> Option<bool> {
+        let mut holds = None;
+        for shown in &new.evidence.references {
+            let delivered = new.delivered.iter().find(|place| place.is_at(shown));
+            let Some(delivered) = delivered else {
+                continue;
+            };
+            if delivered.digest() == shown.digest() {
+                holds = holds.or(Some(true));
+                continue;
+            }
+            let owner = match shown {
+                Reference::Session { .. } => Some(org),
+                Reference::Channel { channel, .. } => match channel.org() {
+                    None => Some(OrgId::DEFAULT),
+                    Some(owner) => self.access.org_by_name(owner).map(|owner| owner.org),
+                },
+            };
+            if owner == Some(obligor) {
+                holds = Some(false);
+            }
+        }
+        holds
     }
 
     fn dispute_step(

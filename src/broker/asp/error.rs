@@ -113,7 +113,7 @@ pub enum AspError {
         /// The place.
         place: String,
         /// What is wrong.
-        what: &'static str,
+        what: Arc<str>,
     },
     /// There is no such call.
     #[error("there is no tool call {0}")]

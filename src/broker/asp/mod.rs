@@ -16,6 +16,7 @@ mod disputes;
 mod error;
 mod escrow;
 mod evidence;
+mod held;
 mod listing;
 mod open;
 mod places;

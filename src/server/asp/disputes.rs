@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::super::access::make_secret;
 use super::super::shared::Shared;
-use super::commitments::{party, party_row};
+use super::commitments::{delivered_places, party, party_row};
 use super::{Looked, cursor, evidence};
 use crate::access::Principal;
 use crate::asp::commitment::Evidence;
@@ -28,9 +28,11 @@ pub(super) fn create(
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
     let (text, places) = (create.evidence.as_ref(), &create.references);
-    let evidence = evidence::resolve(shared, by, text, places, now)?;
+    let delivered = delivered_places(shared, by, create.commitment_id, now)?;
+    let shown = evidence::resolve(shared, by, text, places, &delivered, now)?;
     // Arbitrators are drawn by a secret that was sealed before.
     make_secret(shared)?;
+    let mut broker = shared.broker();
     let new = NewDispute {
         dispute: Some(create.id),
         commitment: create.commitment_id,
@@ -38,9 +40,9 @@ pub(super) fn create(
         dispute_type: create.dispute_type,
         severity: create.severity,
         reason: create.reason.clone(),
-        evidence,
+        evidence: shown.take(&broker)?,
+        delivered,
     };
-    let mut broker = shared.broker();
     let accepted = broker.file_dispute(by, new, now)?;
     changed(&broker, accepted, AspResponse::DisputeCreate)
 }
@@ -52,8 +54,9 @@ pub(super) fn answer(
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
     let (text, places) = (answer.evidence.as_ref(), &answer.references);
-    let evidence = evidence::resolve(shared, by, text, places, now)?;
+    let shown = evidence::resolve(shared, by, text, places, &[], now)?;
     let mut broker = shared.broker();
+    let evidence = shown.take(&broker)?;
     let reason = answer.reason.clone();
     let accepted = broker.answer_dispute(by, answer.dispute_id, reason, evidence, now)?;
     changed(&broker, accepted, AspResponse::DisputeAnswer)

@@ -4,6 +4,8 @@
 mod clock;
 mod companies;
 mod endorsements;
+mod evidence;
+mod held;
 mod history;
 mod intruders;
 mod live;
