@@ -147,6 +147,8 @@ fn every_documented_form_is_understood() {
          dsp_01990000-0000-7000-8000-0000000000ff --json",
         "npayload dispute answer dsp_01990000-0000-7000-8000-0000000000ff words --reference \
          ses_01990000-0000-7000-8000-0000000000ff:7",
+        "npayload dispute create cmt_01990000-0000-7000-8000-0000000000ff words --answer-within 2h \
+         --arbitrate-within 3d --reference a.b:1..5",
         "npayload dispute withdraw dsp_01990000-0000-7000-8000-0000000000ff",
         "npayload dispute rule dsp_01990000-0000-7000-8000-0000000000ff partial words --agent a \
          --severity 2",

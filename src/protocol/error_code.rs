@@ -157,6 +157,7 @@ errors! {
     916 TooManyEndorsements "TOO_MANY_ENDORSEMENTS" false "The agent has as many endorsements as count; one has to be taken back first.";
     917 InvalidEndorsement "INVALID_ENDORSEMENT" false "An agent endorses itself, or takes back what it has not given.";
     918 ChannelHeld "CHANNEL_HELD" false "An open dispute points to records of the channel, which can be deleted once it has ended.";
+    919 TooManyDisputes "TOO_MANY_DISPUTES" true "The agent has filed as many disputes of late as it may, of those that the log does not decide.";
 }
 
 impl ErrorCode {

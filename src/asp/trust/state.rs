@@ -132,6 +132,12 @@ impl TrustState {
         self.clock.at.map_or(Timestamp(0), |_| next)
     }
 
+    /// Time of the last clock record; none before the first.
+    #[must_use]
+    pub fn clock(&self) -> Option<Timestamp> {
+        self.clock.at
+    }
+
     /// Half-life of evidence in hours, as the last clock record said.
     #[must_use]
     pub fn half_life_hours(&self) -> u32 {

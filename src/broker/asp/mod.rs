@@ -11,6 +11,7 @@
 //! wait for the disk), names on the wire.
 
 mod agents;
+mod arbitration;
 mod commitments;
 mod disputes;
 mod error;
@@ -75,8 +76,6 @@ pub(super) struct OrgAsp {
     tools: Topic<Tools>,
     commitments: Topic<Commitments>,
     escrow: Topic<Escrow>,
-    /// Which of the secrets for disputes is sealed for the next one; found when it is needed.
-    seal: Option<u64>,
 }
 
 /// A topic and what it folds to.

@@ -7,8 +7,8 @@ use super::super::shared::Shared;
 use super::commitments::{delivered_places, party, party_row};
 use super::{Looked, cursor, evidence};
 use crate::access::Principal;
-use crate::asp::commitment::Evidence;
-use crate::asp::dispute::{Dispute, Judgement};
+use crate::asp::commitment::{Evidence, OutOfLimit};
+use crate::asp::dispute::{Dispute, DisputeError, Judgement, MAX_DISPUTE_WINDOW_MS, Windows};
 use crate::broker::asp::{AspError, DisputeSeen, NewDispute};
 use crate::broker::{Accepted, Broker, Refusal};
 use crate::protocol::AspResponse;
@@ -17,6 +17,9 @@ use crate::protocol::asp::{
     DisputeWithdraw, DisputesPage, EvidencePlace, JsonText, RulingRow, SeatRow, VoteRow,
 };
 use crate::types::{DisputeId, Timestamp};
+
+/// Least time that a filer gives, in ms: an hour.
+const LEAST_WINDOW_MS: u64 = 3_600_000;
 
 /// Most rows of a page.
 const MAX_PAGE: u32 = 1000;
@@ -42,9 +45,37 @@ pub(super) fn create(
         reason: create.reason.clone(),
         evidence: shown.take(&broker)?,
         delivered,
+        windows: windows(create)?,
     };
     let accepted = broker.file_dispute(by, new, now)?;
     changed(&broker, accepted, AspResponse::DisputeCreate)
+}
+
+/// How long the parts of a dispute may take. Less than an hour would leave whoever is accused no time
+/// to answer.
+fn windows(create: &DisputeCreate) -> Result<Windows, AspError> {
+    let default = Windows::default();
+    let within = |what, value: Option<u64>, default| match value {
+        None => Ok(default),
+        Some(value) if (LEAST_WINDOW_MS..=MAX_DISPUTE_WINDOW_MS).contains(&value) => Ok(value),
+        Some(value) => Err(AspError::from(DisputeError::from(OutOfLimit {
+            what,
+            value,
+            least: LEAST_WINDOW_MS,
+            most: MAX_DISPUTE_WINDOW_MS,
+        }))),
+    };
+    let arbitration_ms = within(
+        "arbitrationMs",
+        create.arbitration_ms,
+        default.arbitration_ms,
+    )?;
+    Ok(Windows {
+        answer_ms: within("answerMs", create.answer_ms, default.answer_ms)?,
+        arbitration_ms,
+        // Time for two to be silent and a third to vote.
+        ballot_ms: default.ballot_ms.min(arbitration_ms / 3),
+    })
 }
 
 pub(super) fn answer(

@@ -37,6 +37,7 @@ pub(super) fn dispute(commitment: CommitmentId) -> NewDispute {
         reason: "Analysis was not delivered by the deadline".to_owned(),
         evidence: Evidence::default(),
         delivered: Vec::new(),
+        windows: npayload::asp::dispute::Windows::default(),
     }
 }
 

@@ -137,6 +137,8 @@ fn dispute_requests() -> Vec<AspRequest> {
             severity: Some(2),
             evidence: stated(),
             references: places(),
+            answer_ms: Some(86_400_000),
+            arbitration_ms: Some(259_200_000),
             ..DisputeCreate::new(DISPUTE, COMMITMENT, "the survey was not delivered")
         }),
         AspRequest::DisputeAnswer(DisputeAnswer {
