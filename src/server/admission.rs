@@ -11,6 +11,7 @@ use super::auditing::Draft;
 use super::clock;
 use super::shared::Shared;
 use crate::access::{Access, Ask, Denied, Operation};
+use crate::broker::asp::EVIDENCE_TOPIC;
 use crate::broker::{Broker, BrokerError};
 use crate::protocol::asp::{CommitmentRow, DisputeRow, EvidencePlace};
 use crate::protocol::control::ChannelInfo;
@@ -174,9 +175,12 @@ impl<'a> Door<'a> {
 
     /// Something in the caller's own organisation.
     fn own(&self, operation: Operation) -> Result<(), WireError> {
+        self.own_asks(operation).map_err(|error| denied(&error))
+    }
+
+    fn own_asks(&self, operation: Operation) -> Result<(), Denied> {
         let org = self.caller.principal.org;
         self.ask(&Ask::Org { operation, org })
-            .map_err(|error| denied(&error))
     }
 
     fn ask(&self, ask: &Ask<'_>) -> Result<(), Denied> {
@@ -186,7 +190,10 @@ impl<'a> Door<'a> {
 
     /// Lets a channel through for one of these operations, and gives it the broker's name.
     fn channel(&self, name: &mut ChannelName, any_of: &[Operation]) -> Result<(), WireError> {
-        let within = name.within(self.caller.org.as_ref());
+        let within = match is_evidence(name) {
+            true => name.within(None),
+            false => name.within(self.caller.org.as_ref()),
+        };
         match self.judge(&within, any_of) {
             Ok(()) => *name = within,
             Err(Denied::Hidden) => return Err(absent(name)),
@@ -228,6 +235,14 @@ impl<'a> Door<'a> {
                 return Err(Denied::Hidden);
             }
             return self.ask(&Ask::Broker { operation });
+        }
+        // It names parties and outcomes and says nothing of what was said: who deals with agents
+        // can compute their scores again.
+        if is_evidence(name)
+            && any_of.contains(&Operation::Consume)
+            && self.own_asks(Operation::Asp).is_ok()
+        {
+            return Ok(());
         }
         // A grant of channels shows none of what the broker keeps for their organisation.
         if name.is_internal() && !self.caller.owns(name.org()) {
@@ -345,6 +360,12 @@ fn places_in(response: &mut AspResponse) -> Vec<&mut EvidencePlace> {
         AspResponse::DisputeList(page) => page.disputes.iter_mut().flat_map(of_dispute).collect(),
         _ => Vec::new(),
     }
+}
+
+/// Whether a name means the one topic of evidence, which is the default organisation's and which all
+/// share: no other organisation has one of its own.
+fn is_evidence(name: &ChannelName) -> bool {
+    name.local() == EVIDENCE_TOPIC && name.org().is_none_or(|org| org == DEFAULT_ORG_NAME)
 }
 
 /// The internal topics that belong to no organisation.

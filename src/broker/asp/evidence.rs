@@ -25,12 +25,15 @@ use crate::folding::{EventError, IllegalEvent};
 use crate::storage::{Need, NewBatch};
 use crate::types::{AgentId, ChannelName, Incarnation, Offset, OrgId, SessionId, Timestamp};
 
+/// Name of the topic of evidence.
+pub const EVIDENCE_TOPIC: &str = "__asp.evidence";
+
 /// Version of the records.
 pub(super) const VERSION: u64 = 1;
 
 impl Fold for TrustState {
     type Event = TrustRecord;
-    const TOPIC: &'static str = "__asp.evidence";
+    const TOPIC: &'static str = EVIDENCE_TOPIC;
 
     fn decode(record_type: &str, payload: &[u8]) -> Result<TrustRecord, EventError> {
         TrustRecord::decode(record_type, payload)

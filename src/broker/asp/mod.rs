@@ -35,7 +35,7 @@ pub use commitments::{CommitmentSeen, NewCommitment};
 pub use disputes::{DisputeSeen, NewDispute};
 pub use error::AspError;
 pub use escrow::BalanceSeen;
-pub use evidence::TrustSeen;
+pub use evidence::{EVIDENCE_TOPIC, TrustSeen};
 pub use listing::{EndedToWalk, InboxTopic, LivePage, SessionHead};
 pub use places::{CommitmentPlace, LedgerPlace};
 pub use ratings::{EndorsementSeen, RatingSeen};

@@ -1,7 +1,7 @@
 //! Several organisations on one broker, over the wire: each with a key, and what they show each
 //! other.
 
-use npayload::access::{KeyKind, Limits, Operation, Scope};
+use npayload::access::{KeyKind, Limits, Operation, Scope, Secret};
 use npayload::client::Client;
 use npayload::protocol::access::{GrantPropose, KeyCreate};
 use npayload::protocol::asp::{
@@ -37,6 +37,14 @@ pub(super) async fn keyed(
     name: &str,
     scopes: Vec<Scope>,
 ) -> Client {
+    let secret = key_of(operator, name, scopes).await;
+    let url = format!("npayload://{}", running.listen());
+    let builder = Client::builder().api_key(secret);
+    builder.connect(&url).await.unwrap()
+}
+
+/// The text of a key of an organisation with these scopes.
+pub(super) async fn key_of(operator: &Client, name: &str, scopes: Vec<Scope>) -> Secret {
     let key = KeyCreate {
         org: Some(org(name)),
         name: "a test's".to_owned(),
@@ -46,10 +54,7 @@ pub(super) async fn keyed(
         expires_at: None,
         certificate: None,
     };
-    let (_, secret) = operator.create_key(key).await.unwrap();
-    let url = format!("npayload://{}", running.listen());
-    let builder = Client::builder().api_key(secret);
-    builder.connect(&url).await.unwrap()
+    operator.create_key(key).await.unwrap().1
 }
 
 /// Lets one organisation do something with what another has of these names.

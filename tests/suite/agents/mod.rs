@@ -13,6 +13,7 @@ mod live;
 mod promises;
 mod promises_live;
 mod refusals;
+mod shared_evidence;
 mod walls;
 
 use std::path::Path;
