@@ -166,7 +166,8 @@ impl Broker {
     /// Deletes a channel. It is gone for everybody at once; its files follow.
     ///
     /// # Errors
-    /// [`Refusal`]: no such channel, another identity than expected, or an internal topic.
+    /// [`Refusal`]: no such channel, another identity than expected, an internal topic, or records
+    /// that an open dispute points to.
     pub fn delete_channel(
         &mut self,
         name: &ChannelName,
@@ -174,6 +175,15 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Accepted<Incarnation>, Refusal> {
         let id = self.channel_to_change(name, incarnation)?;
+        if let Some((range, dispute)) = self.asp.held(name) {
+            let channel = name.to_string();
+            return Err(BrokerError::Held {
+                channel,
+                range,
+                dispute,
+            }
+            .into());
+        }
         let event = self.directory.check_delete(id, now)?;
         let staged = self.record_directory(&[event], Need::Freeing, now)?;
         self.after.push((staged.entry, After::Drop(id)));

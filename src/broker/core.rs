@@ -11,6 +11,7 @@ use super::producers::{AppendedBatch, ProducerLimits, Producers};
 use super::secret::DirectorySecret;
 use super::topic::TopicError;
 use crate::access::Access;
+use crate::asp::trust::DEFAULT_HALF_LIFE_HOURS;
 use crate::consumer::Consumers;
 use crate::format::{BatchHeader, DoorLimits, ProducerRow};
 use crate::keys::{Keyring, MasterKeys};
@@ -42,6 +43,9 @@ pub struct BrokerConfig {
     /// Days after which records of who did what to the broker are dropped; kept for ever when
     /// `None`. At least 1.
     pub audit_retention_days: Option<u64>,
+    /// Half-life of evidence about agents, in hours, from the next record of the clock on: 1 to
+    /// 87,600.
+    pub trust_half_life_hours: u32,
     /// The master keys that wrap the keys of encrypted channels.
     pub master_keys: MasterKeys,
     /// After so many offsets a data key is replaced. It encrypts at most one batch for each of
@@ -60,6 +64,7 @@ impl Default for BrokerConfig {
             fold_events: 10_000,
             snapshot_records: 100_000,
             audit_retention_days: None,
+            trust_half_life_hours: DEFAULT_HALF_LIFE_HOURS,
             master_keys: MasterKeys::default(),
             max_key_offsets: 1 << 31,
         }

@@ -1,5 +1,6 @@
 //! Why the broker refuses a command.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::config::InvalidConfig;
@@ -12,7 +13,7 @@ use crate::access::AccessError;
 use crate::consumer::{CommitError as PositionError, DeleteError, ResetError};
 use crate::keys::Locked;
 use crate::storage::{IoFailure, OpenError, ReadError, StageError};
-use crate::types::{ConsumerName, Incarnation, Offset};
+use crate::types::{ConsumerName, DisputeId, Incarnation, Offset};
 
 /// Why a command was refused. Nothing was changed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -31,6 +32,16 @@ pub enum BrokerError {
         expected: Incarnation,
         /// The identity of the channel that has the name now.
         actual: Incarnation,
+    },
+    /// An open dispute points to records of the channel.
+    #[error("dispute {dispute} is open and points to offsets {}..{} of channel `{channel}`", .range.start, .range.end)]
+    Held {
+        /// The channel.
+        channel: String,
+        /// The records.
+        range: Range<Offset>,
+        /// The dispute.
+        dispute: DisputeId,
     },
     /// Only the broker writes to internal topics.
     #[error("`{name}` is an internal topic: only the broker writes to it")]

@@ -152,7 +152,10 @@ impl Broker {
         if self.after.iter().any(is_pending) {
             return None;
         }
-        if let Some(log_start) = self.storage.retention_start(id, oldest, max_bytes) {
+        let dropped = |needed| (self.storage).retention_start(id, oldest, max_bytes, needed);
+        // What is held is looked up only where something would go.
+        let start = dropped(None).and_then(|_| dropped(self.needed_from(id)));
+        if let Some(log_start) = start {
             self.trim(id, log_start, now).unwrap_or_else(|error| {
                 tracing::warn!(log = %id, %error, "retention waits");
             });

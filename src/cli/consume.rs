@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::place::PlaceArg;
-use super::record_json::write_record;
+use super::record_json::{write_exactly, write_record};
 use super::{Context, any_channel, interrupted};
 use crate::client::{Client, ConsumeError, Consumer, Gaps, RawBatch};
 use crate::format::{Gap, Record, records};
@@ -57,6 +57,9 @@ pub struct ConsumeArgs {
     /// Print payloads as they are, each with a newline; so it is without --json
     #[arg(long, conflicts_with = "json")]
     raw: bool,
+    /// With --json: keys, headers and payloads byte by byte in base64, for computing digests
+    #[arg(long, requires = "json")]
+    base64: bool,
     /// Where a repair found that records were lost: end with an error, or tell of them and go on
     ///
     /// With --json they are a line {"gap":{"firstOffset","endOffset","reason",…}}, else a line on stderr.
@@ -110,6 +113,7 @@ pub async fn run(args: ConsumeArgs, context: &Context) -> Result<(), Failure> {
         Some(place) => consumer = consumer.to(resolve(&client, channel, place).await?),
     }
     let mut output = Output::new(io::stdout(), context.json);
+    output.is_exact = args.base64;
     if args.max == Some(0) {
         return Ok(());
     }
@@ -267,6 +271,8 @@ struct Output<W> {
     to: W,
     buffer: Vec<u8>,
     json: bool,
+    /// Records byte by byte.
+    is_exact: bool,
     /// The offset after the last record that was printed.
     next: Option<Offset>,
 }
@@ -277,12 +283,15 @@ impl<W: Write> Output<W> {
             to,
             buffer: Vec::with_capacity(2 * BUFFER_BYTES),
             json,
+            is_exact: false,
             next: None,
         }
     }
 
     fn record(&mut self, record: &Record) -> Result<(), Failure> {
-        if self.json {
+        if self.json && self.is_exact {
+            write_exactly(record, &mut self.buffer);
+        } else if self.json {
             write_record(record, &mut self.buffer);
         } else {
             self.buffer

@@ -6,6 +6,7 @@ use super::Context;
 use super::failure::Failure;
 use super::output::{self, Columns};
 use super::promised::{EvidenceArgs, dispute_state, dispute_type, party, verdict};
+use super::session::age;
 use super::typed::shown;
 use crate::asp::dispute::{DisputeState, DisputeType, Mechanism, Verdict};
 use crate::asp::registry::AgentRef;
@@ -95,6 +96,12 @@ pub struct CreateArgs {
     severity: Option<u8>,
     #[command(flatten)]
     evidence: EvidenceArgs,
+    /// Time for whoever promised to answer: 1h to 90d, 72h unless given
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    answer_within: Option<u64>,
+    /// Time for arbitrators to rule, and again for an operator: 1h to 90d, 7d unless given
+    #[arg(long, value_name = "AGE", value_parser = age)]
+    arbitrate_within: Option<u64>,
     /// Its id: dsp_ and a UUID of version 7; a new one unless given
     #[arg(long, value_name = "DISPUTE")]
     id: Option<DisputeId>,
@@ -184,6 +191,8 @@ async fn create(args: CreateArgs, context: &Context) -> Result<(), Failure> {
     dispute.agent_id = args.agent;
     dispute.dispute_type = args.dispute_type;
     dispute.severity = args.severity;
+    dispute.answer_ms = args.answer_within;
+    dispute.arbitration_ms = args.arbitrate_within;
     (dispute.evidence, dispute.references) = args.evidence.read()?;
     let row = disputes(context).await?.create(dispute).await;
     let row = row.map_err(|error| Failure::request(what, &error, None))?;

@@ -10,6 +10,10 @@
 //! | `headersBase64` | the same for values that are not UTF-8; left out when there are none |
 //! | `payload`, `payloadText` or `payloadBase64` | the JSON value, else the text, else base64 |
 //! | `tombstone` | true when there is no payload at all: `payload` is null then; left out else |
+//!
+//! Or byte by byte, for whoever computes a digest: `offset`, `appendTime`, `eventTime` and `type` as
+//! above, `keyBase64` and `payloadBase64`, null when absent, and `headerPairs`, an array of
+//! [name, base64 of the value].
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -47,6 +51,41 @@ pub fn write_record(record: &Record, out: &mut Vec<u8>) {
     headers(&record.headers, out);
     payload(record.payload.as_deref(), out);
     out.extend_from_slice(b"}\n");
+}
+
+/// Appends the record byte by byte, and a newline.
+pub fn write_exactly(record: &Record, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"offset\":");
+    number(record.offset.0, out);
+    out.extend_from_slice(b",\"appendTime\":");
+    number(record.append_time.0, out);
+    out.extend_from_slice(b",\"eventTime\":");
+    match record.event_time {
+        Some(time) => number(time.0, out),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\"type\":");
+    text(&record.record_type, out);
+    out.extend_from_slice(b",\"keyBase64\":");
+    base64_or_null(record.key.as_deref(), out);
+    out.extend_from_slice(b",\"headerPairs\":[");
+    for (at, (name, value)) in record.headers.iter().enumerate() {
+        out.extend_from_slice(if at == 0 { b"[" } else { b",[" });
+        text(name, out);
+        out.push(b',');
+        base64(value, out);
+        out.push(b']');
+    }
+    out.extend_from_slice(b"],\"payloadBase64\":");
+    base64_or_null(record.payload.as_deref(), out);
+    out.extend_from_slice(b"}\n");
+}
+
+fn base64_or_null(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
+    match bytes {
+        Some(bytes) => base64(bytes, out),
+        None => out.extend_from_slice(b"null"),
+    }
 }
 
 fn payload(bytes: Option<&[u8]>, out: &mut Vec<u8>) {
@@ -246,6 +285,14 @@ mod tests {
         assert_eq!(
             line(&record),
             r#"{"offset":7,"appendTime":1000,"eventTime":-5,"type":"t","key":"k\"1","headers":{"a":["1","2"],"b":"x"},"headersBase64":{"bin":["/w==","/g=="]},"payload":1}"#
+        );
+        let mut exact = Vec::new();
+        write_exactly(&record, &mut exact);
+        assert_eq!(
+            String::from_utf8(exact).unwrap(),
+            "{\"offset\":7,\"appendTime\":1000,\"eventTime\":-5,\"type\":\"t\",\"keyBase64\":\"ayIx\",\
+             \"headerPairs\":[[\"a\",\"MQ==\"],[\"b\",\"eA==\"],[\"bin\",\"/w==\"],[\"a\",\"Mg==\"],\
+             [\"bin\",\"/g==\"]],\"payloadBase64\":\"MQ==\"}\n"
         );
         record.key = Some(Bytes::from_static(b"\xff"));
         assert!(line(&record).contains(r#","keyBase64":"/w==","#));

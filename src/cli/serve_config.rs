@@ -9,6 +9,7 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
 use super::serve::ServeArgs;
+use crate::asp::trust::MAX_HALF_LIFE_HOURS;
 use crate::broker::config::ChannelConfig;
 use crate::server::{MasterKeySource, MasterKeyText, ServeOptions};
 use crate::tls::{ClientCertificates, ServerTlsOptions, TlsVersion};
@@ -51,6 +52,7 @@ pub(super) struct ServeConfig {
     stop_timeout_s: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     audit_retention_days: Option<u64>,
+    trust_half_life_hours: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     master_key_file: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -100,6 +102,7 @@ const FROM_ENVIRONMENT: &[&str] = &[
     "write_timeout_s",
     "stop_timeout_s",
     "audit_retention_days",
+    "trust_half_life_hours",
     "snapshot_records",
     "master_key_file",
     "master_key_command",
@@ -138,6 +141,7 @@ impl Default for ServeConfig {
             write_timeout_s: options.write_timeout.as_secs(),
             stop_timeout_s: options.stop_timeout.as_secs(),
             audit_retention_days: options.broker.audit_retention_days,
+            trust_half_life_hours: options.broker.trust_half_life_hours,
             master_key_file: None,
             master_key_command: None,
             storage: StorageTable {
@@ -231,6 +235,12 @@ impl ServeConfig {
         if self.audit_retention_days == Some(0) {
             return Err("audit_retention_days = 0: must be at least 1, or left out".to_owned());
         }
+        if !(1..=MAX_HALF_LIFE_HOURS).contains(&self.trust_half_life_hours) {
+            return Err(format!(
+                "trust_half_life_hours = {}: must be 1 to {MAX_HALF_LIFE_HOURS}",
+                self.trust_half_life_hours
+            ));
+        }
         let tls = self.tls()?;
         let mut options = ServeOptions {
             data_dir: self.data_dir,
@@ -256,6 +266,7 @@ impl ServeConfig {
         options.broker.snapshot_records = self.snapshot_records;
         options.broker.defaults = self.channel;
         options.broker.audit_retention_days = self.audit_retention_days;
+        options.broker.trust_half_life_hours = self.trust_half_life_hours;
         let storage = &mut options.broker.storage;
         storage.must_exist = self.must_exist;
         storage.journal_file_bytes = self.storage.journal_file_bytes;

@@ -147,6 +147,8 @@ fn every_documented_form_is_understood() {
          dsp_01990000-0000-7000-8000-0000000000ff --json",
         "npayload dispute answer dsp_01990000-0000-7000-8000-0000000000ff words --reference \
          ses_01990000-0000-7000-8000-0000000000ff:7",
+        "npayload dispute create cmt_01990000-0000-7000-8000-0000000000ff words --answer-within 2h \
+         --arbitrate-within 3d --reference a.b:1..5",
         "npayload dispute withdraw dsp_01990000-0000-7000-8000-0000000000ff",
         "npayload dispute rule dsp_01990000-0000-7000-8000-0000000000ff partial words --agent a \
          --severity 2",
@@ -156,6 +158,9 @@ fn every_documented_form_is_understood() {
         "npayload dispute show dsp_01990000-0000-7000-8000-0000000000ff --agent a --json",
         "npayload trust show a --json",
         "npayload trust explain agent://acme/a --max 20 --cursor c",
+        "npayload consume a --from 1 --to 3 --json --base64",
+        "npayload trust endorse a --from b --json",
+        "npayload trust endorse agent://acme/a --from b --withdraw",
         "npayload trust rate a 0.9 --session ses_01990000-0000-7000-8000-0000000000ff --from b",
         "npayload org verify acme --revoke --json",
         "npayload escrow deposit 50000:EUR --agent a",
@@ -226,6 +231,7 @@ fn wrong_usage_is_refused_with_exit_code_2() {
         "npayload consume a --from yesterday",
         "npayload consume a --from --follow",
         "npayload consume a --raw --json",
+        "npayload consume a --base64",
         "npayload consume a --max -1",
         "npayload consumer commit a c",
         "npayload consumer commit a c -1",
@@ -252,6 +258,7 @@ fn wrong_usage_is_refused_with_exit_code_2() {
         "npayload dispute rule dsp_01990000-0000-7000-8000-0000000000ff guilty words",
         "npayload dispute rule dsp_01990000-0000-7000-8000-0000000000ff upheld words --severity 0",
         "npayload trust rate a 1.1 --session ses_01990000-0000-7000-8000-0000000000ff --from b",
+        "npayload trust endorse a",
         "npayload trust rate a 0.9",
         "npayload escrow deposit 0:EUR",
         "npayload escrow deposit 5:euro",

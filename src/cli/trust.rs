@@ -10,7 +10,8 @@ use crate::asp::registry::AgentRef;
 use crate::asp::trust::Scope;
 use crate::client::Trust;
 use crate::protocol::asp::{
-    Millionths, RemarkRow, ScopeRow, TrustExplain, TrustExplained, TrustRate, TrustRow,
+    Millionths, RemarkRow, ScopeRow, TrustEndorse, TrustExplain, TrustExplained, TrustRate,
+    TrustRow,
 };
 use crate::types::SessionId;
 
@@ -37,6 +38,20 @@ pub enum TrustCommand {
         /// Where the list of evidence before ended: its `cursor`
         #[arg(long, value_name = "CURSOR")]
         cursor: Option<String>,
+    },
+    /// Endorse an agent: vouch for it with the endorser's own score, which is told beside its score
+    #[command(after_help = "Examples:
+  npayload trust endorse agent://acme/writer --from coordinator-agent
+  npayload trust endorse agent://acme/writer --from coordinator-agent --withdraw")]
+    Endorse {
+        /// The agent
+        agent: AgentRef,
+        /// Who endorses
+        #[arg(long, value_name = "AGENT")]
+        from: AgentRef,
+        /// Take it back
+        #[arg(long)]
+        withdraw: bool,
     },
     /// Rate an agent for what it did in a session
     #[command(after_help = "Example:
@@ -90,6 +105,28 @@ pub async fn run(command: TrustCommand, context: &Context) -> Result<(), Failure
                 return output::print_json(&told);
             }
             explain(&told)
+        }
+        TrustCommand::Endorse {
+            agent,
+            from,
+            withdraw,
+        } => {
+            let what = format!("endorsing {agent}");
+            let endorse = TrustEndorse {
+                agent_id: agent,
+                from,
+                withdrawn: withdraw,
+            };
+            let row = trust(context).await?.endorse(endorse).await;
+            let row = row.map_err(|error| Failure::request(what, &error, None))?;
+            if context.json {
+                return output::print_json(&row);
+            }
+            let (from, agent) = (&row.from.name, &row.agent.name);
+            output::print(&match row.score {
+                Some(score) => format!("{from} endorses {agent} with {}", number(score)),
+                None => format!("{from} endorses {agent} no more"),
+            })
         }
         TrustCommand::Rate {
             agent,
@@ -220,6 +257,19 @@ fn explain(told: &TrustExplained) -> Result<(), Failure> {
     columns.print("no evidence of other organisations")?;
     for remark in &told.remarks {
         output::print(&remark_text(remark))?;
+    }
+    if !told.endorsements.is_empty() {
+        output::print("")?;
+        let mut columns = Columns::new(&["ENDORSED BY", "ORG", ">SCORE", ">COUNTED"]);
+        for endorser in &told.endorsements {
+            columns.row([
+                endorser.agent_id.to_string(),
+                endorser.org.to_string(),
+                number(endorser.score),
+                number(endorser.counted),
+            ]);
+        }
+        columns.print("no endorsements")?;
     }
     output::print("")?;
     let mut columns = Columns::new(&[">OFFSET", "EVIDENCE"]);

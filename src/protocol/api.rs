@@ -163,6 +163,8 @@ pub enum Kind {
     TrustScore = 150,
     /// Tells why an agent is trusted so far, with the evidence.
     TrustExplain = 151,
+    /// Endorses an agent, or takes that back.
+    TrustEndorse = 152,
     /// Rates an agent for what it did in a session.
     TrustRate = 153,
     /// Says that an operator knows who an organisation is, or takes that back.
@@ -237,7 +239,7 @@ const fn control(kind: Kind, name: &'static str) -> Api {
 }
 
 /// Every request kind, by number.
-pub const APIS: [Api; 86] = [
+pub const APIS: [Api; 87] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
     row(Kind::Publish, "publish", Encoding::Binary, MAX_FRAME_BYTES),
@@ -320,6 +322,7 @@ pub const APIS: [Api; 86] = [
     control(Kind::DisputeInfo, "dispute.info"),
     control(Kind::TrustScore, "trust.score"),
     control(Kind::TrustExplain, "trust.explain"),
+    control(Kind::TrustEndorse, "trust.endorse"),
     control(Kind::TrustRate, "trust.rate"),
     control(Kind::OrgVerify, "org.verify"),
     control(Kind::EscrowDeposit, "escrow.deposit"),

@@ -169,6 +169,11 @@ errors! {
     905 TermsChanged "TERMS_CHANGED" false "The terms of the listing are not those that were named.";
     906 OrgKeyRequired "ORG_KEY_REQUIRED" false "What an organisation does on the market needs a key that speaks for all of its agents.";
     907 NotUsed "NOT_USED" false "Who rates a listing has not used it: no session of a subscription to it.";
+    915 EndorserNotTrusted "ENDORSER_NOT_TRUSTED" false "The score of the endorser, for other organisations, is below what endorsing takes.";
+    916 TooManyEndorsements "TOO_MANY_ENDORSEMENTS" false "The agent has as many endorsements as count; one has to be taken back first.";
+    917 InvalidEndorsement "INVALID_ENDORSEMENT" false "An agent endorses itself, or takes back what it has not given.";
+    918 ChannelHeld "CHANNEL_HELD" false "An open dispute points to records of the channel, which can be deleted once it has ended.";
+    919 TooManyDisputes "TOO_MANY_DISPUTES" true "The agent has filed as many disputes of late as it may, of those that the log does not decide.";
 }
 
 impl ErrorCode {

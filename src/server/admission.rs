@@ -11,10 +11,12 @@ use super::auditing::Draft;
 use super::clock;
 use super::shared::Shared;
 use crate::access::{Access, Ask, Denied, Operation};
+use crate::broker::asp::EVIDENCE_TOPIC;
 use crate::broker::{Broker, BrokerError};
+use crate::protocol::asp::{CommitmentRow, DisputeRow, EvidencePlace};
 use crate::protocol::control::ChannelInfo;
 use crate::protocol::{
-    AspRequest, AtomicPart, ErrorCode, PublishTarget, Request, Response, WireError,
+    AspRequest, AspResponse, AtomicPart, ErrorCode, PublishTarget, Request, Response, WireError,
 };
 use crate::types::{ChannelName, ConsumerName, DEFAULT_ORG_NAME, OrgId, OrgName, Timestamp};
 
@@ -150,7 +152,12 @@ impl<'a> Door<'a> {
             }
             // Whom it speaks for is judged once it is known which agent that is:
             // `Broker::own_agent`.
-            Request::Asp(_) => self.own(Operation::Asp)?,
+            Request::Asp(request) => {
+                self.own(Operation::Asp)?;
+                for place in places_of(request) {
+                    self.place(place)?;
+                }
+            }
         }
         Ok(())
     }
@@ -168,9 +175,12 @@ impl<'a> Door<'a> {
 
     /// Something in the caller's own organisation.
     fn own(&self, operation: Operation) -> Result<(), WireError> {
+        self.own_asks(operation).map_err(|error| denied(&error))
+    }
+
+    fn own_asks(&self, operation: Operation) -> Result<(), Denied> {
         let org = self.caller.principal.org;
         self.ask(&Ask::Org { operation, org })
-            .map_err(|error| denied(&error))
     }
 
     fn ask(&self, ask: &Ask<'_>) -> Result<(), Denied> {
@@ -180,13 +190,30 @@ impl<'a> Door<'a> {
 
     /// Lets a channel through for one of these operations, and gives it the broker's name.
     fn channel(&self, name: &mut ChannelName, any_of: &[Operation]) -> Result<(), WireError> {
-        let within = name.within(self.caller.org.as_ref());
+        let within = match is_evidence(name) {
+            true => name.within(None),
+            false => name.within(self.caller.org.as_ref()),
+        };
         match self.judge(&within, any_of) {
             Ok(()) => *name = within,
             Err(Denied::Hidden) => return Err(absent(name)),
             Err(error) => return Err(denied(&error)),
         }
         Ok(())
+    }
+
+    /// Lets somebody point to records of a channel, which takes that they can read them.
+    fn place(&self, place: &mut EvidencePlace) -> Result<(), WireError> {
+        let EvidencePlace::Channel(place) = place else {
+            return Ok(());
+        };
+        let admitted = self.channel(&mut place.channel, &[Operation::Consume]);
+        admitted.map_err(|error| {
+            let (start, end) = (place.start, place.end);
+            let at = format!("channel `{}`, offsets {start}..{end}", place.channel);
+            let text = format!("evidence that points to {at}: {}", error.message);
+            WireError::new(ErrorCode::InvalidEvidence, text).with("place", at)
+        })
     }
 
     /// Lets a publish through. A guest makes no channels: the one that is there is meant.
@@ -208,6 +235,14 @@ impl<'a> Door<'a> {
                 return Err(Denied::Hidden);
             }
             return self.ask(&Ask::Broker { operation });
+        }
+        // It names parties and outcomes and says nothing of what was said: who deals with agents
+        // can compute their scores again.
+        if is_evidence(name)
+            && any_of.contains(&Operation::Consume)
+            && self.own_asks(Operation::Asp).is_ok()
+        {
+            return Ok(());
         }
         // A grant of channels shows none of what the broker keeps for their organisation.
         if name.is_internal() && !self.caller.owns(name.org()) {
@@ -284,6 +319,54 @@ fn is_for_operators(request: &AspRequest) -> bool {
         AspRequest::DisputeRule(rule) => rule.agent_id.is_none(),
         _ => false,
     }
+}
+
+/// The places that somebody points to as evidence.
+fn places_of(request: &mut AspRequest) -> &mut [EvidencePlace] {
+    match request {
+        AspRequest::CommitmentDeliver(deliver) => &mut deliver.references,
+        AspRequest::DisputeCreate(create) => &mut create.references,
+        AspRequest::DisputeAnswer(answer) => &mut answer.references,
+        _ => &mut [],
+    }
+}
+
+/// The places that an answer tells of.
+fn places_in(response: &mut AspResponse) -> Vec<&mut EvidencePlace> {
+    fn of_commitment(row: &mut CommitmentRow) -> impl Iterator<Item = &mut EvidencePlace> {
+        let delivery = row.delivery.iter_mut();
+        delivery.flat_map(|delivery| &mut delivery.references)
+    }
+    fn of_dispute(row: &mut DisputeRow) -> impl Iterator<Item = &mut EvidencePlace> {
+        let answer = row.answer.iter_mut();
+        let answer = answer.flat_map(|answer| &mut answer.references);
+        row.references.iter_mut().chain(answer)
+    }
+    match response {
+        AspResponse::CommitmentCreate(row)
+        | AspResponse::CommitmentDeliver(row)
+        | AspResponse::CommitmentConfirm(row)
+        | AspResponse::CommitmentWindow(row)
+        | AspResponse::CommitmentInfo(row) => of_commitment(row).collect(),
+        AspResponse::CommitmentList(page) => page
+            .commitments
+            .iter_mut()
+            .flat_map(of_commitment)
+            .collect(),
+        AspResponse::DisputeCreate(row)
+        | AspResponse::DisputeAnswer(row)
+        | AspResponse::DisputeWithdraw(row)
+        | AspResponse::DisputeRule(row)
+        | AspResponse::DisputeInfo(row) => of_dispute(row).collect(),
+        AspResponse::DisputeList(page) => page.disputes.iter_mut().flat_map(of_dispute).collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Whether a name means the one topic of evidence, which is the default organisation's and which all
+/// share: no other organisation has one of its own.
+fn is_evidence(name: &ChannelName) -> bool {
+    name.local() == EVIDENCE_TOPIC && name.org().is_none_or(|org| org == DEFAULT_ORG_NAME)
 }
 
 /// The internal topics that belong to no organisation.
@@ -407,6 +490,13 @@ pub(super) fn show(shared: &Shared, caller: &Caller, response: &mut Response) {
         | Response::ChannelRotateKey(row) => rename(caller, &mut row.name),
         Response::ChannelCreate(made) => rename(caller, &mut made.channel.name),
         Response::ChannelDelete(deleted) => rename(caller, &mut deleted.name),
+        Response::Asp(answer) => {
+            for place in places_in(answer) {
+                if let EvidencePlace::Channel(place) = place {
+                    rename(caller, &mut place.channel);
+                }
+            }
+        }
         // These name no channels.
         Response::Hello(_)
         | Response::Pong
@@ -418,7 +508,6 @@ pub(super) fn show(shared: &Shared, caller: &Caller, response: &mut Response) {
         | Response::BrokerInfo(_)
         | Response::BrokerScrub(_)
         | Response::Access(_)
-        | Response::Asp(_)
         | Response::Error(_) => {}
     }
 }

@@ -232,6 +232,15 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
         BrokerError::Recreated { expected, actual } => plain(ErrorCode::ChannelRecreated)
             .with("expected", expected.to_string())
             .with("actual", actual.to_string()),
+        BrokerError::Held {
+            channel,
+            range,
+            dispute,
+        } => plain(ErrorCode::ChannelHeld)
+            .with("channel", channel.clone())
+            .with("disputeId", dispute.to_string())
+            .with("start", range.start.0)
+            .with("end", range.end.0),
         BrokerError::Internal { name } => {
             plain(ErrorCode::InternalTopic).with("channel", name.clone())
         }

@@ -181,6 +181,7 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::DisputeInfo
         | Kind::TrustScore
         | Kind::TrustExplain
+        | Kind::TrustEndorse
         | Kind::TrustRate
         | Kind::EscrowBalance
         | Kind::EscrowLedger
@@ -281,6 +282,7 @@ fn target_among_agents(request: &AspRequest) -> String {
         AspRequest::DisputeInfo(info) => info.dispute_id.to_string(),
         AspRequest::TrustScore(ask) => ask.agent_id.to_string(),
         AspRequest::TrustExplain(explain) => explain.agent_id.to_string(),
+        AspRequest::TrustEndorse(endorse) => format!("{} {}", endorse.agent_id, endorse.from),
         AspRequest::TrustRate(rate) => {
             format!("{} {} {}", rate.session_id, rate.agent_id, rate.from)
         }

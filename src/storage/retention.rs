@@ -9,6 +9,7 @@ impl Storage {
     ///
     /// - `oldest`: segments whose last batch was appended before this may go.
     /// - `max_bytes`: the oldest segments go while the log holds more than this.
+    /// - `needed`: records from here on stay, whatever their age; all may go where it is not given.
     ///
     /// Time counts by the broker's own append times alone. The active segment stays, unless all
     /// its records are too old: then the log start moves to its end, and the next append rolls.
@@ -18,6 +19,7 @@ impl Storage {
         id: Incarnation,
         oldest: Option<Timestamp>,
         max_bytes: Option<u64>,
+        needed: Option<Offset>,
     ) -> Option<Offset> {
         let log = self.logs.get(&id).filter(|log| log.is_loaded)?;
         let mut start = log.log_start;
@@ -27,9 +29,10 @@ impl Storage {
             .map(|segment| segment.length().saturating_sub(FIRST_BATCH))
             .sum::<u64>()
             + log.unwritten_bytes;
+        let is_needed = |next: Offset| needed.is_some_and(|needed| needed < next);
         for (segment, next) in log.segments.iter().zip(log.segments.iter().skip(1)) {
             // Only what is flushed may go: the record of the trim must not outlive its reason.
-            if next.id().base > log.flushed {
+            if next.id().base > log.flushed || is_needed(next.id().base) {
                 break;
             }
             let last = next.previous().map(|previous| previous.last_time);
@@ -42,7 +45,7 @@ impl Storage {
             start = start.max(next.id().base);
         }
         let is_whole_log_old = oldest.is_some_and(|oldest| log.last_time < oldest);
-        if is_whole_log_old && log.flushed == log.end {
+        if is_whole_log_old && log.flushed == log.end && !is_needed(log.end) {
             start = log.end;
         }
         (start > log.log_start).then_some(start)

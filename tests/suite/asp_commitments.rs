@@ -3,7 +3,8 @@
 
 use npayload::asp::commitment::{self, Judge, Next, Standing, State, Step, Voice};
 use npayload::asp::dispute::{self, DisputeState, DisputeStep, DisputeType, DisputeVoice};
-use npayload::asp::escrow::{Level, MoveKind};
+use npayload::asp::escrow::{MoveKind, ceiling};
+use npayload::asp::trust::Level;
 
 /// The rows of the first table under that heading, cells trimmed, the rule below the head left out.
 fn table(heading: &str) -> Vec<Vec<&'static str>> {
@@ -111,8 +112,8 @@ fn types_ceilings_and_movements_are_those_of_the_document() {
     for (level, row) in Level::ALL.into_iter().zip(&rows[1..]) {
         assert_eq!(row[0], level.name());
         let least: f64 = row[1].parse().unwrap();
-        assert_eq!((least * 1_000.0).round() as u16, level.least());
-        assert_eq!(row[2].replace(',', ""), level.ceiling().to_string());
+        assert_eq!((least * 1e6).round() as u32, level.least());
+        assert_eq!(row[2].replace(',', ""), ceiling(level).to_string());
     }
     assert_eq!(rows.len(), 1 + Level::ALL.len());
     let rows = table("## Escrow");

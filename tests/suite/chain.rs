@@ -168,7 +168,7 @@ fn retention_is_not_held_up_by_a_lost_header() {
         let id = log_id(0);
         harness
             .storage
-            .retention_start(id, Some(Timestamp(oldest)), None)
+            .retention_start(id, Some(Timestamp(oldest)), None, None)
     };
     let whole = patient.copy();
     for path in &patient.sealed()[1..] {

@@ -41,6 +41,8 @@ pub struct Commitments {
     pub(super) needed: BTreeSet<(ChannelName, Offset, Offset, DisputeId)>,
     deadlines: BTreeSet<(Timestamp, Subject)>,
     pub(super) seal: Option<Digest>,
+    /// Number of the secret that it seals, 0 for the first.
+    pub(super) seal_number: Option<u64>,
     pub(super) closed: BTreeMap<Offset, Arc<Closed>>,
     pub(super) closed_ids: BTreeMap<CommitmentId, Offset>,
     pub(super) closed_disputes: BTreeMap<DisputeId, Offset>,
@@ -121,6 +123,7 @@ impl Commitments {
         let mut alone = Self {
             at: self.at,
             seal: self.seal,
+            seal_number: self.seal_number,
             ..Self::default()
         };
         if let Some(commitment) = self.live.get(&id) {
@@ -239,6 +242,7 @@ impl Commitments {
         let (Some(id), Some(commitment)) = (record.dispute(), record.commitment()) else {
             if let DisputeRecord::Sealed(sealed) = record {
                 self.seal = Some(sealed.seal);
+                self.seal_number = Some(0);
                 self.at = at;
             }
             return Ok(());
@@ -246,6 +250,7 @@ impl Commitments {
         let (commitment, dispute) = self.after(record, id, commitment, offset)?;
         if let DisputeRecord::Filed(filed) = record {
             self.seal = Some(filed.next_seal);
+            self.seal_number = filed.seal_number.map(|number| number.saturating_add(1));
         }
         self.at = at;
         self.remove_dispute(id);
@@ -273,6 +278,11 @@ impl Commitments {
             }
             if self.seal != Some(filed.seal) {
                 return Err("its seal is not the one that was recorded before");
+            }
+            if let (Some(number), Some(known)) = (filed.seal_number, self.seal_number)
+                && number != known
+            {
+                return Err("its seal has another number than the one that was recorded before");
             }
             let named = commitment.voice(filed.filer, Standing::Participant);
             if named == Some(Voice::Obligor)

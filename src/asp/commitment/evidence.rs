@@ -30,7 +30,7 @@ pub enum Reference {
         bytes: u64,
         /// The channel.
         channel: ChannelName,
-        /// SHA-256 of those records, as they were when this was said.
+        /// Digest of those records ([`super::RecordsDigest`]), as they were when this was said.
         digest: Digest,
         /// Offset behind the last of them.
         end: Offset,
@@ -57,6 +57,48 @@ pub struct Evidence {
     /// Words of their own: JSON in canonical form.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub words: Option<Plain>,
+}
+
+impl Reference {
+    /// Whether it points to the same place, whatever is there.
+    #[must_use]
+    pub fn is_at(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Channel {
+                    channel,
+                    start,
+                    end,
+                    ..
+                },
+                Self::Channel {
+                    channel: at,
+                    start: from,
+                    end: to,
+                    ..
+                },
+            ) => (channel, start, end) == (at, from, to),
+            (
+                Self::Session {
+                    sequence, session, ..
+                },
+                Self::Session {
+                    sequence: number,
+                    session: at,
+                    ..
+                },
+            ) => (sequence, session) == (number, at),
+            _ => false,
+        }
+    }
+
+    /// The digest of what is there.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        match self {
+            Self::Channel { digest, .. } | Self::Session { digest, .. } => *digest,
+        }
+    }
 }
 
 impl Evidence {

@@ -40,6 +40,8 @@ pub enum CommitmentRow {
     Obligor(AgentId, #[serde(with = "shared")] Arc<Thread>),
     /// Digest of the secret for the next dispute.
     Seal(Digest),
+    /// Number of that secret, where it is known.
+    SealNumber(u64),
     /// A session's thread.
     Session(SessionId, #[serde(with = "shared")] Arc<Thread>),
     /// A record that files sessions.
@@ -70,6 +72,7 @@ impl Commitments {
         [Row::At(self.at), Row::All(threads.all.clone())]
             .into_iter()
             .chain(self.seal.map(Row::Seal))
+            .chain(self.seal_number.map(Row::SealNumber))
             .chain(self.files.iter().cloned().map(Row::File))
             .chain(self.dispute_files.iter().cloned().map(Row::DisputeFile))
             .chain(self.session_files.iter().cloned().map(Row::SessionFile))
@@ -130,6 +133,7 @@ impl Commitments {
             }
             CommitmentRow::Obligor(id, end) => threads.obligors.insert(*id, end.clone()).is_some(),
             CommitmentRow::Seal(seal) => self.seal.replace(*seal).is_some(),
+            CommitmentRow::SealNumber(number) => self.seal_number.replace(*number).is_some(),
             CommitmentRow::Session(id, end) => threads.sessions.insert(*id, end.clone()).is_some(),
             CommitmentRow::SessionFile(file) => {
                 self.session_files.push_file(file.clone());

@@ -15,6 +15,7 @@ mod promise;
 mod queries;
 mod receipt;
 mod record;
+mod records_digest;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ pub use promise::{
 pub use queries::Held;
 pub use receipt::{Receipt, ReceiptFault, ReceiptRecord, Verified};
 pub use record::{Closed, CommitmentRecord, CommitmentsFiled, Created, Delivered, Mode, Stepped};
+pub use records_digest::{RecordParts, RecordsDigest};
 pub use table::{Judge, Next, Standing, State, Step, Voice, allowed, next};
 pub use threads::{ClosedLinks, Which};
 

@@ -162,6 +162,12 @@ impl Commitments {
         self.seal
     }
 
+    /// Number of the secret for the next dispute, 0 for the first; none where it is not known.
+    #[must_use]
+    pub fn seal_number(&self) -> Option<u64> {
+        self.seal_number
+    }
+
     /// How many are not closed.
     #[must_use]
     pub fn live_count(&self) -> usize {

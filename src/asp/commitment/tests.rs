@@ -95,6 +95,7 @@ fn file(dispute: u128, commitment: u128, filer: Actor) -> File {
         facts: LogFacts::default(),
         log_hash: Digest([9; 32]),
         next_seal: secret(2).seal(),
+        seal_number: None,
         windows: Windows::default(),
     }
 }

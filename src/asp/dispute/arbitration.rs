@@ -21,6 +21,29 @@ pub const ARBITRATORS: usize = 3;
 /// Most candidates that one drawing is made among.
 pub const MAX_CANDIDATES: usize = 256;
 
+/// At most [`MAX_CANDIDATES`] of those who could arbitrate, by id: of each organisation the one of the
+/// least id, then of each the next, so that one with many agents does not crowd the others out.
+#[must_use]
+pub fn in_turn(able: &[Party]) -> Vec<Party> {
+    let mut of_orgs: BTreeMap<OrgId, Vec<Party>> = BTreeMap::new();
+    for party in able {
+        of_orgs.entry(party.org).or_default().push(*party);
+    }
+    for of_org in of_orgs.values_mut() {
+        of_org.sort_unstable();
+        of_org.dedup();
+    }
+    let most = of_orgs.values().map(Vec::len).max().unwrap_or_default();
+    let turns = (0..most).flat_map(|turn| {
+        let mut of_turn: Vec<_> = of_orgs.values().filter_map(|of| of.get(turn)).collect();
+        of_turn.sort_unstable();
+        of_turn
+    });
+    let mut candidates: Vec<_> = turns.take(MAX_CANDIDATES).copied().collect();
+    candidates.sort_unstable();
+    candidates
+}
+
 /// What the broker knows and nobody else until the dispute is ruled on: 32 random bytes. In JSON
 /// 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::arbitration::{ARBITRATORS, MAX_CANDIDATES, Secret, draw};
+use super::arbitration::{ARBITRATORS, Secret, draw, in_turn};
 use super::error::DisputeError;
 use super::one::{Arbitration, Dispute};
 use super::record::{
@@ -15,7 +15,7 @@ use crate::asp::commitment::{
     Actor, CommitmentRecord, Commitments, Evidence, MAX_SEVERITY, Party, Step, legal, on_time,
     voice, wide, within,
 };
-use crate::types::{CommitmentId, DisputeId, PrincipalId, Timestamp};
+use crate::types::{AgentId, CommitmentId, DisputeId, PrincipalId, Timestamp};
 
 /// Time to answer unless an organisation says otherwise, in ms: 72 hours.
 pub const DEFAULT_ANSWER_MS: u64 = 72 * 3_600_000;
@@ -27,6 +27,11 @@ pub const DEFAULT_BALLOT_MS: u64 = 48 * 3_600_000;
 pub const MAX_DISPUTE_WINDOW_MS: u64 = 90 * 24 * 3_600_000;
 /// Longest reason, in bytes.
 pub const MAX_REASON_BYTES: usize = 4096;
+
+/// Most disputes that an agent files within [`FILING_PERIOD_MS`], of those that the log does not decide.
+pub const MAX_FILINGS: usize = 50;
+/// The time in which disputes are counted, in ms: 24 hours.
+pub const FILING_PERIOD_MS: u64 = 24 * 3_600_000;
 
 /// How long each part of a dispute may take, in ms, each 1 to [`MAX_DISPUTE_WINDOW_MS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +77,8 @@ pub struct File {
     pub log_hash: Digest,
     /// Digest of the secret for the dispute after this one.
     pub next_seal: Digest,
+    /// Number of the secret for this one, where the caller finds secrets by number.
+    pub seal_number: Option<u64>,
     /// How long its parts may take.
     pub windows: Windows,
 }
@@ -156,6 +163,9 @@ impl Commitments {
             .dispute_type
             .unwrap_or_else(|| DisputeType::inferred(known, file.facts));
         let automated = dispute_type.automated(known, file.facts);
+        if automated.is_none() {
+            self.check_pace(party.agent, at)?;
+        }
         let severity = known.created.promise.severity();
         let claimed = file.severity.unwrap_or_else(|| dispute_type.severity());
         let mut records = vec![record(DisputeRecord::Filed(Arc::new(Filed {
@@ -174,6 +184,7 @@ impl Commitments {
             reason: file.reason,
             role,
             seal,
+            seal_number: file.seal_number,
             severity: claimed,
             ballot_ms: file.windows.ballot_ms,
         })))];
@@ -256,8 +267,7 @@ impl Commitments {
     /// are not enough organisations for three.
     ///
     /// - `candidates`: those who are trusted far enough and whose organisations have nothing to do
-    ///   with the parties', at most [`MAX_CANDIDATES`] of them are drawn among, those of the least
-    ///   ids. Those of the parties' own organisations are left out here.
+    ///   with the parties', as many of them are drawn among as [`in_turn`] leaves. Those of the parties' own organisations are left out here.
     /// - `secret`: the one that was sealed for this dispute.
     ///
     /// # Errors
@@ -281,14 +291,9 @@ impl Commitments {
         let commitment = self.known(known.commitment())?;
         let mut parties = vec![filed.filer.org, filed.against.org];
         parties.extend(commitment.counterparty.map(|party| party.org));
-        let mut candidates: Vec<_> = candidates
-            .iter()
-            .filter(|candidate| !parties.contains(&candidate.org))
-            .copied()
-            .collect();
-        candidates.sort_unstable();
-        candidates.dedup();
-        candidates.truncate(MAX_CANDIDATES);
+        let apart = candidates.iter();
+        let apart = apart.filter(|candidate| !parties.contains(&candidate.org));
+        let candidates = in_turn(&apart.copied().collect::<Vec<_>>());
         let mut order = draw(&filed.log_hash, secret, dispute, &candidates);
         if order.len() < ARBITRATORS {
             order.clear();
@@ -399,6 +404,35 @@ impl Commitments {
         }))))
     }
 
+    /// Whether an agent has not filed too many disputes of late. Those that the log decided cost
+    /// nobody anything, and are not counted.
+    fn check_pace(&self, filer: AgentId, at: Timestamp) -> Result<(), DisputeError> {
+        let since = at.0.saturating_sub(signed(FILING_PERIOD_MS));
+        let counts = |dispute: &Dispute| {
+            let is_automated = dispute.mechanism == Some(Mechanism::Automated);
+            dispute.filed.filer.agent == filer && !is_automated && dispute.filed.at.0 > since
+        };
+        let open = self.disputes_of_agent(filer).map(|dispute| &**dispute);
+        let closed = self.held().take_while(|(_, closed)| closed.at.0 > since);
+        let closed = closed.flat_map(|(_, closed)| &closed.disputes);
+        let times = open.chain(closed).filter(|dispute| counts(dispute));
+        let mut times: Vec<_> = times.map(|dispute| dispute.filed.at).collect();
+        if times.len() < MAX_FILINGS {
+            return Ok(());
+        }
+        times.sort_unstable();
+        // Once the last of those that are too many no longer counts.
+        let free = times[times.len() - MAX_FILINGS]
+            .0
+            .saturating_add(signed(FILING_PERIOD_MS));
+        Err(DisputeError::TooMany {
+            filer,
+            found: times.len() + 1,
+            limit: MAX_FILINGS,
+            wait_ms: free.saturating_sub(at.0).max(1).unsigned_abs(),
+        })
+    }
+
     fn known_dispute(&self, id: DisputeId) -> Result<&Dispute, DisputeError> {
         self.held_dispute(id).ok_or(DisputeError::Unknown(id))
     }
@@ -502,6 +536,10 @@ fn check_words(severity: Option<u8>, reason: &str) -> Result<(), DisputeError> {
         0,
         wide(MAX_REASON_BYTES),
     )?)
+}
+
+fn signed(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX)
 }
 
 fn check_windows(windows: Windows) -> Result<(), DisputeError> {

@@ -33,6 +33,20 @@ pub enum DisputeError {
         /// Its dispute.
         dispute: DisputeId,
     },
+    /// The filer has filed as many disputes of late as it may, of those that the log does not decide.
+    #[error(
+        "agent {filer} would have filed {found} disputes in 24 hours that the log does not decide, and the limit is {limit}"
+    )]
+    TooMany {
+        /// Who files.
+        filer: AgentId,
+        /// How many there would be.
+        found: usize,
+        /// How many there may be.
+        limit: usize,
+        /// When there is room for one again, in ms from now.
+        wait_ms: u64,
+    },
     /// No secret was sealed before, or another one is.
     #[error("the secret for a dispute is to be sealed before it is filed; sealed is {sealed:?}")]
     NotSealed {

@@ -14,11 +14,11 @@ mod table;
 mod tests;
 
 pub use arbitration::{
-    ARBITRATORS, InvalidSecret, LOT_DOMAIN, MAX_CANDIDATES, SEAL_DOMAIN, Secret, draw,
+    ARBITRATORS, InvalidSecret, LOT_DOMAIN, MAX_CANDIDATES, SEAL_DOMAIN, Secret, draw, in_turn,
 };
 pub use check::{
-    CheckedFile, DEFAULT_ANSWER_MS, DEFAULT_ARBITRATION_MS, DEFAULT_BALLOT_MS, File, Judgement,
-    MAX_DISPUTE_WINDOW_MS, MAX_REASON_BYTES, Windows,
+    CheckedFile, DEFAULT_ANSWER_MS, DEFAULT_ARBITRATION_MS, DEFAULT_BALLOT_MS, FILING_PERIOD_MS,
+    File, Judgement, MAX_DISPUTE_WINDOW_MS, MAX_FILINGS, MAX_REASON_BYTES, Windows,
 };
 pub use error::DisputeError;
 pub use one::{Answer, Arbitration, Dispute, DisputeDue, Ruling, Seat, Vote};

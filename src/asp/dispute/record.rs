@@ -81,6 +81,10 @@ pub struct Filed {
     pub role: Voice,
     /// Digest of the secret for this dispute, which a record before this one sealed.
     pub seal: Digest,
+    /// Number of that secret among those of the topic, 0 for the first: by it the broker finds the
+    /// secret again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seal_number: Option<u64>,
     /// How bad it is, 1 to 5.
     pub severity: u8,
 }

@@ -56,6 +56,7 @@ fn file(number: u8, filer: u32) -> File {
         facts: LogFacts::default(),
         log_hash: Digest([9; 32]),
         next_seal: secret(number + 1).seal(),
+        seal_number: None,
         windows: Windows::default(),
     }
 }
@@ -907,4 +908,24 @@ fn a_filing_is_refused_that_names_another_seal_or_is_not_by_whom_it_says() {
     }
     state.apply(&records[0], Offset(9)).unwrap();
     assert_eq!(state.seal(), Some(secret(2).seal()));
+}
+
+#[test]
+fn an_organisation_with_many_agents_does_not_crowd_the_others_out() {
+    let party = |agent: u128, org| Party {
+        agent: AgentId(agent),
+        org: OrgId(org),
+    };
+    let crowd = (0..1_000).map(|agent| party(agent, 1));
+    let others = (2..=9).map(|org| party(1_000_000 + u128::from(org), org));
+    let able: Vec<_> = crowd.chain(others).collect();
+    let candidates = in_turn(&able);
+    assert_eq!(candidates.len(), MAX_CANDIDATES);
+    assert!(candidates.is_sorted());
+    for org in 2..=9 {
+        let of_org = candidates.iter().filter(|one| one.org == OrgId(org));
+        assert_eq!(of_org.count(), 1, "organisation {org}");
+    }
+    assert_eq!(in_turn(&able[..3]), able[..3]);
+    assert_eq!(in_turn(&[able[1], able[0], able[1]]), able[..2]);
 }

@@ -1,9 +1,9 @@
 //! Why money does not move.
 
-use super::ceiling::Level;
 use super::ledger::Account;
 use super::money::Currency;
 use crate::asp::commitment::OutOfLimit;
+use crate::asp::trust::Level;
 use crate::types::CommitmentId;
 
 /// Why a movement is refused. Nothing is changed.
@@ -72,7 +72,7 @@ pub enum EscrowError {
         wanted: u64,
     },
     /// It is more than the agent is trusted with.
-    #[error("{amount} {currency} is above {ceiling}, the ceiling of an agent that is {level}")]
+    #[error("{amount} {currency} is above {ceiling}, the ceiling of an agent of level {level}")]
     AboveLevel {
         /// What is wanted.
         amount: u64,

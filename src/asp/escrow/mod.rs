@@ -13,7 +13,7 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-pub use ceiling::{Level, check_ceiling};
+pub use ceiling::{ceiling, check_ceiling};
 pub use check::{Cash, HoldFor, MAX_BALANCES};
 pub use error::EscrowError;
 pub use fold::EscrowRow;

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::asp::commitment::{EscrowStep, EscrowTerms, Penalties};
 use crate::asp::registry::Amount;
+use crate::asp::trust::Level;
 use crate::asp::{Canonical, MAX_INTEGER, TrustScore};
 use crate::folding::EventError;
 use crate::types::{AgentId, CommitmentId, Offset, OrgId, PrincipalId, Timestamp};
@@ -238,16 +239,17 @@ fn a_record_that_does_not_balance_or_follow_is_refused_and_changes_nothing() {
 fn ceilings_follow_from_trust_and_from_the_agents_own_word() {
     let eur = currency("EUR");
     for (score, level, ceiling) in [
-        (0.0, Level::Unproven, 100_000),
-        (0.499, Level::Unproven, 100_000),
-        (0.5, Level::Basic, 1_000_000),
-        (0.7, Level::Established, 10_000_000),
-        (0.849, Level::Established, 10_000_000),
-        (0.85, Level::Trusted, 100_000_000),
-        (0.95, Level::Outstanding, MAX_INTEGER),
+        (0.0, Level::L0, 100_000),
+        (0.299, Level::L0, 100_000),
+        (0.3, Level::L1, 300_000),
+        (0.5, Level::L2, 1_000_000),
+        (0.699, Level::L2, 1_000_000),
+        (0.7, Level::L3, 10_000_000),
+        (0.899, Level::L3, 10_000_000),
+        (0.9, Level::L4, MAX_INTEGER),
     ] {
         let score = TrustScore::try_from(score).unwrap();
-        assert_eq!(Level::of(score), level);
+        assert_eq!(super::ceiling(level), ceiling);
         check_ceiling(ceiling, eur, score, None).unwrap();
         if ceiling < MAX_INTEGER {
             let refused = check_ceiling(ceiling + 1, eur, score, None).unwrap_err();

@@ -1,8 +1,11 @@
 //! The eight components of the specification and their weighted sum, and the levels.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::agent::AgentTrust;
+use super::endorse::endorsers;
 use super::owner::Owner;
 use super::score::Sums;
 use super::settings::{MILLION, ONE};
@@ -23,16 +26,46 @@ pub enum Level {
 }
 
 impl Level {
+    /// All levels, the lowest first.
+    pub const ALL: [Self; 5] = [Self::L0, Self::L1, Self::L2, Self::L3, Self::L4];
+
     /// The level of a score in millionths.
     #[must_use]
     pub fn of(score: u32) -> Self {
-        match score {
-            900_000.. => Self::L4,
-            700_000.. => Self::L3,
-            500_000.. => Self::L2,
-            300_000.. => Self::L1,
-            _ => Self::L0,
+        let mut levels = Self::ALL.into_iter().rev();
+        levels
+            .find(|level| score >= level.least())
+            .unwrap_or(Self::L0)
+    }
+
+    /// The least score that has it, in millionths.
+    #[must_use]
+    pub fn least(self) -> u32 {
+        match self {
+            Self::L0 => 0,
+            Self::L1 => 300_000,
+            Self::L2 => 500_000,
+            Self::L3 => 700_000,
+            Self::L4 => 900_000,
         }
+    }
+
+    /// The name, as in JSON.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::L0 => "L0",
+            Self::L1 => "L1",
+            Self::L2 => "L2",
+            Self::L3 => "L3",
+            Self::L4 => "L4",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -82,21 +115,9 @@ impl Components {
         }
     }
 
-    /// The best endorsement of an organisation counts its endorser's score; its further ones, and
-    /// all of the agent's own organisation, a quarter of that.
     fn endorsed(agent: &AgentTrust) -> u32 {
-        let mut best = agent.endorsements.clone();
-        best.sort_by_key(|endorsement| std::cmp::Reverse(endorsement.score));
-        let mut seen = vec![agent.own_org];
-        let weights = best.iter().map(|endorsement| {
-            let score = u64::from(endorsement.score);
-            if seen.contains(&endorsement.org) {
-                return score / 4;
-            }
-            seen.push(endorsement.org);
-            score
-        });
-        let weight: u64 = weights.sum();
+        let counted = endorsers(agent).into_iter();
+        let weight: u64 = counted.map(|endorser| u64::from(endorser.counted)).sum();
         percent(weight, weight + 5 * MILLION)
     }
 

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::endorse::{Endorser, endorsers};
 use super::score::{AgentScore, Scope};
 use super::settings::{MILLION, MUTUAL, ONE};
 use super::state::TrustState;
@@ -23,6 +24,8 @@ pub struct Explanation {
     pub pairs: Vec<Pair>,
     /// What stands out.
     pub remarks: Vec<Remark>,
+    /// Who endorses the agent, the weightiest first.
+    pub endorsements: Vec<Endorser>,
 }
 
 /// What one organisation's evidence about an agent comes to for others, in millionths of a piece.
@@ -104,6 +107,7 @@ impl TrustState {
             last: of.thread.last(),
             pairs: pairs.collect(),
             remarks,
+            endorsements: endorsers(of),
         })
     }
 

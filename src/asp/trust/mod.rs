@@ -11,6 +11,7 @@ mod agent;
 mod components;
 mod credibility;
 mod decay;
+mod endorse;
 mod explain;
 mod filter;
 mod fold;
@@ -24,6 +25,7 @@ mod tests;
 mod wilson;
 
 pub use components::{Components, Level};
+pub use endorse::{EndorseError, Endorser};
 pub use explain::{Explanation, Pair, Remark};
 pub use fold::{TrustPart, TrustRow};
 pub use record::{

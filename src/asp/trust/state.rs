@@ -3,18 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use super::agent::{Added, AgentTrust, Endorsement, Now, Totals};
+use super::agent::{Added, AgentTrust, Now, Totals};
 use super::credibility::credibilities;
 use super::fold::TrustRow;
 use super::owner::Owner;
 use super::record::{
-    ClockRead, CommitmentEnded, Confirmation, DisputeRuled, Endorsed, Mechanism, OrgVerified,
-    Party, Rated, Ruling, TaskSettled, TrustRecord,
+    ClockRead, CommitmentEnded, Confirmation, DisputeRuled, Mechanism, OrgVerified, Party, Rated,
+    Ruling, TaskSettled, TrustRecord,
 };
 use super::score::{AgentScore, Scope, View};
 use super::settings::{
-    DEFAULT_HALF_LIFE_HOURS, EDGES_A_CHANGE, ENDORSER_FLOOR, MAX_HALF_LIFE_HOURS, ONE, RATING,
-    SEVERITY, STALE_HOURS,
+    DEFAULT_HALF_LIFE_HOURS, EDGES_A_CHANGE, MAX_HALF_LIFE_HOURS, ONE, RATING, SEVERITY,
+    STALE_HOURS,
 };
 use crate::asp::{Knot, Links, Thread, Trust, TrustScore};
 use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent};
@@ -130,6 +130,12 @@ impl TrustState {
         let hour = i64::from(self.clock.hour) + 1;
         let next = Timestamp(hour.saturating_mul(HOUR_MS));
         self.clock.at.map_or(Timestamp(0), |_| next)
+    }
+
+    /// Time of the last clock record; none before the first.
+    #[must_use]
+    pub fn clock(&self) -> Option<Timestamp> {
+        self.clock.at
     }
 
     /// Half-life of evidence in hours, as the last clock record said.
@@ -305,7 +311,7 @@ impl TrustState {
 
     /// Checks that the evidence about an agent fits behind that before it, and is of the
     /// organisation that all of it was.
-    fn check(&self, party: &Party, links: &Links) -> Result<(), &'static str> {
+    pub(super) fn check(&self, party: &Party, links: &Links) -> Result<(), &'static str> {
         let Some(agent) = self.agents.get(&party.agent) else {
             let is_first = *links == Links::default();
             return is_first.then_some(()).ok_or(MISLINKED);
@@ -319,7 +325,7 @@ impl TrustState {
     }
 
     /// The agent, with one more piece of evidence in its thread.
-    fn agent(&mut self, party: &Party, offset: Offset) -> &mut AgentTrust {
+    pub(super) fn agent(&mut self, party: &Party, offset: Offset) -> &mut AgentTrust {
         let home = self.place(party.org);
         let agent = self.agents.entry(party.agent);
         let agent = agent.or_insert_with(|| Arc::new(AgentTrust::new(home, party.org)));
@@ -458,23 +464,6 @@ impl TrustState {
             }
             self.clock.is_due = true;
         }
-        Ok(())
-    }
-
-    fn endorse(&mut self, of: &Endorsed, offset: Offset) -> Result<(), &'static str> {
-        self.check(&of.agent, &of.links)?;
-        if of.agent.agent == of.by.agent {
-            return Err("an agent endorses itself");
-        }
-        let endorser = self.agents.get(&of.by.agent);
-        let score = endorser.map_or(0, |endorser| self.view().scores(endorser)[0].score);
-        let endorsement = (!of.withdrawn && score >= ENDORSER_FLOOR).then_some(Endorsement {
-            endorser: of.by.agent,
-            org: of.by.org,
-            score,
-        });
-        self.agent(&of.agent, offset)
-            .endorse(of.by.agent, endorsement);
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Disputes about promises: filing them, answering, and ruling where the log does not decide.
+//! Disputes about promises: filing them, answering, taking them back.
 
 use std::sync::Arc;
 
@@ -7,25 +7,14 @@ use super::record::Entry;
 use super::resolve::Named;
 use super::upkeep::Timed;
 use crate::access::Principal;
-use crate::asp::Trust;
 use crate::asp::chain::Digest;
-use crate::asp::commitment::{CommitmentRecord, Due, Evidence, Party};
-use crate::asp::dispute::{
-    CheckedFile, Dispute, DisputeType, File, Judgement, LogFacts, MAX_CANDIDATES, Mechanism,
-    Secret, Windows,
-};
-use crate::asp::registry::{AgentRef, AgentStanding};
-use crate::asp::trust::TrustFor;
+use crate::asp::commitment::{Commitment, CommitmentRecord, Evidence, Party, Reference};
+use crate::asp::dispute::{CheckedFile, Dispute, DisputeType, File, LogFacts, Mechanism, Windows};
+use crate::asp::registry::AgentRef;
 use crate::broker::core::{Accepted, Broker, Refusal};
 use crate::broker::error::BrokerError;
 use crate::storage::Need;
 use crate::types::{CommitmentId, DisputeId, OrgId, OrgName, Timestamp};
-
-/// Least trust of an arbitrator, in thousandths.
-const ARBITRATOR_TRUST: u16 = 600;
-
-/// Most secrets that are looked through for the one that is sealed.
-const MAX_SEALS: u64 = 1 << 24;
 
 /// A dispute to be filed.
 #[derive(Clone, Debug)]
@@ -45,6 +34,10 @@ pub struct NewDispute {
     pub reason: String,
     /// What shows it.
     pub evidence: Evidence,
+    /// The places that the delivery in question points to.
+    pub delivered: Vec<Reference>,
+    /// How long its parts may take.
+    pub windows: Windows,
 }
 
 /// A dispute as answers show it.
@@ -83,7 +76,8 @@ impl Broker {
             .asp_of(org)
             .and_then(|of| of.sessions.state.session(session));
         let log_hash = held.map_or(Digest::ZERO, |held| held.hash);
-        let facts = self.facts(org, new.commitment);
+        self.check_there(&new.evidence)?;
+        let facts = self.facts(org, &commitment, &new);
         let at = self.seal_first(org, now)?;
         let next_seal = self.secret_for(org, at + 1)?.seal();
         let file = File {
@@ -97,13 +91,13 @@ impl Broker {
             facts,
             log_hash,
             next_seal,
-            windows: Windows::default(),
+            seal_number: Some(at),
+            windows: new.windows,
         };
         let commitments = self.made_asp(org)?.commitments.known()?;
         match commitments.check_file(file, now).map_err(AspError::from)? {
             CheckedFile::New(records) => {
                 self.record_promises(org, records, Entry::default(), Need::Producer, now)?;
-                self.made_asp(org)?.seal = Some(at + 1);
             }
             CheckedFile::Before(_) => {}
         }
@@ -127,6 +121,7 @@ impl Broker {
         let (_, commitment) = self.commitment_at(by, known.commitment(), now)?;
         let actor = self.actor(by, org, &commitment, None, true, now)?;
         self.settle_due(org, Timed::Promises, now)?;
+        self.check_there(&evidence)?;
         let commitments = self.made_asp(org)?.commitments.known()?;
         let record = commitments.check_answer(dispute, actor, reason, evidence, now);
         self.dispute_step(org, dispute, vec![record.map_err(AspError::from)?], now)
@@ -150,57 +145,6 @@ impl Broker {
         let commitments = self.made_asp(org)?.commitments.known()?;
         let record = commitments.check_withdraw_dispute(dispute, actor, now);
         self.dispute_step(org, dispute, vec![record.map_err(AspError::from)?], now)
-    }
-
-    /// An arbitrator votes, or an operator rules where arbitrators do not.
-    ///
-    /// - `agent`: the arbitrator that the caller speaks for; none for an operator.
-    ///
-    /// # Errors
-    /// [`Refusal`]: a dispute that is not there, a caller who has no say, what its state does not
-    /// allow, or an entry that was not taken.
-    pub fn judge_dispute(
-        &mut self,
-        by: &Principal,
-        dispute: DisputeId,
-        agent: Option<&AgentRef>,
-        judgement: Judgement,
-        now: Timestamp,
-    ) -> Result<Accepted<DisputeSeen>, Refusal> {
-        let absent = || AspError::DisputeNotFound(dispute);
-        let found = self.dispute_anywhere(dispute).ok_or_else(absent)?;
-        let (org, known) = found;
-        self.settle_due(org, Timed::Promises, now)?;
-        let records = match agent {
-            Some(agent) => {
-                let agent = self.own_agent(by, agent, now)?;
-                let party = Party { agent, org: by.org };
-                let arbitration = known.arbitration.as_ref();
-                let has_seat = arbitration.is_some_and(|arbitration| {
-                    arbitration.sitting().any(|seat| seat.party == party)
-                });
-                if !has_seat {
-                    return Err(absent().into());
-                }
-                let actor = crate::asp::commitment::Actor {
-                    party,
-                    standing: crate::asp::commitment::Standing::Stranger,
-                    by: by.id,
-                };
-                let secret = self.sealed_for(org, &known)?;
-                let commitments = self.made_asp(org)?.commitments.known()?;
-                commitments.check_vote(dispute, actor, judgement, &secret, now)
-            }
-            None => {
-                self.authorize_operator(by, now)?;
-                let secret = self.sealed_for(org, &known)?;
-                let commitments = self.made_asp(org)?.commitments.known()?;
-                let ruled = commitments.check_rule(dispute, by.id, judgement, &secret, now);
-                ruled.map(|record| vec![record])
-            }
-        };
-        let records = records.map_err(AspError::from)?;
-        self.dispute_step(org, dispute, records, now)
     }
 
     /// A dispute that the caller may see.
@@ -249,72 +193,11 @@ impl Broker {
         })
     }
 
-    /// Records what the clock does to promises and disputes next; whether there was something.
-    pub(super) fn settle_promise(
-        &mut self,
-        org: OrgId,
-        now: Timestamp,
-    ) -> Result<bool, BrokerError> {
-        let Some(of_org) = self.asp_of(org) else {
-            return Ok(false);
-        };
-        if of_org.commitments.unknown.is_some() {
-            return Ok(false);
-        }
-        let record = match of_org.commitments.state.next_due(now) {
-            None => return Ok(false),
-            Some(Due::Record(record)) => record,
-            Some(Due::Review(dispute)) => self.review(org, dispute, now)?,
-        };
-        self.record_promises(org, vec![record], Entry::default(), Need::Own, now)?;
-        Ok(true)
-    }
-
-    /// Draws the arbitrators of a dispute, or hands it to an operator.
-    fn review(
-        &mut self,
-        org: OrgId,
-        dispute: DisputeId,
-        now: Timestamp,
-    ) -> Result<CommitmentRecord, BrokerError> {
-        let absent = || AspError::DisputeNotFound(dispute);
-        let (_, known) = self.dispute_anywhere(dispute).ok_or_else(absent)?;
-        let secret = self.sealed_for(org, &known)?;
-        let candidates = self.arbitrators(&known)?;
-        let commitments = self.made_asp(org)?.commitments.known()?;
-        let record = commitments.check_review(dispute, &candidates, &secret, now);
-        Ok(record.map_err(AspError::from)?)
-    }
-
-    /// Who could judge a dispute: trusted, registered, and of organisations of neither party.
-    fn arbitrators(&self, dispute: &Dispute) -> Result<Vec<Party>, AspError> {
-        let trust = self.trust_state()?;
-        let parties = [dispute.filed.filer.org, dispute.filed.against.org];
-        let mut found = Vec::new();
-        for (org, of_org) in &self.asp.orgs {
-            if parties.contains(org) || of_org.registry.unknown.is_some() {
-                continue;
-            }
-            let score = TrustFor {
-                state: &trust,
-                asker: parties[0],
-            };
-            let able = of_org.registry.state.agents().filter(|agent| {
-                agent.standing == AgentStanding::Registered
-                    && score.score(agent.agent).thousandths() >= ARBITRATOR_TRUST
-            });
-            found.extend(able.map(|agent| Party {
-                agent: agent.agent,
-                org: *org,
-            }));
-        }
-        found.sort_unstable();
-        found.truncate(MAX_CANDIDATES);
-        Ok(found)
-    }
-
     /// What the log shows about a commitment.
-    fn facts(&self, org: OrgId, commitment: CommitmentId) -> LogFacts {
+    fn facts(&self, org: OrgId, commitment: &Commitment, new: &NewDispute) -> LogFacts {
+        let obligor = commitment.created.promise.obligor.org;
+        let hash_holds = self.hash_holds(org, obligor, new);
+        let commitment = commitment.id();
         let of_org = self.asp_of(org);
         let escrow_holds = of_org.and_then(|of_org| {
             let known = of_org.commitments.state.live(commitment)?;
@@ -324,12 +207,43 @@ impl Broker {
             Some(was_settled || held.is_some_and(|held| held.amount >= terms.amount))
         });
         LogFacts {
-            hash_holds: None,
+            hash_holds,
             escrow_holds,
         }
     }
 
-    fn dispute_step(
+    /// Whether what the filer points to, and the delivery pointed to, still is what it was then;
+    /// none where they have no place in common. What has changed is held against the obligor only
+    /// where it lies with the obligor's organisation: with another's, the filer's own perhaps, it is
+    /// not the obligor who could have changed it.
+    ///
+    /// - `org`: whose sessions these are.
+    fn hash_holds(&self, org: OrgId, obligor: OrgId, new: &NewDispute) -> Option<bool> {
+        let mut holds = None;
+        for shown in &new.evidence.references {
+            let delivered = new.delivered.iter().find(|place| place.is_at(shown));
+            let Some(delivered) = delivered else {
+                continue;
+            };
+            if delivered.digest() == shown.digest() {
+                holds = holds.or(Some(true));
+                continue;
+            }
+            let owner = match shown {
+                Reference::Session { .. } => Some(org),
+                Reference::Channel { channel, .. } => match channel.org() {
+                    None => Some(OrgId::DEFAULT),
+                    Some(owner) => self.access.org_by_name(owner).map(|owner| owner.org),
+                },
+            };
+            if owner == Some(obligor) {
+                holds = Some(false);
+            }
+        }
+        holds
+    }
+
+    pub(super) fn dispute_step(
         &mut self,
         org: OrgId,
         dispute: DisputeId,
@@ -338,55 +252,6 @@ impl Broker {
     ) -> Result<Accepted<DisputeSeen>, Refusal> {
         self.record_promises(org, records, Entry::default(), Need::Producer, now)?;
         self.accepted_dispute(org, dispute)
-    }
-
-    /// Seals the first secret, where none is sealed; the number of the one that is.
-    fn seal_first(&mut self, org: OrgId, now: Timestamp) -> Result<u64, BrokerError> {
-        let commitments = self.made_asp(org)?.commitments.known()?;
-        let Some(sealed) = commitments.seal() else {
-            let seal = self.secret_for(org, 0)?.seal();
-            let commitments = self.made_asp(org)?.commitments.known()?;
-            let record = commitments.check_seal(seal, now).map_err(AspError::from)?;
-            let entry = Entry {
-                commitments: vec![record],
-                ..Entry::default()
-            };
-            self.record_asp(org, &entry, Need::Own, now)?;
-            self.made_asp(org)?.seal = Some(0);
-            return Ok(0);
-        };
-        if let Some(at) = self.made_asp(org)?.seal {
-            return Ok(at);
-        }
-        let at = self.seal_at(org, sealed)?;
-        self.made_asp(org)?.seal = Some(at);
-        Ok(at)
-    }
-
-    /// Which of the secrets this is the seal of.
-    fn seal_at(&self, org: OrgId, seal: Digest) -> Result<u64, BrokerError> {
-        for at in 0..MAX_SEALS {
-            if self.secret_for(org, at)?.seal() == seal {
-                return Ok(at);
-            }
-        }
-        Err(BrokerError::Bug("a seal of another secret file".into()))
-    }
-
-    /// The secret that was sealed for a dispute.
-    fn sealed_for(&self, org: OrgId, dispute: &Dispute) -> Result<Secret, BrokerError> {
-        let at = self.seal_at(org, dispute.filed.seal)?;
-        self.secret_for(org, at)
-    }
-
-    /// The secrets for disputes, one behind the other: told by nobody who lacks the secret file.
-    fn secret_for(&self, org: OrgId, at: u64) -> Result<Secret, BrokerError> {
-        let hasher = self.secret.hasher().ok_or(BrokerError::NoSecret)?;
-        let log = self.asp_of(org).map(|of| of.commitments.log);
-        let mut label = b"npayload/asp/arbitration/1\n".to_vec();
-        label.extend_from_slice(&log.unwrap_or_default().0.to_le_bytes());
-        label.extend_from_slice(&at.to_le_bytes());
-        Ok(Secret(hasher.derive(&label)))
     }
 
     /// The dispute of that id, of those held, for who may see it: the parties and the session, an
@@ -412,7 +277,7 @@ impl Broker {
         Err(absent().into())
     }
 
-    fn dispute_anywhere(&self, dispute: DisputeId) -> Option<(OrgId, Arc<Dispute>)> {
+    pub(super) fn dispute_anywhere(&self, dispute: DisputeId) -> Option<(OrgId, Arc<Dispute>)> {
         self.asp.orgs.iter().find_map(|(org, of_org)| {
             let found = of_org.commitments.state.dispute(dispute)?;
             Some((*org, Arc::new(found)))

@@ -11,6 +11,7 @@ use crate::asp::market::MarketError;
 use crate::asp::registry::{RegistryError, SearchError};
 use crate::asp::session::{CreateError, SendError};
 use crate::asp::tool::{InvalidProgress, ToolError};
+use crate::asp::trust::EndorseError;
 use crate::broker::topic::TopicError;
 use crate::types::{
     AgentId, AgentName, CallId, CommitmentId, DisputeId, InvalidName, Offset, OrgName, SessionId,
@@ -101,6 +102,9 @@ pub enum AspError {
         /// Who was to be rated.
         agent: AgentId,
     },
+    /// The endorsement is not one that counts.
+    #[error(transparent)]
+    Endorse(#[from] EndorseError),
     /// A rating is outside of its bounds.
     #[error("a rating of {0} is outside 0..=1")]
     Rating(f64),
@@ -113,7 +117,7 @@ pub enum AspError {
         /// The place.
         place: String,
         /// What is wrong.
-        what: &'static str,
+        what: Arc<str>,
     },
     /// There is no such call.
     #[error("there is no tool call {0}")]

@@ -25,12 +25,15 @@ use crate::folding::{EventError, IllegalEvent};
 use crate::storage::{Need, NewBatch};
 use crate::types::{AgentId, ChannelName, Incarnation, Offset, OrgId, SessionId, Timestamp};
 
+/// Name of the topic of evidence.
+pub const EVIDENCE_TOPIC: &str = "__asp.evidence";
+
 /// Version of the records.
 pub(super) const VERSION: u64 = 1;
 
 impl Fold for TrustState {
     type Event = TrustRecord;
-    const TOPIC: &'static str = "__asp.evidence";
+    const TOPIC: &'static str = EVIDENCE_TOPIC;
 
     fn decode(record_type: &str, payload: &[u8]) -> Result<TrustRecord, EventError> {
         TrustRecord::decode(record_type, payload)
@@ -90,22 +93,42 @@ impl Broker {
         let missing = || BrokerError::Bug("the topic of evidence was not made".into());
         let topic = self.asp.evidence.as_ref().ok_or_else(missing)?;
         let state = topic.known()?;
-        let is_due = state.next_clock() <= now;
-        let clock = is_due.then(|| clock_record(state.half_life_hours(), now));
+        let clock = self.clock_due(state, now);
         let records = clock.into_iter().chain(evidence.iter().cloned());
         let offset = self.next_offset(topic.log);
         Ok((topic.log, state.link_all(records.collect(), offset)))
     }
 
+    /// The record of the clock that is due, if one is: an hour has begun, or the half-life is another
+    /// one than that of the evidence so far. It is on the record, so that every rebuild counts alike.
+    fn clock_due(&self, state: &TrustState, now: Timestamp) -> Option<TrustRecord> {
+        let half_life_hours = self.config.trust_half_life_hours;
+        let is_changed = state.half_life_hours() != half_life_hours;
+        let is_due = is_changed || state.next_clock() <= now;
+        let at = state.clock().map_or(now, |last| now.max(last));
+        is_due.then(|| clock_record(half_life_hours, at))
+    }
+
     /// Records that an hour has begun, where there is evidence at all.
     pub(super) fn read_clock(&mut self, now: Timestamp) {
-        let is_due =
-            |topic: &Topic<TrustState>| topic.known().is_ok_and(|state| state.next_clock() <= now);
-        if !self.asp.evidence.as_ref().is_some_and(is_due) {
+        let known = self.asp.evidence.as_ref();
+        let known = known.and_then(|topic| topic.known().ok());
+        if known.is_none_or(|state| self.clock_due(state, now).is_none()) {
             return;
         }
         if let Err(error) = self.record_clock(now) {
             tracing::debug!(%error, "the clock is recorded later");
+        }
+    }
+
+    /// Records that an hour has begun, ahead of what is judged by scores.
+    pub(super) fn read_clock_first(&mut self, now: Timestamp) -> Result<(), BrokerError> {
+        let Some(topic) = &self.asp.evidence else {
+            return Ok(());
+        };
+        match self.clock_due(topic.known()?, now) {
+            Some(_) => self.record_clock(now),
+            None => Ok(()),
         }
     }
 

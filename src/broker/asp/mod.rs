@@ -12,11 +12,13 @@
 //! wait for the disk), names on the wire.
 
 mod agents;
+mod arbitration;
 mod commitments;
 mod disputes;
 mod error;
 mod escrow;
 mod evidence;
+mod held;
 mod listing;
 mod market;
 mod metering;
@@ -37,11 +39,11 @@ pub use commitments::{CommitmentSeen, NewCommitment};
 pub use disputes::{DisputeSeen, NewDispute};
 pub use error::AspError;
 pub use escrow::BalanceSeen;
-pub use evidence::TrustSeen;
+pub use evidence::{EVIDENCE_TOPIC, TrustSeen};
 pub use listing::{EndedToWalk, InboxTopic, LivePage, SessionHead};
 pub use market::{ListingDone, SubscriptionDone};
 pub use places::{CommitmentPlace, LedgerPlace};
-pub use ratings::RatingSeen;
+pub use ratings::{EndorsementSeen, RatingSeen};
 pub use resolve::Named;
 pub use sessions::{Addressed, Invited, NewSession, SentMessage, SessionSeen};
 pub use shop::{
@@ -88,8 +90,6 @@ pub(super) struct OrgAsp {
     tools: Topic<Tools>,
     commitments: Topic<Commitments>,
     escrow: Topic<Escrow>,
-    /// Which of the secrets for disputes is sealed for the next one; found when it is needed.
-    seal: Option<u64>,
 }
 
 /// A topic and what it folds to.

@@ -63,7 +63,6 @@ impl Broker {
                 tools: self.fold_asp_topic(tools)?,
                 commitments: self.fold_asp_topic(commitments)?,
                 escrow: self.fold_asp_topic(escrow)?,
-                seal: None,
             };
             for session in of_org.sessions.state.sessions() {
                 if session.is_shared() {
@@ -161,7 +160,6 @@ impl Broker {
             tools: Topic::new(tools),
             commitments: Topic::new(commitments),
             escrow: Topic::new(escrow),
-            seal: None,
         };
         self.asp.orgs.insert(org, of_org);
         Ok(())

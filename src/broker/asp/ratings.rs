@@ -1,5 +1,5 @@
-//! What is said about agents and organisations: ratings by those who worked with them, and that an
-//! operator knows who an organisation is.
+//! What is said about agents and organisations: ratings by those who worked with them, endorsements,
+//! and that an operator knows who an organisation is.
 
 use super::evidence::VERSION;
 use super::record::Entry;
@@ -8,11 +8,11 @@ use super::{AspError, Named};
 use crate::access::Principal;
 use crate::asp::Links;
 use crate::asp::registry::AgentRef;
-use crate::asp::trust::{Kind, OrgVerified, Party, Rated, TrustRecord};
+use crate::asp::trust::{Endorsed, Kind, OrgVerified, Party, Rated, TrustRecord};
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
 use crate::storage::Need;
-use crate::types::{Offset, OrgId, OrgName, SessionId, Timestamp};
+use crate::types::{AgentId, Offset, OrgId, OrgName, SessionId, Timestamp};
 
 /// A rating as answers show it.
 #[derive(Clone, Debug)]
@@ -21,6 +21,20 @@ pub struct RatingSeen {
     pub agent: Named,
     /// Who rated.
     pub from: Named,
+    /// Where on the topic of evidence it lies.
+    pub offset: Offset,
+}
+
+/// An endorsement, or that it was taken back, as answers show it.
+#[derive(Clone, Debug)]
+pub struct EndorsementSeen {
+    /// Who is endorsed.
+    pub agent: Named,
+    /// Who endorses.
+    pub from: Named,
+    /// The endorser's score for other organisations, in millionths, which the endorsement keeps;
+    /// none where it was taken back.
+    pub score: Option<u32>,
     /// Where on the topic of evidence it lies.
     pub offset: Offset,
 }
@@ -63,11 +77,6 @@ impl Broker {
         if rated == from {
             return Err(stranger.into());
         }
-        let party = |agent, org| Party {
-            agent,
-            org,
-            team: None,
-        };
         let record = TrustRecord::Rating(Rated {
             agent: party(rated, rated_org),
             at: now,
@@ -85,6 +94,69 @@ impl Broker {
             offset,
         };
         Ok(Accepted { value, wait })
+    }
+
+    /// Lets an agent endorse another, or take that back. Again, it takes the place of what the
+    /// endorser said before.
+    ///
+    /// - `from`: the endorser, which the caller speaks for.
+    ///
+    /// # Errors
+    /// [`Refusal`]: an agent that is not there, a key that does not speak for the endorser, an
+    /// endorser that is not trusted enough, as many endorsements as count, one taken back that was
+    /// not given, or an entry that was not taken.
+    pub fn endorse_agent(
+        &mut self,
+        by: &Principal,
+        agent: &AgentRef,
+        from: &AgentRef,
+        withdrawn: bool,
+        now: Timestamp,
+    ) -> Result<Accepted<EndorsementSeen>, Refusal> {
+        let from = self.own_agent(by, from, now)?;
+        let (org, agent) = match self.agent_there(by, agent, now) {
+            Ok(there) => there,
+            Err(absent) => self.endorsed(agent, from, withdrawn).ok_or(absent)?,
+        };
+        // Before the check, as an hour that has begun changes scores.
+        self.read_clock_first(now)?;
+        let trust = self.trust_state()?;
+        let checked = trust.check_endorse(agent, from, withdrawn);
+        checked.map_err(AspError::from)?;
+        let record = TrustRecord::Endorsement(Endorsed {
+            agent: party(agent, org),
+            at: now,
+            by: party(from, by.org),
+            links: Links::default(),
+            kind: Kind::Endorsement,
+            v: VERSION,
+            withdrawn,
+        });
+        let (offset, wait) = self.record_evidence(by.org, record, now)?;
+        let value = EndorsementSeen {
+            agent: self.named(org, agent),
+            from: self.named(by.org, from),
+            score: self.trust_state()?.endorsement(agent, from),
+            offset,
+        };
+        Ok(Accepted { value, wait })
+    }
+
+    /// An agent that is endorsed, by its identity: what was given can be taken back also where the
+    /// agent is not shown any more.
+    fn endorsed(
+        &self,
+        agent: &AgentRef,
+        from: AgentId,
+        withdrawn: bool,
+    ) -> Option<(OrgId, AgentId)> {
+        let AgentRef::Id(agent) = agent else {
+            return None;
+        };
+        let trust = self.trust_state().ok()?;
+        let is_given = withdrawn && trust.endorsement(*agent, from).is_some();
+        let org = trust.org_of(*agent).filter(|_| is_given)?;
+        Some((org, *agent))
     }
 
     /// Says that an operator knows who an organisation is, or takes that back.
@@ -140,5 +212,13 @@ impl Broker {
         Ok(found
             .ok_or_else(|| AspError::OrgNotFound(name.clone()))?
             .org)
+    }
+}
+
+fn party(agent: AgentId, org: OrgId) -> Party {
+    Party {
+        agent,
+        org,
+        team: None,
     }
 }

@@ -50,7 +50,7 @@ impl Disputes {
     ///
     /// # Errors
     /// [`RequestError`]; of the broker's, `COMMITMENT_NOT_FOUND`, `NOT_PARTY`, `ILLEGAL_STEP`,
-    /// `ALREADY_DISPUTED`, `DISPUTE_ID_TAKEN`, `INVALID_DISPUTE_ID`, `INVALID_EVIDENCE`,
+    /// `ALREADY_DISPUTED`, `TOO_MANY_DISPUTES`, `DISPUTE_ID_TAKEN`, `INVALID_DISPUTE_ID`, `INVALID_EVIDENCE`,
     /// `INVALID_PAYLOAD`, `NOT_YOUR_AGENT` and `OUT_OF_LIMIT`.
     pub async fn create(&self, create: DisputeCreate) -> Result<DisputeRow, RequestError> {
         asp!(&self.client, Retry::Safe, DisputeCreate(create))

@@ -5,7 +5,8 @@ use crate::asp::registry::AgentRef;
 use crate::client::error::RequestError;
 use crate::client::handle::{Client, Retry};
 use crate::protocol::asp::{
-    OrgVerify, RatingRow, TrustAsk, TrustExplain, TrustExplained, TrustRate, TrustRow, VerifiedOrg,
+    EndorsementRow, OrgVerify, RatingRow, TrustAsk, TrustEndorse, TrustExplain, TrustExplained,
+    TrustRate, TrustRow, VerifiedOrg,
 };
 use crate::types::OrgName;
 
@@ -57,6 +58,15 @@ impl Trust {
     /// `NOT_PARTICIPANT`, `NOT_COUNTERPARTY`, `NOT_YOUR_AGENT` and `OUT_OF_LIMIT`.
     pub async fn rate(&self, rate: TrustRate) -> Result<RatingRow, RequestError> {
         asp!(&self.client, Retry::Unsafe, TrustRate(rate))
+    }
+
+    /// Endorses an agent, or takes that back. Not sent again after a lost connection.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `AGENT_NOT_FOUND`, `NOT_YOUR_AGENT`,
+    /// `ENDORSER_NOT_TRUSTED`, `TOO_MANY_ENDORSEMENTS` and `INVALID_ENDORSEMENT`.
+    pub async fn endorse(&self, endorse: TrustEndorse) -> Result<EndorsementRow, RequestError> {
+        asp!(&self.client, Retry::Unsafe, TrustEndorse(endorse))
     }
 
     /// Says whether an operator knows who an organisation is: credibility flows from those. For a

@@ -34,6 +34,13 @@ pub struct DisputeCreate {
     /// What shows it in the broker's record; at most 32 places.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub references: Vec<EvidencePlace>,
+    /// Time for the one who promised to answer, in ms: an hour to 90 days, 72 hours when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer_ms: Option<u64>,
+    /// Time for arbitrators to rule, and again for an operator, in ms: an hour to 90 days, 7 days
+    /// when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arbitration_ms: Option<u64>,
 }
 
 /// Answers a dispute. Only who promised answers.
@@ -276,6 +283,8 @@ impl DisputeCreate {
             reason: reason.into(),
             evidence: None,
             references: Vec::new(),
+            answer_ms: None,
+            arbitration_ms: None,
         }
     }
 }

@@ -70,8 +70,9 @@ pub use self::tools::{
     ToolStats, ToolStatsRow, ToolTotals, ToolsPage,
 };
 pub use self::trust::{
-    EvidenceRow, InvalidMillionths, Millionths, OrgVerify, PairRow, RatingRow, RemarkRow, ScopeRow,
-    TrustAsk, TrustExplain, TrustExplained, TrustRate, TrustRow, VerifiedOrg,
+    EndorsementRow, EndorserRow, EvidenceRow, InvalidMillionths, Millionths, OrgVerify, PairRow,
+    RatingRow, RemarkRow, ScopeRow, TrustAsk, TrustEndorse, TrustExplain, TrustExplained,
+    TrustRate, TrustRow, VerifiedOrg,
 };
 use super::json_kinds::json_kinds;
 use super::primitive::BodyError;
@@ -156,6 +157,8 @@ json_kinds! {
     TrustScore(TrustAsk) -> TrustRow;
     /// Tells why an agent is trusted so far.
     TrustExplain(TrustExplain) -> TrustExplained;
+    /// Endorses an agent, or takes that back.
+    TrustEndorse(TrustEndorse) -> EndorsementRow;
     /// Rates an agent for what it did in a session.
     TrustRate(TrustRate) -> RatingRow;
     /// Says whether an operator knows who an organisation is.

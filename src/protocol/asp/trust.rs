@@ -106,6 +106,19 @@ pub struct TrustRate {
     pub rating: f64,
 }
 
+/// Endorses an agent, or takes that back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct TrustEndorse {
+    /// Who is endorsed.
+    pub agent_id: AgentRef,
+    /// Who endorses.
+    pub from: AgentRef,
+    /// Whether it is taken back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub withdrawn: bool,
+}
+
 /// Says that an operator knows who an organisation is, or takes that back.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -183,6 +196,9 @@ pub struct TrustExplained {
     pub pairs: Vec<PairRow>,
     /// What stands out.
     pub remarks: Vec<RemarkRow>,
+    /// Who endorses the agent, the weightiest first; they make no score.
+    #[serde(default)]
+    pub endorsements: Vec<EndorserRow>,
     /// The evidence, the newest first.
     pub evidence: Vec<EvidenceRow>,
     /// Where the next page of the evidence begins; none when this is the last.
@@ -241,6 +257,40 @@ pub struct EvidenceRow {
     pub offset: Offset,
     /// The record, byte by byte.
     pub record: JsonText,
+}
+
+/// Who endorses an agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndorserRow {
+    /// The agent.
+    pub agent_id: AgentId,
+    /// Its organisation.
+    pub org: OrgName,
+    /// Its score for other organisations when it endorsed, 0 to 1.
+    pub score: Millionths,
+    /// What of that counts: a quarter of an organisation's further ones, and of the agent's own.
+    pub counted: Millionths,
+}
+
+/// An endorsement, or that it was taken back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndorsementRow {
+    /// Who is endorsed.
+    pub agent: PartyRow,
+    /// Who endorses.
+    pub from: PartyRow,
+    /// Whether it is taken back.
+    pub withdrawn: bool,
+    /// The endorser's score for other organisations, 0 to 1, which the endorsement keeps; none
+    /// where it was taken back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<Millionths>,
+    /// When.
+    pub at: Timestamp,
+    /// Where on the topic `__asp.evidence` it lies.
+    pub offset: Offset,
 }
 
 /// A rating.

@@ -8,6 +8,7 @@ use super::{Looked, cursor, evidence};
 use crate::access::Principal;
 use crate::asp::commitment::{
     Commitment, CommitmentRecord, DEFAULT_WINDOW_MS, Evidence, Party, Receipt, ReceiptRecord,
+    Reference,
 };
 use crate::broker::asp::{CommitmentSeen, Named, NewCommitment};
 use crate::broker::{Accepted, Broker, BrokerError, Refusal};
@@ -17,7 +18,7 @@ use crate::protocol::asp::{
     CommitmentReceipt, CommitmentRow, CommitmentSide, CommitmentWindow, CommitmentsPage,
     DeliveryRow, EndedRow, JsonText, PartyRow, ReceiptExport, RuledRow,
 };
-use crate::types::{CommitmentId, Timestamp};
+use crate::types::{CommitmentId, Offset, Timestamp};
 
 /// Most rows of a page.
 const MAX_PAGE: u32 = 1000;
@@ -59,9 +60,11 @@ pub(super) fn deliver(
         by,
         deliver.evidence.as_ref(),
         &deliver.references,
+        &[],
         now,
     )?;
     let mut broker = shared.broker();
+    let shown = shown.take(&broker)?;
     let accepted = broker.deliver_commitment(by, id, None, shown, now)?;
     Ok(changed(&broker, accepted, AspResponse::CommitmentDeliver))
 }
@@ -109,16 +112,35 @@ pub(super) fn info(
     };
     if let Some(delivery) = &mut row.delivery {
         let mut reader = Reader::new(shared, place.channel);
-        let Evidence { references, words } = delivered(&mut reader, delivery)?;
+        let Evidence { references, words } = delivered(&mut reader, delivery.offset)?;
         delivery.evidence = words.and_then(|words| JsonText::parse(words.as_str()).ok());
         delivery.references = references.into_iter().map(evidence::place).collect();
     }
     Ok(Looked::answer(AspResponse::CommitmentInfo(row), wait))
 }
 
+/// The places that the delivery of a commitment points to; none where nothing is delivered.
+pub(super) fn delivered_places(
+    shared: &Shared,
+    by: &Principal,
+    id: CommitmentId,
+    now: Timestamp,
+) -> Result<Vec<Reference>, Refusal> {
+    let (place, delivery) = {
+        let broker = shared.broker();
+        let seen = broker.see_commitment(by, id, now)?.value;
+        let place = broker.commitment_place(by, id, now)?.value;
+        (place, seen.commitment.delivery)
+    };
+    let Some(delivery) = delivery else {
+        return Ok(Vec::new());
+    };
+    let mut reader = Reader::new(shared, place.channel);
+    Ok(delivered(&mut reader, delivery.offset)?.references)
+}
+
 /// The evidence of a delivery, from its record.
-fn delivered(reader: &mut Reader<'_>, delivery: &DeliveryRow) -> Result<Evidence, BrokerError> {
-    let offset = delivery.offset;
+fn delivered(reader: &mut Reader<'_>, offset: Offset) -> Result<Evidence, BrokerError> {
     let record = reader.record(offset)?;
     let payload = record.payload.clone().unwrap_or_default();
     let read = CommitmentRecord::decode(record.record_type.as_str(), &payload);

@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::super::access::make_secret;
 use super::super::shared::Shared;
-use super::commitments::{party, party_row};
+use super::commitments::{delivered_places, party, party_row};
 use super::{Looked, cursor, evidence};
 use crate::access::Principal;
-use crate::asp::commitment::Evidence;
-use crate::asp::dispute::{Dispute, Judgement};
+use crate::asp::commitment::{Evidence, OutOfLimit};
+use crate::asp::dispute::{Dispute, DisputeError, Judgement, MAX_DISPUTE_WINDOW_MS, Windows};
 use crate::broker::asp::{AspError, DisputeSeen, NewDispute};
 use crate::broker::{Accepted, Broker, Refusal};
 use crate::protocol::AspResponse;
@@ -17,6 +17,9 @@ use crate::protocol::asp::{
     DisputeWithdraw, DisputesPage, EvidencePlace, JsonText, RulingRow, SeatRow, VoteRow,
 };
 use crate::types::{DisputeId, Timestamp};
+
+/// Least time that a filer gives, in ms: an hour.
+const LEAST_WINDOW_MS: u64 = 3_600_000;
 
 /// Most rows of a page.
 const MAX_PAGE: u32 = 1000;
@@ -28,9 +31,11 @@ pub(super) fn create(
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
     let (text, places) = (create.evidence.as_ref(), &create.references);
-    let evidence = evidence::resolve(shared, by, text, places, now)?;
+    let delivered = delivered_places(shared, by, create.commitment_id, now)?;
+    let shown = evidence::resolve(shared, by, text, places, &delivered, now)?;
     // Arbitrators are drawn by a secret that was sealed before.
     make_secret(shared)?;
+    let mut broker = shared.broker();
     let new = NewDispute {
         dispute: Some(create.id),
         commitment: create.commitment_id,
@@ -38,11 +43,39 @@ pub(super) fn create(
         dispute_type: create.dispute_type,
         severity: create.severity,
         reason: create.reason.clone(),
-        evidence,
+        evidence: shown.take(&broker)?,
+        delivered,
+        windows: windows(create)?,
     };
-    let mut broker = shared.broker();
     let accepted = broker.file_dispute(by, new, now)?;
     changed(&broker, accepted, AspResponse::DisputeCreate)
+}
+
+/// How long the parts of a dispute may take. Less than an hour would leave whoever is accused no time
+/// to answer.
+fn windows(create: &DisputeCreate) -> Result<Windows, AspError> {
+    let default = Windows::default();
+    let within = |what, value: Option<u64>, default| match value {
+        None => Ok(default),
+        Some(value) if (LEAST_WINDOW_MS..=MAX_DISPUTE_WINDOW_MS).contains(&value) => Ok(value),
+        Some(value) => Err(AspError::from(DisputeError::from(OutOfLimit {
+            what,
+            value,
+            least: LEAST_WINDOW_MS,
+            most: MAX_DISPUTE_WINDOW_MS,
+        }))),
+    };
+    let arbitration_ms = within(
+        "arbitrationMs",
+        create.arbitration_ms,
+        default.arbitration_ms,
+    )?;
+    Ok(Windows {
+        answer_ms: within("answerMs", create.answer_ms, default.answer_ms)?,
+        arbitration_ms,
+        // Time for two to be silent and a third to vote.
+        ballot_ms: default.ballot_ms.min(arbitration_ms / 3),
+    })
 }
 
 pub(super) fn answer(
@@ -52,8 +85,9 @@ pub(super) fn answer(
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
     let (text, places) = (answer.evidence.as_ref(), &answer.references);
-    let evidence = evidence::resolve(shared, by, text, places, now)?;
+    let shown = evidence::resolve(shared, by, text, places, &[], now)?;
     let mut broker = shared.broker();
+    let evidence = shown.take(&broker)?;
     let reason = answer.reason.clone();
     let accepted = broker.answer_dispute(by, answer.dispute_id, reason, evidence, now)?;
     changed(&broker, accepted, AspResponse::DisputeAnswer)

@@ -134,6 +134,7 @@ fn look(shared: &Shared, caller: &Caller, request: &AspRequest) -> Result<Looked
         AspRequest::DisputeInfo(asked) => disputes::info(shared, by, asked, now),
         AspRequest::TrustScore(asked) => trust::score(shared, by, asked, now),
         AspRequest::TrustExplain(asked) => trust::explain(shared, by, asked, now),
+        AspRequest::TrustEndorse(asked) => trust::endorse(shared, by, asked, now),
         AspRequest::TrustRate(asked) => trust::rate(shared, by, asked, now),
         AspRequest::OrgVerify(asked) => trust::verify(shared, by, asked, now),
         AspRequest::EscrowDeposit(asked) => escrow::deposit(shared, by, asked, now),

@@ -89,6 +89,16 @@ pub(super) fn dispute(error: &DisputeError) -> WireError {
             .with("commitmentId", commitment.to_string())
             .with("agent", agent.to_string())
             .with("disputeId", dispute.to_string()),
+        DisputeError::TooMany {
+            filer,
+            found,
+            limit,
+            wait_ms,
+        } => plain(ErrorCode::TooManyDisputes)
+            .with("agent", filer.to_string())
+            .with("found", *found)
+            .with("limit", *limit)
+            .retry_after_ms(*wait_ms),
         DisputeError::NotSealed { .. } | DisputeError::OtherSecret { .. } => {
             plain(ErrorCode::Internal)
         }

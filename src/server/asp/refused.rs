@@ -4,7 +4,9 @@ use super::{listings, promises};
 use crate::asp::registry::RegistryError;
 use crate::asp::session::{CreateError, OutOfLimit, SendError};
 use crate::asp::tool::ToolError;
+use crate::asp::trust::EndorseError;
 use crate::broker::asp::AspError;
+use crate::protocol::asp::Millionths;
 use crate::protocol::{ErrorCode, WireError};
 
 /// The error that goes to the client.
@@ -56,6 +58,7 @@ pub(in crate::server) fn refused(error: &AspError) -> WireError {
         AspError::NotCounterparty { agent } => {
             plain(ErrorCode::NotCounterparty).with("agent", agent.to_string())
         }
+        AspError::Endorse(error) => endorse(error),
         AspError::OrgNotFound(org) => plain(ErrorCode::OrgNotFound).with("org", org.as_str()),
         AspError::Evidence { place, .. } => {
             plain(ErrorCode::InvalidEvidence).with("place", place.as_str())
@@ -203,6 +206,35 @@ fn send(error: &SendError) -> WireError {
             plain(ErrorCode::NoPublicKey).with("agent", agent.to_string())
         }
         SendError::ForgedSignature(_) => plain(ErrorCode::InvalidSignature),
+    }
+}
+
+fn endorse(error: &EndorseError) -> WireError {
+    let plain = |code| WireError::new(code, error.to_string());
+    let millionths = |score: u32| f64::from(Millionths::from(score));
+    match error {
+        EndorseError::Own(agent) => {
+            plain(ErrorCode::InvalidEndorsement).with("agent", agent.to_string())
+        }
+        EndorseError::NotGiven { agent, endorser } => plain(ErrorCode::InvalidEndorsement)
+            .with("agent", agent.to_string())
+            .with("from", endorser.to_string()),
+        EndorseError::Score {
+            endorser,
+            score,
+            least,
+        } => plain(ErrorCode::EndorserNotTrusted)
+            .with("from", endorser.to_string())
+            .with("score", millionths(*score))
+            .with("least", millionths(*least)),
+        EndorseError::TooMany {
+            agent,
+            found,
+            limit,
+        } => plain(ErrorCode::TooManyEndorsements)
+            .with("agent", agent.to_string())
+            .with("found", *found)
+            .with("limit", *limit),
     }
 }
 

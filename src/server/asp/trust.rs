@@ -11,8 +11,9 @@ use crate::broker::asp::{AspError, TrustSeen};
 use crate::broker::{Accepted, Broker, BrokerError, Refusal};
 use crate::protocol::AspResponse;
 use crate::protocol::asp::{
-    EvidenceRow, JsonText, Millionths, OrgVerify, PairRow, RatingRow, RemarkRow, ScopeRow,
-    TrustAsk, TrustExplain, TrustExplained, TrustRate, TrustRow, VerifiedOrg,
+    EndorsementRow, EndorserRow, EvidenceRow, JsonText, Millionths, OrgVerify, PairRow, RatingRow,
+    RemarkRow, ScopeRow, TrustAsk, TrustEndorse, TrustExplain, TrustExplained, TrustRate, TrustRow,
+    VerifiedOrg,
 };
 use crate::types::{AgentId, Timestamp};
 
@@ -43,8 +44,8 @@ pub(super) fn explain(
     let topic = broker.evidence_topic();
     let (seen, explained) = value;
     let agent = seen.agent.agent;
-    let (last, pairs, remarks) = match explained {
-        None => (None, Vec::new(), Vec::new()),
+    let (last, pairs, remarks, endorsements) = match explained {
+        None => (None, Vec::new(), Vec::new(), Vec::new()),
         Some(explained) => {
             let pairs = explained.pairs.iter().map(|pair| PairRow {
                 org: broker.name_org(pair.org),
@@ -55,7 +56,18 @@ pub(super) fn explain(
             });
             let remarks = explained.remarks.iter();
             let remarks = remarks.map(|remark| remark_row(&broker, remark));
-            (explained.last, pairs.collect(), remarks.collect())
+            let endorsements = explained.endorsements.iter().map(|endorser| EndorserRow {
+                agent_id: endorser.agent,
+                org: broker.name_org(endorser.org),
+                score: endorser.score.into(),
+                counted: endorser.counted.into(),
+            });
+            (
+                explained.last,
+                pairs.collect(),
+                remarks.collect(),
+                endorsements.collect(),
+            )
         }
     };
     drop(broker);
@@ -73,6 +85,7 @@ pub(super) fn explain(
         trust: row(seen),
         pairs,
         remarks,
+        endorsements,
         evidence,
         cursor: next.as_ref().map(cursor::encode),
     };
@@ -144,6 +157,27 @@ pub(super) fn rate(
         offset: seen.offset,
     };
     Ok(Looked::answer(AspResponse::TrustRate(row), accepted.wait))
+}
+
+pub(super) fn endorse(
+    shared: &Shared,
+    by: &Principal,
+    endorse: &TrustEndorse,
+    now: Timestamp,
+) -> Result<Looked, Refusal> {
+    let (agent, from, withdrawn) = (&endorse.agent_id, &endorse.from, endorse.withdrawn);
+    let mut broker = shared.broker();
+    let Accepted { value, wait } = broker.endorse_agent(by, agent, from, withdrawn, now)?;
+    drop(broker);
+    let row = EndorsementRow {
+        agent: party_row(value.agent),
+        from: party_row(value.from),
+        withdrawn,
+        score: value.score.map(Millionths::from),
+        at: now,
+        offset: value.offset,
+    };
+    Ok(Looked::answer(AspResponse::TrustEndorse(row), wait))
 }
 
 pub(super) fn verify(

@@ -103,6 +103,7 @@ fn row(kind: Kind) -> Option<Needs> {
         Kind::DisputeInfo => Needs::Own(Asp),
         Kind::TrustScore => Needs::Own(Asp),
         Kind::TrustExplain => Needs::Own(Asp),
+        Kind::TrustEndorse => Needs::Own(Asp),
         Kind::TrustRate => Needs::Own(Asp),
         Kind::OrgVerify => Needs::Operator(AccessAdmin),
         Kind::EscrowDeposit => Needs::Operator(AccessAdmin),

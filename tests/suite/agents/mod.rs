@@ -1,13 +1,19 @@
 //! Agents, their sessions and tool calls in the broker: what is recorded is known again after any
 //! end, with a snapshot and without; deadlines are the broker's; organisations are walls.
 
+mod arbitration;
 mod clock;
+mod companies;
+mod endorsements;
+mod evidence;
+mod held;
 mod history;
 mod intruders;
 mod live;
 mod promises;
 mod promises_live;
 mod refusals;
+mod shared_evidence;
 mod walls;
 
 use std::path::Path;
@@ -47,11 +53,16 @@ impl Floor {
     }
 
     fn open(disk: &CrashingDisk, now: i64) -> Self {
-        let config = BrokerConfig {
+        Self::open_with(disk, now, |_| {})
+    }
+
+    fn open_with(disk: &CrashingDisk, now: i64, change: impl Fn(&mut BrokerConfig)) -> Self {
+        let mut config = BrokerConfig {
             storage: small(),
             snapshot_records: 8,
             ..BrokerConfig::default()
         };
+        change(&mut config);
         let mut seed = now.unsigned_abs();
         let random = move || {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);

@@ -10,7 +10,7 @@ use npayload::types::{CommitmentId, DisputeId};
 
 use super::*;
 
-fn promise(session: SessionId, deadline: i64) -> NewCommitment {
+pub(super) fn promise(session: SessionId, deadline: i64) -> NewCommitment {
     NewCommitment {
         commitment: None,
         session,
@@ -27,7 +27,7 @@ fn promise(session: SessionId, deadline: i64) -> NewCommitment {
     }
 }
 
-fn dispute(commitment: CommitmentId) -> NewDispute {
+pub(super) fn dispute(commitment: CommitmentId) -> NewDispute {
     NewDispute {
         dispute: None,
         commitment,
@@ -36,11 +36,13 @@ fn dispute(commitment: CommitmentId) -> NewDispute {
         severity: None,
         reason: "Analysis was not delivered by the deadline".to_owned(),
         evidence: Evidence::default(),
+        delivered: Vec::new(),
+        windows: npayload::asp::dispute::Windows::default(),
     }
 }
 
 impl Floor {
-    fn promises(&mut self, new: NewCommitment) -> CommitmentSeen {
+    pub(super) fn promises(&mut self, new: NewCommitment) -> CommitmentSeen {
         let at = self.at();
         let accepted = self.broker.create_commitment(&ME, new, at).unwrap();
         self.durable(accepted)
@@ -51,7 +53,7 @@ impl Floor {
         seen.value.commitment.state
     }
 
-    fn disputes(&mut self, new: NewDispute) -> DisputeSeen {
+    pub(super) fn disputes(&mut self, new: NewDispute) -> DisputeSeen {
         if let Some(job) = self.broker.plan_secret() {
             self.broker.finish_secret(job.run()).unwrap();
         }

@@ -137,6 +137,8 @@ fn dispute_requests() -> Vec<AspRequest> {
             severity: Some(2),
             evidence: stated(),
             references: places(),
+            answer_ms: Some(86_400_000),
+            arbitration_ms: Some(259_200_000),
             ..DisputeCreate::new(DISPUTE, COMMITMENT, "the survey was not delivered")
         }),
         AspRequest::DisputeAnswer(DisputeAnswer {
@@ -179,6 +181,11 @@ fn trust_requests() -> Vec<AspRequest> {
             limit: 10,
             cursor: Some("c10".to_owned()),
             ..TrustExplain::new(named("research-agent"))
+        }),
+        AspRequest::TrustEndorse(TrustEndorse {
+            agent_id: named("agent://acme/writer"),
+            from: named("research-agent"),
+            withdrawn: false,
         }),
         AspRequest::TrustRate(TrustRate {
             session_id: SESSION,
@@ -517,11 +524,25 @@ fn trust_responses() -> Vec<AspResponse> {
                     candour: Millionths(250_000),
                 },
             ],
+            endorsements: vec![EndorserRow {
+                agent_id: WRITER,
+                org: org("acme"),
+                score: Millionths(610_000),
+                counted: Millionths(152_500),
+            }],
             evidence: vec![EvidenceRow {
                 offset: Offset(17),
                 record: text(r#"{"at":1700000000123,"type":"task.settled","v":1}"#),
             }],
             cursor: Some("c13".to_owned()),
+        }),
+        AspResponse::TrustEndorse(EndorsementRow {
+            agent: writer(),
+            from: researcher(),
+            withdrawn: false,
+            score: Some(Millionths(610_000)),
+            at: TIME,
+            offset: Offset(20),
         }),
         AspResponse::TrustRate(RatingRow {
             session_id: SESSION,
