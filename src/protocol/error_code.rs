@@ -153,6 +153,8 @@ errors! {
     880 NotCounterparty "NOT_COUNTERPARTY" false "Who rates an agent has not worked with it in the session, or is the agent itself.";
     890 InsufficientFunds "INSUFFICIENT_FUNDS" false "The account has less available than is asked of it.";
     891 AboveCeiling "ABOVE_CEILING" false "The amount is above what the trust in the agent, or the agent itself, allows.";
+    910 InvalidOffer "INVALID_OFFER" false "The commitment that the payload of a COMMIT describes breaks a rule: a member is wrong, its deadline has passed, or it is to another agent than the message.";
+    911 OfferLapsed "OFFER_LAPSED" false "The offer was not accepted in time, and binds nobody any more.";
 }
 
 impl ErrorCode {

@@ -11,6 +11,7 @@
 //! wait for the disk), names on the wire.
 
 mod agents;
+mod agreed;
 mod commitments;
 mod disputes;
 mod error;

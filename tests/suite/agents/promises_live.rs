@@ -16,24 +16,24 @@ use super::*;
 
 const HOUR: i64 = 3_600_000;
 
-fn agent(name: &str) -> AgentRef {
+pub(super) fn agent(name: &str) -> AgentRef {
     AgentRef::parse(name).unwrap()
 }
 
 /// A time in the broker's day, which is today.
-fn from_now(ms: i64) -> Timestamp {
+pub(super) fn from_now(ms: i64) -> Timestamp {
     let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
     Timestamp(i64::try_from(since.as_millis()).unwrap() + ms)
 }
 
-fn details<T: std::fmt::Debug>(answer: Result<T, RequestError>) -> serde_json::Value {
+pub(super) fn details<T: std::fmt::Debug>(answer: Result<T, RequestError>) -> serde_json::Value {
     match answer.unwrap_err() {
         RequestError::Server(error) => serde_json::to_value(error.details).unwrap(),
         other => panic!("{other}"),
     }
 }
 
-fn code<T: std::fmt::Debug>(answer: Result<T, RequestError>) -> ErrorCode {
+pub(super) fn code<T: std::fmt::Debug>(answer: Result<T, RequestError>) -> ErrorCode {
     match answer.unwrap_err() {
         RequestError::Server(error) => ErrorCode::from_number(error.code).unwrap(),
         other => panic!("{other}"),
