@@ -1,7 +1,9 @@
 //! Writes our records straight in canonical form: members in the order of their names, nothing
 //! between them. What a library makes of the same record must be the same bytes; a test compares.
 
-use crate::types::{AgentId, MessageId, Offset, OrgId, PrincipalId, SessionId, Timestamp};
+use crate::types::{
+    AgentId, CommitmentId, MessageId, Offset, OrgId, PrincipalId, SessionId, Timestamp,
+};
 
 use super::TrustScore;
 use super::thread::Knot;
@@ -120,7 +122,7 @@ macro_rules! write_id {
     )*};
 }
 
-write_id!(AgentId, "agt_"; SessionId, "ses_"; MessageId, "msg_";);
+write_id!(AgentId, "agt_"; CommitmentId, "cmt_"; SessionId, "ses_"; MessageId, "msg_";);
 
 impl Write for TrustScore {
     fn write(&self, to: &mut Vec<u8>) {

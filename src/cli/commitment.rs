@@ -26,7 +26,7 @@ pub enum CommitmentCommand {
   npayload commitment create ses_… 'Deliver the pricing analysis' --agent research-agent --deadline 2h
   npayload commitment create ses_… 'Deliver the survey' --agent research-agent --deadline 2027-03-15T00:00:00Z \\
     --to agent://acme/writer --escrow 50000:EUR --late-percent 2.5
-What is to be agreed on is offered and accepted instead: npayload session send … --say commit")]
+What is to be agreed on is offered and accepted instead: npayload session send … --say COMMIT")]
     Create(Box<CreateArgs>),
     /// Say that what was promised is delivered
     #[command(after_help = "Examples:
@@ -401,19 +401,25 @@ fn verify(file: &std::path::Path, context: &Context) -> Result<(), Failure> {
     let verified = receipt
         .verify()
         .map_err(|error| Failure::new(&what, &error))?;
+    let signed = verified.signed.iter();
+    let signed: Vec<_> = signed
+        .map(|by| serde_json::json!({ "agentId": by.agent, "id": by.message, "publicKey": by.key }))
+        .collect();
     if context.json {
         return output::print_json(&serde_json::json!({
             "commitment": receipt.commitment,
             "state": receipt.state,
             "termsHash": receipt.terms_hash,
             "records": verified.records,
+            "signed": signed,
         }));
     }
     output::print(&format!(
-        "{}: {}, {} verified; compare its offsets with the broker's topic to know that it is the broker's",
+        "{}: {}, {} verified, {} signed by the parties; compare its offsets with the broker's topic to know that it is the broker's",
         receipt.commitment,
         receipt.state,
-        output::counted(verified.records as u64, "record")
+        output::counted(verified.records as u64, "record"),
+        output::counted(signed.len() as u64, "message"),
     ))
 }
 

@@ -10,7 +10,7 @@ use super::promise::{MAX_WINDOW_MS, Party, Promise, within};
 use super::queries::Held;
 use super::record::{CommitmentRecord, Created, Delivered, Mode, Stepped};
 use super::table::{Judge, Standing, Step, Voice, allowed, next};
-use crate::types::{CommitmentId, MessageId, PrincipalId, Timestamp};
+use crate::types::{CommitmentId, MessageId, Offset, PrincipalId, Timestamp};
 
 /// Most commitments of an organisation that are not closed.
 pub const MAX_LIVE: usize = 200_000;
@@ -35,7 +35,7 @@ pub struct Create {
     /// nobody. What is given beside a named counterparty is passed over.
     pub judge: Judge,
     /// The message that offers it.
-    pub message: Option<MessageId>,
+    pub message: Option<Said>,
     /// Time after a breach in which it can be disputed and delivered late, in ms, 1 to
     /// [`MAX_CLAIM_MS`].
     pub claim_ms: u64,
@@ -44,6 +44,17 @@ pub struct Create {
     pub escrow_held: u64,
     /// Who says so.
     pub by: PrincipalId,
+}
+
+/// A message of the session that does something to a commitment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// The message.
+    pub message: MessageId,
+    /// Offset of its record on `__asp.sessions`.
+    pub offset: Offset,
+    /// Whether it is signed.
+    pub is_signed: bool,
 }
 
 /// Somebody who does something to a commitment.
@@ -112,9 +123,11 @@ impl Commitments {
             claim_ms: create.claim_ms,
             commitment: *commitment,
             judge,
-            message: create.message,
+            message: create.message.map(|said| said.message),
+            message_offset: create.message.map(|said| said.offset),
             mode: *mode,
             promise: create.promise,
+            signed: create.message.is_some_and(|said| said.is_signed),
             terms_hash,
         }))))
     }
@@ -131,7 +144,7 @@ impl Commitments {
         &self,
         commitment: CommitmentId,
         actor: Actor,
-        message: Option<MessageId>,
+        message: Option<Said>,
         escrow_held: u64,
         now: Timestamp,
     ) -> Result<CommitmentRecord, CommitmentError> {
@@ -149,7 +162,7 @@ impl Commitments {
         &self,
         commitment: CommitmentId,
         actor: Actor,
-        message: Option<MessageId>,
+        message: Option<Said>,
         now: Timestamp,
     ) -> Result<CommitmentRecord, CommitmentError> {
         self.check_step(commitment, Step::Reject, actor, message, now)
@@ -163,7 +176,7 @@ impl Commitments {
         &self,
         commitment: CommitmentId,
         actor: Actor,
-        message: Option<MessageId>,
+        message: Option<Said>,
         now: Timestamp,
     ) -> Result<CommitmentRecord, CommitmentError> {
         self.check_step(commitment, Step::Withdraw, actor, message, now)
@@ -187,6 +200,7 @@ impl Commitments {
                 by: None,
                 commitment,
                 message: None,
+                message_offset: None,
                 party: None,
                 role: Voice::Clock,
                 shortened_to: None,
@@ -267,7 +281,7 @@ impl Commitments {
         commitment: CommitmentId,
         step: Step,
         actor: Actor,
-        message: Option<MessageId>,
+        message: Option<Said>,
         now: Timestamp,
     ) -> Result<CommitmentRecord, CommitmentError> {
         let known = self.known(commitment)?;
@@ -280,7 +294,8 @@ impl Commitments {
                 at: self.stamp(now),
                 by: Some(actor.by),
                 commitment,
-                message,
+                message: message.map(|said| said.message),
+                message_offset: message.map(|said| said.offset),
                 party: Some(actor.party),
                 role,
                 shortened_to: None,
@@ -376,7 +391,10 @@ fn same(create: &Create, known: &Commitment) -> Result<(), CommitmentError> {
     let differs = [
         ("promise", create.promise.terms_hash() != created.terms_hash),
         ("mode", create.mode != created.mode),
-        ("message", create.message != created.message),
+        (
+            "message",
+            create.message.map(|said| said.message) != created.message,
+        ),
     ];
     match differs.into_iter().find(|(_, differs)| *differs) {
         None => Ok(()),

@@ -16,7 +16,9 @@ use crate::asp::chain::Digest;
 use crate::asp::dispute::{Dispute, DisputeDue, DisputeRecord, DisputeStep, DisputeStepped};
 use crate::asp::tool::Plain;
 use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent};
-use crate::types::{AgentId, ChannelName, CommitmentId, DisputeId, Offset, SessionId, Timestamp};
+use crate::types::{
+    AgentId, ChannelName, CommitmentId, DisputeId, MessageId, Offset, SessionId, Timestamp,
+};
 
 /// The commitments of one organisation and the disputes about them. Those that are not closed and
 /// the last 1,000 to 2,000 that are, are held; rows are shared with clones, so that a clone for a
@@ -33,6 +35,8 @@ pub struct Commitments {
     pub(super) counterparties: BTreeSet<(AgentId, CommitmentId)>,
     pub(super) sessions: BTreeSet<(SessionId, CommitmentId)>,
     pub(super) states: BTreeSet<(State, CommitmentId)>,
+    /// Of those that are held: the messages that offered them.
+    pub(super) offers: BTreeMap<(SessionId, MessageId), CommitmentId>,
     /// Disputes about live commitments, ended ones too.
     pub(super) disputes: BTreeMap<DisputeId, Arc<Dispute>>,
     pub(super) of_commitments: BTreeSet<(CommitmentId, DisputeId)>,
@@ -148,6 +152,7 @@ impl Commitments {
             by: None,
             commitment: id,
             message: None,
+            message_offset: None,
             party: None,
             role: Voice::Clock,
             shortened_to: None,
@@ -337,7 +342,9 @@ impl Commitments {
         }
         for (id, closed) in &filed.commitments {
             self.closed_ids.remove(id);
-            self.closed.remove(closed);
+            if let Some(closed) = self.closed.remove(closed) {
+                self.remove_offer(&closed.commitment);
+            }
         }
         for (id, _) in &filed.disputes {
             self.closed_disputes.remove(id);
@@ -411,6 +418,7 @@ impl Commitments {
         self.obligors.insert((promise.obligor.agent, id));
         self.sessions.insert((promise.session, id));
         self.states.insert((commitment.state, id));
+        self.insert_offer(&commitment);
         if let Some(party) = commitment.counterparty {
             self.counterparties.insert((party.agent, id));
         }
@@ -429,11 +437,24 @@ impl Commitments {
         self.obligors.remove(&(promise.obligor.agent, id));
         self.sessions.remove(&(promise.session, id));
         self.states.remove(&(commitment.state, id));
+        self.remove_offer(&commitment);
         if let Some(party) = commitment.counterparty {
             self.counterparties.remove(&(party.agent, id));
         }
         if let Some(due) = commitment.due() {
             self.deadlines.remove(&(due, Subject::Commitment(id)));
+        }
+    }
+
+    fn insert_offer(&mut self, commitment: &Commitment) {
+        if let Some(offer) = offer(commitment) {
+            self.offers.insert(offer, commitment.id());
+        }
+    }
+
+    fn remove_offer(&mut self, commitment: &Commitment) {
+        if let Some(offer) = offer(commitment) {
+            self.offers.remove(&offer);
         }
     }
 
@@ -467,11 +488,18 @@ impl Commitments {
 
     pub(super) fn insert_closed(&mut self, closed: Arc<Closed>, offset: Offset) {
         self.closed_ids.insert(closed.commitment.id(), offset);
+        self.insert_offer(&closed.commitment);
         let disputes = closed.disputes.iter();
         self.closed_disputes
             .extend(disputes.map(|dispute| (dispute.id(), offset)));
         self.closed.insert(offset, closed);
     }
+}
+
+/// The message that offered a commitment, where one did.
+fn offer(commitment: &Commitment) -> Option<(SessionId, MessageId)> {
+    let created = &commitment.created;
+    Some((created.promise.session, created.message?))
 }
 
 /// What an open dispute points to in channels.

@@ -70,6 +70,8 @@ pub struct Outcome {
     pub counterparty: Option<Party>,
     /// How it came to bind.
     pub mode: Mode,
+    /// Whether who promised signed it.
+    pub signed: bool,
     /// Hash of the terms.
     pub terms_hash: Digest,
     /// How it was confirmed, where it was kept.
@@ -201,6 +203,7 @@ impl Commitment {
             obligor: promise.obligor,
             counterparty: self.counterparty,
             mode: self.created.mode,
+            signed: self.created.signed,
             terms_hash: self.created.terms_hash,
             confirmation: ended.and_then(|ended| ended.confirmation),
             confirmed_by: ended.and_then(|ended| ended.party),

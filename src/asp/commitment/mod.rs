@@ -10,6 +10,7 @@ mod effects;
 mod error;
 mod evidence;
 mod fold;
+mod offer;
 mod one;
 mod promise;
 mod queries;
@@ -21,7 +22,9 @@ mod table;
 mod tests;
 mod threads;
 
-pub use check::{Actor, Checked, Create, DEFAULT_CLAIM_MS, MAX_CLAIM_MS, MAX_LIVE, MAX_LIVE_BYTES};
+pub use check::{
+    Actor, Checked, Create, DEFAULT_CLAIM_MS, MAX_CLAIM_MS, MAX_LIVE, MAX_LIVE_BYTES, Said,
+};
 pub use commitments::{Commitments, Due};
 pub use effects::{DisputeOutcome, Effects, EscrowStep, Outcome, OutcomeKind};
 pub use error::{CommitmentError, OutOfLimit};
@@ -30,6 +33,7 @@ pub use evidence::{
     Reference,
 };
 pub use fold::{CommitmentRow, MAX_HELD};
+pub use offer::{InvalidOffer, OFFER_DOMAIN, Offered};
 pub use one::{Commitment, Confirmation, Delivery, Ended, Ruled, Suspended};
 pub use promise::{
     DEFAULT_WINDOW_MS, EscrowTerms, MAX_ACTION_BYTES, MAX_DESCRIPTION_BYTES, MAX_OBLIGATIONS,
@@ -37,7 +41,7 @@ pub use promise::{
     Promise, TERMS_DOMAIN, plain, terms_hash,
 };
 pub use queries::Held;
-pub use receipt::{Receipt, ReceiptFault, ReceiptRecord, Verified};
+pub use receipt::{Receipt, ReceiptFault, ReceiptRecord, SignedBy, Verified, messages_of};
 pub use record::{Closed, CommitmentRecord, CommitmentsFiled, Created, Delivered, Mode, Stepped};
 pub use records_digest::{RecordParts, RecordsDigest};
 pub use table::{Judge, Next, Standing, State, Step, Voice, allowed, next};

@@ -10,7 +10,7 @@ use super::threads::Which;
 use crate::asp::Knot;
 use crate::asp::chain::Digest;
 use crate::asp::dispute::Dispute;
-use crate::types::{AgentId, ChannelName, CommitmentId, DisputeId, Offset, SessionId};
+use crate::types::{AgentId, ChannelName, CommitmentId, DisputeId, MessageId, Offset, SessionId};
 
 /// A commitment that is held.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +48,12 @@ impl Commitments {
     #[must_use]
     pub fn live(&self, id: CommitmentId) -> Option<&Arc<Commitment>> {
         self.live.get(&id)
+    }
+
+    /// The commitment that a message offered, when it is held.
+    #[must_use]
+    pub fn offered_by(&self, session: SessionId, message: MessageId) -> Option<CommitmentId> {
+        self.offers.get(&(session, message)).copied()
     }
 
     /// All that are not closed, the newest first.

@@ -5,15 +5,19 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::commitments::Commitments;
+use super::offer::Offered;
 use super::one::Commitment;
 use super::promise::Party;
 use super::queries::Held;
 use super::record::CommitmentRecord;
-use super::table::State;
+use super::table::{State, Step};
+use crate::asp::Canonical;
 use crate::asp::chain::Digest;
 use crate::asp::dispute::DisputeRecord;
+use crate::asp::registry::PublicKey;
+use crate::asp::session::{MessageSent, Performative, judge_alone};
 use crate::asp::tool::Plain;
-use crate::types::{CommitmentId, Offset, SessionId};
+use crate::types::{AgentId, CommitmentId, MessageId, Offset, SessionId};
 
 /// Stands before the bytes of a receipt that are hashed.
 pub const RECEIPT_DOMAIN: &[u8] = b"npayload/asp/receipt/1\n";
@@ -27,8 +31,12 @@ pub struct Receipt {
     /// To whom it was promised; none where it was to the session.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub counterparty: Option<Party>,
-    /// Hash of the records with their offsets.
+    /// Hash of the records and the messages with their offsets.
     pub hash: Digest,
+    /// The session's records of the messages that offered and answered it, in their order; none
+    /// of a promise of one side.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<ReceiptRecord>,
     /// Who promised.
     pub obligor: Party,
     /// The records, in their order.
@@ -59,6 +67,19 @@ pub struct Verified {
     pub commitment: Commitment,
     /// How many records there are.
     pub records: usize,
+    /// Who of the parties signed what it said.
+    pub signed: Vec<SignedBy>,
+}
+
+/// A message of a receipt that is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignedBy {
+    /// Who said and signed it.
+    pub agent: AgentId,
+    /// The key that the signature is of. Whether it was the agent's, `__asp.registry` tells.
+    pub key: PublicKey,
+    /// The message.
+    pub message: MessageId,
 }
 
 /// Why a receipt proves nothing.
@@ -99,6 +120,22 @@ pub enum ReceiptFault {
     /// There is no record of the commitment.
     #[error("it has no record of commitment {0}")]
     Empty(CommitmentId),
+    /// A message is not the one by which the commitment was offered or answered.
+    #[error("the message at offset {offset} of the session's topic: {what}")]
+    Message {
+        /// Its offset.
+        offset: Offset,
+        /// What does not fit.
+        what: String,
+    },
+    /// There are more messages than the records name, or fewer.
+    #[error("its records name {expected} messages, and it has {found}")]
+    Messages {
+        /// How many it has.
+        found: usize,
+        /// How many its records name.
+        expected: usize,
+    },
     /// What stands above the records is not what they say.
     #[error("its member `{member}` is not what its records say")]
     Head {
@@ -119,16 +156,23 @@ impl Receipt {
     /// The receipt of a commitment, from its records.
     ///
     /// - `records`: those at [`Commitment::offsets`], and the one that closed it where one did.
+    /// - `messages`: those at [`messages_of`] these records, of the session's topic.
     ///
     /// # Errors
-    /// [`ReceiptFault`] where they are not the records of one commitment.
-    pub fn of(commitment: CommitmentId, records: Vec<ReceiptRecord>) -> Result<Self, ReceiptFault> {
-        let made = replay(commitment, &records)?;
+    /// [`ReceiptFault`] where they are not the records of one commitment, or not its messages.
+    pub fn of(
+        commitment: CommitmentId,
+        records: Vec<ReceiptRecord>,
+        messages: Vec<ReceiptRecord>,
+    ) -> Result<Self, ReceiptFault> {
+        let (made, said) = replay(commitment, &records)?;
+        judge_messages(&made, &said, &messages)?;
         let promise = &made.created.promise;
         Ok(Self {
             commitment,
             counterparty: made.counterparty,
-            hash: hash(&records),
+            hash: hash(&records, &messages),
+            messages,
             obligor: promise.obligor,
             records,
             session: promise.session,
@@ -139,9 +183,9 @@ impl Receipt {
     }
 
     /// Verifies it with nothing but itself: every record is as the broker writes it and can follow
-    /// those before it, the promise has the hash, and the hash is that of all records. That a
-    /// broker wrote them shows in its topic, at these offsets; who of the parties said so, in the
-    /// signed messages of the session.
+    /// those before it, the promise has the hash, the messages say what the records say, and the
+    /// hash is that of all of them. That a broker wrote them shows in its topics, at these offsets;
+    /// who of the parties said so, in the signatures of the messages.
     ///
     /// # Errors
     /// [`ReceiptFault`] naming what does not fit.
@@ -149,7 +193,8 @@ impl Receipt {
         if self.v != 1 {
             return Err(ReceiptFault::Version(self.v));
         }
-        let commitment = replay(self.commitment, &self.records)?;
+        let (commitment, said) = replay(self.commitment, &self.records)?;
+        let signed = judge_messages(&commitment, &said, &self.messages)?;
         let promise = &commitment.created.promise;
         let differs = [
             ("counterparty", self.counterparty != commitment.counterparty),
@@ -164,7 +209,7 @@ impl Receipt {
         if let Some((member, _)) = differs.into_iter().find(|(_, differs)| *differs) {
             return Err(ReceiptFault::Head { member });
         }
-        let expected = hash(&self.records);
+        let expected = hash(&self.records, &self.messages);
         if expected != self.hash {
             return Err(ReceiptFault::Hash {
                 found: self.hash,
@@ -174,14 +219,15 @@ impl Receipt {
         Ok(Verified {
             commitment,
             records: self.records.len(),
+            signed,
         })
     }
 }
 
-fn hash(records: &[ReceiptRecord]) -> Digest {
+fn hash(records: &[ReceiptRecord], messages: &[ReceiptRecord]) -> Digest {
     let mut hasher = Sha256::new();
     hasher.update(RECEIPT_DOMAIN);
-    for ReceiptRecord { offset, record } in records {
+    for ReceiptRecord { offset, record } in records.iter().chain(messages) {
         hasher.update(offset.0.to_le_bytes());
         hasher.update(super::promise::wide(record.bytes()).to_le_bytes());
         hasher.update(record.as_str());
@@ -195,8 +241,140 @@ struct Head {
     record_type: String,
 }
 
-/// What records of one commitment make of it.
-fn replay(id: CommitmentId, records: &[ReceiptRecord]) -> Result<Commitment, ReceiptFault> {
+/// A message that a record of a commitment names.
+#[derive(Clone, Copy, Debug)]
+struct Named {
+    message: MessageId,
+    offset: Offset,
+    /// Who said it, as the record has it.
+    party: Party,
+    /// What it did; none where it offered the commitment.
+    step: Option<Step>,
+}
+
+impl Named {
+    fn of(record: &CommitmentRecord) -> Option<Self> {
+        match record {
+            CommitmentRecord::Created(created) => Some(Self {
+                message: created.message?,
+                offset: created.message_offset?,
+                party: created.promise.obligor,
+                step: None,
+            }),
+            CommitmentRecord::Stepped { step, stepped } => Some(Self {
+                message: stepped.message?,
+                offset: stepped.message_offset?,
+                party: stepped.party?,
+                step: Some(*step),
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// Offsets, on the session's topic, of the messages that these records of a commitment name.
+///
+/// # Errors
+/// [`ReceiptFault`] where they are not the records of one commitment.
+pub fn messages_of(
+    commitment: CommitmentId,
+    records: &[ReceiptRecord],
+) -> Result<Vec<Offset>, ReceiptFault> {
+    let (_, said) = replay(commitment, records)?;
+    Ok(said.into_iter().map(|said| said.offset).collect())
+}
+
+/// Whether the messages said what the records say; who signed them.
+fn judge_messages(
+    commitment: &Commitment,
+    said: &[Named],
+    messages: &[ReceiptRecord],
+) -> Result<Vec<SignedBy>, ReceiptFault> {
+    if said.len() != messages.len() {
+        return Err(ReceiptFault::Messages {
+            found: messages.len(),
+            expected: said.len(),
+        });
+    }
+    let mut signed = Vec::new();
+    for (named, ReceiptRecord { offset, record }) in said.iter().zip(messages) {
+        let fault = |what: String| ReceiptFault::Message {
+            offset: *offset,
+            what,
+        };
+        if named.offset != *offset {
+            let what = format!("the records name the one at offset {}", named.offset.0);
+            return Err(fault(what));
+        }
+        let judged = judge_alone(record.as_str().as_bytes());
+        let (sent, payload) = judged.map_err(|misfit| fault(misfit.to_string()))?;
+        judge_message(commitment, named, &sent, payload.as_ref())
+            .map_err(|what| fault(what.to_owned()))?;
+        if let (Some(key), Some(_)) = (sent.key, sent.signature) {
+            signed.push(SignedBy {
+                agent: sent.message.sender,
+                key,
+                message: sent.message.id,
+            });
+        }
+    }
+    Ok(signed)
+}
+
+/// Whether a message said what a record says that it said.
+fn judge_message(
+    commitment: &Commitment,
+    named: &Named,
+    sent: &MessageSent,
+    payload: Option<&Canonical>,
+) -> Result<(), &'static str> {
+    let created = &commitment.created;
+    let promise = &created.promise;
+    let message = &sent.message;
+    if message.id != named.message || message.session != promise.session {
+        return Err("it is another message than its record names");
+    }
+    if message.sender != named.party.agent {
+        return Err("it was sent by another agent");
+    }
+    let said = message.performative;
+    let Some(step) = named.step else {
+        if said != Performative::Commit || sent.commitment != Some(commitment.id()) {
+            return Err("it does not offer the commitment");
+        }
+        if created.signed != sent.signature.is_some() {
+            return Err("the record says otherwise whether it is signed");
+        }
+        if promise.counterparty.map(|to| to.agent) != message.recipient {
+            return Err("it is meant for another agent than the promise");
+        }
+        let payload = payload.ok_or("its payload, which has the terms, was erased")?;
+        let offered = Offered::of(payload).ok().flatten();
+        let offered = offered.ok_or("its payload describes no commitment")?;
+        let offered = offered.promise(promise.session, promise.obligor, promise.counterparty);
+        if offered.terms_hash() != created.terms_hash {
+            return Err("its payload offers other terms");
+        }
+        return Ok(());
+    };
+    let is_so = match step {
+        Step::Accept => said == Performative::Accept,
+        Step::Reject => matches!(said, Performative::Reject | Performative::Counter),
+        Step::Withdraw => said == Performative::Withdraw,
+        _ => false,
+    };
+    if !is_so || message.in_reply_to != created.message {
+        return Err("it does not answer the offer as its record says");
+    }
+    Ok(())
+}
+
+/// What records of one commitment make of it, and the messages that they name.
+fn replay(
+    id: CommitmentId,
+    records: &[ReceiptRecord],
+) -> Result<(Commitment, Vec<Named>), ReceiptFault> {
+    let mut said = Vec::new();
     let mut state = Commitments::default();
     let mut closed = None;
     let mut before = None;
@@ -223,6 +401,7 @@ fn replay(id: CommitmentId, records: &[ReceiptRecord]) -> Result<Commitment, Rec
                 "it is not about commitment {id} before its close"
             )));
         }
+        said.extend(Named::of(&read));
         match &read {
             // What other disputes it was sealed behind is not in a receipt.
             CommitmentRecord::Dispute(DisputeRecord::Filed(filed)) => {
@@ -247,10 +426,10 @@ fn replay(id: CommitmentId, records: &[ReceiptRecord]) -> Result<Commitment, Rec
         applied.map_err(|error| broken(error.rule.to_owned()))?;
     }
     if let Some(closed) = closed {
-        return Ok(closed);
+        return Ok((closed, said));
     }
     match state.commitment(id) {
-        Some(Held::Live(commitment)) => Ok((*commitment).clone()),
+        Some(Held::Live(commitment)) => Ok(((*commitment).clone(), said)),
         _ => Err(ReceiptFault::Empty(id)),
     }
 }

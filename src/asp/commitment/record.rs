@@ -78,10 +78,16 @@ pub struct Created {
     /// The message that offered it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<MessageId>,
+    /// Offset of that message's record on `__asp.sessions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_offset: Option<Offset>,
     /// How it comes to bind.
     pub mode: Mode,
     /// What is promised.
     pub promise: Promise,
+    /// Whether that message is signed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub signed: bool,
     /// Hash of the promise.
     pub terms_hash: Digest,
 }
@@ -116,6 +122,9 @@ pub struct Stepped {
     /// The message that did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<MessageId>,
+    /// Offset of that message's record on `__asp.sessions`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_offset: Option<Offset>,
     /// The agent that did it; none where the clock did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub party: Option<Party>,

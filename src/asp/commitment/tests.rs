@@ -222,7 +222,7 @@ impl Topic {
                     .into(),
             }
         });
-        Receipt::of(id(commitment), records.collect()).unwrap()
+        Receipt::of(id(commitment), records.collect(), Vec::new()).unwrap()
     }
 }
 
@@ -437,7 +437,11 @@ fn a_deadline_already_past_is_taken_as_given_and_breached_at_once() {
 #[test]
 fn an_offer_binds_once_accepted_and_cannot_be_taken_back() {
     let (mut topic, now) = in_state(State::Proposed);
-    let message = Some(MessageId(3));
+    let message = Some(Said {
+        message: MessageId(3),
+        offset: Offset(9),
+        is_signed: false,
+    });
     let record = topic
         .state
         .check_accept(id(1), counterparty(), message, 0, now);

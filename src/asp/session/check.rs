@@ -180,6 +180,7 @@ pub(super) fn check_send(
         key: send.key,
         payload: send.payload,
         brings: send.brings,
+        commitment: send.commitment,
         by: send.by,
         at: now,
         message: send.message,

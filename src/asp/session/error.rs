@@ -3,6 +3,7 @@
 use super::body::BodyError;
 use super::table::{Performative, Role, State, Voice};
 use crate::asp::chain::ForgedSignature;
+use crate::asp::commitment::InvalidOffer;
 use crate::asp::registry::PublicKey;
 use crate::asp::{NotCanonical, TrustScore};
 use crate::folding::IllegalEvent;
@@ -149,6 +150,12 @@ pub enum SendError {
     /// The payload is not the body of its performative.
     #[error(transparent)]
     Body(#[from] BodyError),
+    /// The payload describes a commitment wrongly.
+    #[error(transparent)]
+    Offer(#[from] InvalidOffer),
+    /// A COMMIT, and nothing else, offers a commitment.
+    #[error("a COMMIT, and nothing else, offers a commitment")]
+    OffersNone,
     /// The sender has a key, and has not signed.
     #[error("agent {agent} has the key {key} and signs what it sends")]
     Unsigned {
@@ -208,7 +215,8 @@ impl SendError {
             Self::LastCoordinator { .. } => "the last coordinator cannot leave, only close",
             Self::NotEscalated { .. } => "the session is not escalated",
             Self::OutOfLimit(_) => "it breaks a limit",
-            Self::Body(_) => "its payload is not the body of its performative",
+            Self::Body(_) | Self::Offer(_) => "its payload is not the body of its performative",
+            Self::OffersNone => "a COMMIT, and nothing else, offers a commitment",
             Self::Unsigned { .. } | Self::SignedWithoutKey { .. } | Self::ForgedSignature(_) => {
                 "its signature is not its sender's"
             }

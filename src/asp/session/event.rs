@@ -10,7 +10,9 @@ use crate::asp::chain::{Digest, Signature};
 use crate::asp::registry::PublicKey;
 use crate::asp::{Canonical, Links, TrustScore};
 use crate::folding::Folded;
-use crate::types::{AgentId, MessageId, Offset, OrgId, PrincipalId, SessionId, Timestamp};
+use crate::types::{
+    AgentId, CommitmentId, MessageId, Offset, OrgId, PrincipalId, SessionId, Timestamp,
+};
 
 /// A fact about a session, or about all of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -131,6 +133,8 @@ pub struct MessageSent {
     /// Whom a DELEGATE brings in. Recorded apart from the payload, so that the state does not
     /// depend on a payload that may be erased one day.
     pub brings: Option<Invitee>,
+    /// The commitment that a COMMIT offers. Recorded apart from the payload for the same reason.
+    pub commitment: Option<CommitmentId>,
     /// The principal that sent it.
     pub by: PrincipalId,
     /// When.

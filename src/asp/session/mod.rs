@@ -34,3 +34,5 @@ pub use sessions::{FILED_AT_ONCE, MAX_ENDED, Sessions};
 pub use table::{Next, Performative, Role, State, Voice, allowed, next};
 pub use tasks::{Given, MAX_TASKS, Settled, TASK_ASSIGN, Task};
 pub use verifier::{ChainFault, Misfit, Verifier};
+
+pub(in crate::asp) use verifier::judge_alone;

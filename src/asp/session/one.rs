@@ -6,13 +6,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::SendError;
-use super::event::{Constraints, Created, Ended, EndedParticipant, Invitee, Limits, MessageSent};
+use super::event::{
+    Constraints, Created, Ended, EndedParticipant, Invitee, Limits, Message, MessageSent,
+};
 use super::table::{Next, Performative, Role, State, Voice, allowed, next};
 use super::tasks::{Given, Task};
 use crate::asp::Knot;
 use crate::asp::chain::Digest;
 use crate::asp::{Links, Thread};
-use crate::types::{AgentId, MessageId, Offset, OrgId, PrincipalId, SessionId, Timestamp};
+use crate::types::{
+    AgentId, CommitmentId, MessageId, Offset, OrgId, PrincipalId, SessionId, Timestamp,
+};
 
 /// Message ids of each sender that are held to recognise a message that comes again.
 pub const HELD_IDS: usize = 32;
@@ -156,6 +160,9 @@ pub struct Offer {
     pub recipient: Option<AgentId>,
     /// Whether it binds once accepted.
     pub is_commitment: bool,
+    /// The commitment that it offers, where it describes one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commitment: Option<CommitmentId>,
 }
 
 /// A message with constraints that is not answered.
@@ -346,6 +353,18 @@ impl Session {
         held.find(|taken| taken.id == id)
     }
 
+    /// The offer that a message answers or takes back; none where it does neither, and where who
+    /// is invited answers its invitation.
+    #[must_use]
+    pub fn answered_offer(&self, message: &Message) -> Option<&Offer> {
+        let sender = self.participants.get(&message.sender)?;
+        let answers = message.performative.answers_an_offer();
+        if !answers || sender.voice() == Some(Voice::Invited) {
+            return None;
+        }
+        self.offers.get(&message.in_reply_to?)
+    }
+
     /// What a message does to the state, or why it cannot follow.
     pub(super) fn judge(&self, sent: &MessageSent) -> Result<Next, SendError> {
         let message = &sent.message;
@@ -391,6 +410,9 @@ impl Session {
             if recipient == message.sender || !known.is_some_and(Participant::is_expected) {
                 return Err(unknown(recipient));
             }
+        }
+        if sent.commitment.is_some() && said != Performative::Commit {
+            return Err(SendError::OffersNone);
         }
         self.judge_answer(sent, voice)?;
         self.judge_delegate(sent, voice)?;
@@ -490,6 +512,7 @@ impl Session {
                 sender: message.sender,
                 recipient: message.recipient,
                 is_commitment: message.performative == Performative::Commit,
+                commitment: sent.commitment,
             };
             self.offers.insert(message.id, offer);
         }

@@ -17,7 +17,7 @@ use crate::asp::registry::PublicKey;
 use crate::asp::write::{Object, Write, array};
 use crate::asp::{Knot, Links};
 use crate::folding::{self, EVENT_VERSION, EventError, Folded};
-use crate::types::{PrincipalId, SessionId, Timestamp};
+use crate::types::{CommitmentId, PrincipalId, SessionId, Timestamp};
 
 /// One record of the topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -168,6 +168,8 @@ struct SentRecord<'a> {
     #[serde(default)]
     brings: Option<Invitee>,
     by: PrincipalId,
+    #[serde(default)]
+    commitment: Option<CommitmentId>,
     digest: Digest,
     hash: Digest,
     #[serde(default)]
@@ -233,6 +235,7 @@ fn decode_sent(payload: &[u8]) -> Result<SessionRecord, EventError> {
         payload: None,
         sender_sequence: read.sender_sequence,
         brings: read.brings,
+        commitment: read.commitment,
         by: read.by,
         at: read.at,
     };
@@ -356,6 +359,7 @@ fn write(
                 .maybe("back", back)
                 .maybe("brings", event.brings.as_ref())
                 .put("by", &event.by)
+                .maybe("commitment", event.commitment.as_ref())
                 .put("digest", &event.digest)
                 .maybe("hash", hash)
                 .maybe("jump", jump)

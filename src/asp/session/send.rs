@@ -4,10 +4,12 @@ use super::body::check_body;
 use super::error::SendError;
 use super::event::{Invitee, Message, SessionEvent};
 use super::one::Taken;
+use super::table::Performative;
 use crate::asp::Canonical;
 use crate::asp::chain::{Digest, Signature, message_digest, payload_digest, verify_signature};
+use crate::asp::commitment::Offered;
 use crate::asp::registry::PublicKey;
-use crate::types::PrincipalId;
+use crate::types::{CommitmentId, PrincipalId};
 
 /// A message to be sent. Its digests and its signature are judged before the state is asked, as
 /// they take longer than all the rest.
@@ -19,6 +21,8 @@ pub struct Send {
     pub(super) signature: Option<Signature>,
     pub(super) key: Option<PublicKey>,
     pub(super) brings: Option<Invitee>,
+    pub(super) offered: Option<Offered>,
+    pub(super) commitment: Option<CommitmentId>,
     pub(super) by: PrincipalId,
 }
 
@@ -40,16 +44,22 @@ impl Send {
     ///
     /// # Errors
     /// [`SendError::Body`] when the message has no application type and its payload is not the
-    /// body of its performative.
+    /// body of its performative; [`SendError::Offer`] when it describes a commitment wrongly.
     pub fn new(
         mut message: Message,
         payload: Option<Canonical>,
         by: PrincipalId,
     ) -> Result<Self, SendError> {
         let payload = payload.filter(|payload| !payload.is_null());
+        let mut offered = None;
         if message.message_type.is_none() {
             check_body(message.performative, payload.as_ref())?;
+            if let (Performative::Commit, Some(payload)) = (message.performative, &payload) {
+                offered = Offered::of(payload)?;
+            }
         }
+        let commitment = offered.as_ref();
+        let commitment = commitment.map(|offered| offered.id(message.session, message.id));
         message.payload = payload_digest(payload.as_ref());
         let digest = message_digest(&message.canonical());
         Ok(Self {
@@ -59,6 +69,8 @@ impl Send {
             signature: None,
             key: None,
             brings: None,
+            offered,
+            commitment,
             by,
         })
     }
@@ -96,6 +108,18 @@ impl Send {
     #[must_use]
     pub fn message(&self) -> &Message {
         &self.message
+    }
+
+    /// The commitment that it offers.
+    #[must_use]
+    pub fn offered(&self) -> Option<&Offered> {
+        self.offered.as_ref()
+    }
+
+    /// The id of the commitment that it offers.
+    #[must_use]
+    pub fn commitment(&self) -> Option<CommitmentId> {
+        self.commitment
     }
 
     /// SHA-256 over what the sender supplies.

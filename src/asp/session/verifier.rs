@@ -252,6 +252,35 @@ impl Verifier {
     }
 }
 
+/// A message that is judged by its record alone: what was said, and its payload where that was not
+/// erased.
+///
+/// - `bytes`: payload of the record.
+///
+/// # Errors
+/// [`Misfit`] when it is no record of a message as it is written, or its digests or its signature
+/// are those of something else. Its hash is over the record before it too, and is not judged.
+pub(in crate::asp) fn judge_alone(
+    bytes: &[u8],
+) -> Result<(MessageSent, Option<Canonical>), Misfit> {
+    let unreadable = |error: &dyn std::fmt::Display| Misfit::Unreadable(error.to_string());
+    let text = std::str::from_utf8(bytes).map_err(|error| unreadable(&error))?;
+    let value = crate::asp::canonical::parse(text)?;
+    if Canonical::of(&value)?.as_str() != text {
+        return Err(Misfit::Spelling);
+    }
+    let record = SessionRecord::decode("session.messageSent", bytes);
+    let record = record.map_err(|error| unreadable(&error))?;
+    let (SessionEvent::MessageSent(sent), Value::Object(mut members)) = (record.event, value)
+    else {
+        return Err(unreadable(&"it is no message"));
+    };
+    let payload = members.remove("payload");
+    judge_message(&sent, &members, payload.as_ref())?;
+    let payload = payload.as_ref().map(Canonical::of).transpose()?;
+    Ok((*sent, payload))
+}
+
 /// The offset of a record of which it is not known.
 const UNKNOWN: Offset = Offset(u64::MAX);
 

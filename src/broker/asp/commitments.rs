@@ -91,9 +91,9 @@ impl Broker {
             .asp_of(org)
             .and_then(|of| of.sessions.state.session(new.session));
         let held = held.ok_or(AspError::SessionNotFound(new.session))?;
-        let obligor = self.party_in(held, obligor)?;
+        let obligor = party_in(held, obligor)?;
         let counterparty = match counterparty {
-            Some(agent) => Some(self.party_in(held, agent)?),
+            Some(agent) => Some(party_in(held, agent)?),
             None => None,
         };
         let judge = judge(held, obligor.agent);
@@ -131,10 +131,7 @@ impl Broker {
                 if let Some(terms) = new.escrow {
                     let parties = (obligor, counterparty);
                     let hold = self.held_for(org, id, terms, parties, by.id, now)?;
-                    let log = self.made_asp(org)?.escrow.log;
-                    let offset = self.next_offset(log);
-                    let escrow = self.made_asp(org)?.escrow.known()?;
-                    entry.escrow = escrow.link(vec![hold], offset);
+                    entry.moves.push(hold);
                 }
                 self.record_promises(org, vec![record], entry, Need::Producer, now)?;
                 // A deadline that has passed is taken as given.
@@ -261,6 +258,33 @@ impl Broker {
         need: Need,
         now: Timestamp,
     ) -> Result<Wait, BrokerError> {
+        self.follow(org, records, &mut entry, now)?;
+        self.link_moves(org, &mut entry)?;
+        self.record_asp(org, &entry, need, now)
+    }
+
+    /// Movements of money become records, one behind the other.
+    pub(super) fn link_moves(&mut self, org: OrgId, entry: &mut Entry) -> Result<(), BrokerError> {
+        if entry.moves.is_empty() {
+            return Ok(());
+        }
+        let log = self.made_asp(org)?.escrow.log;
+        let offset = self.next_offset(log);
+        let ledger = self.made_asp(org)?.escrow.known()?;
+        let moves = std::mem::take(&mut entry.moves);
+        entry.escrow.extend(ledger.link(moves, offset));
+        Ok(())
+    }
+
+    /// Adds what happens to one commitment and its disputes to an entry, with what follows for
+    /// money and trust.
+    pub(super) fn follow(
+        &mut self,
+        org: OrgId,
+        records: Vec<CommitmentRecord>,
+        entry: &mut Entry,
+        now: Timestamp,
+    ) -> Result<(), BrokerError> {
         let commitments = self.made_asp(org)?.commitments.known()?;
         let effects = commitments.effects(&records);
         let Effects {
@@ -279,19 +303,15 @@ impl Broker {
             .collect();
         if let (Some(id), false) = (id, steps.is_empty()) {
             let moves = self.follow_escrow(org, id, &steps, now)?;
-            let log = self.made_asp(org)?.escrow.log;
-            let offset = self.next_offset(log);
-            let ledger = self.made_asp(org)?.escrow.known()?;
-            entry.escrow.extend(ledger.link(moves, offset));
+            entry.moves.extend(moves);
         }
-        let has_escrow = has_escrow || !entry.escrow.is_empty();
         let outcome = outcome.and_then(|outcome| of_commitment(&outcome, has_escrow));
         entry.evidence.extend(outcome);
         let ruled = disputes.iter();
         let ruled = ruled.filter_map(|dispute| of_dispute(dispute, counted));
         entry.evidence.extend(ruled);
-        entry.commitments = records;
-        self.record_asp(org, &entry, need, now)
+        entry.commitments.extend(records);
+        Ok(())
     }
 
     fn step_commitment(
@@ -404,20 +424,6 @@ impl Broker {
                 .is_some_and(|held| self.may_see(by, held, now))
     }
 
-    fn party_in(&self, session: &Session, agent: AgentId) -> Result<Party, AspError> {
-        match session.participants.get(&agent) {
-            Some(one) => Ok(Party {
-                agent,
-                org: one.org,
-            }),
-            None => Err(crate::asp::session::SendError::NotParticipant {
-                session: session.session,
-                agent,
-            }
-            .into()),
-        }
-    }
-
     fn accepted_commitment(
         &self,
         org: OrgId,
@@ -444,8 +450,23 @@ impl Broker {
     }
 }
 
+/// An agent that takes part in a session, as a party of what is promised in it.
+pub(super) fn party_in(session: &Session, agent: AgentId) -> Result<Party, AspError> {
+    match session.participants.get(&agent) {
+        Some(one) => Ok(Party {
+            agent,
+            org: one.org,
+        }),
+        None => Err(crate::asp::session::SendError::NotParticipant {
+            session: session.session,
+            agent,
+        }
+        .into()),
+    }
+}
+
 /// Who judges what is promised to a session.
-fn judge(session: &Session, obligor: AgentId) -> Judge {
+pub(super) fn judge(session: &Session, obligor: AgentId) -> Judge {
     let others = || {
         let participants = session.participants.iter();
         participants.filter(|(agent, one)| **agent != obligor && one.is_expected())
@@ -459,7 +480,7 @@ fn judge(session: &Session, obligor: AgentId) -> Judge {
     }
 }
 
-fn standing(session: &Session, agent: AgentId) -> Standing {
+pub(super) fn standing(session: &Session, agent: AgentId) -> Standing {
     match session.participants.get(&agent) {
         Some(one) if one.role == Role::Coordinator => Standing::Coordinator,
         Some(_) => Standing::Participant,

@@ -14,7 +14,8 @@ use crate::asp::tool::{InvalidProgress, ToolError};
 use crate::asp::trust::EndorseError;
 use crate::broker::topic::TopicError;
 use crate::types::{
-    AgentId, AgentName, CallId, CommitmentId, DisputeId, InvalidName, Offset, OrgName, SessionId,
+    AgentId, AgentName, CallId, ChannelName, CommitmentId, DisputeId, InvalidName, Offset, OrgName,
+    SessionId, Timestamp,
 };
 
 /// Why a command about agents, sessions or tool calls is refused. Nothing was changed.
@@ -81,6 +82,39 @@ pub enum AspError {
     /// There is no such commitment, or nobody in it is the caller's.
     #[error("there is no commitment {0}")]
     CommitmentNotFound(CommitmentId),
+    /// What a COMMIT offers could not be accepted in time.
+    #[error("the deadline of the offer, {deadline:?}, has passed; it is {now:?}")]
+    OfferTooLate {
+        /// The deadline.
+        deadline: Timestamp,
+        /// The broker's clock.
+        now: Timestamp,
+    },
+    /// A COMMIT is promised to another agent than it is meant for.
+    #[error(
+        "the offer is to agent {counterparty}, and the message to {}",
+        .recipient.map_or_else(|| "all".to_owned(), |agent| agent.to_string())
+    )]
+    OtherCounterparty {
+        /// Whom the payload names.
+        counterparty: AgentId,
+        /// Whom the message names.
+        recipient: Option<AgentId>,
+    },
+    /// The id of a commitment may be one that is filed: these records of the topic are to be read
+    /// first.
+    #[error("commitment {commitment} is to be looked for in records of {channel} first")]
+    LookFirst {
+        /// The commitment.
+        commitment: CommitmentId,
+        /// The topic.
+        channel: ChannelName,
+        /// The records, the latest first.
+        files: Vec<Offset>,
+    },
+    /// An offer was not accepted in time.
+    #[error("the offer of commitment {0} has lapsed")]
+    OfferLapsed(CommitmentId),
     /// There is no such dispute, or nobody in it is the caller's.
     #[error("there is no dispute {0}")]
     DisputeNotFound(DisputeId),

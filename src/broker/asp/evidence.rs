@@ -292,7 +292,7 @@ pub(super) fn of_commitment(outcome: &Outcome, has_escrow: bool) -> Option<Trust
         obligor: party((outcome.obligor.agent, outcome.obligor.org)),
         one_sided: outcome.mode == Mode::OneSided,
         severity,
-        signed: false,
+        signed: outcome.signed,
         terms: outcome.terms_hash,
         kind: Kind::Commitment,
         v: VERSION,

@@ -12,6 +12,7 @@
 //! wait for the disk), names on the wire.
 
 mod agents;
+mod agreed;
 mod arbitration;
 mod commitments;
 mod disputes;

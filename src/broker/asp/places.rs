@@ -7,6 +7,7 @@ use crate::asp::Knot;
 use crate::asp::commitment::{Commitments, Held};
 use crate::asp::escrow::{Account, Escrow};
 use crate::asp::registry::AgentRef;
+use crate::asp::session::Sessions;
 use crate::broker::core::{Accepted, Broker, Refusal};
 use crate::broker::error::BrokerError;
 use crate::broker::topic::Fold;
@@ -19,6 +20,8 @@ use crate::types::{
 pub struct CommitmentPlace {
     /// The topic.
     pub channel: ChannelName,
+    /// The topic of its session.
+    pub sessions: ChannelName,
     /// Those about it and its disputes, in their order, and the one that closed it.
     pub offsets: Vec<Offset>,
 }
@@ -62,6 +65,7 @@ impl Broker {
         Ok(Accepted {
             value: CommitmentPlace {
                 channel: self.asp_channel(org, Commitments::TOPIC),
+                sessions: self.asp_channel(org, Sessions::TOPIC),
                 offsets,
             },
             wait: self.wait_for(of_org.commitments.log),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::waiters::AspWaiter;
 use super::{OrgAsp, Topic};
 use crate::asp::commitment::CommitmentRecord;
-use crate::asp::escrow::EscrowRecord;
+use crate::asp::escrow::{EscrowRecord, Move};
 use crate::asp::market::MarketRecord;
 use crate::asp::registry::AgentEvent;
 use crate::asp::session::SessionRecord;
@@ -27,6 +27,8 @@ pub(super) struct Entry {
     pub tools: Vec<ToolRecord>,
     pub commitments: Vec<CommitmentRecord>,
     pub escrow: Vec<EscrowRecord>,
+    /// Movements that become records behind these; linked together, before it is recorded.
+    pub moves: Vec<Move>,
     /// What it is evidence of; linked when it is written.
     pub evidence: Vec<TrustRecord>,
     /// What it does on the market.

@@ -17,7 +17,9 @@ use crate::asp::trust::TrustFor;
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
 use crate::storage::Need;
-use crate::types::{AgentId, AgentName, MessageId, OrgId, OrgName, SessionId, Timestamp};
+use crate::types::{
+    AgentId, AgentName, CommitmentId, MessageId, Offset, OrgId, OrgName, SessionId, Timestamp,
+};
 
 /// A session to be created.
 #[derive(Clone, Debug)]
@@ -73,6 +75,8 @@ pub struct SentMessage {
     pub state: State,
     /// It had been taken before, and nothing was recorded.
     pub is_duplicate: bool,
+    /// The commitment that it offers or answers, as long as that is held.
+    pub commitment: Option<CommitmentId>,
 }
 
 /// A session as answers show it.
@@ -181,8 +185,11 @@ impl Broker {
     /// Takes a message.
     ///
     /// - `brings`: whom a DELEGATE brings in.
+    /// - `looked`: the latest record that files commitments in which the id was looked for that a
+    ///   COMMIT gives to what it offers.
     ///
     /// # Errors
+    /// [`AspError::LookFirst`] where such an id is to be looked for first. Else
     /// [`Refusal`]: an agent or session that is not there, a key that does not speak for the
     /// sender, a signature that fits its key no more, what the session does not allow, or an entry
     /// that was not taken.
@@ -191,6 +198,7 @@ impl Broker {
         by: &Principal,
         send: &Send,
         brings: Option<&Invited>,
+        looked: Option<Offset>,
         now: Timestamp,
     ) -> Result<Accepted<SentMessage>, Refusal> {
         let (session, sender) = (send.message().session, send.message().sender);
@@ -210,6 +218,9 @@ impl Broker {
             let invitee = self.brought(by, org, invited, &mut entry, now)?;
             send = send.bringing(invitee);
         }
+        if !is_taken && (send.offered().is_some() || send.message().in_reply_to.is_some()) {
+            self.settle_due(org, Timed::Promises, now)?;
+        }
         let digest = send.digest();
         let of_org = self.made_asp(org)?;
         let log = of_org.sessions.log;
@@ -220,7 +231,7 @@ impl Broker {
             state: &trust,
             asker: org,
         };
-        let event = match sessions.check_send(send, &trust, now) {
+        let event = match sessions.check_send(send.clone(), &trust, now) {
             Ok(Sent::New(event)) => event,
             Ok(Sent::Before(taken)) => {
                 let value = SentMessage {
@@ -231,6 +242,7 @@ impl Broker {
                     hash: taken.hash,
                     state: taken.state,
                     is_duplicate: true,
+                    commitment: self.commitment_of(org, &send),
                 };
                 return Ok(Accepted { value, wait });
             }
@@ -247,9 +259,14 @@ impl Broker {
             let is_signed = sent.signature.is_some();
             let of_task = |settled| of_task(session, &settled, is_signed, now);
             entry.evidence.extend(settled.map(of_task));
+            let offset = self.next_offset(log);
+            self.agree(by, org, (&send, sent), looked, offset, &mut entry, now)?;
         }
-        entry.sessions = linked(sessions.link(event, self.next_offset(log)))?;
+        let records = linked(sessions.link(event, self.next_offset(log)))?;
         drop(sessions);
+        self.lapse_offers(org, &records, &mut entry, now)?;
+        entry.sessions = records;
+        self.link_moves(org, &mut entry)?;
         let wait = self.record_asp(org, &entry, Need::Producer, now)?;
         let held = self.made_asp(org)?.sessions.known()?.session(session);
         let taken = held.and_then(|held| Some((held.state, held.participants.get(&sender)?)));
@@ -265,6 +282,7 @@ impl Broker {
             hash: place.hash,
             state,
             is_duplicate: false,
+            commitment: self.commitment_of(org, &send),
         };
         if state.is_terminal() {
             self.file_ended(org, now);
@@ -286,7 +304,10 @@ impl Broker {
     ) -> Result<Accepted<SessionSeen>, Refusal> {
         let org = self.org_of_session(by, session, now)?;
         let agent = self.own_agent(by, agent, now)?;
-        self.change_session(org, session, now, |sessions| {
+        self.settle_due(org, Timed::Promises, now)?;
+        let mut entry = Entry::default();
+        self.withdraw_offers(by, org, (session, agent), &mut entry, now)?;
+        self.change_session(org, session, entry, now, |sessions| {
             sessions.check_leave(session, agent, by.id, now)
         })
     }
@@ -316,7 +337,7 @@ impl Broker {
             let judged = self.access.authorize(by, &Ask::Org { operation, org }, now);
             judged.map_err(|denied| BrokerError::Access(denied.into()))?;
         }
-        self.change_session(org, session, now, |sessions| {
+        self.change_session(org, session, Entry::default(), now, |sessions| {
             sessions.check_resume(session, by.id, now)
         })
     }
@@ -341,6 +362,7 @@ impl Broker {
         &mut self,
         org: OrgId,
         session: SessionId,
+        mut entry: Entry,
         now: Timestamp,
         check: impl FnOnce(&Sessions) -> Result<SessionEvent, SendError>,
     ) -> Result<Accepted<SessionSeen>, Refusal> {
@@ -349,10 +371,8 @@ impl Broker {
         let offset = self.next_offset(log);
         let sessions = self.made_asp(org)?.sessions.known()?;
         let event = check(sessions).map_err(AspError::from)?;
-        let entry = Entry {
-            sessions: linked(sessions.link(event, offset))?,
-            ..Entry::default()
-        };
+        entry.sessions = linked(sessions.link(event, offset))?;
+        self.link_moves(org, &mut entry)?;
         let wait = self.record_asp(org, &entry, Need::Producer, now)?;
         let value = self.seen_held(org, session)?;
         Ok(Accepted { value, wait })

@@ -109,7 +109,10 @@ impl Broker {
                     entry.evidence.extend(missed.map(of_task));
                 }
                 let linked = sessions.state.link(event, offset);
-                entry.sessions = linked.map_err(bug)?;
+                let records = linked.map_err(bug)?;
+                self.lapse_offers(org, &records, &mut entry, now)?;
+                entry.sessions = records;
+                self.link_moves(org, &mut entry)?;
             }
             Timed::Tools => {
                 let tools = &of_org.tools;

@@ -107,7 +107,9 @@ impl Sessions {
     /// # Errors
     /// [`RequestError`]; of the broker's, among others `ILLEGAL_MESSAGE`, `SESSION_NOT_FOUND`,
     /// `SESSION_ENDED`, `NOT_PARTICIPANT`, `NOT_YOUR_AGENT`, `OFFER_NOT_OPEN`, `INVALID_BODY`,
-    /// `INVALID_PAYLOAD`, `SIGNATURE_REQUIRED` and `MESSAGE_ID_TAKEN`.
+    /// `INVALID_PAYLOAD`, `SIGNATURE_REQUIRED` and `MESSAGE_ID_TAKEN`; of a COMMIT that offers a
+    /// commitment, and of its answers, `INVALID_OFFER`, `OFFER_LAPSED`, `COMMITMENT_ID_TAKEN`,
+    /// `INSUFFICIENT_FUNDS`, `ABOVE_CEILING` and `TOO_MANY_COMMITMENTS`.
     pub async fn send(
         &self,
         session_id: SessionId,

@@ -219,6 +219,7 @@ fn take(state: &mut AspState, send: &SessionSend) -> Result<SessionSent, WireErr
         digest: Digest([0; 32]),
         hash: Digest([0; 32]),
         state: State::Conversing,
+        commitment_id: None,
         duplicate: known.is_some(),
     })
 }

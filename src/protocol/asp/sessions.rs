@@ -9,7 +9,7 @@ use crate::asp::chain::Digest;
 use crate::asp::registry::AgentRef;
 use crate::asp::session::{Constraints, Performative, Role, State};
 use crate::types::{
-    AgentId, AgentName, MessageId, Offset, OrgName, PrincipalId, SessionId, Timestamp,
+    AgentId, AgentName, CommitmentId, MessageId, Offset, OrgName, PrincipalId, SessionId, Timestamp,
 };
 
 /// Begins a session.
@@ -331,6 +331,9 @@ pub struct SessionSent {
     pub state: State,
     /// Whether it had been taken before, and this is what was answered then.
     pub duplicate: bool,
+    /// The commitment that it offers, or answers; as long as that is held in memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commitment_id: Option<CommitmentId>,
 }
 
 /// Records of a session.

@@ -7,8 +7,8 @@ use super::reader::Reader;
 use super::{Looked, cursor, evidence};
 use crate::access::Principal;
 use crate::asp::commitment::{
-    Commitment, CommitmentRecord, DEFAULT_WINDOW_MS, Evidence, Party, Receipt, ReceiptRecord,
-    Reference,
+    Commitment, CommitmentRecord, DEFAULT_WINDOW_MS, Evidence, Party, Receipt, ReceiptFault,
+    ReceiptRecord, Reference, messages_of,
 };
 use crate::broker::asp::{CommitmentSeen, Named, NewCommitment};
 use crate::broker::{Accepted, Broker, BrokerError, Refusal};
@@ -170,8 +170,14 @@ pub(super) fn receipt(
         let record = super::history::raw(reader.text(offset)?)?.into();
         records.push(ReceiptRecord { offset, record });
     }
-    let receipt = Receipt::of(id, records);
-    let receipt = receipt.map_err(|fault| BrokerError::Bug(fault.to_string().into()))?;
+    let bug = |fault: ReceiptFault| BrokerError::Bug(fault.to_string().into());
+    let mut sessions = Reader::new(shared, place.sessions);
+    let mut messages = Vec::new();
+    for offset in messages_of(id, &records).map_err(bug)? {
+        let record = super::history::raw(sessions.text(offset)?)?.into();
+        messages.push(ReceiptRecord { offset, record });
+    }
+    let receipt = Receipt::of(id, records, messages).map_err(bug)?;
     let export = ReceiptExport { receipt };
     Ok(Looked::answer(AspResponse::CommitmentReceipt(export), wait))
 }

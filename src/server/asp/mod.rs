@@ -10,6 +10,7 @@ mod cursor;
 mod disputes;
 mod escrow;
 mod evidence;
+mod filed;
 mod first;
 mod history;
 mod inbox;
@@ -35,7 +36,7 @@ use super::clock;
 use super::dispatch::Answered;
 use super::shared::Shared;
 use crate::broker::asp::AspWaiter;
-use crate::broker::{BrokerError, Refusal, Wait};
+use crate::broker::{Refusal, Wait};
 use crate::protocol::{AspRequest, AspResponse, Response};
 
 /// What a look found.
@@ -109,9 +110,7 @@ fn look(shared: &Shared, caller: &Caller, request: &AspRequest) -> Result<Looked
             })?;
             Ok(sessions::changed(accepted, AspResponse::SessionResume))
         }
-        AspRequest::SessionSend(_) => {
-            Err(BrokerError::Bug("a message that was not prepared".into()).into())
-        }
+        AspRequest::SessionSend(send) => sending::look(shared, caller, send),
         AspRequest::ToolStart(start) => tools::start(shared, by, start, now),
         AspRequest::ToolProgress(progress) => tools::progress(shared, by, progress, now),
         AspRequest::ToolFinish(finish) => tools::finish(shared, by, finish, now),

@@ -51,6 +51,22 @@ pub(in crate::server) fn refused(error: &AspError) -> WireError {
         AspError::DisputeNotFound(id) => {
             plain(ErrorCode::DisputeNotFound).with("disputeId", id.to_string())
         }
+        AspError::OfferTooLate { deadline, now } => plain(ErrorCode::InvalidOffer)
+            .with("member", "deadline")
+            .with("deadline", deadline.0)
+            .with("now", now.0),
+        AspError::OtherCounterparty {
+            counterparty,
+            recipient,
+        } => plain(ErrorCode::InvalidOffer)
+            .with("member", "counterparty")
+            .with("counterparty", counterparty.to_string())
+            .with("recipient", recipient.map(|agent| agent.to_string())),
+        AspError::OfferLapsed(id) => {
+            plain(ErrorCode::OfferLapsed).with("commitmentId", id.to_string())
+        }
+        // Whoever could be told this reads the records and asks again.
+        AspError::LookFirst { .. } => plain(ErrorCode::Internal),
         AspError::Commitment(error) => promises::commitment(error),
         AspError::Dispute(error) => promises::dispute(error),
         AspError::Escrow(error) => promises::escrow(error),
@@ -198,7 +214,8 @@ fn send(error: &SendError) -> WireError {
             .with("sessionId", session.to_string())
             .with("state", state.to_string()),
         SendError::OutOfLimit(error) => limit(error),
-        SendError::Body(_) => plain(ErrorCode::InvalidBody),
+        SendError::Body(_) | SendError::OffersNone => plain(ErrorCode::InvalidBody),
+        SendError::Offer(_) => plain(ErrorCode::InvalidOffer),
         SendError::Unsigned { agent, key } => plain(ErrorCode::SignatureRequired)
             .with("agent", agent.to_string())
             .with("publicKey", key.to_string()),

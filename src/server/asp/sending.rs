@@ -7,32 +7,46 @@ use super::super::auditing::Draft;
 use super::super::clock;
 use super::super::dispatch::{Command, Handled};
 use super::super::shared::Shared;
+use super::reader::Reader;
+use super::{Looked, filed};
 use crate::asp::Canonical;
 use crate::asp::chain::Signature;
+use crate::asp::commitment::CommitmentError;
 use crate::asp::registry::AgentRef;
 use crate::asp::session::{Message, Performative, Role, Send, default_performative};
 use crate::broker::asp::{AspError, Invited, SentMessage};
 use crate::broker::{Accepted, Broker, BrokerError, Refusal};
 use crate::protocol::asp::{SessionSend, SessionSent};
-use crate::protocol::{AspResponse, Response};
+use crate::protocol::{AspRequest, AspResponse, Request, Response};
+use crate::types::Offset;
 
 /// A message that may have to wait for buffers.
 #[derive(Debug)]
 pub(in crate::server) struct Prepared {
     send: Send,
     brings: Option<Invited>,
+    /// The latest record that files commitments in which the id was looked for that it chooses.
+    looked: Option<Offset>,
 }
 
 /// Judges a message as far as that goes without the lock, then has it taken.
 pub(in crate::server) fn prepare(shared: &Shared, caller: &Caller, send: SessionSend) -> Handled {
     let (session, from) = (send.session_id, send.from.clone());
+    let again = (send.performative == Some(Performative::Commit)).then(|| send.clone());
     match judged(shared, caller, send) {
-        Ok(prepared) => super::super::dispatch::carry_out(
-            &mut shared.broker(),
-            shared,
-            caller,
-            Command::Send(Box::new(prepared)),
-        ),
+        Ok(prepared) => {
+            if let Some(again) = again.filter(|_| prepared.may_be_filed(shared, caller)) {
+                // What is filed is read from the disk.
+                let request = AspRequest::SessionSend(again);
+                return Handled::Read(Request::Asp(Box::new(request)));
+            }
+            super::super::dispatch::carry_out(
+                &mut shared.broker(),
+                shared,
+                caller,
+                Command::Send(Box::new(prepared)),
+            )
+        }
         Err(error) => {
             let error = answer::refused(&error);
             // Who is refused an agent is on the record.
@@ -79,7 +93,47 @@ fn judged(shared: &Shared, caller: &Caller, send: SessionSend) -> Result<Prepare
     let send = send
         .signed(signature, addressed.key)
         .map_err(AspError::from)?;
-    Ok(Prepared { send, brings })
+    Ok(Prepared {
+        send,
+        brings,
+        looked: None,
+    })
+}
+
+/// Has a message taken that gives an id to what it offers, which may be filed: on a thread that
+/// may wait for the disk.
+pub(super) fn look(
+    shared: &Shared,
+    caller: &Caller,
+    send: &SessionSend,
+) -> Result<Looked, Refusal> {
+    let mut prepared = judged(shared, caller, send.clone())?;
+    loop {
+        // A guard that lives as long as the match would keep the lock.
+        let taken = prepared.take(&mut shared.broker(), caller);
+        let refusal = match taken {
+            Ok(Accepted { value, wait }) => return Ok(Looked::answer(value, wait)),
+            Err(refusal) => refusal,
+        };
+        let BrokerError::Asp(error) = &refusal.error else {
+            return Err(refusal);
+        };
+        let AspError::LookFirst {
+            commitment,
+            channel,
+            files,
+        } = &**error
+        else {
+            return Err(refusal);
+        };
+        let mut reader = Reader::new(shared, channel.clone());
+        if filed::closed(&mut reader, files, |filed| filed.commitment(*commitment))?.is_some() {
+            let (commitment, member) = (*commitment, "message");
+            let taken = CommitmentError::IdTaken { commitment, member };
+            return Err(AspError::from(taken).into());
+        }
+        prepared.looked = files.first().copied();
+    }
 }
 
 /// Whom a DELEGATE names to be brought in: a specialist, unless it says otherwise.
@@ -109,6 +163,16 @@ fn brought(
 }
 
 impl Prepared {
+    /// Whether it gives an id to what it offers that may be filed.
+    fn may_be_filed(&self, shared: &Shared, caller: &Caller) -> bool {
+        let chosen = self.send.offered().and_then(|offered| offered.commitment);
+        let session = self.send.message().session;
+        chosen.is_some_and(|id| {
+            let broker = shared.broker();
+            broker.may_be_filed(&caller.principal, session, id, clock::now())
+        })
+    }
+
     /// Has the message taken.
     ///
     /// # Errors
@@ -120,7 +184,8 @@ impl Prepared {
     ) -> Result<Accepted<AspResponse>, Refusal> {
         let now = clock::now();
         let brings = self.brings.as_ref();
-        let accepted = broker.send_message(&caller.principal, &self.send, brings, now)?;
+        let accepted =
+            broker.send_message(&caller.principal, &self.send, brings, self.looked, now)?;
         let message = self.send.message();
         let SentMessage {
             sequence,
@@ -130,6 +195,7 @@ impl Prepared {
             hash,
             state,
             is_duplicate,
+            commitment,
         } = accepted.value;
         let sent = SessionSent {
             id: message.id,
@@ -141,6 +207,7 @@ impl Prepared {
             hash,
             state,
             duplicate: is_duplicate,
+            commitment_id: commitment,
         };
         Ok(Accepted {
             value: AspResponse::SessionSend(sent),

@@ -1,6 +1,8 @@
 //! Agents, their sessions and tool calls in the broker: what is recorded is known again after any
 //! end, with a snapshot and without; deadlines are the broker's; organisations are walls.
 
+mod agreed;
+mod agreed_live;
 mod arbitration;
 mod clock;
 mod companies;
@@ -209,7 +211,7 @@ impl Floor {
                 error,
             )))
         })?;
-        self.broker.send_message(by, &send, None, at)
+        self.broker.send_message(by, &send, None, None, at)
     }
 
     fn send(&mut self, session: SessionId, from: &str, said: Said) -> SentMessage {

@@ -62,7 +62,7 @@ impl Floor {
         self.durable(accepted)
     }
 
-    fn score(&self, agent: &str) -> npayload::asp::trust::AgentScore {
+    pub(super) fn score(&self, agent: &str) -> npayload::asp::trust::AgentScore {
         let agent = AgentRef::parse(agent).unwrap();
         self.broker
             .trust_of(&ME, &agent, self.at())
@@ -71,7 +71,7 @@ impl Floor {
             .score
     }
 
-    fn pay_in(&mut self, agent: &str, amount: u64) {
+    pub(super) fn pay_in(&mut self, agent: &str, amount: u64) {
         let (agent, at) = (AgentRef::parse(agent).unwrap(), self.at());
         let paid = self
             .broker
@@ -80,7 +80,7 @@ impl Floor {
         assert_eq!(seen.balance.available, amount);
     }
 
-    fn balance(&self, agent: Option<&str>) -> npayload::asp::escrow::Balance {
+    pub(super) fn balance(&self, agent: Option<&str>) -> npayload::asp::escrow::Balance {
         let all = self
             .broker
             .balances(&ME, None, None, self.at())
@@ -309,7 +309,10 @@ fn a_task_that_is_answered_and_one_that_is_not_are_seen() {
             },
         };
         let send = Send::new(message, None, ME.id).unwrap();
-        let sent = floor.broker.send_message(&ME, &send, None, at).unwrap();
+        let sent = floor
+            .broker
+            .send_message(&ME, &send, None, None, at)
+            .unwrap();
         floor.durable(sent);
         id
     };

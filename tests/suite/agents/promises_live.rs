@@ -16,7 +16,7 @@ use super::*;
 
 const HOUR: i64 = 3_600_000;
 
-fn agent(name: &str) -> AgentRef {
+pub(super) fn agent(name: &str) -> AgentRef {
     AgentRef::parse(name).unwrap()
 }
 

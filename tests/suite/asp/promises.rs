@@ -39,7 +39,7 @@ fn receipt() -> Receipt {
         offset: Offset(3),
         record: serde_json::from_slice(&record.encode()).unwrap(),
     };
-    Receipt::of(COMMITMENT, vec![record]).unwrap()
+    Receipt::of(COMMITMENT, vec![record], Vec::new()).unwrap()
 }
 
 #[test]

@@ -364,6 +364,7 @@ pub fn responses() -> Vec<AspResponse> {
         }),
         AspResponse::SessionInfo(session_row(State::Executing)),
         AspResponse::SessionSend(SessionSent {
+            commitment_id: None,
             id: MESSAGE,
             session_id: SESSION,
             sequence: 2,

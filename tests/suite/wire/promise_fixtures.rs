@@ -323,6 +323,7 @@ fn full(state: State) -> CommitmentRow {
 fn receipt() -> Receipt {
     let record = r#"{"at":1700000000123,"type":"commitment.created","v":1}"#;
     Receipt {
+        messages: Vec::new(),
         commitment: COMMITMENT,
         counterparty: Some(Party {
             agent: WRITER,
