@@ -1,12 +1,14 @@
 // Builds the package: for each module format one file of code and one for the test broker, since loading many files is
 // what an import costs, and for their types the declarations with their comments, since editors show those. The code
-// is minified, with its names of functions and classes, so that the package stays small.
+// is made small, but each statement keeps its line and functions and classes keep their names: Node prints both when an
+// error is not caught.
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { rolldown } from "rolldown";
+import { minify } from "terser";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const dist = join(root, "dist");
@@ -21,16 +23,28 @@ async function bundle() {
   const input = Object.fromEntries(ENTRIES.map((entry) => [entry, join(root, "src", `${entry}.ts`)]));
   for (const format of ["esm", "cjs"]) {
     const build = await rolldown({ input, platform: "node", tsconfig: join(root, "tsconfig.build.json") });
-    await build.write({
-      dir: join(dist, format),
-      format,
-      entryFileNames: "[name].js",
-      chunkFileNames: "common.js",
-      minify: { compress: { keepNames: { function: true, class: true } }, mangle: { toplevel: true, keepNames: true }, codegen: true },
-    });
+    const { output } = await build.generate({ format, entryFileNames: "[name].js", chunkFileNames: "common.js" });
     await build.close();
+    for (const { fileName, code } of output) {
+      const target = join(dist, format, fileName);
+      mkdirSync(dirname(target), { recursive: true });
+      writeFileSync(target, `${await small(code)}\n`);
+    }
   }
   writeFileSync(join(dist, "cjs", "package.json"), '{ "type": "commonjs" }\n');
+}
+
+async function small(code) {
+  const { code: made } = await minify(code, {
+    ecma: 2020,
+    keep_classnames: true,
+    keep_fnames: true,
+    compress: { passes: 2, sequences: false, join_vars: false },
+    // The names of classes are those of the variables that hold them.
+    mangle: { toplevel: false },
+    format: { semicolons: false, max_line_len: 200 },
+  });
+  return made;
 }
 
 /** Writes the declarations once, for CommonJS; those of the ES modules hand them on. What no entry needs is left out. */

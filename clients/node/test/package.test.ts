@@ -30,3 +30,12 @@ test("an import reads two files of code, in either format", () => {
   const own = [...code.matchAll(/from\s*"([^"]+)"/g)].map(([, path]) => path).filter((path) => path?.startsWith("."));
   expect(own).toEqual(["./common.js"]);
 });
+
+test("classes keep their names, and Node shows a line rather than all the code where an error is not caught", async () => {
+  const built = (await import("../dist/esm/index.js" as string)) as Record<string, { readonly name: string }>;
+  const classes = Object.entries(built).filter(([, value]) => typeof value === "function");
+  expect(classes.length).toBeGreaterThan(100);
+  for (const [name, value] of classes) expect(value.name).toBe(name);
+  const lines = readFileSync(join(PACKAGE, "dist/esm/index.js"), "utf8").split("\n").filter((line) => !line.startsWith("export{"));
+  expect(Math.max(...lines.map(({ length }) => length))).toBeLessThan(500);
+});
