@@ -1,80 +1,158 @@
-// What the client holds while a program does not keep up: `npm run build && NPAYLOAD_BIN=… node --expose-gc bench/memory.mjs`.
+// What a client holds while a program does not keep up. Each part is a process of its own, so that none hides behind what
+// another had taken already.
+import { execFileSync } from "node:child_process";
+import { fileURLToPath } from "node:url";
 import { NPayload } from "../dist/esm/index.js";
 import { startBroker } from "../dist/esm/testing/index.js";
+import { mebibytes, printGoal, printSetting } from "./support.mjs";
 
 const backlogBytes = Number(process.env.BACKLOG ?? 1 << 30);
 const publishes = Number(process.env.PUBLISHES ?? 1_000_000);
-const mib = (bytes) => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
-const rss = () => (globalThis.gc?.(), process.memoryUsage().rss);
+const sleepSeconds = Number(process.env.SLEEP_SECONDS ?? 20);
+const MIB = 2 ** 20;
+const parts = { sleepingTail, bareFlood, flood, awaitedFlood, timer };
 
-console.log(`command  BACKLOG=${backlogBytes} PUBLISHES=${publishes} node --expose-gc bench/memory.mjs, Node ${process.version}`);
-const broker = await startBroker();
-
-{
-  const np = { client: new NPayload({ url: broker.url }) };
+if (process.argv[2] === undefined) {
+  printSetting("memory", { BACKLOG: backlogBytes, PUBLISHES: publishes, SLEEP_SECONDS: sleepSeconds }, "synced; RSS of a process that does nothing else");
+  const broker = await startBroker();
+  const np = new NPayload({ url: broker.url });
   const messages = Array.from({ length: 1000 }, () => ({ payload: Buffer.alloc(1024, 120) }));
-  for (let bytes = 0; bytes < backlogBytes; bytes += 1024_000) await np.client.messages.publishBatch({ channelId: "backlog", messages });
-  await np.client.close();
+  for (let bytes = 0; bytes < backlogBytes; bytes += 1024_000) await np.messages.publishBatch({ channelId: "backlog", messages });
+  await np.close();
+  const self = fileURLToPath(import.meta.url);
+  for (const part of Object.keys(parts)) {
+    execFileSync(process.execPath, ["--expose-gc", self, part], { stdio: "inherit", env: { ...process.env, NPAYLOAD_URL: broker.url } });
+  }
+  await broker.stop();
+} else {
+  const np = new NPayload();
+  await np.connect();
+  globalThis.gc?.();
+  await parts[process.argv[2]](np);
+  await np.close();
 }
-{
-  const np = { client: new NPayload({ url: broker.url }) };
-  await np.client.connect();
-  const before = rss();
+
+/** Watches the RSS until it is told to stop, and returns the highest. */
+function watch() {
+  const before = process.memoryUsage.rss();
   let most = before;
+  const look = () => (most = Math.max(most, process.memoryUsage.rss()));
+  const ticking = setInterval(look, 20);
+  return {
+    look,
+    stop: () => {
+      clearInterval(ticking);
+      look();
+      return { before, most, grown: most - before };
+    },
+  };
+}
+
+async function sleepingTail(np) {
+  const memory = watch();
   let seen = 0;
-  const until = Date.now() + 10_000;
-  for await (const { bytes } of np.client.streams.tail({ streamId: "backlog" })) {
-    seen += 1;
+  const until = Date.now() + sleepSeconds * 1000;
+  for await (const { bytes } of np.streams.tail({ streamId: "backlog" })) {
     if (bytes.length !== 1024) throw new Error("another payload");
+    seen += 1;
     await new Promise((resolve) => setTimeout(resolve, 1));
-    if (seen % 100 === 0) most = Math.max(most, process.memoryUsage().rss);
     if (Date.now() > until) break;
   }
-  console.log(`a tail over ${mib(backlogBytes)} that sleeps 1 ms for each message, 10 s: RSS grew by ${mib(most - before)} (${seen} messages seen)`);
-  await np.client.close();
+  const { before, most, grown } = memory.stop();
+  console.log(`a tail over ${mebibytes(backlogBytes)} that sleeps 1 ms for each message, ${sleepSeconds} s: ${seen} messages seen, RSS ${mebibytes(before)} to ${mebibytes(most)}`);
+  printGoal("sleeping consumer, RSS growth", grown / MIB, { atMost: 32, unit: "MiB" });
 }
-{
-  const np = { client: new NPayload({ url: broker.url }) };
-  await np.client.connect();
-  const before = rss();
-  let [acked, full, most] = [0, 0, before];
+
+/** What the promises of such a program take by themselves: they are the program's own, whatever rejects them. */
+async function bareFlood() {
+  const memory = watch();
+  const rejected = Promise.reject(new Error("refused"));
   let pending = publishes;
   let allSettled;
   const settled = new Promise((resolve) => (allSettled = resolve));
   const settle = () => (pending -= 1) === 0 && allSettled();
-  const onAck = () => ((acked += 1), settle());
+  for (let n = 0; n < publishes; n += 1) {
+    rejected.then(settle, settle);
+    if (n % 1000 === 0) memory.look();
+  }
+  await settled;
+  console.log(`${publishes} promises in one go that are rejected, without the client: RSS at most ${mebibytes(memory.stop().most)}`);
+}
+
+/** Never yields, so what does not fit is refused at once. */
+async function flood(np) {
+  const memory = watch();
+  const outcome = { acked: 0, full: 0 };
+  let pending = publishes;
+  let allSettled;
+  const settled = new Promise((resolve) => (allSettled = resolve));
+  const settle = () => (pending -= 1) === 0 && allSettled();
+  const onAck = () => ((outcome.acked += 1), settle());
   const onError = (error) => {
-    if (error.code !== "QUEUE_FULL") throw error;
-    full += 1;
+    if (error.code !== "QUEUE_FULL" || !error.retryable) throw error;
+    outcome.full += 1;
     settle();
   };
   const payload = Buffer.alloc(256, 120);
   for (let n = 0; n < publishes; n += 1) {
-    np.client.messages.publish({ channelId: "flood", payload }).then(onAck, onError);
-    if (n % 10_000 === 0) most = Math.max(most, process.memoryUsage().rss);
+    np.messages.publish({ channelId: "flood", payload }).then(onAck, onError);
+    if (n % 1000 === 0) memory.look();
   }
   await settled;
-  most = Math.max(most, process.memoryUsage().rss);
-  console.log(`${publishes} publishes that nobody awaits: ${acked} acknowledged, ${full} refused as QUEUE_FULL, RSS at most ${mib(most)} (${mib(most - before)} more)`);
-  await np.client.close();
+  const { most } = memory.stop();
+  const { logEnd } = await np.channels.get({ channelId: "flood" });
+  console.log(`${publishes} publishes in one go, none awaited: ${outcome.acked} acknowledged and ${logEnd} stored, ${outcome.full} refused as QUEUE_FULL, RSS at most ${mebibytes(most)}`);
+  if (logEnd !== outcome.acked || outcome.acked + outcome.full !== publishes) throw new Error("not all settled as they should");
+  printGoal("publishes in one go, RSS", most / MIB, { atMost: 256, unit: "MiB" });
 }
-{
-  const np = { client: new NPayload({ url: broker.url }) };
+
+/** Lets the event loop turn now and then, as a program that reads its input does, and repeats what was refused. */
+async function awaitedFlood(np) {
+  const memory = watch();
+  let acked = 0;
+  let refused = 0;
+  let waiting = [];
+  const payload = Buffer.alloc(256, 120);
+  const publish = (n) =>
+    np.messages.publish({ channelId: "awaited", payload }).then(
+      () => (acked += 1),
+      (error) => {
+        if (!error.retryable) throw error;
+        refused += 1;
+        return new Promise((resolve) => setTimeout(resolve, 1)).then(() => publish(n));
+      },
+    );
+  for (let n = 0; n < publishes; n += 1) {
+    waiting.push(publish(n));
+    if (waiting.length === 20_000) {
+      await Promise.all(waiting);
+      waiting = [];
+    }
+  }
+  await Promise.all(waiting);
+  const { most } = memory.stop();
+  const { logEnd } = await np.channels.get({ channelId: "awaited" });
+  console.log(`${publishes} publishes, awaited by 20,000: ${acked} acknowledged, ${refused} repeated, RSS at most ${mebibytes(most)}`);
+  if (logEnd !== publishes) throw new Error(`${logEnd} stored`);
+  printGoal("publishes awaited by thousands, RSS", most / MIB, { atMost: 200, unit: "MiB" });
+}
+
+async function timer(np) {
   const delays = [];
   let last = performance.now();
-  const timer = setInterval(() => {
+  const ticking = setInterval(() => {
     const now = performance.now();
     delays.push(now - last - 10);
     last = now;
   }, 10);
   let seen = 0;
-  for await (const { bytes } of np.client.streams.tail({ streamId: "backlog" })) {
+  for await (const { bytes } of np.streams.tail({ streamId: "backlog" })) {
     seen += bytes.length;
-    if (seen >= backlogBytes / 2) break;
+    if (seen >= backlogBytes * 0.9) break;
   }
-  clearInterval(timer);
+  clearInterval(ticking);
   delays.sort((a, b) => a - b);
-  console.log(`a 10 ms timer beside a tail at full rate: late by ${delays[Math.floor(delays.length * 0.99)]?.toFixed(1)} ms at p99, ${delays.at(-1)?.toFixed(1)} ms at most (${delays.length} ticks)`);
-  await np.client.close();
+  const late = delays[Math.floor(delays.length * 0.99)] ?? Infinity;
+  console.log(`a 10 ms timer beside a tail at full rate: ${delays.length} ticks, late by ${delays.at(-1)?.toFixed(1)} ms at most`);
+  printGoal("timer beside a tail, late at p99", late, { atMost: 30, unit: "ms" });
 }
-await broker.stop();

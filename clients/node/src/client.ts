@@ -1,3 +1,4 @@
+import { checkCompression } from "./batch/compression.js";
 import { ChannelNames } from "./channel-names.js";
 import { Link, type Status } from "./connection/link.js";
 import { Requester } from "./connection/requester.js";
@@ -98,6 +99,7 @@ export class NPayload<M extends OffsetMode = "number"> implements AsyncDisposabl
       batchBytes: positive(options.batchBytes, 256 << 10, "batchBytes"),
       batchRecords: positive(options.batchRecords, 2000, "batchRecords"),
       maxInFlight: positive(options.maxInFlight, 5, "maxInFlight"),
+      compression: checkCompression(options.compression ?? "none"),
     };
     const maxQueuedBytes = positive(options.maxQueuedBytes, 32 << 20, "maxQueuedBytes");
     const publishing = new Publishing(requester, names, offsets, limits, maxQueuedBytes);

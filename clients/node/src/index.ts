@@ -10,6 +10,7 @@ export type { Status } from "./connection/link.js";
 export type { OffsetInput, OffsetMode, OffsetOf, OffsetType } from "./offset.js";
 export { Message } from "./message.js";
 export type { BytesOrText } from "./batch/builder.js";
+export type { CompressionName } from "./batch/compression.js";
 export { Page, Paged } from "./paging.js";
 export * from "./errors/index.js";
 
@@ -21,7 +22,7 @@ export { Tail, type TailPosition, type TailRequest } from "./reading/tail.js";
 export type { BeginOptions } from "./reading/fetch.js";
 export type { OnLost } from "./reading/cursor.js";
 
-export type { ChannelConfig, ChannelInfo, CompressionName, Damage, FullChannelConfig } from "./namespaces/channel-types.js";
+export type { ChannelConfig, ChannelInfo, Damage, FullChannelConfig } from "./namespaces/channel-types.js";
 export { Channels, type ChannelRequest, type CreateChannelRequest, type ListChannelsRequest } from "./namespaces/channels.js";
 export { type OffsetAt, type StreamRequest, Streams } from "./namespaces/streams.js";
 export {

@@ -1,3 +1,4 @@
+import type { CompressionName } from "./batch/compression.js";
 import type { OffsetInput, OffsetMode } from "./offset.js";
 import type { TlsOptions } from "./connection/transport.js";
 
@@ -38,6 +39,11 @@ export interface ClientOptions<M extends OffsetMode = OffsetMode> {
   readonly batchBytes?: number | undefined;
   /** Records at which a batch is full; 2,000 unless given. */
   readonly batchRecords?: number | undefined;
+  /**
+   * How batches of published records are compressed, where that makes them smaller; `none` unless given. `zstd` needs Node
+   * 22.15, 23.8 or newer. Pays for large payloads and slow networks; on one machine `none` is faster.
+   */
+  readonly compression?: CompressionName | undefined;
   /** Batches of one channel that may be sent and not acknowledged; 5 unless given. */
   readonly maxInFlight?: number | undefined;
   /** Bytes that may wait to be acknowledged, of all channels; publishes past it reject with `QueueFullError`. 33,554,432 unless given. */

@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { until, withBroker } from "./support/client.js";
+import { RUNTIME } from "./support/programs.js";
 
 const live = withBroker();
 const run = promisify(execFile);
@@ -24,7 +25,8 @@ describe("programs of their own", () => {
   async function program(name: string, code: string): Promise<string> {
     const file = join(folder, name);
     await writeFile(file, code);
-    const { stdout } = await run(process.execPath, [file], { timeout: 20_000, env: { ...process.env, NPAYLOAD_URL: live.url } });
+    const [binary, ...flags] = RUNTIME;
+    const { stdout } = await run(binary, [...flags, file], { timeout: 20_000, env: { ...process.env, NPAYLOAD_URL: live.url } });
     return stdout.trim();
   }
 

@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from "../errors/index.js";
+import { type CompressionName, compress, decompress } from "./compression.js";
 import { crc32 } from "./crc32.js";
 import {
   align8,
@@ -125,18 +126,22 @@ export class BatchBuilder {
   }
 
   /** The bytes of the batch, with its checksum. The builder is done then. */
-  build(producer: Producer | undefined): Buffer {
+  build(producer: Producer | undefined, compression: CompressionName = "none"): Buffer {
     this.reserve(8);
-    const recordsLen = this.at - BATCH_HEADER_BYTES;
-    const length = align8(this.at);
+    const uncompressedLen = this.at - BATCH_HEADER_BYTES;
+    const stored = compress(compression, this.buffer.subarray(BATCH_HEADER_BYTES, this.at));
+    stored?.copy(this.buffer, BATCH_HEADER_BYTES);
+    const recordsLen = stored?.length ?? uncompressedLen;
+    const end = BATCH_HEADER_BYTES + recordsLen;
+    const length = align8(end);
     const batch = this.buffer.subarray(0, length);
-    batch.fill(0, 0, BATCH_HEADER_BYTES).fill(0, this.at, length);
+    batch.fill(0, 0, BATCH_HEADER_BYTES).fill(0, end, length);
     batch.writeUInt32LE(length, AT.length);
     batch.writeUInt16LE(1, AT.version);
-    batch[AT.compression] = COMPRESSION.none;
+    batch[AT.compression] = stored === undefined ? COMPRESSION.none : COMPRESSION[compression];
     batch.writeUInt32LE(this.recordCount, AT.recordCount);
     batch.writeUInt32LE(this.recordCount, AT.offsetSpan);
-    batch.writeUInt32LE(recordsLen, AT.uncompressedLen);
+    batch.writeUInt32LE(uncompressedLen, AT.uncompressedLen);
     batch.writeUInt32LE(recordsLen, AT.recordsLen);
     batch.writeBigUInt64LE(this.fence, AT.fence);
     stampProducer(batch, producer);
@@ -177,18 +182,20 @@ function atMost(value: BytesOrText | undefined): number {
 }
 
 /**
- * A built batch without its records above `limit` bytes, and the indexes of those it keeps. Its producer has to be stamped
- * anew.
+ * A built batch without its records above `limit` bytes, not compressed any more, and the indexes of those it keeps. Its
+ * producer has to be stamped anew.
  */
 export function withoutLarge(batch: Buffer, limit: number): { bytes: Buffer; indexes: number[] } {
-  const bytes = Buffer.from(batch);
-  const recordsEnd = BATCH_HEADER_BYTES + batch.readUInt32LE(AT.recordsLen);
+  const stored = batch.subarray(BATCH_HEADER_BYTES, BATCH_HEADER_BYTES + batch.readUInt32LE(AT.recordsLen));
+  const records = decompress(batch[AT.compression] as number, stored, batch.readUInt32LE(AT.uncompressedLen));
+  const bytes = Buffer.alloc(align8(BATCH_HEADER_BYTES + records.length));
+  batch.copy(bytes, 0, 0, BATCH_HEADER_BYTES);
   const indexes: number[] = [];
   let to = BATCH_HEADER_BYTES;
-  for (let at = BATCH_HEADER_BYTES, index = 0; at < recordsEnd; index += 1) {
-    const length = batch.readUInt32LE(at);
+  for (let at = 0, index = 0; at < records.length; index += 1) {
+    const length = records.readUInt32LE(at);
     if (length <= limit) {
-      batch.copy(bytes, to, at, at + length);
+      records.copy(bytes, to, at, at + length);
       bytes.writeUInt32LE(indexes.length, to + 4);
       indexes.push(index);
       to += length;
@@ -196,8 +203,8 @@ export function withoutLarge(batch: Buffer, limit: number): { bytes: Buffer; ind
     at += length;
   }
   const kept = bytes.subarray(0, align8(to));
-  kept.fill(0, to);
   kept.writeUInt32LE(kept.length, AT.length);
+  kept[AT.compression] = COMPRESSION.none;
   kept.writeUInt32LE(indexes.length, AT.recordCount);
   kept.writeUInt32LE(indexes.length, AT.offsetSpan);
   kept.writeUInt32LE(to - BATCH_HEADER_BYTES, AT.uncompressedLen);

@@ -1,12 +1,43 @@
 import * as zlib from "node:zlib";
-import { CorruptDataError, UnsupportedCompressionError } from "../errors/index.js";
+import { CorruptDataError, InvalidArgumentError, UnsupportedCompressionError } from "../errors/index.js";
 import { COMPRESSION } from "./layout.js";
+import { compressLz4 } from "./lz4-compress.js";
 import { decompressLz4 } from "./lz4.js";
 
+/**
+ * How a broker stores batches, as producers may send them.
+ *
+ * @example
+ * ```ts
+ * const compression: CompressionName[] = ["none", "zstd"];
+ * ```
+ */
+export type CompressionName = "none" | "lz4" | "zstd";
+
+type ZstdCompress = (data: Uint8Array) => Buffer;
 type ZstdDecompress = (data: Uint8Array, options: { maxOutputLength: number }) => Buffer;
 
 /** Whether this version of Node reads zstd: from 22.15 and 23.8 on. */
 export const HAS_ZSTD = "zstdDecompressSync" in zlib;
+
+/** @throws InvalidArgumentError where it is no compression, or none that this version of Node can write. */
+export function checkCompression(name: CompressionName): CompressionName {
+  if (!Object.hasOwn(COMPRESSION, name)) {
+    throw new InvalidArgumentError(`compression is "${String(name)}", where "none", "lz4" or "zstd" is needed`);
+  }
+  if (name === "zstd" && !HAS_ZSTD) {
+    throw new InvalidArgumentError(`compression "zstd" needs Node 22.15, 23.8 or newer; this is Node ${process.versions.node}`);
+  }
+  return name;
+}
+
+/** The compressed form of the records part of a batch; undefined when that would not be smaller. */
+export function compress(name: CompressionName, records: Buffer): Buffer | undefined {
+  if (name === "none") return undefined;
+  if (name === "lz4") return compressLz4(records);
+  const stored = (zlib as unknown as { zstdCompressSync: ZstdCompress }).zstdCompressSync(records);
+  return stored.length < records.length ? stored : undefined;
+}
 
 /** The records part of a batch as it was before compression, of exactly `size` bytes. */
 export function decompress(compression: number, records: Buffer, size: number): Buffer {

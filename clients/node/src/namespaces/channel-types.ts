@@ -1,15 +1,6 @@
+import type { CompressionName } from "../batch/compression.js";
 import type { OffsetCodec, OffsetType } from "../offset.js";
 import type { DurabilityLevel } from "../wire/messages.js";
-
-/**
- * How a broker stores batches, as producers may send them.
- *
- * @example
- * ```ts
- * const compression: CompressionName[] = ["none", "zstd"];
- * ```
- */
-export type CompressionName = "none" | "lz4" | "zstd";
 
 /**
  * What a channel keeps and promises; fields that are left out take the broker's defaults.

@@ -184,7 +184,7 @@ export class Messages<O extends OffsetType = number> {
     const parts: AtomicPart[] = published.map(({ name, incarnation, builder }) => ({
       kind: "publish",
       target: { channel: name, incarnation },
-      batch: builder.build(producer),
+      batch: builder.build(producer, this.context.publishing.options.compression),
     }));
     for (const { channelId, consumer, offset, expectedPrevious, metadata } of commits) {
       const { name } = await names.resolve(channelId, options);

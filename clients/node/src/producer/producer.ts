@@ -1,4 +1,5 @@
 import { type NewRecord, type Producer as ProducerStamp, stampProducer, withoutLarge } from "../batch/builder.js";
+import type { CompressionName } from "../batch/compression.js";
 import type { ChannelRef } from "../channel-names.js";
 import { Backoff } from "../connection/backoff.js";
 import type { Connection } from "../connection/connection.js";
@@ -28,6 +29,7 @@ export interface ProducerOptions {
   readonly batchBytes: number;
   readonly batchRecords: number;
   readonly maxInFlight: number;
+  readonly compression: CompressionName;
 }
 
 /** Room for the record that fills a batch beyond its limit. */
@@ -166,7 +168,7 @@ export class ChannelProducer {
     const sequence = this.nextSequence;
     this.nextSequence += builder.recordCount;
     return {
-      bytes: builder.build(this.stamp(sequence)),
+      bytes: builder.build(this.stamp(sequence), this.options.compression),
       records: builder.recordCount,
       sequence,
       settlers,

@@ -28,7 +28,7 @@ export class Publishing<O extends OffsetType> {
     private readonly requester: Requester,
     private readonly names: ChannelNames,
     private readonly offsets: OffsetCodec<O>,
-    private readonly options: ProducerOptions,
+    readonly options: ProducerOptions,
     maxQueuedBytes: number,
   ) {
     this.limit = new QueueLimit(maxQueuedBytes);

@@ -7,6 +7,8 @@ import { promisify } from "node:util";
 import ts from "typescript";
 
 const run = promisify(execFile);
+/** What runs a program: this version of Node, unless the bench of runtimes says otherwise. */
+export const RUNTIME = JSON.parse(process.env.NPAYLOAD_RUNTIME ?? JSON.stringify([process.execPath])) as [string, ...string[]];
 export const PACKAGE = fileURLToPath(new URL("../..", import.meta.url));
 
 /** A folder where programs find the package as it is installed. */
@@ -31,13 +33,15 @@ export class ProgramFolder {
 
   /** Runs a program to its end, and returns what it printed; one that does not end is killed, which fails the test. */
   async run(file: string, url: string, args: readonly string[] = []): Promise<string> {
-    const { stdout } = await run(process.execPath, [file, ...args], { timeout: 30_000, cwd: this.path, env: { ...process.env, NPAYLOAD_URL: url } });
+    const [binary, ...flags] = RUNTIME;
+    const { stdout } = await run(binary, [...flags, file, ...args], { timeout: 30_000, cwd: this.path, env: { ...process.env, NPAYLOAD_URL: url } });
     return stdout.trim();
   }
 
   /** Starts a program that does not end by itself. */
   start(file: string, url: string, args: readonly string[] = []): ChildProcess {
-    const child = spawn(process.execPath, [file, ...args], { cwd: this.path, stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, NPAYLOAD_URL: url } });
+    const [binary, ...flags] = RUNTIME;
+    const child = spawn(binary, [...flags, file, ...args], { cwd: this.path, stdio: ["ignore", "pipe", "inherit"], env: { ...process.env, NPAYLOAD_URL: url } });
     this.started.add(child);
     child.once("exit", () => this.started.delete(child));
     return child;
