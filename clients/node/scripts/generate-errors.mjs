@@ -51,7 +51,6 @@ export function generate(markdown) {
       `export class ${type} extends NPayloadError {`,
       "  /** @internal */",
       `  static override readonly brand: string = "${type}";`,
-      "  /** The code of these errors. */",
       `  static readonly code = "${error.name}";`,
     );
     if (fields) {

@@ -85,6 +85,58 @@ export {
   type ToolStats,
   type WrapToolOptions,
 } from "./namespaces/asp/tools.js";
+export type {
+  Commitment,
+  CommitmentState,
+  Delivery,
+  Money,
+  Obligation,
+  Penalties,
+} from "./namespaces/asp/commitment-types.js";
+export {
+  type CommitmentRequest,
+  Commitments,
+  type CreateCommitmentRequest,
+  type DeliverCommitmentRequest,
+  type ListCommitmentsRequest,
+} from "./namespaces/asp/commitments.js";
+export {
+  type AnswerDisputeRequest,
+  type Arbitrator,
+  type CreateDisputeRequest,
+  type Dispute,
+  type DisputeRequest,
+  Disputes,
+  type DisputeState,
+  type DisputeType,
+  type ListDisputesRequest,
+  type RuleDisputeRequest,
+  type Verdict,
+  type VoteDisputeRequest,
+} from "./namespaces/asp/disputes.js";
+export {
+  type AccountPart,
+  type AccountRequest,
+  Escrow,
+  type EscrowAccount,
+  type EscrowEntry,
+  type EscrowLedgerRequest,
+} from "./namespaces/asp/escrow.js";
+export type { ChannelPlace, Evidence, EvidencePlace, Party, SessionPlace } from "./namespaces/asp/evidence.js";
+export type { Instant } from "./namespaces/asp/instant.js";
+export { Receipt, type ReceiptContent, type ReceiptParty, type VerifiedReceipt } from "./namespaces/asp/receipt.js";
+export {
+  type AgentRating,
+  type ExplainTrustRequest,
+  type RateAgentRequest,
+  type ScopedTrust,
+  Trust,
+  type TrustEvidence,
+  type TrustExplanation,
+  type TrustPair,
+  type TrustRemark,
+  type TrustScore,
+} from "./namespaces/asp/trust.js";
 export { Broker, type BrokerHealth, type BrokerInfo, type ScrubStatus } from "./namespaces/broker.js";
 
 export { type EventSchemas, type NewEvent, type TypedEvent, TypedEvents } from "./events.js";

@@ -151,6 +151,26 @@ describe("the examples", () => {
     ]);
   });
 
+  test("tour: a promise kept and one broken, and what follows, twice in a row", async () => {
+    for (const run of [1, 2]) {
+      expect(await printed("tour.ts", String(run - 1))).toEqual([
+        "a session of 3",
+        "promise fulfilled",
+        "receipt explicit",
+        "dispute resolved: upheld",
+        "the researcher is trusted more: true",
+        "the writer's dispute rate: 1",
+        "because of: dispute.ruled, commitment.ended",
+        "research-agent: web-search, summarization, citation",
+        `trained on 1, next training from ${run}`,
+        "deployment told: synced",
+      ]);
+    }
+    const promises = await live.np.asp.commitments.list({ agentId: "research-agent" });
+    expect([...promises].map(({ state }) => state)).toEqual(["fulfilled", "fulfilled"]);
+    expect([...(await live.np.asp.disputes.list({ agentId: "writer-agent" }))].map(({ ruling }) => ruling?.verdict)).toEqual(["upheld", "upheld"]);
+  });
+
   test("are all tried here", () => {
     expect([...tried].sort()).toEqual([...files.keys()].sort());
   });

@@ -12,7 +12,6 @@ import { type ErrorDetails, type ErrorFields, NPayloadError } from "./base.js";
 export class InvalidFrameError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidFrameError";
-  /** The code of these errors. */
   static readonly code = "INVALID_FRAME";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly length: number | bigint; readonly min: number | bigint };
@@ -29,7 +28,6 @@ export class InvalidFrameError extends NPayloadError {
 export class FrameTooLongError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "FrameTooLongError";
-  /** The code of these errors. */
   static readonly code = "FRAME_TOO_LONG";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly length: number | bigint; readonly limit: number | bigint };
@@ -46,7 +44,6 @@ export class FrameTooLongError extends NPayloadError {
 export class UnknownKindError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "UnknownKindError";
-  /** The code of these errors. */
   static readonly code = "UNKNOWN_KIND";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly kind: number | bigint };
@@ -63,7 +60,6 @@ export class UnknownKindError extends NPayloadError {
 export class UnsupportedVersionError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "UnsupportedVersionError";
-  /** The code of these errors. */
   static readonly code = "UNSUPPORTED_VERSION";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly kind: number | bigint; readonly version: number | bigint; readonly min: number | bigint; readonly max: number | bigint };
@@ -80,7 +76,6 @@ export class UnsupportedVersionError extends NPayloadError {
 export class HelloRequiredError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "HelloRequiredError";
-  /** The code of these errors. */
   static readonly code = "HELLO_REQUIRED";
 }
 
@@ -95,7 +90,6 @@ export class HelloRequiredError extends NPayloadError {
 export class InvalidRequestError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidRequestError";
-  /** The code of these errors. */
   static readonly code = "INVALID_REQUEST";
 }
 
@@ -110,7 +104,6 @@ export class InvalidRequestError extends NPayloadError {
 export class TlsRequiredError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "TlsRequiredError";
-  /** The code of these errors. */
   static readonly code = "TLS_REQUIRED";
 }
 
@@ -125,7 +118,6 @@ export class TlsRequiredError extends NPayloadError {
 export class TlsUnavailableError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "TlsUnavailableError";
-  /** The code of these errors. */
   static readonly code = "TLS_UNAVAILABLE";
 }
 
@@ -140,7 +132,6 @@ export class TlsUnavailableError extends NPayloadError {
 export class InvalidNameError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidNameError";
-  /** The code of these errors. */
   static readonly code = "INVALID_NAME";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly name: string };
@@ -157,7 +148,6 @@ export class InvalidNameError extends NPayloadError {
 export class InternalTopicError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InternalTopicError";
-  /** The code of these errors. */
   static readonly code = "INTERNAL_TOPIC";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly name: string };
@@ -174,7 +164,6 @@ export class InternalTopicError extends NPayloadError {
 export class ChannelNotFoundError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "ChannelNotFoundError";
-  /** The code of these errors. */
   static readonly code = "CHANNEL_NOT_FOUND";
 }
 
@@ -189,7 +178,6 @@ export class ChannelNotFoundError extends NPayloadError {
 export class ChannelExistsError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "ChannelExistsError";
-  /** The code of these errors. */
   static readonly code = "CHANNEL_EXISTS";
 }
 
@@ -204,7 +192,6 @@ export class ChannelExistsError extends NPayloadError {
 export class ChannelRecreatedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "ChannelRecreatedError";
-  /** The code of these errors. */
   static readonly code = "CHANNEL_RECREATED";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly expected: string; readonly actual: string };
@@ -221,7 +208,6 @@ export class ChannelRecreatedError extends NPayloadError {
 export class InvalidConfigError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidConfigError";
-  /** The code of these errors. */
   static readonly code = "INVALID_CONFIG";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly field: string; readonly value: unknown };
@@ -238,7 +224,6 @@ export class InvalidConfigError extends NPayloadError {
 export class TooManyChannelsError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "TooManyChannelsError";
-  /** The code of these errors. */
   static readonly code = "TOO_MANY_CHANNELS";
 }
 
@@ -253,7 +238,6 @@ export class TooManyChannelsError extends NPayloadError {
 export class InvalidBatchError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidBatchError";
-  /** The code of these errors. */
   static readonly code = "INVALID_BATCH";
 }
 
@@ -268,7 +252,6 @@ export class InvalidBatchError extends NPayloadError {
 export class BatchChecksumError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "BatchChecksumError";
-  /** The code of these errors. */
   static readonly code = "BATCH_CHECKSUM";
 }
 
@@ -283,7 +266,6 @@ export class BatchChecksumError extends NPayloadError {
 export class BatchTooLargeError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "BatchTooLargeError";
-  /** The code of these errors. */
   static readonly code = "BATCH_TOO_LARGE";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly found: number | bigint; readonly limit: number | bigint };
@@ -300,7 +282,6 @@ export class BatchTooLargeError extends NPayloadError {
 export class RecordTooLargeError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "RecordTooLargeError";
-  /** The code of these errors. */
   static readonly code = "RECORD_TOO_LARGE";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly found: number | bigint; readonly limit: number | bigint };
@@ -317,7 +298,6 @@ export class RecordTooLargeError extends NPayloadError {
 export class CompressionNotAllowedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "CompressionNotAllowedError";
-  /** The code of these errors. */
   static readonly code = "COMPRESSION_NOT_ALLOWED";
 }
 
@@ -332,7 +312,6 @@ export class CompressionNotAllowedError extends NPayloadError {
 export class AtomicTooLargeError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "AtomicTooLargeError";
-  /** The code of these errors. */
   static readonly code = "ATOMIC_TOO_LARGE";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly found: number | bigint; readonly limit: number | bigint };
@@ -349,7 +328,6 @@ export class AtomicTooLargeError extends NPayloadError {
 export class ExpectedOffsetMismatchError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "ExpectedOffsetMismatchError";
-  /** The code of these errors. */
   static readonly code = "EXPECTED_OFFSET_MISMATCH";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly expected: number | bigint | null; readonly actual: number | bigint | null };
@@ -366,7 +344,6 @@ export class ExpectedOffsetMismatchError extends NPayloadError {
 export class FencedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "FencedError";
-  /** The code of these errors. */
   static readonly code = "FENCED";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly highest: number | bigint };
@@ -383,7 +360,6 @@ export class FencedError extends NPayloadError {
 export class UnknownProducerError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "UnknownProducerError";
-  /** The code of these errors. */
   static readonly code = "UNKNOWN_PRODUCER";
 }
 
@@ -398,7 +374,6 @@ export class UnknownProducerError extends NPayloadError {
 export class SequenceGapError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "SequenceGapError";
-  /** The code of these errors. */
   static readonly code = "SEQUENCE_GAP";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly expected: number | bigint | null; readonly actual: number | bigint | null };
@@ -415,7 +390,6 @@ export class SequenceGapError extends NPayloadError {
 export class ProducerFencedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "ProducerFencedError";
-  /** The code of these errors. */
   static readonly code = "PRODUCER_FENCED";
 }
 
@@ -430,7 +404,6 @@ export class ProducerFencedError extends NPayloadError {
 export class SequenceTooOldError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "SequenceTooOldError";
-  /** The code of these errors. */
   static readonly code = "SEQUENCE_TOO_OLD";
 }
 
@@ -445,7 +418,6 @@ export class SequenceTooOldError extends NPayloadError {
 export class OffsetOutOfRangeError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "OffsetOutOfRangeError";
-  /** The code of these errors. */
   static readonly code = "OFFSET_OUT_OF_RANGE";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly start: number | bigint; readonly end: number | bigint };
@@ -462,7 +434,6 @@ export class OffsetOutOfRangeError extends NPayloadError {
 export class OffsetTrimmedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "OffsetTrimmedError";
-  /** The code of these errors. */
   static readonly code = "OFFSET_TRIMMED";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly first: number | bigint; readonly end: number | bigint };
@@ -479,7 +450,6 @@ export class OffsetTrimmedError extends NPayloadError {
 export class DivergedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "DivergedError";
-  /** The code of these errors. */
   static readonly code = "DIVERGED";
 }
 
@@ -494,7 +464,6 @@ export class DivergedError extends NPayloadError {
 export class DamagedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "DamagedError";
-  /** The code of these errors. */
   static readonly code = "DAMAGED";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly channel?: string; readonly file?: string; readonly position?: number | bigint; readonly offset?: number | bigint; readonly next?: number | bigint };
@@ -511,7 +480,6 @@ export class DamagedError extends NPayloadError {
 export class ConsumerNotFoundError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "ConsumerNotFoundError";
-  /** The code of these errors. */
   static readonly code = "CONSUMER_NOT_FOUND";
 }
 
@@ -526,7 +494,6 @@ export class ConsumerNotFoundError extends NPayloadError {
 export class PositionMismatchError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "PositionMismatchError";
-  /** The code of these errors. */
   static readonly code = "POSITION_MISMATCH";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly expected: number | bigint | null; readonly actual: number | bigint | null };
@@ -543,7 +510,6 @@ export class PositionMismatchError extends NPayloadError {
 export class MetadataTooLargeError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "MetadataTooLargeError";
-  /** The code of these errors. */
   static readonly code = "METADATA_TOO_LARGE";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly found: number | bigint; readonly limit: number | bigint };
@@ -560,7 +526,6 @@ export class MetadataTooLargeError extends NPayloadError {
 export class DiskFullError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "DiskFullError";
-  /** The code of these errors. */
   static readonly code = "DISK_FULL";
 }
 
@@ -575,7 +540,6 @@ export class DiskFullError extends NPayloadError {
 export class JournalFailedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "JournalFailedError";
-  /** The code of these errors. */
   static readonly code = "JOURNAL_FAILED";
 }
 
@@ -590,7 +554,6 @@ export class JournalFailedError extends NPayloadError {
 export class ChannelPoisonedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "ChannelPoisonedError";
-  /** The code of these errors. */
   static readonly code = "CHANNEL_POISONED";
 }
 
@@ -605,7 +568,6 @@ export class ChannelPoisonedError extends NPayloadError {
 export class OverloadedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "OverloadedError";
-  /** The code of these errors. */
   static readonly code = "OVERLOADED";
 }
 
@@ -620,7 +582,6 @@ export class OverloadedError extends NPayloadError {
 export class TimeoutError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "TimeoutError";
-  /** The code of these errors. */
   static readonly code = "TIMEOUT";
 }
 
@@ -635,7 +596,6 @@ export class TimeoutError extends NPayloadError {
 export class ShuttingDownError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "ShuttingDownError";
-  /** The code of these errors. */
   static readonly code = "SHUTTING_DOWN";
 }
 
@@ -650,7 +610,6 @@ export class ShuttingDownError extends NPayloadError {
 export class TooManyConnectionsError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "TooManyConnectionsError";
-  /** The code of these errors. */
   static readonly code = "TOO_MANY_CONNECTIONS";
 }
 
@@ -665,7 +624,6 @@ export class TooManyConnectionsError extends NPayloadError {
 export class InternalError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InternalError";
-  /** The code of these errors. */
   static readonly code = "INTERNAL";
 }
 
@@ -680,7 +638,6 @@ export class InternalError extends NPayloadError {
 export class UnauthenticatedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "UnauthenticatedError";
-  /** The code of these errors. */
   static readonly code = "UNAUTHENTICATED";
 }
 
@@ -695,7 +652,6 @@ export class UnauthenticatedError extends NPayloadError {
 export class KeyRevokedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "KeyRevokedError";
-  /** The code of these errors. */
   static readonly code = "KEY_REVOKED";
 }
 
@@ -710,7 +666,6 @@ export class KeyRevokedError extends NPayloadError {
 export class KeyExpiredError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "KeyExpiredError";
-  /** The code of these errors. */
   static readonly code = "KEY_EXPIRED";
 }
 
@@ -725,7 +680,6 @@ export class KeyExpiredError extends NPayloadError {
 export class ForbiddenError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "ForbiddenError";
-  /** The code of these errors. */
   static readonly code = "FORBIDDEN";
 }
 
@@ -740,7 +694,6 @@ export class ForbiddenError extends NPayloadError {
 export class OrgNotFoundError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "OrgNotFoundError";
-  /** The code of these errors. */
   static readonly code = "ORG_NOT_FOUND";
 }
 
@@ -755,7 +708,6 @@ export class OrgNotFoundError extends NPayloadError {
 export class OrgExistsError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "OrgExistsError";
-  /** The code of these errors. */
   static readonly code = "ORG_EXISTS";
 }
 
@@ -770,7 +722,6 @@ export class OrgExistsError extends NPayloadError {
 export class KeyNotFoundError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "KeyNotFoundError";
-  /** The code of these errors. */
   static readonly code = "KEY_NOT_FOUND";
 }
 
@@ -785,7 +736,6 @@ export class KeyNotFoundError extends NPayloadError {
 export class GrantNotFoundError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "GrantNotFoundError";
-  /** The code of these errors. */
   static readonly code = "GRANT_NOT_FOUND";
 }
 
@@ -800,7 +750,6 @@ export class GrantNotFoundError extends NPayloadError {
 export class InvalidAccessError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidAccessError";
-  /** The code of these errors. */
   static readonly code = "INVALID_ACCESS";
 }
 
@@ -815,7 +764,6 @@ export class InvalidAccessError extends NPayloadError {
 export class EscalationError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "EscalationError";
-  /** The code of these errors. */
   static readonly code = "ESCALATION";
 }
 
@@ -830,7 +778,6 @@ export class EscalationError extends NPayloadError {
 export class AccessLimitError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "AccessLimitError";
-  /** The code of these errors. */
   static readonly code = "ACCESS_LIMIT";
 }
 
@@ -845,7 +792,6 @@ export class AccessLimitError extends NPayloadError {
 export class RateLimitedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "RateLimitedError";
-  /** The code of these errors. */
   static readonly code = "RATE_LIMITED";
 }
 
@@ -860,7 +806,6 @@ export class RateLimitedError extends NPayloadError {
 export class KeyUnavailableError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "KeyUnavailableError";
-  /** The code of these errors. */
   static readonly code = "KEY_UNAVAILABLE";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly channel?: string; readonly key?: number | bigint };
@@ -877,7 +822,6 @@ export class KeyUnavailableError extends NPayloadError {
 export class NotAuthenticError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "NotAuthenticError";
-  /** The code of these errors. */
   static readonly code = "NOT_AUTHENTIC";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly channel?: string; readonly offset?: number | bigint; readonly next?: number | bigint; readonly key?: number | bigint };
@@ -894,7 +838,6 @@ export class NotAuthenticError extends NPayloadError {
 export class NotEncryptedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "NotEncryptedError";
-  /** The code of these errors. */
   static readonly code = "NOT_ENCRYPTED";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly channel: string };
@@ -911,7 +854,6 @@ export class NotEncryptedError extends NPayloadError {
 export class AgentNotFoundError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "AgentNotFoundError";
-  /** The code of these errors. */
   static readonly code = "AGENT_NOT_FOUND";
 }
 
@@ -926,7 +868,6 @@ export class AgentNotFoundError extends NPayloadError {
 export class AgentNotRegisteredError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "AgentNotRegisteredError";
-  /** The code of these errors. */
   static readonly code = "AGENT_NOT_REGISTERED";
 }
 
@@ -941,7 +882,6 @@ export class AgentNotRegisteredError extends NPayloadError {
 export class InvalidProfileError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidProfileError";
-  /** The code of these errors. */
   static readonly code = "INVALID_PROFILE";
 }
 
@@ -956,7 +896,6 @@ export class InvalidProfileError extends NPayloadError {
 export class InvalidAgentReferenceError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidAgentReferenceError";
-  /** The code of these errors. */
   static readonly code = "INVALID_AGENT_REFERENCE";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly name: string };
@@ -973,7 +912,6 @@ export class InvalidAgentReferenceError extends NPayloadError {
 export class PublicKeyUsedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "PublicKeyUsedError";
-  /** The code of these errors. */
   static readonly code = "PUBLIC_KEY_USED";
 }
 
@@ -988,7 +926,6 @@ export class PublicKeyUsedError extends NPayloadError {
 export class NoPublicKeyError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "NoPublicKeyError";
-  /** The code of these errors. */
   static readonly code = "NO_PUBLIC_KEY";
 }
 
@@ -1003,7 +940,6 @@ export class NoPublicKeyError extends NPayloadError {
 export class SignatureRequiredError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "SignatureRequiredError";
-  /** The code of these errors. */
   static readonly code = "SIGNATURE_REQUIRED";
 }
 
@@ -1018,7 +954,6 @@ export class SignatureRequiredError extends NPayloadError {
 export class InvalidSignatureError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidSignatureError";
-  /** The code of these errors. */
   static readonly code = "INVALID_SIGNATURE";
 }
 
@@ -1033,7 +968,6 @@ export class InvalidSignatureError extends NPayloadError {
 export class NotYourAgentError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "NotYourAgentError";
-  /** The code of these errors. */
   static readonly code = "NOT_YOUR_AGENT";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly agent: string };
@@ -1050,7 +984,6 @@ export class NotYourAgentError extends NPayloadError {
 export class SessionNotFoundError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "SessionNotFoundError";
-  /** The code of these errors. */
   static readonly code = "SESSION_NOT_FOUND";
 }
 
@@ -1065,7 +998,6 @@ export class SessionNotFoundError extends NPayloadError {
 export class NotParticipantError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "NotParticipantError";
-  /** The code of these errors. */
   static readonly code = "NOT_PARTICIPANT";
 }
 
@@ -1080,7 +1012,6 @@ export class NotParticipantError extends NPayloadError {
 export class IllegalMessageError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "IllegalMessageError";
-  /** The code of these errors. */
   static readonly code = "ILLEGAL_MESSAGE";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly state?: string; readonly performative?: string; readonly allowed?: readonly string[] };
@@ -1097,7 +1028,6 @@ export class IllegalMessageError extends NPayloadError {
 export class OfferNotOpenError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "OfferNotOpenError";
-  /** The code of these errors. */
   static readonly code = "OFFER_NOT_OPEN";
 }
 
@@ -1112,7 +1042,6 @@ export class OfferNotOpenError extends NPayloadError {
 export class ConstraintBrokenError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "ConstraintBrokenError";
-  /** The code of these errors. */
   static readonly code = "CONSTRAINT_BROKEN";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly performative: string; readonly allowed: readonly string[] };
@@ -1129,7 +1058,6 @@ export class ConstraintBrokenError extends NPayloadError {
 export class TrustTooLowError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "TrustTooLowError";
-  /** The code of these errors. */
   static readonly code = "TRUST_TOO_LOW";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly required: number | bigint; readonly score: number | bigint };
@@ -1146,7 +1074,6 @@ export class TrustTooLowError extends NPayloadError {
 export class InvalidBodyError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidBodyError";
-  /** The code of these errors. */
   static readonly code = "INVALID_BODY";
 }
 
@@ -1161,7 +1088,6 @@ export class InvalidBodyError extends NPayloadError {
 export class InvalidPayloadError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidPayloadError";
-  /** The code of these errors. */
   static readonly code = "INVALID_PAYLOAD";
 }
 
@@ -1176,7 +1102,6 @@ export class InvalidPayloadError extends NPayloadError {
 export class MessageIdTakenError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "MessageIdTakenError";
-  /** The code of these errors. */
   static readonly code = "MESSAGE_ID_TAKEN";
 }
 
@@ -1191,7 +1116,6 @@ export class MessageIdTakenError extends NPayloadError {
 export class MessageIdTooOldError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "MessageIdTooOldError";
-  /** The code of these errors. */
   static readonly code = "MESSAGE_ID_TOO_OLD";
 }
 
@@ -1206,7 +1130,6 @@ export class MessageIdTooOldError extends NPayloadError {
 export class InvalidMessageIdError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidMessageIdError";
-  /** The code of these errors. */
   static readonly code = "INVALID_MESSAGE_ID";
 }
 
@@ -1221,7 +1144,6 @@ export class InvalidMessageIdError extends NPayloadError {
 export class SessionEndedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "SessionEndedError";
-  /** The code of these errors. */
   static readonly code = "SESSION_ENDED";
 }
 
@@ -1236,7 +1158,6 @@ export class SessionEndedError extends NPayloadError {
 export class InvalidSessionError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidSessionError";
-  /** The code of these errors. */
   static readonly code = "INVALID_SESSION";
 }
 
@@ -1251,7 +1172,6 @@ export class InvalidSessionError extends NPayloadError {
 export class AlreadyParticipantError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "AlreadyParticipantError";
-  /** The code of these errors. */
   static readonly code = "ALREADY_PARTICIPANT";
 }
 
@@ -1266,7 +1186,6 @@ export class AlreadyParticipantError extends NPayloadError {
 export class RoleAboveOwnError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "RoleAboveOwnError";
-  /** The code of these errors. */
   static readonly code = "ROLE_ABOVE_OWN";
 }
 
@@ -1281,7 +1200,6 @@ export class RoleAboveOwnError extends NPayloadError {
 export class CallNotFoundError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "CallNotFoundError";
-  /** The code of these errors. */
   static readonly code = "CALL_NOT_FOUND";
 }
 
@@ -1296,7 +1214,6 @@ export class CallNotFoundError extends NPayloadError {
 export class CallIdTakenError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "CallIdTakenError";
-  /** The code of these errors. */
   static readonly code = "CALL_ID_TAKEN";
 }
 
@@ -1311,7 +1228,6 @@ export class CallIdTakenError extends NPayloadError {
 export class InvalidCallIdError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidCallIdError";
-  /** The code of these errors. */
   static readonly code = "INVALID_CALL_ID";
 }
 
@@ -1326,7 +1242,6 @@ export class InvalidCallIdError extends NPayloadError {
 export class CallEndedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "CallEndedError";
-  /** The code of these errors. */
   static readonly code = "CALL_ENDED";
 }
 
@@ -1341,7 +1256,6 @@ export class CallEndedError extends NPayloadError {
 export class TooManyOpenCallsError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "TooManyOpenCallsError";
-  /** The code of these errors. */
   static readonly code = "TOO_MANY_OPEN_CALLS";
 }
 
@@ -1356,7 +1270,6 @@ export class TooManyOpenCallsError extends NPayloadError {
 export class OutOfLimitError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "OutOfLimitError";
-  /** The code of these errors. */
   static readonly code = "OUT_OF_LIMIT";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly field: string; readonly found: number | bigint; readonly min: number | bigint; readonly max: number | bigint };
@@ -1373,7 +1286,6 @@ export class OutOfLimitError extends NPayloadError {
 export class InvalidCursorError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidCursorError";
-  /** The code of these errors. */
   static readonly code = "INVALID_CURSOR";
 }
 
@@ -1388,7 +1300,6 @@ export class InvalidCursorError extends NPayloadError {
 export class AspUnavailableError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "AspUnavailableError";
-  /** The code of these errors. */
   static readonly code = "ASP_UNAVAILABLE";
 }
 
@@ -1403,7 +1314,6 @@ export class AspUnavailableError extends NPayloadError {
 export class CommitmentNotFoundError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "CommitmentNotFoundError";
-  /** The code of these errors. */
   static readonly code = "COMMITMENT_NOT_FOUND";
 }
 
@@ -1418,7 +1328,6 @@ export class CommitmentNotFoundError extends NPayloadError {
 export class InvalidCommitmentIdError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidCommitmentIdError";
-  /** The code of these errors. */
   static readonly code = "INVALID_COMMITMENT_ID";
 }
 
@@ -1433,7 +1342,6 @@ export class InvalidCommitmentIdError extends NPayloadError {
 export class CommitmentIdTakenError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "CommitmentIdTakenError";
-  /** The code of these errors. */
   static readonly code = "COMMITMENT_ID_TAKEN";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly member?: string };
@@ -1450,7 +1358,6 @@ export class CommitmentIdTakenError extends NPayloadError {
 export class InvalidCommitmentError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidCommitmentError";
-  /** The code of these errors. */
   static readonly code = "INVALID_COMMITMENT";
 }
 
@@ -1465,7 +1372,6 @@ export class InvalidCommitmentError extends NPayloadError {
 export class NotPartyError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "NotPartyError";
-  /** The code of these errors. */
   static readonly code = "NOT_PARTY";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly agent: string };
@@ -1482,7 +1388,6 @@ export class NotPartyError extends NPayloadError {
 export class IllegalStepError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "IllegalStepError";
-  /** The code of these errors. */
   static readonly code = "ILLEGAL_STEP";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly state?: string; readonly step?: string; readonly voice?: string; readonly allowed?: readonly string[] };
@@ -1499,7 +1404,6 @@ export class IllegalStepError extends NPayloadError {
 export class AlreadyDeliveredError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "AlreadyDeliveredError";
-  /** The code of these errors. */
   static readonly code = "ALREADY_DELIVERED";
 }
 
@@ -1514,7 +1418,6 @@ export class AlreadyDeliveredError extends NPayloadError {
 export class EscrowNotHeldError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "EscrowNotHeldError";
-  /** The code of these errors. */
   static readonly code = "ESCROW_NOT_HELD";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly amount: number | bigint; readonly held: number | bigint; readonly currency: string };
@@ -1531,7 +1434,6 @@ export class EscrowNotHeldError extends NPayloadError {
 export class TooManyCommitmentsError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "TooManyCommitmentsError";
-  /** The code of these errors. */
   static readonly code = "TOO_MANY_COMMITMENTS";
 }
 
@@ -1546,7 +1448,6 @@ export class TooManyCommitmentsError extends NPayloadError {
 export class DisputeNotFoundError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "DisputeNotFoundError";
-  /** The code of these errors. */
   static readonly code = "DISPUTE_NOT_FOUND";
 }
 
@@ -1561,7 +1462,6 @@ export class DisputeNotFoundError extends NPayloadError {
 export class InvalidDisputeIdError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidDisputeIdError";
-  /** The code of these errors. */
   static readonly code = "INVALID_DISPUTE_ID";
 }
 
@@ -1576,7 +1476,6 @@ export class InvalidDisputeIdError extends NPayloadError {
 export class DisputeIdTakenError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "DisputeIdTakenError";
-  /** The code of these errors. */
   static readonly code = "DISPUTE_ID_TAKEN";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly member?: string };
@@ -1593,7 +1492,6 @@ export class DisputeIdTakenError extends NPayloadError {
 export class AlreadyDisputedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "AlreadyDisputedError";
-  /** The code of these errors. */
   static readonly code = "ALREADY_DISPUTED";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly disputeId: string };
@@ -1610,7 +1508,6 @@ export class AlreadyDisputedError extends NPayloadError {
 export class AlreadyVotedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "AlreadyVotedError";
-  /** The code of these errors. */
   static readonly code = "ALREADY_VOTED";
 }
 
@@ -1625,7 +1522,6 @@ export class AlreadyVotedError extends NPayloadError {
 export class OtherMechanismError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "OtherMechanismError";
-  /** The code of these errors. */
   static readonly code = "OTHER_MECHANISM";
 }
 
@@ -1640,7 +1536,6 @@ export class OtherMechanismError extends NPayloadError {
 export class ReasonRequiredError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "ReasonRequiredError";
-  /** The code of these errors. */
   static readonly code = "REASON_REQUIRED";
 }
 
@@ -1655,7 +1550,6 @@ export class ReasonRequiredError extends NPayloadError {
 export class InvalidEvidenceError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidEvidenceError";
-  /** The code of these errors. */
   static readonly code = "INVALID_EVIDENCE";
 }
 
@@ -1670,7 +1564,6 @@ export class InvalidEvidenceError extends NPayloadError {
 export class NotCounterpartyError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "NotCounterpartyError";
-  /** The code of these errors. */
   static readonly code = "NOT_COUNTERPARTY";
 }
 
@@ -1685,7 +1578,6 @@ export class NotCounterpartyError extends NPayloadError {
 export class InsufficientFundsError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InsufficientFundsError";
-  /** The code of these errors. */
   static readonly code = "INSUFFICIENT_FUNDS";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly available: number | bigint; readonly amount: number | bigint; readonly currency: string };
@@ -1702,7 +1594,6 @@ export class InsufficientFundsError extends NPayloadError {
 export class AboveCeilingError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "AboveCeilingError";
-  /** The code of these errors. */
   static readonly code = "ABOVE_CEILING";
   /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly amount: number | bigint; readonly ceiling: number | bigint; readonly currency: string };

@@ -298,6 +298,23 @@ export class PayloadError extends NPayloadError {
 }
 
 /**
+ * A receipt proves nothing: it was changed, or is none. `details.offset` names the record that does not fit, where it is one.
+ *
+ * @example
+ * ```ts
+ * if (error instanceof ReceiptError) console.error(error.message, error.details.offset);
+ * ```
+ */
+export class ReceiptError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "ReceiptError";
+  declare readonly details: ErrorDetails & { readonly offset?: number };
+  constructor(message: string, rest: Rest = {}) {
+    super({ ...rest, code: "RECEIPT_INVALID", message, retryable: false });
+  }
+}
+
+/**
  * An answer is not understood: the broker breaks the protocol, or is newer than the client.
  *
  * @example

@@ -61,6 +61,25 @@ export interface Organisation {
 }
 
 /**
+ * What an operator has said of an organisation.
+ *
+ * @example
+ * ```ts
+ * const { verified, at }: OrgVerification = await np.orgs.verify({ name: "acme" });
+ * ```
+ */
+export interface OrgVerification<O extends OffsetType = number> {
+  readonly name: string;
+  readonly verified: boolean;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  /** Of the record, on the topic of evidence. */
+  readonly offset: O;
+  /** Number of the operator's key. */
+  readonly by: number;
+}
+
+/**
  * An API key, without its text.
  *
  * @example
@@ -285,6 +304,23 @@ export class Orgs<O extends OffsetType = number> {
    */
   limit(request: { readonly name: string; readonly limits: Limits }, options?: CallOptions): Promise<Organisation> {
     return this.context.requester.json("org.limit", request, options, SAFE);
+  }
+
+  /**
+   * Says that an operator knows who an organisation is, or with `verified: false` takes it back: trust flows from organisations
+   * that are verified. Not sent again after a lost connection.
+   *
+   * @throws OrgNotFoundError
+   *
+   * @example
+   * ```ts
+   * await np.orgs.verify({ name: "acme" });
+   * ```
+   */
+  async verify({ name, verified = true }: { readonly name: string; readonly verified?: boolean }, options?: CallOptions): Promise<OrgVerification<O>> {
+    type Answer = Omit<OrgVerification<OffsetType>, "name"> & { readonly org: string };
+    const { org, offset, ...rest } = await this.context.requester.json<Answer>("org.verify", { org: name, verified }, options, ONCE);
+    return { name: org, ...rest, offset: this.context.offsets.ofJson(offset, "offset") };
   }
 }
 

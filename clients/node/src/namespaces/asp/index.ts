@@ -1,12 +1,16 @@
 import type { OffsetType } from "../../offset.js";
 import type { Context } from "../context.js";
+import { Commitments } from "./commitments.js";
+import { Disputes } from "./disputes.js";
+import { Escrow } from "./escrow.js";
 import { SessionMessages } from "./messages.js";
 import { Registry } from "./registry.js";
 import { Sessions } from "./sessions.js";
 import { Tools } from "./tools.js";
+import { Trust } from "./trust.js";
 
 /**
- * Agents: who they are, what they say to each other, what they do.
+ * Agents: who they are, what they say to each other, what they do, what they promise, and how far they are trusted.
  *
  * @example
  * ```ts
@@ -22,6 +26,14 @@ export class Asp<O extends OffsetType = number> {
   readonly messages: SessionMessages<O>;
   /** What agents do. */
   readonly tools: Tools<O>;
+  /** What they promise. */
+  readonly commitments: Commitments<O>;
+  /** That a promise was not kept. */
+  readonly disputes: Disputes<O>;
+  /** How far they are trusted. */
+  readonly trust: Trust<O>;
+  /** Money behind promises. */
+  readonly escrow: Escrow<O>;
 
   /** @internal */
   constructor(context: Context<O>) {
@@ -29,5 +41,9 @@ export class Asp<O extends OffsetType = number> {
     this.sessions = new Sessions(context);
     this.messages = new SessionMessages(context);
     this.tools = new Tools(context);
+    this.commitments = new Commitments(context);
+    this.disputes = new Disputes(context);
+    this.trust = new Trust(context);
+    this.escrow = new Escrow(context);
   }
 }

@@ -1,0 +1,263 @@
+import type { OffsetType } from "../../offset.js";
+import type { CallOptions } from "../../options.js";
+import { Page, Paged } from "../../paging.js";
+import { type Context, ONCE, SAFE } from "../context.js";
+import type { Party } from "./evidence.js";
+
+/**
+ * How far an agent is trusted, to some.
+ *
+ * @example
+ * ```ts
+ * const inside: ScopedTrust = trust.internal;
+ * ```
+ */
+export interface ScopedTrust {
+  /** 0 to 1: what is likely to be reached at least. */
+  readonly score: number;
+  /** What is likely; null without evidence. */
+  readonly mean: number | null;
+  /** 0 to 1: how much evidence there is. */
+  readonly confidence: number;
+}
+
+/**
+ * How far an agent is trusted, as the broker computes it from what it saw.
+ *
+ * @example
+ * ```ts
+ * const isProven = ({ score, evidenceCount }: TrustScore): boolean => score >= 0.8 && evidenceCount >= 10;
+ * ```
+ */
+export interface TrustScore extends ScopedTrust {
+  /** `agt_` and a UUID. */
+  readonly agentId: string;
+  readonly name: string;
+  readonly org: string;
+  /** Name and version of the way in which it is computed: `trust/1`. */
+  readonly projection: string;
+  /** For whom `score`, `mean` and `confidence` are: `internal` for askers of the agent's own organisation. Both are beside it. */
+  readonly scope: "internal" | "external";
+  readonly level: "L0" | "L1" | "L2" | "L3" | "L4";
+  readonly internal: ScopedTrust;
+  readonly external: ScopedTrust;
+  /** Tasks answered and promises kept, of all, 0 to 1; null without any. */
+  readonly completionRate: number | null;
+  /** Milliseconds from a task to the first reply; null without any. */
+  readonly averageResponseTime: number | null;
+  /** Disputes upheld for each promise, 0 to 1; null without any. */
+  readonly disputeRate: number | null;
+  /** 0 to 100 each. */
+  readonly components: {
+    readonly identityVerification: number;
+    readonly communicationHistory: number;
+    readonly commitmentFulfillment: number;
+    readonly behavioralConsistency: number;
+    readonly responseQuality: number;
+    readonly securityPosture: number;
+    readonly economicReliability: number;
+    readonly peerEndorsements: number;
+  };
+  /** Weighted sum of the components. */
+  readonly composite: number;
+  readonly evidenceCount: number;
+  /** Organisations that it worked for. */
+  readonly distinctCounterparties: number;
+  /** Time of the last clock record that counts: milliseconds since 1970. */
+  readonly asOf: number;
+}
+
+/**
+ * What the evidence of one organisation comes to.
+ *
+ * @example
+ * ```ts
+ * const ignored = pairs.filter(({ credibility }: TrustPair) => credibility === 0);
+ * ```
+ */
+export interface TrustPair {
+  readonly org: string;
+  /** 0 to 1: how far its evidence counts. */
+  readonly credibility: number;
+  /** Pieces of evidence of full weight, as `counted` and `bad`. */
+  readonly good: number;
+  /** What of `good` is left once mutual custom is discounted. */
+  readonly counted: number;
+  readonly bad: number;
+}
+
+/**
+ * What stands out about an agent: organisations that trade with each other alone, ones whose opinion lies apart, and ones that
+ * file unfounded disputes. A newer broker may remark more.
+ *
+ * @example
+ * ```ts
+ * const rings = remarks.filter(({ remark }: TrustRemark) => remark === "ring");
+ * ```
+ */
+export type TrustRemark =
+  | { readonly remark: "ring"; readonly orgs: readonly string[] }
+  | { readonly remark: "outlier"; readonly org: string }
+  | { readonly remark: "unfoundedDisputes"; readonly org: string; readonly candour: number };
+
+/**
+ * A record that counts for or against an agent.
+ *
+ * @example
+ * ```ts
+ * const show = ({ offset, record }: TrustEvidence): string => `${offset} ${record.type}`;
+ * ```
+ */
+export interface TrustEvidence<O extends OffsetType = number> {
+  /** Of the record, on the topic of evidence. */
+  readonly offset: O;
+  readonly record: Readonly<Record<string, unknown>> & { readonly type: string; readonly at: number };
+}
+
+/**
+ * Why an agent is trusted so far.
+ *
+ * @example
+ * ```ts
+ * const { trust, pairs, remarks }: TrustExplanation = await np.asp.trust.explain({ agentId: "research-agent" });
+ * ```
+ */
+export interface TrustExplanation<O extends OffsetType = number> {
+  readonly trust: TrustScore;
+  readonly pairs: readonly TrustPair[];
+  readonly remarks: readonly TrustRemark[];
+  /** The latest, newest first; {@link Trust.evidence} has all of it. */
+  readonly evidence: readonly TrustEvidence<O>[];
+}
+
+/**
+ * Whose trust to explain, and with how much evidence.
+ *
+ * @example
+ * ```ts
+ * const request: ExplainTrustRequest = { agentId: "research-agent", limit: 10 };
+ * ```
+ */
+export interface ExplainTrustRequest {
+  readonly agentId: string;
+  /** Records of one page, 1 to 1,000; 100 unless given. */
+  readonly limit?: number | undefined;
+}
+
+/**
+ * A rating of an agent by one that has worked with it.
+ *
+ * @example
+ * ```ts
+ * const request: RateAgentRequest = { sessionId: session.id, agentId: "research-agent", from: "coordinator-agent", rating: 0.9 };
+ * ```
+ */
+export interface RateAgentRequest {
+  readonly sessionId: string;
+  /** Who is rated. */
+  readonly agentId: string;
+  /** Who rates. */
+  readonly from: string;
+  /** 0 to 1, in steps of a thousandth. */
+  readonly rating: number;
+}
+
+/**
+ * A rating that was taken.
+ *
+ * @example
+ * ```ts
+ * const { at }: AgentRating = await np.asp.trust.rate({ sessionId: session.id, agentId: "writer", from: "lead", rating: 1 });
+ * ```
+ */
+export interface AgentRating<O extends OffsetType = number> {
+  readonly sessionId: string;
+  readonly agent: Party;
+  readonly from: Party;
+  readonly rating: number;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  /** Of the record, on the topic of evidence. */
+  readonly offset: O;
+}
+
+type EvidenceRow = TrustEvidence<OffsetType>;
+type Explained = Omit<TrustExplanation, "evidence"> & { readonly evidence: readonly EvidenceRow[]; readonly cursor?: string };
+
+/**
+ * How far agents are trusted: computed from what the broker saw of how they keep their word, and never from what they say of
+ * themselves.
+ *
+ * @example
+ * ```ts
+ * const trust = await np.asp.trust.getScore({ agentId: "research-agent" });
+ * if (trust.score < 0.8) console.warn("a human looks at what it delivers");
+ * ```
+ */
+export class Trust<O extends OffsetType = number> {
+  /** @internal */
+  constructor(private readonly context: Context<O>) {}
+
+  /**
+   * How far an agent is trusted. Without evidence the score is 0 and the rates are null.
+   *
+   * @throws AgentNotFoundError
+   *
+   * @example
+   * ```ts
+   * const { score, completionRate, averageResponseTime, disputeRate } = await np.asp.trust.getScore({ agentId: "research-agent" });
+   * ```
+   */
+  async getScore({ agentId }: { readonly agentId: string }, options?: CallOptions): Promise<TrustScore> {
+    return this.context.requester.json<TrustScore>("trust.score", { agentId }, options, SAFE);
+  }
+
+  /**
+   * Why an agent is trusted so far: what the evidence of each organisation comes to, what stands out, and the latest evidence.
+   *
+   * @example
+   * ```ts
+   * const { trust, remarks, evidence } = await np.asp.trust.explain({ agentId: "research-agent", limit: 10 });
+   * for (const { offset, record } of evidence) console.log(offset, record.type);
+   * ```
+   */
+  async explain(request: ExplainTrustRequest, options?: CallOptions): Promise<TrustExplanation<O>> {
+    const { trust, pairs, remarks, evidence } = await this.context.requester.json<Explained>("trust.explain", request, options, SAFE);
+    return { trust, pairs, remarks, evidence: this.records(evidence) };
+  }
+
+  /**
+   * All evidence about an agent, newest first: the first page when awaited, all with `for await`.
+   *
+   * @example
+   * ```ts
+   * for await (const { offset, record } of np.asp.trust.evidence({ agentId: "research-agent" })) console.log(offset, record.type);
+   * ```
+   */
+  evidence(request: ExplainTrustRequest, options?: CallOptions): Paged<TrustEvidence<O>> {
+    return new Paged(async (cursor) => {
+      const answer = await this.context.requester.json<Explained>("trust.explain", { ...request, cursor }, options, SAFE);
+      return new Page(this.records(answer.evidence), answer.cursor);
+    });
+  }
+
+  /**
+   * Rates an agent for what it did in a session, for another one that has worked with it there. A later rating of the same
+   * two in the same session replaces the earlier one. Not sent again after a lost connection.
+   *
+   * @throws NotCounterpartyError where the two have not worked with each other in the session.
+   *
+   * @example
+   * ```ts
+   * await np.asp.trust.rate({ sessionId: session.id, agentId: "research-agent", from: "coordinator-agent", rating: 0.9 });
+   * ```
+   */
+  async rate(request: RateAgentRequest, options?: CallOptions): Promise<AgentRating<O>> {
+    const row = await this.context.requester.json<AgentRating<OffsetType>>("trust.rate", request, options, ONCE);
+    return { ...row, offset: this.context.offsets.ofJson(row.offset, "offset") };
+  }
+
+  private records(rows: readonly EvidenceRow[]): TrustEvidence<O>[] {
+    return rows.map(({ offset, record }) => ({ offset: this.context.offsets.ofJson(offset, "offset"), record }));
+  }
+}
