@@ -12,6 +12,7 @@ mod held;
 mod history;
 mod intruders;
 mod live;
+mod market;
 mod market_live;
 mod promises;
 mod promises_live;

@@ -55,7 +55,7 @@ pub(super) fn register(floor: &mut Floor, by: &Principal, name: &str) {
     floor.durable(accepted);
 }
 
-fn with_guest(guest: &str) -> NewSession {
+pub(super) fn with_guest(guest: &str) -> NewSession {
     new_session(&[("lead", Role::Coordinator), (guest, Role::Specialist)])
 }
 
