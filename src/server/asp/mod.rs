@@ -13,6 +13,7 @@ mod evidence;
 mod first;
 mod history;
 mod inbox;
+pub(super) mod places;
 mod promises;
 mod reader;
 mod refused;
