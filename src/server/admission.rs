@@ -7,16 +7,17 @@
 
 use super::access::{Caller, denied};
 use super::answer;
+use super::asp::places;
 use super::auditing::Draft;
 use super::clock;
 use super::shared::Shared;
 use crate::access::{Access, Ask, Denied, Operation};
 use crate::broker::asp::EVIDENCE_TOPIC;
 use crate::broker::{Broker, BrokerError};
-use crate::protocol::asp::{CommitmentRow, DisputeRow, EvidencePlace};
+use crate::protocol::asp::EvidencePlace;
 use crate::protocol::control::ChannelInfo;
 use crate::protocol::{
-    AspRequest, AspResponse, AtomicPart, ErrorCode, PublishTarget, Request, Response, WireError,
+    AspRequest, AtomicPart, ErrorCode, PublishTarget, Request, Response, WireError,
 };
 use crate::types::{ChannelName, ConsumerName, DEFAULT_ORG_NAME, OrgId, OrgName, Timestamp};
 
@@ -154,7 +155,7 @@ impl<'a> Door<'a> {
             // `Broker::own_agent`.
             Request::Asp(request) => {
                 self.own(Operation::Asp)?;
-                for place in places_of(request) {
+                for place in places::asked(request) {
                     self.place(place)?;
                 }
             }
@@ -321,48 +322,6 @@ fn is_for_operators(request: &AspRequest) -> bool {
     }
 }
 
-/// The places that somebody points to as evidence.
-fn places_of(request: &mut AspRequest) -> &mut [EvidencePlace] {
-    match request {
-        AspRequest::CommitmentDeliver(deliver) => &mut deliver.references,
-        AspRequest::DisputeCreate(create) => &mut create.references,
-        AspRequest::DisputeAnswer(answer) => &mut answer.references,
-        _ => &mut [],
-    }
-}
-
-/// The places that an answer tells of.
-fn places_in(response: &mut AspResponse) -> Vec<&mut EvidencePlace> {
-    fn of_commitment(row: &mut CommitmentRow) -> impl Iterator<Item = &mut EvidencePlace> {
-        let delivery = row.delivery.iter_mut();
-        delivery.flat_map(|delivery| &mut delivery.references)
-    }
-    fn of_dispute(row: &mut DisputeRow) -> impl Iterator<Item = &mut EvidencePlace> {
-        let answer = row.answer.iter_mut();
-        let answer = answer.flat_map(|answer| &mut answer.references);
-        row.references.iter_mut().chain(answer)
-    }
-    match response {
-        AspResponse::CommitmentCreate(row)
-        | AspResponse::CommitmentDeliver(row)
-        | AspResponse::CommitmentConfirm(row)
-        | AspResponse::CommitmentWindow(row)
-        | AspResponse::CommitmentInfo(row) => of_commitment(row).collect(),
-        AspResponse::CommitmentList(page) => page
-            .commitments
-            .iter_mut()
-            .flat_map(of_commitment)
-            .collect(),
-        AspResponse::DisputeCreate(row)
-        | AspResponse::DisputeAnswer(row)
-        | AspResponse::DisputeWithdraw(row)
-        | AspResponse::DisputeRule(row)
-        | AspResponse::DisputeInfo(row) => of_dispute(row).collect(),
-        AspResponse::DisputeList(page) => page.disputes.iter_mut().flat_map(of_dispute).collect(),
-        _ => Vec::new(),
-    }
-}
-
 /// Whether a name means the one topic of evidence, which is the default organisation's and which all
 /// share: no other organisation has one of its own.
 fn is_evidence(name: &ChannelName) -> bool {
@@ -491,7 +450,7 @@ pub(super) fn show(shared: &Shared, caller: &Caller, response: &mut Response) {
         Response::ChannelCreate(made) => rename(caller, &mut made.channel.name),
         Response::ChannelDelete(deleted) => rename(caller, &mut deleted.name),
         Response::Asp(answer) => {
-            for place in places_in(answer) {
+            for place in places::told(answer) {
                 if let EvidencePlace::Channel(place) = place {
                     rename(caller, &mut place.channel);
                 }

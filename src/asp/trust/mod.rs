@@ -22,6 +22,7 @@ mod settings;
 mod state;
 #[cfg(test)]
 mod tests;
+mod transition;
 mod wilson;
 
 pub use components::{Components, Level};

@@ -17,6 +17,7 @@ mod inbox;
 mod listings;
 mod market;
 mod market_rows;
+pub(super) mod places;
 mod promises;
 mod reader;
 mod refused;

@@ -86,7 +86,7 @@ async fn publish(client: &Client, name: &str) {
         let builder = client.producer(channel(name)).compression(compression);
         let producer = builder.build();
         for record in records {
-            producer.publish(record).await.unwrap();
+            drop(producer.publish(record).await.unwrap());
         }
         producer.flush().await.unwrap();
     }
@@ -102,7 +102,7 @@ async fn publishes(client: &Client, name: &str, payloads: &[&[u8]]) {
             payload: Some(payload),
             event_time: None,
         };
-        producer.publish(&record).await.unwrap();
+        drop(producer.publish(&record).await.unwrap());
     }
     producer.flush().await.unwrap();
 }
@@ -245,7 +245,7 @@ async fn what_is_not_there_or_too_much_is_refused_with_value_and_limit() {
             payload: Some(&zeros),
             event_time: None,
         };
-        producer.publish(&record).await.unwrap();
+        drop(producer.publish(&record).await.unwrap());
     }
     producer.flush().await.unwrap();
     let told = details(refused(vec![at("zeros", 0, 68)]).await);

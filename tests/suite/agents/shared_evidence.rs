@@ -10,7 +10,6 @@ use npayload::client::Disputes;
 
 use super::companies::{HOUR, agent, company, grant, keeps, key_of, lead, promises, register};
 use super::live::serve;
-use super::*;
 use crate::admission::scope;
 
 fn npayload(url: &str, key: &Secret, args: &[&str]) -> Output {
