@@ -11,7 +11,7 @@ use npayload::storage::disk::MemoryDisk;
 use super::directory::{batch, open, publish};
 
 /// The kinds that carry JSON, in the order in which an input numbers them.
-pub const KINDS: [Kind; 12] = [
+pub const KINDS: [Kind; 25] = [
     Kind::ChannelCreate,
     Kind::ChannelList,
     Kind::ChannelInfo,
@@ -24,6 +24,19 @@ pub const KINDS: [Kind; 12] = [
     Kind::ConsumerLag,
     Kind::ConsumerDelete,
     Kind::BrokerInfo,
+    Kind::MarketCreate,
+    Kind::MarketUpdate,
+    Kind::MarketSubmit,
+    Kind::MarketReview,
+    Kind::MarketArchive,
+    Kind::MarketSearch,
+    Kind::MarketInfo,
+    Kind::MarketSubscribe,
+    Kind::MarketApprove,
+    Kind::MarketCancel,
+    Kind::MarketRate,
+    Kind::MarketSubscriptions,
+    Kind::MarketUsage,
 ];
 
 /// Requests one after the other, parted by 0xFF, which no JSON holds: the number of a kind, then

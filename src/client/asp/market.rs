@@ -150,12 +150,26 @@ impl Market {
         listing_id: ListingId,
         terms_hash: Option<Digest>,
     ) -> Result<SubscriptionChanged, RequestError> {
-        let id = SubscriptionId(uuid::Uuid::now_v7().as_u128());
         let subscribe = MarketSubscribe {
-            id: Some(id),
+            id: None,
             listing_id,
             terms_hash,
         };
+        self.subscribe_as(subscribe).await
+    }
+
+    /// As [`Market::subscribe`], with an id of one's own: a program that is not sure whether it
+    /// asked asks again with the same one.
+    ///
+    /// # Errors
+    /// As [`Market::subscribe`], and of the broker's `INVALID_SUBSCRIPTION_ID` and
+    /// `SUBSCRIPTION_ID_TAKEN`.
+    pub async fn subscribe_as(
+        &self,
+        mut subscribe: MarketSubscribe,
+    ) -> Result<SubscriptionChanged, RequestError> {
+        let id = || SubscriptionId(uuid::Uuid::now_v7().as_u128());
+        subscribe.id = subscribe.id.or_else(|| Some(id()));
         asp!(&self.client, Retry::Safe, MarketSubscribe(subscribe))
     }
 

@@ -1,6 +1,7 @@
 //! Sessions from the outside: sample sessions, their golden files, and every byte of them changed.
 mod command_line;
 mod golden;
+mod market;
 mod promises;
 mod trust;
 mod verify;
