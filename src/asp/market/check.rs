@@ -21,7 +21,9 @@ use super::table::{
 };
 use crate::asp::chain::Digest;
 use crate::asp::commitment::{wide, within};
-use crate::types::{ListingId, OrgId, OrgName, PrincipalId, SessionId, SubscriptionId, Timestamp};
+use crate::types::{
+    AgentId, ListingId, OrgId, OrgName, PrincipalId, SessionId, SubscriptionId, Timestamp,
+};
 
 /// Most listings of an organisation that are not archived.
 pub const MAX_LISTINGS: usize = 1_000;
@@ -424,30 +426,41 @@ impl Market {
 
     /// What ties a session to a subscription; none where nothing is to be recorded.
     ///
-    /// - `of`: the agents that needed it, with what the session held before.
+    /// - `agents`: those that needed it.
+    /// - `counted`: what the session holds of the subscriber's use of some agents, from its
+    ///   beginning, before they come in.
     #[must_use]
-    pub fn use_record(&self, of: Use, now: Timestamp) -> Option<MarketRecord> {
-        let known = self.uses.get(&(of.session, of.subscription));
-        let mut agents = of.agents;
+    pub fn use_record(
+        &self,
+        subscription: SubscriptionId,
+        (session, host): (SessionId, OrgId),
+        mut agents: Vec<AgentId>,
+        counted: impl Fn(&[AgentId]) -> Count,
+        now: Timestamp,
+    ) -> Option<MarketRecord> {
+        let known = self.uses.get(&(session, subscription));
         agents.sort_unstable();
         agents.dedup();
         if let Some(known) = known {
             agents.retain(|agent| !known.agents.contains(agent));
         }
-        (!agents.is_empty()).then(|| {
-            MarketRecord::Used(Used {
-                agents,
-                at: self.stamp(now),
-                before: if known.is_some() {
-                    Count::default()
-                } else {
-                    of.before
-                },
-                host: of.host,
-                session: of.session,
-                subscription: of.subscription,
-            })
-        })
+        if agents.is_empty() {
+            return None;
+        }
+        let mut before = counted(&agents);
+        if known.is_some() {
+            // What was given to nobody in particular and what was said counts already.
+            before.calls = before.since(counted(&[])).calls;
+            before.messages = 0;
+        }
+        Some(MarketRecord::Used(Used {
+            agents,
+            at: self.stamp(now),
+            before,
+            host,
+            session,
+            subscription,
+        }))
     }
 
     /// What meters a session that ends, for each subscription that it is tied to.

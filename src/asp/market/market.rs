@@ -374,9 +374,10 @@ impl Market {
         }
         let key = (used.session, used.subscription);
         if let Some(of) = self.uses.get_mut(&key) {
-            if used.before != Count::default() || used.host != of.host {
+            if used.before.messages != 0 || used.host != of.host {
                 return Err("it does not say the same of the session as before");
             }
+            of.before.calls = of.before.calls.saturating_add(used.before.calls);
             let all: BTreeSet<_> = of.agents.iter().chain(&used.agents).copied().collect();
             of.agents = all.into_iter().collect();
             return Ok(());

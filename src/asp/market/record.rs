@@ -210,14 +210,15 @@ pub struct Cancelled {
     pub subscription: SubscriptionId,
 }
 
-/// See [`MarketRecord::Used`]. Said again of a session, it adds agents.
+/// See [`MarketRecord::Used`]. Said again of a session, it adds agents, and the tasks that those
+/// were given before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Used {
     /// The listed agents that needed the subscription, by id.
     pub agents: Vec<AgentId>,
     /// When.
     pub at: Timestamp,
-    /// What the session held before, which does not count; nothing where it is said again.
+    /// What the session held before, which does not count.
     pub before: Count,
     /// The organisation whose topic the session lies on.
     pub host: OrgId,

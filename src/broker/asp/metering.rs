@@ -9,7 +9,7 @@ use crate::asp::market::{Count, MarketRecord, Use};
 use crate::asp::session::{Invitee, Session};
 use crate::broker::core::Broker;
 use crate::storage::Need;
-use crate::types::{OrgId, SessionId, SubscriptionId, Timestamp};
+use crate::types::{AgentId, OrgId, SessionId, SubscriptionId, Timestamp};
 
 /// Sessions whose metering was missed that are metered under one hold of the broker's lock.
 const STRAYS_AT_ONCE: usize = 256;
@@ -18,11 +18,12 @@ impl Broker {
     /// What ties a session to the subscriptions without which its opener, or who brings somebody
     /// in, would not see who comes in. Whom a grant shows needs none.
     ///
+    /// - `place`: the session, and the organisation on whose topic it lies.
     /// - `held`: the session, where it is there already.
     pub(super) fn uses_of(
         &self,
         by: &Principal,
-        (session, host): (SessionId, OrgId),
+        place: (SessionId, OrgId),
         held: Option<&Session>,
         coming: &[Invitee],
         now: Timestamp,
@@ -31,7 +32,7 @@ impl Broker {
         let Some(market) = market.and_then(|topic| topic.known().ok()) else {
             return Vec::new();
         };
-        let mut needed: BTreeMap<SubscriptionId, Vec<_>> = BTreeMap::new();
+        let mut needed: BTreeMap<SubscriptionId, Vec<AgentId>> = BTreeMap::new();
         for one in coming.iter().filter(|one| one.org != by.org) {
             let name = self.named(one.org, one.agent).name;
             if self.access.shows_agent(one.org, name.as_str(), by.org, now) {
@@ -42,16 +43,11 @@ impl Broker {
             }
         }
         let uses = needed.into_iter().filter_map(|(subscription, agents)| {
-            let before = held.map(|held| Count::of(held, by.org, &agents));
-            let of = Use {
-                agents,
-                at: now,
-                before: before.unwrap_or_default(),
-                host,
-                session,
-                subscription,
+            let counted = |agents: &[AgentId]| {
+                let all = held.map(|held| Count::of(held, by.org, agents));
+                all.unwrap_or_default()
             };
-            market.use_record(of, now)
+            market.use_record(subscription, place, agents, counted, now)
         });
         uses.collect()
     }

@@ -5,6 +5,7 @@ mod clock;
 mod history;
 mod intruders;
 mod live;
+mod market;
 mod market_live;
 mod promises;
 mod promises_live;

@@ -206,15 +206,10 @@ impl Topic {
     }
 
     fn use_it(&mut self, session: u128, id: u128, agents: &[u128], before: Count) -> bool {
-        let of = Use {
-            agents: agents.iter().copied().map(AgentId).collect(),
-            at: self.at(),
-            before,
-            host: OrgId(BETA),
-            session: ses(session),
-            subscription: sub(id),
-        };
-        let record = self.state.use_record(of, self.at());
+        let agents = agents.iter().copied().map(AgentId).collect();
+        let place = (ses(session), OrgId(BETA));
+        let state = &self.state;
+        let record = state.use_record(sub(id), place, agents, |_| before, self.at());
         let is_new = record.is_some();
         record.into_iter().for_each(|record| self.write(record));
         is_new

@@ -127,6 +127,27 @@ fn agents_that_come_in_later_are_counted_in_the_same_session() {
 }
 
 #[test]
+fn what_an_agent_was_given_before_it_needed_the_subscription_does_not_count() {
+    let mut topic = priced(Pricing::Free);
+    topic.use_it(7, 1, &[1], count(2, 1));
+    let counted = |agents: &[AgentId]| match agents {
+        [] => count(9, 4),
+        _ => count(9, 7),
+    };
+    let place = (ses(7), OrgId(BETA));
+    let state = &topic.state;
+    let record = state.use_record(sub(1), place, vec![AgentId(2)], counted, topic.at());
+    topic.write(record.unwrap());
+    let of = topic.state.uses_of(sub(1)).next().unwrap();
+    assert_eq!(
+        of.before,
+        count(2, 4),
+        "three were given to the second alone"
+    );
+    topic.check_rebuilds();
+}
+
+#[test]
 fn a_subscription_that_ended_meters_the_sessions_that_go_on() {
     let mut topic = priced(Pricing::Free);
     topic.use_it(7, 1, &[1], Count::default());

@@ -1,6 +1,7 @@
 //! One test for each kind of arrow, and the properties that every history has.
 
 mod corners;
+mod given;
 mod history;
 mod records;
 
