@@ -50,7 +50,7 @@ fn per_call(unit_price: u64) -> Pricing {
 
 fn refusal<T: std::fmt::Debug>(answer: Result<T, RequestError>) -> npayload::protocol::WireError {
     match answer.unwrap_err() {
-        RequestError::Server(error) => error,
+        RequestError::Server(error) => *error,
         other => panic!("{other}"),
     }
 }
@@ -493,6 +493,7 @@ async fn each_refusal_of_a_listing_has_its_code_and_what_it_is_about() {
     assert_eq!(told.details["listingId"], old.to_string());
     let mut taken = listing();
     taken.id = Some(id);
+    taken.title = "Something else".to_owned();
     let told = refusal(acme.create(taken.clone()).await);
     assert!(told.is(ErrorCode::ListingIdTaken), "{told}");
     assert_eq!(told.details["member"], "content");
