@@ -9,7 +9,7 @@ DATA_DIR ?= ./data
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-vectors test-python test-node check check-format check-lints check-docs check-licences check-advisories bench soak soak-sim soak-fuzz soak-crash soak-kill soak-power soak-flips faults faults-docs install-tools
+.PHONY: help run test test-rust test-vectors test-python test-node check check-format check-lints check-docs check-licences check-advisories bench bench-node soak soak-sim soak-fuzz soak-crash soak-kill soak-power soak-flips faults faults-docs install-tools
 
 # $(call part,DIRECTORY,PROGRAM,COMMAND): runs COMMAND in DIRECTORY, where the tree has it. Without PROGRAM
 # the part is skipped and says so; in CI (the variable CI is set) that is a failure.
@@ -51,6 +51,10 @@ check-licences:
 
 bench: ## run the benches: codec, append, replay, sessions
 	cargo bench --workspace --benches
+
+bench-node: ## measure what the Node client promises, with a release build of the broker; installs kafkajs, NATS and Kafka beside it to compare
+	cargo build --release
+	cd clients/node && npm ci && npm run bench
 
 soak: soak-sim soak-crash soak-kill soak-power soak-flips soak-fuzz faults ## long runs: simulation, crash tests, kills, power cuts, bit flips, fuzzing (SECONDS=600 for each target), deliberate faults
 

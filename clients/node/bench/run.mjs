@@ -2,7 +2,7 @@
 import { spawn } from "node:child_process";
 import { fileURLToPath } from "node:url";
 
-const ALL = ["startup", "throughput", "memory", "faults", "runtimes", "peers"];
+const ALL = ["startup", "cancel", "throughput", "memory", "faults", "runtimes", "peers"];
 const named = process.argv.slice(2);
 const unknown = named.filter((name) => !ALL.includes(name));
 if (unknown.length > 0) {

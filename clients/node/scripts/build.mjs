@@ -1,7 +1,8 @@
-// Builds the package: for each module format one file of code and one for the test broker, since loading many files is
-// what an import costs, and for their types the declarations with their comments, since editors show those. The code
-// is made small, but each statement keeps its line and functions and classes keep their names: Node prints both when an
-// error is not caught.
+// Builds the package: one file of code and one for the test broker, since loading many files is what an import costs, and
+// for their types the declarations with their comments, since editors show those. The code is CommonJS, which every
+// version of Node can load in both ways, and there once, so that a program has one copy of it however it is loaded. It is
+// made small, but each statement keeps its line and functions and classes keep their names: Node prints both when an error
+// is not caught.
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -21,17 +22,26 @@ declare();
 
 async function bundle() {
   const input = Object.fromEntries(ENTRIES.map((entry) => [entry, join(root, "src", `${entry}.ts`)]));
-  for (const format of ["esm", "cjs"]) {
-    const build = await rolldown({ input, platform: "node", tsconfig: join(root, "tsconfig.build.json") });
-    const { output } = await build.generate({ format, entryFileNames: "[name].js", chunkFileNames: "common.js" });
-    await build.close();
-    for (const { fileName, code } of output) {
-      const target = join(dist, format, fileName);
-      mkdirSync(dirname(target), { recursive: true });
-      writeFileSync(target, `${await small(code)}\n`);
-    }
+  const build = await rolldown({ input, platform: "node", tsconfig: join(root, "tsconfig.build.json") });
+  const { output } = await build.generate({ format: "cjs", entryFileNames: "[name].js", chunkFileNames: "common.js" });
+  await build.close();
+  for (const { fileName, code } of output) write(join("cjs", fileName), `${await small(code)}\n`);
+  write("cjs/package.json", '{ "type": "commonjs" }\n');
+  for (const entry of ENTRIES) {
+    const names = Object.keys(require(join(dist, "cjs", `${entry}.js`)));
+    const exported = `export const {\n${names.map((name) => `  ${name},\n`).join("")}} = cjs;\n`;
+    const path = `${"../".repeat(entry.split("/").length)}cjs/${entry}.js`;
+    // Node would first search CommonJS that is imported for its exports, which takes longer than to load it.
+    write(`esm/${entry}.js`, `import { createRequire } from "node:module";\nconst cjs = createRequire(import.meta.url)("${path}");\n${exported}`);
+    // Bundlers follow no require that they do not see.
+    write(`esm/${entry}.bundler.js`, `import cjs from "${path}";\n${exported}`);
   }
-  writeFileSync(join(dist, "cjs", "package.json"), '{ "type": "commonjs" }\n');
+}
+
+function write(path, text) {
+  const target = join(dist, path);
+  mkdirSync(dirname(target), { recursive: true });
+  writeFileSync(target, text);
 }
 
 async function small(code) {
@@ -47,7 +57,10 @@ async function small(code) {
   return made;
 }
 
-/** Writes the declarations once, for CommonJS; those of the ES modules hand them on. What no entry needs is left out. */
+/**
+ * Writes the declarations once, for CommonJS; those of the ES modules hand them on. What no entry needs is left out, and what
+ * remains is indented by one blank, since every byte counts.
+ */
 function declare() {
   const flags = ["-p", "tsconfig.build.json", "--declaration", "--emitDeclarationOnly"];
   execFileSync(process.execPath, [require.resolve("typescript/bin/tsc"), ...flags], { cwd: root, stdio: "inherit" });
@@ -64,12 +77,9 @@ function declare() {
   for (const entry of ENTRIES) need(join(dist, "cjs", `${entry}.d.ts`));
   for (const path of readdirSync(join(dist, "cjs"), { recursive: true })) {
     const file = join(dist, "cjs", path);
-    if (path.endsWith(".d.ts") && !needed.has(file)) rmSync(file);
+    if (!path.endsWith(".d.ts")) continue;
+    if (needed.has(file)) writeFileSync(file, readFileSync(file, "utf8").replace(/^(?: {4})+/gm, (blanks) => " ".repeat(blanks.length / 4)));
+    else rmSync(file);
   }
-  for (const entry of ENTRIES) {
-    const target = join(dist, "esm", `${entry}.d.ts`);
-    mkdirSync(dirname(target), { recursive: true });
-    const up = "../".repeat(entry.split("/").length);
-    writeFileSync(target, `export * from "${up}cjs/${entry}.js";\n`);
-  }
+  for (const entry of ENTRIES) write(`esm/${entry}.d.ts`, `export * from "${"../".repeat(entry.split("/").length)}cjs/${entry}.js";\n`);
 }

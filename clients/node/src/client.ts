@@ -18,6 +18,7 @@ import type { CallOptions, ClientOptions } from "./options.js";
 import { Publishing } from "./producer/publishing.js";
 import { Tail } from "./reading/tail.js";
 import { StatusEvents } from "./status-events.js";
+import { Webhooks } from "./webhooks.js";
 
 const DEFAULT_URL = "npayload://127.0.0.1:7400";
 
@@ -54,6 +55,8 @@ export class NPayload<M extends OffsetMode = "number"> implements AsyncDisposabl
   readonly asp: Asp<OffsetOf<M>>;
   /** The broker itself. */
   readonly broker: Broker<OffsetOf<M>>;
+  /** Webhooks that this program receives; asks no broker. */
+  readonly webhooks = new Webhooks();
 
   readonly #link: Link;
   readonly #requester: Requester;

@@ -141,3 +141,4 @@ export { Broker, type BrokerHealth, type BrokerInfo, type ScrubStatus } from "./
 
 export { type EventSchemas, type NewEvent, type TypedEvent, TypedEvents } from "./events.js";
 export type { InputOf, OutputOf, StandardIssue, StandardResult, StandardSchemaV1 } from "./standard-schema.js";
+export { type UnwrapOptions, type WebhookEvent, type WebhookHeaders, Webhooks } from "./webhooks.js";

@@ -1,8 +1,11 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { rolldown } from "rolldown";
 import { expect, test } from "vitest";
-import { PACKAGE } from "./support/programs.js";
+import { PACKAGE, ProgramFolder } from "./support/programs.js";
 
 interface Packed {
   readonly unpackedSize: number;
@@ -21,14 +24,29 @@ test("what is published is small, needs nothing and runs nothing when it is inst
   expect([...new Set(kinds)].sort()).toEqual(["LICENSE", "README.md", "dist/*.d.ts", "dist/*.js", "dist/*.json", "package.json"]);
 });
 
-test("an import reads two files of code, in either format", () => {
+test("an import reads two files of code and one of names, and there is one copy of the code however it is loaded", () => {
   const counted = `
-    require("./dist/cjs/index.js");
-    console.log(Object.keys(require.cache).filter((path) => path.includes("dist")).length);`;
-  expect(execFileSync(process.execPath, ["-e", counted], { cwd: PACKAGE, encoding: "utf8" }).trim()).toBe("2");
-  const code = readFileSync(join(PACKAGE, "dist/esm/index.js"), "utf8");
-  const own = [...code.matchAll(/from\s*"([^"]+)"/g)].map(([, path]) => path).filter((path) => path?.startsWith("."));
-  expect(own).toEqual(["./common.js"]);
+    import { createRequire } from "node:module";
+    const require = createRequire(import.meta.url);
+    const { NPayload } = await import("./dist/esm/index.js");
+    const loaded = Object.keys(require.cache).filter((path) => path.includes("dist"));
+    console.log(loaded.length, require("./dist/cjs/index.js").NPayload === NPayload);`;
+  expect(execFileSync(process.execPath, ["--input-type=module", "-e", counted], { cwd: PACKAGE, encoding: "utf8" }).trim()).toBe("2 true");
+});
+
+test("a bundler takes the code into a program, which then needs nothing beside it", async () => {
+  const folder = await ProgramFolder.make();
+  const alone = await mkdtemp(join(tmpdir(), "npayload-bundle-"));
+  try {
+    const input = await folder.write("program.mjs", 'import { NPayload, ConnectError } from "@npayload/node"; console.log(new NPayload().status.state, ConnectError.name);');
+    const build = await rolldown({ input, platform: "node" });
+    await build.write({ file: join(alone, "bundle.mjs"), format: "esm" });
+    await build.close();
+    expect(execFileSync(process.execPath, [join(alone, "bundle.mjs")], { cwd: alone, encoding: "utf8" }).trim()).toBe("idle ConnectError");
+  } finally {
+    await folder.remove();
+    await rm(alone, { recursive: true });
+  }
 });
 
 test("classes keep their names, and Node shows a line rather than all the code where an error is not caught", async () => {
@@ -36,6 +54,6 @@ test("classes keep their names, and Node shows a line rather than all the code w
   const classes = Object.entries(built).filter(([, value]) => typeof value === "function");
   expect(classes.length).toBeGreaterThan(100);
   for (const [name, value] of classes) expect(value.name).toBe(name);
-  const lines = readFileSync(join(PACKAGE, "dist/esm/index.js"), "utf8").split("\n").filter((line) => !line.startsWith("export{"));
+  const lines = readFileSync(join(PACKAGE, "dist/cjs/index.js"), "utf8").split("\n");
   expect(Math.max(...lines.map(({ length }) => length))).toBeLessThan(500);
 });

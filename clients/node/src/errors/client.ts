@@ -329,3 +329,22 @@ export class ProtocolError extends NPayloadError {
     super({ ...rest, code: "PROTOCOL_ERROR", message, retryable: false });
   }
 }
+
+/**
+ * A webhook that is not to be believed; `details.reason` says what is wrong with it: `headers`, `timestamp`, `signature` or
+ * `body`.
+ *
+ * @example
+ * ```ts
+ * if (error instanceof WebhookError) response.writeHead(400).end();
+ * ```
+ */
+export class WebhookError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "WebhookError";
+  /** Values for programs. */
+  declare readonly details: ErrorDetails & { readonly reason: "headers" | "timestamp" | "signature" | "body" };
+  constructor(message: string, reason: "headers" | "timestamp" | "signature" | "body", cause?: unknown) {
+    super({ code: "WEBHOOK_INVALID", message, retryable: false, details: { reason }, cause });
+  }
+}
