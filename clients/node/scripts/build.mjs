@@ -18,6 +18,7 @@ rmSync(`${root}dist`, { recursive: true, force: true });
 compile("--removeComments", "--declaration", "false");
 compile("--declaration", "--emitDeclarationOnly");
 removeUnusedDeclarations();
+removeAnnouncements();
 narrowIndents();
 writeFileSync(`${root}dist/cjs/package.json`, '{ "type": "commonjs" }\n');
 
@@ -44,6 +45,13 @@ function removeUnusedDeclarations() {
   };
   for (const entry of ["index", "testing/index"]) visit(join(root, "dist/cjs", `${entry}.d.ts`));
   for (const file of filesBelow("dist/cjs")) if (file.endsWith(".d.ts") && !used.has(file)) rmSync(file);
+}
+
+/** Removes the lines that set every export to nothing before it gets its value. */
+function removeAnnouncements() {
+  for (const file of filesBelow("dist/cjs")) {
+    if (file.endsWith(".js")) writeFileSync(file, readFileSync(file, "utf8").replace(/^(?:exports\.\w+ = )+void 0;\n/gm, ""));
+  }
 }
 
 /** Indents by one blank for each level in place of four, which is a tenth of the package. */
