@@ -42,11 +42,7 @@ export function generate(markdown) {
     lines.push(
       "/**",
       ` * ${error.meaning} Code \`${error.name}\` (${error.number})${error.retryable ? "; worth another try" : ""}.`,
-      " *",
-      " * @example",
-      " * ```ts",
-      ` * if (error instanceof ${type}) console.error(error.message, error.details);`,
-      " * ```",
+      ` * @example \`error instanceof ${type}\``,
       " */",
       `export class ${type} extends NPayloadError {`,
       "  /** @internal */",

@@ -124,9 +124,38 @@ export {
 } from "./namespaces/asp/escrow.js";
 export type { ChannelPlace, Evidence, EvidencePlace, Party, SessionPlace } from "./namespaces/asp/evidence.js";
 export type { Instant } from "./namespaces/asp/instant.js";
+export {
+  type ApproveSubscriptionRequest,
+  type CreateListingRequest,
+  type ListingChange,
+  type ListingRequest,
+  type ListSubscriptionsRequest,
+  Market,
+  type MarketSubscriptionRequest,
+  type MarketUsageRequest,
+  type RateListingRequest,
+  type ReviewListingRequest,
+  type SearchListingsRequest,
+  type SubscribeListingRequest,
+  type SubscriptionChange,
+  type UpdateListingRequest,
+} from "./namespaces/asp/market.js";
+export type {
+  Listing,
+  ListingContent,
+  ListingState,
+  MarketSubscription,
+  MarketUsage,
+  Metered,
+  Pricing,
+  SubscriptionState,
+} from "./namespaces/asp/market-types.js";
 export { Receipt, type ReceiptContent, type ReceiptParty, type VerifiedReceipt } from "./namespaces/asp/receipt.js";
 export {
   type AgentRating,
+  type EndorseAgentRequest,
+  type Endorsement,
+  type Endorser,
   type ExplainTrustRequest,
   type RateAgentRequest,
   type ScopedTrust,

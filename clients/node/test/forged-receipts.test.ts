@@ -99,6 +99,8 @@ const BREAK: readonly (readonly [...Case, says: string])[] = [
   ["a review too early", [...disputed, about("dispute.reviewed", REVIEWED_AT - 1, { candidates: [], order: [] })], "disputed", undefined, "not over"],
   ["two arbitrators", [...disputed, about("dispute.reviewed", REVIEWED_AT, { candidates: CANDIDATES, order: ORDER.slice(0, 2) })], "disputed", undefined, "fewer arbitrators"],
   ["a vote without a seat", [...reviewed, vote(REVIEWED_AT + 1, 3, "upheld", 1)], "disputed", undefined, "no seat"],
+  ["a vote for nothing", [...reviewed, vote(REVIEWED_AT + 1, 0, "upheld", 1, { severity: undefined })], "disputed", undefined, "it is no vote"],
+  ["a ruling without a reason", [...toOperator, ruled(REVIEWED_AT + 1, "human", "partial", 2, { by: 1, reason: undefined })], "resolved", undefined, "it is no ruling"],
   ["a vote twice", [...reviewed, vote(REVIEWED_AT + 1, 0, "upheld", 1), vote(REVIEWED_AT + 2, 0, "upheld", 1)], "disputed", undefined, "has voted"],
   ["a vote too late", [...reviewed, vote(REVIEWED_AT + 48 * HOUR_MS, 0, "upheld", 1)], "disputed", undefined, "had passed"],
   ["a vote where an operator decides", [...toOperator, vote(REVIEWED_AT + 1, 0, "upheld", 1)], "disputed", undefined, "no arbitrators decide"],

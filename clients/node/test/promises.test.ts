@@ -246,6 +246,45 @@ describe("trust", () => {
   });
 });
 
+/** Of a broker that is older than the request. */
+const ENDORSES = repositoryFile("docs/wire-protocol.md").includes("`trust.endorse`");
+
+describe.runIf(ENDORSES)("endorsements", () => {
+  test("are given by agents that others trust, told, and taken back", async () => {
+    const { lead } = await begun();
+    const name = freshName("house").replaceAll(".", "-");
+    await live.np.orgs.create({ name });
+    const { secret } = await live.np.keys.create({ org: name, name: "all", scopes: [{ operations: ["asp", "accessAdmin"] }] });
+    const house = new NPayload({ url: live.url, apiKey: secret });
+    const { id: agentId } = await house.asp.registry.register({ name: "apprentice" });
+    await house.asp.registry.register({ name: "master" });
+    const endorsement = { agentId, from: "master" };
+    await expect(house.asp.trust.endorse(endorsement)).rejects.toMatchObject({ code: "ENDORSER_NOT_TRUSTED", details: { score: 0, least: 0.3 } });
+    await expect(house.asp.trust.endorse({ agentId, from: agentId })).rejects.toMatchObject({ code: "INVALID_ENDORSEMENT" });
+    // The endorser has worked for the default organisation, which every operator knows.
+    const grant = await house.grants.propose({ owner: name, guest: "default", channels: "master", operation: "asp" });
+    await live.np.grants.accept({ grant: grant.id });
+    const participants = [{ agentId: lead, role: "coordinator" }, { agentId: `agent://${name}/master`, role: "specialist" }] as const;
+    const { id: sessionId } = await live.np.asp.sessions.create({ topic: "custom", participants });
+    await house.asp.messages.send({ sessionId, from: "master", performative: "ACCEPT" });
+    for (let n = 0; n < 10; n += 1) {
+      const promise = { sessionId, agentId: "master", counterparty: `agent://default/${lead}`, description: "work", deadline: Date.now() + HOUR_MS };
+      const { id: commitmentId } = await house.asp.commitments.create(promise);
+      await house.asp.commitments.deliver({ commitmentId });
+      await live.np.asp.commitments.confirm({ commitmentId });
+    }
+    const endorsed = await house.asp.trust.endorse(endorsement);
+    expect(endorsed).toMatchObject({ agent: { name: "apprentice" }, from: { name: "master", org: name }, withdrawn: false });
+    expect(endorsed.score).toBeGreaterThanOrEqual(0.3);
+    const { endorsements, trust } = await house.asp.trust.explain({ agentId });
+    expect(endorsements).toMatchObject([{ agentId: endorsed.from.agentId, org: name, score: endorsed.score }]);
+    expect(trust.score).toBe(0); // endorsements make none
+    expect(await house.asp.trust.endorse({ ...endorsement, withdrawn: true })).toMatchObject({ withdrawn: true });
+    expect((await house.asp.trust.explain({ agentId })).endorsements).toEqual([]);
+    await house.close();
+  });
+});
+
 describe("offsets of promises, disputes, money and evidence", () => {
   test("beyond 2^53 are bigints where the client hands those out, and an error elsewhere", async () => {
     const offset = 9_007_199_254_740_993n;

@@ -129,6 +129,7 @@ describe("receipts", () => {
       ["resolved by the log, then delivered late", "is not filed by whom", (content) => (record(content, 2).filer = content.obligor)],
       ["disputed by two", "has disputed it", (content) => (record(content, 3).filer = record(content, 2).filer)],
       ["closed with disputes", "as it is", (content) => (record(content, -1).disputes = [])],
+      ["closed with disputes", "before its close", (content) => content.records.push({ offset: 1_000_000, record: record(content, -1) })],
       ["closed with disputes", "still happen", (content) => content.records.splice(-2, 1)],
       ["closed with disputes", "before its close", (content) => content.records.push({ offset: 1_000_000, record: { ...record(content, 1), at: record(content, -1).at } })],
     ];

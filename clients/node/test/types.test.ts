@@ -2,13 +2,17 @@ import { expectTypeOf, test } from "vitest";
 import {
   type BatchAck,
   type ChannelInfo,
+  type Commitment,
   type ConsumeResult,
+  type Dispute,
+  type EscrowEntry,
   type Message,
   NPayload,
   type OffsetTrimmedError,
   type Page,
   type PublishAck,
   type Tail,
+  type TrustEvidence,
 } from "../src/index.js";
 
 test("offsets are numbers, or bigints where they are asked for", () => {
@@ -22,6 +26,11 @@ test("offsets are numbers, or bigints where they are asked for", () => {
   expectTypeOf(big).toEqualTypeOf<NPayload<"bigint">>();
   expectTypeOf(big.messages.publish).returns.resolves.toHaveProperty("offset").toEqualTypeOf<bigint>();
   expectTypeOf(big.streams.info).returns.resolves.toHaveProperty("logEnd").toEqualTypeOf<bigint>();
+  expectTypeOf(np.asp.commitments.create).returns.resolves.toEqualTypeOf<Commitment<number>>();
+  expectTypeOf(big.asp.commitments.get).returns.resolves.toHaveProperty("offsets").toEqualTypeOf<readonly bigint[]>();
+  expectTypeOf(big.asp.disputes.create).returns.resolves.toEqualTypeOf<Dispute<bigint>>();
+  expectTypeOf(big.asp.escrow.ledger).returns.resolves.toEqualTypeOf<Page<EscrowEntry<bigint>>>();
+  expectTypeOf(big.asp.trust.evidence).returns.resolves.toEqualTypeOf<Page<TrustEvidence<bigint>>>();
 });
 
 test("payloads are unknown until they are named", () => {
@@ -49,6 +58,16 @@ test("mistakes do not compile", () => {
     void np.streams.consume({ streamId: "a", fromOffset: "0" });
     // @ts-expect-error there is no such durability
     void np.streams.create({ name: "a", durability: "hoped" });
+    // @ts-expect-error a promise has a deadline
+    void np.asp.commitments.create({ sessionId: "s", agentId: "a", description: "d" });
+    // @ts-expect-error there is no such verdict
+    void np.asp.disputes.vote({ disputeId: "d", agentId: "a", verdict: "maybe" });
+    // @ts-expect-error an operator rules with a reason
+    void np.asp.disputes.rule({ disputeId: "d", verdict: "upheld" });
+    // @ts-expect-error money has a currency
+    void np.asp.escrow.deposit({ agentId: "a", amount: 1 });
+    // @ts-expect-error there is no such price
+    void np.asp.market.create({ title: "t", category: "c", capabilities: ["x"], agents: ["a"], pricing: { type: "perCall" } });
     // @ts-expect-error there is no such option
     new NPayload({ apikey: "x" });
   };

@@ -3,11 +3,7 @@ import { type ErrorDetails, type ErrorFields, NPayloadError } from "./base.js";
 
 /**
  * The length of a frame leaves no room for its header; the broker closes the connection. Code `INVALID_FRAME` (1).
- *
- * @example
- * ```ts
- * if (error instanceof InvalidFrameError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InvalidFrameError`
  */
 export class InvalidFrameError extends NPayloadError {
   /** @internal */
@@ -19,11 +15,7 @@ export class InvalidFrameError extends NPayloadError {
 
 /**
  * A frame is longer than the limit of its kind; the broker closes the connection. Code `FRAME_TOO_LONG` (2).
- *
- * @example
- * ```ts
- * if (error instanceof FrameTooLongError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof FrameTooLongError`
  */
 export class FrameTooLongError extends NPayloadError {
   /** @internal */
@@ -35,11 +27,7 @@ export class FrameTooLongError extends NPayloadError {
 
 /**
  * The broker knows no request of this kind. Code `UNKNOWN_KIND` (3).
- *
- * @example
- * ```ts
- * if (error instanceof UnknownKindError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof UnknownKindError`
  */
 export class UnknownKindError extends NPayloadError {
   /** @internal */
@@ -51,11 +39,7 @@ export class UnknownKindError extends NPayloadError {
 
 /**
  * The broker does not speak this version of the request, or none of the protocol versions offered. Code `UNSUPPORTED_VERSION` (4).
- *
- * @example
- * ```ts
- * if (error instanceof UnsupportedVersionError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof UnsupportedVersionError`
  */
 export class UnsupportedVersionError extends NPayloadError {
   /** @internal */
@@ -67,11 +51,7 @@ export class UnsupportedVersionError extends NPayloadError {
 
 /**
  * The first request of a connection must be a hello. Code `HELLO_REQUIRED` (5).
- *
- * @example
- * ```ts
- * if (error instanceof HelloRequiredError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof HelloRequiredError`
  */
 export class HelloRequiredError extends NPayloadError {
   /** @internal */
@@ -81,11 +61,7 @@ export class HelloRequiredError extends NPayloadError {
 
 /**
  * The body of a request breaks a rule of its layout. Code `INVALID_REQUEST` (6).
- *
- * @example
- * ```ts
- * if (error instanceof InvalidRequestError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InvalidRequestError`
  */
 export class InvalidRequestError extends NPayloadError {
   /** @internal */
@@ -95,11 +71,7 @@ export class InvalidRequestError extends NPayloadError {
 
 /**
  * The port speaks only TLS, and the client began without; the broker says so without TLS and closes the connection. Code `TLS_REQUIRED` (7).
- *
- * @example
- * ```ts
- * if (error instanceof TlsRequiredError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof TlsRequiredError`
  */
 export class TlsRequiredError extends NPayloadError {
   /** @internal */
@@ -109,11 +81,7 @@ export class TlsRequiredError extends NPayloadError {
 
 /**
  * The client began with TLS, and the port speaks without; the broker says so without TLS and closes the connection. Code `TLS_UNAVAILABLE` (8).
- *
- * @example
- * ```ts
- * if (error instanceof TlsUnavailableError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof TlsUnavailableError`
  */
 export class TlsUnavailableError extends NPayloadError {
   /** @internal */
@@ -123,11 +91,7 @@ export class TlsUnavailableError extends NPayloadError {
 
 /**
  * A name of a channel or consumer breaks the rule for names. Code `INVALID_NAME` (100).
- *
- * @example
- * ```ts
- * if (error instanceof InvalidNameError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InvalidNameError`
  */
 export class InvalidNameError extends NPayloadError {
   /** @internal */
@@ -139,11 +103,7 @@ export class InvalidNameError extends NPayloadError {
 
 /**
  * The channel is an internal topic, which only the broker writes to. Code `INTERNAL_TOPIC` (101).
- *
- * @example
- * ```ts
- * if (error instanceof InternalTopicError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InternalTopicError`
  */
 export class InternalTopicError extends NPayloadError {
   /** @internal */
@@ -155,11 +115,7 @@ export class InternalTopicError extends NPayloadError {
 
 /**
  * There is no channel of this name. Code `CHANNEL_NOT_FOUND` (102).
- *
- * @example
- * ```ts
- * if (error instanceof ChannelNotFoundError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof ChannelNotFoundError`
  */
 export class ChannelNotFoundError extends NPayloadError {
   /** @internal */
@@ -169,11 +125,7 @@ export class ChannelNotFoundError extends NPayloadError {
 
 /**
  * There is already a channel of this name. Code `CHANNEL_EXISTS` (103).
- *
- * @example
- * ```ts
- * if (error instanceof ChannelExistsError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof ChannelExistsError`
  */
 export class ChannelExistsError extends NPayloadError {
   /** @internal */
@@ -183,11 +135,7 @@ export class ChannelExistsError extends NPayloadError {
 
 /**
  * The channel was deleted and created again: its incarnation is another than the one named. Code `CHANNEL_RECREATED` (104).
- *
- * @example
- * ```ts
- * if (error instanceof ChannelRecreatedError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof ChannelRecreatedError`
  */
 export class ChannelRecreatedError extends NPayloadError {
   /** @internal */
@@ -199,11 +147,7 @@ export class ChannelRecreatedError extends NPayloadError {
 
 /**
  * A value of a channel's configuration is outside its range. Code `INVALID_CONFIG` (105).
- *
- * @example
- * ```ts
- * if (error instanceof InvalidConfigError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InvalidConfigError`
  */
 export class InvalidConfigError extends NPayloadError {
   /** @internal */
@@ -215,11 +159,7 @@ export class InvalidConfigError extends NPayloadError {
 
 /**
  * The broker has as many channels as it allows, those whose files are still being removed included. Code `TOO_MANY_CHANNELS` (106).
- *
- * @example
- * ```ts
- * if (error instanceof TooManyChannelsError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof TooManyChannelsError`
  */
 export class TooManyChannelsError extends NPayloadError {
   /** @internal */
@@ -229,11 +169,7 @@ export class TooManyChannelsError extends NPayloadError {
 
 /**
  * A batch breaks a rule of its layout. Code `INVALID_BATCH` (200).
- *
- * @example
- * ```ts
- * if (error instanceof InvalidBatchError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InvalidBatchError`
  */
 export class InvalidBatchError extends NPayloadError {
   /** @internal */
@@ -243,11 +179,7 @@ export class InvalidBatchError extends NPayloadError {
 
 /**
  * The body of a batch does not match its checksum. Code `BATCH_CHECKSUM` (201).
- *
- * @example
- * ```ts
- * if (error instanceof BatchChecksumError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof BatchChecksumError`
  */
 export class BatchChecksumError extends NPayloadError {
   /** @internal */
@@ -257,11 +189,7 @@ export class BatchChecksumError extends NPayloadError {
 
 /**
  * A batch is larger than the limit, stored or uncompressed. Code `BATCH_TOO_LARGE` (202).
- *
- * @example
- * ```ts
- * if (error instanceof BatchTooLargeError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof BatchTooLargeError`
  */
 export class BatchTooLargeError extends NPayloadError {
   /** @internal */
@@ -273,11 +201,7 @@ export class BatchTooLargeError extends NPayloadError {
 
 /**
  * A record is larger than the channel allows. Code `RECORD_TOO_LARGE` (203).
- *
- * @example
- * ```ts
- * if (error instanceof RecordTooLargeError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof RecordTooLargeError`
  */
 export class RecordTooLargeError extends NPayloadError {
   /** @internal */
@@ -289,11 +213,7 @@ export class RecordTooLargeError extends NPayloadError {
 
 /**
  * The channel does not allow the compression of the batch. Code `COMPRESSION_NOT_ALLOWED` (204).
- *
- * @example
- * ```ts
- * if (error instanceof CompressionNotAllowedError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof CompressionNotAllowedError`
  */
 export class CompressionNotAllowedError extends NPayloadError {
   /** @internal */
@@ -303,11 +223,7 @@ export class CompressionNotAllowedError extends NPayloadError {
 
 /**
  * An atomic publish is larger than one journal entry may be, or has too many parts. Code `ATOMIC_TOO_LARGE` (205).
- *
- * @example
- * ```ts
- * if (error instanceof AtomicTooLargeError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof AtomicTooLargeError`
  */
 export class AtomicTooLargeError extends NPayloadError {
   /** @internal */
@@ -319,11 +235,7 @@ export class AtomicTooLargeError extends NPayloadError {
 
 /**
  * The next offset of the channel is not the expected one. Code `EXPECTED_OFFSET_MISMATCH` (206).
- *
- * @example
- * ```ts
- * if (error instanceof ExpectedOffsetMismatchError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof ExpectedOffsetMismatchError`
  */
 export class ExpectedOffsetMismatchError extends NPayloadError {
   /** @internal */
@@ -335,11 +247,7 @@ export class ExpectedOffsetMismatchError extends NPayloadError {
 
 /**
  * A batch with a higher fence was appended before. Code `FENCED` (207).
- *
- * @example
- * ```ts
- * if (error instanceof FencedError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof FencedError`
  */
 export class FencedError extends NPayloadError {
   /** @internal */
@@ -351,11 +259,7 @@ export class FencedError extends NPayloadError {
 
 /**
  * The broker does not know the producer, and the batch is not its first. Code `UNKNOWN_PRODUCER` (208).
- *
- * @example
- * ```ts
- * if (error instanceof UnknownProducerError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof UnknownProducerError`
  */
 export class UnknownProducerError extends NPayloadError {
   /** @internal */
@@ -365,11 +269,7 @@ export class UnknownProducerError extends NPayloadError {
 
 /**
  * The batch does not follow the producer's last one: batches before it are missing. Code `SEQUENCE_GAP` (209).
- *
- * @example
- * ```ts
- * if (error instanceof SequenceGapError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof SequenceGapError`
  */
 export class SequenceGapError extends NPayloadError {
   /** @internal */
@@ -381,11 +281,7 @@ export class SequenceGapError extends NPayloadError {
 
 /**
  * A batch with a newer producer epoch was appended before. Code `PRODUCER_FENCED` (210).
- *
- * @example
- * ```ts
- * if (error instanceof ProducerFencedError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof ProducerFencedError`
  */
 export class ProducerFencedError extends NPayloadError {
   /** @internal */
@@ -395,11 +291,7 @@ export class ProducerFencedError extends NPayloadError {
 
 /**
  * The batch is older than the producer's last one, and its offsets are no longer known. Code `SEQUENCE_TOO_OLD` (211).
- *
- * @example
- * ```ts
- * if (error instanceof SequenceTooOldError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof SequenceTooOldError`
  */
 export class SequenceTooOldError extends NPayloadError {
   /** @internal */
@@ -409,11 +301,7 @@ export class SequenceTooOldError extends NPayloadError {
 
 /**
  * The offset is above the end of the channel. Code `OFFSET_OUT_OF_RANGE` (300).
- *
- * @example
- * ```ts
- * if (error instanceof OffsetOutOfRangeError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof OffsetOutOfRangeError`
  */
 export class OffsetOutOfRangeError extends NPayloadError {
   /** @internal */
@@ -425,11 +313,7 @@ export class OffsetOutOfRangeError extends NPayloadError {
 
 /**
  * The record was removed by retention. Code `OFFSET_TRIMMED` (301).
- *
- * @example
- * ```ts
- * if (error instanceof OffsetTrimmedError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof OffsetTrimmedError`
  */
 export class OffsetTrimmedError extends NPayloadError {
   /** @internal */
@@ -441,11 +325,7 @@ export class OffsetTrimmedError extends NPayloadError {
 
 /**
  * The log was cut below the offset and has grown again: the records read before are not the records it holds. Code `DIVERGED` (302).
- *
- * @example
- * ```ts
- * if (error instanceof DivergedError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof DivergedError`
  */
 export class DivergedError extends NPayloadError {
   /** @internal */
@@ -455,11 +335,7 @@ export class DivergedError extends NPayloadError {
 
 /**
  * Stored bytes no longer match their checksum, so the records are not served, or the channel refuses writes. Code `DAMAGED` (303).
- *
- * @example
- * ```ts
- * if (error instanceof DamagedError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof DamagedError`
  */
 export class DamagedError extends NPayloadError {
   /** @internal */
@@ -471,11 +347,7 @@ export class DamagedError extends NPayloadError {
 
 /**
  * The channel has no consumer of this name. Code `CONSUMER_NOT_FOUND` (400).
- *
- * @example
- * ```ts
- * if (error instanceof ConsumerNotFoundError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof ConsumerNotFoundError`
  */
 export class ConsumerNotFoundError extends NPayloadError {
   /** @internal */
@@ -485,11 +357,7 @@ export class ConsumerNotFoundError extends NPayloadError {
 
 /**
  * The consumer's position is not the expected one. Code `POSITION_MISMATCH` (401).
- *
- * @example
- * ```ts
- * if (error instanceof PositionMismatchError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof PositionMismatchError`
  */
 export class PositionMismatchError extends NPayloadError {
   /** @internal */
@@ -501,11 +369,7 @@ export class PositionMismatchError extends NPayloadError {
 
 /**
  * The metadata of a commit is larger than the limit. Code `METADATA_TOO_LARGE` (402).
- *
- * @example
- * ```ts
- * if (error instanceof MetadataTooLargeError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof MetadataTooLargeError`
  */
 export class MetadataTooLargeError extends NPayloadError {
   /** @internal */
@@ -517,11 +381,7 @@ export class MetadataTooLargeError extends NPayloadError {
 
 /**
  * The disk is full or nearly so; reads go on. Code `DISK_FULL` (500); worth another try.
- *
- * @example
- * ```ts
- * if (error instanceof DiskFullError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof DiskFullError`
  */
 export class DiskFullError extends NPayloadError {
   /** @internal */
@@ -531,11 +391,7 @@ export class DiskFullError extends NPayloadError {
 
 /**
  * A sync of the journal failed: the broker takes no more writes until it is restarted; reads go on. Code `JOURNAL_FAILED` (501).
- *
- * @example
- * ```ts
- * if (error instanceof JournalFailedError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof JournalFailedError`
  */
 export class JournalFailedError extends NPayloadError {
   /** @internal */
@@ -545,11 +401,7 @@ export class JournalFailedError extends NPayloadError {
 
 /**
  * A sync of a segment failed: the channel takes no more writes until the broker is restarted. Code `CHANNEL_POISONED` (502).
- *
- * @example
- * ```ts
- * if (error instanceof ChannelPoisonedError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof ChannelPoisonedError`
  */
 export class ChannelPoisonedError extends NPayloadError {
   /** @internal */
@@ -559,11 +411,7 @@ export class ChannelPoisonedError extends NPayloadError {
 
 /**
  * Too many bytes or requests are in flight. Code `OVERLOADED` (503); worth another try.
- *
- * @example
- * ```ts
- * if (error instanceof OverloadedError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof OverloadedError`
  */
 export class OverloadedError extends NPayloadError {
   /** @internal */
@@ -573,11 +421,7 @@ export class OverloadedError extends NPayloadError {
 
 /**
  * The broker gave up waiting; the request may have been carried out. Code `TIMEOUT` (504); worth another try.
- *
- * @example
- * ```ts
- * if (error instanceof TimeoutError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof TimeoutError`
  */
 export class TimeoutError extends NPayloadError {
   /** @internal */
@@ -587,11 +431,7 @@ export class TimeoutError extends NPayloadError {
 
 /**
  * The broker is stopping. Code `SHUTTING_DOWN` (505); worth another try.
- *
- * @example
- * ```ts
- * if (error instanceof ShuttingDownError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof ShuttingDownError`
  */
 export class ShuttingDownError extends NPayloadError {
   /** @internal */
@@ -601,11 +441,7 @@ export class ShuttingDownError extends NPayloadError {
 
 /**
  * The broker has as many connections as it allows. Code `TOO_MANY_CONNECTIONS` (506); worth another try.
- *
- * @example
- * ```ts
- * if (error instanceof TooManyConnectionsError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof TooManyConnectionsError`
  */
 export class TooManyConnectionsError extends NPayloadError {
   /** @internal */
@@ -615,11 +451,7 @@ export class TooManyConnectionsError extends NPayloadError {
 
 /**
  * The broker broke a rule of its own; its log tells more. Code `INTERNAL` (599).
- *
- * @example
- * ```ts
- * if (error instanceof InternalError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InternalError`
  */
 export class InternalError extends NPayloadError {
   /** @internal */
@@ -629,11 +461,7 @@ export class InternalError extends NPayloadError {
 
 /**
  * The broker wants an API key that it knows. Code `UNAUTHENTICATED` (700).
- *
- * @example
- * ```ts
- * if (error instanceof UnauthenticatedError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof UnauthenticatedError`
  */
 export class UnauthenticatedError extends NPayloadError {
   /** @internal */
@@ -643,11 +471,7 @@ export class UnauthenticatedError extends NPayloadError {
 
 /**
  * The API key was revoked; the broker closes its connections. Code `KEY_REVOKED` (701).
- *
- * @example
- * ```ts
- * if (error instanceof KeyRevokedError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof KeyRevokedError`
  */
 export class KeyRevokedError extends NPayloadError {
   /** @internal */
@@ -657,11 +481,7 @@ export class KeyRevokedError extends NPayloadError {
 
 /**
  * The API key has expired; the broker closes its connections. Code `KEY_EXPIRED` (702).
- *
- * @example
- * ```ts
- * if (error instanceof KeyExpiredError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof KeyExpiredError`
  */
 export class KeyExpiredError extends NPayloadError {
   /** @internal */
@@ -671,11 +491,7 @@ export class KeyExpiredError extends NPayloadError {
 
 /**
  * The scopes of the API key do not allow it. Code `FORBIDDEN` (703).
- *
- * @example
- * ```ts
- * if (error instanceof ForbiddenError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof ForbiddenError`
  */
 export class ForbiddenError extends NPayloadError {
   /** @internal */
@@ -685,11 +501,7 @@ export class ForbiddenError extends NPayloadError {
 
 /**
  * There is no organisation of this name, or it is none of yours. Code `ORG_NOT_FOUND` (704).
- *
- * @example
- * ```ts
- * if (error instanceof OrgNotFoundError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof OrgNotFoundError`
  */
 export class OrgNotFoundError extends NPayloadError {
   /** @internal */
@@ -699,11 +511,7 @@ export class OrgNotFoundError extends NPayloadError {
 
 /**
  * There is already an organisation of this name. Code `ORG_EXISTS` (705).
- *
- * @example
- * ```ts
- * if (error instanceof OrgExistsError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof OrgExistsError`
  */
 export class OrgExistsError extends NPayloadError {
   /** @internal */
@@ -713,11 +521,7 @@ export class OrgExistsError extends NPayloadError {
 
 /**
  * There is no API key of this identity, or it is none of yours. Code `KEY_NOT_FOUND` (706).
- *
- * @example
- * ```ts
- * if (error instanceof KeyNotFoundError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof KeyNotFoundError`
  */
 export class KeyNotFoundError extends NPayloadError {
   /** @internal */
@@ -727,11 +531,7 @@ export class KeyNotFoundError extends NPayloadError {
 
 /**
  * There is no grant of this identity, or your organisation has no side in it. Code `GRANT_NOT_FOUND` (707).
- *
- * @example
- * ```ts
- * if (error instanceof GrantNotFoundError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof GrantNotFoundError`
  */
 export class GrantNotFoundError extends NPayloadError {
   /** @internal */
@@ -741,11 +541,7 @@ export class GrantNotFoundError extends NPayloadError {
 
 /**
  * A value of a request about organisations, keys or grants breaks a rule. Code `INVALID_ACCESS` (708).
- *
- * @example
- * ```ts
- * if (error instanceof InvalidAccessError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InvalidAccessError`
  */
 export class InvalidAccessError extends NPayloadError {
   /** @internal */
@@ -755,11 +551,7 @@ export class InvalidAccessError extends NPayloadError {
 
 /**
  * A key would be given more than the key that asks for it has itself. Code `ESCALATION` (709).
- *
- * @example
- * ```ts
- * if (error instanceof EscalationError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof EscalationError`
  */
 export class EscalationError extends NPayloadError {
   /** @internal */
@@ -769,11 +561,7 @@ export class EscalationError extends NPayloadError {
 
 /**
  * The organisation has as many channels, keys or grants as it may, or asks for more than its limits allow. Code `ACCESS_LIMIT` (710).
- *
- * @example
- * ```ts
- * if (error instanceof AccessLimitError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof AccessLimitError`
  */
 export class AccessLimitError extends NPayloadError {
   /** @internal */
@@ -783,11 +571,7 @@ export class AccessLimitError extends NPayloadError {
 
 /**
  * The key or its organisation uses more than its limits allow; nothing was carried out. Code `RATE_LIMITED` (711); worth another try.
- *
- * @example
- * ```ts
- * if (error instanceof RateLimitedError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof RateLimitedError`
  */
 export class RateLimitedError extends NPayloadError {
   /** @internal */
@@ -797,11 +581,7 @@ export class RateLimitedError extends NPayloadError {
 
 /**
  * The channel is encrypted and the broker cannot use its key, or has no master key to give it one; other channels go on. Code `KEY_UNAVAILABLE` (720).
- *
- * @example
- * ```ts
- * if (error instanceof KeyUnavailableError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof KeyUnavailableError`
  */
 export class KeyUnavailableError extends NPayloadError {
   /** @internal */
@@ -813,11 +593,7 @@ export class KeyUnavailableError extends NPayloadError {
 
 /**
  * Stored bytes match their checksum but not their authentication tag: they were changed on purpose, and are not served. Code `NOT_AUTHENTIC` (721).
- *
- * @example
- * ```ts
- * if (error instanceof NotAuthenticError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof NotAuthenticError`
  */
 export class NotAuthenticError extends NPayloadError {
   /** @internal */
@@ -829,11 +605,7 @@ export class NotAuthenticError extends NPayloadError {
 
 /**
  * The channel is not encrypted, so it has no key to replace. Code `NOT_ENCRYPTED` (722).
- *
- * @example
- * ```ts
- * if (error instanceof NotEncryptedError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof NotEncryptedError`
  */
 export class NotEncryptedError extends NPayloadError {
   /** @internal */
@@ -845,11 +617,7 @@ export class NotEncryptedError extends NPayloadError {
 
 /**
  * There is no agent of this identity or name, or it is none of yours. Code `AGENT_NOT_FOUND` (800).
- *
- * @example
- * ```ts
- * if (error instanceof AgentNotFoundError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof AgentNotFoundError`
  */
 export class AgentNotFoundError extends NPayloadError {
   /** @internal */
@@ -859,11 +627,7 @@ export class AgentNotFoundError extends NPayloadError {
 
 /**
  * The agent is not registered: nobody has registered its name, or it was deregistered. Code `AGENT_NOT_REGISTERED` (801).
- *
- * @example
- * ```ts
- * if (error instanceof AgentNotRegisteredError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof AgentNotRegisteredError`
  */
 export class AgentNotRegisteredError extends NPayloadError {
   /** @internal */
@@ -873,11 +637,7 @@ export class AgentNotRegisteredError extends NPayloadError {
 
 /**
  * What an agent says of itself breaks a rule or a limit. Code `INVALID_PROFILE` (802).
- *
- * @example
- * ```ts
- * if (error instanceof InvalidProfileError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InvalidProfileError`
  */
 export class InvalidProfileError extends NPayloadError {
   /** @internal */
@@ -887,11 +647,7 @@ export class InvalidProfileError extends NPayloadError {
 
 /**
  * An agent is meant by an identity, a name, or an address that begins with agent://, and this is none of them. Code `INVALID_AGENT_REFERENCE` (803).
- *
- * @example
- * ```ts
- * if (error instanceof InvalidAgentReferenceError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InvalidAgentReferenceError`
  */
 export class InvalidAgentReferenceError extends NPayloadError {
   /** @internal */
@@ -903,11 +659,7 @@ export class InvalidAgentReferenceError extends NPayloadError {
 
 /**
  * The public key is the agent's own already, or was. Code `PUBLIC_KEY_USED` (804).
- *
- * @example
- * ```ts
- * if (error instanceof PublicKeyUsedError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof PublicKeyUsedError`
  */
 export class PublicKeyUsedError extends NPayloadError {
   /** @internal */
@@ -917,11 +669,7 @@ export class PublicKeyUsedError extends NPayloadError {
 
 /**
  * The agent has no public key. Code `NO_PUBLIC_KEY` (805).
- *
- * @example
- * ```ts
- * if (error instanceof NoPublicKeyError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof NoPublicKeyError`
  */
 export class NoPublicKeyError extends NPayloadError {
   /** @internal */
@@ -931,11 +679,7 @@ export class NoPublicKeyError extends NPayloadError {
 
 /**
  * The sender has a public key, and the message has no signature. Code `SIGNATURE_REQUIRED` (806).
- *
- * @example
- * ```ts
- * if (error instanceof SignatureRequiredError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof SignatureRequiredError`
  */
 export class SignatureRequiredError extends NPayloadError {
   /** @internal */
@@ -945,11 +689,7 @@ export class SignatureRequiredError extends NPayloadError {
 
 /**
  * The signature is not one of this message by the sender's public key. Code `INVALID_SIGNATURE` (807).
- *
- * @example
- * ```ts
- * if (error instanceof InvalidSignatureError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InvalidSignatureError`
  */
 export class InvalidSignatureError extends NPayloadError {
   /** @internal */
@@ -959,11 +699,7 @@ export class InvalidSignatureError extends NPayloadError {
 
 /**
  * The API key does not speak for the agent. Code `NOT_YOUR_AGENT` (808).
- *
- * @example
- * ```ts
- * if (error instanceof NotYourAgentError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof NotYourAgentError`
  */
 export class NotYourAgentError extends NPayloadError {
   /** @internal */
@@ -975,11 +711,7 @@ export class NotYourAgentError extends NPayloadError {
 
 /**
  * There is no session of this identity, or you take no part in it. Code `SESSION_NOT_FOUND` (820).
- *
- * @example
- * ```ts
- * if (error instanceof SessionNotFoundError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof SessionNotFoundError`
  */
 export class SessionNotFoundError extends NPayloadError {
   /** @internal */
@@ -989,11 +721,7 @@ export class SessionNotFoundError extends NPayloadError {
 
 /**
  * The agent does not take part in the session. Code `NOT_PARTICIPANT` (821).
- *
- * @example
- * ```ts
- * if (error instanceof NotParticipantError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof NotParticipantError`
  */
 export class NotParticipantError extends NPayloadError {
   /** @internal */
@@ -1003,11 +731,7 @@ export class NotParticipantError extends NPayloadError {
 
 /**
  * The transition table does not allow this performative in the state of the session, or not to this sender. Code `ILLEGAL_MESSAGE` (822).
- *
- * @example
- * ```ts
- * if (error instanceof IllegalMessageError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof IllegalMessageError`
  */
 export class IllegalMessageError extends NPayloadError {
   /** @internal */
@@ -1019,11 +743,7 @@ export class IllegalMessageError extends NPayloadError {
 
 /**
  * The message answers or takes back an offer, and names no open one that the sender may. Code `OFFER_NOT_OPEN` (823).
- *
- * @example
- * ```ts
- * if (error instanceof OfferNotOpenError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof OfferNotOpenError`
  */
 export class OfferNotOpenError extends NPayloadError {
   /** @internal */
@@ -1033,11 +753,7 @@ export class OfferNotOpenError extends NPayloadError {
 
 /**
  * The message that is answered allows other performatives only. Code `CONSTRAINT_BROKEN` (824).
- *
- * @example
- * ```ts
- * if (error instanceof ConstraintBrokenError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof ConstraintBrokenError`
  */
 export class ConstraintBrokenError extends NPayloadError {
   /** @internal */
@@ -1049,11 +765,7 @@ export class ConstraintBrokenError extends NPayloadError {
 
 /**
  * The message that is answered requires more trust than the sender has. Code `TRUST_TOO_LOW` (825).
- *
- * @example
- * ```ts
- * if (error instanceof TrustTooLowError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof TrustTooLowError`
  */
 export class TrustTooLowError extends NPayloadError {
   /** @internal */
@@ -1065,11 +777,7 @@ export class TrustTooLowError extends NPayloadError {
 
 /**
  * A message without a type does not have the body of its performative. Code `INVALID_BODY` (826).
- *
- * @example
- * ```ts
- * if (error instanceof InvalidBodyError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InvalidBodyError`
  */
 export class InvalidBodyError extends NPayloadError {
   /** @internal */
@@ -1079,11 +787,7 @@ export class InvalidBodyError extends NPayloadError {
 
 /**
  * A payload is JSON that has no canonical form: a member twice, or a number that not every reader reads alike. Code `INVALID_PAYLOAD` (827).
- *
- * @example
- * ```ts
- * if (error instanceof InvalidPayloadError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InvalidPayloadError`
  */
 export class InvalidPayloadError extends NPayloadError {
   /** @internal */
@@ -1093,11 +797,7 @@ export class InvalidPayloadError extends NPayloadError {
 
 /**
  * The message id was used for another message. Code `MESSAGE_ID_TAKEN` (828).
- *
- * @example
- * ```ts
- * if (error instanceof MessageIdTakenError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof MessageIdTakenError`
  */
 export class MessageIdTakenError extends NPayloadError {
   /** @internal */
@@ -1107,11 +807,7 @@ export class MessageIdTakenError extends NPayloadError {
 
 /**
  * The message id is older than those that are held for comparison: whether the message was taken can be read in the session. Code `MESSAGE_ID_TOO_OLD` (829).
- *
- * @example
- * ```ts
- * if (error instanceof MessageIdTooOldError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof MessageIdTooOldError`
  */
 export class MessageIdTooOldError extends NPayloadError {
   /** @internal */
@@ -1121,11 +817,7 @@ export class MessageIdTooOldError extends NPayloadError {
 
 /**
  * The message id is not a UUID of version 7. Code `INVALID_MESSAGE_ID` (830).
- *
- * @example
- * ```ts
- * if (error instanceof InvalidMessageIdError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InvalidMessageIdError`
  */
 export class InvalidMessageIdError extends NPayloadError {
   /** @internal */
@@ -1135,11 +827,7 @@ export class InvalidMessageIdError extends NPayloadError {
 
 /**
  * The session has ended, and can only be read. Code `SESSION_ENDED` (831).
- *
- * @example
- * ```ts
- * if (error instanceof SessionEndedError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof SessionEndedError`
  */
 export class SessionEndedError extends NPayloadError {
   /** @internal */
@@ -1149,11 +837,7 @@ export class SessionEndedError extends NPayloadError {
 
 /**
  * The participants of a new session break a rule. Code `INVALID_SESSION` (832).
- *
- * @example
- * ```ts
- * if (error instanceof InvalidSessionError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InvalidSessionError`
  */
 export class InvalidSessionError extends NPayloadError {
   /** @internal */
@@ -1163,11 +847,7 @@ export class InvalidSessionError extends NPayloadError {
 
 /**
  * The agent that is to be brought in takes part already. Code `ALREADY_PARTICIPANT` (833).
- *
- * @example
- * ```ts
- * if (error instanceof AlreadyParticipantError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof AlreadyParticipantError`
  */
 export class AlreadyParticipantError extends NPayloadError {
   /** @internal */
@@ -1177,11 +857,7 @@ export class AlreadyParticipantError extends NPayloadError {
 
 /**
  * Only a coordinator brings in a coordinator, or lets a session go on. Code `ROLE_ABOVE_OWN` (834).
- *
- * @example
- * ```ts
- * if (error instanceof RoleAboveOwnError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof RoleAboveOwnError`
  */
 export class RoleAboveOwnError extends NPayloadError {
   /** @internal */
@@ -1191,11 +867,7 @@ export class RoleAboveOwnError extends NPayloadError {
 
 /**
  * There is no tool call of this identity, or it is none of yours. Code `CALL_NOT_FOUND` (840).
- *
- * @example
- * ```ts
- * if (error instanceof CallNotFoundError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof CallNotFoundError`
  */
 export class CallNotFoundError extends NPayloadError {
   /** @internal */
@@ -1205,11 +877,7 @@ export class CallNotFoundError extends NPayloadError {
 
 /**
  * The call id was used for another tool call. Code `CALL_ID_TAKEN` (841).
- *
- * @example
- * ```ts
- * if (error instanceof CallIdTakenError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof CallIdTakenError`
  */
 export class CallIdTakenError extends NPayloadError {
   /** @internal */
@@ -1219,11 +887,7 @@ export class CallIdTakenError extends NPayloadError {
 
 /**
  * The call id is not a UUID of version 7, or is older than those that are held for comparison. Code `INVALID_CALL_ID` (842).
- *
- * @example
- * ```ts
- * if (error instanceof InvalidCallIdError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InvalidCallIdError`
  */
 export class InvalidCallIdError extends NPayloadError {
   /** @internal */
@@ -1233,11 +897,7 @@ export class InvalidCallIdError extends NPayloadError {
 
 /**
  * The tool call has ended in another way. Code `CALL_ENDED` (843).
- *
- * @example
- * ```ts
- * if (error instanceof CallEndedError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof CallEndedError`
  */
 export class CallEndedError extends NPayloadError {
   /** @internal */
@@ -1247,11 +907,7 @@ export class CallEndedError extends NPayloadError {
 
 /**
  * The organisation has as many open tool calls as it may have. Code `TOO_MANY_OPEN_CALLS` (844); worth another try.
- *
- * @example
- * ```ts
- * if (error instanceof TooManyOpenCallsError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof TooManyOpenCallsError`
  */
 export class TooManyOpenCallsError extends NPayloadError {
   /** @internal */
@@ -1261,11 +917,7 @@ export class TooManyOpenCallsError extends NPayloadError {
 
 /**
  * A value of a request about agents, sessions or tool calls is outside its limits. Code `OUT_OF_LIMIT` (850).
- *
- * @example
- * ```ts
- * if (error instanceof OutOfLimitError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof OutOfLimitError`
  */
 export class OutOfLimitError extends NPayloadError {
   /** @internal */
@@ -1277,11 +929,7 @@ export class OutOfLimitError extends NPayloadError {
 
 /**
  * The cursor is none that this request has answered. Code `INVALID_CURSOR` (851).
- *
- * @example
- * ```ts
- * if (error instanceof InvalidCursorError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InvalidCursorError`
  */
 export class InvalidCursorError extends NPayloadError {
   /** @internal */
@@ -1291,11 +939,7 @@ export class InvalidCursorError extends NPayloadError {
 
 /**
  * A topic that holds what agents did is damaged or cannot be written; nothing is answered from it before it is repaired. Code `ASP_UNAVAILABLE` (852).
- *
- * @example
- * ```ts
- * if (error instanceof AspUnavailableError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof AspUnavailableError`
  */
 export class AspUnavailableError extends NPayloadError {
   /** @internal */
@@ -1305,11 +949,7 @@ export class AspUnavailableError extends NPayloadError {
 
 /**
  * There is no commitment of this identity, or you take no part in it. Code `COMMITMENT_NOT_FOUND` (860).
- *
- * @example
- * ```ts
- * if (error instanceof CommitmentNotFoundError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof CommitmentNotFoundError`
  */
 export class CommitmentNotFoundError extends NPayloadError {
   /** @internal */
@@ -1319,11 +959,7 @@ export class CommitmentNotFoundError extends NPayloadError {
 
 /**
  * The commitment id is not a UUID of version 7. Code `INVALID_COMMITMENT_ID` (861).
- *
- * @example
- * ```ts
- * if (error instanceof InvalidCommitmentIdError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InvalidCommitmentIdError`
  */
 export class InvalidCommitmentIdError extends NPayloadError {
   /** @internal */
@@ -1333,11 +969,7 @@ export class InvalidCommitmentIdError extends NPayloadError {
 
 /**
  * The commitment id was used for another promise. Code `COMMITMENT_ID_TAKEN` (862).
- *
- * @example
- * ```ts
- * if (error instanceof CommitmentIdTakenError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof CommitmentIdTakenError`
  */
 export class CommitmentIdTakenError extends NPayloadError {
   /** @internal */
@@ -1349,11 +981,7 @@ export class CommitmentIdTakenError extends NPayloadError {
 
 /**
  * The parties of a promise break a rule: an agent promises to itself, or nobody could accept what it offers. Code `INVALID_COMMITMENT` (863).
- *
- * @example
- * ```ts
- * if (error instanceof InvalidCommitmentError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InvalidCommitmentError`
  */
 export class InvalidCommitmentError extends NPayloadError {
   /** @internal */
@@ -1363,11 +991,7 @@ export class InvalidCommitmentError extends NPayloadError {
 
 /**
  * The agent has no say in the commitment or the dispute. Code `NOT_PARTY` (864).
- *
- * @example
- * ```ts
- * if (error instanceof NotPartyError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof NotPartyError`
  */
 export class NotPartyError extends NPayloadError {
   /** @internal */
@@ -1379,11 +1003,7 @@ export class NotPartyError extends NPayloadError {
 
 /**
  * The transition table does not allow this step in the state of the commitment or the dispute, or not to this agent. Code `ILLEGAL_STEP` (865).
- *
- * @example
- * ```ts
- * if (error instanceof IllegalStepError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof IllegalStepError`
  */
 export class IllegalStepError extends NPayloadError {
   /** @internal */
@@ -1395,11 +1015,7 @@ export class IllegalStepError extends NPayloadError {
 
 /**
  * What was promised was delivered already; a delivery comes once. Code `ALREADY_DELIVERED` (866).
- *
- * @example
- * ```ts
- * if (error instanceof AlreadyDeliveredError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof AlreadyDeliveredError`
  */
 export class AlreadyDeliveredError extends NPayloadError {
   /** @internal */
@@ -1409,11 +1025,7 @@ export class AlreadyDeliveredError extends NPayloadError {
 
 /**
  * What a promise wants held in escrow is not held. Code `ESCROW_NOT_HELD` (867).
- *
- * @example
- * ```ts
- * if (error instanceof EscrowNotHeldError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof EscrowNotHeldError`
  */
 export class EscrowNotHeldError extends NPayloadError {
   /** @internal */
@@ -1425,11 +1037,7 @@ export class EscrowNotHeldError extends NPayloadError {
 
 /**
  * The organisation has as many commitments that are not closed as it may have. Code `TOO_MANY_COMMITMENTS` (868); worth another try.
- *
- * @example
- * ```ts
- * if (error instanceof TooManyCommitmentsError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof TooManyCommitmentsError`
  */
 export class TooManyCommitmentsError extends NPayloadError {
   /** @internal */
@@ -1439,11 +1047,7 @@ export class TooManyCommitmentsError extends NPayloadError {
 
 /**
  * There is no dispute of this identity, or you take no part in it. Code `DISPUTE_NOT_FOUND` (870).
- *
- * @example
- * ```ts
- * if (error instanceof DisputeNotFoundError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof DisputeNotFoundError`
  */
 export class DisputeNotFoundError extends NPayloadError {
   /** @internal */
@@ -1453,11 +1057,7 @@ export class DisputeNotFoundError extends NPayloadError {
 
 /**
  * The dispute id is not a UUID of version 7. Code `INVALID_DISPUTE_ID` (871).
- *
- * @example
- * ```ts
- * if (error instanceof InvalidDisputeIdError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InvalidDisputeIdError`
  */
 export class InvalidDisputeIdError extends NPayloadError {
   /** @internal */
@@ -1467,11 +1067,7 @@ export class InvalidDisputeIdError extends NPayloadError {
 
 /**
  * The dispute id was used for another dispute. Code `DISPUTE_ID_TAKEN` (872).
- *
- * @example
- * ```ts
- * if (error instanceof DisputeIdTakenError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof DisputeIdTakenError`
  */
 export class DisputeIdTakenError extends NPayloadError {
   /** @internal */
@@ -1483,11 +1079,7 @@ export class DisputeIdTakenError extends NPayloadError {
 
 /**
  * The agent has disputed the commitment already, which it may once. Code `ALREADY_DISPUTED` (873).
- *
- * @example
- * ```ts
- * if (error instanceof AlreadyDisputedError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof AlreadyDisputedError`
  */
 export class AlreadyDisputedError extends NPayloadError {
   /** @internal */
@@ -1499,11 +1091,7 @@ export class AlreadyDisputedError extends NPayloadError {
 
 /**
  * The arbitrator has voted on the dispute already. Code `ALREADY_VOTED` (874).
- *
- * @example
- * ```ts
- * if (error instanceof AlreadyVotedError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof AlreadyVotedError`
  */
 export class AlreadyVotedError extends NPayloadError {
   /** @internal */
@@ -1513,11 +1101,7 @@ export class AlreadyVotedError extends NPayloadError {
 
 /**
  * The dispute is decided by others: the log, arbitrators, or an operator. Code `OTHER_MECHANISM` (875).
- *
- * @example
- * ```ts
- * if (error instanceof OtherMechanismError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof OtherMechanismError`
  */
 export class OtherMechanismError extends NPayloadError {
   /** @internal */
@@ -1527,11 +1111,7 @@ export class OtherMechanismError extends NPayloadError {
 
 /**
  * An operator rules with a reason, and there is none. Code `REASON_REQUIRED` (876).
- *
- * @example
- * ```ts
- * if (error instanceof ReasonRequiredError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof ReasonRequiredError`
  */
 export class ReasonRequiredError extends NPayloadError {
   /** @internal */
@@ -1541,11 +1121,7 @@ export class ReasonRequiredError extends NPayloadError {
 
 /**
  * Evidence points to records that are not there or that you may not read, or gives another digest than they have. Code `INVALID_EVIDENCE` (877).
- *
- * @example
- * ```ts
- * if (error instanceof InvalidEvidenceError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InvalidEvidenceError`
  */
 export class InvalidEvidenceError extends NPayloadError {
   /** @internal */
@@ -1555,11 +1131,7 @@ export class InvalidEvidenceError extends NPayloadError {
 
 /**
  * Who rates an agent has not worked with it in the session, or is the agent itself. Code `NOT_COUNTERPARTY` (880).
- *
- * @example
- * ```ts
- * if (error instanceof NotCounterpartyError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof NotCounterpartyError`
  */
 export class NotCounterpartyError extends NPayloadError {
   /** @internal */
@@ -1569,11 +1141,7 @@ export class NotCounterpartyError extends NPayloadError {
 
 /**
  * The account has less available than is asked of it. Code `INSUFFICIENT_FUNDS` (890).
- *
- * @example
- * ```ts
- * if (error instanceof InsufficientFundsError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof InsufficientFundsError`
  */
 export class InsufficientFundsError extends NPayloadError {
   /** @internal */
@@ -1585,11 +1153,7 @@ export class InsufficientFundsError extends NPayloadError {
 
 /**
  * The amount is above what the trust in the agent, or the agent itself, allows. Code `ABOVE_CEILING` (891).
- *
- * @example
- * ```ts
- * if (error instanceof AboveCeilingError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof AboveCeilingError`
  */
 export class AboveCeilingError extends NPayloadError {
   /** @internal */

@@ -3,6 +3,7 @@ import type { Context } from "../context.js";
 import { Commitments } from "./commitments.js";
 import { Disputes } from "./disputes.js";
 import { Escrow } from "./escrow.js";
+import { Market } from "./market.js";
 import { SessionMessages } from "./messages.js";
 import { Registry } from "./registry.js";
 import { Sessions } from "./sessions.js";
@@ -34,6 +35,8 @@ export class Asp<O extends OffsetType = number> {
   readonly trust: Trust<O>;
   /** Money behind promises. */
   readonly escrow: Escrow<O>;
+  /** What they do for other organisations. */
+  readonly market: Market<O>;
 
   /** @internal */
   constructor(context: Context<O>) {
@@ -45,5 +48,6 @@ export class Asp<O extends OffsetType = number> {
     this.disputes = new Disputes(context);
     this.trust = new Trust(context);
     this.escrow = new Escrow(context);
+    this.market = new Market(context);
   }
 }

@@ -115,6 +115,23 @@ export interface TrustEvidence<O extends OffsetType = number> {
 }
 
 /**
+ * Somebody that endorses an agent. Endorsements make no score, but one of its components.
+ *
+ * @example
+ * ```ts
+ * const weight = (endorsers: readonly Endorser[]): number => endorsers.reduce((sum, { counted }) => sum + counted, 0);
+ * ```
+ */
+export interface Endorser {
+  readonly agentId: string;
+  readonly org: string;
+  /** Its score for other organisations when it endorsed, 0 to 1. */
+  readonly score: number;
+  /** What of that counts: a quarter of an organisation's further ones, and of the agent's own. */
+  readonly counted: number;
+}
+
+/**
  * Why an agent is trusted so far.
  *
  * @example
@@ -126,6 +143,8 @@ export interface TrustExplanation<O extends OffsetType = number> {
   readonly trust: TrustScore;
   readonly pairs: readonly TrustPair[];
   readonly remarks: readonly TrustRemark[];
+  /** The weightiest first. */
+  readonly endorsements: readonly Endorser[];
   /** The latest, newest first; {@link Trust.evidence} has all of it. */
   readonly evidence: readonly TrustEvidence<O>[];
 }
@@ -181,6 +200,43 @@ export interface AgentRating<O extends OffsetType = number> {
   readonly offset: O;
 }
 
+/**
+ * An endorsement of an agent by another one, or that it is taken back.
+ *
+ * @example
+ * ```ts
+ * const request: EndorseAgentRequest = { agentId: "research-agent", from: "coordinator-agent" };
+ * ```
+ */
+export interface EndorseAgentRequest {
+  /** Who is endorsed. */
+  readonly agentId: string;
+  /** Who endorses; it needs a score of 0.30 for other organisations. */
+  readonly from: string;
+  /** Whether it is taken back. */
+  readonly withdrawn?: boolean | undefined;
+}
+
+/**
+ * An endorsement that was taken in.
+ *
+ * @example
+ * ```ts
+ * const { score }: Endorsement = await np.asp.trust.endorse({ agentId: "research-agent", from: "coordinator-agent" });
+ * ```
+ */
+export interface Endorsement<O extends OffsetType = number> {
+  readonly agent: Party;
+  readonly from: Party;
+  readonly withdrawn: boolean;
+  /** The endorser's score for other organisations, which the endorsement keeps; missing where it is taken back. */
+  readonly score?: number;
+  /** Milliseconds since 1970. */
+  readonly at: number;
+  /** Of the record, on the topic of evidence. */
+  readonly offset: O;
+}
+
 type EvidenceRow = TrustEvidence<OffsetType>;
 type Explained = Omit<TrustExplanation, "evidence"> & { readonly evidence: readonly EvidenceRow[]; readonly cursor?: string };
 
@@ -222,8 +278,8 @@ export class Trust<O extends OffsetType = number> {
    * ```
    */
   async explain(request: ExplainTrustRequest, options?: CallOptions): Promise<TrustExplanation<O>> {
-    const { trust, pairs, remarks, evidence } = await this.context.requester.json<Explained>("trust.explain", request, options, SAFE);
-    return { trust, pairs, remarks, evidence: this.records(evidence) };
+    const { trust, pairs, remarks, endorsements, evidence } = await this.context.requester.json<Explained>("trust.explain", request, options, SAFE);
+    return { trust, pairs, remarks, endorsements, evidence: this.records(evidence) };
   }
 
   /**
@@ -254,6 +310,21 @@ export class Trust<O extends OffsetType = number> {
    */
   async rate(request: RateAgentRequest, options?: CallOptions): Promise<AgentRating<O>> {
     const row = await this.context.requester.json<AgentRating<OffsetType>>("trust.rate", request, options, ONCE);
+    return { ...row, offset: this.context.offsets.ofJson(row.offset, "offset") };
+  }
+
+  /**
+   * Endorses an agent for another one, or takes that back. At most 50 count. Not sent again after a lost connection.
+   *
+   * @throws EndorserNotTrustedError where the endorser's own score, for other organisations, is below 0.30.
+   *
+   * @example
+   * ```ts
+   * await np.asp.trust.endorse({ agentId: "agent://acme/writer", from: "coordinator-agent" });
+   * ```
+   */
+  async endorse(request: EndorseAgentRequest, options?: CallOptions): Promise<Endorsement<O>> {
+    const row = await this.context.requester.json<Endorsement<OffsetType>>("trust.endorse", request, options, ONCE);
     return { ...row, offset: this.context.offsets.ofJson(row.offset, "offset") };
   }
 

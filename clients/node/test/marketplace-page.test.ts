@@ -1,0 +1,26 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { withBroker } from "./support/client.js";
+import { repositoryFile } from "./support/golden.js";
+import { fileOf, sectionsOf } from "./support/pages.js";
+import { ProgramFolder, typeErrors } from "./support/programs.js";
+
+describe("docs/marketplace.md", () => {
+  const sections = sectionsOf(repositoryFile("docs/marketplace.md").toString());
+  const live = withBroker();
+  let folder: ProgramFolder;
+  beforeAll(async () => {
+    folder = await ProgramFolder.make();
+  });
+  afterAll(() => folder.remove());
+
+  test("has code in every section, and it compiles", () => {
+    expect(sections.length).toBeGreaterThan(5);
+    expect(sections.filter(({ prints }) => prints.length === 0).map(({ title }) => title)).toEqual([]);
+    expect(typeErrors(new Map(sections.map((section) => [fileOf(section), section.code])))).toEqual([]);
+  });
+
+  test.runIf(repositoryFile("docs/wire-protocol.md").includes("`market.create`")).each(sections)("does what it says: $title", async (section) => {
+    const file = await folder.write(fileOf(section), section.code);
+    expect((await folder.run(file, live.url)).split("\n")).toEqual(section.prints);
+  });
+});
