@@ -18,7 +18,7 @@ pub use arbitration::{
 };
 pub use check::{
     CheckedFile, DEFAULT_ANSWER_MS, DEFAULT_ARBITRATION_MS, DEFAULT_BALLOT_MS, File, Judgement,
-    MAX_DISPUTE_WINDOW_MS, MAX_REASON_BYTES, Windows,
+    MAX_DISPUTE_WINDOW_MS, MAX_OF_JUDGES, MAX_OF_OTHERS, MAX_REASON_BYTES, Windows,
 };
 pub use error::DisputeError;
 pub use one::{Answer, Arbitration, Dispute, DisputeDue, Ruling, Seat, Vote};

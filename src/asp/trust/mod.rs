@@ -15,6 +15,7 @@ mod explain;
 mod filter;
 mod fold;
 mod owner;
+mod rated;
 mod record;
 mod score;
 mod settings;
@@ -26,6 +27,7 @@ mod wilson;
 pub use components::{Components, Level};
 pub use explain::{Explanation, Pair, Remark};
 pub use fold::{TrustPart, TrustRow};
+pub use rated::{GivenRating, RATABLE_MS};
 pub use record::{
     ClockRead, CommitmentEnded, Confirmation, DisputeRuled, Endorsed, Kind, Mechanism, OrgVerified,
     Party, Rated, Ruling, TaskSettled, TrustRecord,

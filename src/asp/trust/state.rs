@@ -7,6 +7,7 @@ use super::agent::{Added, AgentTrust, Endorsement, Now, Totals};
 use super::credibility::credibilities;
 use super::fold::TrustRow;
 use super::owner::Owner;
+use super::rated::GivenRating;
 use super::record::{
     ClockRead, CommitmentEnded, Confirmation, DisputeRuled, Endorsed, Mechanism, OrgVerified,
     Party, Rated, Ruling, TaskSettled, TrustRecord,
@@ -18,7 +19,7 @@ use super::settings::{
 };
 use crate::asp::{Knot, Links, Thread, Trust, TrustScore};
 use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent};
-use crate::types::{AgentId, Offset, OrgId, Timestamp};
+use crate::types::{AgentId, Offset, OrgId, SessionId, Timestamp};
 
 /// Milliseconds of an hour.
 const HOUR_MS: i64 = 3_600_000;
@@ -182,6 +183,13 @@ impl TrustState {
     #[must_use]
     pub fn last_evidence(&self, agent: AgentId) -> Option<Knot> {
         self.agents.get(&agent)?.thread.last()
+    }
+
+    /// The rating that an agent got from another in a session; none where it got none, or that
+    /// began too long ago.
+    #[must_use]
+    pub fn rating(&self, agent: AgentId, by: AgentId, session: SessionId) -> Option<GivenRating> {
+        self.agents.get(&agent)?.rated.find(session, by)
     }
 
     /// Agents of which there is evidence.
@@ -402,10 +410,23 @@ impl TrustState {
         if of.agent.agent == of.by.agent {
             return Err("an agent rates itself");
         }
+        let (agent, by) = (of.agent.agent, of.by.agent);
+        if self.rating(agent, by, of.session).is_some() {
+            return Err("that agent has rated it in this session");
+        }
         let mut more = Added::default();
         more.praise = RATING * u64::from(of.rating) / 1_000;
         more.blame = RATING - more.praise;
         self.add(&of.agent, of.by.org, more, offset);
+        if let Some(known) = self.agents.get_mut(&agent) {
+            let given = GivenRating {
+                session: of.session,
+                by,
+                offset,
+                rating: of.rating,
+            };
+            Arc::make_mut(known).rated.insert(given, of.at);
+        }
         Ok(())
     }
 

@@ -9,10 +9,10 @@ use super::upkeep::Timed;
 use crate::access::Principal;
 use crate::asp::Trust;
 use crate::asp::chain::Digest;
-use crate::asp::commitment::{CommitmentRecord, Due, Evidence, Party};
+use crate::asp::commitment::{Commitment, CommitmentRecord, Due, Evidence, Party};
 use crate::asp::dispute::{
-    CheckedFile, Dispute, DisputeType, File, Judgement, LogFacts, MAX_CANDIDATES, Mechanism,
-    Secret, Windows,
+    CheckedFile, Dispute, DisputeError, DisputeType, File, Judgement, LogFacts, MAX_CANDIDATES,
+    Mechanism, Secret, Windows,
 };
 use crate::asp::registry::{AgentRef, AgentStanding};
 use crate::asp::trust::TrustFor;
@@ -102,6 +102,11 @@ impl Broker {
         let commitments = self.made_asp(org)?.commitments.known()?;
         match commitments.check_file(file, now).map_err(AspError::from)? {
             CheckedFile::New(records) => {
+                let mut others = self.asp.orgs.iter().filter(|(other, _)| **other != org);
+                if others.any(|(_, of)| of.commitments.state.dispute(id).is_some()) {
+                    let (dispute, member) = (id, "commitmentId");
+                    return Err(AspError::from(DisputeError::IdTaken { dispute, member }).into());
+                }
                 self.record_promises(org, records, Entry::default(), Need::Producer, now)?;
                 self.made_asp(org)?.seal = Some(at + 1);
             }
@@ -168,8 +173,9 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Accepted<DisputeSeen>, Refusal> {
         let absent = || AspError::DisputeNotFound(dispute);
-        let found = self.dispute_anywhere(dispute).ok_or_else(absent)?;
-        let (org, known) = found;
+        let found = self.disputes_anywhere(dispute).next();
+        let found = found.ok_or_else(|| self.absent(by, absent()));
+        let (org, known) = found?;
         self.settle_due(org, Timed::Promises, now)?;
         let records = match agent {
             Some(agent) => {
@@ -230,6 +236,8 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Accepted<Vec<DisputeSeen>>, Refusal> {
         self.authorize_asp(by, now)?;
+        self.knows_own(by)?;
+        self.unknown_to(by).map_or(Ok(()), Err)?;
         let mut found: Vec<(OrgId, Arc<Dispute>)> = Vec::new();
         for (org, of_org) in &self.asp.orgs {
             let disputes = of_org.commitments.state.disputes();
@@ -261,7 +269,11 @@ impl Broker {
         if of_org.commitments.unknown.is_some() {
             return Ok(false);
         }
-        let record = match of_org.commitments.state.next_due(now) {
+        // Without its ledger, what has money behind it stands still, and nothing else does.
+        let has_ledger = of_org.escrow.unknown.is_none();
+        let is_held_up = |of: &Commitment| !has_ledger && of.created.promise.escrow.is_some();
+        let due = of_org.commitments.state.next_due_but(now, &is_held_up);
+        let record = match due {
             None => return Ok(false),
             Some(Due::Record(record)) => record,
             Some(Due::Review(dispute)) => self.review(org, dispute, now)?,
@@ -277,8 +289,8 @@ impl Broker {
         dispute: DisputeId,
         now: Timestamp,
     ) -> Result<CommitmentRecord, BrokerError> {
-        let absent = || AspError::DisputeNotFound(dispute);
-        let (_, known) = self.dispute_anywhere(dispute).ok_or_else(absent)?;
+        let known = self.made_asp(org)?.commitments.known()?.dispute(dispute);
+        let known = known.ok_or(AspError::DisputeNotFound(dispute))?;
         let secret = self.sealed_for(org, &known)?;
         let candidates = self.arbitrators(&known)?;
         let commitments = self.made_asp(org)?.commitments.known()?;
@@ -398,22 +410,27 @@ impl Broker {
         now: Timestamp,
     ) -> Result<(OrgId, Arc<Dispute>), BrokerError> {
         self.authorize_asp(by, now)?;
-        let absent = || AspError::DisputeNotFound(dispute);
-        let (org, known) = self.dispute_anywhere(dispute).ok_or_else(absent)?;
+        self.knows_own(by)?;
+        let mut seen = self
+            .disputes_anywhere(dispute)
+            .filter(|(_, known)| self.sees_dispute(by, known, now));
+        match seen.next() {
+            Some(seen) => Ok(seen),
+            None => Err(self.absent(by, AspError::DisputeNotFound(dispute))),
+        }
+    }
+
+    fn sees_dispute(&self, by: &Principal, known: &Dispute, now: Timestamp) -> bool {
         let parties = [known.filed.filer, known.filed.against];
         let speaks = |party: Party| party.org == by.org && self.speaks_for(by, party.agent, now);
         let mut seats = known.arbitration.iter().flat_map(|of| of.sitting());
         let is_party = parties.into_iter().any(speaks) || seats.any(|seat| speaks(seat.party));
-        drop(seats);
-        let is_operator = known.mechanism == Some(Mechanism::Human) && self.is_operator(by, now);
-        if is_party || is_operator || self.commitment_at(by, known.commitment(), now).is_ok() {
-            return Ok((org, known));
-        }
-        Err(absent().into())
+        let is_operator = || known.mechanism == Some(Mechanism::Human) && self.is_operator(by, now);
+        is_party || is_operator() || self.commitment_at(by, known.commitment(), now).is_ok()
     }
 
-    fn dispute_anywhere(&self, dispute: DisputeId) -> Option<(OrgId, Arc<Dispute>)> {
-        self.asp.orgs.iter().find_map(|(org, of_org)| {
+    fn disputes_anywhere(&self, dispute: DisputeId) -> impl Iterator<Item = (OrgId, Arc<Dispute>)> {
+        self.asp.orgs.iter().filter_map(move |(org, of_org)| {
             let found = of_org.commitments.state.dispute(dispute)?;
             Some((*org, Arc::new(found)))
         })

@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::super::access::make_secret;
 use super::super::shared::Shared;
-use super::commitments::{party, party_row};
+use super::commitments::{is_filed, party, party_row};
 use super::{Looked, cursor, evidence};
 use crate::access::Principal;
 use crate::asp::commitment::Evidence;
-use crate::asp::dispute::{Dispute, Judgement};
+use crate::asp::dispute::{Dispute, DisputeError, Judgement};
 use crate::broker::asp::{AspError, DisputeSeen, NewDispute};
-use crate::broker::{Accepted, Broker, Refusal};
+use crate::broker::{Accepted, Broker, BrokerError, Refusal};
 use crate::protocol::AspResponse;
 use crate::protocol::asp::{
     AnswerRow, DisputeAnswer, DisputeCreate, DisputeInfo, DisputeList, DisputeRow, DisputeRule,
@@ -40,9 +40,24 @@ pub(super) fn create(
         reason: create.reason.clone(),
         evidence,
     };
-    let mut broker = shared.broker();
-    let accepted = broker.file_dispute(by, new, now)?;
-    changed(&broker, accepted, AspResponse::DisputeCreate)
+    let files = |broker: &Broker| broker.dispute_files(by, create.commitment_id, create.id, now);
+    loop {
+        let (channel, searched) = files(&shared.broker())?;
+        let is_taken = is_filed(shared, channel, &searched, |filed| {
+            filed.dispute(create.id).is_some()
+        });
+        if is_taken? {
+            let (dispute, member) = (create.id, "disputeId");
+            let taken = DisputeError::IdTaken { dispute, member };
+            return Err(BrokerError::from(AspError::from(taken)).into());
+        }
+        let mut broker = shared.broker();
+        // What was held a moment ago may be filed by now.
+        if files(&broker)?.1 == searched {
+            let accepted = broker.file_dispute(by, new, now)?;
+            return changed(&broker, accepted, AspResponse::DisputeCreate);
+        }
+    }
 }
 
 pub(super) fn answer(

@@ -1,13 +1,17 @@
 //! Agents, their sessions and tool calls in the broker: what is recorded is known again after any
 //! end, with a snapshot and without; deadlines are the broker's; organisations are walls.
 
+mod arbitration;
 mod clock;
 mod history;
 mod intruders;
 mod live;
 mod promises;
+mod promises_crash;
 mod promises_live;
 mod refusals;
+mod spoiled;
+mod thieves;
 mod walls;
 
 use std::path::Path;
@@ -22,9 +26,11 @@ use npayload::asp::session::{
 };
 use npayload::asp::tool::Tools;
 use npayload::broker::asp::{NewSession, Register, SentMessage, SessionSeen};
-use npayload::broker::{Accepted, Broker, BrokerConfig, BrokerError, Refusal, Wait};
-use npayload::storage::Outcome;
+use npayload::broker::{
+    Accepted, Broker, BrokerConfig, BrokerError, BrokerOpenError, Refusal, Wait,
+};
 use npayload::storage::disk::{CrashingDisk, Disk};
+use npayload::storage::{Outcome, StorageConfig};
 use npayload::types::{AgentName, MessageId, OrgId, SessionId, Timestamp};
 
 use crate::storage_harness::{ROOT, small};
@@ -35,6 +41,7 @@ const BEGIN: i64 = 1_700_000_000_000;
 
 /// A broker without threads, on a disk that forgets what was not synced.
 struct Floor {
+    storage: StorageConfig,
     broker: Broker,
     disk: CrashingDisk,
     now: i64,
@@ -47,8 +54,20 @@ impl Floor {
     }
 
     fn open(disk: &CrashingDisk, now: i64) -> Self {
+        Self::try_open(disk, now).unwrap()
+    }
+
+    fn try_open(disk: &CrashingDisk, now: i64) -> Result<Self, BrokerOpenError> {
+        Self::try_open_with(disk, now, small())
+    }
+
+    fn try_open_with(
+        disk: &CrashingDisk,
+        now: i64,
+        storage: StorageConfig,
+    ) -> Result<Self, BrokerOpenError> {
         let config = BrokerConfig {
-            storage: small(),
+            storage: storage.clone(),
             snapshot_records: 8,
             ..BrokerConfig::default()
         };
@@ -59,15 +78,16 @@ impl Floor {
         };
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let (root, at) = (Path::new(ROOT), Timestamp(now));
-        let broker = Broker::open(shared, root, config, "a test", at, Box::new(random)).unwrap();
+        let broker = Broker::open(shared, root, config, "a test", at, Box::new(random))?;
         let mut floor = Self {
+            storage,
             broker,
             disk: disk.clone(),
             now,
             ids: now.unsigned_abs(),
         };
         floor.rounds();
-        floor
+        Ok(floor)
     }
 
     fn at(&self) -> Timestamp {
@@ -79,6 +99,9 @@ impl Floor {
             let at = self.at();
             while let Some(round) = self.broker.plan_round(at) {
                 self.broker.finish_round(round.run());
+            }
+            if self.disk.is_crashed() {
+                return;
             }
             let Some(job) = self.broker.plan_upkeep(at) else {
                 return;
@@ -106,9 +129,9 @@ impl Floor {
     /// The same directory, opened again after an orderly or any other end.
     fn reopened(mut self) -> Self {
         self.rounds();
-        let (disk, now) = (self.disk.clone(), self.now + 1);
+        let (disk, now, storage) = (self.disk.clone(), self.now + 1, self.storage.clone());
         drop(self);
-        Self::open(&disk, now)
+        Self::try_open_with(&disk, now, storage).unwrap()
     }
 
     fn is_done(&self, wait: Wait) -> bool {

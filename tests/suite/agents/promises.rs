@@ -10,7 +10,7 @@ use npayload::types::{CommitmentId, DisputeId};
 
 use super::*;
 
-fn promise(session: SessionId, deadline: i64) -> NewCommitment {
+pub(super) fn promise(session: SessionId, deadline: i64) -> NewCommitment {
     NewCommitment {
         commitment: None,
         session,
@@ -27,7 +27,7 @@ fn promise(session: SessionId, deadline: i64) -> NewCommitment {
     }
 }
 
-fn dispute(commitment: CommitmentId) -> NewDispute {
+pub(super) fn dispute(commitment: CommitmentId) -> NewDispute {
     NewDispute {
         dispute: None,
         commitment,
@@ -94,7 +94,7 @@ impl Floor {
     }
 }
 
-fn usd() -> Currency {
+pub(super) fn usd() -> Currency {
     "USD".parse().unwrap()
 }
 

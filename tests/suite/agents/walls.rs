@@ -7,7 +7,7 @@ use npayload::types::OrgName;
 
 use super::*;
 
-fn admin(floor: &mut Floor, org: &str) -> Principal {
+pub(super) fn admin(floor: &mut Floor, org: &str) -> Principal {
     let name = OrgName::parse(org).unwrap();
     let at = floor.at();
     let made = floor.broker.create_org(&ME, name, KeyLimits::default(), at);
@@ -29,7 +29,7 @@ fn admin(floor: &mut Floor, org: &str) -> Principal {
     floor.broker.authenticate(&secret, at).unwrap()
 }
 
-fn show(floor: &mut Floor, owner: &Principal, guest: &Principal, names: &str) {
+pub(super) fn show(floor: &mut Floor, owner: &Principal, guest: &Principal, names: &str) {
     let at = floor.at();
     let request = GrantRequest {
         owner: owner.org,
@@ -44,7 +44,7 @@ fn show(floor: &mut Floor, owner: &Principal, guest: &Principal, names: &str) {
     floor.durable(accepted);
 }
 
-fn register(floor: &mut Floor, by: &Principal, name: &str) {
+pub(super) fn register(floor: &mut Floor, by: &Principal, name: &str) {
     let request = Register {
         name: AgentName::parse(name).unwrap(),
         profile: npayload::asp::registry::Profile::default(),
