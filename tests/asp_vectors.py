@@ -63,4 +63,31 @@ for name in ["closed.json", "expired.json"]:
             assert "key" not in r or is_signed(raw(r["key"]), raw(r["signature"]), signed), where + ": signature"
         before, positions = raw(r["hash"]), positions + [[n, vector["offset"]]]
 for text in load("of_all.json")["filed"]: assert form(read(text)) == text, text
+def uuid(text): return int(text.split("_")[1].replace("-", ""), 16).to_bytes(16, "little")
+promises, parts, sealed, filed, drawn = load("promises.json"), {}, None, {}, {}
+for n, vector in enumerate(promises["commitments"]):
+    r, where = read(vector["record"]), f"promises.json, record {n}"
+    assert form(r) == vector["record"], where + ": form"
+    if "promise" in r: assert r["termsHash"] == sha("npayload/asp/terms/1\n", form(r["promise"])), where + ": terms"
+    if "evidenceHash" in r: assert r["evidenceHash"] == sha("npayload/asp/evidence/1\n", form(r["evidence"])), where + ": evidence"
+    if r["type"] == "arbitration.sealed": sealed = r["seal"]
+    if r["type"] == "dispute.filed":
+        assert r["seal"] == sealed, where + ": sealed"
+        filed[r["dispute"]], sealed = r, r["nextSeal"]
+    if r["type"] == "dispute.reviewed": drawn[r["dispute"]] = r
+    if "secret" in r:
+        f, d, secret, best = filed[r["dispute"]], drawn[r["dispute"]], bytes.fromhex(r["secret"]), {}
+        assert f["seal"] == sha("npayload/asp/seal/1\n", secret), where + ": sealed"
+        lot = lambda org, agent: raw(sha("npayload/asp/lot/1\n", raw(f["logHash"]), secret, uuid(f["dispute"]), org.to_bytes(4, "little"), agent))
+        for c in d["candidates"]: best[c["org"]] = min(best.get(c["org"], c), c, key=lambda c: lot(c["org"], uuid(c["agent"])))
+        assert d["order"] == sorted(best.values(), key=lambda c: lot(c["org"], b"")), where + ": drawn"
+for n, vector in enumerate(promises["escrow"]):
+    r = read(vector["record"])
+    assert form(r) == vector["record"], f"promises.json, movement {n}: form"
+    for side, sign in [("from", -1), ("to", 1)]:
+        place = form(r.get(side)) + r["currency"]
+        parts[place] = parts.get(place, 0) + sign * r["amount"]
+        assert parts[place] >= 0 or side not in r, f"promises.json, movement {n}: money"
+assert sum(parts.values()) == 0, "promises.json: money"
+for vector in promises["evidence"] + [v for v in promises["of_all"] if v["type"] != "trust.folded"]: assert form(read(vector["record"])) == vector["record"], vector["type"]
 print("the golden sessions are right")

@@ -73,8 +73,8 @@ pub struct AccountArgs {
     /// The agent whose account is meant
     #[arg(long)]
     agent: Option<AgentRef>,
-    /// The organisation that is meant; your own unless given
-    #[arg(long, value_name = "NAME", value_parser = org_name, conflicts_with = "agent")]
+    /// The organisation whose ledger is meant; your own unless given
+    #[arg(long, value_name = "NAME", value_parser = org_name)]
     org: Option<OrgName>,
 }
 

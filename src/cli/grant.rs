@@ -1,4 +1,4 @@
-//! `npayload grant`: what one organisation lets another do with its channels.
+//! `npayload grant`: what one organisation lets another do with its channels and its agents.
 
 use clap::{Subcommand, ValueEnum};
 
@@ -14,12 +14,15 @@ use crate::types::{GrantId, OrgName};
 #[derive(Clone, Debug, Subcommand)]
 pub enum GrantCommand {
     /// Propose a grant; it holds once the other side accepts it
+    #[command(after_help = "Examples:
+  npayload grant create consume 'orders.*' --guest acme
+  npayload grant create asp 'research-*' --guest acme      # agents that acme may find and invite")]
     Create {
         /// What the guest may do
         operation: Direction,
-        /// The channels as their owner names them: a name, or a prefix followed by `*`
+        /// The channels, or the agents, as their owner names them: a name, or a prefix followed by `*`
         channels: Pattern,
-        /// Whose channels they are; your own organisation unless given
+        /// Whose they are; your own organisation unless given
         #[arg(long, value_name = "NAME", value_parser = org_name, required_unless_present = "guest")]
         owner: Option<OrgName>,
         /// Who may use them; your own organisation unless given
@@ -48,13 +51,15 @@ pub enum GrantCommand {
     },
 }
 
-/// Which way records flow.
+/// What a guest may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Direction {
     /// The guest reads the owner's channels.
     Consume,
     /// The guest writes to the owner's channels.
     Publish,
+    /// The guest finds the owner's agents, and invites them into its sessions.
+    Asp,
 }
 
 /// Carries the command out.
@@ -78,6 +83,7 @@ pub async fn run(command: GrantCommand, context: &Context) -> Result<(), Failure
                 operation: match operation {
                     Direction::Consume => Operation::Consume,
                     Direction::Publish => Operation::Publish,
+                    Direction::Asp => Operation::Asp,
                 },
                 expires_at: expires.map(|moment| moment.after(context.now())),
             };

@@ -151,6 +151,7 @@ errors! {
     876 ReasonRequired "REASON_REQUIRED" false "An operator rules with a reason, and there is none.";
     877 InvalidEvidence "INVALID_EVIDENCE" false "Evidence points to records that are not there or that you may not read, or gives another digest than they have.";
     880 NotCounterparty "NOT_COUNTERPARTY" false "Who rates an agent has not worked with it in the session, or is the agent itself.";
+    881 AlreadyRated "ALREADY_RATED" false "The agent was rated by the same one in the session already, and otherwise; it is rated there once.";
     890 InsufficientFunds "INSUFFICIENT_FUNDS" false "The account has less available than is asked of it.";
     891 AboveCeiling "ABOVE_CEILING" false "The amount is above what the trust in the agent, or the agent itself, allows.";
     892 ListingNotFound "LISTING_NOT_FOUND" false "There is no listing of this identity, or it is not for you.";

@@ -6,7 +6,7 @@ use super::commitments::{Commitments, promise_bytes};
 use super::error::CommitmentError;
 use super::evidence::Evidence;
 use super::one::Commitment;
-use super::promise::{MAX_WINDOW_MS, Party, Promise, within};
+use super::promise::{DEFAULT_WINDOW_MS, MAX_WINDOW_MS, Party, Promise, within};
 use super::queries::Held;
 use super::record::{CommitmentRecord, Created, Delivered, Mode, Stepped};
 use super::table::{Judge, Standing, Step, Voice, allowed, next};
@@ -113,6 +113,11 @@ impl Commitments {
         };
         if *mode == Mode::Agreed && judge == Judge::Nobody {
             return Err(CommitmentError::NobodyAccepts(promise.obligor.agent));
+        }
+        if *mode == Mode::OneSided && judge != Judge::Nobody {
+            // Nobody agreed to less: who promises alone would leave no time to look at it.
+            let least = DEFAULT_WINDOW_MS;
+            within("windowMs", promise.window_ms, least, MAX_WINDOW_MS)?;
         }
         is_held(*commitment, promise, create.escrow_held)?;
         self.check_room(promise)?;

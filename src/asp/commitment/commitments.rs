@@ -87,13 +87,28 @@ impl Commitments {
     /// again.
     #[must_use]
     pub fn next_due(&self, now: Timestamp) -> Option<Due> {
-        let (due, subject) = *self.deadlines.first()?;
-        if due > now {
-            return None;
-        }
-        Some(match subject {
-            Subject::Commitment(id) => Due::Record(self.due_commitment(id, now)?),
-            Subject::Dispute(id) => self.due_dispute(id, now)?,
+        self.next_due_but(now, &|_| false)
+    }
+
+    /// [`Commitments::next_due`], of what is about no commitment that is held up.
+    #[must_use]
+    pub fn next_due_but(
+        &self,
+        now: Timestamp,
+        is_held_up: &dyn Fn(&Commitment) -> bool,
+    ) -> Option<Due> {
+        let due = self.deadlines.iter().take_while(|(due, _)| *due <= now);
+        let mut free = due.filter(|(_, subject)| {
+            let of = match subject {
+                Subject::Commitment(id) => Some(*id),
+                Subject::Dispute(id) => self.disputes.get(id).map(|of| of.commitment()),
+            };
+            let of = of.and_then(|id| self.live.get(&id));
+            of.is_none_or(|commitment| !is_held_up(commitment))
+        });
+        free.find_map(|(_, subject)| match subject {
+            Subject::Commitment(id) => self.due_commitment(*id, now).map(Due::Record),
+            Subject::Dispute(id) => self.due_dispute(*id, now),
         })
     }
 

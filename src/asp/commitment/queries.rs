@@ -72,6 +72,13 @@ impl Commitments {
         ids.into_iter().filter_map(|id| self.live.get(&id))
     }
 
+    /// Whether some of that session are not closed.
+    #[must_use]
+    pub fn has_live_in(&self, session: SessionId) -> bool {
+        let range = (session, CommitmentId(0))..=(session, CommitmentId(u128::MAX));
+        self.sessions.range(range).next().is_some()
+    }
+
     /// Those that are in that state and not closed, the newest first.
     pub fn in_state(&self, state: State) -> impl Iterator<Item = &Arc<Commitment>> {
         ids_of(&self.states, state)

@@ -12,8 +12,8 @@ use super::ruling::{DisputeType, LogFacts, Mechanism, Verdict, majority};
 use super::table::{DisputeState, DisputeStep, DisputeVoice, next};
 use crate::asp::chain::Digest;
 use crate::asp::commitment::{
-    Actor, CommitmentRecord, Commitments, Evidence, MAX_SEVERITY, Party, Step, legal, on_time,
-    voice, wide, within,
+    Actor, CommitmentError, CommitmentRecord, Commitments, Evidence, MAX_SEVERITY, Party, Step,
+    Voice, legal, on_time, voice, wide, within,
 };
 use crate::types::{AgentId, CommitmentId, DisputeId, PrincipalId, Timestamp};
 
@@ -32,6 +32,10 @@ pub const MAX_REASON_BYTES: usize = 4096;
 pub const MAX_FILINGS: usize = 50;
 /// The time in which disputes are counted, in ms: 24 hours.
 pub const FILING_PERIOD_MS: u64 = 24 * 3_600_000;
+/// Most disputes about one promise by those who judge it.
+pub const MAX_OF_JUDGES: usize = 12;
+/// Most disputes about one promise by others.
+pub const MAX_OF_OTHERS: usize = 6;
 
 /// How long each part of a dispute may take, in ms, each 1 to [`MAX_DISPUTE_WINDOW_MS`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -154,6 +158,7 @@ impl Commitments {
                 dispute: other.id(),
             });
         }
+        self.has_room_for(file.commitment, role)?;
         check_windows(file.windows)?;
         check_words(file.severity, &file.reason)?;
         file.evidence.check()?;
@@ -431,6 +436,25 @@ impl Commitments {
             limit: MAX_FILINGS,
             wait_ms: free.saturating_sub(at.0).max(1).unsigned_abs(),
         })
+    /// All disputes about a promise stand once more in the record that closes it, which has to fit
+    /// into one entry with what becomes of the money. Those who do not judge take no room from
+    /// those who do.
+    fn has_room_for(&self, commitment: CommitmentId, role: Voice) -> Result<(), DisputeError> {
+        let judges = role == Voice::Judge;
+        let (what, limit) = match judges {
+            true => (
+                "disputes about a promise by those who judge it",
+                MAX_OF_JUDGES,
+            ),
+            false => ("disputes about a promise by others", MAX_OF_OTHERS),
+        };
+        let alike = self.disputes_of(commitment);
+        let alike = alike.filter(|other| (other.filed.role == Voice::Judge) == judges);
+        let found = alike.count() + 1;
+        if found <= limit {
+            return Ok(());
+        }
+        Err(CommitmentError::TooMany { what, found, limit }.into())
     }
 
     fn known_dispute(&self, id: DisputeId) -> Result<&Dispute, DisputeError> {

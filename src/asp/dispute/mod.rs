@@ -18,7 +18,8 @@ pub use arbitration::{
 };
 pub use check::{
     CheckedFile, DEFAULT_ANSWER_MS, DEFAULT_ARBITRATION_MS, DEFAULT_BALLOT_MS, FILING_PERIOD_MS,
-    File, Judgement, MAX_DISPUTE_WINDOW_MS, MAX_FILINGS, MAX_REASON_BYTES, Windows,
+    File, Judgement, MAX_DISPUTE_WINDOW_MS, MAX_FILINGS, MAX_OF_JUDGES, MAX_OF_OTHERS,
+    MAX_REASON_BYTES, Windows,
 };
 pub use error::DisputeError;
 pub use one::{Answer, Arbitration, Dispute, DisputeDue, Ruling, Seat, Vote};

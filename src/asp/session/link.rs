@@ -11,7 +11,7 @@ use super::table::{Performative, State};
 use crate::asp::chain::Digest;
 use crate::asp::{Links, NeutralTrust};
 use crate::folding::IllegalEvent;
-use crate::types::Offset;
+use crate::types::{Offset, SessionId};
 
 impl Sessions {
     /// The records that an event becomes, behind the last of its session: itself, and
@@ -115,16 +115,22 @@ impl Sessions {
 
     /// The record that files the oldest of the sessions that ended, once twice as many are held as
     /// are filed at once.
+    ///
+    /// - `is_needed`: sessions that stay and count for none, as something that was said in them is
+    ///   not over.
     #[must_use]
-    pub fn next_filing(&self) -> Option<SessionRecord> {
+    pub fn next_filing(&self, is_needed: &dyn Fn(SessionId) -> bool) -> Option<SessionRecord> {
         let ended = self.ended_sessions();
-        (ended.len() >= MAX_ENDED).then(|| {
-            let oldest = ended.iter().take(FILED_AT_ONCE);
-            let rows = oldest
-                .map(|(offset, session)| (*session, *offset))
-                .collect();
-            SessionRecord::of_all(SessionEvent::Filed(Filed { rows }))
-        })
+        if ended.len() < MAX_ENDED {
+            return None;
+        }
+        let over = ended.iter().filter(|(_, session)| !is_needed(*session));
+        let mut rows: Vec<_> = over.map(|(offset, session)| (*session, *offset)).collect();
+        if rows.len() < MAX_ENDED {
+            return None;
+        }
+        rows.truncate(FILED_AT_ONCE);
+        Some(SessionRecord::of_all(SessionEvent::Filed(Filed { rows })))
     }
 
     /// What is to be recorded of a session that has ended.

@@ -248,18 +248,19 @@ impl Sessions {
 
     /// Lets those go that are filed.
     fn file(&mut self, filed: &Filed, offset: Offset) -> Result<(), &'static str> {
-        let oldest = self
-            .ended
-            .iter()
-            .map(|(offset, session)| (*session, *offset));
-        let count = filed.rows.len();
-        if count == 0
-            || count > self.ended.len()
-            || !oldest.take(count).eq(filed.rows.iter().copied())
-        {
-            return Err("those are not the oldest of the sessions that ended");
+        let mut rows = filed.rows.iter().copied().peekable();
+        let (mut let_go, mut kept) = (Vec::new(), VecDeque::new());
+        for (offset, id) in &self.ended {
+            match rows.next_if_eq(&(*id, *offset)) {
+                Some(_) => let_go.push(*id),
+                None => kept.push_back((*offset, *id)),
+            }
         }
-        for (_, id) in self.ended.drain(..count) {
+        if let_go.is_empty() || rows.next().is_some() {
+            return Err("those are not sessions that ended and are held, in their order");
+        }
+        self.ended = kept;
+        for id in let_go {
             if let Some(session) = self.sessions.remove(&id) {
                 for agent in session.participants.keys() {
                     self.agents.remove(&(*agent, id));

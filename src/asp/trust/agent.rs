@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::decay::Moment;
+use super::rated::RatedBy;
 use super::settings::{MAX_ENDORSEMENTS, ONE, RECENT_LOSS_QUARTERS, RECENT_PACE, SATURATION};
 use crate::asp::Thread;
 use crate::types::{AgentId, OrgId};
@@ -271,6 +272,7 @@ pub(super) struct AgentTrust {
     pub(super) recent: Recent,
     pub(super) totals: Totals,
     pub(super) endorsements: Vec<Endorsement>,
+    pub(super) rated: RatedBy,
     pub(super) thread: Thread,
 }
 
@@ -283,6 +285,7 @@ impl AgentTrust {
             recent: Recent::default(),
             totals: Totals::default(),
             endorsements: Vec::new(),
+            rated: RatedBy::default(),
             thread: Thread::default(),
         }
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::agent::{AgentTrust, Endorsement, Now, Recent, Totals, Weights};
 use super::owner::{Owner, Weight};
+use super::rated::RatedBy;
 use super::record::{Kind, TrustRecord};
 use super::settings::MAX_HALF_LIFE_HOURS;
 use super::state::{Clock, TrustState};
@@ -72,6 +73,8 @@ pub struct AgentRow {
     endorsements: Vec<Endorsement>,
     org: OrgId,
     pairs: Vec<(u32, Weights)>,
+    #[serde(default, skip_serializing_if = "RatedBy::is_empty")]
+    rated: RatedBy,
     recent: Recent,
     thread: Thread,
     totals: Totals,
@@ -215,6 +218,9 @@ impl TrustState {
     fn insert_agent(&mut self, row: &AgentRow) -> Result<(), &'static str> {
         let places = self.owners.len();
         ascending(&row.pairs)?;
+        if !row.rated.is_ascending() {
+            return Err("its ratings are not in the order of their sessions");
+        }
         let home = self.place(row.org);
         if self.owners.len() != places || row.pairs.iter().any(|pair| pair.0 as usize >= places) {
             return Err(UNKNOWN_PLACE);
@@ -226,6 +232,7 @@ impl TrustState {
             recent: row.recent,
             totals: row.totals,
             endorsements: row.endorsements.clone(),
+            rated: row.rated.clone(),
             thread: row.thread.clone(),
         };
         match self.agents.insert(row.agent, Arc::new(agent)) {
@@ -263,6 +270,7 @@ fn agent_row(id: AgentId, agent: &AgentTrust) -> TrustRow {
         endorsements: agent.endorsements.clone(),
         org: agent.own_org,
         pairs: agent.pairs.clone(),
+        rated: agent.rated.clone(),
         recent: agent.recent,
         thread: agent.thread.clone(),
         totals: agent.totals,

@@ -16,6 +16,7 @@ mod explain;
 mod filter;
 mod fold;
 mod owner;
+mod rated;
 mod record;
 mod score;
 mod settings;
@@ -29,6 +30,7 @@ pub use components::{Components, Level};
 pub use endorse::{EndorseError, Endorser};
 pub use explain::{Explanation, Pair, Remark};
 pub use fold::{TrustPart, TrustRow};
+pub use rated::{GivenRating, RATABLE_MS};
 pub use record::{
     ClockRead, CommitmentEnded, Confirmation, DisputeRuled, Endorsed, Kind, Mechanism, OrgVerified,
     Party, Rated, Ruling, TaskSettled, TrustRecord,

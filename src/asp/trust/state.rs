@@ -6,12 +6,13 @@ use std::sync::Arc;
 use super::agent::{AgentTrust, Now};
 use super::fold::TrustRow;
 use super::owner::Owner;
+use super::rated::GivenRating;
 use super::record::{Party, TrustRecord};
 use super::score::{AgentScore, Scope, View};
 use super::settings::{DEFAULT_HALF_LIFE_HOURS, ONE};
 use crate::asp::{Knot, Links, Thread, Trust, TrustScore};
 use crate::folding::{Assembly, IllegalEvent};
-use crate::types::{AgentId, Offset, OrgId, Timestamp};
+use crate::types::{AgentId, Offset, OrgId, SessionId, Timestamp};
 
 /// Milliseconds of an hour.
 pub(super) const HOUR_MS: i64 = 3_600_000;
@@ -189,6 +190,13 @@ impl TrustState {
     #[must_use]
     pub fn last_evidence(&self, agent: AgentId) -> Option<Knot> {
         self.agents.get(&agent)?.thread.last()
+    }
+
+    /// The rating that an agent got from another in a session; none where it got none, or that
+    /// began too long ago.
+    #[must_use]
+    pub fn rating(&self, agent: AgentId, by: AgentId, session: SessionId) -> Option<GivenRating> {
+        self.agents.get(&agent)?.rated.find(session, by)
     }
 
     /// Agents of which there is evidence.

@@ -101,7 +101,8 @@ impl Book {
             by,
             links: Links::default(),
             rating,
-            session: SessionId(7),
+            // Each in a session of its own: it counts once in each.
+            session: SessionId(self.records.len() as u128),
             kind: Kind::Rating,
             v: 1,
         });

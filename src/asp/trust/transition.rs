@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::agent::{Added, AgentTrust, Now, Totals};
 use super::credibility::credibilities;
+use super::rated::GivenRating;
 use super::record::{
     ClockRead, CommitmentEnded, Confirmation, DisputeRuled, Mechanism, OrgVerified, Party, Rated,
     Ruling, TaskSettled, TrustRecord,
@@ -208,10 +209,23 @@ impl TrustState {
         if of.agent.agent == of.by.agent {
             return Err("an agent rates itself");
         }
+        let (agent, by) = (of.agent.agent, of.by.agent);
+        if self.rating(agent, by, of.session).is_some() {
+            return Err("that agent has rated it in this session");
+        }
         let mut more = Added::default();
         more.praise = RATING * u64::from(of.rating) / 1_000;
         more.blame = RATING - more.praise;
         self.add(&of.agent, of.by.org, more, offset);
+        if let Some(known) = self.agents.get_mut(&agent) {
+            let given = GivenRating {
+                session: of.session,
+                by,
+                offset,
+                rating: of.rating,
+            };
+            Arc::make_mut(known).rated.insert(given, of.at);
+        }
         Ok(())
     }
 

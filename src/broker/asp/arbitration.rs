@@ -10,7 +10,7 @@ use super::upkeep::Timed;
 use crate::access::{Operation, Principal};
 use crate::asp::Trust;
 use crate::asp::chain::Digest;
-use crate::asp::commitment::{Actor, CommitmentRecord, Due, Party, Standing};
+use crate::asp::commitment::{Actor, Commitment, CommitmentRecord, Due, Party, Standing};
 use crate::asp::dispute::{Dispute, Judgement, Secret};
 use crate::asp::registry::{AgentRef, AgentStanding};
 use crate::asp::trust::TrustFor;
@@ -43,8 +43,9 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Accepted<DisputeSeen>, Refusal> {
         let absent = || AspError::DisputeNotFound(dispute);
-        let found = self.dispute_anywhere(dispute).ok_or_else(absent)?;
-        let (org, known) = found;
+        let found = self.disputes_anywhere(dispute).next();
+        let found = found.ok_or_else(|| self.absent(by, absent()));
+        let (org, known) = found?;
         self.settle_due(org, Timed::Promises, now)?;
         let records = match agent {
             Some(agent) => {
@@ -90,7 +91,11 @@ impl Broker {
         if of_org.commitments.unknown.is_some() {
             return Ok(false);
         }
-        let record = match of_org.commitments.state.next_due(now) {
+        // Without its ledger, what has money behind it stands still, and nothing else does.
+        let has_ledger = of_org.escrow.unknown.is_none();
+        let is_held_up = |of: &Commitment| !has_ledger && of.created.promise.escrow.is_some();
+        let due = of_org.commitments.state.next_due_but(now, &is_held_up);
+        let record = match due {
             None => return Ok(false),
             Some(Due::Record(record)) => record,
             Some(Due::Review(dispute)) => self.review(org, dispute, now)?,
@@ -106,8 +111,8 @@ impl Broker {
         dispute: DisputeId,
         now: Timestamp,
     ) -> Result<CommitmentRecord, BrokerError> {
-        let absent = || AspError::DisputeNotFound(dispute);
-        let (_, known) = self.dispute_anywhere(dispute).ok_or_else(absent)?;
+        let known = self.made_asp(org)?.commitments.known()?.dispute(dispute);
+        let known = known.ok_or(AspError::DisputeNotFound(dispute))?;
         let secret = self.sealed_for(org, &known)?;
         let candidates = self.arbitrators(org, &known)?;
         let commitments = self.made_asp(org)?.commitments.known()?;

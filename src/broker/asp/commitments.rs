@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use super::AspError;
 use super::evidence::{of_commitment, of_dispute};
 use super::record::Entry;
 use super::resolve::Named;
 use super::upkeep::Timed;
+use super::{AspError, OrgAsp};
 use crate::access::Principal;
 use crate::asp::commitment::{
-    Actor, Checked, Commitment, CommitmentRecord, Commitments, Create, DEFAULT_CLAIM_MS, Effects,
-    EscrowStep, EscrowTerms, Evidence, Held, Judge, Mode, Obligation, Party, Penalties, Promise,
-    Standing,
+    Actor, Checked, Commitment, CommitmentError, CommitmentRecord, Commitments, Create,
+    DEFAULT_CLAIM_MS, Effects, EscrowStep, EscrowTerms, Evidence, Held, Judge, Mode, Obligation,
+    Outcome, OutcomeKind, Party, Penalties, Promise, Standing,
 };
 use crate::asp::registry::AgentRef;
-use crate::asp::session::{Role, Session};
+use crate::asp::session::{self, Role, Session};
 use crate::asp::tool::Plain;
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
@@ -92,6 +92,11 @@ impl Broker {
             .and_then(|of| of.sessions.state.session(new.session));
         let held = held.ok_or(AspError::SessionNotFound(new.session))?;
         let obligor = party_in(held, obligor)?;
+        if standing(held, obligor.agent) == Standing::Stranger {
+            let (session, agent) = (held.session, obligor.agent);
+            let outside = session::SendError::NotParticipant { session, agent };
+            return Err(AspError::from(outside).into());
+        }
         let counterparty = match counterparty {
             Some(agent) => Some(party_in(held, agent)?),
             None => None,
@@ -127,6 +132,7 @@ impl Broker {
             .map_err(AspError::from)?
         {
             Checked::New(record) => {
+                self.is_free_elsewhere(org, id)?;
                 let mut entry = Entry::default();
                 if let Some(terms) = new.escrow {
                     let parties = (obligor, counterparty);
@@ -135,7 +141,7 @@ impl Broker {
                 }
                 self.record_promises(org, vec![record], entry, Need::Producer, now)?;
                 // A deadline that has passed is taken as given.
-                self.settle_due(org, Timed::Promises, now)?;
+                self.settle_after(org, now);
             }
             Checked::Before(_) => {}
         }
@@ -221,11 +227,10 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Accepted<Vec<CommitmentSeen>>, Refusal> {
         self.authorize_asp(by, now)?;
+        self.knows_own(by)?;
+        self.unknown_to(by).map_or(Ok(()), Err)?;
         let mut found: Vec<(OrgId, Arc<Commitment>)> = Vec::new();
         for (org, of_org) in &self.asp.orgs {
-            if *org == by.org {
-                of_org.commitments.known()?;
-            }
             let state = &of_org.commitments.state;
             let live = state.all_live().cloned();
             let closed = state
@@ -294,6 +299,7 @@ impl Broker {
         } = effects.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
         let id = records.iter().find_map(CommitmentRecord::commitment);
         let counted = id.map_or(0, |id| counted(commitments, id));
+        let judge = id.and_then(|id| Some(commitments.live(id)?.judge));
         let has_escrow = id
             .and_then(|id| commitments.live(id))
             .is_some_and(|of| of.created.promise.escrow.is_some());
@@ -305,6 +311,14 @@ impl Broker {
             let moves = self.follow_escrow(org, id, &steps, now)?;
             entry.moves.extend(moves);
         }
+        let has_escrow = has_escrow || !entry.escrow.is_empty() || !entry.moves.is_empty();
+        let outcome = outcome.map(|mut outcome| {
+            if outcome.kind == OutcomeKind::Breached && outcome.counterparty.is_none() {
+                let judge = judge.unwrap_or(Judge::Nobody);
+                outcome.counterparty = self.would_judge(org, &outcome, judge);
+            }
+            outcome
+        });
         let outcome = outcome.and_then(|outcome| of_commitment(&outcome, has_escrow));
         entry.evidence.extend(outcome);
         let ruled = disputes.iter();
@@ -321,10 +335,7 @@ impl Broker {
         agent: Option<&AgentRef>,
         is_obligors: bool,
         now: Timestamp,
-        check: impl FnOnce(
-            &Commitments,
-            Actor,
-        ) -> Result<CommitmentRecord, crate::asp::commitment::CommitmentError>,
+        check: impl FnOnce(&Commitments, Actor) -> Result<CommitmentRecord, CommitmentError>,
     ) -> Result<Accepted<CommitmentSeen>, Refusal> {
         let (org, known) = self.commitment_at(by, commitment, now)?;
         let actor = self.actor(by, org, &known, agent, is_obligors, now)?;
@@ -332,8 +343,16 @@ impl Broker {
         let commitments = self.made_asp(org)?.commitments.known()?;
         let record = check(commitments, actor).map_err(AspError::from)?;
         self.record_promises(org, vec![record], Entry::default(), Need::Producer, now)?;
-        self.settle_due(org, Timed::Promises, now)?;
+        self.settle_after(org, now);
         self.accepted_commitment(org, commitment)
+    }
+
+    /// Records what follows at once from a step that is recorded. Where that finds no room, the
+    /// keeper does it: who took the step is not told that it was refused.
+    fn settle_after(&mut self, org: OrgId, now: Timestamp) {
+        if let Err(error) = self.settle_due(org, Timed::Promises, now) {
+            tracing::debug!(%error, "what follows is recorded later");
+        }
     }
 
     /// The commitment of that id, of those held, for who may see it.
@@ -344,18 +363,60 @@ impl Broker {
         now: Timestamp,
     ) -> Result<(OrgId, Arc<Commitment>), BrokerError> {
         self.authorize_asp(by, now)?;
+        self.knows_own(by)?;
         let own = self.asp.orgs.get_key_value(&by.org);
         let others = self.asp.orgs.iter().filter(|(org, _)| **org != by.org);
-        let mut found = own.into_iter().chain(others).filter_map(|(org, of_org)| {
+        let found = own.into_iter().chain(others).filter_map(|(org, of_org)| {
             let held = of_org.commitments.state.commitment(commitment)?;
             Some((*org, held_commitment(held)))
         });
-        let absent = || AspError::CommitmentNotFound(commitment);
-        let (org, known) = found.next().ok_or_else(absent)?;
-        if !self.sees_commitment(by, org, &known, now) {
-            return Err(absent().into());
+        let mut seen = found.filter(|(org, known)| self.sees_commitment(by, *org, known, now));
+        match seen.next() {
+            Some(seen) => Ok(seen),
+            None => Err(self.absent(by, AspError::CommitmentNotFound(commitment))),
         }
-        Ok((org, known))
+    }
+
+    /// What is said of a promise or a dispute that is not found.
+    pub(super) fn absent(&self, by: &Principal, absent: AspError) -> BrokerError {
+        self.unknown_to(by).unwrap_or(absent).into()
+    }
+
+    /// Refuses where the promises of the caller's organisation, or who is in its sessions, or its
+    /// agents, cannot be read.
+    pub(super) fn knows_own(&self, by: &Principal) -> Result<(), AspError> {
+        if let Some(of_org) = self.asp_of(by.org) {
+            of_org.commitments.known()?;
+            of_org.sessions.known()?;
+            of_org.registry.known()?;
+        }
+        Ok(())
+    }
+
+    /// That the promises of another organisation cannot be read in whose sessions the caller's
+    /// takes part: so it is not known what there is.
+    pub(super) fn unknown_to(&self, by: &Principal) -> Option<AspError> {
+        let is_unknown = |of: &OrgAsp| of.commitments.unknown.is_some();
+        if !self.asp.orgs.values().any(is_unknown) {
+            return None;
+        }
+        let mut shared = self.asp.shared.iter().filter(|(session, org)| {
+            let held = self.asp_of(**org);
+            let held = held.and_then(|of| of.sessions.state.session(**session));
+            held.is_some_and(|held| held.participants.values().any(|one| one.org == by.org))
+        });
+        shared.find_map(|(_, org)| self.asp_of(*org)?.commitments.known().err())
+    }
+
+    /// An id that a sender chose names one promise, whichever organisation's session it is made
+    /// in: else whoever makes another of that id hides the first from those who look for it.
+    fn is_free_elsewhere(&self, org: OrgId, id: CommitmentId) -> Result<(), AspError> {
+        let mut others = self.asp.orgs.iter().filter(|(other, _)| **other != org);
+        if !others.any(|(_, of)| of.commitments.state.commitment(id).is_some()) {
+            return Ok(());
+        }
+        let (commitment, member) = (id, "sessionId");
+        Err(CommitmentError::IdTaken { commitment, member }.into())
     }
 
     /// Who acts on a commitment: the agent that is named, else the one that the caller speaks for
@@ -370,6 +431,12 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Actor, BrokerError> {
         let session = commitment.created.promise.session;
+        if let Some(of_org) = self.asp_of(org) {
+            of_org.sessions.known()?;
+            if commitment.created.promise.escrow.is_some() {
+                of_org.escrow.known()?;
+            }
+        }
         let held = self
             .asp_of(org)
             .and_then(|of| of.sessions.state.session(session));
@@ -422,6 +489,26 @@ impl Broker {
                 .asp_of(org)
                 .and_then(|of| of.sessions.state.session(promise.session))
                 .is_some_and(|held| self.may_see(by, held, now))
+    }
+
+    /// To whom a promise to a session was broken: whoever would have judged it. Where it was kept,
+    /// it counts with whoever confirmed it; it must not count for less where it was not.
+    fn would_judge(&self, org: OrgId, broken: &Outcome, judge: Judge) -> Option<Party> {
+        let session = self.asp_of(org)?.sessions.state.session(broken.session)?;
+        let others = session.participants.iter().filter(|(agent, one)| {
+            let judges = match judge {
+                Judge::Coordinator => one.role == Role::Coordinator,
+                Judge::Participant => true,
+                Judge::Counterparty | Judge::Nobody => false,
+            };
+            judges && **agent != broken.obligor.agent && one.is_expected()
+        });
+        let others = others.map(|(agent, one)| Party {
+            agent: *agent,
+            org: one.org,
+        });
+        // One of another organisation before one of its own.
+        others.min_by_key(|party| (party.org == broken.obligor.org, *party))
     }
 
     fn accepted_commitment(
@@ -480,8 +567,10 @@ pub(super) fn judge(session: &Session, obligor: AgentId) -> Judge {
     }
 }
 
+/// What an agent is in a session. Who did not come in, or has left, has no say there.
 pub(super) fn standing(session: &Session, agent: AgentId) -> Standing {
-    match session.participants.get(&agent) {
+    let one = session.participants.get(&agent);
+    match one.filter(|one| one.standing == session::Standing::In) {
         Some(one) if one.role == Role::Coordinator => Standing::Coordinator,
         Some(_) => Standing::Participant,
         None => Standing::Stranger,

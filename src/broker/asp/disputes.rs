@@ -9,7 +9,9 @@ use super::upkeep::Timed;
 use crate::access::Principal;
 use crate::asp::chain::Digest;
 use crate::asp::commitment::{Commitment, CommitmentRecord, Evidence, Party, Reference};
-use crate::asp::dispute::{CheckedFile, Dispute, DisputeType, File, LogFacts, Mechanism, Windows};
+use crate::asp::dispute::{
+    CheckedFile, Dispute, DisputeError, DisputeType, File, LogFacts, Mechanism, Windows,
+};
 use crate::asp::registry::AgentRef;
 use crate::broker::core::{Accepted, Broker, Refusal};
 use crate::broker::error::BrokerError;
@@ -97,6 +99,11 @@ impl Broker {
         let commitments = self.made_asp(org)?.commitments.known()?;
         match commitments.check_file(file, now).map_err(AspError::from)? {
             CheckedFile::New(records) => {
+                let mut others = self.asp.orgs.iter().filter(|(other, _)| **other != org);
+                if others.any(|(_, of)| of.commitments.state.dispute(id).is_some()) {
+                    let (dispute, member) = (id, "commitmentId");
+                    return Err(AspError::from(DisputeError::IdTaken { dispute, member }).into());
+                }
                 self.record_promises(org, records, Entry::default(), Need::Producer, now)?;
             }
             CheckedFile::Before(_) => {}
@@ -174,6 +181,8 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Accepted<Vec<DisputeSeen>>, Refusal> {
         self.authorize_asp(by, now)?;
+        self.knows_own(by)?;
+        self.unknown_to(by).map_or(Ok(()), Err)?;
         let mut found: Vec<(OrgId, Arc<Dispute>)> = Vec::new();
         for (org, of_org) in &self.asp.orgs {
             let disputes = of_org.commitments.state.disputes();
@@ -263,22 +272,27 @@ impl Broker {
         now: Timestamp,
     ) -> Result<(OrgId, Arc<Dispute>), BrokerError> {
         self.authorize_asp(by, now)?;
-        let absent = || AspError::DisputeNotFound(dispute);
-        let (org, known) = self.dispute_anywhere(dispute).ok_or_else(absent)?;
+        self.knows_own(by)?;
+        let mut seen = self
+            .disputes_anywhere(dispute)
+            .filter(|(_, known)| self.sees_dispute(by, known, now));
+        match seen.next() {
+            Some(seen) => Ok(seen),
+            None => Err(self.absent(by, AspError::DisputeNotFound(dispute))),
+        }
+    }
+
+    fn sees_dispute(&self, by: &Principal, known: &Dispute, now: Timestamp) -> bool {
         let parties = [known.filed.filer, known.filed.against];
         let speaks = |party: Party| party.org == by.org && self.speaks_for(by, party.agent, now);
         let mut seats = known.arbitration.iter().flat_map(|of| of.sitting());
         let is_party = parties.into_iter().any(speaks) || seats.any(|seat| speaks(seat.party));
-        drop(seats);
-        let is_operator = known.mechanism == Some(Mechanism::Human) && self.is_operator(by, now);
-        if is_party || is_operator || self.commitment_at(by, known.commitment(), now).is_ok() {
-            return Ok((org, known));
-        }
-        Err(absent().into())
+        let is_operator = || known.mechanism == Some(Mechanism::Human) && self.is_operator(by, now);
+        is_party || is_operator() || self.commitment_at(by, known.commitment(), now).is_ok()
     }
 
-    pub(super) fn dispute_anywhere(&self, dispute: DisputeId) -> Option<(OrgId, Arc<Dispute>)> {
-        self.asp.orgs.iter().find_map(|(org, of_org)| {
+    pub(super) fn disputes_anywhere(&self, dispute: DisputeId) -> impl Iterator<Item = (OrgId, Arc<Dispute>)> {
+        self.asp.orgs.iter().filter_map(move |(org, of_org)| {
             let found = of_org.commitments.state.dispute(dispute)?;
             Some((*org, Arc::new(found)))
         })

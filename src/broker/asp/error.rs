@@ -139,6 +139,19 @@ pub enum AspError {
     /// The endorsement is not one that counts.
     #[error(transparent)]
     Endorse(#[from] EndorseError),
+    /// Who rates has rated the agent in that session, and otherwise.
+    #[error(
+        "agent {agent} was rated in session {session}, with {} of 1000, and is rated there once",
+        .rating
+    )]
+    AlreadyRated {
+        /// Who was to be rated.
+        agent: AgentId,
+        /// In which session.
+        session: SessionId,
+        /// The rating that it has, in thousandths.
+        rating: u16,
+    },
     /// A rating is outside of its bounds.
     #[error("a rating of {0} is outside 0..=1")]
     Rating(f64),

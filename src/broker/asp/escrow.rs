@@ -51,17 +51,7 @@ impl Broker {
         let org = self.account_org(by, org, now)?;
         self.make_asp(org, now)?;
         let account = match agent {
-            Some(agent) if org == by.org => {
-                let (org, agent) = self.agent_there(by, agent, now)?;
-                Account {
-                    agent: Some(agent),
-                    org,
-                }
-            }
-            Some(agent) => Account {
-                agent: Some(self.account_agent(by, org, agent, now)?),
-                org,
-            },
+            Some(agent) => self.account_of(by, org, agent, now)?,
             None => Account { agent: None, org },
         };
         let cash = Cash {
@@ -91,7 +81,8 @@ impl Broker {
 
     /// What the accounts in an organisation's ledger have, or that of one of its agents.
     ///
-    /// - `org`: whose; the caller's own where none is named, another's for an operator.
+    /// - `org`: whose; the caller's own where none is named, another's for an operator, who is
+    ///   told of the accounts of all organisations in it.
     ///
     /// # Errors
     /// [`Refusal`]: a key that does not speak for agents, an organisation that is another's, or an
@@ -106,9 +97,12 @@ impl Broker {
         self.authorize_asp(by, now)?;
         let org = self.account_org(by, org, now)?;
         let only = match agent {
-            Some(agent) => Some(self.account_agent(by, org, agent, now)?),
+            Some(agent) => Some(self.account_of(by, org, agent, now)?),
             None => None,
         };
+        let is_operator = self.is_operator(by, now);
+        // Whose accounts are the caller's is not known without its agents.
+        self.agents_of(by.org)?;
         let Some(of_org) = self.asp_of(org) else {
             let wait = self.wait_for(crate::types::Incarnation::default());
             return Ok(Accepted {
@@ -118,11 +112,11 @@ impl Broker {
         };
         let all = of_org.escrow.known()?.balances();
         let seen = all.filter(|(account, ..)| {
-            account.org == org
-                && only.is_none_or(|only| account.agent == Some(only))
-                && account
-                    .agent
-                    .is_none_or(|agent| self.speaks_for(by, agent, now))
+            let is_own = || {
+                let mut agent = account.agent.iter();
+                account.org == by.org && agent.all(|agent| self.speaks_for(by, *agent, now))
+            };
+            only.is_none_or(|only| *account == only) && (is_operator || is_own())
         });
         let rows = seen.map(|(account, currency, balance)| BalanceSeen {
             account,

@@ -2,6 +2,7 @@
 //! from it. The topic is the default organisation's, and every key with the scope `asp` reads it: it
 //! names parties, digests, outcomes and times, and nothing of what was said.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -9,7 +10,6 @@ use super::record::own;
 use super::snapshot::Snapshot;
 use super::{AspError, Topic};
 use crate::access::Principal;
-use crate::asp::Links;
 use crate::asp::commitment::{self, DisputeOutcome, Mode, Outcome, OutcomeKind};
 use crate::asp::dispute::{self, Verdict};
 use crate::asp::registry::AgentRef;
@@ -18,6 +18,7 @@ use crate::asp::trust::{
     AgentScore, ClockRead, CommitmentEnded, Confirmation, DisputeRuled, Explanation, Kind,
     Mechanism, Party, Ruling, Scope, TaskSettled, TrustRecord, TrustState,
 };
+use crate::asp::{Links, Trust, TrustScore};
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
 use crate::broker::topic::{Fold, TopicError};
@@ -224,6 +225,24 @@ impl Broker {
     pub(super) fn evidence_wait(&self) -> Wait {
         let log = self.asp.evidence.as_ref().map(|topic| topic.log);
         self.wait_for(log.unwrap_or_default())
+    }
+}
+
+/// Trust that nobody knows, as the topic of evidence cannot be read: whoever asks is noted.
+#[derive(Debug, Default)]
+pub(super) struct UnknownTrust(Cell<bool>);
+
+impl UnknownTrust {
+    /// Whether a score was asked for.
+    pub(super) fn was_asked(&self) -> bool {
+        self.0.get()
+    }
+}
+
+impl Trust for UnknownTrust {
+    fn score(&self, _: AgentId) -> TrustScore {
+        self.0.set(true);
+        TrustScore::NEUTRAL
     }
 }
 

@@ -5,9 +5,12 @@ use super::sessions::SessionSeen;
 use super::{AspError, OrgAsp};
 use crate::access::Principal;
 use crate::asp::Knot;
+use crate::asp::commitment::Commitments;
+use crate::asp::escrow::Escrow;
 use crate::asp::registry::{AgentRef, Agents};
 use crate::asp::session::{Session, Sessions, Standing, State};
 use crate::asp::tool::Tools;
+use crate::asp::trust::TrustState;
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
 use crate::broker::topic::Fold;
@@ -83,6 +86,19 @@ impl Broker {
                 &*of.tools.state,
             )
         })
+    }
+
+    /// What the topics of promises and money fold to, organisation by organisation, for tests and
+    /// tools.
+    pub fn promise_states(&self) -> impl Iterator<Item = (OrgId, &Commitments, &Escrow)> {
+        let orgs = self.asp.orgs.iter();
+        orgs.map(|(org, of)| (*org, &*of.commitments.state, &*of.escrow.state))
+    }
+
+    /// What the topic of evidence folds to, where there is one.
+    #[must_use]
+    pub fn evidence_state(&self) -> Option<&TrustState> {
+        self.asp.evidence.as_ref().map(|topic| &*topic.state)
     }
 
     /// The batch of a topic of agents that holds a record which is not yet to be read. An answer that

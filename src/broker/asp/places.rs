@@ -6,13 +6,13 @@ use crate::access::{Ask, Operation, Principal};
 use crate::asp::Knot;
 use crate::asp::commitment::{Commitments, Held};
 use crate::asp::escrow::{Account, Escrow};
-use crate::asp::registry::AgentRef;
+use crate::asp::registry::{Agent, AgentRef};
 use crate::asp::session::Sessions;
 use crate::broker::core::{Accepted, Broker, Refusal};
 use crate::broker::error::BrokerError;
 use crate::broker::topic::Fold;
 use crate::types::{
-    AgentId, ChannelName, CommitmentId, Offset, OrgId, OrgName, SessionId, Timestamp,
+    ChannelName, CommitmentId, DisputeId, Offset, OrgId, OrgName, SessionId, Timestamp,
 };
 
 /// Where the records of a commitment are.
@@ -72,6 +72,57 @@ impl Broker {
         })
     }
 
+    /// Where a promise of that id may be filed, whose id somebody chose for a new one in a session:
+    /// nothing that was promised is taken twice. Empty where it is held.
+    ///
+    /// # Errors
+    /// [`Refusal`]: a session that is not there, or a topic that cannot be read.
+    pub fn commitment_files(
+        &self,
+        by: &Principal,
+        session: SessionId,
+        commitment: CommitmentId,
+        now: Timestamp,
+    ) -> Result<(ChannelName, Vec<Offset>), Refusal> {
+        let org = self.org_of_session(by, session, now)?;
+        let channel = self.asp_channel(org, Commitments::TOPIC);
+        let Some(of_org) = self.asp_of(org) else {
+            return Ok((channel, Vec::new()));
+        };
+        let commitments = of_org.commitments.known()?;
+        let files = match commitments.commitment(commitment) {
+            Some(_) => Vec::new(),
+            None => commitments.filed(commitment).collect(),
+        };
+        Ok((channel, files))
+    }
+
+    /// Where a dispute of that id may be filed, as [`Broker::commitment_files`] has it.
+    ///
+    /// - `commitment`: what it is to be about.
+    ///
+    /// # Errors
+    /// As for [`Broker::see_commitment`].
+    pub fn dispute_files(
+        &self,
+        by: &Principal,
+        commitment: CommitmentId,
+        dispute: DisputeId,
+        now: Timestamp,
+    ) -> Result<(ChannelName, Vec<Offset>), Refusal> {
+        let (org, _) = self.commitment_at(by, commitment, now)?;
+        let channel = self.asp_channel(org, Commitments::TOPIC);
+        let Some(of_org) = self.asp_of(org) else {
+            return Ok((channel, Vec::new()));
+        };
+        let commitments = of_org.commitments.known()?;
+        let files = match commitments.dispute(dispute) {
+            Some(_) => Vec::new(),
+            None => commitments.filed_dispute(dispute).collect(),
+        };
+        Ok((channel, files))
+    }
+
     /// Where the movements of an agent's account are, or those of a whole organisation.
     ///
     /// - `org`: another organisation than the caller's, for an operator.
@@ -89,10 +140,7 @@ impl Broker {
         self.authorize_asp(by, now)?;
         let org = self.account_org(by, org, now)?;
         let account = match agent {
-            Some(agent) => Some(Account {
-                agent: Some(self.account_agent(by, org, agent, now)?),
-                org,
-            }),
+            Some(agent) => Some(self.account_of(by, org, agent, now)?),
             None => None,
         };
         let last = match self.asp_of(org) {
@@ -159,27 +207,51 @@ impl Broker {
         self.org_id_of(name)
     }
 
-    /// The agent of that organisation whose account somebody asks for.
-    pub(super) fn account_agent(
+    /// The account in an organisation's ledger that somebody asks for: of an agent that they speak
+    /// for, or of any as an operator.
+    ///
+    /// - `org`: whose ledger; a name alone is that of an agent of this organisation.
+    pub(super) fn account_of(
         &self,
         by: &Principal,
         org: OrgId,
         agent: &AgentRef,
         now: Timestamp,
-    ) -> Result<AgentId, BrokerError> {
-        if org == by.org {
-            return self.own_agent(by, agent, now);
+    ) -> Result<Account, BrokerError> {
+        if !self.is_operator(by, now) {
+            let agent = Some(self.own_agent(by, agent, now)?);
+            return Ok(Account { agent, org: by.org });
         }
         let absent = || AspError::AgentNotFound {
             agent: super::resolve::shown(agent),
         };
-        let agents = self.agents_of(org)?.ok_or_else(absent)?;
-        let found = match agent {
-            AgentRef::Id(id) => agents.agent(*id),
-            AgentRef::Name(name) | AgentRef::Uri { name, .. } => {
-                agents.agent_by_name(name.as_str())
-            }
+        let of = |org: OrgId, agent: Option<&Agent>| {
+            let agent = agent.map(|agent| agent.agent);
+            Ok(Account {
+                agent: Some(agent.ok_or_else(absent)?),
+                org,
+            })
         };
-        Ok(found.ok_or_else(absent)?.agent)
+        match agent {
+            AgentRef::Name(name) => {
+                let agents = self.agents_of(org)?.ok_or_else(absent)?;
+                of(org, agents.agent_by_name(name.as_str()))
+            }
+            AgentRef::Uri { org, name } => {
+                let org = self.org_id_of(org)?;
+                let agents = self.agents_of(org)?.ok_or_else(absent)?;
+                of(org, agents.agent_by_name(name.as_str()))
+            }
+            AgentRef::Id(id) => {
+                let mut all = self.asp.orgs.iter();
+                let found = all.find_map(|(org, of_org)| {
+                    Some((*org, of_org.registry.known().ok()?.agent(*id)?))
+                });
+                match found {
+                    Some((org, agent)) => of(org, Some(agent)),
+                    None => of(org, None),
+                }
+            }
+        }
     }
 }

@@ -8,7 +8,9 @@ use super::{AspError, Named};
 use crate::access::Principal;
 use crate::asp::Links;
 use crate::asp::registry::AgentRef;
-use crate::asp::trust::{Endorsed, Kind, OrgVerified, Party, Rated, TrustRecord};
+use crate::asp::trust::{
+    Endorsed, Kind, OrgVerified, Party, RATABLE_MS, Rated, TrustRecord,
+};
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
 use crate::storage::Need;
@@ -40,8 +42,8 @@ pub struct EndorsementSeen {
 }
 
 impl Broker {
-    /// Rates an agent for what it did in a session that both take part in. A rating again replaces
-    /// the one before.
+    /// Rates an agent for what it did in a session that both take part in, once. The same rating
+    /// again is answered as before.
     ///
     /// - `rating`: in thousandths, 0 to 1,000.
     ///
@@ -76,6 +78,32 @@ impl Broker {
         };
         if rated == from {
             return Err(stranger.into());
+        }
+        let party = |agent, org| Party {
+            agent,
+            org,
+            team: None,
+        };
+        if now.0 > held.created_at.0.saturating_add(RATABLE_MS) {
+            return Err(AspError::SessionNotFound(session).into());
+        }
+        let known = self.trust_state()?.rating(rated, from, session);
+        if let Some(known) = known {
+            if known.rating != rating {
+                return Err(AspError::AlreadyRated {
+                    agent: rated,
+                    session,
+                    rating: known.rating,
+                }
+                .into());
+            }
+            let value = RatingSeen {
+                agent: self.named(rated_org, rated),
+                from: self.named(from_org, from),
+                offset: known.offset,
+            };
+            let wait = self.evidence_wait();
+            return Ok(Accepted { value, wait });
         }
         let record = TrustRecord::Rating(Rated {
             agent: party(rated, rated_org),

@@ -88,7 +88,8 @@ impl Broker {
             batches.push(self.asp_batch(*log, records)?);
         }
         let drafted = self.draft_audit(&mut batches, now)?;
-        let evidence = match entry.evidence.is_empty() {
+        let is_uncounted = entry.evidence.is_empty() || self.goes_uncounted(entry);
+        let evidence = match is_uncounted {
             true => None,
             false => {
                 self.make_evidence(now)?;
@@ -138,6 +139,21 @@ impl Broker {
             entry: staged.entry,
             level: staged.level,
         })
+    }
+
+    /// Whether a task is answered, or not in time, and nobody can count that: what is said in
+    /// sessions does not wait for the topic of evidence to be restored.
+    fn goes_uncounted(&self, entry: &Entry) -> bool {
+        let topic = self.asp.evidence.as_ref();
+        let unknown = topic.and_then(|topic| topic.unknown.as_ref());
+        let Some(reason) = unknown.filter(|_| !entry.sessions.is_empty()) else {
+            return false;
+        };
+        for record in &entry.evidence {
+            let record = String::from_utf8_lossy(&record.encode()).into_owned();
+            tracing::error!(%reason, record, "evidence that is not counted");
+        }
+        true
     }
 
     pub(super) fn asp_batch(

@@ -66,17 +66,18 @@ impl Broker {
                 if org == by.org {
                     return self.in_org(org, name, absent);
                 }
+                // Who is shown nothing there learns nothing of how it is.
+                if !self.shows_agent(org, name.as_str(), by.org, now) {
+                    return Err(absent());
+                }
                 let agents = self.agents_of(org)?;
                 let found = agents.and_then(|agents| agents.agent_by_name(name.as_str()));
-                match found {
-                    Some(agent) if self.shows_agent(org, name.as_str(), by.org, now) => {
-                        Ok(there(org, agent))
-                    }
-                    _ => Err(absent()),
-                }
+                found.map(|agent| there(org, agent)).ok_or_else(absent)
             }
             AgentRef::Id(id) => {
-                if let Some(agent) = self.agents_of(by.org)?.and_then(|own| own.agent(*id)) {
+                let own = self.agents_of(by.org);
+                let agents = own.as_ref().ok().copied().flatten();
+                if let Some(agent) = agents.and_then(|agents| agents.agent(*id)) {
                     return Ok(there(by.org, agent));
                 }
                 for (org, of_org) in self.asp.orgs.iter().filter(|(org, _)| **org != by.org) {
@@ -89,7 +90,8 @@ impl Broker {
                         };
                     }
                 }
-                Err(absent())
+                // One's own that cannot be read may have it.
+                own.and(Err(absent()))
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Sessions: creating them, what is said in them, leaving and going on.
 
-use super::evidence::of_task;
+use super::evidence::{UnknownTrust, of_task};
 use super::record::Entry;
 use super::resolve::{Found, Named};
 use super::upkeep::Timed;
@@ -226,12 +226,20 @@ impl Broker {
         let log = of_org.sessions.log;
         let sessions = of_org.sessions.shared()?;
         let wait = self.wait_for(log);
-        let trust = self.trust_state()?;
-        let trust = TrustFor {
-            state: &trust,
-            asker: org,
+        // Not held while the record is applied, which would copy all of it.
+        let checked = {
+            let (trust, nobody) = (self.trust_state(), UnknownTrust::default());
+            let known = trust.as_ref().map(|state| TrustFor { state, asker: org });
+            let checked = match &known {
+                Ok(known) => sessions.check_send(send, known, now),
+                Err(_) => sessions.check_send(send, &nobody, now),
+            };
+            if nobody.was_asked() {
+                trust?;
+            }
+            checked
         };
-        let event = match sessions.check_send(send.clone(), &trust, now) {
+        let event = match checked {
             Ok(Sent::New(event)) => event,
             Ok(Sent::Before(taken)) => {
                 let value = SentMessage {
@@ -396,6 +404,8 @@ impl Broker {
         session: SessionId,
         now: Timestamp,
     ) -> Result<OrgId, BrokerError> {
+        // Who may see it is not known without the agents of the caller's organisation.
+        self.agents_of(by.org)?;
         let own = match self.asp_of(by.org) {
             Some(of_org) => of_org.sessions.known()?.session(session),
             None => None,

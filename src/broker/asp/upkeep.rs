@@ -133,7 +133,11 @@ impl Broker {
     pub(super) fn file_ended(&mut self, org: OrgId, now: Timestamp) {
         while let Some(of_org) = self.asp_of(org) {
             let mut entry = Entry::default();
-            entry.sessions.extend(of_org.sessions.state.next_filing());
+            let promises = &of_org.commitments.state;
+            // Who judges a promise is who is in its session.
+            let is_needed = |session| promises.has_live_in(session);
+            let filing = of_org.sessions.state.next_filing(&is_needed);
+            entry.sessions.extend(filing);
             entry.tools.extend(of_org.tools.state.next_filing());
             entry
                 .commitments

@@ -7,10 +7,10 @@ use super::reader::Reader;
 use super::{Looked, cursor, evidence};
 use crate::access::Principal;
 use crate::asp::commitment::{
-    Commitment, CommitmentRecord, DEFAULT_WINDOW_MS, Evidence, Party, Receipt, ReceiptFault,
-    ReceiptRecord, Reference, messages_of,
+    Commitment, CommitmentError, CommitmentRecord, CommitmentsFiled, DEFAULT_WINDOW_MS, Evidence,
+    Party, Receipt, ReceiptFault, ReceiptRecord, Reference, messages_of,
 };
-use crate::broker::asp::{CommitmentSeen, Named, NewCommitment};
+use crate::broker::asp::{AspError, CommitmentSeen, Named, NewCommitment};
 use crate::broker::{Accepted, Broker, BrokerError, Refusal};
 use crate::protocol::AspResponse;
 use crate::protocol::asp::{
@@ -18,7 +18,7 @@ use crate::protocol::asp::{
     CommitmentReceipt, CommitmentRow, CommitmentSide, CommitmentWindow, CommitmentsPage,
     DeliveryRow, EndedRow, JsonText, PartyRow, ReceiptExport, RuledRow,
 };
-use crate::types::{CommitmentId, Offset, Timestamp};
+use crate::types::{ChannelName, CommitmentId, Offset, Timestamp};
 
 /// Most rows of a page.
 const MAX_PAGE: u32 = 1000;
@@ -43,9 +43,48 @@ pub(super) fn create(
         terms: create.terms.as_ref().map(evidence::words).transpose()?,
         window_ms: create.window_ms.unwrap_or(DEFAULT_WINDOW_MS),
     };
-    let mut broker = shared.broker();
-    let accepted = broker.create_commitment(by, new, now)?;
-    Ok(changed(&broker, accepted, AspResponse::CommitmentCreate))
+    let files = |broker: &Broker| broker.commitment_files(by, create.session_id, create.id, now);
+    loop {
+        let (channel, searched) = files(&shared.broker())?;
+        let is_taken = is_filed(shared, channel, &searched, |filed| {
+            filed.commitment(create.id).is_some()
+        });
+        if is_taken? {
+            let (commitment, member) = (create.id, "commitmentId");
+            let taken = CommitmentError::IdTaken { commitment, member };
+            return Err(BrokerError::from(AspError::from(taken)).into());
+        }
+        let mut broker = shared.broker();
+        // What was held a moment ago may be filed by now.
+        if files(&broker)?.1 == searched {
+            let accepted = broker.create_commitment(by, new, now)?;
+            return Ok(changed(&broker, accepted, AspResponse::CommitmentCreate));
+        }
+    }
+}
+
+/// Whether one of the records that file what has closed has something in it.
+pub(super) fn is_filed(
+    shared: &Shared,
+    channel: ChannelName,
+    files: &[Offset],
+    has: impl Fn(&CommitmentsFiled) -> bool,
+) -> Result<bool, BrokerError> {
+    let mut reader = Reader::new(shared, channel);
+    for file in files {
+        let record = reader.record(*file)?;
+        let payload = record.payload.clone().unwrap_or_default();
+        let read = CommitmentRecord::decode(record.record_type.as_str(), &payload);
+        let CommitmentRecord::Filed(filed) =
+            read.map_err(|error| reader.damaged(*file, &error.to_string()))?
+        else {
+            return Err(reader.damaged(*file, "the record files nothing"));
+        };
+        if has(&filed) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 pub(super) fn deliver(

@@ -4,13 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::super::access::make_secret;
 use super::super::shared::Shared;
-use super::commitments::{delivered_places, party, party_row};
+use super::commitments::{delivered_places, is_filed, party, party_row};
 use super::{Looked, cursor, evidence};
 use crate::access::Principal;
 use crate::asp::commitment::{Evidence, OutOfLimit};
 use crate::asp::dispute::{Dispute, DisputeError, Judgement, MAX_DISPUTE_WINDOW_MS, Windows};
 use crate::broker::asp::{AspError, DisputeSeen, NewDispute};
-use crate::broker::{Accepted, Broker, Refusal};
+use crate::broker::{Accepted, Broker, BrokerError, Refusal};
 use crate::protocol::AspResponse;
 use crate::protocol::asp::{
     AnswerRow, DisputeAnswer, DisputeCreate, DisputeInfo, DisputeList, DisputeRow, DisputeRule,
@@ -35,20 +35,36 @@ pub(super) fn create(
     let shown = evidence::resolve(shared, by, text, places, &delivered, now)?;
     // Arbitrators are drawn by a secret that was sealed before.
     make_secret(shared)?;
-    let mut broker = shared.broker();
-    let new = NewDispute {
-        dispute: Some(create.id),
-        commitment: create.commitment_id,
-        agent: create.agent_id.clone(),
-        dispute_type: create.dispute_type,
-        severity: create.severity,
-        reason: create.reason.clone(),
-        evidence: shown.take(&broker)?,
-        delivered,
-        windows: windows(create)?,
-    };
-    let accepted = broker.file_dispute(by, new, now)?;
-    changed(&broker, accepted, AspResponse::DisputeCreate)
+    let windows = windows(create)?;
+    let files = |broker: &Broker| broker.dispute_files(by, create.commitment_id, create.id, now);
+    loop {
+        let (channel, searched) = files(&shared.broker())?;
+        let is_taken = is_filed(shared, channel, &searched, |filed| {
+            filed.dispute(create.id).is_some()
+        });
+        if is_taken? {
+            let (dispute, member) = (create.id, "disputeId");
+            let taken = DisputeError::IdTaken { dispute, member };
+            return Err(BrokerError::from(AspError::from(taken)).into());
+        }
+        let mut broker = shared.broker();
+        // What was held a moment ago may be filed by now.
+        if files(&broker)?.1 == searched {
+            let new = NewDispute {
+                dispute: Some(create.id),
+                commitment: create.commitment_id,
+                agent: create.agent_id.clone(),
+                dispute_type: create.dispute_type,
+                severity: create.severity,
+                reason: create.reason.clone(),
+                evidence: shown.take(&broker)?,
+                delivered,
+                windows,
+            };
+            let accepted = broker.file_dispute(by, new, now)?;
+            return changed(&broker, accepted, AspResponse::DisputeCreate);
+        }
+    }
 }
 
 /// How long the parts of a dispute may take. Less than an hour would leave whoever is accused no time

@@ -71,6 +71,14 @@ pub(in crate::server) fn refused(error: &AspError) -> WireError {
         AspError::Dispute(error) => promises::dispute(error),
         AspError::Escrow(error) => promises::escrow(error),
         AspError::Market(error) => listings::market(error),
+        AspError::AlreadyRated {
+            agent,
+            session,
+            rating,
+        } => plain(ErrorCode::AlreadyRated)
+            .with("agent", agent.to_string())
+            .with("sessionId", session.to_string())
+            .with("rating", f64::from(*rating) / 1_000.0),
         AspError::NotCounterparty { agent } => {
             plain(ErrorCode::NotCounterparty).with("agent", agent.to_string())
         }

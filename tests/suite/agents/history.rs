@@ -234,9 +234,17 @@ fn check(floor: &Floor, ledger: &Ledger) {
 }
 
 /// The records of the sessions' topic.
-fn records(floor: &Floor) -> Vec<(npayload::types::Offset, String, Vec<u8>)> {
+fn records(floor: &Floor) -> Vec<Row> {
+    records_of(floor, "__asp.sessions")
+}
+
+/// A record of a topic: where it lies, its type, what it says.
+pub(super) type Row = (npayload::types::Offset, String, Vec<u8>);
+
+/// The records of a topic that can be read.
+pub(super) fn records_of(floor: &Floor, topic: &str) -> Vec<Row> {
     use npayload::broker::{Fetch, FetchFrom, FetchStep};
-    let name = npayload::types::ChannelName::parse_any("__asp.sessions").unwrap();
+    let name = npayload::types::ChannelName::parse_any(topic).unwrap();
     let mut found = Vec::new();
     if floor.broker.identity_of(&name).is_none() {
         return found;

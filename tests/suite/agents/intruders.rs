@@ -4,8 +4,9 @@
 use npayload::access::{Operation, Scope, Secret};
 use npayload::protocol::access::{AccessRequest, GrantAccept};
 use npayload::protocol::asp::{
-    AgentInbox, AgentRegister, AgentSetKey, InboxPage, SessionCreate, SessionHistory, SessionInfo,
-    SessionRow, SessionSend, ToolFinish, ToolList, ToolStart, ToolsPage,
+    AgentInbox, AgentRegister, AgentSetKey, CommitmentCreate, CommitmentDeliver, CommitmentInfo,
+    InboxPage, SessionCreate, SessionHistory, SessionInfo, SessionLeave, SessionRow, SessionSend,
+    ToolFinish, ToolList, ToolStart, ToolsPage,
 };
 use npayload::protocol::{AspRequest, AspResponse, ErrorCode, Request, Response, WireError};
 use npayload::server::{Desk, ServeOptions};
@@ -219,6 +220,37 @@ fn a_call_that_was_started_is_answered_again_though_its_session_is_filed() {
     acme.start(1, Some(&session)).unwrap();
     let late = acme.start(2, Some(&session));
     assert_eq!(code_of(late), ErrorCode::SessionNotFound);
+}
+
+#[test]
+fn a_promise_that_memory_holds_no_longer_is_not_made_again_under_its_id() {
+    let desk = desk(ServeOptions::default());
+    let acme = Visitor::of(&desk, "acme");
+    let session = acme.create("own");
+    let leave: SessionLeave = read(json!({ "sessionId": session.session_id, "agent": "own" }));
+    acme.ask(AspRequest::SessionLeave(leave)).unwrap();
+    let id = |n: usize| format!("cmt_00000000-{n:04x}-7000-8000-000000000000");
+    let promise = |n: usize| {
+        let create: CommitmentCreate = read(json!({ "id": id(n), "agentId": "lead",
+            "sessionId": session.session_id, "description": "", "deadline": 32_503_680_000_000_u64 }));
+        acme.ask(AspRequest::CommitmentCreate(create))
+    };
+    // There is nobody who could judge it: what is delivered is over.
+    for n in 0..2_000 {
+        promise(n).unwrap();
+        let deliver: CommitmentDeliver = read(json!({ "commitmentId": id(n) }));
+        acme.ask(AspRequest::CommitmentDeliver(deliver)).unwrap();
+    }
+    assert!(promise(0).is_ok(), "held, and the same is answered again");
+    let other = acme.create("own");
+    acme.close(&other);
+    let info: CommitmentInfo = read(json!({ "commitmentId": id(0) }));
+    let gone = acme.ask(AspRequest::CommitmentInfo(info));
+    assert_eq!(code_of(gone), ErrorCode::CommitmentNotFound);
+    assert_eq!(code_of(promise(0)), ErrorCode::CommitmentIdTaken);
+    assert_eq!(code_of(promise(999)), ErrorCode::CommitmentIdTaken);
+    assert!(promise(1_000).is_ok());
+    assert!(promise(5_000).is_ok());
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod agreed_live;
 mod arbitration;
 mod clock;
 mod companies;
+mod court;
 mod endorsements;
 mod evidence;
 mod held;
@@ -15,9 +16,12 @@ mod live;
 mod market;
 mod market_live;
 mod promises;
+mod promises_crash;
 mod promises_live;
 mod refusals;
 mod shared_evidence;
+mod spoiled;
+mod thieves;
 mod walls;
 
 use std::path::Path;
@@ -32,9 +36,11 @@ use npayload::asp::session::{
 };
 use npayload::asp::tool::Tools;
 use npayload::broker::asp::{NewSession, Register, SentMessage, SessionSeen};
-use npayload::broker::{Accepted, Broker, BrokerConfig, BrokerError, Refusal, Wait};
-use npayload::storage::Outcome;
+use npayload::broker::{
+    Accepted, Broker, BrokerConfig, BrokerError, BrokerOpenError, Refusal, Wait,
+};
 use npayload::storage::disk::{CrashingDisk, Disk};
+use npayload::storage::{Outcome, StorageConfig};
 use npayload::types::{AgentName, MessageId, OrgId, SessionId, Timestamp};
 
 use crate::storage_harness::{ROOT, small};
@@ -45,6 +51,7 @@ const BEGIN: i64 = 1_700_000_000_000;
 
 /// A broker without threads, on a disk that forgets what was not synced.
 struct Floor {
+    storage: StorageConfig,
     broker: Broker,
     disk: CrashingDisk,
     now: i64,
@@ -60,13 +67,26 @@ impl Floor {
         Self::open_with(disk, now, |_| {})
     }
 
-    fn open_with(disk: &CrashingDisk, now: i64, change: impl Fn(&mut BrokerConfig)) -> Self {
+    fn open_with(disk: &CrashingDisk, now: i64, change: impl FnOnce(&mut BrokerConfig)) -> Self {
+        Self::try_open_with(disk, now, change).unwrap()
+    }
+
+    fn try_open(disk: &CrashingDisk, now: i64) -> Result<Self, BrokerOpenError> {
+        Self::try_open_with(disk, now, |_| {})
+    }
+
+    fn try_open_with(
+        disk: &CrashingDisk,
+        now: i64,
+        change: impl FnOnce(&mut BrokerConfig),
+    ) -> Result<Self, BrokerOpenError> {
         let mut config = BrokerConfig {
             storage: small(),
             snapshot_records: 8,
             ..BrokerConfig::default()
         };
         change(&mut config);
+        let storage = config.storage.clone();
         let mut seed = now.unsigned_abs();
         let random = move || {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -74,15 +94,16 @@ impl Floor {
         };
         let shared: Arc<dyn Disk> = Arc::new(disk.clone());
         let (root, at) = (Path::new(ROOT), Timestamp(now));
-        let broker = Broker::open(shared, root, config, "a test", at, Box::new(random)).unwrap();
+        let broker = Broker::open(shared, root, config, "a test", at, Box::new(random))?;
         let mut floor = Self {
+            storage,
             broker,
             disk: disk.clone(),
             now,
             ids: now.unsigned_abs(),
         };
         floor.rounds();
-        floor
+        Ok(floor)
     }
 
     fn at(&self) -> Timestamp {
@@ -94,6 +115,9 @@ impl Floor {
             let at = self.at();
             while let Some(round) = self.broker.plan_round(at) {
                 self.broker.finish_round(round.run());
+            }
+            if self.disk.is_crashed() {
+                return;
             }
             let Some(job) = self.broker.plan_upkeep(at) else {
                 return;
@@ -121,9 +145,9 @@ impl Floor {
     /// The same directory, opened again after an orderly or any other end.
     fn reopened(mut self) -> Self {
         self.rounds();
-        let (disk, now) = (self.disk.clone(), self.now + 1);
+        let (disk, now, storage) = (self.disk.clone(), self.now + 1, self.storage.clone());
         drop(self);
-        Self::open(&disk, now)
+        Self::try_open_with(&disk, now, storage).unwrap()
     }
 
     fn is_done(&self, wait: Wait) -> bool {

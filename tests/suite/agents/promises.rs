@@ -96,7 +96,7 @@ impl Floor {
     }
 }
 
-fn usd() -> Currency {
+pub(super) fn usd() -> Currency {
     "USD".parse().unwrap()
 }
 

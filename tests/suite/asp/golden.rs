@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{SEED, SILENCE, TALK, topic};
 
-fn directory() -> PathBuf {
+pub(super) fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/asp")
 }
 
@@ -95,26 +95,33 @@ fn goldens() -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// Compares a value with its golden file.
+pub(super) fn is_golden(name: &str, value: &Value) {
+    let path = directory().join(name);
+    let text = format!("{value:#}\n");
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::create_dir_all(directory()).unwrap();
+        std::fs::write(&path, &text).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap();
+    assert!(
+        found == text,
+        "{name}: format change: raise the version and add a decision record"
+    );
+}
+
 #[test]
 fn the_sessions_are_byte_stable() {
     let goldens = goldens();
     for (name, value) in &goldens {
-        let path = directory().join(name);
-        let text = format!("{value:#}\n");
-        if std::env::var_os("UPDATE_GOLDEN").is_some() {
-            std::fs::create_dir_all(directory()).unwrap();
-            std::fs::write(&path, &text).unwrap();
-        }
-        let found = std::fs::read_to_string(&path).unwrap();
-        assert!(
-            found == text,
-            "{name}: format change: raise the version and add a decision record"
-        );
+        is_golden(name, value);
     }
     for entry in std::fs::read_dir(directory()).unwrap() {
         let name = entry.unwrap().file_name();
         assert!(
-            name == "evidence.jsonl" || goldens.iter().any(|(golden, _)| name == *golden),
+            name == "evidence.jsonl"
+                || name == "promises.json"
+                || goldens.iter().any(|(golden, _)| name == *golden),
             "nobody claims {name:?}"
         );
     }
@@ -176,9 +183,39 @@ fn the_independent_check_finds_what_is_wrong() {
         ),
         ("closed.json", r#"\"hash\":\"sha256:"#, "", "record 0"),
         ("canonical.json", "5e-324", "5e-323", "form"),
+        (
+            "promises.json",
+            r#"\"termsHash\":\"sha256:"#,
+            "",
+            "record 1",
+        ),
+        (
+            "promises.json",
+            r#"\"evidenceHash\":\"sha256:"#,
+            "",
+            "record 2",
+        ),
+        (
+            "promises.json",
+            r#"\"order\":[{\"agent\":\"agt_"#,
+            "",
+            "drawn",
+        ),
+        ("promises.json", r#"\"secret\":\""#, "", "sealed"),
+        ("promises.json", r#"\"nextSeal\":\"sha256:"#, "", "sealed"),
+        (
+            "promises.json",
+            r#"\"amount\":9000"#,
+            r#"\"amount\":1000"#,
+            "money",
+        ),
     ] {
         let copy = tempfile::tempdir().unwrap();
-        for (name, _) in goldens() {
+        for name in goldens()
+            .iter()
+            .map(|(name, _)| *name)
+            .chain(["promises.json"])
+        {
             std::fs::copy(directory().join(name), copy.path().join(name)).unwrap();
         }
         let path = copy.path().join(file);

@@ -1,7 +1,10 @@
 //! Sessions from the outside: sample sessions, their golden files, and every byte of them changed.
+mod across;
 mod command_line;
 mod golden;
+mod golden_promises;
 mod market;
+mod market_live;
 mod promises;
 mod trust;
 mod verify;

@@ -246,7 +246,7 @@ fn the_golden_evidence_is_byte_stable_and_has_a_record_of_every_type() {
 }
 
 /// What the independent script makes of a file; none where there is no Python.
-fn scored(path: &Path) -> Option<String> {
+pub(super) fn scored(path: &Path) -> Option<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/asp_trust.py");
     let Ok(output) = Command::new("python3").arg(script).arg(path).output() else {
         assert!(std::env::var_os("CI").is_none(), "python3 is missing");

@@ -1140,6 +1140,21 @@ export class NotCounterpartyError extends NPayloadError {
 }
 
 /**
+ * The agent was rated by the same one in the session already, and otherwise; it is rated there once. Code `ALREADY_RATED` (881).
+ *
+ * @example
+ * ```ts
+ * if (error instanceof AlreadyRatedError) console.error(error.message, error.details);
+ * ```
+ */
+export class AlreadyRatedError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "AlreadyRatedError";
+  /** The code of these errors. */
+  static readonly code = "ALREADY_RATED";
+}
+
+/**
  * The account has less available than is asked of it. Code `INSUFFICIENT_FUNDS` (890).
  * @example `error instanceof InsufficientFundsError`
  */
@@ -1279,6 +1294,7 @@ export type BrokerErrorCode =
   | "REASON_REQUIRED"
   | "INVALID_EVIDENCE"
   | "NOT_COUNTERPARTY"
+  | "ALREADY_RATED"
   | "INSUFFICIENT_FUNDS"
   | "ABOVE_CEILING";
 
@@ -1400,6 +1416,7 @@ export const BROKER_ERRORS: Readonly<Record<BrokerErrorCode, { readonly number: 
   REASON_REQUIRED: { number: 876, retryable: false, type: ReasonRequiredError },
   INVALID_EVIDENCE: { number: 877, retryable: false, type: InvalidEvidenceError },
   NOT_COUNTERPARTY: { number: 880, retryable: false, type: NotCounterpartyError },
+  ALREADY_RATED: { number: 881, retryable: false, type: AlreadyRatedError },
   INSUFFICIENT_FUNDS: { number: 890, retryable: false, type: InsufficientFundsError },
   ABOVE_CEILING: { number: 891, retryable: false, type: AboveCeilingError },
 };

@@ -129,7 +129,7 @@ impl Driver {
         for record in self.sessions.link(event, self.next_offset())? {
             self.apply(record)?;
         }
-        while let Some(record) = self.sessions.next_filing() {
+        while let Some(record) = self.sessions.next_filing(&|_| false) {
             self.apply(record).expect("what ended is filed");
         }
         Ok(())

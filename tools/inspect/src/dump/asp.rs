@@ -1,5 +1,5 @@
-//! What a record of the topics `__asp.registry`, `__asp.sessions`, `__asp.tools` and `__asp.market` says, in one line
-//! beside its JSON.
+//! What a record of the topics of agents says, in one line beside its JSON: here those of `__asp.registry`,
+//! `__asp.sessions`, `__asp.tools` and `__asp.market`, and in `promises` the others.
 //!
 //! A dump of one file knows no channel's name, so these records are told by what stands in them: their type, said a
 //! second time in the payload, and a version. Nobody else's records have to look like that, and one that does by
@@ -13,24 +13,47 @@ use npayload::asp::session::SessionRecord;
 use npayload::asp::tool::{CallEnded, ToolRecord};
 use serde_json::Value;
 
+use super::promises;
+
+/// What the types of these records begin with.
+const TOPICS: [&str; 16] = [
+    "agent",
+    "agents",
+    "market",
+    "session",
+    "sessions",
+    "tool",
+    "tools",
+    "commitment",
+    "commitments",
+    "dispute",
+    "arbitration",
+    "escrow",
+    "clock",
+    "task",
+    "trust",
+    "org",
+];
+
 /// A line for people, or why the record is not what its type says; none for what is no such record.
 pub fn says(record_type: &str, payload: &[u8]) -> Option<Result<String, String>> {
     let (topic, _) = record_type.split_once('.')?;
-    if !matches!(
-        topic,
-        "agent" | "agents" | "market" | "session" | "sessions" | "tool" | "tools"
-    ) {
+    if !TOPICS.contains(&topic) {
         return None;
     }
     let json: Value = serde_json::from_slice(payload).ok()?;
     if json["type"] != record_type || !json["v"].is_u64() {
         return None;
     }
+    if let Some(line) = promises::says(record_type, payload, &json) {
+        return Some(line);
+    }
     match topic {
         "agent" | "agents" => Some(agent(record_type, payload)),
         "market" => Some(market(record_type, payload)),
         "tool" | "tools" => Some(tool(record_type, payload)),
-        _ => Some(session(record_type, payload, &json)),
+        "session" | "sessions" => Some(session(record_type, payload, &json)),
+        _ => None,
     }
 }
 
@@ -231,7 +254,7 @@ fn session(record_type: &str, payload: &[u8], json: &Value) -> Result<String, St
 }
 
 /// An error with all its sources.
-fn in_full(error: impl std::error::Error) -> String {
+pub(super) fn in_full(error: impl std::error::Error) -> String {
     let mut line = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -5,6 +5,7 @@
 mod asp;
 mod files;
 mod keys;
+mod promises;
 mod row;
 
 #[cfg(test)]

@@ -239,6 +239,54 @@ fn a_damaged_segment_is_found_planned_repaired_read_around_and_can_be_put_back()
 }
 
 #[test]
+fn a_dump_of_a_real_directory_says_what_was_promised_and_what_became_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let broker = Broker::start(&data);
+    let run = |words: &str| {
+        let args: Vec<&str> = words.split_whitespace().collect();
+        broker.run(&args, "").trim_end().to_owned()
+    };
+    let session =
+        run("session create survey --participant lead:coordinator --participant writer:specialist");
+    run("escrow deposit 500:EUR --agent writer");
+    let promise = format!("commitment create {session} survey --agent writer");
+    let kept = run(&format!("{promise} --deadline 2h --escrow 200:EUR"));
+    run(&format!("commitment deliver {kept} --evidence {{}}"));
+    let dispute = run(&format!("dispute create {kept} half"));
+    run(&format!("dispute withdraw {dispute}"));
+    run(&format!("commitment confirm {kept}"));
+    let broken = run(&format!("{promise} --deadline 2020-01-01T00:00:00Z"));
+    broker.stop();
+    let dumped = inspect(&["dump", "--records"], &data);
+    assert_eq!(dumped.code, Some(0), "{}", dumped.err);
+    for line in [
+        format!("promises in session {session}, until "),
+        format!(": {kept}, with 200 EUR behind it"),
+        format!("{kept} is delivered"),
+        format!(" disputes {kept}: {dispute}, specificationMismatch"),
+        format!("{dispute}: dispute.withdrawn"),
+        format!("{kept}: commitment.confirmed by agent "),
+        format!("{kept} is closed, fulfilled, with 1 disputes"),
+        format!("{broken}: commitment.breached by the clock"),
+        "500 EUR from outside to available of the account of agent ".to_owned(),
+        "200 EUR from held of the account of agent ".to_owned(),
+        format!(" kept {kept}"),
+        format!(" broke {broken}, severity 1"),
+        "the first secret is sealed as sha256:".to_owned(),
+    ] {
+        assert!(
+            dumped.out.contains(&line),
+            "{line} is not in {}",
+            dumped.out
+        );
+    }
+    assert!(!dumped.out.contains("newer broker"));
+    let verified = inspect(&["verify"], &data);
+    assert_eq!(verified.code, Some(0), "{}", verified.out);
+}
+
+#[test]
 fn what_is_no_data_directory_can_neither_be_verified_nor_repaired() {
     let empty = tempfile::tempdir().unwrap();
     for args in [
