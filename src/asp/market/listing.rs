@@ -172,8 +172,7 @@ impl RatingSum {
     /// The mean in hundredths, rounded half up; none where nobody rated it.
     #[must_use]
     pub fn mean_hundredths(&self) -> Option<u64> {
-        let twice = (self.sum * 200 + self.count).checked_div(self.count * 2);
-        twice
+        (self.sum * 200 + self.count).checked_div(self.count * 2)
     }
 
     /// With a rating more, or in place of another.
@@ -197,7 +196,7 @@ impl Subscription {
         let is_monthly = matches!(self.pricing, Pricing::Monthly { .. });
         self.state.is_terminal()
             && !self.is_used()
-            && !(is_monthly && !self.active_months.is_empty())
+            && (!is_monthly || self.active_months.is_empty())
     }
 
     /// Whether it was active in a month.

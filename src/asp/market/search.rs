@@ -26,9 +26,11 @@ pub const MAX_SEARCH_LABELS: usize = 64;
 
 named! {
     /// In what order a search answers.
+    #[derive(Default)]
     MarketSort {
         /// Where the words stand: title, then labels, then description; the newest where none are
         /// given.
+        #[default]
         Relevance = "relevance",
         /// The most trusted first.
         Trust = "trust",
@@ -72,12 +74,6 @@ pub struct MarketQuery {
     pub sort: MarketSort,
     /// Where the page before ended.
     pub after: Option<MarketCursor>,
-}
-
-impl Default for MarketSort {
-    fn default() -> Self {
-        Self::Relevance
-    }
 }
 
 /// A place in a sorted answer.

@@ -1,6 +1,8 @@
 //! The market in the broker: what a subscription opens, what is metered and with which entry, and
 //! who may do what.
 
+use std::io::IoSlice;
+
 use npayload::access::{KeyKind, KeyRequest, Limits as KeyLimits, Scope};
 use npayload::asp::market::{
     ApproveVerdict, Content, ContentChange, Count, ListingAccess, ListingState, MarketError,
@@ -8,6 +10,7 @@ use npayload::asp::market::{
 };
 use npayload::asp::session::TASK_ASSIGN;
 use npayload::broker::asp::{AspError, SubscriptionsAsked};
+use npayload::storage::disk::OpenMode;
 use npayload::types::{ListingId, OrgName, SubscriptionId};
 
 use super::walls::{admin, register, show, with_guest};
@@ -722,4 +725,74 @@ fn a_listing_is_found_seen_subscribed_to_and_rated_across_organisations() {
     assert_eq!((rating.mean_hundredths(), rating.count), (Some(400), 1));
     let fair = fair.reopened();
     assert_eq!(seen(&fair, &beta).0.listing.rating, rating);
+}
+
+/// Flips the last bit of the first batch of a topic's segment; what stood there before.
+fn damage(fair: &mut Fair, topic: &str) -> (std::path::PathBuf, Vec<u8>) {
+    fair.floor.now += crate::storage_harness::CHECKPOINT_MS;
+    fair.floor.rounds();
+    let name = npayload::types::ChannelName::parse_any(topic).unwrap();
+    let log = fair.floor.broker.identity_of(&name).unwrap();
+    let dir = Path::new(ROOT).join("channels").join(log.to_string());
+    let path = dir.join(format!("{:020}.log", 0));
+    let file = fair.floor.disk.open(&path, OpenMode::Read).unwrap();
+    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
+    file.read_at(0, &mut bytes).unwrap();
+    let header = npayload::format::BatchHeader::peek(&bytes[4096..]).unwrap();
+    let mut damaged = bytes.clone();
+    damaged[4096 + header.len() - 1] ^= 1;
+    write(&fair.floor.disk, &path, &damaged);
+    (path, bytes)
+}
+
+fn write(disk: &CrashingDisk, path: &Path, bytes: &[u8]) {
+    let file = disk.open(path, OpenMode::Create).unwrap();
+    file.set_len(0).unwrap();
+    file.write_at(0, &[IoSlice::new(bytes)]).unwrap();
+}
+
+#[test]
+fn a_market_that_cannot_be_read_shows_nobody_and_meters_what_ended_once_it_is_restored() {
+    let mut fair = Fair::new();
+    let listing = fair.publish(content(&["bot"]));
+    let id = fair.subscribe(listing);
+    let session = fair.open("agent://acme/bot").unwrap();
+    fair.assign_after_accept(session);
+    let (path, intact) = damage(&mut fair, "__asp.market");
+    let mut fair = fair.reopened();
+    assert!(!fair.sees("bot"), "what is not known shows nobody");
+    let (beta, acme, at) = (fair.beta, fair.acme, fair.at());
+    let broker = &mut fair.floor.broker;
+    for refused in [
+        broker.see_listing(&beta, listing, at).map(drop),
+        broker
+            .market_to_search(&beta, MarketQuery::default(), None, at)
+            .map(drop),
+        broker
+            .subscription_usage(&beta, id, None, None, at)
+            .map(drop),
+        broker
+            .create_listing(&acme, None, content(&["bot"]), at)
+            .map(drop),
+        broker
+            .subscribe_listing(&beta, None, listing, None, at)
+            .map(drop),
+    ] {
+        let error = refused.unwrap_err().error;
+        let BrokerError::Asp(error) = error else {
+            panic!("{error}");
+        };
+        assert!(matches!(*error, AspError::Unavailable(_)), "{error}");
+    }
+    // All else goes on.
+    fair.say(beta, session, "lead", Performative::Inform);
+    fair.say(beta, session, "lead", Performative::Close);
+    fair.floor.look();
+    write(&fair.floor.disk, &path, &intact);
+    let mut fair = fair.reopened();
+    assert!(fair.sees("bot"));
+    fair.floor.look();
+    assert_eq!(fair.tally(id), tally(1, 4, 1));
+    let fair = fair.reopened();
+    assert_eq!(fair.tally(id), tally(1, 4, 1), "it is on the record");
 }
