@@ -103,7 +103,7 @@ pub struct ListingRow {
     pub published_at: Option<Timestamp>,
     /// What is to replace it once it is approved; for its owner and for operators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pending: Option<PendingRow>,
+    pub pending: Option<Box<PendingRow>>,
     /// Why an operator said so last; for its owner and for operators.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,

@@ -55,7 +55,7 @@ pub(super) fn listing_row(seen: Seen) -> ListingRow {
         created_at: listing.created_at,
         updated_at: listing.updated_at,
         published_at: listing.published_at,
-        pending: pending.map(|pending| pending_row(pending, seen.is_own)),
+        pending: pending.map(|pending| pending_row(pending, seen.is_own).into()),
         reason: listing.reason.clone().filter(|_| is_inside),
     }
 }

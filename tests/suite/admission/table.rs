@@ -410,3 +410,30 @@ fn a_ruling_without_an_arbitrator_is_for_operators() {
     assert_eq!(told(&keys.other), Some(ErrorCode::Forbidden));
     assert_ne!(told(&operator), Some(ErrorCode::Forbidden));
 }
+
+#[test]
+fn what_waits_for_review_is_for_operators() {
+    use npayload::protocol::AspRequest;
+    use npayload::protocol::asp::MarketSearch;
+    let (desk, keys) = fresh(true);
+    let search = |in_review| {
+        let search = MarketSearch {
+            in_review,
+            ..MarketSearch::default()
+        };
+        Request::Asp(Box::new(AspRequest::MarketSearch(search)))
+    };
+    let told = |key: &Secret, in_review| code(&desk.ask_with(Some(key), search(in_review)));
+    let weak =
+        |operations: &[Operation]| make_weak(&desk, &keys.all, vec![scope(operations, &["*"])]);
+    let agent = weak(&[Operation::Asp]);
+    let operator = weak(&[Operation::Asp, Operation::AccessAdmin]);
+    for (key, waiting) in [
+        (&agent, Some(ErrorCode::Forbidden)),
+        (&keys.other, Some(ErrorCode::Forbidden)),
+        (&operator, None),
+    ] {
+        assert_eq!(told(key, true), waiting);
+        assert_eq!(told(key, false), None);
+    }
+}

@@ -219,7 +219,7 @@ fn own_listing() -> ListingRow {
     ListingRow {
         subscribers: Some(3),
         invited: Some(vec![org("beta")]),
-        pending: Some(PendingRow {
+        pending: Some(Box::new(PendingRow {
             state: ListingState::InReview,
             revision: 3,
             title: "Market research, daily".to_owned(),
@@ -234,7 +234,7 @@ fn own_listing() -> ListingRow {
             invited: Some(Vec::new()),
             sample: Some(text("[1,2]")),
             terms: String::new(),
-        }),
+        })),
         reason: Some("say what a call is".to_owned()),
         ..listing()
     }
