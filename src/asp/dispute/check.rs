@@ -436,6 +436,8 @@ impl Commitments {
             limit: MAX_FILINGS,
             wait_ms: free.saturating_sub(at.0).max(1).unsigned_abs(),
         })
+    }
+
     /// All disputes about a promise stand once more in the record that closes it, which has to fit
     /// into one entry with what becomes of the money. Those who do not judge take no room from
     /// those who do.

@@ -291,7 +291,10 @@ impl Broker {
         is_party || is_operator() || self.commitment_at(by, known.commitment(), now).is_ok()
     }
 
-    pub(super) fn disputes_anywhere(&self, dispute: DisputeId) -> impl Iterator<Item = (OrgId, Arc<Dispute>)> {
+    pub(super) fn disputes_anywhere(
+        &self,
+        dispute: DisputeId,
+    ) -> impl Iterator<Item = (OrgId, Arc<Dispute>)> {
         self.asp.orgs.iter().filter_map(move |(org, of_org)| {
             let found = of_org.commitments.state.dispute(dispute)?;
             Some((*org, Arc::new(found)))

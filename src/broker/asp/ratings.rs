@@ -8,9 +8,7 @@ use super::{AspError, Named};
 use crate::access::Principal;
 use crate::asp::Links;
 use crate::asp::registry::AgentRef;
-use crate::asp::trust::{
-    Endorsed, Kind, OrgVerified, Party, RATABLE_MS, Rated, TrustRecord,
-};
+use crate::asp::trust::{Endorsed, Kind, OrgVerified, Party, RATABLE_MS, Rated, TrustRecord};
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
 use crate::storage::Need;

@@ -231,8 +231,8 @@ impl Broker {
             let (trust, nobody) = (self.trust_state(), UnknownTrust::default());
             let known = trust.as_ref().map(|state| TrustFor { state, asker: org });
             let checked = match &known {
-                Ok(known) => sessions.check_send(send, known, now),
-                Err(_) => sessions.check_send(send, &nobody, now),
+                Ok(known) => sessions.check_send(send.clone(), known, now),
+                Err(_) => sessions.check_send(send.clone(), &nobody, now),
             };
             if nobody.was_asked() {
                 trust?;
