@@ -14,6 +14,7 @@ mod decay;
 mod explain;
 mod filter;
 mod fold;
+mod ids;
 mod owner;
 mod rated;
 mod record;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::agent::{Added, AgentTrust, Endorsement, Now, Totals};
 use super::credibility::credibilities;
 use super::fold::TrustRow;
+use super::ids::ById;
 use super::owner::Owner;
 use super::rated::GivenRating;
 use super::record::{
@@ -32,8 +33,8 @@ pub struct TrustState {
     pub(super) now: Now,
     /// By their places, in which they came up.
     pub(super) owners: Vec<Arc<Owner>>,
-    places: HashMap<OrgId, u32>,
-    pub(super) agents: HashMap<AgentId, Arc<AgentTrust>>,
+    places: HashMap<OrgId, u32, ById>,
+    pub(super) agents: HashMap<AgentId, Arc<AgentTrust>, ById>,
     assembly: Option<Assembly<TrustRow>>,
 }
 

@@ -1,8 +1,8 @@
 //! Agents, their sessions and tool calls in the broker: what is recorded is known again after any
 //! end, with a snapshot and without; deadlines are the broker's; organisations are walls.
 
-mod arbitration;
 mod clock;
+mod court;
 mod history;
 mod intruders;
 mod live;
