@@ -15,6 +15,7 @@ mod endorse;
 mod explain;
 mod filter;
 mod fold;
+mod ids;
 mod owner;
 mod rated;
 mod record;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::agent::{AgentTrust, Now};
 use super::fold::TrustRow;
+use super::ids::ById;
 use super::owner::Owner;
 use super::rated::GivenRating;
 use super::record::{Party, TrustRecord};
@@ -25,8 +26,8 @@ pub struct TrustState {
     pub(super) now: Now,
     /// By their places, in which they came up.
     pub(super) owners: Vec<Arc<Owner>>,
-    pub(super) places: HashMap<OrgId, u32>,
-    pub(super) agents: HashMap<AgentId, Arc<AgentTrust>>,
+    pub(super) places: HashMap<OrgId, u32, ById>,
+    pub(super) agents: HashMap<AgentId, Arc<AgentTrust>, ById>,
     pub(super) assembly: Option<Assembly<TrustRow>>,
 }
 

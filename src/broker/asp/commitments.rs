@@ -363,7 +363,6 @@ impl Broker {
         now: Timestamp,
     ) -> Result<(OrgId, Arc<Commitment>), BrokerError> {
         self.authorize_asp(by, now)?;
-        self.knows_own(by)?;
         let own = self.asp.orgs.get_key_value(&by.org);
         let others = self.asp.orgs.iter().filter(|(org, _)| **org != by.org);
         let found = own.into_iter().chain(others).filter_map(|(org, of_org)| {
@@ -377,9 +376,14 @@ impl Broker {
         }
     }
 
-    /// What is said of a promise or a dispute that is not found.
+    /// What is said of a promise or a dispute that is not found: where it may lie on a topic that
+    /// cannot be read, that it is not known.
     pub(super) fn absent(&self, by: &Principal, absent: AspError) -> BrokerError {
-        self.unknown_to(by).unwrap_or(absent).into()
+        let unknown = self.knows_own(by).err();
+        unknown
+            .or_else(|| self.unknown_to(by))
+            .unwrap_or(absent)
+            .into()
     }
 
     /// Refuses where the promises of the caller's organisation, or who is in its sessions, or its

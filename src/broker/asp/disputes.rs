@@ -272,7 +272,6 @@ impl Broker {
         now: Timestamp,
     ) -> Result<(OrgId, Arc<Dispute>), BrokerError> {
         self.authorize_asp(by, now)?;
-        self.knows_own(by)?;
         let mut seen = self
             .disputes_anywhere(dispute)
             .filter(|(_, known)| self.sees_dispute(by, known, now));

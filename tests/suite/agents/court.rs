@@ -371,11 +371,11 @@ fn everybody_draws_again_who_was_drawn_from_the_records_alone() {
             row["type"] == "commitment.created" && row["commitment"] == filed["commitment"]
         });
         let session = created.unwrap()["promise"]["session"].clone();
-        let said = sessions
+        let mut said = sessions
             .iter()
             .map(json)
             .filter(|row| row["session"] == session && row["at"].as_i64() <= filed["at"].as_i64());
-        assert_eq!(said.last().unwrap()["hash"], filed["logHash"]);
+        assert_eq!(said.next_back().unwrap()["hash"], filed["logHash"]);
         let lot = |org: u32, agent: &[u8]| {
             sha256(&[
                 b"npayload/asp/lot/1\n",

@@ -212,14 +212,10 @@ const ASKED: &[(&str, &[&str], Try)] = &[
             done(floor, made)
         },
     ),
-    (
-        "see a promise",
-        &[REGISTRY, SESSIONS, COMMITMENTS],
-        |floor, stock| {
-            let seen = floor.broker.see_commitment(&ME, stock.plain, floor.at());
-            done(floor, seen)
-        },
-    ),
+    ("see a promise", &[REGISTRY, COMMITMENTS], |floor, stock| {
+        let seen = floor.broker.see_commitment(&ME, stock.plain, floor.at());
+        done(floor, seen)
+    }),
     (
         "list promises",
         &[REGISTRY, SESSIONS, COMMITMENTS],

@@ -213,7 +213,7 @@ fn two_organisations_promise_pay_dispute_and_trust_and_a_third_sees_nothing() {
         .ok();
     let file = dir.path().join("receipt.json");
     std::fs::write(&file, receipt).unwrap();
-    let told = acme.json("commitment receipt --verify", &[file.to_str().unwrap()]);
+    let told = acme.json("commitment receipt", &["--verify", file.to_str().unwrap()]);
     assert_eq!(
         (of(&told, "commitment"), of(&told, "state")),
         (id, "fulfilled".to_owned())
