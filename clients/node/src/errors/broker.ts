@@ -9,7 +9,6 @@ export class InvalidFrameError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidFrameError";
   static readonly code = "INVALID_FRAME";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly length: number | bigint; readonly min: number | bigint };
 }
 
@@ -21,7 +20,6 @@ export class FrameTooLongError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "FrameTooLongError";
   static readonly code = "FRAME_TOO_LONG";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly length: number | bigint; readonly limit: number | bigint };
 }
 
@@ -33,7 +31,6 @@ export class UnknownKindError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "UnknownKindError";
   static readonly code = "UNKNOWN_KIND";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly kind: number | bigint };
 }
 
@@ -45,7 +42,6 @@ export class UnsupportedVersionError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "UnsupportedVersionError";
   static readonly code = "UNSUPPORTED_VERSION";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly kind: number | bigint; readonly version: number | bigint; readonly min: number | bigint; readonly max: number | bigint };
 }
 
@@ -97,7 +93,6 @@ export class InvalidNameError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidNameError";
   static readonly code = "INVALID_NAME";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly name: string };
 }
 
@@ -109,7 +104,6 @@ export class InternalTopicError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InternalTopicError";
   static readonly code = "INTERNAL_TOPIC";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly name: string };
 }
 
@@ -141,7 +135,6 @@ export class ChannelRecreatedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "ChannelRecreatedError";
   static readonly code = "CHANNEL_RECREATED";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly expected: string; readonly actual: string };
 }
 
@@ -153,7 +146,6 @@ export class InvalidConfigError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidConfigError";
   static readonly code = "INVALID_CONFIG";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly field: string; readonly value: unknown };
 }
 
@@ -195,7 +187,6 @@ export class BatchTooLargeError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "BatchTooLargeError";
   static readonly code = "BATCH_TOO_LARGE";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly found: number | bigint; readonly limit: number | bigint };
 }
 
@@ -207,7 +198,6 @@ export class RecordTooLargeError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "RecordTooLargeError";
   static readonly code = "RECORD_TOO_LARGE";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly found: number | bigint; readonly limit: number | bigint };
 }
 
@@ -229,7 +219,6 @@ export class AtomicTooLargeError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "AtomicTooLargeError";
   static readonly code = "ATOMIC_TOO_LARGE";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly found: number | bigint; readonly limit: number | bigint };
 }
 
@@ -241,7 +230,6 @@ export class ExpectedOffsetMismatchError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "ExpectedOffsetMismatchError";
   static readonly code = "EXPECTED_OFFSET_MISMATCH";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly expected: number | bigint | null; readonly actual: number | bigint | null };
 }
 
@@ -253,7 +241,6 @@ export class FencedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "FencedError";
   static readonly code = "FENCED";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly highest: number | bigint };
 }
 
@@ -275,7 +262,6 @@ export class SequenceGapError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "SequenceGapError";
   static readonly code = "SEQUENCE_GAP";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly expected: number | bigint | null; readonly actual: number | bigint | null };
 }
 
@@ -307,7 +293,6 @@ export class OffsetOutOfRangeError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "OffsetOutOfRangeError";
   static readonly code = "OFFSET_OUT_OF_RANGE";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly start: number | bigint; readonly end: number | bigint };
 }
 
@@ -319,7 +304,6 @@ export class OffsetTrimmedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "OffsetTrimmedError";
   static readonly code = "OFFSET_TRIMMED";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly first: number | bigint; readonly end: number | bigint };
 }
 
@@ -341,7 +325,6 @@ export class DamagedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "DamagedError";
   static readonly code = "DAMAGED";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly channel?: string; readonly file?: string; readonly position?: number | bigint; readonly offset?: number | bigint; readonly next?: number | bigint };
 }
 
@@ -363,7 +346,6 @@ export class PositionMismatchError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "PositionMismatchError";
   static readonly code = "POSITION_MISMATCH";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly expected: number | bigint | null; readonly actual: number | bigint | null };
 }
 
@@ -375,7 +357,6 @@ export class MetadataTooLargeError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "MetadataTooLargeError";
   static readonly code = "METADATA_TOO_LARGE";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly found: number | bigint; readonly limit: number | bigint };
 }
 
@@ -587,7 +568,6 @@ export class KeyUnavailableError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "KeyUnavailableError";
   static readonly code = "KEY_UNAVAILABLE";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly channel?: string; readonly key?: number | bigint };
 }
 
@@ -599,7 +579,6 @@ export class NotAuthenticError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "NotAuthenticError";
   static readonly code = "NOT_AUTHENTIC";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly channel?: string; readonly offset?: number | bigint; readonly next?: number | bigint; readonly key?: number | bigint };
 }
 
@@ -611,7 +590,6 @@ export class NotEncryptedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "NotEncryptedError";
   static readonly code = "NOT_ENCRYPTED";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly channel: string };
 }
 
@@ -653,7 +631,6 @@ export class InvalidAgentReferenceError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidAgentReferenceError";
   static readonly code = "INVALID_AGENT_REFERENCE";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly name: string };
 }
 
@@ -705,7 +682,6 @@ export class NotYourAgentError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "NotYourAgentError";
   static readonly code = "NOT_YOUR_AGENT";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly agent: string };
 }
 
@@ -737,7 +713,6 @@ export class IllegalMessageError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "IllegalMessageError";
   static readonly code = "ILLEGAL_MESSAGE";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly state?: string; readonly performative?: string; readonly allowed?: readonly string[] };
 }
 
@@ -759,7 +734,6 @@ export class ConstraintBrokenError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "ConstraintBrokenError";
   static readonly code = "CONSTRAINT_BROKEN";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly performative: string; readonly allowed: readonly string[] };
 }
 
@@ -771,7 +745,6 @@ export class TrustTooLowError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "TrustTooLowError";
   static readonly code = "TRUST_TOO_LOW";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly required: number | bigint; readonly score: number | bigint };
 }
 
@@ -923,7 +896,6 @@ export class OutOfLimitError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "OutOfLimitError";
   static readonly code = "OUT_OF_LIMIT";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly field: string; readonly found: number | bigint; readonly min: number | bigint; readonly max: number | bigint };
 }
 
@@ -975,7 +947,6 @@ export class CommitmentIdTakenError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "CommitmentIdTakenError";
   static readonly code = "COMMITMENT_ID_TAKEN";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly member?: string };
 }
 
@@ -997,7 +968,6 @@ export class NotPartyError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "NotPartyError";
   static readonly code = "NOT_PARTY";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly agent: string };
 }
 
@@ -1009,7 +979,6 @@ export class IllegalStepError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "IllegalStepError";
   static readonly code = "ILLEGAL_STEP";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly state?: string; readonly step?: string; readonly voice?: string; readonly allowed?: readonly string[] };
 }
 
@@ -1031,7 +1000,6 @@ export class EscrowNotHeldError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "EscrowNotHeldError";
   static readonly code = "ESCROW_NOT_HELD";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly amount: number | bigint; readonly held: number | bigint; readonly currency: string };
 }
 
@@ -1073,7 +1041,6 @@ export class DisputeIdTakenError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "DisputeIdTakenError";
   static readonly code = "DISPUTE_ID_TAKEN";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly member?: string };
 }
 
@@ -1085,7 +1052,6 @@ export class AlreadyDisputedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "AlreadyDisputedError";
   static readonly code = "ALREADY_DISPUTED";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly disputeId: string };
 }
 
@@ -1162,7 +1128,6 @@ export class InsufficientFundsError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InsufficientFundsError";
   static readonly code = "INSUFFICIENT_FUNDS";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly available: number | bigint; readonly amount: number | bigint; readonly currency: string };
 }
 
@@ -1174,7 +1139,6 @@ export class AboveCeilingError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "AboveCeilingError";
   static readonly code = "ABOVE_CEILING";
-  /** Values for programs. */
   declare readonly details: ErrorDetails & { readonly amount: number | bigint; readonly ceiling: number | bigint; readonly currency: string };
 }
 

@@ -91,6 +91,8 @@ export interface SentMessage {
   readonly state: string;
   /** Whether it had been taken before. */
   readonly duplicate: boolean;
+  /** The commitment that it offers or answers. */
+  readonly commitmentId?: string;
 }
 
 /**

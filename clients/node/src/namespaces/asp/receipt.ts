@@ -3,6 +3,7 @@ import { parseJson } from "../../wire/json.js";
 import { canonicalJson } from "./canonical.js";
 import type { CommitmentState } from "./commitment-types.js";
 import { digestOf } from "./receipt/digest.js";
+import { judgeMessages } from "./receipt/messages.js";
 import { type PlacedRecord, replay } from "./receipt/replay.js";
 
 /**
@@ -32,8 +33,10 @@ export interface ReceiptContent {
   /** `cmt_` and a UUID. */
   readonly commitment: string;
   readonly counterparty?: ReceiptParty;
-  /** Over all records with their offsets. */
+  /** Over all records and messages with their offsets. */
   readonly hash: string;
+  /** The session's records of the messages that offered and answered it, with their offsets on the topic of sessions. */
+  readonly messages?: readonly { readonly offset: number; readonly record: Readonly<Record<string, unknown>> }[];
   readonly obligor: ReceiptParty;
   /** Every record about the commitment, with its offset on the topic of commitments. */
   readonly records: readonly { readonly offset: number; readonly record: Readonly<Record<string, unknown>> }[];
@@ -68,6 +71,8 @@ export interface VerifiedReceipt {
   readonly ruled?: { readonly at: number; readonly dispute: string; readonly mechanism: string; readonly severity: number; readonly verdict: string };
   /** How many records there are. */
   readonly records: number;
+  /** The messages of the parties that are signed, with the keys; whether a key was the agent's, the registry tells. */
+  readonly signed: readonly { readonly agent: string; readonly key: string; readonly message: string }[];
 }
 
 const DOMAIN = "npayload/asp/receipt/1\n";
@@ -128,8 +133,8 @@ export class Receipt {
 
   /**
    * Verifies it with nothing but itself: each record can follow those before it, the promise and the evidence have their hashes,
-   * the receipt has the hash of all records, and what stands above them is what they say. That a broker wrote these records
-   * shows on its topic, at these offsets; who of the parties said so, in the signed messages of the session.
+   * the messages of the parties say what the records say and are signed where they are, the receipt has the hash of all of them,
+   * and what stands above them is what they say. That a broker wrote these records shows on its topics, at these offsets.
    *
    * @throws ReceiptError that names what does not fit.
    *
@@ -141,14 +146,15 @@ export class Receipt {
   verify(): VerifiedReceipt {
     const { content } = this;
     if (content.v !== 1) throw new ReceiptError(`a receipt of version ${content.v}, where only version 1 is known`);
-    const commitment = replay(content.commitment, content.records as readonly PlacedRecord[]);
+    const { commitment, named } = replay(content.commitment, content.records as readonly PlacedRecord[]);
+    const signed = judgeMessages(commitment, named, content.messages ?? []);
     const { created, counterparty, state, delivery, ended, ruled } = commitment;
     const said = { counterparty, obligor: created.promise.obligor, session: created.promise.session, state, termsHash: created.termsHash };
     for (const [name, value] of Object.entries(said)) {
       const found: unknown = content[name as keyof typeof said];
       if (canonicalJson(found ?? null) !== canonicalJson(value ?? null)) throw new ReceiptError(`its member ${name} is not what its records say`);
     }
-    const hash = hashOf(content.records);
+    const hash = hashOf([...content.records, ...(content.messages ?? [])]);
     if (hash !== content.hash) throw new ReceiptError(`its hash is ${content.hash}, and that of its records ${hash}`);
     return {
       state,
@@ -159,6 +165,7 @@ export class Receipt {
       ...(ended?.confirmation === undefined ? {} : { confirmation: ended.confirmation }),
       ...(ruled === undefined ? {} : { ruled }),
       records: content.records.length,
+      signed,
     };
   }
 }
@@ -176,10 +183,10 @@ function hashOf(records: ReceiptContent["records"]): string {
 
 function isContent(value: unknown): value is ReceiptContent {
   if (typeof value !== "object" || value === null) return false;
-  const { commitment, hash, obligor, records, session, state, termsHash, v } = value as Record<string, unknown>;
+  const { commitment, hash, messages = [], obligor, records, session, state, termsHash, v } = value as Record<string, unknown>;
   const texts = [commitment, hash, session, state, termsHash].every((text) => typeof text === "string");
-  if (!texts || typeof v !== "number" || typeof obligor !== "object" || !Array.isArray(records)) return false;
-  return records.every((row: unknown) => {
+  if (!texts || typeof v !== "number" || typeof obligor !== "object" || !Array.isArray(records) || !Array.isArray(messages)) return false;
+  return [...(records as unknown[]), ...(messages as unknown[])].every((row) => {
     const { offset, record } = (row ?? {}) as Record<string, unknown>;
     return Number.isSafeInteger(offset) && (offset as number) >= 0 && typeof record === "object" && record !== null;
   });

@@ -34,8 +34,13 @@ export interface Created {
   readonly claimMs: number;
   readonly commitment: string;
   readonly judge: "counterparty" | "coordinator" | "participant" | "nobody";
+  /** The message that offered it, and the offset of its record on the topic of sessions. */
+  readonly message?: string;
+  readonly messageOffset?: number;
   readonly mode: "agreed" | "oneSided";
   readonly promise: Promised;
+  /** Whether that message is signed. */
+  readonly signed?: boolean;
   readonly termsHash: string;
 }
 
@@ -48,6 +53,8 @@ export interface Delivered {
 export interface Stepped {
   readonly at: number;
   readonly by?: number;
+  readonly message?: string;
+  readonly messageOffset?: number;
   readonly party?: PartyId;
   readonly role: Voice;
   readonly shortenedTo?: number;

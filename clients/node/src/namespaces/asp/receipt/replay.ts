@@ -1,8 +1,9 @@
 import { ReceiptError } from "../../../errors/index.js";
 import { canonicalJson } from "../canonical.js";
 import { begin, deliver, dueOf, hasClockStep, settle, STEPS, suspend, take } from "./commitment.js";
+import type { NamedMessage } from "./messages.js";
 import { beginDispute, DISPUTE_EVENTS, follow, isOver } from "./dispute.js";
-import { type Commitment, type Created, type Delivered, type Dispute, type DisputeEvent, type Filed, isSame, must, type RecordHead, Rule, type Stepped } from "./records.js";
+import { type Commitment, type Created, type Delivered, type Dispute, type DisputeEvent, type Filed, isSame, must, type PartyId, type RecordHead, Rule, type Stepped } from "./records.js";
 
 /** A record with its place on the topic. */
 export interface PlacedRecord {
@@ -10,8 +11,8 @@ export interface PlacedRecord {
   readonly record: Readonly<Record<string, unknown>>;
 }
 
-/** What records of one commitment make of it. */
-export function replay(id: string, records: readonly PlacedRecord[]): Commitment {
+/** What records of one commitment make of it, and the messages that they name. */
+export function replay(id: string, records: readonly PlacedRecord[]): { readonly commitment: Commitment; readonly named: readonly NamedMessage[] } {
   const state = new Replayed(id);
   let before = -1;
   for (const { offset, record } of records) {
@@ -27,11 +28,12 @@ export function replay(id: string, records: readonly PlacedRecord[]): Commitment
     }
   }
   if (state.commitment === undefined) throw new ReceiptError(`it has no record of commitment ${id}`);
-  return state.commitment;
+  return { commitment: state.commitment, named: state.named };
 }
 
 class Replayed {
   commitment: Commitment | undefined;
+  readonly named: NamedMessage[] = [];
   private readonly disputes = new Map<string, Dispute>();
   private at = -Infinity;
 
@@ -49,16 +51,26 @@ class Replayed {
       must(this.commitment === undefined, "the commitment is there already");
       must(type === (created.mode === "agreed" ? "commitment.proposed" : "commitment.created"), "the mode is said twice, and differs");
       this.commitment = begin(created, offset);
+      this.name(type, created, created.promise.obligor);
       return;
     }
     const { commitment } = this;
     must(commitment !== undefined, "there is no such commitment that is not closed");
     const step = STEPS[type];
     if (type === "commitment.delivered") deliver(commitment, content as unknown as Delivered, offset);
-    else if (step !== undefined) take(commitment, step, content as unknown as Stepped, offset);
+    else if (step !== undefined) this.stepped(commitment, type, content as unknown as Stepped, offset);
     else if (type === "dispute.filed") this.file(commitment, content as unknown as Filed, offset);
     else if (DISPUTE_EVENTS.has(type)) this.followed(commitment, type, content as unknown as DisputeEvent, offset);
     else throw new Rule(`its type ${type} is unknown`);
+  }
+
+  private stepped(commitment: Commitment, type: string, stepped: Stepped, offset: number): void {
+    take(commitment, STEPS[type] as NonNullable<(typeof STEPS)[string]>, stepped, offset);
+    if (stepped.party !== undefined) this.name(type, stepped, stepped.party);
+  }
+
+  private name(type: string, { message, messageOffset }: Pick<Stepped, "message" | "messageOffset">, party: PartyId): void {
+    if (message !== undefined && messageOffset !== undefined) this.named.push({ message, offset: messageOffset, party, type });
   }
 
   private file(commitment: Commitment, filed: Filed, offset: number): void {
