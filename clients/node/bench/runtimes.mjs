@@ -55,7 +55,7 @@ function install(name) {
   if (!existsSync(`${own}/node_modules`)) {
     mkdirSync(own, { recursive: true });
     writeFileSync(`${own}/package.json`, '{ "private": true }\n');
-    spawnSync("npm", ["install", "--no-audit", "--no-fund", name], { cwd: own, stdio: ["ignore", "ignore", "inherit"] });
+    spawnSync("npm", ["install", "--no-audit", "--no-fund", "--loglevel=error", name], { cwd: own, stdio: ["ignore", "ignore", "inherit"] });
   }
   // The program lies in a package for this machine, or was moved from there when its package was installed.
   const isProgram = (path) => /^(node|deno|bun(\.exe)?)$/.test(basename(path)) && statSync(path).isFile() && statSync(path).size > 1_000_000;
