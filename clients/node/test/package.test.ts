@@ -24,14 +24,19 @@ test("what is published is small, needs nothing and runs nothing when it is inst
   expect([...new Set(kinds)].sort()).toEqual(["LICENSE", "README.md", "dist/*.d.ts", "dist/*.js", "dist/*.json", "package.json"]);
 });
 
-test("an import reads two files of code and one of names, and there is one copy of the code however it is loaded", () => {
-  const counted = `
-    import { createRequire } from "node:module";
-    const require = createRequire(import.meta.url);
-    const { NPayload } = await import("./dist/esm/index.js");
-    const loaded = Object.keys(require.cache).filter((path) => path.includes("dist"));
-    console.log(loaded.length, require("./dist/cjs/index.js").NPayload === NPayload);`;
-  expect(execFileSync(process.execPath, ["--input-type=module", "-e", counted], { cwd: PACKAGE, encoding: "utf8" }).trim()).toBe("2 true");
+test("an import reads two files of code and one of names, and there is one copy of the code however it is loaded", async () => {
+  const folder = await ProgramFolder.make();
+  try {
+    const counted = `
+      import { createRequire } from "node:module";
+      import { NPayload } from "@npayload/node";
+      const require = createRequire(import.meta.url);
+      const isSame = require("@npayload/node").NPayload === NPayload;
+      console.log(Object.keys(require.cache).filter((path) => path.includes("dist/cjs")).length, isSame);`;
+    expect(await folder.run(await folder.write("count.mjs", counted), "")).toBe("2 true");
+  } finally {
+    await folder.remove();
+  }
 });
 
 test("a bundler takes the code into a program, which then needs nothing beside it", async () => {

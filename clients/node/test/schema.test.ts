@@ -1,7 +1,7 @@
 import { type } from "arktype";
 import * as v from "valibot";
 import { describe, expect, expectTypeOf, test } from "vitest";
-import { z } from "zod";
+import * as z from "zod";
 import { SchemaError, type StandardSchemaV1 } from "../src/index.js";
 import { freshName, withBroker } from "./support/client.js";
 
