@@ -30,6 +30,7 @@ pub(crate) struct Metrics {
     channels: Gauge,
     unwritten_bytes: Gauge,
     journal_files: Gauge,
+    checkpoints: Counter,
     journal_failed: Gauge,
     disk_full: Gauge,
     disk_free_bytes: Gauge,
@@ -131,6 +132,10 @@ impl Metrics {
                 "Bytes in memory and journal that no segment holds yet.",
             ),
             journal_files: gauge("npayload_journal_files_used", "Journal files in use."),
+            checkpoints: counter(
+                "npayload_checkpoints_total",
+                "Checkpoints that the data directory has seen.",
+            ),
             journal_failed: gauge("npayload_journal_failed", "1 after the journal failed."),
             disk_full: gauge("npayload_disk_full", "1 while writers are turned away."),
             disk_free_bytes: gauge(
@@ -195,6 +200,7 @@ impl Metrics {
         self.channels.set(float(broker.channel_count() as u64));
         self.unwritten_bytes.set(float(storage.unwritten_bytes()));
         self.journal_files.set(f64::from(storage.journal_usage().0));
+        self.checkpoints.absolute(storage.checkpoint_number());
         self.journal_failed
             .set(f64::from(u8::from(storage.journal_failure().is_some())));
         self.disk_full

@@ -225,6 +225,11 @@ impl Checkpoints {
         self.is_wanted && self.retry_at.is_none()
     }
 
+    /// Number of the last one that was taken.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Keeps a removal that failed for the time after the next checkpoint.
     pub fn retry_removal(&mut self, removal: Removal) {
         self.retry.push(removal);

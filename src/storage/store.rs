@@ -358,6 +358,12 @@ impl Storage {
         self.journal.usage()
     }
 
+    /// Number of the last checkpoint: how many the data directory has seen.
+    #[must_use]
+    pub fn checkpoint_number(&self) -> u64 {
+        self.checkpoints.number()
+    }
+
     /// Why the journal takes nothing more, if it failed.
     #[must_use]
     pub fn journal_failure(&self) -> Option<&IoFailure> {

@@ -30,7 +30,10 @@ use crate::wire::Target;
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// How long a started broker gets to stop.
-const STOP_TIME: Duration = Duration::from_secs(10);
+const STOP_TIME: Duration = Duration::from_secs(60);
+
+/// How often it is asked whether it has.
+const STOP_LOOK: Duration = Duration::from_millis(5);
 
 /// A broker; if it was started here, it is stopped and its data removed in the end.
 pub struct Broker {
@@ -195,6 +198,14 @@ impl Broker {
         Ok(())
     }
 
+    /// Its process, if it was started for the run as one.
+    pub fn pid(&self) -> Result<u32> {
+        match &self.started {
+            Started::Process(child, _) => Ok(child.id()),
+            _ => bail!("this needs a broker that is a process of its own: give --broker"),
+        }
+    }
+
     /// What it has spent since it was started; nothing of a broker that is no process of ours.
     pub fn spent(&self) -> Option<Spent> {
         let Started::Process(child, _) = &self.started else {
@@ -217,6 +228,7 @@ impl Broker {
         Some(Spent {
             cpu_seconds: ticks / TICKS_PER_SECOND,
             peak_memory_mib: peak.trim().trim_end_matches(" kB").parse::<u64>().ok()? / 1024,
+            checkpoints: metric("npayload_checkpoints_total "),
             rounds: metric("npayload_rounds_total "),
             round_seconds: metric("npayload_round_duration_seconds_sum "),
         })
@@ -242,6 +254,21 @@ impl Broker {
         };
         child.kill()?;
         child.wait()?;
+        self.start_on_its_data(keeps_snapshots)
+    }
+
+    /// Stops a broker that is a process of ours, in order, and starts it again on its data; the
+    /// time until it was ready.
+    pub async fn start_again_clean(&mut self) -> Result<Duration> {
+        let stopped = std::mem::replace(&mut self.started, Started::Stopped);
+        let Started::Process(child, data) = stopped else {
+            bail!("only a broker that is a process started for the run is started again");
+        };
+        self.started = Started::Process(terminate(child).await?, data);
+        self.start_on_its_data(true)
+    }
+
+    fn start_on_its_data(&mut self, keeps_snapshots: bool) -> Result<Duration> {
         let Started::Process(_, data) = std::mem::replace(&mut self.started, Started::Stopped)
         else {
             bail!("a process that became something else");
@@ -271,19 +298,30 @@ impl Broker {
                 }
                 Ok(())
             }
-            Started::Process(mut child, data) => {
-                let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-                kill_process(pid.context("the broker's process id")?, Signal::TERM)?;
-                let waiting = tokio::task::spawn_blocking(move || child.wait());
-                let status = tokio::time::timeout(STOP_TIME, waiting)
-                    .await
-                    .context("the broker did not stop")???;
+            Started::Process(child, data) => {
+                terminate(child).await?;
                 data.close()?;
-                if !status.success() {
-                    bail!("the broker ended with {status}");
-                }
                 Ok(())
             }
+        }
+    }
+}
+
+/// Has a process end in order, and waits until it has; an error if it did not end well.
+async fn terminate(mut child: Child) -> Result<Child> {
+    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+    kill_process(pid.context("the broker's process id")?, Signal::TERM)?;
+    let began = clock();
+    loop {
+        match child.try_wait()? {
+            Some(status) if status.success() => return Ok(child),
+            Some(status) => bail!("the broker ended with {status}"),
+            None if began.elapsed() > STOP_TIME => {
+                child.kill()?;
+                child.wait()?;
+                bail!("the broker did not stop within {STOP_TIME:?}");
+            }
+            None => tokio::time::sleep(STOP_LOOK).await,
         }
     }
 }
@@ -362,6 +400,8 @@ pub struct Spent {
     pub cpu_seconds: f64,
     /// Most memory it ever held, mapped files included.
     pub peak_memory_mib: u64,
+    /// Checkpoints that it took.
+    pub checkpoints: Option<f64>,
     /// Rounds of its journal: one write and, for `synced` channels, one sync each.
     pub rounds: Option<f64>,
     /// Time they took.
@@ -375,6 +415,7 @@ impl Spent {
         Self {
             cpu_seconds: self.cpu_seconds - before.cpu_seconds,
             peak_memory_mib: self.peak_memory_mib,
+            checkpoints: minus(self.checkpoints, before.checkpoints),
             rounds: minus(self.rounds, before.rounds),
             round_seconds: minus(self.round_seconds, before.round_seconds),
         }

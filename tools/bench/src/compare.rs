@@ -7,14 +7,15 @@ use anyhow::Result;
 use clap::Args;
 use serde::Serialize;
 
-use crate::Shown;
 use crate::broker::{Broker, Speaks};
 use crate::limits::Limits;
 use crate::load::Load;
 use crate::measured::Measured;
+use crate::publish::{self, published};
 use crate::reading::{self, Replay};
 use crate::settle::settle;
-use crate::{publish, published};
+use crate::shown::Shown;
+use crate::spread::Spread;
 
 /// What the cost is asked of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,15 +183,10 @@ impl Ratio {
     }
 }
 
-/// The middle one of the figures of all rounds, or the mean of the middle two.
+/// The median of a figure of all rounds; nothing where one round lacks it.
 fn median(runs: &[Measured], figure: &dyn Fn(&Measured) -> Option<f64>) -> Option<f64> {
-    let mut figures: Vec<f64> = runs.iter().map(figure).collect::<Option<_>>()?;
-    figures.sort_by(f64::total_cmp);
-    let (low, high) = (
-        figures.get((figures.len() - 1) / 2)?,
-        figures.get(figures.len() / 2)?,
-    );
-    Some((low + high) / 2.0)
+    let figures: Vec<f64> = runs.iter().map(figure).collect::<Option<_>>()?;
+    Some(Spread::of(figures)?.median)
 }
 
 #[cfg(test)]

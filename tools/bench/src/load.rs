@@ -46,6 +46,9 @@ pub struct Load {
     /// Durability of the channels that are created
     #[arg(long, default_value = "synced")]
     pub durability: Durability,
+    /// Bytes that the channels which are created keep; all of them without it
+    #[arg(long)]
+    pub retention_bytes: Option<u64>,
     /// Open loop: batches a second over all connections; times count from the intended send
     #[arg(long)]
     pub rate: Option<f64>,
@@ -64,6 +67,26 @@ pub struct Load {
 }
 
 impl Load {
+    /// One connection, one record of 1 KiB a batch, one batch under way.
+    pub fn one(durability: Durability) -> Self {
+        Self {
+            channel: "bench".to_owned(),
+            channels: 1,
+            connections: 1,
+            record_bytes: 1024,
+            batch_records: 1,
+            batch_bytes: None,
+            in_flight: 1,
+            durability,
+            retention_bytes: None,
+            rate: None,
+            duration_s: 5.0,
+            warm_up_s: 1.0,
+            records: None,
+            via: Via::Frames,
+        }
+    }
+
     /// The part of the run that counts.
     pub fn duration(&self) -> Duration {
         Duration::from_secs_f64(self.duration_s)

@@ -20,13 +20,17 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::broker::Broker;
 use crate::clock;
-use crate::load::Load;
+use crate::load::{Load, Via};
 use crate::measured::{Counting, Measured, float};
 use crate::pace::{Arrivals, Pacer};
+use crate::produce::produce;
 use crate::wire::{Receiving, Sending, Wire};
 
 /// How long answers may take once nothing is sent any more.
 const GRACE: Duration = Duration::from_secs(20);
+
+/// Channels that are created at once.
+const LANES: usize = 32;
 
 /// The part of a run that counts.
 #[derive(Debug, Clone, Copy)]
@@ -49,11 +53,25 @@ pub async fn prepare(broker: &Broker, load: &Load) -> Result<()> {
     let client = broker.target.client().await?;
     let config = ConfigChange {
         durability: Some(load.durability),
+        retention_bytes: load.retention_bytes.map(Some),
         ..ConfigChange::default()
     };
-    for n in 0..load.channels {
-        let name = load.channel_name(n)?;
-        client.create_channel(&name, config.clone(), true).await?;
+    let mut making = Vec::new();
+    for lane in 0..load.channels.min(LANES) {
+        let names: Vec<_> = (lane..load.channels)
+            .step_by(LANES)
+            .map(|n| load.channel_name(n))
+            .collect::<Result<_>>()?;
+        let (client, config) = (client.clone(), config.clone());
+        making.push(tokio::spawn(async move {
+            for name in &names {
+                client.create_channel(name, config.clone(), true).await?;
+            }
+            anyhow::Ok(())
+        }));
+    }
+    for made in making {
+        made.await??;
     }
     client.close().await;
     Ok(())
@@ -86,6 +104,14 @@ pub fn batch(load: &Load, mark: u64) -> Result<BytesMut> {
         })?;
     }
     Ok(builder.build()?)
+}
+
+/// Publishes by what the load names.
+pub async fn published(broker: &Broker, load: &Load) -> Result<Measured> {
+    match load.via {
+        Via::Frames => publish(broker, load).await,
+        Via::Client => produce(broker, load).await,
+    }
 }
 
 /// Publishes for the load's time, or its records.

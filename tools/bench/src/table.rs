@@ -81,6 +81,7 @@ impl Table<'_> {
             batch_bytes: None,
             in_flight: (IN_FLIGHT_BYTES / batch).clamp(4, 64),
             durability,
+            retention_bytes: None,
             rate: None,
             duration_s: self.seconds,
             warm_up_s: WARM_UP_S,
