@@ -177,7 +177,7 @@ impl Fair {
         let sent = self
             .floor
             .broker
-            .send_message(&beta, &send, None, at)
+            .send_message(&beta, &send, None, None, at)
             .unwrap();
         self.floor.durable(sent);
     }
@@ -419,14 +419,14 @@ fn who_is_brought_in_later_is_metered_from_then_on() {
         let sent = fair
             .floor
             .broker
-            .send_message(&beta, &send, Some(&brings), at)
+            .send_message(&beta, &send, Some(&brings), None, at)
             .unwrap();
         fair.floor.durable(sent);
         // Sent again, it is answered as before and counts nothing.
         let again = fair
             .floor
             .broker
-            .send_message(&beta, &send, Some(&brings), at)
+            .send_message(&beta, &send, Some(&brings), None, at)
             .unwrap();
         assert!(again.value.is_duplicate);
     }

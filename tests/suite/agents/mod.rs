@@ -147,7 +147,7 @@ impl Floor {
         self.rounds();
         let (disk, now, storage) = (self.disk.clone(), self.now + 1, self.storage.clone());
         drop(self);
-        Self::try_open_with(&disk, now, storage).unwrap()
+        Self::open_with(&disk, now, |config| config.storage = storage)
     }
 
     fn is_done(&self, wait: Wait) -> bool {

@@ -8,7 +8,7 @@ use npayload::asp::commitment::{
     CommitmentRecord, Commitments, EscrowStep, EscrowTerms, Evidence, OutcomeKind, Penalties,
     State as Promised,
 };
-use npayload::asp::dispute::{DisputeRecord, Judgement, Mechanism, Verdict};
+use npayload::asp::dispute::{DisputeRecord, Judgement, Mechanism, Verdict, Windows};
 use npayload::asp::escrow::{Currency, Escrow, EscrowRecord, MoveKind};
 use npayload::asp::trust::{TrustRecord, TrustState};
 use npayload::broker::asp::{NewCommitment, NewDispute};
@@ -237,6 +237,8 @@ impl Teller {
                     severity: None,
                     reason: "it is not what was promised".to_owned(),
                     evidence: Evidence::default(),
+                    delivered: Vec::new(),
+                    windows: Windows::default(),
                 };
                 let filed = self.floor.broker.file_dispute(&ME, new, at);
                 let told = |id: DisputeId| Told("dispute.filed", id.to_string());

@@ -8,7 +8,7 @@ use npayload::asp::commitment::{
     Actor, Checked, CommitmentRecord, Commitments, CommitmentsFiled, Create, DEFAULT_CLAIM_MS, Due,
     EscrowStep, EscrowTerms, Evidence, Judge, MAX_ACTION_BYTES, MAX_DESCRIPTION_BYTES,
     MAX_OBLIGATIONS, MAX_REFERENCES, MAX_TERMS_BYTES, MAX_WORD_BYTES, MAX_WORDS_BYTES, Mode,
-    Obligation, OutcomeKind, Party, Penalties, Promise, Reference, Standing,
+    Obligation, OutcomeKind, Party, Penalties, Promise, Reference, Said, Standing,
 };
 use npayload::asp::dispute::{
     CheckedFile, DisputeType, File, Judgement, LogFacts, MAX_OF_JUDGES, MAX_OF_OTHERS,
@@ -70,6 +70,15 @@ fn id(n: u128) -> CommitmentId {
 
 fn dispute_id(n: u128) -> DisputeId {
     DisputeId(BASE + 0xd00 + n)
+}
+
+/// The message that offers or answers.
+fn said(n: u128) -> Said {
+    Said {
+        message: MessageId(BASE + n),
+        offset: Offset(u64::try_from(n).unwrap()),
+        is_signed: false,
+    }
 }
 
 fn secret(n: u8) -> Secret {
@@ -224,7 +233,7 @@ impl Ledger {
             promise,
             mode,
             judge: Judge::Coordinator,
-            message: (mode == Mode::Agreed).then_some(MessageId(BASE + n)),
+            message: (mode == Mode::Agreed).then_some(said(n)),
             claim_ms: DEFAULT_CLAIM_MS,
             escrow_held,
             by: PrincipalId(12),
@@ -260,6 +269,7 @@ impl Ledger {
             },
             log_hash: Digest([8; 32]),
             next_seal: secret(self.secrets).seal(),
+            seal_number: Some(u64::from(self.secrets) - 1),
             windows: Windows::default(),
         };
         match self.commitments.check_file(file, self.now).unwrap() {
@@ -352,7 +362,7 @@ fn ledger() -> Ledger {
     // Offered: accepted and broken, refused, taken back, and nobody says anything.
     let [agreed, refused, back, _] = [3, 4, 5, 6].map(|n| all.promise(n, Mode::Agreed, with_money));
     let guest = actor(party(GUEST, ABROAD), Standing::Participant);
-    let message = Some(MessageId(BASE + 77));
+    let message = Some(said(77));
     let commitments = &all.commitments;
     let accepted = commitments
         .check_accept(agreed, guest, message, 1_000, all.now)
@@ -551,6 +561,7 @@ fn what_closes_the_most_disputed_promise_fits_into_an_entry() {
                 facts: LogFacts::default(),
                 log_hash: Digest([8; 32]),
                 next_seal: seal,
+                seal_number: Some(all.secrets.into()),
                 windows: Windows::default(),
             };
             let checked = all.commitments.check_file(file, all.now);
