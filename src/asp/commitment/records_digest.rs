@@ -160,7 +160,7 @@ mod tests {
     #[test]
     fn every_part_of_a_record_is_in_its_digest_and_absent_is_not_empty() {
         let one = record();
-        let mut all = vec![
+        let all = [
             one,
             RecordParts {
                 offset: Offset(4),
@@ -206,10 +206,8 @@ mod tests {
                 payload: Some(b""),
                 ..one
             },
-        ]
-        .iter()
-        .map(digest)
-        .collect::<Vec<_>>();
+        ];
+        let mut all: Vec<_> = all.iter().map(digest).collect();
         let count = all.len();
         all.sort_unstable();
         all.dedup();
