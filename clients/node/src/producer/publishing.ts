@@ -8,8 +8,8 @@ import type { CallOptions } from "../options.js";
 import { bounded, throwIfAborted } from "../signals.js";
 import type { PublishAnswer } from "../wire/messages.js";
 import type { BatchAck, PublishAck } from "./ack.js";
-import type { Conditions, Settler } from "./batches.js";
-import { ChannelProducer, type Effort, type ProducerOptions } from "./producer.js";
+import type { Conditions, Effort, Settler } from "./batches.js";
+import { ChannelProducer, type ProducerOptions } from "./producer.js";
 import { QueueLimit } from "./queue-limit.js";
 
 /** Producers that a client keeps; beyond, those without anything under way are forgotten. */
@@ -49,13 +49,10 @@ export class Publishing<O extends OffsetType> {
 
   private publishTo(ref: ChannelRef, record: NewRecord, conditions: Conditions | undefined, options: CallOptions): Promise<PublishAck<O>> {
     throwIfAborted(options.signal);
-    if (!this.limit.hasRoom(sizeHint(record))) return this.limit.rejection();
-    const producer = this.producer(ref);
     const effort = this.effort(options);
-    const promise = new Promise<PublishAck<O>>((resolve, reject) => {
+    return this.enqueue<PublishAck<O>>(ref, sizeHint(record), effort, options.signal, (producer, resolve, reject) => {
       producer.push(record, new RecordSettler(ref.name, this.offsets, resolve, reject), conditions, effort);
     });
-    return options.signal === undefined ? promise : bounded(promise, options.signal, Infinity, () => new ClosedError());
   }
 
   /** Publishes records as one batch: all of them or none. */
@@ -64,25 +61,48 @@ export class Publishing<O extends OffsetType> {
     const ref = this.names.known(channelId) ?? (await this.names.resolve(channelId, options));
     let bytes = 0;
     for (const record of records) bytes += sizeHint(record);
-    if (!this.limit.hasRoom(bytes)) return this.limit.rejection();
-    const producer = this.producer(ref);
-    const promise = new Promise<BatchAck<O>>((resolve, reject) => {
+    const effort = this.effort(options);
+    return this.enqueue<BatchAck<O>>(ref, bytes, effort, options.signal, (producer, resolve, reject) => {
       const settler: Settler = { resolve: (answer) => settle(resolve, reject, () => batchAck(ref.name, answer, this.offsets)), reject };
-      producer.pushBatch(records, settler, conditions, this.effort(options));
+      producer.pushBatch(records, settler, conditions, effort);
     });
-    return options.signal === undefined ? promise : bounded(promise, options.signal, Infinity, () => new ClosedError());
+  }
+
+  /** Hands something to the producer of its channel: at once where there is room for it, else as soon as there is. */
+  private enqueue<T>(
+    ref: ChannelRef,
+    bytes: number,
+    effort: Effort,
+    signal: AbortSignal | undefined,
+    push: (producer: ChannelProducer, resolve: (value: T) => void, reject: (error: Error) => void) => void,
+  ): Promise<T> {
+    let promise: Promise<T>;
+    if (this.limit.hasRoom(bytes)) {
+      const producer = this.producer(ref);
+      promise = new Promise<T>((resolve, reject) => push(producer, resolve, reject));
+    } else {
+      if (this.isClosed) throw new ClosedError();
+      if (!this.limit.mayWait(bytes)) return this.limit.rejection();
+      promise = new Promise<T>((resolve, reject) => {
+        const { timeoutMs, since } = effort;
+        const enter = (): void => push(this.producer(ref), resolve, reject);
+        this.limit.wait({ bytes, channel: ref.name, timeoutMs, deadline: since + timeoutMs, signal, enter, reject });
+      });
+    }
+    return signal === undefined ? promise : bounded(promise, signal, Infinity, () => new ClosedError());
   }
 
   /** Rejects everything that is not acknowledged, and all that follows. */
   close(): void {
     this.isClosed = true;
+    this.limit.close();
     for (const producer of this.producers.values()) producer.close();
     this.producers.clear();
   }
 
   private effort({ timeoutMs, maxRetries }: CallOptions): Effort {
     const { defaults } = this.requester;
-    return { timeoutMs: timeoutMs ?? defaults.timeoutMs, maxRetries: maxRetries ?? defaults.maxRetries };
+    return { timeoutMs: timeoutMs ?? defaults.timeoutMs, maxRetries: maxRetries ?? defaults.maxRetries, since: Date.now() };
   }
 
   private producer(ref: ChannelRef): ChannelProducer {
