@@ -17,8 +17,8 @@ export interface Conditions {
 export interface Effort {
   readonly timeoutMs: number;
   readonly maxRetries: number;
-  /** When it was called: milliseconds since 1970. */
-  readonly since: number;
+  /** When it was called, where that was before it was taken: milliseconds since 1970. */
+  readonly since?: number;
 }
 
 /** A batch that records are copied into. */
@@ -62,5 +62,5 @@ export const RECORD_COST = 256;
 export function openBatch(conditions: Conditions, { since, timeoutMs, maxRetries }: Effort, roomBytes?: number): OpenBatch {
   const builder = new BatchBuilder(roomBytes);
   if (conditions.fence !== undefined) builder.fence = conditions.fence;
-  return { builder, settlers: [], conditions, cost: 0, opened: since, timeoutMs, maxRetries };
+  return { builder, settlers: [], conditions, cost: 0, opened: since ?? Date.now(), timeoutMs, maxRetries };
 }

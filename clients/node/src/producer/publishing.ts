@@ -12,6 +12,9 @@ import type { Conditions, Effort, Settler } from "./batches.js";
 import { ChannelProducer, type ProducerOptions } from "./producer.js";
 import { QueueLimit } from "./queue-limit.js";
 
+/** Hands something to a producer. */
+type Push<T> = (effort: Effort, resolve: (value: T) => void, reject: (error: Error) => void) => void;
+
 /** Producers that a client keeps; beyond, those without anything under way are forgotten. */
 const MAX_PRODUCERS = 1000;
 
@@ -49,9 +52,8 @@ export class Publishing<O extends OffsetType> {
 
   private publishTo(ref: ChannelRef, record: NewRecord, conditions: Conditions | undefined, options: CallOptions): Promise<PublishAck<O>> {
     throwIfAborted(options.signal);
-    const effort = this.effort(options);
-    return this.enqueue<PublishAck<O>>(ref, sizeHint(record), effort, options.signal, (producer, resolve, reject) => {
-      producer.push(record, new RecordSettler(ref.name, this.offsets, resolve, reject), conditions, effort);
+    return this.enqueue<PublishAck<O>>(ref, sizeHint(record), options, (effort, resolve, reject) => {
+      this.producer(ref).push(record, new RecordSettler(ref.name, this.offsets, resolve, reject), conditions, effort);
     });
   }
 
@@ -61,35 +63,35 @@ export class Publishing<O extends OffsetType> {
     const ref = this.names.known(channelId) ?? (await this.names.resolve(channelId, options));
     let bytes = 0;
     for (const record of records) bytes += sizeHint(record);
-    const effort = this.effort(options);
-    return this.enqueue<BatchAck<O>>(ref, bytes, effort, options.signal, (producer, resolve, reject) => {
+    return this.enqueue<BatchAck<O>>(ref, bytes, options, (effort, resolve, reject) => {
       const settler: Settler = { resolve: (answer) => settle(resolve, reject, () => batchAck(ref.name, answer, this.offsets)), reject };
-      producer.pushBatch(records, settler, conditions, effort);
+      this.producer(ref).pushBatch(records, settler, conditions, effort);
     });
   }
 
   /** Hands something to the producer of its channel: at once where there is room for it, else as soon as there is. */
-  private enqueue<T>(
-    ref: ChannelRef,
-    bytes: number,
-    effort: Effort,
-    signal: AbortSignal | undefined,
-    push: (producer: ChannelProducer, resolve: (value: T) => void, reject: (error: Error) => void) => void,
-  ): Promise<T> {
+  private enqueue<T>(ref: ChannelRef, bytes: number, options: CallOptions, push: Push<T>): Promise<T> {
+    if (this.isClosed) throw new ClosedError();
     let promise: Promise<T>;
     if (this.limit.hasRoom(bytes)) {
-      const producer = this.producer(ref);
-      promise = new Promise<T>((resolve, reject) => push(producer, resolve, reject));
+      const effort = this.effort(options);
+      promise = new Promise<T>((resolve, reject) => push(effort, resolve, reject));
     } else {
-      if (this.isClosed) throw new ClosedError();
       if (!this.limit.mayWait(bytes)) return this.limit.rejection();
-      promise = new Promise<T>((resolve, reject) => {
-        const { timeoutMs, since } = effort;
-        const enter = (): void => push(this.producer(ref), resolve, reject);
-        this.limit.wait({ bytes, channel: ref.name, timeoutMs, deadline: since + timeoutMs, signal, enter, reject });
-      });
+      promise = this.whenThereIsRoom(ref, bytes, options, push);
     }
-    return signal === undefined ? promise : bounded(promise, signal, Infinity, () => new ClosedError());
+    return options.signal === undefined ? promise : bounded(promise, options.signal, Infinity, () => new ClosedError());
+  }
+
+  private whenThereIsRoom<T>(ref: ChannelRef, bytes: number, options: CallOptions, push: Push<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      // Its time runs while it waits.
+      const since = Date.now();
+      const effort = { ...this.effort(options), since };
+      const deadline = since + effort.timeoutMs;
+      const enter = (): void => push(effort, resolve, reject);
+      this.limit.wait({ bytes, channel: ref.name, timeoutMs: effort.timeoutMs, deadline, signal: options.signal, enter, reject });
+    });
   }
 
   /** Rejects everything that is not acknowledged, and all that follows. */
@@ -102,7 +104,8 @@ export class Publishing<O extends OffsetType> {
 
   private effort({ timeoutMs, maxRetries }: CallOptions): Effort {
     const { defaults } = this.requester;
-    return { timeoutMs: timeoutMs ?? defaults.timeoutMs, maxRetries: maxRetries ?? defaults.maxRetries, since: Date.now() };
+    if (timeoutMs === undefined && maxRetries === undefined) return defaults;
+    return { timeoutMs: timeoutMs ?? defaults.timeoutMs, maxRetries: maxRetries ?? defaults.maxRetries };
   }
 
   private producer(ref: ChannelRef): ChannelProducer {
