@@ -46,7 +46,10 @@ export interface ClientOptions<M extends OffsetMode = OffsetMode> {
   readonly compression?: CompressionName | undefined;
   /** Batches of one channel that may be sent and not acknowledged; 5 unless given. */
   readonly maxInFlight?: number | undefined;
-  /** Bytes that may wait to be acknowledged, of all channels; publishes past it reject with `QueueFullError`. 33,554,432 unless given. */
+  /**
+   * Bytes that may wait to be acknowledged, of all channels; 33,554,432 unless given. Publishes past it wait for room, up to
+   * a thousand of them; what comes on top, since nobody awaits, rejects with `QueueFullError`.
+   */
   readonly maxQueuedBytes?: number | undefined;
 }
 

@@ -191,6 +191,20 @@ describe("answers", () => {
     expect((await last).offset).toBe(2);
   });
 
+  test("make room for what waits, and nothing overtakes it", async () => {
+    const held: Asked[] = [];
+    const { np } = await scripted((asked) => void held.push(asked), { maxQueuedBytes: 3000 });
+    await np.connect();
+    const acks = [1000, 2500, 10].map((bytes) => np.messages.publish({ channelId: "a", payload: Buffer.alloc(bytes) }));
+    // The last would fit beside the first, but the second does not.
+    for (const [asked, records] of [[1, 1], [2, 1], [3, 1]] as const) {
+      await until(() => held.length === asked);
+      expect(batchOf(held[asked - 1] as Asked)).toMatchObject({ epoch: 1, sequence: asked - 1, records });
+      held[asked - 1]?.answer(ack(BigInt(asked - 1), records));
+    }
+    expect((await Promise.all(acks)).map(({ offset }) => offset)).toEqual([0, 1, 2]);
+  });
+
   test("that could not be asked for in time, since there was no connection, leave no hole either", async () => {
     const gone = await startFakeBroker(() => {});
     const port = Number(new URL(gone.url.replace("npayload:", "http:")).port);

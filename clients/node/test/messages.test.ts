@@ -5,10 +5,12 @@ import {
   InternalTopicError,
   InvalidArgumentError,
   NPayload,
+  type NPayloadError,
   PositionMismatchError,
   QueueFullError,
   RecordTooLargeError,
 } from "../src/index.js";
+import { type Asked, startFakeBroker } from "./support/fake-broker.js";
 import { freshName, withBroker } from "./support/client.js";
 
 const live = withBroker();
@@ -132,6 +134,49 @@ describe("publishing", () => {
     expect(acked + full).toBe(20_000);
     expect((await np.channels.get({ channelId })).logEnd).toBe(acked);
     expect((await np.messages.publish({ channelId, payload: "after" })).offset).toBe(acked);
+  });
+
+  test("more than the queue holds waits for room, in the order of the calls, where it is awaited", async () => {
+    const channelId = freshName();
+    await using np = new NPayload({ url: live.url, maxQueuedBytes: 20_000 });
+    const texts = Array.from({ length: 80 }, (_, n) => `${n}:${"x".repeat(700)}`);
+    const singles = texts.map((payload) => np.messages.publish({ channelId, payload }));
+    const batch = np.messages.publishBatch({ channelId, messages: texts.slice(0, 10).map((payload) => ({ payload })) });
+    const wrong = expect(np.messages.publish({ channelId, type: "t".repeat(300), payload: 1 })).rejects.toThrow(InvalidArgumentError);
+    const large = np.messages.publish({ channelId, payload: "y".repeat(50_000) });
+    expect((await Promise.all(singles)).map(({ offset }) => offset)).toEqual(texts.map((_, n) => n));
+    expect(await batch).toMatchObject({ firstOffset: 80, count: 10 });
+    await wrong;
+    expect((await large).offset).toBe(90);
+
+    const other = freshName();
+    const worker = async (id: number): Promise<void> => {
+      for (let n = 0; n < 5; n += 1) await np.messages.publish({ channelId: other, payload: { id, n, text: "z".repeat(500) } });
+    };
+    await Promise.all(Array.from({ length: 200 }, (_, id) => worker(id)));
+    const { messages } = await np.streams.consume<{ id: number; n: number }>({ streamId: other });
+    expect(messages.length).toBe(1000);
+    for (let id = 0; id < 200; id += 1) expect(messages.filter(({ payload }) => payload.id === id).map(({ payload }) => payload.n)).toEqual([0, 1, 2, 3, 4]);
+  });
+
+  test("what waits for room is aborted, out of time or closed like everything else", async () => {
+    const held: Asked[] = [];
+    const broker = await startFakeBroker((asked) => void held.push(asked));
+    const np = new NPayload({ url: broker.url, maxQueuedBytes: 1000 });
+    await np.connect();
+    const publish = (payload: string, options = {}) => np.messages.publish({ channelId: "a", payload }, options).then(() => "done", (error: NPayloadError) => error);
+    const first = publish("x".repeat(2000));
+    const stop = new AbortController();
+    const aborted = publish("aborted", { signal: stop.signal });
+    const late = publish("late", { timeoutMs: 50 });
+    const closed = publish("closed");
+    stop.abort();
+    expect(await aborted).toMatchObject({ name: "AbortError" });
+    expect(await late).toMatchObject({ code: "REQUEST_TIMEOUT", cause: { code: "QUEUE_FULL" } });
+    expect(held.length).toBe(1);
+    await np.close();
+    expect([await first, await closed]).toMatchObject([{ code: "CLIENT_CLOSED" }, { code: "CLIENT_CLOSED" }]);
+    broker.close();
   });
 });
 

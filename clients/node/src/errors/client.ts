@@ -86,8 +86,8 @@ export class AbortError extends NPayloadError {
 }
 
 /**
- * More is waiting to be published than `maxQueuedBytes` allows, as happens where publishes are not awaited: nothing was
- * taken of this one. Await some of the earlier publishes, then try again.
+ * `maxQueuedBytes` wait to be acknowledged, and a thousand publishes wait for room behind them, as happens where publishes
+ * are not awaited: nothing was taken of this one. Await some of the earlier publishes, then try again.
  *
  * @example
  * ```ts

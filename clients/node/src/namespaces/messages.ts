@@ -123,8 +123,8 @@ export class Messages<O extends OffsetType = number> {
   /**
    * Publishes one message. The order of the calls is the order in the channel; calls that are not awaited share batches.
    *
-   * What waits to be acknowledged is bounded (`maxQueuedBytes`): past it a publish rejects with `QueueFullError`, which is
-   * retryable. A program that awaits its publishes never sees it.
+   * What waits to be acknowledged is bounded (`maxQueuedBytes`): past it a publish waits for room. Where more than a
+   * thousand do, nobody awaits them, and further ones reject with `QueueFullError`, which is retryable.
    *
    * @example
    * ```ts

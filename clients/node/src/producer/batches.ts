@@ -13,6 +13,14 @@ export interface Conditions {
   readonly fence?: bigint | undefined;
 }
 
+/** How long and how often one publish is tried. */
+export interface Effort {
+  readonly timeoutMs: number;
+  readonly maxRetries: number;
+  /** When it was called, where that was before it was taken: milliseconds since 1970. */
+  readonly since?: number;
+}
+
 /** A batch that records are copied into. */
 export interface OpenBatch {
   readonly builder: BatchBuilder;
@@ -21,7 +29,7 @@ export interface OpenBatch {
   readonly conditions: Conditions;
   /** Bytes that count against the queue's limit. */
   cost: number;
-  /** When its first record came. */
+  /** When its first record was published: milliseconds since 1970. */
   readonly opened: number;
   readonly timeoutMs: number;
   readonly maxRetries: number;
@@ -51,8 +59,8 @@ export interface SealedBatch {
 /** What a promise for a record costs in memory, about, beside the record's bytes. */
 export const RECORD_COST = 256;
 
-export function openBatch(conditions: Conditions, timeoutMs: number, maxRetries: number, roomBytes?: number): OpenBatch {
+export function openBatch(conditions: Conditions, { since, timeoutMs, maxRetries }: Effort, roomBytes?: number): OpenBatch {
   const builder = new BatchBuilder(roomBytes);
   if (conditions.fence !== undefined) builder.fence = conditions.fence;
-  return { builder, settlers: [], conditions, cost: 0, opened: Date.now(), timeoutMs, maxRetries };
+  return { builder, settlers: [], conditions, cost: 0, opened: since ?? Date.now(), timeoutMs, maxRetries };
 }

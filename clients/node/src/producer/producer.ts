@@ -18,7 +18,7 @@ import {
 } from "../errors/index.js";
 import { PUBLISH } from "../wire/kinds.js";
 import { decodePublishAnswer, encodePublishHead, type PublishAnswer } from "../wire/messages.js";
-import { type Conditions, type OpenBatch, openBatch, RECORD_COST, type SealedBatch, type Settler } from "./batches.js";
+import { type Conditions, type Effort, type OpenBatch, openBatch, RECORD_COST, type SealedBatch, type Settler } from "./batches.js";
 import { locate } from "./locate.js";
 import { DeadlineTimer } from "./deadline-timer.js";
 import type { QueueLimit } from "./queue-limit.js";
@@ -34,12 +34,6 @@ export interface ProducerOptions {
 
 /** Room for the record that fills a batch beyond its limit. */
 const ROOM_FOR_ONE = 32 << 10;
-
-/** How long and how often one publish is tried. */
-export interface Effort {
-  readonly timeoutMs: number;
-  readonly maxRetries: number;
-}
 
 /**
  * Publishes to one channel, in order, each record once.
@@ -107,7 +101,7 @@ export class ChannelProducer {
     }
     const isBusy = this.unacked.length > 0 || this.full.length > 0;
     const room = conditions === undefined && !isLarge && isBusy ? batchBytes + ROOM_FOR_ONE : undefined;
-    open ??= openBatch(conditions ?? {}, effort.timeoutMs, effort.maxRetries, room);
+    open ??= openBatch(conditions ?? {}, effort, room);
     const bytes = open.builder.push(record);
     open.settlers.push(settler);
     open.cost += bytes + RECORD_COST;
@@ -120,7 +114,7 @@ export class ChannelProducer {
 
   /** Takes records as one batch, which is appended all or not at all. Throws what is wrong with one of them. */
   pushBatch(records: Iterable<NewRecord>, settler: Settler, conditions: Conditions, effort: Effort): number {
-    const batch = openBatch(conditions, effort.timeoutMs, effort.maxRetries);
+    const batch = openBatch(conditions, effort);
     for (const record of records) batch.builder.push(record);
     batch.settlers.push(settler);
     batch.cost = batch.builder.byteLength + RECORD_COST;

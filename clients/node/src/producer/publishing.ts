@@ -8,9 +8,12 @@ import type { CallOptions } from "../options.js";
 import { bounded, throwIfAborted } from "../signals.js";
 import type { PublishAnswer } from "../wire/messages.js";
 import type { BatchAck, PublishAck } from "./ack.js";
-import type { Conditions, Settler } from "./batches.js";
-import { ChannelProducer, type Effort, type ProducerOptions } from "./producer.js";
+import type { Conditions, Effort, Settler } from "./batches.js";
+import { ChannelProducer, type ProducerOptions } from "./producer.js";
 import { QueueLimit } from "./queue-limit.js";
+
+/** Hands something to a producer. */
+type Push<T> = (effort: Effort, resolve: (value: T) => void, reject: (error: Error) => void) => void;
 
 /** Producers that a client keeps; beyond, those without anything under way are forgotten. */
 const MAX_PRODUCERS = 1000;
@@ -49,13 +52,9 @@ export class Publishing<O extends OffsetType> {
 
   private publishTo(ref: ChannelRef, record: NewRecord, conditions: Conditions | undefined, options: CallOptions): Promise<PublishAck<O>> {
     throwIfAborted(options.signal);
-    if (!this.limit.hasRoom(sizeHint(record))) return this.limit.rejection();
-    const producer = this.producer(ref);
-    const effort = this.effort(options);
-    const promise = new Promise<PublishAck<O>>((resolve, reject) => {
-      producer.push(record, new RecordSettler(ref.name, this.offsets, resolve, reject), conditions, effort);
+    return this.enqueue<PublishAck<O>>(ref, sizeHint(record), options, (effort, resolve, reject) => {
+      this.producer(ref).push(record, new RecordSettler(ref.name, this.offsets, resolve, reject), conditions, effort);
     });
-    return options.signal === undefined ? promise : bounded(promise, options.signal, Infinity, () => new ClosedError());
   }
 
   /** Publishes records as one batch: all of them or none. */
@@ -64,24 +63,48 @@ export class Publishing<O extends OffsetType> {
     const ref = this.names.known(channelId) ?? (await this.names.resolve(channelId, options));
     let bytes = 0;
     for (const record of records) bytes += sizeHint(record);
-    if (!this.limit.hasRoom(bytes)) return this.limit.rejection();
-    const producer = this.producer(ref);
-    const promise = new Promise<BatchAck<O>>((resolve, reject) => {
+    return this.enqueue<BatchAck<O>>(ref, bytes, options, (effort, resolve, reject) => {
       const settler: Settler = { resolve: (answer) => settle(resolve, reject, () => batchAck(ref.name, answer, this.offsets)), reject };
-      producer.pushBatch(records, settler, conditions, this.effort(options));
+      this.producer(ref).pushBatch(records, settler, conditions, effort);
     });
+  }
+
+  /** Hands something to the producer of its channel: at once where there is room for it, else as soon as there is. */
+  private enqueue<T>(ref: ChannelRef, bytes: number, options: CallOptions, push: Push<T>): Promise<T> {
+    if (this.isClosed) throw new ClosedError();
+    let promise: Promise<T>;
+    if (this.limit.hasRoom(bytes)) {
+      const effort = this.effort(options);
+      promise = new Promise<T>((resolve, reject) => push(effort, resolve, reject));
+    } else {
+      if (!this.limit.mayWait(bytes)) return this.limit.rejection();
+      promise = this.whenThereIsRoom(ref, bytes, options, push);
+    }
     return options.signal === undefined ? promise : bounded(promise, options.signal, Infinity, () => new ClosedError());
+  }
+
+  private whenThereIsRoom<T>(ref: ChannelRef, bytes: number, options: CallOptions, push: Push<T>): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      // Its time runs while it waits.
+      const since = Date.now();
+      const effort = { ...this.effort(options), since };
+      const deadline = since + effort.timeoutMs;
+      const enter = (): void => push(effort, resolve, reject);
+      this.limit.wait({ bytes, channel: ref.name, timeoutMs: effort.timeoutMs, deadline, signal: options.signal, enter, reject });
+    });
   }
 
   /** Rejects everything that is not acknowledged, and all that follows. */
   close(): void {
     this.isClosed = true;
+    this.limit.close();
     for (const producer of this.producers.values()) producer.close();
     this.producers.clear();
   }
 
   private effort({ timeoutMs, maxRetries }: CallOptions): Effort {
     const { defaults } = this.requester;
+    if (timeoutMs === undefined && maxRetries === undefined) return defaults;
     return { timeoutMs: timeoutMs ?? defaults.timeoutMs, maxRetries: maxRetries ?? defaults.maxRetries };
   }
 
