@@ -1,6 +1,6 @@
 //! Agents, their sessions, what they promise each other and what becomes of it, their calls of
-//! tools, and how far they are trusted: the Agent Session Protocol, as pure state machines folded
-//! from typed records. Specified by docs/asp.md.
+//! tools, how far they are trusted, and the market on which organisations offer them: the Agent
+//! Session Protocol, as pure state machines folded from typed records. Specified by docs/asp.md.
 //!
 //! Invariant: each state is a function of its events alone. The same `apply` checks an event
 //! before it is appended and replays it afterwards; folding a state into records and reading those

@@ -90,7 +90,7 @@ impl Broker {
     ///
     /// # Errors
     /// [`AspError::Unavailable`] where nobody knows.
-    pub(super) fn market(&self) -> Result<&Market, AspError> {
+    pub fn market(&self) -> Result<&Market, AspError> {
         /// What nobody has used.
         static EMPTY: LazyLock<Market> = LazyLock::new(Market::default);
         match &self.asp.market {

@@ -195,6 +195,11 @@ impl Fair {
         usage
     }
 
+    /// Sessions that are tied to a subscription and not metered.
+    fn unmetered(&self) -> usize {
+        self.floor.broker.market().unwrap().uses().count()
+    }
+
     fn tally(&self, id: SubscriptionId) -> Tally {
         self.usage(id).total.tally
     }
@@ -326,7 +331,9 @@ fn a_session_is_metered_by_what_it_holds_live_and_in_the_entry_that_ends_it() {
     assert!(written >= 2, "the market's and the sessions', of {written}");
     let mut fair = fair.reopened();
     assert_eq!(fair.tally(id), tally(1, 4, 2));
+    assert_eq!(fair.unmetered(), 1);
     fair.say(beta, session, "lead", Performative::Close);
+    assert_eq!(fair.unmetered(), 0, "in the entry that ended it");
     let usage = fair.usage(id);
     assert_eq!(usage.total.tally, tally(1, 5, 2), "its last message counts");
     assert_eq!(usage.months[0].month, Month::of(fair.at()));
@@ -364,6 +371,7 @@ fn sessions_that_the_clock_ends_are_metered_too() {
     fair.floor.now += 4_000_000;
     fair.floor.look();
     assert_eq!(fair.tally(id), tally(2, 3, 1), "it expired");
+    assert_eq!(fair.unmetered(), 0);
     let state = fair
         .floor
         .broker
@@ -443,8 +451,10 @@ fn who_is_brought_in_later_is_metered_from_then_on() {
         "a task of one's own agent is no call"
     );
     fair.say(beta, session, "clerk", Performative::Inform);
-    let fair = fair.reopened();
+    let mut fair = fair.reopened();
     assert_eq!(fair.tally(id), tally(1, 5, 1));
+    fair.say(beta, session, "lead", Performative::Close);
+    assert_eq!((fair.tally(id), fair.unmetered()), (tally(1, 6, 1), 0));
 }
 
 #[test]
@@ -482,7 +492,7 @@ fn many_sessions_are_metered_as_a_plain_count_of_what_was_sent_says() {
         random = random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1);
-        let (act, which) = (random >> 33, (random >> 40) as usize);
+        let (act, which) = (random >> 33, usize::try_from(random >> 40).unwrap());
         match (act % 10, open.is_empty()) {
             (0 | 1, _) | (_, true) => {
                 let guest = ["bot", "helper"][which % 2];
@@ -792,7 +802,7 @@ fn a_market_that_cannot_be_read_shows_nobody_and_meters_what_ended_once_it_is_re
     let mut fair = fair.reopened();
     assert!(fair.sees("bot"));
     fair.floor.look();
-    assert_eq!(fair.tally(id), tally(1, 4, 1));
+    assert_eq!((fair.tally(id), fair.unmetered()), (tally(1, 4, 1), 0));
     let fair = fair.reopened();
     assert_eq!(fair.tally(id), tally(1, 4, 1), "it is on the record");
 }

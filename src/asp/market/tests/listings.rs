@@ -15,7 +15,10 @@ fn each_limit_of_a_content_is_refused_one_beyond_it_and_taken_at_it() {
     let text = |length| "ö".repeat(length);
     let many = |count: usize| (0..count).map(|n| AgentName::parse(&format!("a.{n}")).unwrap());
     let tags = |count: usize| (0..count).map(|n| format!("tag-{n}")).collect::<Vec<_>>();
-    let orgs = |count: u32| (0..count).map(org_name).collect::<Vec<_>>();
+    let orgs = |count: usize| {
+        let numbers = 0..u32::try_from(count).unwrap();
+        numbers.map(org_name).collect::<Vec<_>>()
+    };
     let sample = |bytes: usize| {
         let json = format!("\"{}\"", "x".repeat(bytes - 2));
         Some(Plain::from(
@@ -45,11 +48,7 @@ fn each_limit_of_a_content_is_refused_one_beyond_it_and_taken_at_it() {
             "agents",
             Box::new(move |c, n| c.agents = many(n).collect()),
         ),
-        (
-            1_000,
-            "invited",
-            Box::new(move |c, n| c.invited = orgs(n as u32)),
-        ),
+        (1_000, "invited", Box::new(move |c, n| c.invited = orgs(n))),
         (
             16 * 1024,
             "sample bytes",
