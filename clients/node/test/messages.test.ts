@@ -11,7 +11,7 @@ import {
   RecordTooLargeError,
 } from "../src/index.js";
 import { type Asked, startFakeBroker } from "./support/fake-broker.js";
-import { freshName, withBroker } from "./support/client.js";
+import { freshName, until, withBroker } from "./support/client.js";
 
 const live = withBroker();
 
@@ -166,6 +166,7 @@ describe("publishing", () => {
     await np.connect();
     const publish = (payload: string, options = {}) => np.messages.publish({ channelId: "a", payload }, options).then(() => "done", (error: NPayloadError) => error);
     const first = publish("x".repeat(2000));
+    await until(() => held.length === 1);
     const stop = new AbortController();
     const aborted = publish("aborted", { signal: stop.signal });
     const late = publish("late", { timeoutMs: 50 });
