@@ -65,7 +65,7 @@ bench-store: bench-programs ## measure what bench-check holds figures against, a
 	./target/release/npayload-bench --dir $(BENCH_DIR) check --store $(if $(QUICK),--instructions)
 
 compare: bench-programs ## the same work with npayload and its peers in turn, side by side (PEERS=kafka,jetstream,redis, QUICK=1 to try it)
-	cd tools/compare && ./install && go build -o npayload-compare . && ./npayload-compare -dir $(abspath $(BENCH_DIR)) -peers $(PEERS) -json compare.json $(if $(QUICK),-quick -rounds 1 -seconds 1)
+	cd tools/compare && ./install && go vet . && go test . && go build -o npayload-compare . && ./npayload-compare -dir $(abspath $(BENCH_DIR)) -peers $(PEERS) -json compare.json $(if $(QUICK),-quick -rounds 1 -seconds 1)
 
 .PHONY: bench-programs
 bench-programs:

@@ -68,16 +68,7 @@ func payloadOf(bytes int) []byte {
 
 // Flood reads the clock for one record of 64: reading it for each would be part of the figure.
 func (d *Driven) Flood(ctx context.Context, topic string, load Load) (Counted, error) {
-	counting := NewCounting()
-	start := time.Now().Add(warmUp)
-	end := start.Add(load.Duration)
 	var acked, before, after atomic.Uint64
-	go func() {
-		time.Sleep(time.Until(start))
-		before.Store(acked.Load())
-		time.Sleep(time.Until(end))
-		after.Store(acked.Load())
-	}()
 	var failed atomic.Pointer[error]
 	done := func(err error) {
 		if err != nil {
@@ -86,12 +77,28 @@ func (d *Driven) Flood(ctx context.Context, topic string, load Load) (Counted, e
 		}
 		acked.Add(1)
 	}
-	err := each(load.Clients, func(int) error {
-		flooder, err := d.clients().Flooder(ctx, topic, load.RecordBytes)
-		if err != nil {
+	flooders := make([]Flooder, load.Clients)
+	err := each(load.Clients, func(n int) (err error) {
+		if flooders[n], err = d.clients().Flooder(ctx, topic, load.RecordBytes); err != nil {
 			return err
 		}
-		payload := payloadOf(load.RecordBytes)
+		// Its connection is there when the time begins to count.
+		return publishOne(ctx, flooders[n], payloadOf(load.RecordBytes))
+	})
+	if err != nil {
+		return Counted{}, err
+	}
+	counting := NewCounting()
+	start := time.Now().Add(warmUp)
+	end := start.Add(load.Duration)
+	go func() {
+		time.Sleep(time.Until(start))
+		before.Store(acked.Load())
+		time.Sleep(time.Until(end))
+		after.Store(acked.Load())
+	}()
+	err = each(load.Clients, func(client int) error {
+		flooder, payload := flooders[client], payloadOf(load.RecordBytes)
 		for n := 0; failed.Load() == nil; n++ {
 			if n%64 != 0 {
 				flooder.Publish(ctx, payload, done)
@@ -122,6 +129,33 @@ func (d *Driven) Flood(ctx context.Context, topic string, load Load) (Counted, e
 	return counting.Over(load.Duration), nil
 }
 
+// publishOne waits for the acknowledgement of one record. Libraries that batch until they are full send
+// it when they are flushed or as many have come; what is not sent alone is not waited for.
+func publishOne(ctx context.Context, flooder Flooder, payload []byte) error {
+	acked := make(chan error, 1)
+	flooder.Publish(ctx, payload, func(err error) { acked <- err })
+	select {
+	case err := <-acked:
+		return err
+	case <-time.After(5 * time.Second):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// senders connects so many and has each send a record, so that its connection is there.
+func (d *Driven) senders(ctx context.Context, topic string, load Load) ([]Sender, error) {
+	senders := make([]Sender, load.Clients)
+	err := each(load.Clients, func(n int) (err error) {
+		if senders[n], err = d.clients().Sender(ctx, topic); err != nil {
+			return err
+		}
+		return senders[n].Send(ctx, payloadOf(load.RecordBytes))
+	})
+	return senders, err
+}
+
 // each runs a function so many times at once and gives the first error.
 func each(count int, run func(n int) error) error {
 	var group sync.WaitGroup
@@ -140,16 +174,16 @@ func each(count int, run func(n int) error) error {
 }
 
 func (d *Driven) OneByOne(ctx context.Context, topic string, load Load) (Counted, error) {
+	senders, err := d.senders(ctx, topic, load)
+	if err != nil {
+		return Counted{}, err
+	}
 	counting := NewCounting()
 	start := time.Now().Add(warmUp)
 	end := start.Add(load.Duration)
-	err := each(load.Clients, func(int) error {
-		sender, err := d.clients().Sender(ctx, topic)
-		if err != nil {
-			return err
-		}
+	err = each(load.Clients, func(n int) error {
+		sender, payload := senders[n], payloadOf(load.RecordBytes)
 		defer sender.Close()
-		payload := payloadOf(load.RecordBytes)
 		for {
 			at := time.Now()
 			if at.After(end) {
@@ -218,6 +252,10 @@ func (d *Driven) Replay(ctx context.Context, topic string, records uint64) (Coun
 
 // Tail sends at times that were fixed before; a record begins with the time it was due.
 func (d *Driven) Tail(ctx context.Context, topic string, load Load, rate float64) (Counted, error) {
+	senders, err := d.senders(ctx, topic, load)
+	if err != nil {
+		return Counted{}, err
+	}
 	reader, err := d.clients().Reader(ctx, topic, false)
 	if err != nil {
 		return Counted{}, err
@@ -250,12 +288,8 @@ func (d *Driven) Tail(ctx context.Context, topic string, load Load, rate float64
 	interval := time.Duration(float64(time.Second) * float64(load.Clients) / rate)
 	var due atomic.Uint64
 	err = each(load.Clients, func(n int) error {
-		sender, err := d.clients().Sender(ctx, topic)
-		if err != nil {
-			return err
-		}
+		sender, payload := senders[n], payloadOf(load.RecordBytes)
 		defer sender.Close()
-		payload := payloadOf(load.RecordBytes)
 		at := zero.Add(interval * time.Duration(n) / time.Duration(load.Clients))
 		for ; at.Before(end); at = at.Add(interval) {
 			time.Sleep(time.Until(at))
@@ -292,15 +326,16 @@ func (d *Driven) Killed(ctx context.Context, load Load) (acked, lost uint64, err
 	// The clients' libraries may try again for ever: what they send after the kill does not count.
 	sending, stop := context.WithCancel(ctx)
 	var killed atomic.Bool
+	senders, err := d.senders(sending, topic, load)
+	if err != nil {
+		stop()
+		return 0, 0, err
+	}
 	finished := make(chan error, 1)
 	go func() {
-		finished <- each(load.Clients, func(int) error {
-			sender, err := d.clients().Sender(sending, topic)
-			if err != nil {
-				return err
-			}
+		finished <- each(load.Clients, func(n int) error {
+			sender, payload := senders[n], payloadOf(load.RecordBytes)
 			defer sender.Close()
-			payload := payloadOf(load.RecordBytes)
 			for !killed.Load() {
 				number := next.Add(1)
 				binary.LittleEndian.PutUint64(payload, number)
@@ -328,6 +363,9 @@ func (d *Driven) Killed(ctx context.Context, load Load) (acked, lost uint64, err
 		return 0, 0, fmt.Errorf("starting again after the kill: %w", err)
 	}
 	acked = uint64(len(kept))
+	if acked == 0 {
+		return 0, 0, fmt.Errorf("nothing was acknowledged before the kill, which proves nothing: give more -seconds")
+	}
 	reading, done := context.WithTimeout(ctx, 60*time.Second)
 	defer done()
 	reader, err := d.clients().Reader(reading, topic, true)
