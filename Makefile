@@ -6,10 +6,12 @@ SEEDS ?= 2000
 ROUNDS ?= 200
 FLIPS ?= 10000
 DATA_DIR ?= ./data
+BENCH_DIR ?= .
+PEERS ?= kafka,jetstream,redis
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-vectors test-python test-node check check-format check-lints check-docs check-licences check-advisories bench bench-node soak soak-sim soak-fuzz soak-crash soak-kill soak-power soak-flips faults faults-docs install-tools
+.PHONY: help run test test-rust test-vectors test-python test-node check check-format check-lints check-docs check-licences check-advisories bench bench-all bench-check bench-node bench-store compare soak soak-sim soak-fuzz soak-crash soak-kill soak-power soak-flips faults faults-docs install-tools
 
 # $(call part,DIRECTORY,PROGRAM,COMMAND): runs COMMAND in DIRECTORY, where the tree has it. Without PROGRAM
 # the part is skipped and says so; in CI (the variable CI is set) that is a failure.
@@ -55,6 +57,22 @@ bench: ## run the benches: codec, append, replay, sessions
 bench-node: ## measure what the Node client promises, with a release build of the broker; installs kafkajs, NATS and Kafka beside it to compare
 	cargo build --release
 	cd clients/node && npm ci && npm run bench
+bench-all: bench-programs ## every figure to be reached beside the limits of the same run; 21 GiB of disk, hours (QUICK=1 to try it, BENCH_DIR=.)
+	./target/release/npayload-bench --dir $(BENCH_DIR) limits
+	./target/release/npayload-bench --dir $(BENCH_DIR) rows $(if $(QUICK),--quick --rounds 1)
+
+bench-check: bench-programs ## hold instructions of the codecs and ratios to the limits against tools/bench/stored.json (QUICK=1: instructions alone)
+	./target/release/npayload-bench --dir $(BENCH_DIR) check $(if $(QUICK),--instructions)
+
+bench-store: bench-programs ## measure what bench-check holds figures against, and store it: on a quiet machine (QUICK=1: instructions alone)
+	./target/release/npayload-bench --dir $(BENCH_DIR) check --store $(if $(QUICK),--instructions)
+
+compare: bench-programs ## the same work with npayload and its peers in turn, side by side (PEERS=kafka,jetstream,redis, QUICK=1 to try it)
+	cd tools/compare && ./install && go vet . && go test . && go build -o npayload-compare . && ./npayload-compare -dir $(abspath $(BENCH_DIR)) -peers $(PEERS) -json compare.json $(if $(QUICK),-quick -rounds 1 -seconds 1)
+
+.PHONY: bench-programs
+bench-programs:
+	cargo build --release -q -p npayload -p npayload-bench
 
 soak: soak-sim soak-crash soak-kill soak-power soak-flips soak-fuzz faults ## long runs: simulation, crash tests, kills, power cuts, bit flips, fuzzing (SECONDS=600 for each target), deliberate faults
 

@@ -14,7 +14,7 @@ use clap::Args;
 use serde::Serialize;
 
 use self::bench::{Bench, Figure};
-pub use self::goal::{Goal, Run};
+pub use self::goal::{Bound, Goal, Run};
 use crate::process::check_room;
 use crate::shown::Shown;
 use crate::spread::{Spread, short};
