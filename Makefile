@@ -57,6 +57,7 @@ bench: ## run the benches: codec, append, replay, sessions
 bench-node: ## measure what the Node client promises, with a release build of the broker; installs kafkajs, NATS and Kafka beside it to compare
 	cargo build --release
 	cd clients/node && npm ci && npm run bench
+
 bench-all: bench-programs ## every figure to be reached beside the limits of the same run; 21 GiB of disk, hours (QUICK=1 to try it, BENCH_DIR=.)
 	./target/release/npayload-bench --dir $(BENCH_DIR) limits
 	./target/release/npayload-bench --dir $(BENCH_DIR) rows $(if $(QUICK),--quick --rounds 1)

@@ -93,7 +93,8 @@ impl Offered {
     /// with the promise.
     pub fn of(payload: &Canonical) -> Result<Option<Self>, InvalidOffer> {
         let head = serde_json::from_str::<Head<'_>>(payload.as_str());
-        if !head.is_ok_and(|head| head.description.is_some()) {
+        let is_object = payload.as_str().starts_with('{');
+        if !is_object || !head.is_ok_and(|head| head.description.is_some()) {
             return Ok(None);
         }
         let body: Body = serde_json::from_str(payload.as_str())

@@ -23,6 +23,14 @@ fn agent(name: &str) -> AgentRef {
     AgentRef::parse(name).unwrap()
 }
 
+/// Whoever is invited comes in.
+fn comes_in(floor: &mut Floor, by: &Principal, name: &str, session: SessionId) {
+    let id = floor.next_id();
+    let accepts = say(Performative::Accept);
+    let sent = floor.try_send_as(by, session, name, accepts, id).unwrap();
+    floor.durable(sent);
+}
+
 /// What somebody promises in a session, and has delivered.
 fn delivered(floor: &mut Floor, by: &Principal, name: &str, session: SessionId) -> CommitmentId {
     let new = NewCommitment {
@@ -45,8 +53,10 @@ fn trusted(floor: &mut Floor, org: &str) -> Principal {
     show(floor, &by, &ME, "*");
     let judge = format!("agent://{org}/judge");
     let session = floor.create(&[("lead", Role::Coordinator), (&judge, Role::Specialist)]);
+    let session = session.session.session;
+    comes_in(floor, &by, "judge", session);
     for _ in 0..8 {
-        let id = delivered(floor, &by, "judge", session.session.session);
+        let id = delivered(floor, &by, "judge", session);
         let at = floor.at();
         let kept = floor.broker.confirm_commitment(&ME, id, None, at).unwrap();
         floor.durable(kept);
@@ -65,6 +75,7 @@ fn disputed(floor: &mut Floor, acme: &Principal, beta: &Principal) -> DisputeId 
     ]);
     let made = floor.broker.create_session(beta, both, at).unwrap();
     let session = floor.durable(made).session.session;
+    comes_in(floor, acme, "worker", session);
     let id = delivered(floor, acme, "worker", session);
     let filed = floor.broker.file_dispute(beta, dispute(id), at).unwrap();
     let filed = floor.durable(filed).dispute;

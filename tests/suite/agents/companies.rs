@@ -2,7 +2,7 @@
 //! other.
 
 use npayload::access::{KeyKind, Limits, Operation, Scope, Secret};
-use npayload::client::Client;
+use npayload::client::{Client, NewMessage};
 use npayload::protocol::access::{GrantPropose, KeyCreate};
 use npayload::protocol::asp::{
     AgentRegister, CommitmentDeliver, CommitmentRow, Joining, SessionCreate, SessionRow,
@@ -103,6 +103,20 @@ pub(super) async fn lead(client: &Client, others: &[String]) -> SessionRow {
     client.sessions().create(create).await.unwrap()
 }
 
+/// Whoever is invited comes in, as only who takes part promises something.
+async fn comes_in(worker: &Client, session: SessionId, name: &str) {
+    let seen = worker.sessions().info(session).await.unwrap();
+    let named = seen
+        .participants
+        .iter()
+        .find(|one| one.name.as_str() == name);
+    if named.unwrap().standing.as_deref() == Some("invited") {
+        let accept = NewMessage::new(agent(name)).said(Performative::Accept);
+        let accept = accept.content(&serde_json::json!({})).unwrap();
+        worker.sessions().send(session, accept).await.unwrap();
+    }
+}
+
 /// What an agent promises in a session, with an hour for it.
 pub(super) async fn promises(
     worker: &Client,
@@ -116,6 +130,7 @@ pub(super) async fn promises(
         "a survey",
         from_now(deadline_ms),
     );
+    comes_in(worker, session.session_id, name).await;
     worker.commitments().create(new).await.unwrap()
 }
 

@@ -269,7 +269,7 @@ impl Ledger {
             },
             log_hash: Digest([8; 32]),
             next_seal: secret(self.secrets).seal(),
-            seal_number: Some(u64::from(self.secrets) - 1),
+            seal_number: Some(u64::from(self.secrets) - 2),
             windows: Windows::default(),
         };
         match self.commitments.check_file(file, self.now).unwrap() {
@@ -561,7 +561,7 @@ fn what_closes_the_most_disputed_promise_fits_into_an_entry() {
                 facts: LogFacts::default(),
                 log_hash: Digest([8; 32]),
                 next_seal: seal,
-                seal_number: Some(all.secrets.into()),
+                seal_number: Some(u64::from(all.secrets) - 1),
                 windows: Windows::default(),
             };
             let checked = all.commitments.check_file(file, all.now);
