@@ -93,7 +93,8 @@ impl Offered {
     /// with the promise.
     pub fn of(payload: &Canonical) -> Result<Option<Self>, InvalidOffer> {
         let head = serde_json::from_str::<Head<'_>>(payload.as_str());
-        if !head.is_ok_and(|head| head.description.is_some()) {
+        let is_object = payload.as_str().starts_with('{');
+        if !is_object || !head.is_ok_and(|head| head.description.is_some()) {
             return Ok(None);
         }
         let body: Body = serde_json::from_str(payload.as_str())
@@ -160,11 +161,11 @@ impl Offered {
         let made = || {
             let mut hasher = Sha256::new();
             hasher.update(OFFER_DOMAIN);
-            hasher.update(session.0.to_be_bytes());
-            hasher.update(message.0.to_be_bytes());
+            hasher.update(session.0.to_le_bytes());
+            hasher.update(message.0.to_le_bytes());
             let mut low = [0; 16];
             low.copy_from_slice(&hasher.finalize()[..16]);
-            let random = u128::from_be_bytes(low);
+            let random = u128::from_le_bytes(low);
             // A UUID of version 7 with the message's time.
             let time = message.0 >> 80 << 80;
             let (version, variant) = (7 << 76, 2 << 62);

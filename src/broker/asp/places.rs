@@ -1,7 +1,6 @@
 //! Where the records behind promises, money and trust are read from, without the broker's lock.
 
 use super::AspError;
-use super::commitments::held_commitment;
 use crate::access::{Ask, Operation, Principal};
 use crate::asp::Knot;
 use crate::asp::commitment::{Commitments, Held};
@@ -11,9 +10,7 @@ use crate::asp::session::Sessions;
 use crate::broker::core::{Accepted, Broker, Refusal};
 use crate::broker::error::BrokerError;
 use crate::broker::topic::Fold;
-use crate::types::{
-    AgentId, ChannelName, CommitmentId, Offset, OrgId, OrgName, SessionId, Timestamp,
-};
+use crate::types::{AgentId, ChannelName, CommitmentId, Offset, OrgId, OrgName, Timestamp};
 
 /// Where the records of a commitment are.
 #[derive(Clone, Debug)]
@@ -107,15 +104,6 @@ impl Broker {
                 last,
             },
             wait: self.wait_for(log.unwrap_or_default()),
-        })
-    }
-
-    /// The session of a commitment that is held.
-    #[must_use]
-    pub fn session_of(&self, commitment: CommitmentId) -> Option<SessionId> {
-        self.asp.orgs.values().find_map(|of_org| {
-            let held = of_org.commitments.state.commitment(commitment)?;
-            Some(held_commitment(held).created.promise.session)
         })
     }
 

@@ -16,6 +16,7 @@ mod history;
 mod inbox;
 mod promises;
 mod reader;
+mod reads;
 mod refused;
 mod sending;
 mod sessions;

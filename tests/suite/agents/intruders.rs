@@ -15,31 +15,31 @@ use serde_json::{Value, json};
 use crate::admission::{ask, desk, make_key, make_org, propose};
 
 /// A desk, and who speaks for its agents.
-struct Visitor<'a> {
+pub(super) struct Visitor<'a> {
     desk: &'a Desk,
-    key: Secret,
+    pub key: Secret,
 }
 
-fn read<T: DeserializeOwned>(body: Value) -> T {
+pub(super) fn read<T: DeserializeOwned>(body: Value) -> T {
     serde_json::from_value(body).unwrap()
 }
 
-fn call(n: usize) -> String {
+pub(super) fn call(n: usize) -> String {
     format!("tcl_00000000-{n:04x}-7000-8000-000000000000")
 }
 
-fn message(n: usize) -> String {
+pub(super) fn message(n: usize) -> String {
     format!("msg_00000000-{n:04x}-7000-8000-000000000000")
 }
 
 impl<'a> Visitor<'a> {
-    fn of(desk: &'a Desk, org: &str) -> Self {
+    pub fn of(desk: &'a Desk, org: &str) -> Self {
         make_org(desk, org);
         let key = make_key(desk, Some(org), vec![Scope::all()]).secret.0;
         Self { desk, key }
     }
 
-    fn ask(&self, request: AspRequest) -> Result<AspResponse, WireError> {
+    pub fn ask(&self, request: AspRequest) -> Result<AspResponse, WireError> {
         match self
             .desk
             .ask_with(Some(&self.key), Request::Asp(Box::new(request)))
@@ -50,7 +50,7 @@ impl<'a> Visitor<'a> {
         }
     }
 
-    fn register(&self, name: &str) {
+    pub fn register(&self, name: &str) {
         let register: AgentRegister = read(json!({ "name": name }));
         self.ask(AspRequest::AgentRegister(register)).unwrap();
     }
@@ -61,7 +61,7 @@ impl<'a> Visitor<'a> {
     }
 
     /// A session that `lead` coordinates.
-    fn create(&self, other: &str) -> SessionRow {
+    pub fn create(&self, other: &str) -> SessionRow {
         let create: SessionCreate = read(json!({ "topic": "a plan", "participants": [
             { "agentId": "lead", "role": "coordinator" },
             { "agentId": other, "role": "specialist" },
@@ -72,13 +72,26 @@ impl<'a> Visitor<'a> {
         }
     }
 
-    fn send(&self, session: &SessionRow, mut body: Value) -> Result<AspResponse, WireError> {
+    /// The same, with one of its own besides.
+    pub fn create_three(&self, own: &str, other: &str) -> SessionRow {
+        let create: SessionCreate = read(json!({ "topic": "a plan", "participants": [
+            { "agentId": "lead", "role": "coordinator" },
+            { "agentId": own, "role": "specialist" },
+            { "agentId": other, "role": "specialist" },
+        ] }));
+        match self.ask(AspRequest::SessionCreate(create)) {
+            Ok(AspResponse::SessionCreate(row)) => row,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn send(&self, session: &SessionRow, mut body: Value) -> Result<AspResponse, WireError> {
         body["sessionId"] = json!(session.session_id);
         let send: SessionSend = read(body);
         self.ask(AspRequest::SessionSend(send))
     }
 
-    fn close(&self, session: &SessionRow) {
+    pub fn close(&self, session: &SessionRow) {
         let body = json!({ "id": message(1), "from": "lead", "performative": "CLOSE" });
         self.send(session, body).unwrap();
     }
@@ -88,7 +101,7 @@ impl<'a> Visitor<'a> {
         self.ask(AspRequest::SessionInfo(SessionInfo { session_id }))
     }
 
-    fn inbox(&self, agent: &str) -> InboxPage {
+    pub fn inbox(&self, agent: &str) -> InboxPage {
         self.inbox_page(json!({ "agent": agent }))
     }
 
@@ -118,14 +131,14 @@ impl<'a> Visitor<'a> {
 }
 
 /// Shows all agents of `owner` to `guest`.
-fn show(owner: &Visitor<'_>, guest: &Visitor<'_>, guest_name: &str) {
+pub(super) fn show(owner: &Visitor<'_>, guest: &Visitor<'_>, guest_name: &str) {
     let desk = owner.desk;
     let grant = propose(desk, Some(&owner.key), guest_name, Operation::Asp, "*");
     let accept = AccessRequest::GrantAccept(GrantAccept { grant });
     ask(desk, Some(&guest.key), accept).unwrap();
 }
 
-fn code_of<T: std::fmt::Debug>(refused: Result<T, WireError>) -> ErrorCode {
+pub(super) fn code_of<T: std::fmt::Debug>(refused: Result<T, WireError>) -> ErrorCode {
     refused.unwrap_err().known().unwrap()
 }
 

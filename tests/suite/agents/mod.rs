@@ -3,6 +3,8 @@
 
 mod agreed;
 mod agreed_live;
+mod beyond;
+mod bounds;
 mod clock;
 mod history;
 mod intruders;
