@@ -170,9 +170,11 @@ async fn what_was_closed_long_ago_is_told_and_listed_and_its_id_is_not_taken_aga
     }
 
     let mut again = promise;
+    let told = client.commitments().create(again.clone()).await.unwrap();
     assert_eq!(
-        client.commitments().create(again.clone()).await.unwrap().id,
-        kept
+        (told.id, told.state),
+        (kept, Promised::Fulfilled),
+        "as it is"
     );
     again.description.push('!');
     let taken = client.commitments().create(again).await;
