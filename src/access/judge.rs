@@ -222,6 +222,34 @@ impl Access {
             })
     }
 
+    /// Until when the agents of one organisation were shown to another, where grants that had their
+    /// name have ended and none is left; none where one is active, or none ever was.
+    #[must_use]
+    pub fn agent_shown_until(
+        &self,
+        owner: OrgId,
+        name: &str,
+        guest: OrgId,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        if self.shows_agent(owner, name, guest, now) {
+            return None;
+        }
+        let ended = self.grants(guest).filter(|grant| {
+            grant.owner == owner
+                && grant.guest == guest
+                && grant.operation == Operation::Asp
+                && grant.channels.matches(name)
+                && grant.accepted_at.is_some()
+        });
+        ended
+            .filter_map(|grant| match (grant.revoked_at, grant.expires_at) {
+                (Some(revoked), Some(expired)) => Some(revoked.min(expired)),
+                (revoked, expired) => revoked.or(expired),
+            })
+            .max()
+    }
+
     fn need(
         &self,
         principal: &Principal,

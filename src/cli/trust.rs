@@ -97,7 +97,7 @@ pub async fn run(command: TrustCommand, context: &Context) -> Result<(), Failure
         TrustCommand::Explain { agent, max, cursor } => {
             let what = format!("explaining the trust in {agent}");
             let mut asked = TrustExplain::new(agent);
-            asked.limit = max;
+            asked.limit = max.clamp(1, 1000);
             asked.cursor = cursor;
             let told = trust(context).await?.explain(asked).await;
             let told = told.map_err(|error| Failure::request(what, &error, None))?;

@@ -120,7 +120,7 @@ errors! {
     827 InvalidPayload "INVALID_PAYLOAD" false "A payload is JSON that has no canonical form: a member twice, or a number that not every reader reads alike.";
     828 MessageIdTaken "MESSAGE_ID_TAKEN" false "The message id was used for another message.";
     829 MessageIdTooOld "MESSAGE_ID_TOO_OLD" false "The message id is older than those that are held for comparison: whether the message was taken can be read in the session.";
-    830 InvalidMessageId "INVALID_MESSAGE_ID" false "The message id is not a UUID of version 7.";
+    830 InvalidMessageId "INVALID_MESSAGE_ID" false "The message id is not a UUID of version 7, or its time lies too far ahead of the broker's clock.";
     831 SessionEnded "SESSION_ENDED" false "The session has ended, and can only be read.";
     832 InvalidSession "INVALID_SESSION" false "The participants of a new session break a rule.";
     833 AlreadyParticipant "ALREADY_PARTICIPANT" false "The agent that is to be brought in takes part already.";

@@ -61,7 +61,7 @@ const CALLS: Readonly<Record<string, { call(np: NPayload): unknown; of?(answer: 
   commitment_receipt: { call: async (np) => (await np.asp.commitments.receipt({ commitmentId })).content, of: ({ receipt }: { receipt: unknown }) => receipt },
   dispute_create: {
     call: (np) =>
-      np.asp.disputes.create({ id: disputeId, commitmentId, agentId: "writer", type: "timeoutBreach", severity: 2, reason: "the survey was not delivered", evidence: { missedDeadline: true }, references }),
+      np.asp.disputes.create({ id: disputeId, commitmentId, agentId: "writer", type: "timeoutBreach", severity: 2, reason: "the survey was not delivered", evidence: { missedDeadline: true }, references, answerMs: 86_400_000, arbitrationMs: 259_200_000 }),
   },
   dispute_answer: { call: (np) => np.asp.disputes.answer({ disputeId, reason: "it was, see the session", references }) },
   dispute_withdraw: { call: (np) => np.asp.disputes.withdraw({ disputeId }) },

@@ -41,9 +41,9 @@ describe("commitments", () => {
       penalties: { lateFulfillmentPercentPerDay: 2.5 },
       severity: 3,
       terms: { pages: 12, "10": true, "9": [1.5, null] },
-      windowMs: HOUR_MS,
+      windowMs: 48 * HOUR_MS,
     });
-    expect(made).toMatchObject({ state: "active", closed: false, mode: "oneSided", judge: "counterparty", severity: 3, windowMs: HOUR_MS, deadline: deadline.getTime() });
+    expect(made).toMatchObject({ state: "active", closed: false, mode: "oneSided", judge: "counterparty", severity: 3, windowMs: 48 * HOUR_MS, deadline: deadline.getTime() });
     expect(made).toMatchObject({ sessionId, org: "default", obligor: { name: worker, org: "default" }, counterparty: { name: lead }, penalties: { lateFulfillmentPercentPerDay: 2.5 } });
     expect(made.id).toMatch(/^cmt_[0-9a-f]{8}-[0-9a-f]{4}-7/);
     expect(made.obligations).toEqual([{ party: worker, action: "survey.deliver", deadline: deadline.getTime(), verificationMethod: "review" }]);
@@ -77,8 +77,9 @@ describe("commitments", () => {
 
   test("are confirmed by silence, and by nobody's word where nobody else is there to judge", async () => {
     const session = await begun();
-    const { id: commitmentId } = await live.np.asp.commitments.create({ ...promise(session), windowMs: 1 });
+    const { id: commitmentId } = await live.np.asp.commitments.create(promise(session));
     await live.np.asp.commitments.deliver({ commitmentId });
+    await live.np.asp.commitments.shorten({ commitmentId, windowMs: 1 });
     for (let state = ""; state !== "fulfilled"; ) {
       const found = await live.np.asp.commitments.get({ commitmentId });
       ({ state } = found);

@@ -24,7 +24,7 @@ describe("receipts", () => {
       { agentId: "critic", role: "specialist" },
     ] as const;
     const { id: sessionId } = await asp.sessions.create({ topic: "receipts", participants });
-    const promise = { sessionId, agentId: "worker", description: "a survey", terms: { "10": 1e21, "9": ["ö", 0.5, null] }, windowMs: HOUR_MS } as const;
+    const promise = { sessionId, agentId: "worker", description: "a survey", terms: { "10": 1e21, "9": ["ö", 0.5, null] }, windowMs: 24 * HOUR_MS } as const;
     const later = new Date(Date.now() + HOUR_MS);
     const keep = async (name: string, commitmentId: string) => receipts.set(name, await asp.commitments.receipt({ commitmentId }));
 
@@ -36,7 +36,8 @@ describe("receipts", () => {
     await asp.commitments.confirm({ commitmentId: kept.id });
     await keep("fulfilled", kept.id);
 
-    const silent = await asp.commitments.create({ ...promise, deadline: later, windowMs: 1 });
+    const silent = await asp.commitments.create({ ...promise, deadline: later });
+    await asp.commitments.shorten({ commitmentId: silent.id, windowMs: 1 });
     await asp.commitments.deliver({ commitmentId: silent.id });
     while ((await asp.commitments.get({ commitmentId: silent.id })).state !== "fulfilled");
     await keep("silently fulfilled", silent.id);
@@ -116,13 +117,13 @@ describe("receipts", () => {
       ["fulfilled", "hash is not that of the promise", (content) => (record(content, 0).promise = { ...(record(content, 0).promise as object), deadline: 1 })],
       ["fulfilled", "hash is not that of the evidence", (content) => (record(content, 2).evidence = { words: { pages: 13 } })],
       ["fulfilled", "its time lies before", (content) => (record(content, 2).at = 1)],
-      ["fulfilled", "only made shorter", (content) => (record(content, 1).shortenedTo = HOUR_MS)],
+      ["fulfilled", "only made shorter", (content) => (record(content, 1).shortenedTo = 24 * HOUR_MS)],
       ["delivered", "not said by whom", (content) => (record(content, 1).party = content.obligor)],
       ["delivered", "does not allow", (content) => (record(content, 1).role = "obligor")],
       ["delivered", "cannot be read", (content) => (record(content, 1).v = 2)],
       ["delivered", "is not about commitment", (content) => (record(content, 1).commitment = "cmt_01a216b2-ee38-7000-8000-000000000001")],
       ["delivered", "unknown", (content) => (record(content, 1).type = "commitment.praised")],
-      ["silently fulfilled", "its time is not over", (content) => (record(content, 2).at = record(content, 1).at)],
+      ["silently fulfilled", "its time is not over", (content) => (record(content, 3).at = record(content, 2).at)],
       ["breached", "cannot be read", (content) => delete record(content, 0).promise],
       ["breached", "mode is said twice", (content) => (record(content, 0).type = "commitment.proposed")],
       ["resolved by the log, then delivered late", "rules when a dispute is filed", (content) => (record(content, -2).mechanism = "human")],

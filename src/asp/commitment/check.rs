@@ -137,6 +137,14 @@ impl Commitments {
         }))))
     }
 
+    /// Whether what is to be made is what was made under its id and is no longer held.
+    ///
+    /// # Errors
+    /// [`CommitmentError::IdTaken`] naming what differs.
+    pub fn check_again(create: &Create, known: &Commitment) -> Result<(), CommitmentError> {
+        same(create, known)
+    }
+
     /// An offer is accepted, and binds from now on.
     ///
     /// - `escrow_held`: what is held in escrow for it.

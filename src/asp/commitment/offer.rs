@@ -161,11 +161,11 @@ impl Offered {
         let made = || {
             let mut hasher = Sha256::new();
             hasher.update(OFFER_DOMAIN);
-            hasher.update(session.0.to_be_bytes());
-            hasher.update(message.0.to_be_bytes());
+            hasher.update(session.0.to_le_bytes());
+            hasher.update(message.0.to_le_bytes());
             let mut low = [0; 16];
             low.copy_from_slice(&hasher.finalize()[..16]);
-            let random = u128::from_be_bytes(low);
+            let random = u128::from_le_bytes(low);
             // A UUID of version 7 with the message's time.
             let time = message.0 >> 80 << 80;
             let (version, variant) = (7 << 76, 2 << 62);

@@ -1,5 +1,6 @@
 //! What can be asked of the commitments and disputes that are held.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::commitments::{Commitments, ids_of};
@@ -77,6 +78,37 @@ impl Commitments {
     pub fn has_live_in(&self, session: SessionId) -> bool {
         let range = (session, CommitmentId(0))..=(session, CommitmentId(u128::MAX));
         self.sessions.range(range).next().is_some()
+    }
+
+    /// Those that are not closed of a thread's kind whose id is below that one, the newest first;
+    /// no more of them is looked at than is taken.
+    pub fn live_below(
+        &self,
+        which: Which,
+        below: CommitmentId,
+    ) -> Box<dyn Iterator<Item = &Arc<Commitment>> + '_> {
+        match which {
+            Which::All => Box::new(self.live.range(..below).rev().map(|(_, one)| one)),
+            Which::Counterparty(agent) => self.below(&self.counterparties, agent, below),
+            Which::Obligor(agent) => self.below(&self.obligors, agent, below),
+            Which::Session(session) => self.below(&self.sessions, session, below),
+        }
+    }
+
+    fn below<'a, Of: Ord + Copy + 'a>(
+        &'a self,
+        index: &'a BTreeSet<(Of, CommitmentId)>,
+        of: Of,
+        below: CommitmentId,
+    ) -> Box<dyn Iterator<Item = &'a Arc<Commitment>> + 'a> {
+        let ids = index.range((of, CommitmentId(0))..(of, below)).rev();
+        Box::new(ids.filter_map(|(_, id)| self.live.get(id)))
+    }
+
+    /// The disputes about commitments that are not closed whose id is below that one, the newest
+    /// first.
+    pub fn disputes_below(&self, below: DisputeId) -> impl Iterator<Item = &Arc<Dispute>> {
+        self.disputes.range(..below).rev().map(|(_, one)| one)
     }
 
     /// Those that are in that state and not closed, the newest first.

@@ -1,6 +1,8 @@
 //! What is asked for, turned into events, or refused. Limits are judged here, once, and not by a
 //! replay.
 
+use std::collections::BTreeMap;
+
 use super::error::{CreateError, OutOfLimit, SendError};
 use super::event::{
     Created, Expired, InvitationLapsed, MessageSent, ParticipantLeft, ResponseOverdue, Resumed,
@@ -11,7 +13,7 @@ use super::send::{Send, Sent};
 use super::sessions::{Sessions, judge, late};
 use super::table::Performative;
 use crate::asp::{Canonical, MAX_INTEGER, Trust};
-use crate::types::{AgentId, PrincipalId, SessionId, Timestamp};
+use crate::types::{AgentId, MessageId, PrincipalId, SessionId, Timestamp};
 
 /// Most participants of a session, those who went included.
 pub const MAX_PARTICIPANTS: usize = 64;
@@ -31,6 +33,13 @@ pub const MAX_OPEN: usize = 1024;
 pub const DEFAULT_INVITATION_MS: u64 = 30_000;
 /// Time until a session expires unless it says otherwise, in ms.
 pub const DEFAULT_TTL_MS: u64 = 3_600_000;
+/// How far the time of a message id may lie ahead of the broker's clock, in ms: 5 minutes. An id is
+/// older than what is held for comparison where it is not younger than what was let go, so one of
+/// tomorrow would shut its own sender out until then.
+pub const MAX_ID_AHEAD_MS: u64 = 5 * 60_000;
+/// Open offers, and messages with constraints that wait for an answer, for which a session keeps
+/// room for each of its participants, whatever the others do.
+pub const OPEN_FOR_EACH: usize = MAX_OPEN / MAX_PARTICIPANTS;
 /// Longest time that may be given for anything, in ms: 30 days.
 pub const MAX_TIME_MS: u64 = 30 * 24 * 3_600_000;
 
@@ -151,6 +160,26 @@ fn on_time(session: &Session, now: Timestamp) -> Result<(), SendError> {
     late(session, now).map_or(Ok(()), |due| Err(SendError::DeadlineFirst { due }))
 }
 
+/// Whether the time of a message id is not too far ahead: at the door alone, as those of records are
+/// what they are.
+///
+/// - `now`: the broker's clock.
+///
+/// # Errors
+/// [`SendError::MessageIdAhead`] more than [`MAX_ID_AHEAD_MS`] ahead of it.
+pub fn check_id_time(id: MessageId, now: Timestamp) -> Result<(), SendError> {
+    let id_ms = u64::try_from(id.0 >> 80).unwrap_or(u64::MAX);
+    let ahead_ms = id_ms.saturating_sub(u64::try_from(now.0).unwrap_or(0));
+    if ahead_ms <= MAX_ID_AHEAD_MS {
+        return Ok(());
+    }
+    Err(SendError::MessageIdAhead {
+        id,
+        ahead_ms,
+        most_ms: MAX_ID_AHEAD_MS,
+    })
+}
+
 /// As [`Sessions::check_send`], in a session.
 pub(super) fn check_send(
     session: &Session,
@@ -227,16 +256,13 @@ fn check_limits(session: &Session, send: &Send) -> Result<(), OutOfLimit> {
         _ => false,
     };
     if opens {
-        within("open offers", session.offers.len(), 0, MAX_OPEN - 1)?;
+        let offers = session.offers.values().map(|offer| offer.sender);
+        has_room("open offers", session, message.sender, offers)?;
     }
     if !message.constraints.is_empty() {
-        let waiting = session.asked.len();
-        within(
-            "unanswered messages with constraints",
-            waiting,
-            0,
-            MAX_OPEN - 1,
-        )?;
+        let asked = session.asked.values().map(|asked| asked.sender);
+        let what = "unanswered messages with constraints";
+        has_room(what, session, message.sender, asked)?;
     }
     if let Some(brings) = &send.brings {
         let is_known = session.participants.contains_key(&brings.agent);
@@ -245,6 +271,40 @@ fn check_limits(session: &Session, send: &Send) -> Result<(), OutOfLimit> {
         within("participants", count, 2, most)?;
     }
     Ok(())
+}
+
+/// Whether a sender may have one more of what all participants of a session share: room is kept for
+/// [`OPEN_FOR_EACH`] of each of the others.
+///
+/// - `senders`: of those that there are.
+fn has_room(
+    what: &'static str,
+    session: &Session,
+    sender: AgentId,
+    senders: impl ExactSizeIterator<Item = AgentId>,
+) -> Result<(), OutOfLimit> {
+    let total = senders.len();
+    let expected = session.participants.values();
+    let expected = expected.filter(|one| one.is_expected()).count();
+    if total + expected * OPEN_FOR_EACH < MAX_OPEN {
+        return Ok(());
+    }
+    let mut each: BTreeMap<AgentId, usize> = BTreeMap::new();
+    for sender in senders {
+        *each.entry(sender).or_default() += 1;
+    }
+    let own = each.get(&sender).copied().unwrap_or(0);
+    if own < OPEN_FOR_EACH && total < MAX_OPEN {
+        return Ok(());
+    }
+    let others = session.participants.iter();
+    let others = others.filter(|(agent, one)| **agent != sender && one.is_expected());
+    let kept = others.map(|(agent, _)| {
+        let has = each.get(agent).copied().unwrap_or(0);
+        OPEN_FOR_EACH.saturating_sub(has)
+    });
+    let free = MAX_OPEN.saturating_sub(total + kept.sum::<usize>());
+    within(what, own, 0, (own + free).saturating_sub(1))
 }
 
 /// The session's own limit, where it has one.

@@ -116,6 +116,18 @@ pub enum SendError {
         /// The id.
         id: MessageId,
     },
+    /// The id's time lies too far ahead: the ids that its sender makes later would be too old.
+    #[error(
+        "message id {id} is {ahead_ms} ms ahead of the broker's clock, and {most_ms} ms are allowed"
+    )]
+    MessageIdAhead {
+        /// The id.
+        id: MessageId,
+        /// How far, in ms.
+        ahead_ms: u64,
+        /// The most that is allowed, in ms.
+        most_ms: u64,
+    },
     /// A deadline has passed and must be recorded first.
     #[error("a deadline of {due:?} has passed and comes first")]
     DeadlineFirst {
@@ -210,6 +222,7 @@ impl SendError {
             Self::MessageIdTaken { .. } => "its message id is taken",
             Self::MessageIdTooOld { .. } => "its message id is too old",
             Self::MessageIdVersion { .. } => "its message id is not a UUID of version 7",
+            Self::MessageIdAhead { .. } => "its message id lies too far ahead of the clock",
             Self::DeadlineFirst { .. } => "a deadline that had passed is not recorded before it",
             Self::Ended { .. } => "the session has ended",
             Self::LastCoordinator { .. } => "the last coordinator cannot leave, only close",

@@ -18,8 +18,9 @@ mod verifier;
 
 pub use body::{BodyError, check_body, default_performative};
 pub use check::{
-    DEFAULT_INVITATION_MS, DEFAULT_TTL_MS, MAX_LIVE, MAX_METADATA_BYTES, MAX_OPEN,
+    DEFAULT_INVITATION_MS, DEFAULT_TTL_MS, MAX_ID_AHEAD_MS, MAX_LIVE, MAX_METADATA_BYTES, MAX_OPEN,
     MAX_PARTICIPANTS, MAX_PAYLOAD_BYTES, MAX_TIME_MS, MAX_TOPIC_BYTES, MAX_TYPE_BYTES,
+    OPEN_FOR_EACH, check_id_time,
 };
 pub use error::{CreateError, OutOfLimit, SendError};
 pub use event::{

@@ -99,6 +99,10 @@ pub struct Participant {
     pub role: Role,
     /// Whether in.
     pub standing: Standing,
+    /// Number of the record with which it went, where it refused, let its invitation lapse, or
+    /// left: it reads no further.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gone: Option<u64>,
     /// Messages sent in this session.
     pub sequence: u64,
     /// The last [`HELD_IDS`] messages sent, oldest first.
@@ -203,6 +207,7 @@ impl Participant {
             org: invitee.org,
             role: invitee.role,
             standing,
+            gone: None,
             sequence: 0,
             held: VecDeque::new(),
             let_go: None,
@@ -481,12 +486,14 @@ impl Session {
         let is_inviting = matches!(self.state, State::Idle | State::Invited)
             && message.performative == Performative::Propose;
         let invited_until = later(sent.at, self.invitation_ms);
+        let number = self.sequence();
         if let Some(sender) = self.participants.get_mut(&message.sender) {
             // Who is invited answers the invitation, and no offer.
             match (sender.voice(), message.performative) {
                 (Some(Voice::Invited), Performative::Accept) => sender.standing = Standing::In,
                 (Some(Voice::Invited), Performative::Reject) => {
                     sender.standing = Standing::Refused;
+                    sender.gone = Some(number);
                 }
                 (Some(Voice::Invited), _) => {}
                 _ => self.answer(sent),
@@ -542,6 +549,7 @@ impl Session {
                 .entry(brings.agent)
                 .or_insert_with(|| Participant::new(brings, standing));
             (participant.role, participant.standing) = (brings.role, standing);
+            participant.gone = None;
         }
         if next == Next::To(State::Escalated) {
             self.paused = Some(Paused {
@@ -647,8 +655,10 @@ impl Session {
 
     pub(super) fn leave(&mut self, agent: AgentId, at: Timestamp) -> Result<(), &'static str> {
         self.judge_leave(agent).map_err(|refused| refused.rule())?;
+        let number = self.sequence();
         if let Some(leaver) = self.participants.get_mut(&agent) {
             leaver.standing = Standing::Left;
+            leaver.gone = Some(number);
         }
         self.offers.retain(|_, offer| offer.sender != agent);
         if self.state == State::Agreeing {
@@ -658,11 +668,12 @@ impl Session {
     }
 
     pub(super) fn lapse(&mut self, agent: AgentId, at: Timestamp) -> Result<(), &'static str> {
+        let number = self.sequence();
         let invited = self.participants.get_mut(&agent);
-        match invited.map(|participant| &mut participant.standing) {
-            Some(standing @ Standing::Invited { .. }) => *standing = Standing::Lapsed,
-            _ => return Err("the agent has no open invitation"),
-        }
+        let invited = invited.filter(|one| matches!(one.standing, Standing::Invited { .. }));
+        let invited = invited.ok_or("the agent has no open invitation")?;
+        invited.standing = Standing::Lapsed;
+        invited.gone = Some(number);
         if self.state == State::Invited {
             self.settle(Next::Invitation, at);
         }

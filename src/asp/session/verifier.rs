@@ -266,7 +266,7 @@ pub(in crate::asp) fn judge_alone(
     let unreadable = |error: &dyn std::fmt::Display| Misfit::Unreadable(error.to_string());
     let text = std::str::from_utf8(bytes).map_err(|error| unreadable(&error))?;
     let value = crate::asp::canonical::parse(text)?;
-    if Canonical::of(&value)?.as_str() != text {
+    if text != Canonical::of(&value)?.as_str() {
         return Err(Misfit::Spelling);
     }
     let record = SessionRecord::decode("session.messageSent", bytes);

@@ -3,7 +3,7 @@
 use super::record::{CallEnded, Outcome};
 use super::threads::Which;
 use super::tools::Tools;
-use crate::asp::Knot;
+use crate::asp::{Knot, Links};
 use crate::types::{AgentId, SessionId, Timestamp, ToolName};
 
 /// Which ended calls are asked for. The default asks for all.
@@ -86,6 +86,22 @@ impl Walk {
     #[must_use]
     pub fn begin(self, last: Option<Knot>) -> Self {
         Self::new(self.filter, last)
+    }
+
+    /// What a record says of those before it in the thread; none where it is in another one.
+    #[must_use]
+    pub fn links(&self, call: &CallEnded) -> Option<Links> {
+        let filter = &self.filter;
+        let is_in = match filter.thread() {
+            Which::Session => filter.session == call.session,
+            Which::AgentTool => {
+                filter.agent == Some(call.agent) && filter.tool.as_ref() == Some(&call.tool)
+            }
+            Which::Agent => filter.agent == Some(call.agent),
+            Which::Tool => filter.tool.as_ref() == Some(&call.tool),
+            Which::All => true,
+        };
+        call.threads.of(filter.thread()).filter(|_| is_in)
     }
 
     /// The record to be read next; none when all were read.

@@ -6,8 +6,8 @@ use super::AspError;
 use super::record::Entry;
 use crate::access::{Operation, Pattern, Principal};
 use crate::asp::registry::{
-    Agent, AgentEvent, AgentRef, Agents, Availability, AvailabilityChanged, Cursor, Fact, KeyFact,
-    Listing, Profile, PublicKey, Query, Registered, RegistryError,
+    Agent, AgentEvent, AgentRef, AgentStanding, Agents, Availability, AvailabilityChanged, Cursor,
+    Fact, KeyFact, Listing, Profile, PublicKey, Query, Registered, RegistryError,
 };
 use crate::asp::trust::{TrustFor, TrustState};
 use crate::asp::{Trust, TrustScore};
@@ -86,6 +86,17 @@ impl Broker {
         agent: &AgentRef,
         now: Timestamp,
     ) -> Result<Accepted<AgentSeen>, Refusal> {
+        let id = self.own_agent(by, agent, now)?;
+        let of_org = self.made_asp(by.org)?;
+        let known = of_org.registry.known()?.agent(id).cloned();
+        if let Some(gone) = known.filter(|known| known.standing == AgentStanding::Deregistered) {
+            // Asked again after a lost connection: what was done is answered.
+            let log = self.made_asp(by.org)?.registry.log;
+            return Ok(Accepted {
+                value: self.seen(by, by.org, gone),
+                wait: self.wait_for(log),
+            });
+        }
         self.change_own(by, agent, now, |agents, agent| {
             agents.check_deregister(Fact {
                 agent,

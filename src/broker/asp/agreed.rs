@@ -32,8 +32,7 @@ impl Broker {
         by: &Principal,
         org: OrgId,
         (send, sent): (&Send, &MessageSent),
-        looked: Option<Offset>,
-        offset: Offset,
+        (looked, offset): (Option<Offset>, Offset),
         entry: &mut Entry,
         now: Timestamp,
     ) -> Result<(), BrokerError> {
@@ -91,12 +90,7 @@ impl Broker {
             return Ok(());
         }
         let channel = self.asp_channel(org, Commitments::TOPIC);
-        Err(AspError::LookFirst {
-            commitment,
-            channel,
-            files,
-        }
-        .into())
+        Err(AspError::LookFirst { channel, files }.into())
     }
 
     /// Offers a commitment.

@@ -9,7 +9,7 @@ use super::upkeep::Timed;
 use super::{AspError, OrgAsp};
 use crate::access::Principal;
 use crate::asp::commitment::{
-    Actor, Checked, Commitment, CommitmentError, CommitmentRecord, Commitments, Create,
+    Actor, Checked, Closed, Commitment, CommitmentError, CommitmentRecord, Commitments, Create,
     DEFAULT_CLAIM_MS, Effects, EscrowStep, EscrowTerms, Evidence, Held, Judge, Mode, Obligation,
     Outcome, OutcomeKind, Party, Penalties, Promise, Standing,
 };
@@ -18,8 +18,9 @@ use crate::asp::session::{self, Role, Session};
 use crate::asp::tool::Plain;
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
+use crate::broker::topic::Fold;
 use crate::storage::Need;
-use crate::types::{AgentId, CommitmentId, OrgId, OrgName, SessionId, Timestamp};
+use crate::types::{AgentId, CommitmentId, Offset, OrgId, OrgName, SessionId, Timestamp};
 
 /// A promise to be made, by one side alone.
 #[derive(Clone, Debug)]
@@ -63,11 +64,36 @@ pub struct CommitmentSeen {
     pub counterparty: Option<Named>,
 }
 
+/// What is known of an id beyond memory.
+#[derive(Clone, Debug, Default)]
+pub enum LookedFor {
+    /// It was not looked for.
+    #[default]
+    Nowhere,
+    /// It is in none of the records that file something, up to this one.
+    Absent(Offset),
+    /// The commitment was closed, and is filed.
+    Closed(Arc<Closed>),
+}
+
+impl LookedFor {
+    /// The latest record that was looked in.
+    fn latest(&self) -> Option<Offset> {
+        match self {
+            Self::Absent(latest) => Some(*latest),
+            Self::Nowhere | Self::Closed(_) => None,
+        }
+    }
+}
+
 impl Broker {
     /// Makes a promise of one side: it binds at once. One whose deadline has passed is breached at
     /// once.
     ///
+    /// - `looked`: what is known of its id beyond memory.
+    ///
     /// # Errors
+    /// [`AspError::LookFirst`] where its id is to be looked for. Else
     /// [`Refusal`]: a session or an agent that is not there, a key that does not speak for the
     /// obligor, an agent that takes no part, money that is not there, a limit, or an entry that was
     /// not taken.
@@ -75,6 +101,7 @@ impl Broker {
         &mut self,
         by: &Principal,
         new: NewCommitment,
+        looked: &LookedFor,
         now: Timestamp,
     ) -> Result<Accepted<CommitmentSeen>, Refusal> {
         let org = self.org_of_session(by, new.session, now)?;
@@ -126,6 +153,19 @@ impl Broker {
             escrow_held: new.escrow.map_or(0, |escrow| escrow.amount),
             by: by.id,
         };
+        let commitments = self.made_asp(org)?.commitments.known()?;
+        if commitments.commitment(id).is_none() {
+            if let LookedFor::Closed(closed) = looked {
+                let known = &closed.commitment;
+                Commitments::check_again(&create, known).map_err(AspError::from)?;
+                return Ok(self.seen_closed(org, closed));
+            }
+            let files: Vec<Offset> = commitments.filed(id).collect();
+            if files.first().copied() > looked.latest() {
+                let channel = self.asp_channel(org, Commitments::TOPIC);
+                return Err(AspError::LookFirst { channel, files }.into());
+            }
+        }
         let commitments = self.made_asp(org)?.commitments.known()?;
         match commitments
             .check_create(create, now)
@@ -211,46 +251,6 @@ impl Broker {
     ) -> Result<Accepted<CommitmentSeen>, Refusal> {
         let (org, _) = self.commitment_at(by, commitment, now)?;
         self.accepted_commitment(org, commitment)
-    }
-
-    /// The commitments that are held and that a filter wants, the newest first.
-    ///
-    /// - `fits`: which are wanted.
-    ///
-    /// # Errors
-    /// [`Refusal`]: a key that does not speak for agents, or the topic is damaged.
-    pub fn held_commitments(
-        &self,
-        by: &Principal,
-        fits: &dyn Fn(&Commitment) -> bool,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Accepted<Vec<CommitmentSeen>>, Refusal> {
-        self.authorize_asp(by, now)?;
-        self.knows_own(by)?;
-        self.unknown_to(by).map_or(Ok(()), Err)?;
-        let mut found: Vec<(OrgId, Arc<Commitment>)> = Vec::new();
-        for (org, of_org) in &self.asp.orgs {
-            let state = &of_org.commitments.state;
-            let live = state.all_live().cloned();
-            let closed = state
-                .held()
-                .map(|(_, closed)| Arc::new(closed.commitment.clone()));
-            found.extend(live.chain(closed).map(|commitment| (*org, commitment)));
-        }
-        found.retain(|(org, commitment)| {
-            fits(commitment) && self.sees_commitment(by, *org, commitment, now)
-        });
-        found.sort_unstable_by_key(|(_, commitment)| std::cmp::Reverse(commitment.id()));
-        found.truncate(limit);
-        let seen = found
-            .into_iter()
-            .map(|(org, commitment)| self.commitment_seen(org, commitment));
-        let log = self.asp_of(by.org).map(|of| of.commitments.log);
-        Ok(Accepted {
-            value: seen.collect(),
-            wait: self.wait_for(log.unwrap_or_default()),
-        })
     }
 
     /// Records what happens to a commitment and its disputes, with what follows for money and
@@ -478,7 +478,7 @@ impl Broker {
         })
     }
 
-    fn sees_commitment(
+    pub(super) fn sees_commitment(
         &self,
         by: &Principal,
         org: OrgId,
@@ -492,7 +492,7 @@ impl Broker {
             || self
                 .asp_of(org)
                 .and_then(|of| of.sessions.state.session(promise.session))
-                .is_some_and(|held| self.may_see(by, held, now))
+                .is_some_and(|held| self.is_in(by, held, now))
     }
 
     /// To whom a promise to a session was broken: whoever would have judged it. Where it was kept,
@@ -529,7 +529,11 @@ impl Broker {
         Ok(Accepted { value, wait })
     }
 
-    fn commitment_seen(&self, org: OrgId, commitment: Arc<Commitment>) -> CommitmentSeen {
+    pub(super) fn commitment_seen(
+        &self,
+        org: OrgId,
+        commitment: Arc<Commitment>,
+    ) -> CommitmentSeen {
         let obligor = commitment.created.promise.obligor;
         let counterparty = commitment.counterparty;
         CommitmentSeen {

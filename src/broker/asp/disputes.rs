@@ -8,15 +8,18 @@ use super::resolve::Named;
 use super::upkeep::Timed;
 use crate::access::Principal;
 use crate::asp::chain::Digest;
-use crate::asp::commitment::{Commitment, CommitmentRecord, Evidence, Party, Reference};
+use crate::asp::commitment::{
+    Commitment, CommitmentRecord, Commitments, Evidence, Party, Reference,
+};
 use crate::asp::dispute::{
     CheckedFile, Dispute, DisputeError, DisputeType, File, LogFacts, Mechanism, Windows,
 };
 use crate::asp::registry::AgentRef;
 use crate::broker::core::{Accepted, Broker, Refusal};
 use crate::broker::error::BrokerError;
+use crate::broker::topic::Fold;
 use crate::storage::Need;
-use crate::types::{CommitmentId, DisputeId, OrgId, OrgName, Timestamp};
+use crate::types::{CommitmentId, DisputeId, Offset, OrgId, OrgName, SessionId, Timestamp};
 
 /// A dispute to be filed.
 #[derive(Clone, Debug)]
@@ -47,6 +50,8 @@ pub struct NewDispute {
 pub struct DisputeSeen {
     /// The organisation whose topic it lies on.
     pub org: OrgName,
+    /// The session of its commitment.
+    pub session: SessionId,
     /// The dispute.
     pub dispute: Arc<Dispute>,
     /// Who filed it.
@@ -58,6 +63,8 @@ pub struct DisputeSeen {
 impl Broker {
     /// Files a dispute. Where the log decides, it is ruled on in the same entry.
     ///
+    /// - `looked`: the latest record that files disputes in which its id was looked for.
+    ///
     /// # Errors
     /// [`BrokerError::NoSecret`] until [`Broker::plan_secret`] was run and booked. Else
     /// [`Refusal`]: a commitment that is not there, nobody in its session who is the caller's,
@@ -66,9 +73,13 @@ impl Broker {
         &mut self,
         by: &Principal,
         new: NewDispute,
+        looked: Option<Offset>,
         now: Timestamp,
     ) -> Result<Accepted<DisputeSeen>, Refusal> {
         let (org, commitment) = self.commitment_at(by, new.commitment, now)?;
+        if let Some(dispute) = new.dispute {
+            self.check_unfiled_dispute(org, dispute, looked)?;
+        }
         let filer = self.actor(by, org, &commitment, new.agent.as_ref(), false, now)?;
         self.settle_due(org, Timed::Promises, now)?;
         let id = DisputeId(self.new_uuid(now));
@@ -168,38 +179,23 @@ impl Broker {
         self.accepted_dispute(org, dispute)
     }
 
-    /// The disputes about commitments that are held, of those that the caller may see, the newest
-    /// first.
-    ///
-    /// # Errors
-    /// [`Refusal`]: a key that does not speak for agents.
-    pub fn held_disputes(
+    /// Whether an id was looked for wherever it may be filed.
+    fn check_unfiled_dispute(
         &self,
-        by: &Principal,
-        fits: &dyn Fn(&Dispute) -> bool,
-        limit: usize,
-        now: Timestamp,
-    ) -> Result<Accepted<Vec<DisputeSeen>>, Refusal> {
-        self.authorize_asp(by, now)?;
-        self.knows_own(by)?;
-        self.unknown_to(by).map_or(Ok(()), Err)?;
-        let mut found: Vec<(OrgId, Arc<Dispute>)> = Vec::new();
-        for (org, of_org) in &self.asp.orgs {
-            let disputes = of_org.commitments.state.disputes();
-            found.extend(disputes.map(|dispute| (*org, dispute.clone())));
+        org: OrgId,
+        dispute: DisputeId,
+        looked: Option<Offset>,
+    ) -> Result<(), AspError> {
+        let Some(of_org) = self.asp_of(org) else {
+            return Ok(());
+        };
+        let commitments = of_org.commitments.known()?;
+        let files: Vec<Offset> = commitments.filed_dispute(dispute).collect();
+        if files.first().copied() <= looked || commitments.dispute(dispute).is_some() {
+            return Ok(());
         }
-        found
-            .retain(|(_, dispute)| fits(dispute) && self.dispute_at(by, dispute.id(), now).is_ok());
-        found.sort_unstable_by_key(|(_, dispute)| std::cmp::Reverse(dispute.id()));
-        found.truncate(limit);
-        let seen = found
-            .into_iter()
-            .map(|(org, dispute)| self.dispute_seen(org, dispute));
-        let log = self.asp_of(by.org).map(|of| of.commitments.log);
-        Ok(Accepted {
-            value: seen.collect(),
-            wait: self.wait_for(log.unwrap_or_default()),
-        })
+        let channel = self.asp_channel(org, Commitments::TOPIC);
+        Err(AspError::LookFirst { channel, files })
     }
 
     /// What the log shows about a commitment.
@@ -282,12 +278,18 @@ impl Broker {
     }
 
     fn sees_dispute(&self, by: &Principal, known: &Dispute, now: Timestamp) -> bool {
-        let parties = [known.filed.filer, known.filed.against];
+        self.has_part(by, known, now) || self.commitment_at(by, known.commitment(), now).is_ok()
+    }
+
+    /// Whether somebody has a part in a dispute: as a party, an arbitrator, or an operator where one
+    /// decides.
+    pub(super) fn has_part(&self, by: &Principal, dispute: &Dispute, now: Timestamp) -> bool {
+        let parties = [dispute.filed.filer, dispute.filed.against];
         let speaks = |party: Party| party.org == by.org && self.speaks_for(by, party.agent, now);
-        let mut seats = known.arbitration.iter().flat_map(|of| of.sitting());
-        let is_party = parties.into_iter().any(speaks) || seats.any(|seat| speaks(seat.party));
-        let is_operator = || known.mechanism == Some(Mechanism::Human) && self.is_operator(by, now);
-        is_party || is_operator() || self.commitment_at(by, known.commitment(), now).is_ok()
+        let mut seats = dispute.arbitration.iter().flat_map(|of| of.sitting());
+        parties.into_iter().any(speaks)
+            || seats.any(|seat| speaks(seat.party))
+            || (dispute.mechanism == Some(Mechanism::Human) && self.is_operator(by, now))
     }
 
     pub(super) fn disputes_anywhere(
@@ -309,16 +311,25 @@ impl Broker {
         let found = of_org.and_then(|of| Some((of, of.commitments.state.dispute(id)?)));
         let bug = || BrokerError::Bug("a dispute that was found is gone".into());
         let (of_org, dispute) = found.ok_or_else(bug)?;
+        let commitment = of_org.commitments.state.commitment(dispute.commitment());
+        let session = commitment.map(|held| held.commitment().created.promise.session);
+        let session = session.ok_or_else(bug)?;
         Ok(Accepted {
-            value: self.dispute_seen(org, Arc::new(dispute)),
+            value: self.dispute_seen(org, session, Arc::new(dispute)),
             wait: self.wait_for(of_org.commitments.log),
         })
     }
 
-    fn dispute_seen(&self, org: OrgId, dispute: Arc<Dispute>) -> DisputeSeen {
+    pub(super) fn dispute_seen(
+        &self,
+        org: OrgId,
+        session: SessionId,
+        dispute: Arc<Dispute>,
+    ) -> DisputeSeen {
         let of = |party: Party| self.named(party.org, party.agent);
         DisputeSeen {
             org: self.shown_org(org),
+            session,
             filer: of(dispute.filed.filer),
             against: of(dispute.filed.against),
             dispute,

@@ -101,12 +101,10 @@ pub enum AspError {
         /// Whom the message names.
         recipient: Option<AgentId>,
     },
-    /// The id of a commitment may be one that is filed: these records of the topic are to be read
-    /// first.
-    #[error("commitment {commitment} is to be looked for in records of {channel} first")]
+    /// The id of a commitment or a dispute may be one that is filed: these records of the topic are
+    /// to be read first.
+    #[error("the id is to be looked for in records of {channel} first")]
     LookFirst {
-        /// The commitment.
-        commitment: CommitmentId,
         /// The topic.
         channel: ChannelName,
         /// The records, the latest first.
@@ -185,9 +183,26 @@ pub enum AspError {
     /// A cursor that this broker did not give.
     #[error("`{0}` is no cursor")]
     Cursor(String),
+    /// A page of a list would be empty, or too long.
+    #[error("a page of {asked} entries is outside 1..={most}")]
+    PageLimit {
+        /// Entries that were asked for.
+        asked: u32,
+        /// The most that are given.
+        most: u32,
+    },
     /// A topic is damaged: what it says is not known.
     #[error("not known until the topic is restored: {0}")]
     Unavailable(Arc<TopicError>),
+}
+
+impl AspError {
+    /// The error of a cursor that no list has given.
+    #[must_use]
+    pub fn cursor(text: &str) -> Self {
+        let shown = text.chars().take(64).flat_map(char::escape_debug);
+        Self::Cursor(shown.collect())
+    }
 }
 
 impl From<CommitmentError> for AspError {

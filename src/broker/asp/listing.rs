@@ -8,7 +8,7 @@ use crate::asp::Knot;
 use crate::asp::commitment::Commitments;
 use crate::asp::escrow::Escrow;
 use crate::asp::registry::{AgentRef, Agents};
-use crate::asp::session::{Session, Sessions, Standing, State};
+use crate::asp::session::{Participant, Session, Sessions, Standing, State};
 use crate::asp::tool::Tools;
 use crate::asp::trust::TrustState;
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
@@ -29,8 +29,35 @@ pub struct SessionHead {
     pub head: Knot,
     /// Where the session stands.
     pub state: State,
+    /// How far the caller reads.
+    pub reads: Reads,
     /// What an answer that tells of it waits for.
     pub wait: Wait,
+}
+
+/// How far somebody reads a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reads {
+    /// All of it.
+    All,
+    /// Through the record of this number, with which it went.
+    Through(u64),
+    /// What was recorded until then, when the last grant ended that showed its agent.
+    Until(Timestamp),
+}
+
+impl Reads {
+    /// The further of two.
+    fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::All, _) | (_, Self::All) => Self::All,
+            (Self::Through(one), Self::Through(other)) => Self::Through(one.max(other)),
+            (Self::Until(one), Self::Until(other)) => Self::Until(one.max(other)),
+            // Who went has not lost its grant, and is told by the record.
+            (through @ Self::Through(_), Self::Until(_))
+            | (Self::Until(_), through @ Self::Through(_)) => through,
+        }
+    }
 }
 
 /// A page of live sessions.
@@ -68,8 +95,8 @@ pub struct InboxTopic {
     pub log: Incarnation,
     /// Its end: everything below was recorded before.
     pub end: Offset,
-    /// The sessions that are held, and the last record of each.
-    pub sessions: Vec<(SessionId, Knot)>,
+    /// The sessions that are held, the last record of each, and how far the agent reads.
+    pub sessions: Vec<(SessionId, Knot, Reads)>,
     /// The agent's last session that has ended.
     pub ended: Option<Knot>,
 }
@@ -135,8 +162,44 @@ impl Broker {
             log: of_org.sessions.log,
             head: held.head(),
             state: held.state,
+            reads: self.reads(by, held, now),
             wait: self.sessions_wait(org),
         })
+    }
+
+    /// How far somebody reads a session, as the agents that it speaks for take part in it.
+    fn reads(&self, by: &Principal, session: &Session, now: Timestamp) -> Reads {
+        let own = session.participants.iter().filter(|(agent, one)| {
+            one.org == by.org
+                && one.standing != Standing::Pending
+                && self.speaks_for(by, **agent, now)
+        });
+        let each = own.map(|(agent, one)| self.reads_as(session, *agent, one, now));
+        each.reduce(Reads::or).unwrap_or(Reads::Through(0))
+    }
+
+    /// How far one of its participants reads a session.
+    fn reads_as(
+        &self,
+        session: &Session,
+        agent: AgentId,
+        one: &Participant,
+        now: Timestamp,
+    ) -> Reads {
+        match one.standing {
+            Standing::Refused | Standing::Lapsed | Standing::Left => {
+                Reads::Through(one.gone.unwrap_or(0))
+            }
+            _ => self.shown_in(session.org, (one.org, agent), now),
+        }
+    }
+
+    /// How far an agent reads that is in a session of an organisation to which it was shown.
+    #[must_use]
+    pub fn shown_in(&self, org: OrgId, (of, agent): (OrgId, AgentId), now: Timestamp) -> Reads {
+        let name = self.named(of, agent).name;
+        let until = self.access.agent_shown_until(of, name.as_str(), org, now);
+        until.map_or(Reads::All, Reads::Until)
     }
 
     /// Whether the caller speaks for the agent on whose behalf it reads.
@@ -301,13 +364,14 @@ impl Broker {
                 continue;
             }
             let sessions = of_org.sessions.known()?;
-            let held: Vec<(SessionId, Knot)> = sessions
+            let held: Vec<(SessionId, Knot, Reads)> = sessions
                 .of_agent(agent)
-                .filter(|session| {
-                    let own = session.participants.get(&agent);
-                    own.is_some_and(|own| own.standing != Standing::Pending)
+                .filter_map(|session| {
+                    let own = session.participants.get(&agent)?;
+                    let reads = self.reads_as(session, agent, own, now);
+                    let is_asked = own.standing != Standing::Pending;
+                    is_asked.then_some((session.session, session.head(), reads))
                 })
-                .map(|session| (session.session, session.head()))
                 .collect();
             let ended = sessions.ended_of_agent(agent);
             if held.is_empty() && ended.is_none() && *org != by.org {
@@ -326,7 +390,7 @@ impl Broker {
         &self,
         org: OrgId,
         of_org: &OrgAsp,
-        sessions: Vec<(SessionId, Knot)>,
+        sessions: Vec<(SessionId, Knot, Reads)>,
         ended: Option<Knot>,
     ) -> InboxTopic {
         InboxTopic {

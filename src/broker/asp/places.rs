@@ -1,7 +1,6 @@
 //! Where the records behind promises, money and trust are read from, without the broker's lock.
 
 use super::AspError;
-use super::commitments::held_commitment;
 use crate::access::{Ask, Operation, Principal};
 use crate::asp::Knot;
 use crate::asp::commitment::{Commitments, Held};
@@ -11,9 +10,7 @@ use crate::asp::session::Sessions;
 use crate::broker::core::{Accepted, Broker, Refusal};
 use crate::broker::error::BrokerError;
 use crate::broker::topic::Fold;
-use crate::types::{
-    ChannelName, CommitmentId, DisputeId, Offset, OrgId, OrgName, SessionId, Timestamp,
-};
+use crate::types::{ChannelName, CommitmentId, Offset, OrgId, OrgName, Timestamp};
 
 /// Where the records of a commitment are.
 #[derive(Clone, Debug)]
@@ -72,57 +69,6 @@ impl Broker {
         })
     }
 
-    /// Where a promise of that id may be filed, whose id somebody chose for a new one in a session:
-    /// nothing that was promised is taken twice. Empty where it is held.
-    ///
-    /// # Errors
-    /// [`Refusal`]: a session that is not there, or a topic that cannot be read.
-    pub fn commitment_files(
-        &self,
-        by: &Principal,
-        session: SessionId,
-        commitment: CommitmentId,
-        now: Timestamp,
-    ) -> Result<(ChannelName, Vec<Offset>), Refusal> {
-        let org = self.org_of_session(by, session, now)?;
-        let channel = self.asp_channel(org, Commitments::TOPIC);
-        let Some(of_org) = self.asp_of(org) else {
-            return Ok((channel, Vec::new()));
-        };
-        let commitments = of_org.commitments.known()?;
-        let files = match commitments.commitment(commitment) {
-            Some(_) => Vec::new(),
-            None => commitments.filed(commitment).collect(),
-        };
-        Ok((channel, files))
-    }
-
-    /// Where a dispute of that id may be filed, as [`Broker::commitment_files`] has it.
-    ///
-    /// - `commitment`: what it is to be about.
-    ///
-    /// # Errors
-    /// As for [`Broker::see_commitment`].
-    pub fn dispute_files(
-        &self,
-        by: &Principal,
-        commitment: CommitmentId,
-        dispute: DisputeId,
-        now: Timestamp,
-    ) -> Result<(ChannelName, Vec<Offset>), Refusal> {
-        let (org, _) = self.commitment_at(by, commitment, now)?;
-        let channel = self.asp_channel(org, Commitments::TOPIC);
-        let Some(of_org) = self.asp_of(org) else {
-            return Ok((channel, Vec::new()));
-        };
-        let commitments = of_org.commitments.known()?;
-        let files = match commitments.dispute(dispute) {
-            Some(_) => Vec::new(),
-            None => commitments.filed_dispute(dispute).collect(),
-        };
-        Ok((channel, files))
-    }
-
     /// Where the movements of an agent's account are, or those of a whole organisation.
     ///
     /// - `org`: another organisation than the caller's, for an operator.
@@ -155,15 +101,6 @@ impl Broker {
                 last,
             },
             wait: self.wait_for(log.unwrap_or_default()),
-        })
-    }
-
-    /// The session of a commitment that is held.
-    #[must_use]
-    pub fn session_of(&self, commitment: CommitmentId) -> Option<SessionId> {
-        self.asp.orgs.values().find_map(|of_org| {
-            let held = of_org.commitments.state.commitment(commitment)?;
-            Some(held_commitment(held).created.promise.session)
         })
     }
 

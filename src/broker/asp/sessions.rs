@@ -11,7 +11,7 @@ use crate::asp::chain::{Digest, payload_digest};
 use crate::asp::registry::{AgentEvent, AgentRef, PublicKey};
 use crate::asp::session::{
     Constraints, Created, Invitee, Limits, Message, Performative, Role, Send, SendError, Sent,
-    Session, SessionEvent, Sessions, Standing, State, Voice,
+    Session, SessionEvent, Sessions, Standing, State, Voice, check_id_time,
 };
 use crate::asp::trust::TrustFor;
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
@@ -214,6 +214,9 @@ impl Broker {
         // What was taken before is answered as then, whoever may see whom now.
         let held = self.made_asp(org)?.sessions.known()?.session(session);
         let is_taken = held.is_some_and(|held| held.taken(send.message().id).is_some());
+        if !is_taken {
+            check_id_time(send.message().id, now).map_err(AspError::from)?;
+        }
         if let Some(invited) = brings.filter(|_| !is_taken) {
             let invitee = self.brought(by, org, invited, &mut entry, now)?;
             send = send.bringing(invitee);
@@ -268,7 +271,8 @@ impl Broker {
             let of_task = |settled| of_task(session, &settled, is_signed, now);
             entry.evidence.extend(settled.map(of_task));
             let offset = self.next_offset(log);
-            self.agree(by, org, (&send, sent), looked, offset, &mut entry, now)?;
+            let place = (looked, offset);
+            self.agree(by, org, (&send, sent), place, &mut entry, now)?;
         }
         let records = linked(sessions.link(event, self.next_offset(log)))?;
         drop(sessions);
@@ -432,6 +436,16 @@ impl Broker {
         session.participants.iter().any(|(agent, one)| {
             one.org == by.org
                 && one.standing != Standing::Pending
+                && self.speaks_for(by, *agent, now)
+        })
+    }
+
+    /// Whether somebody speaks for one who is in a session, or is invited to it.
+    pub(super) fn is_in(&self, by: &Principal, session: &Session, now: Timestamp) -> bool {
+        session.participants.iter().any(|(agent, one)| {
+            one.org == by.org
+                && one.standing != Standing::Pending
+                && one.is_expected()
                 && self.speaks_for(by, *agent, now)
         })
     }

@@ -62,6 +62,8 @@ pub struct CallsToWalk {
     pub open: Vec<CallSeen>,
     /// The topic of those that have ended.
     pub channel: ChannelName,
+    /// The last record of the topic.
+    pub newest: Option<Offset>,
     /// The way through them.
     pub walk: Walk,
     /// Where the thread of a session may be filed that the way does not know the end of, the
@@ -222,6 +224,11 @@ impl Broker {
                 _ => Vec::new(),
             },
             channel: self.tools_channel(by),
+            newest: self
+                .next_offset(of_org.tools.log)
+                .0
+                .checked_sub(1)
+                .map(Offset),
             walk: Walk::new(filter.clone(), tools.last_of(&filter)),
             wait: self.wait_for(of_org.tools.log),
         }))

@@ -97,10 +97,10 @@ pub struct ToolList {
     /// Those that ended so, or are open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<CallOutcome>,
-    /// Those started then or later.
+    /// Those that ended then or later; open ones whatever their time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// Those started before then.
+    /// Those that ended before then; open ones that began before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// Calls of a page at most, 1 to 1,000.

@@ -3,15 +3,20 @@
 use serde::{Deserialize, Serialize};
 
 use super::super::shared::Shared;
+use super::cursor::page_limit;
+use super::filed::{ClosedCursor, Seen, Taken};
 use super::reader::Reader;
-use super::{Looked, cursor, evidence};
+use super::{Looked, cursor, evidence, filed};
 use crate::access::Principal;
 use crate::asp::commitment::{
-    Commitment, CommitmentError, CommitmentRecord, CommitmentsFiled, DEFAULT_WINDOW_MS, Evidence,
-    Party, Receipt, ReceiptFault, ReceiptRecord, Reference, messages_of,
+    Commitment, CommitmentRecord, DEFAULT_WINDOW_MS, Evidence, Party, Receipt, ReceiptFault,
+    ReceiptRecord, Reference, Which, messages_of,
 };
-use crate::broker::asp::{AspError, CommitmentSeen, Named, NewCommitment};
-use crate::broker::{Accepted, Broker, BrokerError, Refusal};
+use crate::asp::registry::AgentRef;
+use crate::broker::asp::{
+    AspError, CommitmentPlace, CommitmentSeen, LookedFor, Named, NewCommitment,
+};
+use crate::broker::{Accepted, Broker, BrokerError, Refusal, Wait};
 use crate::protocol::AspResponse;
 use crate::protocol::asp::{
     CommitmentConfirm, CommitmentCreate, CommitmentDeliver, CommitmentInfo, CommitmentList,
@@ -19,9 +24,6 @@ use crate::protocol::asp::{
     DeliveryRow, EndedRow, JsonText, PartyRow, ReceiptExport, RuledRow,
 };
 use crate::types::{ChannelName, CommitmentId, Offset, Timestamp};
-
-/// Most rows of a page.
-const MAX_PAGE: u32 = 1000;
 
 pub(super) fn create(
     shared: &Shared,
@@ -43,48 +45,35 @@ pub(super) fn create(
         terms: create.terms.as_ref().map(evidence::words).transpose()?,
         window_ms: create.window_ms.unwrap_or(DEFAULT_WINDOW_MS),
     };
-    let files = |broker: &Broker| broker.commitment_files(by, create.session_id, create.id, now);
+    let mut looked = LookedFor::Nowhere;
     loop {
-        let (channel, searched) = files(&shared.broker())?;
-        let is_taken = is_filed(shared, channel, &searched, |filed| {
-            filed.commitment(create.id).is_some()
-        });
-        if is_taken? {
-            let (commitment, member) = (create.id, "commitmentId");
-            let taken = CommitmentError::IdTaken { commitment, member };
-            return Err(BrokerError::from(AspError::from(taken)).into());
-        }
-        let mut broker = shared.broker();
-        // What was held a moment ago may be filed by now.
-        if files(&broker)?.1 == searched {
-            let accepted = broker.create_commitment(by, new, now)?;
-            return Ok(changed(&broker, accepted, AspResponse::CommitmentCreate));
-        }
+        let (channel, files) = {
+            let mut broker = shared.broker();
+            let refusal = match broker.create_commitment(by, new.clone(), &looked, now) {
+                Ok(accepted) => {
+                    return Ok(changed(&broker, accepted, AspResponse::CommitmentCreate));
+                }
+                Err(refusal) => refusal,
+            };
+            look_first(refusal)?
+        };
+        let mut reader = Reader::new(shared, channel);
+        looked = match filed::find(&mut reader, &files, |filed| filed.commitment(create.id))? {
+            Some(at) => LookedFor::Closed(filed::closed_at(&mut reader, at)?),
+            None => LookedFor::Absent(files.first().copied().unwrap_or_default()),
+        };
     }
 }
 
-/// Whether one of the records that file what has closed has something in it.
-pub(super) fn is_filed(
-    shared: &Shared,
-    channel: ChannelName,
-    files: &[Offset],
-    has: impl Fn(&CommitmentsFiled) -> bool,
-) -> Result<bool, BrokerError> {
-    let mut reader = Reader::new(shared, channel);
-    for file in files {
-        let record = reader.record(*file)?;
-        let payload = record.payload.clone().unwrap_or_default();
-        let read = CommitmentRecord::decode(record.record_type.as_str(), &payload);
-        let CommitmentRecord::Filed(filed) =
-            read.map_err(|error| reader.damaged(*file, &error.to_string()))?
-        else {
-            return Err(reader.damaged(*file, "the record files nothing"));
-        };
-        if has(&filed) {
-            return Ok(true);
-        }
+/// Where an id is to be looked for before the request is carried out.
+pub(super) fn look_first(refusal: Refusal) -> Result<(ChannelName, Vec<Offset>), Refusal> {
+    match &refusal.error {
+        BrokerError::Asp(error) => match &**error {
+            AspError::LookFirst { channel, files } => Ok((channel.clone(), files.clone())),
+            _ => Err(refusal),
+        },
+        _ => Err(refusal),
     }
-    Ok(false)
 }
 
 pub(super) fn deliver(
@@ -140,15 +129,11 @@ pub(super) fn info(
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
     let id = info.commitment_id;
-    let (place, mut row, wait) = {
-        let broker = shared.broker();
-        if let Some(agent) = &info.agent_id {
-            broker.check_reads_for(by, agent, now)?;
-        }
-        let Accepted { value, wait } = broker.see_commitment(by, id, now)?;
-        let place = broker.commitment_place(by, id, now)?.value;
-        (place, row(&broker, value), wait)
-    };
+    let Told {
+        place,
+        mut row,
+        wait,
+    } = told(shared, by, id, info.agent_id.as_ref(), now)?;
     if let Some(delivery) = &mut row.delivery {
         let mut reader = Reader::new(shared, place.channel);
         let Evidence { references, words } = delivered(&mut reader, delivery.offset)?;
@@ -196,13 +181,7 @@ pub(super) fn receipt(
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
     let id = asked.commitment_id;
-    let Accepted { value: place, wait } = {
-        let broker = shared.broker();
-        if let Some(agent) = &asked.agent_id {
-            broker.check_reads_for(by, agent, now)?;
-        }
-        broker.commitment_place(by, id, now)?
-    };
+    let Told { place, wait, .. } = told(shared, by, id, asked.agent_id.as_ref(), now)?;
     let mut reader = Reader::new(shared, place.channel);
     let mut records = Vec::with_capacity(place.offsets.len());
     for offset in place.offsets {
@@ -221,10 +200,69 @@ pub(super) fn receipt(
     Ok(Looked::answer(AspResponse::CommitmentReceipt(export), wait))
 }
 
-/// Where a list of commitments goes on: with those before this one.
+/// A commitment as it is told, and where its records are.
+struct Told {
+    place: CommitmentPlace,
+    row: CommitmentRow,
+    wait: Wait,
+}
+
+/// A commitment, held or filed, for who may see it.
+fn told(
+    shared: &Shared,
+    by: &Principal,
+    id: CommitmentId,
+    agent: Option<&AgentRef>,
+    now: Timestamp,
+) -> Result<Told, Refusal> {
+    let refusal = {
+        let broker = shared.broker();
+        if let Some(agent) = agent {
+            broker.check_reads_for(by, agent, now)?;
+        }
+        match broker.see_commitment(by, id, now) {
+            Ok(Accepted { value, wait }) => {
+                let place = broker.commitment_place(by, id, now)?.value;
+                let row = row(&broker, value);
+                return Ok(Told { place, row, wait });
+            }
+            Err(refusal) => refusal,
+        }
+    };
+    let is_absent = matches!(
+        &refusal.error,
+        BrokerError::Asp(error) if matches!(**error, AspError::CommitmentNotFound(_))
+    );
+    if !is_absent {
+        return Err(refusal);
+    }
+    let Some(found) = filed::commitment(shared, by, id, now)? else {
+        return Err(refusal);
+    };
+    let broker = shared.broker();
+    let Accepted { value, wait } = broker.seen_closed(found.org, &found.closed);
+    let mut offsets = found.closed.commitment.offsets.clone();
+    offsets.retain(|one| *one != found.offset);
+    offsets.push(found.offset);
+    Ok(Told {
+        place: CommitmentPlace {
+            channel: found.channel,
+            sessions: broker.sessions_topic(found.org),
+            offsets,
+        },
+        row: row(&broker, value),
+        wait,
+    })
+}
+
+/// Where a list of commitments goes on.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Cursor {
-    before: CommitmentId,
+#[serde(rename_all = "camelCase")]
+enum Cursor {
+    /// With those that are not closed and have a lesser id.
+    Live(CommitmentId),
+    /// With those that are closed, from this one on.
+    Closed(ClosedCursor),
 }
 
 pub(super) fn list(
@@ -233,32 +271,65 @@ pub(super) fn list(
     list: &CommitmentList,
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
+    let text = list.cursor.as_deref().unwrap_or_default();
     let cursor = list.cursor.as_deref().map(cursor::decode::<Cursor>);
-    let before = cursor.transpose()?.map(|cursor| cursor.before);
-    let limit = list.limit.clamp(1, MAX_PAGE) as usize;
-    let broker = shared.broker();
+    let cursor = cursor.transpose()?;
+    let limit = page_limit(list.limit)?;
     let agent = list.agent_id.as_ref();
-    let agent = agent.map(|agent| broker.agent_asked_for(by, agent, now));
-    let agent = agent.transpose()?;
+    let (agent, wait) = {
+        let broker = shared.broker();
+        let agent = agent.map(|agent| broker.agent_asked_for(by, agent, now));
+        (agent.transpose()?, broker.promises_wait(by))
+    };
+    // Of agent and session, the session has the fewer.
+    let which = match (list.session_id, agent, list.side) {
+        (Some(session), ..) => Which::Session(session),
+        (None, Some(agent), CommitmentSide::Obligor) => Which::Obligor(agent),
+        (None, Some(agent), CommitmentSide::Counterparty) => Which::Counterparty(agent),
+        (None, None, _) => Which::All,
+    };
     let fits = |commitment: &Commitment| {
         let promise = &commitment.created.promise;
         let party = match list.side {
             CommitmentSide::Obligor => Some(promise.obligor),
             CommitmentSide::Counterparty => commitment.counterparty,
         };
-        before.is_none_or(|before| commitment.id() < before)
-            && agent.is_none_or(|agent| party.is_some_and(|party| party.agent == agent))
+        agent.is_none_or(|agent| party.is_some_and(|party| party.agent == agent))
             && (list.session_id).is_none_or(|session| promise.session == session)
             && (list.states.is_empty() || list.states.contains(&commitment.state))
     };
-    let found = broker.held_commitments(by, &fits, limit + 1, now)?;
-    let Accepted { value, wait } = found;
-    let is_full = value.len() > limit;
-    let rows = value.into_iter().take(limit).map(|seen| row(&broker, seen));
-    let rows: Vec<_> = rows.collect();
-    let next = rows.last().filter(|_| is_full);
+    let (below, from) = match cursor {
+        None => (Some(CommitmentId(u128::MAX)), None),
+        Some(Cursor::Live(below)) => (Some(below), None),
+        Some(Cursor::Closed(from)) => (None, Some(from)),
+    };
+    let mut rows = Vec::new();
+    let mut next = None;
+    if let Some(below) = below {
+        let broker = shared.broker();
+        let page = broker.live_commitments(by, which, &fits, below, limit, now)?;
+        rows.extend(page.seen.into_iter().map(|seen| row(&broker, seen)));
+        next = page.rest.map(Cursor::Live);
+    }
+    if next.is_none() {
+        let threads = shared.broker().closed_to_walk(by, which, now)?;
+        let mut seen = Seen::default();
+        let rest = filed::walk(shared, &threads, (from, text), |org, closed, _| {
+            if !fits(&closed.commitment) || !seen.sees(shared, by, org, closed, now)? {
+                return Ok(Taken::On);
+            }
+            if rows.len() >= limit {
+                return Ok(Taken::Full(None));
+            }
+            let broker = shared.broker();
+            let told = broker.seen_closed(org, closed).value;
+            rows.push(row(&broker, told));
+            Ok(Taken::On)
+        })?;
+        next = rest.map(Cursor::Closed);
+    }
     let page = CommitmentsPage {
-        cursor: next.map(|last| cursor::encode(&Cursor { before: last.id })),
+        cursor: next.as_ref().map(cursor::encode),
         commitments: rows,
     };
     Ok(Looked::answer(AspResponse::CommitmentList(page), wait))

@@ -4,10 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::super::access::make_secret;
 use super::super::shared::Shared;
-use super::commitments::{delivered_places, is_filed, party, party_row};
-use super::{Looked, cursor, evidence};
+use super::commitments::{delivered_places, look_first, party, party_row};
+use super::cursor::page_limit;
+use super::filed::{ClosedCursor, Seen, Taken};
+use super::reader::Reader;
+use super::{Looked, cursor, evidence, filed};
 use crate::access::Principal;
-use crate::asp::commitment::{Evidence, OutOfLimit};
+use crate::asp::commitment::{Evidence, OutOfLimit, Which};
 use crate::asp::dispute::{Dispute, DisputeError, Judgement, MAX_DISPUTE_WINDOW_MS, Windows};
 use crate::broker::asp::{AspError, DisputeSeen, NewDispute};
 use crate::broker::{Accepted, Broker, BrokerError, Refusal};
@@ -16,13 +19,10 @@ use crate::protocol::asp::{
     AnswerRow, DisputeAnswer, DisputeCreate, DisputeInfo, DisputeList, DisputeRow, DisputeRule,
     DisputeWithdraw, DisputesPage, EvidencePlace, JsonText, RulingRow, SeatRow, VoteRow,
 };
-use crate::types::{DisputeId, Timestamp};
+use crate::types::{DisputeId, SessionId, Timestamp};
 
 /// Least time that a filer gives, in ms: an hour.
 const LEAST_WINDOW_MS: u64 = 3_600_000;
-
-/// Most rows of a page.
-const MAX_PAGE: u32 = 1000;
 
 pub(super) fn create(
     shared: &Shared,
@@ -36,20 +36,10 @@ pub(super) fn create(
     // Arbitrators are drawn by a secret that was sealed before.
     make_secret(shared)?;
     let windows = windows(create)?;
-    let files = |broker: &Broker| broker.dispute_files(by, create.commitment_id, create.id, now);
+    let mut looked = None;
     loop {
-        let (channel, searched) = files(&shared.broker())?;
-        let is_taken = is_filed(shared, channel, &searched, |filed| {
-            filed.dispute(create.id).is_some()
-        });
-        if is_taken? {
-            let (dispute, member) = (create.id, "disputeId");
-            let taken = DisputeError::IdTaken { dispute, member };
-            return Err(BrokerError::from(AspError::from(taken)).into());
-        }
-        let mut broker = shared.broker();
-        // What was held a moment ago may be filed by now.
-        if files(&broker)?.1 == searched {
+        let (channel, files) = {
+            let mut broker = shared.broker();
             let new = NewDispute {
                 dispute: Some(create.id),
                 commitment: create.commitment_id,
@@ -58,12 +48,22 @@ pub(super) fn create(
                 severity: create.severity,
                 reason: create.reason.clone(),
                 evidence: shown.take(&broker)?,
-                delivered,
+                delivered: delivered.clone(),
                 windows,
             };
-            let accepted = broker.file_dispute(by, new, now)?;
-            return changed(&broker, accepted, AspResponse::DisputeCreate);
+            let refusal = match broker.file_dispute(by, new, looked, now) {
+                Ok(accepted) => return Ok(changed(&broker, accepted, AspResponse::DisputeCreate)),
+                Err(refusal) => refusal,
+            };
+            look_first(refusal)?
+        };
+        let mut reader = Reader::new(shared, channel);
+        if filed::find(&mut reader, &files, |filed| filed.dispute(create.id))?.is_some() {
+            // What is filed is about a commitment that is closed, which this one is not.
+            let (dispute, member) = (create.id, "commitment");
+            return Err(AspError::from(DisputeError::IdTaken { dispute, member }).into());
         }
+        looked = files.first().copied();
     }
 }
 
@@ -106,7 +106,7 @@ pub(super) fn answer(
     let evidence = shown.take(&broker)?;
     let reason = answer.reason.clone();
     let accepted = broker.answer_dispute(by, answer.dispute_id, reason, evidence, now)?;
-    changed(&broker, accepted, AspResponse::DisputeAnswer)
+    Ok(changed(&broker, accepted, AspResponse::DisputeAnswer))
 }
 
 pub(super) fn withdraw(
@@ -117,7 +117,7 @@ pub(super) fn withdraw(
 ) -> Result<Looked, Refusal> {
     let mut broker = shared.broker();
     let accepted = broker.withdraw_dispute(by, withdraw.dispute_id, now)?;
-    changed(&broker, accepted, AspResponse::DisputeWithdraw)
+    Ok(changed(&broker, accepted, AspResponse::DisputeWithdraw))
 }
 
 pub(super) fn rule(
@@ -134,7 +134,7 @@ pub(super) fn rule(
     let agent = rule.agent_id.as_ref();
     let mut broker = shared.broker();
     let accepted = broker.judge_dispute(by, rule.dispute_id, agent, judgement, now)?;
-    changed(&broker, accepted, AspResponse::DisputeRule)
+    Ok(changed(&broker, accepted, AspResponse::DisputeRule))
 }
 
 pub(super) fn info(
@@ -143,18 +143,48 @@ pub(super) fn info(
     info: &DisputeInfo,
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
-    let broker = shared.broker();
-    if let Some(agent) = &info.agent_id {
-        broker.check_reads_for(by, agent, now)?;
+    let id = info.dispute_id;
+    let refusal = {
+        let broker = shared.broker();
+        if let Some(agent) = &info.agent_id {
+            broker.check_reads_for(by, agent, now)?;
+        }
+        match broker.see_dispute(by, id, now) {
+            Ok(accepted) => return Ok(changed(&broker, accepted, AspResponse::DisputeInfo)),
+            Err(refusal) => refusal,
+        }
+    };
+    let is_absent = matches!(
+        &refusal.error,
+        BrokerError::Asp(error) if matches!(**error, AspError::DisputeNotFound(_))
+    );
+    if !is_absent {
+        return Err(refusal);
     }
-    let accepted = broker.see_dispute(by, info.dispute_id, now)?;
-    changed(&broker, accepted, AspResponse::DisputeInfo)
+    let found = filed::dispute(shared, by, id, now)?;
+    let broker = shared.broker();
+    let told = found.and_then(|found| {
+        let one = found.closed.disputes.iter().find(|one| one.id() == id)?;
+        Some(broker.seen_ended(found.org, &found.closed, one))
+    });
+    let Some(told) = told else {
+        return Err(refusal);
+    };
+    let wait = broker.promises_wait(by);
+    Ok(Looked::answer(
+        AspResponse::DisputeInfo(row(&broker, told)),
+        wait,
+    ))
 }
 
-/// Where a list of disputes goes on: with those before this one.
+/// Where a list of disputes goes on.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Cursor {
-    before: DisputeId,
+#[serde(rename_all = "camelCase")]
+enum Cursor {
+    /// With those about commitments that are not closed and a lesser id.
+    Live(DisputeId),
+    /// With those about commitments that are closed, from this one on.
+    Closed(ClosedCursor),
 }
 
 pub(super) fn list(
@@ -163,39 +193,72 @@ pub(super) fn list(
     list: &DisputeList,
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
+    let text = list.cursor.as_deref().unwrap_or_default();
     let cursor = list.cursor.as_deref().map(cursor::decode::<Cursor>);
-    let before = cursor.transpose()?.map(|cursor| cursor.before);
-    let limit = list.limit.clamp(1, MAX_PAGE) as usize;
-    let broker = shared.broker();
+    let cursor = cursor.transpose()?;
+    let limit = page_limit(list.limit)?;
     let agent = list.agent_id.as_ref();
-    let agent = agent.map(|agent| broker.agent_asked_for(by, agent, now));
-    let agent = agent.transpose()?;
-    let session = list.session_id;
-    let in_session = |dispute: &Dispute| match session {
-        None => true,
-        Some(session) => broker.session_of(dispute.commitment()) == Some(session),
+    let (agent, wait) = {
+        let broker = shared.broker();
+        let agent = agent.map(|agent| broker.agent_asked_for(by, agent, now));
+        (agent.transpose()?, broker.promises_wait(by))
     };
-    let fits = |dispute: &Dispute| {
+    let fits = |dispute: &Dispute, session: SessionId| {
         let filed = &dispute.filed;
         let takes_part = |agent| {
             let parties = [filed.filer.agent, filed.against.agent];
             let mut seats = dispute.arbitration.iter().flat_map(|of| of.sitting());
             parties.contains(&agent) || seats.any(|seat| seat.party.agent == agent)
         };
-        before.is_none_or(|before| dispute.id() < before)
-            && (list.commitment_id).is_none_or(|commitment| dispute.commitment() == commitment)
+        (list.commitment_id).is_none_or(|commitment| dispute.commitment() == commitment)
             && agent.is_none_or(takes_part)
             && (list.states.is_empty() || list.states.contains(&dispute.state))
-            && in_session(dispute)
+            && list.session_id.is_none_or(|wanted| wanted == session)
     };
-    let found = broker.held_disputes(by, &fits, limit + 1, now)?;
-    let Accepted { value, wait } = found;
-    let is_full = value.len() > limit;
-    let rows = value.into_iter().take(limit).map(|seen| row(&broker, seen));
-    let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
-    let next = rows.last().filter(|_| is_full);
+    let (below, from) = match cursor {
+        None => (Some(DisputeId(u128::MAX)), None),
+        Some(Cursor::Live(below)) => (Some(below), None),
+        Some(Cursor::Closed(from)) => (None, Some(from)),
+    };
+    let mut rows = Vec::new();
+    let mut next = None;
+    if let Some(below) = below {
+        let broker = shared.broker();
+        let page = broker.live_disputes(by, &fits, below, limit, now)?;
+        rows.extend(page.seen.into_iter().map(|seen| row(&broker, seen)));
+        next = page.rest.map(Cursor::Live);
+    }
+    if next.is_none() {
+        // Who filed a dispute may be nobody of whom its commitment has a thread.
+        let which = list.session_id.map_or(Which::All, Which::Session);
+        let threads = shared.broker().closed_to_walk(by, which, now)?;
+        let mut seen = Seen::default();
+        let rest = filed::walk(shared, &threads, (from, text), |org, closed, below| {
+            let session = closed.commitment.created.promise.session;
+            let mut disputes: Vec<&Dispute> = closed.disputes.iter().collect();
+            disputes.sort_unstable_by_key(|one| std::cmp::Reverse(one.id()));
+            disputes.retain(|one| below.is_none_or(|below| one.id() < below));
+            disputes.retain(|one| fits(one, session));
+            let mut last = below;
+            for one in disputes {
+                let has_part = shared.broker().has_part_in(by, one, now);
+                if !has_part && !seen.sees(shared, by, org, closed, now)? {
+                    continue;
+                }
+                if rows.len() >= limit {
+                    return Ok(Taken::Full(last));
+                }
+                last = Some(one.id());
+                let broker = shared.broker();
+                let told = broker.seen_ended(org, closed, one);
+                rows.push(row(&broker, told));
+            }
+            Ok(Taken::On)
+        })?;
+        next = rest.map(Cursor::Closed);
+    }
     let page = DisputesPage {
-        cursor: next.map(|last| cursor::encode(&Cursor { before: last.id })),
+        cursor: next.as_ref().map(cursor::encode),
         disputes: rows,
     };
     Ok(Looked::answer(AspResponse::DisputeList(page), wait))
@@ -205,9 +268,8 @@ fn changed(
     broker: &Broker,
     accepted: Accepted<DisputeSeen>,
     response: impl FnOnce(DisputeRow) -> AspResponse,
-) -> Result<Looked, Refusal> {
-    let row = row(broker, accepted.value)?;
-    Ok(Looked::answer(response(row), accepted.wait))
+) -> Looked {
+    Looked::answer(response(row(broker, accepted.value)), accepted.wait)
 }
 
 /// Evidence as answers show it.
@@ -220,16 +282,15 @@ fn shown(evidence: &Evidence) -> (Option<JsonText>, Vec<EvidencePlace>) {
     )
 }
 
-fn row(broker: &Broker, seen: DisputeSeen) -> Result<DisputeRow, Refusal> {
+fn row(broker: &Broker, seen: DisputeSeen) -> DisputeRow {
     let DisputeSeen {
         org,
+        session,
         dispute,
         filer,
         against,
     } = seen;
     let filed = &dispute.filed;
-    let session = broker.session_of(filed.commitment);
-    let session = session.ok_or(AspError::CommitmentNotFound(filed.commitment))?;
     let (evidence, references) = shown(&filed.evidence);
     let seats = dispute.arbitration.iter().flat_map(|of| &of.seats);
     let arbitrators = seats.map(|seat| SeatRow {
@@ -243,7 +304,7 @@ fn row(broker: &Broker, seen: DisputeSeen) -> Result<DisputeRow, Refusal> {
             reason: vote.reason.clone(),
         }),
     });
-    Ok(DisputeRow {
+    DisputeRow {
         id: filed.dispute,
         commitment_id: filed.commitment,
         session_id: session,
@@ -281,5 +342,5 @@ fn row(broker: &Broker, seen: DisputeSeen) -> Result<DisputeRow, Refusal> {
         seal: filed.seal,
         offsets: dispute.offsets.clone(),
         by: filed.by,
-    })
+    }
 }

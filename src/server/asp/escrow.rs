@@ -7,7 +7,7 @@ use crate::access::Principal;
 use crate::asp::Knot;
 use crate::asp::escrow::{Account, EscrowRecord, MoveKind, Moved, Place};
 use crate::broker::asp::BalanceSeen;
-use crate::broker::{Accepted, Broker, Refusal};
+use crate::broker::{Accepted, Broker, BrokerError, Refusal};
 use crate::protocol::AspResponse;
 use crate::protocol::asp::{
     AccountOf, AccountRow, Balances, EscrowBalance, EscrowDeposit, EscrowEntry, EscrowLedger,
@@ -15,8 +15,6 @@ use crate::protocol::asp::{
 };
 use crate::types::{Offset, Timestamp};
 
-/// Most entries of a page.
-const MAX_PAGE: u32 = 1000;
 /// Movements that one request looks at, whether they are wanted or not.
 const MAX_LOOKED_AT: usize = 10_000;
 
@@ -72,16 +70,28 @@ pub(super) fn ledger(
 ) -> Result<Looked, Refusal> {
     let cursor = ask.cursor.as_deref().map(cursor::decode::<Knot>);
     let cursor = cursor.transpose()?;
-    let limit = ask.limit.clamp(1, MAX_PAGE) as usize;
+    let limit = cursor::page_limit(ask.limit)?;
     let place = {
         let broker = shared.broker();
         broker.ledger_place(by, ask.org.as_ref(), ask.agent_id.as_ref(), now)?
     };
     let Accepted { value: place, wait } = place;
     let mut reader = Reader::new(shared, place.channel);
-    let mut at = match (cursor, place.last) {
-        (Some(cursor), Some(last)) if cursor.offset <= last.offset => Some(cursor),
-        (_, last) => last,
+    let mut at = match cursor {
+        None => place.last,
+        Some(given) => {
+            let text = ask.cursor.as_deref().unwrap_or_default();
+            let newest = place.last.map(|last| last.offset);
+            Some(cursor::checked(text, given, newest, |offset| {
+                let EscrowRecord::Moved { moved, .. } = record_at(&mut reader, offset)? else {
+                    return Ok(None);
+                };
+                Ok(match place.account {
+                    None => Some(moved.threads.all),
+                    Some(account) => moved.links_of(account),
+                })
+            })?)
+        }
     };
     let mut entries = Vec::new();
     let mut looked_at = 0;
@@ -134,11 +144,15 @@ fn sees(
     })
 }
 
-fn moved_at(reader: &mut Reader<'_>, offset: Offset) -> Result<(MoveKind, Moved), Refusal> {
+fn record_at(reader: &mut Reader<'_>, offset: Offset) -> Result<EscrowRecord, BrokerError> {
     let read = reader.record(offset)?;
     let payload = read.payload.clone().unwrap_or_default();
     let record = EscrowRecord::decode(read.record_type.as_str(), &payload);
-    match record.map_err(|error| reader.damaged(offset, &error.to_string()))? {
+    record.map_err(|error| reader.damaged(offset, &error.to_string()))
+}
+
+fn moved_at(reader: &mut Reader<'_>, offset: Offset) -> Result<(MoveKind, Moved), Refusal> {
+    match record_at(reader, offset)? {
         EscrowRecord::Moved { kind, moved } => Ok((kind, moved)),
         _ => Err(reader.damaged(offset, "no money moved there").into()),
     }

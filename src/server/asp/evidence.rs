@@ -8,6 +8,7 @@ use super::super::fetching;
 use super::super::shared::Shared;
 use super::history::session_record;
 use super::reader::Reader;
+use super::reads;
 use super::sessions::{find_filed, is_absent};
 use crate::access::Principal;
 use crate::asp::Canonical;
@@ -39,11 +40,11 @@ impl Resolved {
     ///
     /// # Errors
     /// A channel that was deleted since, or made again.
-    pub(super) fn take(self, broker: &Broker) -> Result<Evidence, AspError> {
+    pub(super) fn take(&self, broker: &Broker) -> Result<Evidence, AspError> {
         let has_changed =
             |(name, id): &&(ChannelName, Incarnation)| broker.identity_of(name) != Some(*id);
         match self.channels.iter().find(has_changed) {
-            None => Ok(self.evidence),
+            None => Ok(self.evidence.clone()),
             Some((channel, _)) => Err(AspError::Evidence {
                 place: format!("channel `{channel}`"),
                 what: "it was deleted while it was read".into(),
@@ -305,17 +306,22 @@ fn hash_at(
     now: Timestamp,
 ) -> Result<Option<Digest>, Refusal> {
     let held = shared.broker().session_head(by, session, now);
-    let (channel, mut at) = match held {
-        Ok(head) => (head.channel, head.head),
+    let (channel, last) = match held {
+        Ok(head) => {
+            let mut reader = Reader::new(shared, head.channel.clone());
+            let last = reads::last(&mut reader, head.head, head.reads)?;
+            (head.channel, last)
+        }
         Err(error) if is_absent(&error) => {
             let filed = find_filed(shared, by, session, now)?;
-            (filed.channel, filed.head)
+            let last = reads::of_filed(shared, by, &filed, now)?;
+            (filed.channel, last)
         }
         Err(error) => return Err(error.into()),
     };
-    if number > at.number {
+    let Some(mut at) = last.filter(|last| number <= last.number) else {
         return Ok(None);
-    }
+    };
     let mut reader = Reader::new(shared, channel);
     loop {
         let record = session_record(&mut reader, at)?;

@@ -4,9 +4,11 @@ use serde_json::value::RawValue;
 
 use super::super::shared::Shared;
 use super::Looked;
+use super::cursor::page_limit;
 use super::first::First;
 use super::reader::Reader;
-use super::sessions::{Filed, find_filed};
+use super::reads;
+use super::sessions::find_filed;
 use crate::access::Principal;
 use crate::asp::session::{SessionRecord, State};
 use crate::asp::{Knot, Links};
@@ -16,8 +18,6 @@ use crate::protocol::AspResponse;
 use crate::protocol::asp::{HistoryPage, HistoryRecord, SessionHistory};
 use crate::types::{ChannelName, Timestamp};
 
-/// Most records of a page.
-const MAX_PAGE: u64 = 1000;
 /// Most bytes of a page; one record comes whatever its size.
 const MAX_BYTES: u32 = 8 << 20;
 
@@ -44,23 +44,23 @@ pub(super) fn look(
     }
     let held = shared.broker().session_head(by, session, now);
     let place = match held {
-        Ok(head) => Place {
-            channel: head.channel,
-            head: head.head,
-            state: head.state,
-            wait: Some(head.wait),
-        },
-        Err(BrokerError::Asp(error)) if matches!(*error, AspError::SessionNotFound(_)) => {
-            let Filed {
-                channel,
-                head,
-                ended,
-                ..
-            } = find_filed(shared, by, session, now)?;
+        Ok(head) => {
+            let mut reader = Reader::new(shared, head.channel.clone());
+            let last = reads::last(&mut reader, head.head, head.reads)?;
             Place {
-                channel,
-                head,
-                state: ended.state,
+                channel: head.channel,
+                head: last.ok_or_else(|| reads::hidden(session))?,
+                state: head.state,
+                wait: Some(head.wait),
+            }
+        }
+        Err(BrokerError::Asp(error)) if matches!(*error, AspError::SessionNotFound(_)) => {
+            let filed = find_filed(shared, by, session, now)?;
+            let last = reads::of_filed(shared, by, &filed, now)?;
+            Place {
+                channel: filed.channel,
+                head: last.ok_or_else(|| reads::hidden(session))?,
+                state: filed.ended.state,
                 wait: None,
             }
         }
@@ -74,10 +74,11 @@ pub(super) fn look(
         });
         return Ok(match place.state.is_terminal() {
             true => Looked::Answer(empty, place.wait),
+            // Who reads no further waits for nothing, and waits.
             false => Looked::Nothing(AspWaiter::Session(session), empty, place.wait),
         });
     }
-    let most = u64::from(history.limit.max(1)).min(MAX_PAGE);
+    let most = page_limit(history.limit)? as u64;
     let last = place.head.number.min(history.from.saturating_add(most - 1));
     let mut reader = Reader::new(shared, place.channel);
     let mut first = First::new(usize::MAX, history.max_bytes.min(MAX_BYTES) as usize);

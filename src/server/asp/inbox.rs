@@ -10,6 +10,7 @@ use super::super::shared::Shared;
 use super::first::First;
 use super::history::{RUN, links, raw, session_record};
 use super::reader::Reader;
+use super::reads;
 use super::{Looked, cursor};
 use crate::access::Principal;
 use crate::asp::Knot;
@@ -20,8 +21,6 @@ use crate::protocol::AspResponse;
 use crate::protocol::asp::{AgentEntry, AgentInbox, InboxPage};
 use crate::types::{AgentId, Offset, OrgName, SessionId, Timestamp};
 
-/// Most entries of a page.
-const MAX_PAGE: u32 = 1000;
 /// Most bytes of a page; one entry comes whatever its size.
 const MAX_BYTES: usize = 8 << 20;
 
@@ -40,7 +39,7 @@ pub(super) fn look(
     };
     let Accepted { value, wait } = shared.broker().inbox(by, &inbox.agent, now)?;
     let (agent, topics) = value;
-    let limit = inbox.limit.clamp(1, MAX_PAGE) as usize;
+    let limit = cursor::page_limit(inbox.limit)?;
     let mut next = read.clone();
     let mut entries: Vec<AgentEntry> = Vec::new();
     let mut bytes = 0;
@@ -51,7 +50,7 @@ pub(super) fn look(
             break;
         }
         let mut found = First::new(left, MAX_BYTES);
-        of_topic(shared, agent, topic, from, left, &mut found)?;
+        of_topic(shared, agent, topic, from, (left, now), &mut found)?;
         // Up to here all of the topic has been looked at.
         let mut through = found.end().unwrap_or(topic.end);
         for (offset, session_id, text) in found.into_records() {
@@ -92,13 +91,23 @@ fn of_topic(
     agent: AgentId,
     topic: &InboxTopic,
     from: Offset,
-    wanted: usize,
+    (wanted, now): (usize, Timestamp),
     found: &mut First<SessionId>,
 ) -> Result<(), BrokerError> {
     let mut reader = Reader::new(shared, topic.channel.clone());
-    let mut heads = topic.sessions.clone();
-    heads.retain(|(_, head)| head.offset >= from);
-    let held: HashSet<SessionId> = topic.sessions.iter().map(|(session, _)| *session).collect();
+    let mut heads = Vec::new();
+    for (session, head, reads) in &topic.sessions {
+        if head.offset >= from
+            && let Some(last) = reads::last(&mut reader, *head, *reads)?
+        {
+            heads.push((*session, last));
+        }
+    }
+    let held: HashSet<SessionId> = topic
+        .sessions
+        .iter()
+        .map(|(session, ..)| *session)
+        .collect();
     // Those that ended since, and are held no more.
     let mut at = topic.ended.filter(|ended| ended.offset >= from);
     while let Some(knot) = at {
@@ -109,12 +118,15 @@ fn of_topic(
         if !held.contains(&ended.session) {
             let number = place.links.number();
             let offset = knot.offset;
-            heads.push((ended.session, Knot { number, offset }));
+            let head = Knot { number, offset };
+            let last = reads::of_ended(shared, &mut reader, (&ended, head), agent, now)?;
+            heads.extend(last.map(|last| (ended.session, last)));
         }
         let own = ended.participants.iter().find(|one| one.agent == agent);
         let back = own.and_then(|own| own.links.back);
         at = back.filter(|back| back.offset >= from);
     }
+    heads.retain(|(_, head)| head.offset >= from);
     for (session, head) in heads {
         of_session(&mut reader, agent, session, head, from, wanted, found)?;
     }

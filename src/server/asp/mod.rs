@@ -20,6 +20,7 @@ mod market_rows;
 pub(super) mod places;
 mod promises;
 mod reader;
+mod reads;
 mod refused;
 mod sending;
 mod sessions;

@@ -102,6 +102,13 @@ pub(in crate::server) fn refused(error: &AspError) -> WireError {
             .with("channel", channel.as_str())
             .with("offset", offset.0),
         AspError::Unavailable(_) => plain(ErrorCode::AspUnavailable),
+        AspError::PageLimit { asked, most } => out_of_limit(
+            &error.to_string(),
+            "limit",
+            u64::from(*asked),
+            1,
+            u64::from(*most),
+        ),
         AspError::Cursor(cursor) => plain(ErrorCode::InvalidCursor).with("cursor", cursor.as_str()),
     }
 }
@@ -208,6 +215,14 @@ fn send(error: &SendError) -> WireError {
         SendError::MessageIdTooOld { id, let_go } => plain(ErrorCode::MessageIdTooOld)
             .with("id", id.to_string())
             .with("letGo", let_go.to_string()),
+        SendError::MessageIdAhead {
+            id,
+            ahead_ms,
+            most_ms,
+        } => plain(ErrorCode::InvalidMessageId)
+            .with("id", id.to_string())
+            .with("aheadMs", *ahead_ms)
+            .with("maxAheadMs", *most_ms),
         SendError::MessageIdVersion { id } => {
             plain(ErrorCode::InvalidMessageId).with("id", id.to_string())
         }

@@ -118,17 +118,14 @@ pub(super) fn look(
         let BrokerError::Asp(error) = &refusal.error else {
             return Err(refusal);
         };
-        let AspError::LookFirst {
-            commitment,
-            channel,
-            files,
-        } = &**error
+        let (AspError::LookFirst { channel, files }, Some(commitment)) =
+            (&**error, prepared.send.commitment())
         else {
             return Err(refusal);
         };
         let mut reader = Reader::new(shared, channel.clone());
-        if filed::closed(&mut reader, files, |filed| filed.commitment(*commitment))?.is_some() {
-            let (commitment, member) = (*commitment, "message");
+        if filed::find(&mut reader, files, |filed| filed.commitment(commitment))?.is_some() {
+            let member = "message";
             let taken = CommitmentError::IdTaken { commitment, member };
             return Err(AspError::from(taken).into());
         }

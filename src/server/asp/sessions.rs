@@ -7,11 +7,12 @@ use super::history::session_record;
 use super::reader::Reader;
 use super::{Looked, cursor};
 use crate::access::Principal;
-use crate::asp::Knot;
 use crate::asp::chain::Digest;
 use crate::asp::session::{
-    DEFAULT_INVITATION_MS, DEFAULT_TTL_MS, Ended, EndedStanding, Limits, Session, SessionEvent,
+    DEFAULT_INVITATION_MS, DEFAULT_TTL_MS, Ended, EndedParticipant, EndedStanding, Limits, Session,
+    SessionEvent, SessionRecord,
 };
+use crate::asp::{Knot, Links};
 use crate::broker::asp::{AspError, EndedToWalk, NewSession, SessionSeen};
 use crate::broker::{Accepted, BrokerError, Refusal};
 use crate::protocol::AspResponse;
@@ -19,10 +20,8 @@ use crate::protocol::asp::{
     ParticipantRow, SessionCreate, SessionInfo, SessionLimits, SessionList, SessionRow,
     SessionsPage,
 };
-use crate::types::{AgentId, ChannelName, OrgId, SessionId, Timestamp};
+use crate::types::{AgentId, ChannelName, Offset, OrgId, SessionId, Timestamp};
 
-/// Most sessions of a page.
-const MAX_PAGE: u32 = 1000;
 /// Ended sessions that one request looks at, whether they are wanted or not.
 const MAX_LOOKED_AT: usize = 10_000;
 
@@ -176,7 +175,7 @@ pub(super) fn list(
 ) -> Result<Looked, Refusal> {
     let cursor = list.cursor.as_deref().map(cursor::decode::<Cursor>);
     let cursor = cursor.transpose()?;
-    let limit = list.limit.clamp(1, MAX_PAGE) as usize;
+    let limit = cursor::page_limit(list.limit)?;
     let before = match cursor {
         Some(Cursor::Live(before)) => Some(before),
         // None of the live ones is wanted any more.
@@ -225,6 +224,13 @@ fn list_ended(
 ) -> Result<Option<Cursor>, Refusal> {
     let mut reader = Reader::new(shared, walk.channel.clone());
     let mut at = from;
+    if let (Some(text), Some(given)) = (list.cursor.as_deref(), from)
+        && from != walk.last
+    {
+        let newest = walk.last.map(|last| last.offset);
+        let links = |offset| links_at(&mut reader, walk, offset);
+        at = Some(cursor::checked(text, given, newest, links)?);
+    }
     let mut looked_at = 0;
     while let Some(knot) = at {
         if rows.len() >= limit || looked_at >= MAX_LOOKED_AT {
@@ -235,13 +241,7 @@ fn list_ended(
         if list.since.is_some_and(|since| ended.at < since) {
             return Ok(None);
         }
-        at = match walk.agent {
-            None => ended.all.back,
-            Some(agent) => {
-                let own = ended.participants.iter().find(|one| one.agent == agent);
-                own.and_then(|own| own.links.back)
-            }
-        };
+        at = links_of(&ended, walk).and_then(|links| links.back);
         let is_wanted = (list.states.is_empty() || list.states.contains(&ended.state))
             && list.until.is_none_or(|until| ended.created_at < until)
             && shared.broker().speaks_for_any(by, asked(&ended), now);
@@ -250,6 +250,34 @@ fn list_ended(
         }
     }
     Ok(None)
+}
+
+/// What a `session.ended` says of those before it in a thread.
+fn links_of(ended: &Ended, walk: &EndedToWalk) -> Option<Links> {
+    match walk.agent {
+        None => Some(ended.all),
+        Some(agent) => {
+            let asked = |one: &&EndedParticipant| one.standing != EndedStanding::Pending;
+            let mut own = ended.participants.iter().filter(asked);
+            own.find(|one| one.agent == agent).map(|own| own.links)
+        }
+    }
+}
+
+/// The same of the record at an offset; none where no session ended there.
+fn links_at(
+    reader: &mut Reader<'_>,
+    walk: &EndedToWalk,
+    offset: Offset,
+) -> Result<Option<Links>, BrokerError> {
+    let record = reader.record(offset)?;
+    let payload = record.payload.clone().unwrap_or_default();
+    let read = SessionRecord::decode(record.record_type.as_str(), &payload);
+    let read = read.map_err(|error| reader.damaged(offset, &error.to_string()))?;
+    match read.event {
+        SessionEvent::Ended(ended) => Ok(links_of(&ended, walk)),
+        _ => Ok(None),
+    }
 }
 
 fn row(seen: SessionSeen) -> SessionRow {

@@ -23,8 +23,6 @@ use crate::protocol::asp::{
 };
 use crate::types::{CallId, ChannelName, Offset, Timestamp, ToolName};
 
-/// Most calls of a page.
-const MAX_PAGE: u32 = 1000;
 /// Calls that one request looks at, whether they are wanted or not.
 const MAX_LOOKED_AT: usize = 10_000;
 
@@ -49,7 +47,7 @@ pub(super) fn start(
         timeout_ms: start.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS),
     };
     let step = |filed: &Filed| shared.broker().start_call(by, &new, filed, now);
-    stepped(shared, start.call_id, step, AspResponse::ToolStart)
+    stepped(shared, by, start.call_id, step, AspResponse::ToolStart)
 }
 
 pub(super) fn progress(
@@ -66,7 +64,13 @@ pub(super) fn progress(
         by: by.id,
     };
     let step = |filed: &Filed| shared.broker().report_call(by, &report, filed, now);
-    stepped(shared, progress.call_id, step, AspResponse::ToolProgress)
+    stepped(
+        shared,
+        by,
+        progress.call_id,
+        step,
+        AspResponse::ToolProgress,
+    )
 }
 
 pub(super) fn finish(
@@ -85,7 +89,7 @@ pub(super) fn finish(
         by: by.id,
     };
     let step = |filed: &Filed| shared.broker().finish_call(by, &finished, filed, now);
-    stepped(shared, finish.call_id, step, AspResponse::ToolFinish)
+    stepped(shared, by, finish.call_id, step, AspResponse::ToolFinish)
 }
 
 pub(super) fn fail(
@@ -103,7 +107,7 @@ pub(super) fn fail(
         by: by.id,
     };
     let step = |filed: &Filed| shared.broker().fail_call(by, &failed, filed, now);
-    stepped(shared, fail.call_id, step, AspResponse::ToolFail)
+    stepped(shared, by, fail.call_id, step, AspResponse::ToolFail)
 }
 
 pub(super) fn info(
@@ -113,27 +117,27 @@ pub(super) fn info(
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
     let step = |filed: &Filed| shared.broker().see_call(by, info.call_id, filed, now);
-    let Accepted { value, wait } = done(shared, info.call_id, step)?;
+    stepped(shared, by, info.call_id, step, AspResponse::ToolInfo)
+}
+
+/// The answer to a step of a call.
+fn stepped(
+    shared: &Shared,
+    by: &Principal,
+    call: CallId,
+    step: impl FnMut(&Filed) -> Result<CallStep, Refusal>,
+    response: impl FnOnce(ToolRow) -> AspResponse,
+) -> Result<Looked, Refusal> {
+    let Accepted { value, wait } = done(shared, call, step)?;
     let Call::Ended(held) = &value.call else {
-        return Ok(Looked::answer(AspResponse::ToolInfo(row(value)), wait));
+        return Ok(Looked::answer(response(row(value)), wait));
     };
     // Memory holds no arguments and results of what has ended.
     let channel = shared.broker().tools_topic(by);
     let mut reader = Reader::new(shared, channel);
     let call = Call::Ended(Arc::new(ended_at(&mut reader, held.offset)?));
     let seen = CallSeen { call, ..value };
-    Ok(Looked::answer(AspResponse::ToolInfo(row(seen)), wait))
-}
-
-/// The answer to a step of a call.
-fn stepped(
-    shared: &Shared,
-    call: CallId,
-    step: impl FnMut(&Filed) -> Result<CallStep, Refusal>,
-    response: impl FnOnce(ToolRow) -> AspResponse,
-) -> Result<Looked, Refusal> {
-    let Accepted { value, wait } = done(shared, call, step)?;
-    Ok(Looked::answer(response(row(value)), wait))
+    Ok(Looked::answer(response(row(seen)), wait))
 }
 
 /// Asks for a step, and again with what the topic says of a call that memory does not hold.
@@ -203,7 +207,7 @@ pub(super) fn list(
 ) -> Result<Looked, Refusal> {
     let cursor = list.cursor.as_deref().map(cursor::decode::<Cursor>);
     let cursor = cursor.transpose()?;
-    let limit = list.limit.clamp(1, MAX_PAGE) as usize;
+    let limit = cursor::page_limit(list.limit)?;
     let tool = list.tool.as_deref().map(ToolName::parse);
     let filter = Filter {
         agent: None,
@@ -250,7 +254,17 @@ pub(super) fn list(
     } else if list.outcome != Some(CallOutcome::Open) {
         let mut reader = Reader::new(shared, found.channel);
         let mut walk = match cursor {
-            Some(Cursor::Ended(from)) => found.walk.begin(Some(from)),
+            Some(Cursor::Ended(from)) => {
+                let text = list.cursor.as_deref().unwrap_or_default();
+                let newest = found.newest;
+                let from = cursor::checked(text, from, newest, |offset| {
+                    let ToolRecord::Ended(call) = record_at(&mut reader, offset)? else {
+                        return Ok(None);
+                    };
+                    Ok(found.walk.links(&call))
+                })?;
+                found.walk.begin(Some(from))
+            }
             _ if found.files.is_empty() => found.walk,
             _ => {
                 let last = filed_thread(&mut reader, list, &found.files)?;

@@ -15,10 +15,7 @@ use crate::protocol::asp::{
     RemarkRow, ScopeRow, TrustAsk, TrustEndorse, TrustExplain, TrustExplained, TrustRate, TrustRow,
     VerifiedOrg,
 };
-use crate::types::{AgentId, Timestamp};
-
-/// Most pieces of evidence of a page.
-const MAX_PAGE: u32 = 1000;
+use crate::types::{AgentId, Offset, Timestamp};
 
 pub(super) fn score(
     shared: &Shared,
@@ -38,7 +35,7 @@ pub(super) fn explain(
 ) -> Result<Looked, Refusal> {
     let cursor = ask.cursor.as_deref().map(cursor::decode::<Knot>);
     let cursor = cursor.transpose()?;
-    let limit = ask.limit.clamp(1, MAX_PAGE) as usize;
+    let limit = cursor::page_limit(ask.limit)?;
     let broker = shared.broker();
     let Accepted { value, wait } = broker.explain_trust(by, &ask.agent_id, now)?;
     let topic = broker.evidence_topic();
@@ -71,15 +68,16 @@ pub(super) fn explain(
         }
     };
     drop(broker);
-    // A cursor leads backwards from the last one only.
-    let from = match (cursor, last) {
-        (Some(cursor), Some(last)) if cursor.offset > last.offset => {
-            return Err(AspError::Cursor("a place behind the last".to_owned()).into());
-        }
-        (Some(cursor), Some(_)) => Some(cursor),
-        (_, last) => last,
-    };
     let mut reader = Reader::new(shared, topic);
+    let from = match cursor {
+        None => last,
+        Some(given) => {
+            let text = ask.cursor.as_deref().unwrap_or_default();
+            let newest = last.map(|last| last.offset);
+            let links = |offset| Ok(record_at(&mut reader, offset)?.links_of(agent));
+            Some(cursor::checked(text, given, newest, links)?)
+        }
+    };
     let (evidence, next) = walk(&mut reader, agent, from, limit)?;
     let page = TrustExplained {
         trust: row(seen),
@@ -106,10 +104,7 @@ fn walk(
             return Ok((found, Some(knot)));
         }
         let offset = knot.offset;
-        let read = reader.record(offset)?;
-        let payload = read.payload.clone().unwrap_or_default();
-        let record = TrustRecord::decode(read.record_type.as_str(), &payload);
-        let record = record.map_err(|error| reader.damaged(offset, &error.to_string()))?;
+        let record = record_at(reader, offset)?;
         let Some(links) = record.links_of(agent) else {
             let what = "the record is not about that agent";
             return Err(reader.damaged(offset, what).into());
@@ -121,6 +116,13 @@ fn walk(
         at = links.back.filter(|back| back.offset < offset);
     }
     Ok((found, None))
+}
+
+fn record_at(reader: &mut Reader<'_>, offset: Offset) -> Result<TrustRecord, BrokerError> {
+    let read = reader.record(offset)?;
+    let payload = read.payload.clone().unwrap_or_default();
+    let record = TrustRecord::decode(read.record_type.as_str(), &payload);
+    record.map_err(|error| reader.damaged(offset, &error.to_string()))
 }
 
 fn raw(reader: &mut Reader<'_>, at: Knot) -> Result<JsonText, BrokerError> {

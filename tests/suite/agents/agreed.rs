@@ -1,7 +1,7 @@
 //! Promises that are agreed on in a session: COMMIT offers one, ACCEPT makes it bind, and what
 //! else becomes of an offer; in the broker.
 
-use npayload::asp::commitment::{Commitment, Mode, State as Promised};
+use npayload::asp::commitment::{Commitment, Mode, State as Promised, Which};
 use npayload::broker::asp::AspError;
 use npayload::types::CommitmentId;
 use serde_json::{Value, json};
@@ -14,6 +14,9 @@ const PAIR: &[(&str, Role)] = &[
     ("writer", Role::Specialist),
     ("reader", Role::Specialist),
 ];
+
+/// Above every id.
+const LAST: CommitmentId = CommitmentId(u128::MAX);
 
 impl Floor {
     fn try_say(
@@ -301,9 +304,9 @@ fn a_commit_that_describes_nothing_moves_the_session_alone() {
     assert_eq!((sent.commitment, sent.state), (None, State::Executing));
     let all = floor
         .broker
-        .held_commitments(&ME, &|_| true, 10, floor.at())
+        .live_commitments(&ME, Which::All, &|_| true, LAST, 10, floor.at())
         .unwrap();
-    assert!(all.value.is_empty());
+    assert!(all.seen.is_empty() && all.rest.is_none());
 }
 
 #[test]

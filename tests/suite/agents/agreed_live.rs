@@ -15,7 +15,7 @@ use super::*;
 const HOUR: i64 = 3_600_000;
 const ROUNDS: usize = 40;
 
-fn described(deadline: Timestamp) -> Value {
+pub(super) fn described(deadline: Timestamp) -> Value {
     json!({
         "description": "Deliver competitor pricing analysis",
         "deadline": deadline,
@@ -23,7 +23,7 @@ fn described(deadline: Timestamp) -> Value {
     })
 }
 
-fn says(from: &str, said: Performative, payload: &Value) -> NewMessage {
+pub(super) fn says(from: &str, said: Performative, payload: &Value) -> NewMessage {
     NewMessage::new(agent(from))
         .said(said)
         .content(payload)
@@ -183,5 +183,98 @@ async fn of_two_that_resolve_one_commitment_at_once_exactly_one_wins() {
         assert_eq!((lost, became), (ErrorCode::IllegalStep, expected));
     }
     println!("{} accepted, {} taken back", wins[0], wins[1]);
+    assert!(running.stop().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_breach_after_a_history_of_successes_costs_trust_and_money_and_is_upheld_at_once() {
+    let (_dir, running, client) = serve().await;
+    let session = client.sessions().create(creation()).await.unwrap();
+    let id = session.session_id;
+    for _ in 0..10 {
+        let offered = offer(&client.sessions(), &session, &described(from_now(HOUR))).await;
+        let commitment = offered.commitment_id.unwrap();
+        let accept = says("lead", Performative::Accept, &json!({})).answers(offered.id);
+        client.sessions().send(id, accept).await.unwrap();
+        let deliver = CommitmentDeliver {
+            commitment_id: commitment,
+            evidence: None,
+            references: Vec::new(),
+        };
+        client.commitments().deliver(deliver).await.unwrap();
+        client
+            .commitments()
+            .confirm(commitment, None)
+            .await
+            .unwrap();
+    }
+    let before = client.trust().score(agent("writer")).await.unwrap();
+    assert_eq!(before.evidence_count, 10);
+    let usd = "USD".parse().unwrap();
+    let deposit = npayload::protocol::asp::EscrowDeposit {
+        org: None,
+        agent_id: Some(agent("writer")),
+        amount: 30_000,
+        currency: usd,
+    };
+    client.escrow().deposit(deposit).await.unwrap();
+
+    // The seed's promise, whose date has passed, with money and penalties behind it.
+    let mut promise = npayload::client::Commitments::promise(
+        id,
+        agent("writer"),
+        "Deliver competitor pricing analysis",
+        from_now(-HOUR),
+    );
+    promise.escrow = Some(npayload::asp::commitment::EscrowTerms {
+        amount: 20_000,
+        currency: usd,
+    });
+    promise.penalties = Some(npayload::asp::commitment::Penalties {
+        late_fulfillment_percent_per_day: None,
+        non_delivery_percent: Some(serde_json::from_str("40").unwrap()),
+    });
+    let made = client.commitments().create(promise).await.unwrap();
+    assert_eq!(made.state, Promised::Breached);
+    let mut about =
+        npayload::client::Disputes::about(made.id, "Analysis was not delivered by the deadline");
+    about.evidence = Some(JsonText::of(&json!({ "missedDeadline": true })).unwrap());
+    let ruled = client.disputes().create(about).await.unwrap();
+    let ruling = ruled.ruling.unwrap();
+    assert_eq!(ruling.verdict, npayload::asp::dispute::Verdict::Upheld);
+    assert_eq!(
+        ruling.mechanism,
+        npayload::asp::dispute::Mechanism::Automated
+    );
+    assert_eq!(state(&client, made.id).await, Promised::Resolved);
+
+    let after = client.trust().score(agent("writer")).await.unwrap();
+    assert!(after.score.0 < before.score.0, "{before:?} {after:?}");
+    println!("score {} before, {} after", before.score.0, after.score.0);
+    assert_eq!(
+        after.dispute_rate.map(|rate| rate.0 / 1_000),
+        Some(90),
+        "1 of 11"
+    );
+    let balance = npayload::protocol::asp::EscrowBalance::default();
+    let accounts = client.escrow().balance(balance).await.unwrap();
+    let of = |name: Option<&str>| {
+        let mut all = accounts.iter();
+        let named = |row: &&npayload::protocol::asp::AccountRow| {
+            row.account.name.as_ref().map(|name| name.as_str()) == name
+        };
+        let row = all.find(named).unwrap();
+        (row.available, row.held, row.frozen)
+    };
+    assert_eq!(
+        of(Some("writer")),
+        (22_000, 0, 0),
+        "40 percent are forfeited"
+    );
+    assert_eq!(
+        of(None),
+        (8_000, 0, 0),
+        "to the organisation of the session"
+    );
     assert!(running.stop().await);
 }

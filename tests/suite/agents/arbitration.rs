@@ -10,7 +10,7 @@ use npayload::asp::dispute::{
     Windows,
 };
 use npayload::asp::trust::AgentScore;
-use npayload::broker::asp::{AspError, NewCommitment, NewDispute};
+use npayload::broker::asp::{AspError, LookedFor, NewCommitment, NewDispute};
 use npayload::types::{CommitmentId, DisputeId, OrgName};
 
 use super::promises::{dispute, promise};
@@ -38,7 +38,10 @@ fn delivered(floor: &mut Floor, by: &Principal, name: &str, session: SessionId) 
         ..promise(session, floor.now + 10_000)
     };
     let at = floor.at();
-    let made = floor.broker.create_commitment(by, new, at).unwrap();
+    let made = floor
+        .broker
+        .create_commitment(by, new, &LookedFor::Nowhere, at)
+        .unwrap();
     let id = floor.durable(made).commitment.id();
     let none = Evidence::default();
     let done = floor.broker.deliver_commitment(by, id, None, none, at);
@@ -77,7 +80,10 @@ fn disputed(floor: &mut Floor, acme: &Principal, beta: &Principal) -> DisputeId 
     let session = floor.durable(made).session.session;
     comes_in(floor, acme, "worker", session);
     let id = delivered(floor, acme, "worker", session);
-    let filed = floor.broker.file_dispute(beta, dispute(id), at).unwrap();
+    let filed = floor
+        .broker
+        .file_dispute(beta, dispute(id), None, at)
+        .unwrap();
     let filed = floor.durable(filed).dispute;
     assert_eq!(filed.state, DisputeState::Open);
     filed.id()
@@ -216,7 +222,7 @@ fn an_agent_files_so_many_disputes_a_day_that_the_log_does_not_decide() {
     let id = delivered(&mut floor, &ME, "writer", session);
     floor.now += 1_000;
     let at = floor.at();
-    let refused = floor.broker.file_dispute(&ME, dispute(id), at);
+    let refused = floor.broker.file_dispute(&ME, dispute(id), None, at);
     let error = match refused.unwrap_err().error {
         BrokerError::Asp(error) => *error,
         other => panic!("{other}"),

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use npayload::asp::commitment::{Evidence, State as Promised};
 use npayload::asp::dispute::{DisputeState, Judgement, Mechanism, Verdict};
-use npayload::broker::asp::{AspError, DisputeSeen, NewCommitment};
+use npayload::broker::asp::{AspError, DisputeSeen, LookedFor, NewCommitment};
 use npayload::types::{CommitmentId, DisputeId};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -90,7 +90,10 @@ impl Court {
             ..promise(session, self.floor.now + HOUR)
         };
         let at = self.floor.at();
-        let made = self.floor.broker.create_commitment(key, new, at);
+        let made = self
+            .floor
+            .broker
+            .create_commitment(key, new, &LookedFor::Nowhere, at);
         let id = self.floor.durable(made.unwrap()).commitment.id();
         let nothing = Evidence::default();
         let done = self
@@ -107,7 +110,7 @@ impl Court {
         let session = self.session(&beta, "agent://acme/bot", &acme, "bot");
         let id = self.promise(&acme, session, "bot");
         let at = self.floor.at();
-        let filed = self.floor.broker.file_dispute(&beta, dispute(id), at);
+        let filed = self.floor.broker.file_dispute(&beta, dispute(id), None, at);
         let filed = self.floor.durable(filed.unwrap()).dispute.id();
         self.floor.now += 72 * HOUR;
         self.floor.look();

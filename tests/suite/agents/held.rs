@@ -205,7 +205,7 @@ fn records_that_are_not_there_any_more_are_not_pointed_to() {
             ..dispute(id)
         };
         let at = floor.at();
-        let refused = floor.broker.file_dispute(&ME, new, at);
+        let refused = floor.broker.file_dispute(&ME, new, None, at);
         let error = refused.unwrap_err().error.to_string();
         assert!(error.contains("no such records"), "{error}");
     }

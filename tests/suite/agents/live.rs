@@ -106,7 +106,7 @@ async fn writers_that_race_in_one_session_never_fork_its_chain_and_a_tail_sees_i
     let id = session.session_id;
     let tailing = connect(&running).await;
     let tail = tokio::spawn(async move {
-        let mut tail = tailing.sessions().tail(id, 0);
+        let mut tail = tailing.sessions().tail(id, 0).follow(true);
         let mut seen = Vec::new();
         while seen.len() < MESSAGES + 1 {
             let row = tail.next().await.unwrap().unwrap();

@@ -4,6 +4,8 @@
 mod agreed;
 mod agreed_live;
 mod arbitration;
+mod beyond;
+mod bounds;
 mod clock;
 mod companies;
 mod court;

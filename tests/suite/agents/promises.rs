@@ -5,7 +5,9 @@ use npayload::asp::commitment::{
 };
 use npayload::asp::dispute::{DisputeState, Judgement, Mechanism, Verdict};
 use npayload::asp::escrow::Currency;
-use npayload::broker::asp::{AspError, CommitmentSeen, DisputeSeen, NewCommitment, NewDispute};
+use npayload::broker::asp::{
+    AspError, CommitmentSeen, DisputeSeen, LookedFor, NewCommitment, NewDispute,
+};
 use npayload::types::{CommitmentId, DisputeId};
 
 use super::*;
@@ -44,7 +46,10 @@ pub(super) fn dispute(commitment: CommitmentId) -> NewDispute {
 impl Floor {
     pub(super) fn promises(&mut self, new: NewCommitment) -> CommitmentSeen {
         let at = self.at();
-        let accepted = self.broker.create_commitment(&ME, new, at).unwrap();
+        let accepted = self
+            .broker
+            .create_commitment(&ME, new, &LookedFor::Nowhere, at)
+            .unwrap();
         self.durable(accepted)
     }
 
@@ -58,7 +63,7 @@ impl Floor {
             self.broker.finish_secret(job.run()).unwrap();
         }
         let at = self.at();
-        let accepted = self.broker.file_dispute(&ME, new, at).unwrap();
+        let accepted = self.broker.file_dispute(&ME, new, None, at).unwrap();
         self.durable(accepted)
     }
 
@@ -125,7 +130,9 @@ fn a_deadline_that_has_passed_is_a_breach_at_once_and_its_dispute_is_upheld_at_o
     // A breach and its dispute are one piece: the score has not fallen twice.
     let ruled = floor.score("writer");
     assert_eq!(ruled.internal.score, breached.internal.score);
-    let again = floor.broker.file_dispute(&ME, dispute(id), floor.at());
+    let again = floor
+        .broker
+        .file_dispute(&ME, dispute(id), None, floor.at());
     assert!(again.is_err(), "one dispute for each filer");
 }
 
@@ -209,9 +216,10 @@ fn escrow_is_held_and_forfeited_by_the_terms_and_the_ledger_balances() {
         }),
         ..promise(session, floor.now + 10_000)
     };
-    let poor = floor
-        .broker
-        .create_commitment(&ME, with_escrow(&floor), floor.at());
+    let poor =
+        floor
+            .broker
+            .create_commitment(&ME, with_escrow(&floor), &LookedFor::Nowhere, floor.at());
     assert!(poor.is_err(), "nothing is there to be held");
     floor.pay_in("writer", 80);
     let id = floor.promises(with_escrow(&floor)).commitment.id();

@@ -11,7 +11,7 @@ use npayload::asp::commitment::{
 use npayload::asp::dispute::{DisputeRecord, Judgement, Mechanism, Verdict, Windows};
 use npayload::asp::escrow::{Currency, Escrow, EscrowRecord, MoveKind};
 use npayload::asp::trust::{TrustRecord, TrustState};
-use npayload::broker::asp::{NewCommitment, NewDispute};
+use npayload::broker::asp::{LookedFor, NewCommitment, NewDispute};
 use npayload::storage::disk::Loss;
 use npayload::types::{CommitmentId, DisputeId, Offset};
 use proptest::prelude::*;
@@ -190,7 +190,10 @@ impl Teller {
                     terms: None,
                     window_ms: 24 * 3_600_000,
                 };
-                let made = self.floor.broker.create_commitment(&ME, new, at);
+                let made = self
+                    .floor
+                    .broker
+                    .create_commitment(&ME, new, &LookedFor::Nowhere, at);
                 let told = self.ask(made, |seen| {
                     Told("commitment.created", seen.commitment.id().to_string())
                 });
@@ -240,7 +243,7 @@ impl Teller {
                     delivered: Vec::new(),
                     windows: Windows::default(),
                 };
-                let filed = self.floor.broker.file_dispute(&ME, new, at);
+                let filed = self.floor.broker.file_dispute(&ME, new, None, at);
                 let told = |id: DisputeId| Told("dispute.filed", id.to_string());
                 let filed = self.ask(filed, |seen| told(seen.dispute.id()));
                 self.disputes.extend(filed.map(|seen| seen.dispute.id()));

@@ -4,13 +4,13 @@
 use std::io::IoSlice;
 use std::path::PathBuf;
 
-use npayload::asp::commitment::{EscrowTerms, Evidence, State as Promised};
+use npayload::asp::commitment::{EscrowTerms, Evidence, State as Promised, Which};
 use npayload::asp::tool::Filed;
-use npayload::broker::asp::{AspError, NewCall, NewCommitment};
+use npayload::broker::asp::{AspError, LookedFor, NewCall, NewCommitment};
 use npayload::broker::config::ConfigChange;
 use npayload::format::BatchHeader;
 use npayload::storage::disk::{Loss, OpenMode};
-use npayload::types::{CallId, ChannelName, CommitmentId, ToolName};
+use npayload::types::{CallId, ChannelName, CommitmentId, DisputeId, ToolName};
 
 use super::promises::{dispute, promise, usd};
 use super::walls::{admin, show};
@@ -96,7 +96,9 @@ fn with_escrow(session: SessionId, due: i64) -> NewCommitment {
 }
 
 fn made(floor: &mut Floor, new: NewCommitment) -> CommitmentId {
-    let made = floor.broker.create_commitment(&ME, new, floor.at());
+    let made = floor
+        .broker
+        .create_commitment(&ME, new, &LookedFor::Nowhere, floor.at());
     floor.durable(made.unwrap()).commitment.id()
 }
 
@@ -195,9 +197,12 @@ const ASKED: &[(&str, &[&str], Try)] = &[
         &[REGISTRY, SESSIONS, COMMITMENTS],
         |floor, stock| {
             let (at, due) = (floor.at(), floor.now + 9 * HOUR);
-            let made = floor
-                .broker
-                .create_commitment(&ME, promise(stock.session, due), at);
+            let made = floor.broker.create_commitment(
+                &ME,
+                promise(stock.session, due),
+                &LookedFor::Nowhere,
+                at,
+            );
             done(floor, made)
         },
     ),
@@ -206,9 +211,12 @@ const ASKED: &[(&str, &[&str], Try)] = &[
         &[REGISTRY, SESSIONS, COMMITMENTS, ESCROW, EVIDENCE],
         |floor, stock| {
             let (at, due) = (floor.at(), floor.now + 9 * HOUR);
-            let made = floor
-                .broker
-                .create_commitment(&ME, with_escrow(stock.session, due), at);
+            let made = floor.broker.create_commitment(
+                &ME,
+                with_escrow(stock.session, due),
+                &LookedFor::Nowhere,
+                at,
+            );
             done(floor, made)
         },
     ),
@@ -220,10 +228,10 @@ const ASKED: &[(&str, &[&str], Try)] = &[
         "list promises",
         &[REGISTRY, SESSIONS, COMMITMENTS],
         |floor, _| {
-            let seen = floor
-                .broker
-                .held_commitments(&ME, &|_| true, 10, floor.at());
-            done(floor, seen)
+            let (most, at) = (CommitmentId(u128::MAX), floor.at());
+            let broker = &floor.broker;
+            let seen = broker.live_commitments(&ME, Which::All, &|_| true, most, 10, at);
+            seen.map(drop).map_err(|refusal| refusal.error)
         },
     ),
     (
@@ -244,7 +252,7 @@ const ASKED: &[(&str, &[&str], Try)] = &[
             let at = floor.at();
             let filed = floor
                 .broker
-                .file_dispute(&ME, dispute(stock.disputable), at);
+                .file_dispute(&ME, dispute(stock.disputable), None, at);
             done(floor, filed)
         },
     ),
@@ -252,8 +260,10 @@ const ASKED: &[(&str, &[&str], Try)] = &[
         "list disputes",
         &[REGISTRY, SESSIONS, COMMITMENTS],
         |floor, _| {
-            let seen = floor.broker.held_disputes(&ME, &|_| true, 10, floor.at());
-            done(floor, seen)
+            let (most, at) = (DisputeId(u128::MAX), floor.at());
+            let broker = &floor.broker;
+            let seen = broker.live_disputes(&ME, &|_, _| true, most, 10, at);
+            seen.map(drop).map_err(|refusal| refusal.error)
         },
     ),
     ("look at money", &[REGISTRY, ESCROW], |floor, _| {

@@ -1,10 +1,10 @@
 //! What those try who want what is not theirs: a promise that nobody can judge, an id that hides
 //! another's, money out of nothing, trust by saying a thing again, a clock that stands still.
 
-use npayload::asp::commitment::{CommitmentError, EscrowTerms, Evidence, State as Promised};
+use npayload::asp::commitment::{CommitmentError, EscrowTerms, Evidence, State as Promised, Which};
 use npayload::asp::dispute::{DisputeError, DisputeState, Judgement, Verdict};
 use npayload::asp::session::SendError;
-use npayload::broker::asp::{AspError, NewCommitment, NewDispute};
+use npayload::broker::asp::{AspError, LookedFor, NewCommitment, NewDispute};
 use npayload::storage::StorageConfig;
 use npayload::types::{CommitmentId, DisputeId, OrgName};
 
@@ -62,7 +62,10 @@ impl Town {
             ..promise(self.session, self.floor.now + HOUR)
         };
         let at = self.floor.at();
-        let made = self.floor.broker.create_commitment(&self.acme, new, at);
+        let made = self
+            .floor
+            .broker
+            .create_commitment(&self.acme, new, &LookedFor::Nowhere, at);
         self.floor.durable(made.unwrap()).commitment.id()
     }
 
@@ -103,7 +106,10 @@ fn a_promise_under_the_id_of_another_is_refused_wherever_it_is_made() {
         ..promise(own, town.floor.now + HOUR)
     };
     let at = town.floor.at();
-    let again = town.floor.broker.create_commitment(&town.acme, new, at);
+    let again = town
+        .floor
+        .broker
+        .create_commitment(&town.acme, new, &LookedFor::Nowhere, at);
     assert!(matches!(
         asp(again),
         AspError::Commitment(error) if matches!(*error, CommitmentError::IdTaken { commitment, member: "sessionId" } if commitment == id)
@@ -124,7 +130,10 @@ fn a_dispute_under_the_id_of_another_is_refused_and_no_clock_stands_still() {
     let id = town.promises(None);
     town.delivers(id);
     let at = town.floor.at();
-    let filed = town.floor.broker.file_dispute(&town.beta, dispute(id), at);
+    let filed = town
+        .floor
+        .broker
+        .file_dispute(&town.beta, dispute(id), None, at);
     let filed = town.floor.durable(filed.unwrap()).dispute.id();
     // Acme disputes a promise of its own people, under the same id.
     let own = session(&mut town.floor, &town.acme, &[("bot", &town.acme)]);
@@ -132,13 +141,16 @@ fn a_dispute_under_the_id_of_another_is_refused_and_no_clock_stands_still() {
         obligor: agent("bot"),
         ..promise(own, town.floor.now - 1)
     };
-    let made = town.floor.broker.create_commitment(&town.acme, new, at);
+    let made = town
+        .floor
+        .broker
+        .create_commitment(&town.acme, new, &LookedFor::Nowhere, at);
     let other = town.floor.durable(made.unwrap()).commitment.id();
     let same = NewDispute {
         dispute: Some(filed),
         ..dispute(other)
     };
-    let again = town.floor.broker.file_dispute(&town.acme, same, at);
+    let again = town.floor.broker.file_dispute(&town.acme, same, None, at);
     assert!(matches!(
         asp(again),
         AspError::Dispute(error) if matches!(*error, DisputeError::IdTaken { dispute, .. } if dispute == filed)
@@ -166,7 +178,10 @@ fn who_promises_alone_leaves_whoever_judges_a_day() {
         ..promise(town.session, town.floor.now + HOUR)
     };
     let at = town.floor.at();
-    let made = town.floor.broker.create_commitment(&town.acme, new, at);
+    let made = town
+        .floor
+        .broker
+        .create_commitment(&town.acme, new, &LookedFor::Nowhere, at);
     let AspError::Commitment(error) = asp(made) else {
         panic!("another error");
     };
@@ -219,7 +234,10 @@ fn a_promise_is_judged_though_thousands_of_sessions_have_ended_since() {
     let at = town.floor.at();
     let seen = town.floor.broker.see_commitment(&town.beta, id, at);
     assert_eq!(seen.unwrap().value.commitment.state, Promised::Delivered);
-    let filed = town.floor.broker.file_dispute(&town.beta, dispute(id), at);
+    let filed = town
+        .floor
+        .broker
+        .file_dispute(&town.beta, dispute(id), None, at);
     let filed = town.floor.durable(filed.unwrap());
     assert_ne!(
         filed.dispute.filed.log_hash,
@@ -269,7 +287,10 @@ fn who_did_not_come_into_a_session_has_no_say_about_what_is_promised_in_it() {
         obligor: agent("bot"),
         ..promise(session, town.floor.now + HOUR)
     };
-    let made = town.floor.broker.create_commitment(&town.acme, early, at);
+    let made = town
+        .floor
+        .broker
+        .create_commitment(&town.acme, early, &LookedFor::Nowhere, at);
     assert!(matches!(
         asp(made),
         AspError::Send(SendError::NotParticipant { .. })
@@ -380,7 +401,10 @@ fn money_goes_to_whom_the_operator_names_and_to_no_namesake() {
         }),
         ..promise(town.session, town.floor.now + HOUR)
     };
-    let made = town.floor.broker.create_commitment(&town.acme, new, at);
+    let made = town
+        .floor
+        .broker
+        .create_commitment(&town.acme, new, &LookedFor::Nowhere, at);
     town.floor.durable(made.unwrap());
     let all = town.floor.broker.balances(&ME, Some(&beta), None, at);
     let all = all.unwrap().value;
@@ -443,9 +467,10 @@ fn nobody_acts_for_another_reads_what_is_not_theirs_or_resolves_twice() {
         Some(&agent("eye")),
         at,
     )));
-    is_hidden(asp(broker.file_dispute(gamma, dispute(id), at)));
-    let listed = broker.held_commitments(gamma, &|_| true, 10, at).unwrap();
-    assert_eq!(listed.value.len(), 0);
+    is_hidden(asp(broker.file_dispute(gamma, dispute(id), None, at)));
+    let most = CommitmentId(u128::MAX);
+    let listed = broker.live_commitments(gamma, Which::All, &|_| true, most, 10, at);
+    assert_eq!(listed.unwrap().seen.len(), 0);
     // Who is in it acts for nobody else.
     let delivered = broker.deliver_commitment(beta, id, None, Evidence::default(), at);
     assert!(matches!(asp(delivered), AspError::NotYourAgent { .. }));
@@ -453,7 +478,7 @@ fn nobody_acts_for_another_reads_what_is_not_theirs_or_resolves_twice() {
         obligor: agent("agent://acme/bot"),
         ..promise(session, at.0 + HOUR)
     };
-    let forged = broker.create_commitment(beta, new, at);
+    let forged = broker.create_commitment(beta, new, &LookedFor::Nowhere, at);
     assert!(matches!(asp(forged), AspError::NotYourAgent { .. }));
     let bot = agent("bot");
     let delivered = broker.deliver_commitment(acme, id, None, Evidence::default(), at);
@@ -469,14 +494,16 @@ fn nobody_acts_for_another_reads_what_is_not_theirs_or_resolves_twice() {
             agent: filer,
             ..dispute(id)
         };
-        broker.file_dispute(acme, new, at).unwrap_err();
+        broker.file_dispute(acme, new, None, at).unwrap_err();
     }
     let for_another = NewDispute {
         agent: Some(agent("agent://acme/bot")),
         ..dispute(id)
     };
-    broker.file_dispute(beta, for_another, at).unwrap_err();
-    let filed = broker.file_dispute(beta, dispute(id), at);
+    broker
+        .file_dispute(beta, for_another, None, at)
+        .unwrap_err();
+    let filed = broker.file_dispute(beta, dispute(id), None, at);
     let filed = floor.durable(filed.unwrap()).dispute.id();
     let broker = &mut floor.broker;
     let hidden = |error: AspError| {
@@ -494,14 +521,9 @@ fn nobody_acts_for_another_reads_what_is_not_theirs_or_resolves_twice() {
         at,
     )));
     hidden(asp(broker.withdraw_dispute(gamma, filed, at)));
-    assert_eq!(
-        broker
-            .held_disputes(gamma, &|_| true, 10, at)
-            .unwrap()
-            .value
-            .len(),
-        0
-    );
+    let most = DisputeId(u128::MAX);
+    let listed = broker.live_disputes(gamma, &|_, _| true, most, 10, at);
+    assert_eq!(listed.unwrap().seen.len(), 0);
     broker.withdraw_dispute(acme, filed, at).unwrap_err();
     broker
         .answer_dispute(beta, filed, String::new(), Evidence::default(), at)
@@ -536,7 +558,9 @@ fn nobody_acts_for_another_reads_what_is_not_theirs_or_resolves_twice() {
     let at = floor.at();
     let broker = &mut floor.broker;
     broker.confirm_commitment(beta, id, None, at).unwrap_err();
-    broker.file_dispute(beta, dispute(id), at).unwrap_err();
+    broker
+        .file_dispute(beta, dispute(id), None, at)
+        .unwrap_err();
     let score = broker
         .trust_of(acme, &agent("bot"), at)
         .unwrap()

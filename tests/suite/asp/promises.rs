@@ -186,3 +186,72 @@ fn a_promise_that_is_not_kept_is_disputed_and_one_that_is_kept_gives_its_money_b
     assert_eq!(again.code, 1, "{}", again.err);
     assert!(again.err.contains("ILLEGAL_STEP"), "{}", again.err);
 }
+
+#[test]
+fn a_broker_that_was_killed_across_a_deadline_has_judged_it_once_it_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let broker = Broker::start(&data);
+    let json = |broker: &Broker, args: &str, words: &[&str]| {
+        let mut all: Vec<&str> = args.split_whitespace().collect();
+        all.extend(words);
+        all.push("--json");
+        broker.run(&all).json()
+    };
+    let of = |value: &serde_json::Value, member: &str| value[member].as_str().unwrap().to_owned();
+    let session = json(
+        &broker,
+        "session create --participant lead:coordinator --participant writer:specialist",
+        &["Market analysis"],
+    );
+    let session = of(&session, "sessionId");
+    let made = json(
+        &broker,
+        &format!("commitment create {session} --agent writer --deadline 5s"),
+        &["Deliver competitor pricing analysis"],
+    );
+    let promise = of(&made, "id");
+    assert_eq!(made["state"], "active");
+    let deadline = made["deadline"].as_i64().unwrap();
+    let offered = json(
+        &broker,
+        &format!("session send {session} --from writer --say COMMIT"),
+        &[&format!(
+            r#"{{"description":"A survey","deadline":{deadline},"terms":{{}}}}"#
+        )],
+    );
+    let (offer, offered) = (of(&offered, "id"), of(&offered, "commitmentId"));
+    let shown = json(&broker, "commitment show", &[&offered]);
+    assert_eq!(shown["state"], "proposed");
+    broker.kill();
+    let now = || {
+        let since = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+        i64::try_from(since.as_millis()).unwrap()
+    };
+    wait_for("the deadline", || (now() > deadline).then_some(()));
+    let broker = Broker::start(&data);
+    let began = now();
+    // What is due comes first: neither is delivered or accepted any more, however soon it is tried.
+    let late = broker.run(&["commitment", "deliver", &promise, "--evidence", "{}"]);
+    let accept = [
+        "session", "send", &session, "--from", "lead", "--say", "ACCEPT",
+    ];
+    let accepted = broker.run(&[&accept[..], &["--reply-to", &offer, "{}"]].concat());
+    assert!(accepted.err.contains("OFFER_LAPSED"), "{}", accepted.err);
+    // A late delivery is taken as one, behind the breach.
+    let shown = json(&broker, "commitment show", &[&promise]);
+    assert_eq!(shown["state"], "breached");
+    if late.code == 0 {
+        assert_eq!(shown["delivery"]["late"], true);
+    }
+    let breached = shown["ended"]["at"].as_i64().unwrap();
+    assert!(breached >= deadline);
+    println!(
+        "breach recorded {} ms after the broker was ready",
+        breached - began
+    );
+    assert_eq!(
+        json(&broker, "commitment show", &[&offered])["state"],
+        "expired"
+    );
+}

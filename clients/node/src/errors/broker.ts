@@ -789,7 +789,7 @@ export class MessageIdTooOldError extends NPayloadError {
 }
 
 /**
- * The message id is not a UUID of version 7. Code `INVALID_MESSAGE_ID` (830).
+ * The message id is not a UUID of version 7, or its time lies too far ahead of the broker's clock. Code `INVALID_MESSAGE_ID` (830).
  * @example `error instanceof InvalidMessageIdError`
  */
 export class InvalidMessageIdError extends NPayloadError {
@@ -1093,6 +1093,7 @@ export class InvalidEvidenceError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "InvalidEvidenceError";
   static readonly code = "INVALID_EVIDENCE";
+  declare readonly details: ErrorDetails & { readonly place: number | bigint };
 }
 
 /**
@@ -1107,16 +1108,11 @@ export class NotCounterpartyError extends NPayloadError {
 
 /**
  * The agent was rated by the same one in the session already, and otherwise; it is rated there once. Code `ALREADY_RATED` (881).
- *
- * @example
- * ```ts
- * if (error instanceof AlreadyRatedError) console.error(error.message, error.details);
- * ```
+ * @example `error instanceof AlreadyRatedError`
  */
 export class AlreadyRatedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "AlreadyRatedError";
-  /** The code of these errors. */
   static readonly code = "ALREADY_RATED";
 }
 
@@ -1140,6 +1136,255 @@ export class AboveCeilingError extends NPayloadError {
   static override readonly brand: string = "AboveCeilingError";
   static readonly code = "ABOVE_CEILING";
   declare readonly details: ErrorDetails & { readonly amount: number | bigint; readonly ceiling: number | bigint; readonly currency: string };
+}
+
+/**
+ * There is no listing of this identity, or it is not for you. Code `LISTING_NOT_FOUND` (892).
+ * @example `error instanceof ListingNotFoundError`
+ */
+export class ListingNotFoundError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "ListingNotFoundError";
+  static readonly code = "LISTING_NOT_FOUND";
+  declare readonly details: ErrorDetails & { readonly listingId: number | bigint };
+}
+
+/**
+ * The listing id is not a UUID of version 7. Code `INVALID_LISTING_ID` (893).
+ * @example `error instanceof InvalidListingIdError`
+ */
+export class InvalidListingIdError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InvalidListingIdError";
+  static readonly code = "INVALID_LISTING_ID";
+  declare readonly details: ErrorDetails & { readonly listingId: number | bigint };
+}
+
+/**
+ * The listing id was used for another listing. Code `LISTING_ID_TAKEN` (894).
+ * @example `error instanceof ListingIdTakenError`
+ */
+export class ListingIdTakenError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "ListingIdTakenError";
+  static readonly code = "LISTING_ID_TAKEN";
+  declare readonly details: ErrorDetails & { readonly listingId?: number | bigint; readonly member?: string };
+}
+
+/**
+ * What a listing says breaks a rule. Code `INVALID_LISTING` (895).
+ * @example `error instanceof InvalidListingError`
+ */
+export class InvalidListingError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InvalidListingError";
+  static readonly code = "INVALID_LISTING";
+  declare readonly details: ErrorDetails & { readonly field: string; readonly value: unknown };
+}
+
+/**
+ * The table of states does not allow this step in the state of the listing. Code `ILLEGAL_LISTING_STEP` (896).
+ * @example `error instanceof IllegalListingStepError`
+ */
+export class IllegalListingStepError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "IllegalListingStepError";
+  static readonly code = "ILLEGAL_LISTING_STEP";
+  declare readonly details: ErrorDetails & { readonly listingId?: number | bigint; readonly state?: string; readonly pending?: number | bigint; readonly step?: string; readonly voice?: string; readonly allowed?: readonly string[] };
+}
+
+/**
+ * There is no subscription of this identity, or your organisation has no side in it. Code `SUBSCRIPTION_NOT_FOUND` (897).
+ * @example `error instanceof SubscriptionNotFoundError`
+ */
+export class SubscriptionNotFoundError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "SubscriptionNotFoundError";
+  static readonly code = "SUBSCRIPTION_NOT_FOUND";
+  declare readonly details: ErrorDetails & { readonly subscriptionId: number | bigint };
+}
+
+/**
+ * The subscription id is not a UUID of version 7. Code `INVALID_SUBSCRIPTION_ID` (898).
+ * @example `error instanceof InvalidSubscriptionIdError`
+ */
+export class InvalidSubscriptionIdError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InvalidSubscriptionIdError";
+  static readonly code = "INVALID_SUBSCRIPTION_ID";
+  declare readonly details: ErrorDetails & { readonly subscriptionId: number | bigint };
+}
+
+/**
+ * The subscription id was used for another subscription. Code `SUBSCRIPTION_ID_TAKEN` (899).
+ * @example `error instanceof SubscriptionIdTakenError`
+ */
+export class SubscriptionIdTakenError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "SubscriptionIdTakenError";
+  static readonly code = "SUBSCRIPTION_ID_TAKEN";
+  declare readonly details: ErrorDetails & { readonly subscriptionId?: number | bigint; readonly member?: string };
+}
+
+/**
+ * The table of states does not allow this step in the state of the subscription. Code `ILLEGAL_SUBSCRIPTION_STEP` (900).
+ * @example `error instanceof IllegalSubscriptionStepError`
+ */
+export class IllegalSubscriptionStepError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "IllegalSubscriptionStepError";
+  static readonly code = "ILLEGAL_SUBSCRIPTION_STEP";
+  declare readonly details: ErrorDetails & { readonly subscriptionId: number | bigint; readonly state: string; readonly step: string; readonly voice: string; readonly allowed: readonly string[] };
+}
+
+/**
+ * The organisation has a subscription to the listing already that has not ended. Code `ALREADY_SUBSCRIBED` (901).
+ * @example `error instanceof AlreadySubscribedError`
+ */
+export class AlreadySubscribedError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "AlreadySubscribedError";
+  static readonly code = "ALREADY_SUBSCRIBED";
+  declare readonly details: ErrorDetails & { readonly listingId: number | bigint; readonly subscriptionId: number | bigint };
+}
+
+/**
+ * The listing is the organisation's own: it neither subscribes to it nor rates it. Code `OWN_LISTING` (902).
+ * @example `error instanceof OwnListingError`
+ */
+export class OwnListingError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "OwnListingError";
+  static readonly code = "OWN_LISTING";
+  declare readonly details: ErrorDetails & { readonly listingId: number | bigint };
+}
+
+/**
+ * The listing takes no new subscriptions in its state. Code `LISTING_CLOSED` (903).
+ * @example `error instanceof ListingClosedError`
+ */
+export class ListingClosedError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "ListingClosedError";
+  static readonly code = "LISTING_CLOSED";
+  declare readonly details: ErrorDetails & { readonly listingId: number | bigint; readonly state: string };
+}
+
+/**
+ * The listing is subscribed to by invitation, and the organisation is not invited. Code `NOT_INVITED` (904).
+ * @example `error instanceof NotInvitedError`
+ */
+export class NotInvitedError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "NotInvitedError";
+  static readonly code = "NOT_INVITED";
+  declare readonly details: ErrorDetails & { readonly listingId: number | bigint };
+}
+
+/**
+ * The terms of the listing are not those that were named. Code `TERMS_CHANGED` (905).
+ * @example `error instanceof TermsChangedError`
+ */
+export class TermsChangedError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "TermsChangedError";
+  static readonly code = "TERMS_CHANGED";
+  declare readonly details: ErrorDetails & { readonly listingId?: number | bigint; readonly expected?: number | bigint | null; readonly actual?: number | bigint | null };
+}
+
+/**
+ * What an organisation does on the market needs a key that speaks for all of its agents. Code `ORG_KEY_REQUIRED` (906).
+ * @example `error instanceof OrgKeyRequiredError`
+ */
+export class OrgKeyRequiredError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "OrgKeyRequiredError";
+  static readonly code = "ORG_KEY_REQUIRED";
+}
+
+/**
+ * Who rates a listing has not used it: no session of a subscription to it. Code `NOT_USED` (907).
+ * @example `error instanceof NotUsedError`
+ */
+export class NotUsedError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "NotUsedError";
+  static readonly code = "NOT_USED";
+  declare readonly details: ErrorDetails & { readonly listingId: number | bigint };
+}
+
+/**
+ * The commitment that the payload of a COMMIT describes breaks a rule: a member is wrong, its deadline has passed, or it is to another agent than the message. Code `INVALID_OFFER` (910).
+ * @example `error instanceof InvalidOfferError`
+ */
+export class InvalidOfferError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InvalidOfferError";
+  static readonly code = "INVALID_OFFER";
+}
+
+/**
+ * The offer was not accepted in time, and binds nobody any more. Code `OFFER_LAPSED` (911).
+ * @example `error instanceof OfferLapsedError`
+ */
+export class OfferLapsedError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "OfferLapsedError";
+  static readonly code = "OFFER_LAPSED";
+}
+
+/**
+ * The score of the endorser, for other organisations, is below what endorsing takes. Code `ENDORSER_NOT_TRUSTED` (915).
+ * @example `error instanceof EndorserNotTrustedError`
+ */
+export class EndorserNotTrustedError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "EndorserNotTrustedError";
+  static readonly code = "ENDORSER_NOT_TRUSTED";
+  declare readonly details: ErrorDetails & { readonly from: number | bigint; readonly score: number | bigint; readonly least: number | bigint };
+}
+
+/**
+ * The agent has as many endorsements as count; one has to be taken back first. Code `TOO_MANY_ENDORSEMENTS` (916).
+ * @example `error instanceof TooManyEndorsementsError`
+ */
+export class TooManyEndorsementsError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "TooManyEndorsementsError";
+  static readonly code = "TOO_MANY_ENDORSEMENTS";
+  declare readonly details: ErrorDetails & { readonly agent: string; readonly found: number | bigint; readonly limit: number | bigint };
+}
+
+/**
+ * An agent endorses itself, or takes back what it has not given. Code `INVALID_ENDORSEMENT` (917).
+ * @example `error instanceof InvalidEndorsementError`
+ */
+export class InvalidEndorsementError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InvalidEndorsementError";
+  static readonly code = "INVALID_ENDORSEMENT";
+}
+
+/**
+ * An open dispute points to records of the channel, which can be deleted once it has ended. Code `CHANNEL_HELD` (918).
+ * @example `error instanceof ChannelHeldError`
+ */
+export class ChannelHeldError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "ChannelHeldError";
+  static readonly code = "CHANNEL_HELD";
+  declare readonly details: ErrorDetails & { readonly channel?: string; readonly disputeId?: string; readonly start?: number | bigint; readonly end?: number | bigint };
+}
+
+/**
+ * The agent has filed as many disputes of late as it may, of those that the log does not decide. Code `TOO_MANY_DISPUTES` (919); worth another try.
+ * @example `error instanceof TooManyDisputesError`
+ */
+export class TooManyDisputesError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "TooManyDisputesError";
+  static readonly code = "TOO_MANY_DISPUTES";
+  declare readonly details: ErrorDetails & { readonly agent: string; readonly found: number | bigint; readonly limit: number | bigint };
 }
 
 /**
@@ -1260,7 +1505,30 @@ export type BrokerErrorCode =
   | "NOT_COUNTERPARTY"
   | "ALREADY_RATED"
   | "INSUFFICIENT_FUNDS"
-  | "ABOVE_CEILING";
+  | "ABOVE_CEILING"
+  | "LISTING_NOT_FOUND"
+  | "INVALID_LISTING_ID"
+  | "LISTING_ID_TAKEN"
+  | "INVALID_LISTING"
+  | "ILLEGAL_LISTING_STEP"
+  | "SUBSCRIPTION_NOT_FOUND"
+  | "INVALID_SUBSCRIPTION_ID"
+  | "SUBSCRIPTION_ID_TAKEN"
+  | "ILLEGAL_SUBSCRIPTION_STEP"
+  | "ALREADY_SUBSCRIBED"
+  | "OWN_LISTING"
+  | "LISTING_CLOSED"
+  | "NOT_INVITED"
+  | "TERMS_CHANGED"
+  | "ORG_KEY_REQUIRED"
+  | "NOT_USED"
+  | "INVALID_OFFER"
+  | "OFFER_LAPSED"
+  | "ENDORSER_NOT_TRUSTED"
+  | "TOO_MANY_ENDORSEMENTS"
+  | "INVALID_ENDORSEMENT"
+  | "CHANNEL_HELD"
+  | "TOO_MANY_DISPUTES";
 
 type ErrorClass = new (fields: ErrorFields) => NPayloadError;
 
@@ -1383,4 +1651,27 @@ export const BROKER_ERRORS: Readonly<Record<BrokerErrorCode, { readonly number: 
   ALREADY_RATED: { number: 881, retryable: false, type: AlreadyRatedError },
   INSUFFICIENT_FUNDS: { number: 890, retryable: false, type: InsufficientFundsError },
   ABOVE_CEILING: { number: 891, retryable: false, type: AboveCeilingError },
+  LISTING_NOT_FOUND: { number: 892, retryable: false, type: ListingNotFoundError },
+  INVALID_LISTING_ID: { number: 893, retryable: false, type: InvalidListingIdError },
+  LISTING_ID_TAKEN: { number: 894, retryable: false, type: ListingIdTakenError },
+  INVALID_LISTING: { number: 895, retryable: false, type: InvalidListingError },
+  ILLEGAL_LISTING_STEP: { number: 896, retryable: false, type: IllegalListingStepError },
+  SUBSCRIPTION_NOT_FOUND: { number: 897, retryable: false, type: SubscriptionNotFoundError },
+  INVALID_SUBSCRIPTION_ID: { number: 898, retryable: false, type: InvalidSubscriptionIdError },
+  SUBSCRIPTION_ID_TAKEN: { number: 899, retryable: false, type: SubscriptionIdTakenError },
+  ILLEGAL_SUBSCRIPTION_STEP: { number: 900, retryable: false, type: IllegalSubscriptionStepError },
+  ALREADY_SUBSCRIBED: { number: 901, retryable: false, type: AlreadySubscribedError },
+  OWN_LISTING: { number: 902, retryable: false, type: OwnListingError },
+  LISTING_CLOSED: { number: 903, retryable: false, type: ListingClosedError },
+  NOT_INVITED: { number: 904, retryable: false, type: NotInvitedError },
+  TERMS_CHANGED: { number: 905, retryable: false, type: TermsChangedError },
+  ORG_KEY_REQUIRED: { number: 906, retryable: false, type: OrgKeyRequiredError },
+  NOT_USED: { number: 907, retryable: false, type: NotUsedError },
+  INVALID_OFFER: { number: 910, retryable: false, type: InvalidOfferError },
+  OFFER_LAPSED: { number: 911, retryable: false, type: OfferLapsedError },
+  ENDORSER_NOT_TRUSTED: { number: 915, retryable: false, type: EndorserNotTrustedError },
+  TOO_MANY_ENDORSEMENTS: { number: 916, retryable: false, type: TooManyEndorsementsError },
+  INVALID_ENDORSEMENT: { number: 917, retryable: false, type: InvalidEndorsementError },
+  CHANNEL_HELD: { number: 918, retryable: false, type: ChannelHeldError },
+  TOO_MANY_DISPUTES: { number: 919, retryable: true, type: TooManyDisputesError },
 };

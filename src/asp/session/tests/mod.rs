@@ -512,10 +512,21 @@ fn what_breaks_a_limit_is_told_the_limit() {
     let lone = created(vec![invitee(LEAD, HOME, Role::Coordinator)]);
     driver.sessions.check_create(lone).unwrap_err();
     let mut full = Driver::home();
-    for _ in 0..MAX_OPEN {
+    let others = full.session().participants.len() - 1;
+    let own = MAX_OPEN - others * OPEN_FOR_EACH;
+    for _ in 0..own {
         full.say(LEAD, Performative::Propose, None).unwrap();
     }
-    full.say(LEAD, Performative::Propose, None).unwrap_err();
+    let error = full.say(LEAD, Performative::Propose, None).unwrap_err();
+    let most = own - 1;
+    assert_eq!(
+        error.to_string(),
+        format!("open offers of {own} is outside 0..={most}")
+    );
+    for _ in 0..OPEN_FOR_EACH {
+        full.say(WORKER, Performative::Propose, None).unwrap();
+    }
+    full.say(WORKER, Performative::Propose, None).unwrap_err();
     let open = *full.session().offers.first_key_value().unwrap().0;
     full.say(WORKER, Performative::Counter, Some(open)).unwrap();
 }

@@ -122,6 +122,10 @@ export interface CreateDisputeRequest extends Evidence {
   readonly type?: DisputeType | undefined;
   /** 1 to 5; as the type says unless given. */
   readonly severity?: number | undefined;
+  /** Milliseconds to answer it, one hour to 90 days; 72 hours unless given. */
+  readonly answerMs?: number | undefined;
+  /** Milliseconds for arbitrators to decide it, one hour to 90 days; 7 days unless given. */
+  readonly arbitrationMs?: number | undefined;
   /** `dsp_` and a UUID of version 7; made unless given. The same id with the same content is filed once. */
   readonly id?: string | undefined;
 }
