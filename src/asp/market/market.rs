@@ -145,6 +145,30 @@ impl Market {
             .map(|(subscription, _)| subscription)
     }
 
+    /// The organisations that an organisation subscribed to something of, or that did to something
+    /// of its own, and were let in.
+    pub fn dealt_with(&self, org: OrgId) -> impl Iterator<Item = OrgId> {
+        let own = self.subscriptions_of(org);
+        let listings = self.listings_of(org);
+        let others = listings.flat_map(|listing| self.subscriptions_to(listing.listing));
+        let all = own.chain(others).filter(|one| one.active_since.is_some());
+        all.flat_map(|one| [one.org, one.publisher])
+    }
+
+    /// When the last subscription ended that showed an organisation an agent of another; none where
+    /// none did, or one that did has not ended.
+    #[must_use]
+    pub fn shown_until(&self, owner: OrgId, agent: &str, guest: OrgId) -> Option<Timestamp> {
+        let showed = self.subscriptions_of(guest).filter(|one| {
+            let listing = self.listings.get(&one.listing);
+            one.publisher == owner
+                && one.active_since.is_some()
+                && listing.is_some_and(|listing| has_agent(listing, agent))
+        });
+        let ends: Option<Vec<Timestamp>> = showed.map(|one| one.ended_at).collect();
+        ends?.into_iter().max()
+    }
+
     /// The agents of an organisation that subscriptions show another.
     pub fn shown(&self, owner: OrgId, guest: OrgId) -> impl Iterator<Item = &AgentName> {
         self.given(guest, owner)

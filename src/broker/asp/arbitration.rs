@@ -150,8 +150,8 @@ impl Broker {
 
     /// The organisations that have something to do with a dispute: those of the obligor, the
     /// counterparty, the filer and the session, and all that one of these ever shared agents with,
-    /// by a grant that both agreed to. A grant that has ended counts too: else the parties could end
-    /// one in time.
+    /// by a grant that both agreed to or a subscription that was active. What has ended counts too:
+    /// else the parties could end it in time.
     fn related(&self, org: OrgId, dispute: &Dispute) -> BTreeSet<OrgId> {
         let filed = &dispute.filed;
         let mut related = BTreeSet::from([org, filed.filer.org, filed.against.org]);
@@ -165,6 +165,13 @@ impl Broker {
             let shared = grants
                 .filter(|grant| grant.operation == Operation::Asp && grant.accepted_at.is_some());
             related.extend(shared.flat_map(|grant| [grant.owner, grant.guest]));
+            let market = self.asp.market.as_ref();
+            let market = market.and_then(|topic| topic.known().ok());
+            related.extend(
+                market
+                    .into_iter()
+                    .flat_map(|market| market.dealt_with(party)),
+            );
         }
         related
     }

@@ -42,7 +42,8 @@ pub enum Reads {
     All,
     /// Through the record of this number, with which it went.
     Through(u64),
-    /// What was recorded until then, when the last grant ended that showed its agent.
+    /// What was recorded until then, when the last grant or subscription ended that showed its
+    /// agent.
     Until(Timestamp),
 }
 
@@ -198,8 +199,14 @@ impl Broker {
     #[must_use]
     pub fn shown_in(&self, org: OrgId, (of, agent): (OrgId, AgentId), now: Timestamp) -> Reads {
         let name = self.named(of, agent).name;
-        let until = self.access.agent_shown_until(of, name.as_str(), org, now);
-        until.map_or(Reads::All, Reads::Until)
+        if self.shows_agent(of, name.as_str(), org, now) {
+            return Reads::All;
+        }
+        let by_grants = self.access.agent_shown_until(of, name.as_str(), org, now);
+        let market = self.asp.market.as_ref();
+        let market = market.and_then(|topic| topic.known().ok());
+        let by_market = market.and_then(|market| market.shown_until(of, name.as_str(), org));
+        by_grants.max(by_market).map_or(Reads::All, Reads::Until)
     }
 
     /// Whether the caller speaks for the agent on whose behalf it reads.

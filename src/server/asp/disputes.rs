@@ -9,7 +9,7 @@ use super::cursor::page_limit;
 use super::filed::{ClosedCursor, Seen, Taken};
 use super::reader::Reader;
 use super::{Looked, cursor, evidence, filed};
-use crate::access::Principal;
+use crate::access::{AuditAct, Principal};
 use crate::asp::commitment::{Evidence, OutOfLimit, Which};
 use crate::asp::dispute::{Dispute, DisputeError, Judgement, MAX_DISPUTE_WINDOW_MS, Windows};
 use crate::broker::asp::{AspError, DisputeSeen, NewDispute};
@@ -124,6 +124,7 @@ pub(super) fn rule(
     shared: &Shared,
     by: &Principal,
     rule: &DisputeRule,
+    act: AuditAct,
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
     let judgement = Judgement {
@@ -133,7 +134,13 @@ pub(super) fn rule(
     };
     let agent = rule.agent_id.as_ref();
     let mut broker = shared.broker();
-    let accepted = broker.judge_dispute(by, rule.dispute_id, agent, judgement, now)?;
+    let id = rule.dispute_id;
+    let judged = |broker: &mut Broker| broker.judge_dispute(by, id, agent, judgement, now);
+    // An operator's ruling is an act; an arbitrator's vote stands on the topic.
+    let accepted = match agent {
+        None => broker.acting(act, judged),
+        Some(_) => judged(&mut broker),
+    }?;
     Ok(changed(&broker, accepted, AspResponse::DisputeRule))
 }
 

@@ -3,7 +3,7 @@
 use super::super::shared::Shared;
 use super::reader::Reader;
 use super::{Looked, cursor};
-use crate::access::Principal;
+use crate::access::{AuditAct, Principal};
 use crate::asp::Knot;
 use crate::asp::escrow::{Account, EscrowRecord, MoveKind, Moved, Place};
 use crate::broker::asp::BalanceSeen;
@@ -22,12 +22,15 @@ pub(super) fn deposit(
     shared: &Shared,
     by: &Principal,
     deposit: &EscrowDeposit,
+    act: AuditAct,
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
     let (org, agent) = (deposit.org.as_ref(), deposit.agent_id.as_ref());
     let (amount, currency) = (deposit.amount, deposit.currency);
     let mut broker = shared.broker();
-    let paid = broker.pay(by, org, agent, amount, currency, true, now)?;
+    let paid = broker.acting(act, |broker| {
+        broker.pay(by, org, agent, amount, currency, true, now)
+    })?;
     let row = account_row(&broker, paid.value);
     Ok(Looked::answer(AspResponse::EscrowDeposit(row), paid.wait))
 }
@@ -36,12 +39,15 @@ pub(super) fn withdraw(
     shared: &Shared,
     by: &Principal,
     withdraw: &EscrowWithdraw,
+    act: AuditAct,
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
     let (org, agent) = (withdraw.org.as_ref(), withdraw.agent_id.as_ref());
     let (amount, currency) = (withdraw.amount, withdraw.currency);
     let mut broker = shared.broker();
-    let paid = broker.pay(by, org, agent, amount, currency, false, now)?;
+    let paid = broker.acting(act, |broker| {
+        broker.pay(by, org, agent, amount, currency, false, now)
+    })?;
     let row = account_row(&broker, paid.value);
     Ok(Looked::answer(AspResponse::EscrowWithdraw(row), paid.wait))
 }

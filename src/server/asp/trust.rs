@@ -4,7 +4,7 @@ use super::super::shared::Shared;
 use super::commitments::party_row;
 use super::reader::Reader;
 use super::{Looked, cursor};
-use crate::access::Principal;
+use crate::access::{AuditAct, Principal};
 use crate::asp::Knot;
 use crate::asp::trust::{AgentScore, PROJECTION, Remark, ScopeScore, TrustRecord};
 use crate::broker::asp::{AspError, TrustSeen};
@@ -186,10 +186,14 @@ pub(super) fn verify(
     shared: &Shared,
     by: &Principal,
     verify: &OrgVerify,
+    act: AuditAct,
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
     let mut broker = shared.broker();
-    let Accepted { value, wait } = broker.verify_org(by, &verify.org, verify.verified, now)?;
+    let done = broker.acting(act, |broker| {
+        broker.verify_org(by, &verify.org, verify.verified, now)
+    });
+    let Accepted { value, wait } = done?;
     let row = VerifiedOrg {
         org: verify.org.clone(),
         verified: verify.verified,

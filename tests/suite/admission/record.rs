@@ -58,6 +58,14 @@ fn every_administrative_act_and_every_refused_one_is_on_the_record() {
     broker
         .run(&["key", "revoke", id.as_str().unwrap(), "--yes"])
         .ok();
+    broker.run(&["org", "verify", "acme"]).ok();
+    let account = ["--org", "acme"];
+    broker
+        .run(&[&["escrow", "deposit", "500:EUR"], &account[..]].concat())
+        .ok();
+    broker
+        .run(&[&["escrow", "withdraw", "200:EUR"], &account[..]].concat())
+        .ok();
 
     let acts = acts(&broker);
     let short: Vec<String> = acts
@@ -88,6 +96,9 @@ fn every_administrative_act_and_every_refused_one_is_on_the_record() {
             "channel.info secret.plans refused FORBIDDEN",
             "hello  refused UNAUTHENTICATED",
             "key.revoke KEY done",
+            "org.verify acme done",
+            "escrow.deposit 500 EUR acme done",
+            "escrow.withdraw 200 EUR acme done",
         ]
     );
     for (act, at) in acts.iter().zip(0..) {
@@ -101,7 +112,7 @@ fn every_administrative_act_and_every_refused_one_is_on_the_record() {
     assert_eq!(acts[7]["who"]["key"], id);
     assert_eq!(acts[9]["who"], Value::Null);
     let verified = String::from_utf8(broker.run(&["audit", "--verify"]).ok()).unwrap();
-    assert!(verified.contains("11"), "{verified}");
+    assert!(verified.contains("14"), "{verified}");
     assert_eq!(broker.terminate(), 0);
 }
 

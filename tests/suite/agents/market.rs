@@ -9,7 +9,7 @@ use npayload::asp::market::{
     MarketQuery, Month, Pricing, ReviewVerdict, SubscriptionState, Tally, Usage, Visibility,
 };
 use npayload::asp::session::TASK_ASSIGN;
-use npayload::broker::asp::{AspError, SubscriptionsAsked};
+use npayload::broker::asp::{AspError, Reads, SubscriptionsAsked};
 use npayload::storage::disk::OpenMode;
 use npayload::types::{ListingId, OrgName, SubscriptionId};
 
@@ -805,4 +805,34 @@ fn a_market_that_cannot_be_read_shows_nobody_and_meters_what_ended_once_it_is_re
     assert_eq!((fair.tally(id), fair.unmetered()), (tally(1, 4, 1), 0));
     let fair = fair.reopened();
     assert_eq!(fair.tally(id), tally(1, 4, 1), "it is on the record");
+}
+
+#[test]
+fn whom_a_subscription_showed_reads_no_further_than_to_its_end() {
+    let mut fair = Fair::new();
+    let listing = fair.publish(content(&["bot"]));
+    let bot = AgentRef::parse("bot").unwrap();
+    let bot = fair.floor.broker.see_agent(&fair.acme, &bot, fair.at());
+    let bot = bot.unwrap().value.agent.agent;
+    let reads = |fair: &Fair| {
+        let (acme, beta) = (fair.acme.org, fair.beta.org);
+        fair.floor.broker.shown_in(beta, (acme, bot), fair.at())
+    };
+    let first = fair.subscribe(listing);
+    assert_eq!(reads(&fair), Reads::All);
+    let end = fair.at();
+    fair.cancel(first);
+    fair.floor.now += 10;
+    assert_eq!(reads(&fair), Reads::Until(end));
+    let second = fair.subscribe(listing);
+    assert_eq!(reads(&fair), Reads::All, "a later one shows it again");
+    assert_eq!(
+        fair.approve(second, ApproveVerdict::Suspend),
+        SubscriptionState::Suspended
+    );
+    assert_eq!(reads(&fair), Reads::All, "it may go on");
+    let end = fair.at();
+    fair.cancel(second);
+    fair.floor.now += 10;
+    assert_eq!(reads(&fair.reopened()), Reads::Until(end));
 }
