@@ -9,7 +9,7 @@ use super::fold::{CommitmentRow, MAX_HELD};
 use super::one::Commitment;
 use super::promise::Promise;
 use super::record::{Closed, CommitmentRecord, CommitmentsFiled, Created, Stepped};
-use super::table::{Standing, State, Voice};
+use super::table::{Standing, Voice};
 use super::threads::Threads;
 use crate::asp::Files;
 use crate::asp::chain::Digest;
@@ -34,7 +34,6 @@ pub struct Commitments {
     pub(super) obligors: BTreeSet<(AgentId, CommitmentId)>,
     pub(super) counterparties: BTreeSet<(AgentId, CommitmentId)>,
     pub(super) sessions: BTreeSet<(SessionId, CommitmentId)>,
-    pub(super) states: BTreeSet<(State, CommitmentId)>,
     /// Of those that are held: the messages that offered them.
     pub(super) offers: BTreeMap<(SessionId, MessageId), CommitmentId>,
     /// Disputes about live commitments, ended ones too.
@@ -387,7 +386,7 @@ impl Commitments {
         let let_go = sessions.into_iter().filter_map(|session| {
             let last = self.threads.sessions.get(&session)?.last()?;
             let is_old = keeps_from.is_none_or(|keeps| last.offset < *keeps);
-            let is_over = ids_of(&self.sessions, session).is_empty();
+            let is_over = !self.has_live_in(session);
             (is_old && is_over).then_some((session, last))
         });
         let disputes = oldest().flat_map(|(offset, closed)| {
@@ -432,7 +431,6 @@ impl Commitments {
         self.live_bytes += bytes(&commitment);
         self.obligors.insert((promise.obligor.agent, id));
         self.sessions.insert((promise.session, id));
-        self.states.insert((commitment.state, id));
         self.insert_offer(&commitment);
         if let Some(party) = commitment.counterparty {
             self.counterparties.insert((party.agent, id));
@@ -451,7 +449,6 @@ impl Commitments {
         self.live_bytes -= bytes(&commitment);
         self.obligors.remove(&(promise.obligor.agent, id));
         self.sessions.remove(&(promise.session, id));
-        self.states.remove(&(commitment.state, id));
         self.remove_offer(&commitment);
         if let Some(party) = commitment.counterparty {
             self.counterparties.remove(&(party.agent, id));
@@ -534,14 +531,6 @@ fn needs(dispute: &Dispute) -> Vec<(ChannelName, Offset, Offset, DisputeId)> {
             Reference::Session { .. } => None,
         });
     places.collect()
-}
-
-pub(super) fn ids_of<Of: Ord + Copy>(
-    index: &BTreeSet<(Of, CommitmentId)>,
-    of: Of,
-) -> Vec<CommitmentId> {
-    let all = (of, CommitmentId(0))..=(of, CommitmentId(u128::MAX));
-    index.range(all).rev().map(|(_, id)| *id).collect()
 }
 
 const NOT_LIVE: &str = "there is no such commitment that is not closed";

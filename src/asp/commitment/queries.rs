@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::commitments::{Commitments, ids_of};
+use super::commitments::Commitments;
 use super::one::Commitment;
 use super::record::Closed;
-use super::table::State;
 use super::threads::Which;
 use crate::asp::Knot;
 use crate::asp::chain::Digest;
@@ -57,22 +56,6 @@ impl Commitments {
         self.offers.get(&(session, message)).copied()
     }
 
-    /// All that are not closed, the newest first.
-    pub fn all_live(&self) -> impl Iterator<Item = &Arc<Commitment>> {
-        self.live.values().rev()
-    }
-
-    /// Those that are not closed of a thread's kind, the newest first.
-    pub fn live_of(&self, which: Which) -> impl Iterator<Item = &Arc<Commitment>> {
-        let ids: Vec<CommitmentId> = match which {
-            Which::All => self.live.keys().rev().copied().collect(),
-            Which::Counterparty(agent) => ids_of(&self.counterparties, agent),
-            Which::Obligor(agent) => ids_of(&self.obligors, agent),
-            Which::Session(session) => ids_of(&self.sessions, session),
-        };
-        ids.into_iter().filter_map(|id| self.live.get(&id))
-    }
-
     /// Whether some of that session are not closed.
     #[must_use]
     pub fn has_live_in(&self, session: SessionId) -> bool {
@@ -109,13 +92,6 @@ impl Commitments {
     /// first.
     pub fn disputes_below(&self, below: DisputeId) -> impl Iterator<Item = &Arc<Dispute>> {
         self.disputes.range(..below).rev().map(|(_, one)| one)
-    }
-
-    /// Those that are in that state and not closed, the newest first.
-    pub fn in_state(&self, state: State) -> impl Iterator<Item = &Arc<Commitment>> {
-        ids_of(&self.states, state)
-            .into_iter()
-            .filter_map(|id| self.live.get(&id))
     }
 
     /// The last closed ones that are held, the latest first, each with its record's offset.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use npayload::asp::commitment::{
     CommitmentRecord, Commitments, EscrowStep, EscrowTerms, Evidence, OutcomeKind, Penalties,
-    State as Promised,
+    State as Promised, Which,
 };
 use npayload::asp::dispute::{DisputeRecord, Judgement, Mechanism, Verdict, Windows};
 use npayload::asp::escrow::{Currency, Escrow, EscrowRecord, MoveKind};
@@ -505,7 +505,7 @@ fn topics_agree(read: &[Vec<Row>; 3]) -> (Commitments, Escrow, TrustState) {
 /// Of each promise that can still be kept, what was agreed is held.
 fn money_stands_behind_promises(commitments: &Commitments, escrow: &Escrow) {
     let mut open = 0;
-    for commitment in commitments.all_live() {
+    for commitment in commitments.live_below(Which::All, CommitmentId(u128::MAX)) {
         let agreed = commitment.created.promise.escrow.map(|terms| terms.amount);
         let hold = escrow.hold(commitment.id());
         open += hold.map_or(0, |hold| hold.amount);

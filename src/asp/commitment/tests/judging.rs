@@ -44,7 +44,8 @@ fn an_offer_to_all_is_judged_by_whoever_accepts_it() {
     let refused = topic.state.check_confirm(id(1), other, START).unwrap_err();
     assert!(matches!(refused, CommitmentError::Illegal { .. }));
     topic.confirm(1, actor(4, Standing::Participant), START);
-    let of = topic.state.live_of(Which::Counterparty(AgentId(4)));
+    let which = Which::Counterparty(AgentId(4));
+    let of = topic.state.live_below(which, CommitmentId(u128::MAX));
     assert_eq!(of.count(), 1);
     let mut alone = create(2, open, Mode::Agreed);
     alone.judge = Judge::Nobody;
