@@ -70,7 +70,7 @@ fn send(number: u128, key: &SigningKey) -> Send {
 }
 
 fn link(sessions: &Sessions, send: Send, offset: Offset) -> Vec<SessionRecord> {
-    let sent = sessions.check_send(send, &NeutralTrust, NOW);
+    let sent = sessions.check_send(&send, &NeutralTrust, NOW);
     let Ok(Sent::New(event)) = sent else {
         panic!("{sent:?}");
     };

@@ -453,6 +453,14 @@ macro_rules! prefixed_id {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(pub u128);
 
+        impl $name {
+            /// Whether its UUID is of version 7, as those have to be that clients choose.
+            #[must_use]
+            pub fn is_version_7(self) -> bool {
+                self.0 >> 76 & 0xf == 7
+            }
+        }
+
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{}{}", $prefix, uuid::Uuid::from_u128(self.0).hyphenated())

@@ -96,7 +96,7 @@ impl Commitments {
             same(&create, held.commitment())?;
             return Ok(Checked::Before(held));
         }
-        if commitment.0 >> 76 & 0xf != 7 {
+        if !commitment.is_version_7() {
             return Err(CommitmentError::IdVersion(*commitment));
         }
         promise.check()?;

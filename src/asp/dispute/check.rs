@@ -141,7 +141,7 @@ impl Commitments {
             same(&file, &known)?;
             return Ok(CheckedFile::Before(Box::new(known)));
         }
-        if id.0 >> 76 & 0xf != 7 {
+        if !id.is_version_7() {
             return Err(DisputeError::IdVersion(id));
         }
         let known = self.known(file.commitment)?;

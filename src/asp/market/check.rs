@@ -129,7 +129,7 @@ impl Market {
                 _ => Ok(Checked::Before),
             };
         }
-        if id.0 >> 76 & 0xf != 7 {
+        if !id.is_version_7() {
             return Err(MarketError::ListingIdVersion(id));
         }
         content.check()?;
@@ -282,7 +282,7 @@ impl Market {
                 _ => Ok(Checked::Before),
             };
         }
-        if subscription.0 >> 76 & 0xf != 7 {
+        if !subscription.is_version_7() {
             return Err(MarketError::SubscriptionIdVersion(subscription));
         }
         let listing = self.seen(asker, id)?;

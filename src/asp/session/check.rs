@@ -83,7 +83,7 @@ impl Sessions {
     /// [`SendError`] naming what was found and what would be allowed. Nothing is changed.
     pub fn check_send(
         &self,
-        send: Send,
+        send: &Send,
         trust: &dyn Trust,
         now: Timestamp,
     ) -> Result<Sent, SendError> {
@@ -183,7 +183,7 @@ pub fn check_id_time(id: MessageId, now: Timestamp) -> Result<(), SendError> {
 /// As [`Sessions::check_send`], in a session.
 pub(super) fn check_send(
     session: &Session,
-    send: Send,
+    send: &Send,
     trust: &dyn Trust,
     now: Timestamp,
 ) -> Result<Sent, SendError> {
@@ -197,22 +197,22 @@ pub(super) fn check_send(
             Err(SendError::MessageIdTaken { id: message.id })
         };
     }
-    if message.id.0 >> 76 & 0xf != 7 {
+    if !message.id.is_version_7() {
         return Err(SendError::MessageIdVersion { id: message.id });
     }
-    check_limits(session, &send)?;
+    check_limits(session, send)?;
     let sender = session.participants.get(&message.sender);
     let sent = MessageSent {
         sender_sequence: sender.map_or(0, |sender| sender.sequence) + 1,
         digest: send.digest,
         signature: send.signature,
         key: send.key,
-        payload: send.payload,
+        payload: send.payload.clone(),
         brings: send.brings,
         commitment: send.commitment,
         by: send.by,
         at: now,
-        message: send.message,
+        message: send.message.clone(),
     };
     judge(session, &sent)?;
     let asked = sent.message.in_reply_to;

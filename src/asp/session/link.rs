@@ -87,7 +87,7 @@ impl Sessions {
             session.hash = records[0].hash().unwrap_or_default();
             session.thread.push(offset);
             // Nothing was said before that could ask for trust.
-            if let Sent::New(event) = check_send(session, invitation, &NeutralTrust, at)? {
+            if let Sent::New(event) = check_send(session, &invitation, &NeutralTrust, at)? {
                 let links = session.thread.links();
                 records.push(SessionRecord::chain(event, links, &session.hash));
             }

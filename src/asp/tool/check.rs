@@ -159,7 +159,7 @@ impl Tools {
             Known::Perhaps(files) => return Ok(Checked::Search(files)),
             Known::Nothing => {}
         }
-        if start.call.0 >> 76 & 0xf != 7 {
+        if !start.call.is_version_7() {
             return Err(ToolError::CallIdVersion(start.call));
         }
         if start.parent == Some(start.call) {

@@ -1,5 +1,7 @@
 //! Sessions: creating them, what is said in them, leaving and going on.
 
+use std::borrow::Cow;
+
 use super::evidence::{UnknownTrust, of_task};
 use super::record::Entry;
 use super::resolve::{Found, Named};
@@ -210,7 +212,7 @@ impl Broker {
         }
         self.settle_due(org, Timed::Sessions, now)?;
         let mut entry = Entry::default();
-        let mut send = send.clone();
+        let mut send = Cow::Borrowed(send);
         // What was taken before is answered as then, whoever may see whom now.
         let held = self.made_asp(org)?.sessions.known()?.session(session);
         let is_taken = held.is_some_and(|held| held.taken(send.message().id).is_some());
@@ -219,7 +221,7 @@ impl Broker {
         }
         if let Some(invited) = brings.filter(|_| !is_taken) {
             let invitee = self.brought(by, org, invited, &mut entry, now)?;
-            send = send.bringing(invitee);
+            send = Cow::Owned(send.into_owned().bringing(invitee));
         }
         if !is_taken && (send.offered().is_some() || send.message().in_reply_to.is_some()) {
             self.settle_due(org, Timed::Promises, now)?;
@@ -234,8 +236,8 @@ impl Broker {
             let (trust, nobody) = (self.trust_state(), UnknownTrust::default());
             let known = trust.as_ref().map(|state| TrustFor { state, asker: org });
             let checked = match &known {
-                Ok(known) => sessions.check_send(send.clone(), known, now),
-                Err(_) => sessions.check_send(send.clone(), &nobody, now),
+                Ok(known) => sessions.check_send(&send, known, now),
+                Err(_) => sessions.check_send(&send, &nobody, now),
             };
             if nobody.was_asked() {
                 trust?;

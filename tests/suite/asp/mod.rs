@@ -112,7 +112,7 @@ impl Topic {
     fn send(&mut self, send: Send) {
         let sent = self
             .sessions
-            .check_send(send, &NeutralTrust, self.now)
+            .check_send(&send, &NeutralTrust, self.now)
             .unwrap();
         let Sent::New(event) = sent else {
             panic!("{sent:?}");

@@ -70,7 +70,7 @@ fn the_records_of_an_end_tell_the_session_as_it_will_be() {
         let message = send(supplied(driver.number, LEAD, said));
         let checked = driver
             .sessions
-            .check_send(message, &NeutralTrust, driver.now);
+            .check_send(&message, &NeutralTrust, driver.now);
         let Ok(Sent::New(event)) = checked else {
             panic!("it is new");
         };

@@ -149,7 +149,7 @@ impl Driver {
 
     fn send(&mut self, send: Send) -> Result<MessageId, SendError> {
         let id = send.message().id;
-        match self.sessions.check_send(send, &NeutralTrust, self.now)? {
+        match self.sessions.check_send(&send, &NeutralTrust, self.now)? {
             Sent::New(event) => self.happen(event).expect("what was checked can follow"),
             Sent::Before(_) => {}
         }
@@ -431,7 +431,7 @@ fn a_message_that_comes_again_is_answered_as_before() {
     }
     let again = driver
         .sessions
-        .check_send(first.clone(), &NeutralTrust, driver.now);
+        .check_send(&first, &NeutralTrust, driver.now);
     let record = &driver.log[1];
     let Ok(Sent::Before(taken)) = again else {
         panic!("{again:?}");

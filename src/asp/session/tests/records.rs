@@ -25,7 +25,7 @@ fn of_two_records_behind_the_same_one_only_the_first_is_taken() {
     let mut driver = Driver::home();
     let link = |number, sender| {
         let said = message(number, sender, Performative::Inform);
-        let sent = driver.sessions.check_send(said, &NeutralTrust, START);
+        let sent = driver.sessions.check_send(&said, &NeutralTrust, START);
         let Ok(Sent::New(event)) = sent else {
             panic!("{sent:?}");
         };
@@ -45,7 +45,7 @@ fn a_record_of_another_place_is_refused() {
     let mut driver = Driver::home();
     driver.say(LEAD, Performative::Inform, None).unwrap();
     let said = message(9, LEAD, Performative::Inform);
-    let Ok(Sent::New(event)) = driver.sessions.check_send(said, &NeutralTrust, START) else {
+    let Ok(Sent::New(event)) = driver.sessions.check_send(&said, &NeutralTrust, START) else {
         panic!("a message in order");
     };
     let right = driver
