@@ -165,8 +165,7 @@ impl Broker {
             let shared = grants
                 .filter(|grant| grant.operation == Operation::Asp && grant.accepted_at.is_some());
             related.extend(shared.flat_map(|grant| [grant.owner, grant.guest]));
-            let market = self.asp.market.as_ref();
-            let market = market.and_then(|topic| topic.known().ok());
+            let market = self.market().ok();
             related.extend(
                 market
                     .into_iter()

@@ -203,8 +203,7 @@ impl Broker {
             return Reads::All;
         }
         let by_grants = self.access.agent_shown_until(of, name.as_str(), org, now);
-        let market = self.asp.market.as_ref();
-        let market = market.and_then(|topic| topic.known().ok());
+        let market = self.market().ok();
         let by_market = market.and_then(|market| market.shown_until(of, name.as_str(), org));
         by_grants.max(by_market).map_or(Reads::All, Reads::Until)
     }

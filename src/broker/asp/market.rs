@@ -160,17 +160,13 @@ impl Broker {
         name: &str,
         guest: OrgId,
     ) -> Option<SubscriptionId> {
-        let market = self.asp.market.as_ref()?.known().ok()?;
+        let market = self.market().ok()?;
         market.shows(owner, name, guest)
     }
 
     /// The names of an organisation's agents that subscriptions show another.
     pub(super) fn subscribed_names(&self, owner: OrgId, guest: OrgId) -> Vec<AgentName> {
-        let market = self
-            .asp
-            .market
-            .as_ref()
-            .and_then(|topic| topic.known().ok());
+        let market = self.market().ok();
         market.map_or_else(Vec::new, |market| {
             market.shown(owner, guest).cloned().collect()
         })

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::record::Entry;
 use crate::access::Principal;
 use crate::asp::market::{Count, MarketRecord, Use};
-use crate::asp::session::{Invitee, Session};
+use crate::asp::session::{Invitee, Session, SessionRecord};
 use crate::broker::core::Broker;
 use crate::storage::Need;
 use crate::types::{AgentId, OrgId, SessionId, SubscriptionId, Timestamp};
@@ -28,8 +28,7 @@ impl Broker {
         coming: &[Invitee],
         now: Timestamp,
     ) -> Vec<MarketRecord> {
-        let market = self.asp.market.as_ref();
-        let Some(market) = market.and_then(|topic| topic.known().ok()) else {
+        let Ok(market) = self.market() else {
             return Vec::new();
         };
         let mut needed: BTreeMap<SubscriptionId, Vec<AgentId>> = BTreeMap::new();
@@ -61,12 +60,14 @@ impl Broker {
         entry: &Entry,
         now: Timestamp,
     ) -> Vec<MarketRecord> {
-        let market = self.asp.market.as_ref();
-        let market = market.and_then(|topic| topic.known().ok());
-        let of_org = self.asp_of(host).filter(|_| !entry.sessions.is_empty());
-        let (Some(market), Some(of_org)) = (market, of_org) else {
+        let session = entry.sessions.first().and_then(SessionRecord::session);
+        let (Some(session), Ok(market), Some(of_org)) = (session, self.market(), self.asp_of(host))
+        else {
             return Vec::new();
         };
+        if market.uses_in(session).next().is_none() {
+            return Vec::new();
+        }
         let offset = self.next_offset(of_org.sessions.log);
         let Some(ended) = of_org.sessions.state.ended_by(&entry.sessions, offset) else {
             return Vec::new();
@@ -81,8 +82,7 @@ impl Broker {
         if !self.asp.may_have_strays {
             return;
         }
-        let market = self.asp.market.as_ref();
-        let Some(market) = market.and_then(|topic| topic.known().ok()) else {
+        let Ok(market) = self.market() else {
             self.asp.may_have_strays = false;
             return;
         };

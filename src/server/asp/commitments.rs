@@ -1,10 +1,8 @@
 //! Requests about what agents promise each other.
 
-use serde::{Deserialize, Serialize};
-
 use super::super::shared::Shared;
 use super::cursor::page_limit;
-use super::filed::{ClosedCursor, Seen, Taken};
+use super::filed::{ListCursor, Seen, Taken};
 use super::reader::Reader;
 use super::{Looked, cursor, evidence, filed};
 use crate::access::Principal;
@@ -165,10 +163,7 @@ pub(super) fn delivered_places(
 
 /// The evidence of a delivery, from its record.
 fn delivered(reader: &mut Reader<'_>, offset: Offset) -> Result<Evidence, BrokerError> {
-    let record = reader.record(offset)?;
-    let payload = record.payload.clone().unwrap_or_default();
-    let read = CommitmentRecord::decode(record.record_type.as_str(), &payload);
-    match read.map_err(|error| reader.damaged(offset, &error.to_string()))? {
+    match filed::record(reader, offset)? {
         CommitmentRecord::Delivered(delivered) => Ok(delivered.evidence.clone()),
         _ => Err(reader.damaged(offset, "nothing is delivered there")),
     }
@@ -255,16 +250,6 @@ fn told(
     })
 }
 
-/// Where a list of commitments goes on.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum Cursor {
-    /// With those that are not closed and have a lesser id.
-    Live(CommitmentId),
-    /// With those that are closed, from this one on.
-    Closed(ClosedCursor),
-}
-
 pub(super) fn list(
     shared: &Shared,
     by: &Principal,
@@ -272,7 +257,10 @@ pub(super) fn list(
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
     let text = list.cursor.as_deref().unwrap_or_default();
-    let cursor = list.cursor.as_deref().map(cursor::decode::<Cursor>);
+    let cursor = list
+        .cursor
+        .as_deref()
+        .map(cursor::decode::<ListCursor<CommitmentId>>);
     let cursor = cursor.transpose()?;
     let limit = page_limit(list.limit)?;
     let agent = list.agent_id.as_ref();
@@ -298,18 +286,14 @@ pub(super) fn list(
             && (list.session_id).is_none_or(|session| promise.session == session)
             && (list.states.is_empty() || list.states.contains(&commitment.state))
     };
-    let (below, from) = match cursor {
-        None => (Some(CommitmentId(u128::MAX)), None),
-        Some(Cursor::Live(below)) => (Some(below), None),
-        Some(Cursor::Closed(from)) => (None, Some(from)),
-    };
+    let (below, from) = ListCursor::begin(cursor, CommitmentId(u128::MAX));
     let mut rows = Vec::new();
     let mut next = None;
     if let Some(below) = below {
         let broker = shared.broker();
         let page = broker.live_commitments(by, which, &fits, below, limit, now)?;
         rows.extend(page.seen.into_iter().map(|seen| row(&broker, seen)));
-        next = page.rest.map(Cursor::Live);
+        next = page.rest.map(ListCursor::Live);
     }
     if next.is_none() {
         let threads = shared.broker().closed_to_walk(by, which, now)?;
@@ -326,7 +310,7 @@ pub(super) fn list(
             rows.push(row(&broker, told));
             Ok(Taken::On)
         })?;
-        next = rest.map(Cursor::Closed);
+        next = rest.map(ListCursor::Closed);
     }
     let page = CommitmentsPage {
         cursor: next.as_ref().map(cursor::encode),

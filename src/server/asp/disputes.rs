@@ -1,12 +1,10 @@
 //! Requests about disputes: that a promise was not kept, and who decides.
 
-use serde::{Deserialize, Serialize};
-
 use super::super::access::make_secret;
 use super::super::shared::Shared;
 use super::commitments::{delivered_places, look_first, party, party_row};
 use super::cursor::page_limit;
-use super::filed::{ClosedCursor, Seen, Taken};
+use super::filed::{ListCursor, Seen, Taken};
 use super::reader::Reader;
 use super::{Looked, cursor, evidence, filed};
 use crate::access::{AuditAct, Principal};
@@ -184,16 +182,6 @@ pub(super) fn info(
     ))
 }
 
-/// Where a list of disputes goes on.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-enum Cursor {
-    /// With those about commitments that are not closed and a lesser id.
-    Live(DisputeId),
-    /// With those about commitments that are closed, from this one on.
-    Closed(ClosedCursor),
-}
-
 pub(super) fn list(
     shared: &Shared,
     by: &Principal,
@@ -201,7 +189,10 @@ pub(super) fn list(
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
     let text = list.cursor.as_deref().unwrap_or_default();
-    let cursor = list.cursor.as_deref().map(cursor::decode::<Cursor>);
+    let cursor = list
+        .cursor
+        .as_deref()
+        .map(cursor::decode::<ListCursor<DisputeId>>);
     let cursor = cursor.transpose()?;
     let limit = page_limit(list.limit)?;
     let agent = list.agent_id.as_ref();
@@ -222,18 +213,14 @@ pub(super) fn list(
             && (list.states.is_empty() || list.states.contains(&dispute.state))
             && list.session_id.is_none_or(|wanted| wanted == session)
     };
-    let (below, from) = match cursor {
-        None => (Some(DisputeId(u128::MAX)), None),
-        Some(Cursor::Live(below)) => (Some(below), None),
-        Some(Cursor::Closed(from)) => (None, Some(from)),
-    };
+    let (below, from) = ListCursor::begin(cursor, DisputeId(u128::MAX));
     let mut rows = Vec::new();
     let mut next = None;
     if let Some(below) = below {
         let broker = shared.broker();
         let page = broker.live_disputes(by, &fits, below, limit, now)?;
         rows.extend(page.seen.into_iter().map(|seen| row(&broker, seen)));
-        next = page.rest.map(Cursor::Live);
+        next = page.rest.map(ListCursor::Live);
     }
     if next.is_none() {
         // Who filed a dispute may be nobody of whom its commitment has a thread.
@@ -262,7 +249,7 @@ pub(super) fn list(
             }
             Ok(Taken::On)
         })?;
-        next = rest.map(Cursor::Closed);
+        next = rest.map(ListCursor::Closed);
     }
     let page = DisputesPage {
         cursor: next.as_ref().map(cursor::encode),

@@ -171,6 +171,30 @@ pub(super) struct ClosedCursor {
     below: Option<DisputeId>,
 }
 
+/// Where a list goes on that tells what is not closed first, and then what is.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum ListCursor<Id> {
+    /// With those that are not closed, or whose commitment is not, and have a lesser id.
+    Live(Id),
+    /// With those that are closed, or whose commitment is, from this one on.
+    Closed(ClosedCursor),
+}
+
+impl<Id> ListCursor<Id> {
+    /// Below which id those are told that are not closed, where they are at all, and from where on
+    /// those that are.
+    ///
+    /// - `newest`: above all ids.
+    pub fn begin(cursor: Option<Self>, newest: Id) -> (Option<Id>, Option<ClosedCursor>) {
+        match cursor {
+            None => (Some(newest), None),
+            Some(Self::Live(below)) => (Some(below), None),
+            Some(Self::Closed(from)) => (None, Some(from)),
+        }
+    }
+}
+
 /// What becomes of a closed commitment that a walk has come to.
 pub(super) enum Taken {
     /// It was taken, or is not wanted; on to the one before.

@@ -106,6 +106,25 @@ fn evidence() -> Evidence {
 }
 
 impl Ledger {
+    /// With a clock, money, and the seal of the first secret.
+    fn begun() -> Self {
+        let mut all = Self {
+            now: START,
+            secrets: 1,
+            ..Self::default()
+        };
+        all.sees(TrustRecord::Clock(ClockRead {
+            at: START,
+            half_life_hours: DEFAULT_HALF_LIFE_HOURS,
+            kind: Kind::Clock,
+            v: 1,
+        }));
+        all.cash(worker().into(), 9_000, true);
+        let sealed = all.commitments.check_seal(secret(1).seal(), START).unwrap();
+        all.write(vec![sealed]);
+        all
+    }
+
     fn offset(of: usize) -> Offset {
         Offset(40 + of as u64)
     }
@@ -323,20 +342,7 @@ fn with_money(promise: &mut Promise) {
 
 /// A history with everything in it that can be recorded.
 fn ledger() -> Ledger {
-    let mut all = Ledger {
-        now: START,
-        secrets: 1,
-        ..Ledger::default()
-    };
-    all.sees(TrustRecord::Clock(ClockRead {
-        at: START,
-        half_life_hours: DEFAULT_HALF_LIFE_HOURS,
-        kind: Kind::Clock,
-        v: 1,
-    }));
-    all.cash(worker().into(), 9_000, true);
-    let sealed = all.commitments.check_seal(secret(1).seal(), START).unwrap();
-    all.write(vec![sealed]);
+    let mut all = Ledger::begun();
     // Kept: confirmed, by silence.
     let kept = all.promise(1, Mode::OneSided, |promise| {
         with_money(promise);
@@ -496,20 +502,7 @@ fn ledger() -> Ledger {
 /// and no clock of its organisation would go on.
 #[test]
 fn what_closes_the_most_disputed_promise_fits_into_an_entry() {
-    let mut all = Ledger {
-        now: START,
-        secrets: 1,
-        ..Ledger::default()
-    };
-    all.sees(TrustRecord::Clock(ClockRead {
-        at: START,
-        half_life_hours: DEFAULT_HALF_LIFE_HOURS,
-        kind: Kind::Clock,
-        v: 1,
-    }));
-    all.cash(worker().into(), 9_000, true);
-    let sealed = all.commitments.check_seal(secret(1).seal(), START).unwrap();
-    all.write(vec![sealed]);
+    let mut all = Ledger::begun();
     let broken = all.promise(1, Mode::OneSided, |promise| {
         with_money(promise);
         promise.terms = Some(words(MAX_TERMS_BYTES));
