@@ -115,15 +115,9 @@ impl Outbox {
                 self.parts.pop_front();
                 continue;
             }
-            let slices: Vec<IoSlice<'_>> = self
-                .parts
-                .iter()
-                .take(MAX_SLICES)
-                .map(|part| IoSlice::new(&part.bytes))
-                .collect();
             let written = tokio::select! {
                 biased;
-                written = socket.write_vectored(&slices) => written?,
+                written = write(socket, &self.parts) => written?,
                 _ = late.tick() => {
                     parts_left -= 1;
                     if parts_left == 0 || is_short() {
@@ -160,6 +154,20 @@ impl Outbox {
             }
         }
     }
+}
+
+/// Writes what one call takes.
+async fn write(
+    socket: &mut (impl AsyncWrite + Unpin),
+    parts: &VecDeque<Part>,
+) -> std::io::Result<usize> {
+    // Small answers are one part.
+    if let (1, Some(only)) = (parts.len(), parts.front()) {
+        return socket.write(&only.bytes).await;
+    }
+    let slices = parts.iter().take(MAX_SLICES);
+    let slices: Vec<IoSlice<'_>> = slices.map(|part| IoSlice::new(&part.bytes)).collect();
+    socket.write_vectored(&slices).await
 }
 
 #[cfg(test)]

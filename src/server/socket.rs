@@ -30,14 +30,15 @@ impl Socket {
     /// connection that is idle keeps none.
     pub async fn read_some(&mut self, input: &mut BytesMut) -> io::Result<usize> {
         match self {
-            Self::Plain(socket) => loop {
-                socket.readable().await?;
-                input.reserve(READ_BYTES);
-                match socket.try_read_buf(input) {
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                    read => return read,
-                }
-            },
+            Self::Plain(socket) => {
+                std::future::poll_fn(|cx| {
+                    ready!(socket.poll_read_ready(cx))?;
+                    input.reserve(READ_BYTES);
+                    // A read that leaves room has emptied the socket: no other finds out.
+                    pin!(socket.read_buf(input)).poll(cx)
+                })
+                .await
+            }
             Self::Tls(stream) => std::future::poll_fn(|cx| poll_records(stream, input, cx)).await,
         }
     }
