@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
@@ -17,6 +18,7 @@ use super::error::{Closed, IoFailure, ReadError};
 use super::index::Run;
 use super::layout::Layout;
 use super::load::LoadJob;
+use super::recent::Recent;
 use super::segment::{FIRST_BATCH, Previous, Segment, SegmentId, Slices};
 use super::walk::BLOCK_BYTES;
 use crate::format::{DamageKind, DamageRow, LogRow, ProducerRow};
@@ -181,6 +183,12 @@ pub struct Log {
     pub(super) tail: VecDeque<TailBatch>,
     /// Bytes of the tail that its segment files lack.
     pub(super) unwritten_bytes: u64,
+    /// Bytes written behind since the keeper last synced them.
+    pub(super) unsynced_behind: u64,
+    /// In front of the tail, for those who follow.
+    pub(super) recent: Recent,
+    /// Somebody has read up to the end, and waits for more.
+    pub(super) is_followed: AtomicBool,
     /// The segments known so far, in order; the last is the active one.
     pub(super) segments: Vec<Arc<Segment>>,
     /// The directory was read, so that no older segment is unknown.
@@ -270,6 +278,9 @@ impl Log {
             tail: VecDeque::new(),
             is_unlisted: false,
             unwritten_bytes: 0,
+            unsynced_behind: 0,
+            recent: Recent::default(),
+            is_followed: AtomicBool::new(false),
             refused: point.refused.then(|| {
                 let what = "damage was found; see the channel's info and npayload-inspect";
                 Closed::Damaged(what.into())
@@ -517,8 +528,12 @@ impl Log {
     /// tail that memory no longer has to serve. Returns the bytes let go.
     pub(super) fn book_behind(&mut self, offsets: &Range<Offset>) -> u64 {
         let mut freed = 0;
-        for batch in &mut self.tail {
-            if offsets.contains(&batch.offsets.start) && !batch.is_behind {
+        let first = |tail: &VecDeque<TailBatch>, offset| {
+            tail.partition_point(|batch| batch.offsets.start < offset)
+        };
+        let booked = first(&self.tail, offsets.start)..first(&self.tail, offsets.end);
+        for batch in self.tail.range_mut(booked) {
+            if !batch.is_behind {
                 batch.is_behind = true;
                 freed += batch.bytes.len() as u64;
             }
@@ -530,6 +545,11 @@ impl Log {
             .iter()
             .take_while(|batch| batch.is_behind && batch.offsets.end <= limit)
             .count();
+        if *self.is_followed.get_mut() {
+            for batch in self.tail.range(..ready) {
+                self.recent.push(batch.offsets.clone(), batch.bytes.clone());
+            }
+        }
         let mut done = self.tail.drain(..ready).peekable();
         while let Some(first) = done.next() {
             let segment = first.segment.clone();
@@ -574,17 +594,17 @@ impl Log {
             });
         }
         if from == high_watermark {
+            self.is_followed.store(true, Ordering::Relaxed);
             return Ok(ReadPlan::Memory(Slices {
                 next: from,
                 ..Slices::default()
             }));
         }
-        if self
-            .tail
-            .front()
-            .is_some_and(|batch| batch.offsets.start <= from)
-        {
-            return Ok(ReadPlan::Memory(self.read_tail(from, max_bytes)));
+        // Where damage is known, the segments tell of it.
+        let recent = self.recent.start().filter(|_| self.damage.is_empty());
+        let in_tail = self.tail.front().map(|batch| batch.offsets.start);
+        if recent.or(in_tail).is_some_and(|start| start <= from) {
+            return Ok(ReadPlan::Memory(self.read_memory(from, max_bytes)));
         }
         let segments = &self.segments;
         let at = segments.partition_point(|segment| segment.id().base <= from);
@@ -641,23 +661,24 @@ impl Log {
         })
     }
 
-    fn read_tail(&self, from: Offset, max_bytes: u64) -> Slices {
+    fn read_memory(&self, from: Offset, max_bytes: u64) -> Slices {
         let high_watermark = self.high_watermark();
         let mut slices = Slices {
             next: from,
             ..Slices::default()
         };
         let first = self.tail.partition_point(|batch| batch.offsets.end <= from);
-        for batch in self.tail.range(first..) {
-            let len = batch.bytes.len() as u64;
-            if batch.offsets.end > high_watermark
-                || (!slices.parts.is_empty() && slices.bytes + len > max_bytes)
+        let tail = self.tail.range(first..);
+        let tail = tail.map(|batch| (batch.offsets.end, &batch.bytes));
+        for (end, bytes) in self.recent.from(from).chain(tail) {
+            let len = bytes.len() as u64;
+            if end > high_watermark || (!slices.parts.is_empty() && slices.bytes + len > max_bytes)
             {
                 break;
             }
-            slices.parts.push(batch.bytes.clone());
+            slices.parts.push(bytes.clone());
             slices.bytes += len;
-            slices.next = batch.offsets.end;
+            slices.next = end;
         }
         slices
     }

@@ -21,6 +21,7 @@ mod mmap;
 mod open_files;
 mod points;
 mod read;
+mod recent;
 mod recovery;
 mod retention;
 mod round;

@@ -445,6 +445,7 @@ impl Storage {
             log.direct_in_flight = false;
             if !log.is_poisoned {
                 self.unwritten_bytes -= log.book_behind(&run.offsets());
+                self.bound_recent(run.log);
             }
         }
         for id in &finished.logs {

@@ -17,6 +17,7 @@ use super::layout::Layout;
 use super::log::{Log, LogOptions, LogPoint, TailBatch};
 use super::open_files::OpenFiles;
 use super::points::Points;
+use super::recent::RecentOrder;
 use super::scrub::{RebuiltIndex, Scrub};
 use super::segment::Segment;
 use super::space::{Need, Space, SpaceInfo};
@@ -231,6 +232,8 @@ pub struct Storage {
     pub(super) rebuilt_indexes: Vec<RebuiltIndex>,
     /// Segments whose indexes are to be saved, each up to a position.
     pub(super) unsaved_indexes: Vec<(u64, Arc<super::segment::Segment>)>,
+    /// What logs keep in memory for those who follow their ends, oldest first.
+    pub(super) recent: RecentOrder,
     /// Preparing a journal file failed: the next try is at this time.
     pub(super) prepare_at: Option<Timestamp>,
     pub(super) report: super::recovery::RecoveryReport,
@@ -280,6 +283,7 @@ impl Storage {
             scrub,
             rebuilt_indexes: Vec::new(),
             unsaved_indexes: Vec::new(),
+            recent: RecentOrder::default(),
             prepare_at: None,
             report: from.report,
             rounds: 0,

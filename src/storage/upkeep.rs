@@ -72,7 +72,11 @@ pub enum UpkeepEnd {
     Remove(RemoveJob, Result<(), IoFailure>),
 }
 
-/// Writes tails to their segments, without a sync.
+/// After so many bytes written behind, their segment is synced: a checkpoint that finds more to
+/// write keeps the disk from the journal for as long as that takes.
+const SYNC_BEHIND_BYTES: u64 = 1024 * 1024;
+
+/// Writes tails to their segments.
 #[derive(Debug)]
 pub struct WriteBehindJob {
     disk: Arc<dyn Disk>,
@@ -86,13 +90,20 @@ pub(super) struct Tail {
     pub log: Incarnation,
     pub offsets: Range<Offset>,
     pub runs: Vec<WriteRun>,
+    /// Much was written since the last sync.
+    is_sync_due: bool,
 }
 
 impl Tail {
     pub fn write(&self, disk: &dyn Disk, open_files: &OpenFiles) -> Result<(), IoFailure> {
-        self.runs
-            .iter()
-            .try_for_each(|run| run.segment.write(disk, open_files, &run.batches))
+        for run in &self.runs {
+            run.segment.write(disk, open_files, &run.batches)?;
+            if self.is_sync_due && run.segment.sync(disk).is_err() {
+                // A segment keeps that its sync has failed: the next checkpoint meets it again.
+                continue;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -240,12 +251,17 @@ impl Storage {
             return None;
         }
         log.is_writing_behind = true;
+        let is_sync_due = log.unsynced_behind >= SYNC_BEHIND_BYTES;
+        if is_sync_due {
+            log.unsynced_behind = 0;
+        }
         let end = log.high_watermark().min(below);
         let start = log.tail.front().map_or(end, |batch| batch.offsets.start);
         Some(Tail {
             log: id,
             offsets: start..end,
             runs,
+            is_sync_due,
         })
     }
 
@@ -296,12 +312,14 @@ impl Storage {
             Ok(()) => {
                 self.space.written();
                 let freed = log.book_behind(offsets);
+                log.unsynced_behind += freed;
                 if !log.is_poisoned {
                     self.unwritten_bytes -= freed;
                 }
                 if log.unwritten_bytes >= self.config.write_behind_bytes {
                     self.behind_queue.push_back(id);
                 }
+                self.bound_recent(id);
             }
             Err(failure) if failure.is_passing() => {
                 // The bytes stay in memory and in the journal; the next checkpoint tries again.

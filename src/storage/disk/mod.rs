@@ -192,8 +192,9 @@ pub fn read_exact_at(file: &dyn DiskFile, position: u64, buf: &mut [u8]) -> io::
     ))
 }
 
-/// Writes zeros over the first `len` bytes, then syncs. A file prepared like this takes synced
-/// writes at full speed, because no later sync has to record a new block or length.
+/// Writes zeros over the first `len` bytes, synced. A file prepared like this takes synced writes at
+/// full speed, because no later sync has to record a new block or length. Each piece is synced by
+/// itself, so that the disk is never kept from others for longer than one takes.
 ///
 /// # Errors
 /// As [`DiskFile::write_at`] and [`DiskFile::sync_data`].
@@ -205,8 +206,9 @@ pub fn zero_fill(file: &dyn DiskFile, len: u64) -> io::Result<()> {
         let bytes = usize::try_from(len - position).map_or(PIECE_BYTES, |n| n.min(PIECE_BYTES));
         file.write_at(position, &[IoSlice::new(&zeros[..bytes])])?;
         position += bytes as u64;
+        file.sync_data()?;
     }
-    file.sync_data()
+    Ok(())
 }
 
 /// Locks a mutex; a panic of another holder leaves the simple values here intact.
