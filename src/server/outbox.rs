@@ -92,9 +92,8 @@ impl Outbox {
             self.parts.push_back(self.buffer.split().freeze().into());
         }
         let part = (timeout / PATIENCE_PARTS).max(Duration::from_millis(1));
-        let mut late = tokio::time::interval(part);
+        let mut late = tokio::time::interval_at(tokio::time::Instant::now() + part, part);
         late.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        late.tick().await;
         let (mut progress, mut parts_left) = (0, PATIENCE_PARTS);
         loop {
             let Some(first) = self.parts.front() else {

@@ -18,6 +18,7 @@ use super::index::Run;
 use super::layout::Layout;
 use super::load::LoadJob;
 use super::segment::{FIRST_BATCH, Previous, Segment, SegmentId, Slices};
+use super::spares::Spares;
 use super::walk::BLOCK_BYTES;
 use crate::format::{DamageKind, DamageRow, LogRow, ProducerRow};
 use crate::types::{Durability, Incarnation, LogEpoch, Offset, Timestamp};
@@ -183,6 +184,10 @@ pub struct Log {
     pub(super) unwritten_bytes: u64,
     /// The segments known so far, in order; the last is the active one.
     pub(super) segments: Vec<Arc<Segment>>,
+    /// Files that its next segments are written over.
+    pub(super) spares: Arc<Spares>,
+    /// Segments that large runs have begun since segments were last removed.
+    pub(super) begun_by_runs: usize,
     /// The directory was read, so that no older segment is unknown.
     pub(super) is_loaded: bool,
     /// The last try to read the directory failed.
@@ -258,6 +263,8 @@ impl Log {
             flushed: point.end,
             end: point.end,
             segments: active.iter().map(|active| active.segment.clone()).collect(),
+            spares: Arc::default(),
+            begun_by_runs: 0,
             // Without a segment before the active one there is nothing to list.
             is_loaded: active
                 .as_ref()
@@ -437,7 +444,9 @@ impl Log {
         });
         let id = SegmentId::new(layout, self.id, self.end);
         Place {
-            segment: Arc::new(Segment::create(id, previous, now, epoch)),
+            segment: Arc::new(
+                Segment::create(id, previous, now, epoch).with_spares(self.spares.clone()),
+            ),
             position: FIRST_BATCH,
         }
     }
