@@ -614,6 +614,23 @@ pub(super) fn check_whole(header: &BatchHeader, bytes: &[u8]) -> Result<(), Deco
     Ok(())
 }
 
+/// The checksum over all bytes of a stored batch, of which only those before the body are read: the
+/// batch has that of its body itself, which was checked at the door.
+///
+/// # Panics
+/// With fewer bytes than a header.
+#[must_use]
+pub fn whole_crc(bytes: &[u8]) -> crc32fast::Hasher {
+    let (stamped, body) = bytes.split_at(BODY_AT);
+    let body_crc = bytes[BODY_CRC_AT..BODY_CRC_AT + 4].try_into();
+    let body_crc = u32::from_le_bytes(body_crc.expect("four bytes"));
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(stamped);
+    let len = body.len() as u64;
+    crc.combine(&crc32fast::Hasher::new_with_initial_len(body_crc, len));
+    crc
+}
+
 /// Checksum of the length and the stamped fields: everything before the body but itself.
 pub(super) fn header_crc_of(bytes: &[u8]) -> u32 {
     let mut crc = crc32fast::Hasher::new();

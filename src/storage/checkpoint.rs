@@ -241,6 +241,7 @@ impl Storage {
     pub fn want_clean_stop(&mut self) {
         self.checkpoints.is_last = true;
         self.checkpoints.want();
+        self.drop_spares();
         self.want_sync();
     }
 
@@ -539,6 +540,7 @@ impl CheckpointJob {
             }
             tails.push((tail.log, tail.offsets.clone(), written));
         }
+        self.pad(&mut failed);
         for (id, segment) in &self.segments {
             if failed.iter().any(|(log, _)| log == id) {
                 continue;
@@ -576,6 +578,21 @@ impl CheckpointJob {
             segments: self.segments,
             failure,
             is_point_failed,
+        }
+    }
+
+    /// Writes the padding behind what the checkpoint vouches for, where it is not zero by itself.
+    fn pad(&self, failed: &mut Vec<(Incarnation, IoFailure)>) {
+        for (id, segment) in self.segments.iter().filter(|(_, one)| one.is_reused()) {
+            let row = self.cut.rows.iter().find(|(log, _)| log == id);
+            let row = row.filter(|(_, row)| row.segment_base == segment.id().base);
+            let Some((_, row)) = row.filter(|_| !failed.iter().any(|(log, _)| log == id)) else {
+                continue;
+            };
+            let padded = segment.pad(&*self.disk, &self.open_files, row.position);
+            if let Err(failure) = padded {
+                failed.push((*id, failure));
+            }
         }
     }
 

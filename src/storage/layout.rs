@@ -126,6 +126,17 @@ impl Layout {
     }
 }
 
+/// How the name of a spare file ends: the file of a removed segment, which a later segment of the
+/// log is written over. It holds nothing.
+pub const SPARE_EXTENSION: &str = "spare";
+
+/// Whether `name` is that of a spare file.
+#[must_use]
+pub fn is_spare(name: &str) -> bool {
+    let stem = name.strip_suffix(SPARE_EXTENSION);
+    stem.is_some_and(|stem| segment_base(&format!("{stem}log")).is_some())
+}
+
 /// The base offset in a segment's file name, if `name` is one.
 #[must_use]
 pub fn segment_base(name: &str) -> Option<Offset> {

@@ -4,11 +4,12 @@
 //! is broken takes no more writes. One whose header is damaged does: its name and the header behind
 //! it say the same, and its records are where they were.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::disk::{Disk, OpenMode};
 use super::error::{Closed, IoFailure, While, is_no_file};
-use super::layout::{Layout, segment_base};
+use super::layout::{Layout, is_spare, segment_base};
 use super::segment::{FIRST_BATCH, Previous, Segment, SegmentId};
 use super::store::Storage;
 use super::upkeep::Removal;
@@ -84,6 +85,7 @@ impl Storage {
         let Older {
             segments,
             expired,
+            spares,
             faults,
             bad_headers,
         } = match loaded.found {
@@ -107,6 +109,12 @@ impl Storage {
             return Ok(()); // another load was faster
         }
         log.loaded(segments);
+        if !spares.is_empty() {
+            self.removals.push_back(Removal::Spares {
+                log: loaded.id,
+                paths: spares,
+            });
+        }
         let mut expired = expired;
         expired.extend(log.take_expired());
         if !expired.is_empty() {
@@ -129,6 +137,8 @@ pub(super) struct Older {
     pub segments: Vec<Arc<Segment>>,
     /// Those below the log start, left from a removal that a crash ended.
     pub expired: Vec<Arc<Segment>>,
+    /// Spare files, left from before the start.
+    pub spares: Vec<PathBuf>,
     /// What is missing or does not fit between them: nobody knows what the log lost there.
     pub faults: Vec<String>,
     /// Headers that are damaged. No record is lost with one, so that it closes nothing.
@@ -186,6 +196,10 @@ impl LoadJob {
         let mut older = Older::default();
         let mut found = Vec::new();
         for entry in disk.list(&dir).or_while("listing", &dir)? {
+            if is_spare(&entry.name) && !entry.is_dir {
+                older.spares.push(dir.join(&entry.name));
+                continue;
+            }
             let base = segment_base(&entry.name).filter(|base| *base < self.below);
             let Some(base) = base.filter(|_| !entry.is_dir) else {
                 continue;

@@ -20,6 +20,7 @@ use super::layout::Layout;
 use super::load::LoadJob;
 use super::recent::Recent;
 use super::segment::{FIRST_BATCH, Previous, Segment, SegmentId, Slices};
+use super::spares::Spares;
 use super::walk::BLOCK_BYTES;
 use crate::format::{DamageKind, DamageRow, LogRow, ProducerRow};
 use crate::types::{Durability, Incarnation, LogEpoch, Offset, Timestamp};
@@ -191,6 +192,10 @@ pub struct Log {
     pub(super) is_followed: AtomicBool,
     /// The segments known so far, in order; the last is the active one.
     pub(super) segments: Vec<Arc<Segment>>,
+    /// Files that its next segments are written over.
+    pub(super) spares: Arc<Spares>,
+    /// Segments that large runs have begun since segments were last removed.
+    pub(super) begun_by_runs: usize,
     /// The directory was read, so that no older segment is unknown.
     pub(super) is_loaded: bool,
     /// The last try to read the directory failed.
@@ -266,6 +271,8 @@ impl Log {
             flushed: point.end,
             end: point.end,
             segments: active.iter().map(|active| active.segment.clone()).collect(),
+            spares: Arc::default(),
+            begun_by_runs: 0,
             // Without a segment before the active one there is nothing to list.
             is_loaded: active
                 .as_ref()
@@ -448,7 +455,9 @@ impl Log {
         });
         let id = SegmentId::new(layout, self.id, self.end);
         Place {
-            segment: Arc::new(Segment::create(id, previous, now, epoch)),
+            segment: Arc::new(
+                Segment::create(id, previous, now, epoch).with_spares(self.spares.clone()),
+            ),
             position: FIRST_BATCH,
         }
     }

@@ -39,8 +39,9 @@ pub(super) fn map_read_only(file: &File, range: Range<u64>) -> io::Result<Bytes>
     )]
     // SAFETY: the range lies inside the file (checked above), and its bytes stay as they are while
     // the map lives: files are private to this broker (mode 0600, in a directory it has locked),
-    // storage maps only what it will not write again, and never shortens a mapped file
-    // (`DiskFile::map`). An unlinked file keeps its pages until it is unmapped.
+    // storage maps only what it will not write again while the map lives (it writes over the file of
+    // a removed segment once every map of it is gone), and never shortens a mapped file below what
+    // is mapped (`DiskFile::map`). An unlinked file keeps its pages until it is unmapped.
     let map = unsafe { options.map(file) }?;
     Ok(Bytes::from_owner(map))
 }

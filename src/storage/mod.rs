@@ -28,6 +28,7 @@ mod round;
 mod scrub;
 mod segment;
 mod space;
+mod spares;
 mod store;
 mod upkeep;
 mod walk;

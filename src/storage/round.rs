@@ -19,9 +19,9 @@ use super::journal::{GroupEnd, Room};
 use super::layout::Layout;
 use super::log::TailBatch;
 use super::open_files::OpenFiles;
-use super::segment::Segment;
+use super::segment::{FIRST_BATCH, Segment};
 use super::store::{EntryId, QueuedBatch, QueuedEntry, Storage};
-use crate::format::{GROUP_ALIGNMENT, GroupHeader, GroupItem, ItemKind, items_crc};
+use crate::format::{GROUP_ALIGNMENT, GroupHeader, GroupItem, ItemKind, items_crc, whole_crc};
 use crate::types::{Durability, Incarnation, Offset, Timestamp};
 
 const GROUP_HEADER_BYTES: usize = GroupHeader::BYTES;
@@ -71,6 +71,8 @@ pub struct Round {
     /// Logs whose segment failed in this round.
     failed: Vec<(Incarnation, IoFailure)>,
     is_segment_work_done: bool,
+    /// Where the group is gathered; handed on from round to round.
+    buffer: Vec<u8>,
 }
 
 /// How a round ended.
@@ -216,8 +218,17 @@ impl Storage {
                     log.align_next = true;
                 }
             }
-            let batches = runs.iter().flat_map(|run| &run.batches);
-            batches.for_each(|batch| batch.segment.set_direct(batch.offsets.end));
+            for batch in runs.iter().flat_map(|run| &run.batches) {
+                batch.segment.set_direct(batch.offsets.end);
+                if batch.position == FIRST_BATCH
+                    && let Some(log) = self.logs.get_mut(&batch.log)
+                {
+                    log.begun_by_runs += 1;
+                    if let Some(since) = self.spared.get_mut(&batch.log) {
+                        *since = now;
+                    }
+                }
+            }
             for run in runs.iter().filter(|_| !is_synced) {
                 let Some(log) = self.logs.get_mut(&run.log) else {
                     continue;
@@ -266,7 +277,7 @@ impl Storage {
         })
     }
 
-    fn empty_round(&self, room: Option<Room>, now: Timestamp) -> Round {
+    fn empty_round(&mut self, room: Option<Room>, now: Timestamp) -> Round {
         let header = GroupHeader {
             item_count: 0,
             items_crc: 0,
@@ -294,6 +305,7 @@ impl Storage {
             ends: BTreeMap::new(),
             failed: Vec::new(),
             is_segment_work_done: false,
+            buffer: std::mem::take(&mut self.group_buffer),
         }
     }
 
@@ -360,7 +372,12 @@ impl Storage {
                 self.space.written();
                 self.is_round_running = false;
                 self.in_flight.clear();
-                (self.finish_done(*round), None)
+                let mut round = *round;
+                let buffer = std::mem::take(&mut round.buffer);
+                if buffer.capacity() <= KEPT_BUFFER_BYTES {
+                    self.group_buffer = buffer;
+                }
+                (self.finish_done(round), None)
             }
         }
     }
@@ -572,9 +589,12 @@ impl Round {
                     .or_while("syncing", &path(*number))
                     .map_err(|e| (e, false))?;
             }
-            let (header, bytes) = self.group();
+            let mut buffer = std::mem::take(&mut self.buffer);
+            let group = self.group(&mut buffer);
             let room = self.room.as_ref().expect("seen above");
-            let written = room.file.write_at(room.position, &[IoSlice::new(&bytes)]);
+            let written = room.file.write_at(room.position, &group.slices(&buffer));
+            let header = group.header;
+            self.buffer = buffer;
             written
                 .or_while("writing", &path(room.number))
                 .map_err(|e| (e, true))?;
@@ -589,9 +609,13 @@ impl Round {
         Ok(())
     }
 
-    /// The bytes of the group, filled with zeros up to the next block.
-    fn group(&self) -> (GroupHeader, Vec<u8>) {
-        let mut items = Vec::new();
+    /// The group, filled with zeros up to the next block. What it has of its own and the small
+    /// batches are gathered in `buffer`; large ones are written from where they are.
+    fn group(&self, buffer: &mut Vec<u8>) -> Group<'_> {
+        buffer.clear();
+        // The header comes first, and is known last.
+        buffer.resize(GROUP_HEADER_BYTES, 0);
+        let items = &mut *buffer;
         let mut entry = 0;
         for run in &self.direct {
             if self.failed.iter().any(|(failed, _)| *failed == run.log) {
@@ -628,25 +652,76 @@ impl Round {
             }
             entry += 1;
         }
+        let items = &buffer[GROUP_HEADER_BYTES..];
         let count = items.len() / GROUP_ITEM_BYTES;
         let header = GroupHeader {
             item_count: u32::try_from(count).expect("a round's bytes are bounded"),
-            items_crc: items_crc(self.salt, self.header.group, &items),
+            items_crc: items_crc(self.salt, self.header.group, items),
             data_len: u32::try_from(data_len).expect("a round's bytes are bounded"),
             ..self.header
         };
-        let len = GROUP_HEADER_BYTES + items.len() + data_len;
-        let mut bytes = Vec::with_capacity(len.next_multiple_of(GROUP_ALIGNMENT));
-        bytes.extend_from_slice(&header.encode());
-        bytes.extend_from_slice(&items);
+        buffer[..GROUP_HEADER_BYTES].copy_from_slice(&header.encode());
+        let len = buffer.len() + data_len;
+        let mut group = Group {
+            header,
+            pieces: vec![Piece::Gathered(0..buffer.len())],
+        };
         for copied in &self.copies {
-            bytes.extend_from_slice(&copied.bytes);
+            group.push(&copied.bytes, buffer);
         }
         for batch in self.entries.iter().flat_map(|entry| &entry.batches) {
-            bytes.extend_from_slice(&batch.bytes);
+            group.push(&batch.bytes, buffer);
         }
-        bytes.resize(len.next_multiple_of(GROUP_ALIGNMENT), 0);
-        (header, bytes)
+        let padding = len.next_multiple_of(GROUP_ALIGNMENT) - len;
+        group.push(&ZEROS[..padding], buffer);
+        group
+    }
+}
+
+/// What fills a group up to the next block.
+const ZEROS: [u8; GROUP_ALIGNMENT] = [0; GROUP_ALIGNMENT];
+
+/// A batch below this is copied beside its neighbours: a slice of its own would cost more.
+const GATHERED_BYTES: usize = 4096;
+
+/// Most bytes that a buffer keeps from one round to the next.
+const KEPT_BUFFER_BYTES: usize = 4 * 1024 * 1024;
+
+/// A group as it is written: its bytes, one piece after the other.
+struct Group<'a> {
+    header: GroupHeader,
+    pieces: Vec<Piece<'a>>,
+}
+
+enum Piece<'a> {
+    /// These bytes of the round's buffer.
+    Gathered(Range<usize>),
+    InPlace(&'a [u8]),
+}
+
+impl<'a> Group<'a> {
+    fn push(&mut self, bytes: &'a [u8], buffer: &mut Vec<u8>) {
+        if bytes.len() > GATHERED_BYTES {
+            self.pieces.push(Piece::InPlace(bytes));
+            return;
+        }
+        let from = buffer.len();
+        buffer.extend_from_slice(bytes);
+        match self.pieces.last_mut() {
+            Some(Piece::Gathered(range)) => range.end = buffer.len(),
+            _ => self.pieces.push(Piece::Gathered(from..buffer.len())),
+        }
+    }
+
+    fn slices<'b>(&self, buffer: &'b [u8]) -> Vec<IoSlice<'b>>
+    where
+        'a: 'b,
+    {
+        let slice = |piece: &Piece<'a>| match piece {
+            Piece::Gathered(range) => IoSlice::new(&buffer[range.clone()]),
+            Piece::InPlace(bytes) => IoSlice::new(bytes),
+        };
+        self.pieces.iter().map(slice).collect()
     }
 }
 
@@ -692,7 +767,7 @@ fn write_direct(
             .map(|(_, position, bytes)| (*position, Bytes::clone(bytes)))
             .collect();
         let segment = part[0].0;
-        segment.write(disk, open_files, &batches)?;
+        segment.write_run(disk, open_files, &batches)?;
         if is_synced {
             segment.sync(disk)?;
         }
@@ -708,7 +783,8 @@ fn references(run: &DirectRun, is_synced: bool, entry: &mut u32) -> Vec<GroupIte
     let mut items = Vec::new();
     for part in run.batches.chunk_by(is_adjacent) {
         let mut crc = crc32fast::Hasher::new();
-        part.iter().for_each(|batch| crc.update(&batch.bytes));
+        part.iter()
+            .for_each(|batch| crc.combine(&whole_crc(&batch.bytes)));
         let length = part.iter().map(|batch| batch.bytes.len() as u64).sum();
         let (first, last) = (&part[0], &part[part.len() - 1]);
         let place = (&first.segment, first.position, length);

@@ -13,12 +13,16 @@ use super::index::{self, Index, Run};
 use super::layout::Layout;
 use super::open_files::OpenFiles;
 use super::recovery::set_aside;
-use super::walk::{Step, Walker};
+use super::spares::Spares;
+use super::walk::{BLOCK_BYTES, Step, Walker};
 use crate::format::{DecodeError, IndexKind, SegmentHeader};
 use crate::types::{Incarnation, LogEpoch, Offset, Timestamp};
 
 /// The first byte that a batch may occupy; the header's block is before it.
 pub const FIRST_BATCH: u64 = 4096;
+
+/// Padding.
+static ZEROS: [u8; BLOCK_BYTES as usize] = [0; BLOCK_BYTES as usize];
 
 /// Which segment, and where its files are.
 #[derive(Debug, Clone)]
@@ -99,7 +103,27 @@ pub struct Segment {
     /// The offset after the last batch that went straight to it since the start: the journal has no
     /// header of it, only a reference.
     direct_end: AtomicU64,
+    /// Files that its own may be made of.
+    spares: Option<Arc<Spares>>,
+    /// Its file was a spare one: behind what is written there are bytes of another segment.
+    is_reused: AtomicBool,
+    /// In such a file, the bytes before are written up to here, padding included.
+    padded_to: AtomicU64,
+    /// One more for each map of its file that lives.
+    maps: Arc<()>,
     open: Mutex<Option<Open>>,
+}
+
+/// A map of a segment's file, which tells the segment how long it lives.
+struct Map {
+    bytes: Bytes,
+    _of: Arc<()>,
+}
+
+impl AsRef<[u8]> for Map {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 #[derive(Debug)]
@@ -131,6 +155,10 @@ impl Segment {
             is_entered: AtomicBool::new(false),
             may_be_long: AtomicBool::new(false),
             direct_end: AtomicU64::new(0),
+            spares: None,
+            is_reused: AtomicBool::new(false),
+            padded_to: AtomicU64::new(0),
+            maps: Arc::new(()),
             open: Mutex::new(None),
         }
     }
@@ -150,6 +178,10 @@ impl Segment {
             is_entered: AtomicBool::new(true),
             may_be_long: AtomicBool::new(false),
             direct_end: AtomicU64::new(0),
+            spares: None,
+            is_reused: AtomicBool::new(false),
+            padded_to: AtomicU64::new(0),
+            maps: Arc::new(()),
             open: Mutex::new(None),
         }
     }
@@ -159,6 +191,14 @@ impl Segment {
         let segment = Self::existing(id, previous, length);
         segment.may_be_long.store(true, Ordering::Release);
         segment
+    }
+
+    /// The segment, whose file may be made of one of these.
+    pub(super) fn with_spares(self, spares: Arc<Spares>) -> Self {
+        Self {
+            spares: Some(spares),
+            ..self
+        }
     }
 
     /// Which segment this is.
@@ -225,8 +265,73 @@ impl Segment {
         if let Some(failure) = self.failed.get() {
             return Err(failure.clone());
         }
-        let written = self.write_all(disk, open_files, batches);
+        let written = self.write_all(disk, open_files, batches, false);
         written.map_err(|failure| self.keep_failure(failure))
+    }
+
+    /// As [`Segment::write`], where whatever follows begins on a block of its own.
+    pub(super) fn write_run(
+        self: &Arc<Self>,
+        disk: &dyn Disk,
+        open_files: &OpenFiles,
+        batches: &[(u64, Bytes)],
+    ) -> Result<(), IoFailure> {
+        if let Some(failure) = self.failed.get() {
+            return Err(failure.clone());
+        }
+        let written = self.write_all(disk, open_files, batches, true);
+        written.map_err(|failure| self.keep_failure(failure))
+    }
+
+    /// Writes the padding behind `position`, where the next batch begins on a block of its own: in
+    /// a file that was another segment's before, it is not zero by itself.
+    pub(super) fn pad(
+        self: &Arc<Self>,
+        disk: &dyn Disk,
+        open_files: &OpenFiles,
+        position: u64,
+    ) -> Result<(), IoFailure> {
+        let end = position.next_multiple_of(BLOCK_BYTES);
+        let is_padded = self.padded_to.load(Ordering::Acquire) >= end;
+        if !self.is_reused() || is_padded || position == end {
+            return Ok(());
+        }
+        self.write_run(disk, open_files, &[(position, Bytes::new())])
+    }
+
+    /// Whether its file was a spare one, and bytes of another segment may lie in it.
+    pub(super) fn is_reused(&self) -> bool {
+        self.is_reused.load(Ordering::Acquire)
+    }
+
+    /// Whether nobody reads it, nor will: it was taken out of its log, and no reader has a slice.
+    pub(super) fn is_free(self: &Arc<Self>) -> bool {
+        // Nobody can come by it any more but through one who has it.
+        if Arc::strong_count(self) > 1 {
+            return false;
+        }
+        self.lock().take();
+        let is_free = Arc::strong_count(&self.maps) == 1;
+        std::sync::atomic::fence(Ordering::Acquire);
+        is_free
+    }
+
+    /// Cuts the file of a sealed segment behind its last batch, where it was longer before.
+    pub(super) fn cut(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
+        if !self.is_reused.swap(false, Ordering::AcqRel) {
+            return Ok(());
+        }
+        let path = &self.id.path;
+        let file = match disk.open(path, OpenMode::ReadWrite) {
+            // Retention took it meanwhile.
+            Err(error) if is_no_file(&error) => return Ok(()),
+            opened => opened.or_while("opening", path)?,
+        };
+        let length = self.length();
+        if file.len().or_while("reading the length of", path)? > length {
+            file.set_len(length).or_while("cutting", path)?;
+        }
+        Ok(())
     }
 
     fn write_all(
@@ -234,25 +339,40 @@ impl Segment {
         disk: &dyn Disk,
         open_files: &OpenFiles,
         batches: &[(u64, Bytes)],
+        is_run: bool,
     ) -> Result<(), IoFailure> {
         self.set_dirty();
         let file = self.file_for_writing(disk, open_files)?;
-        // Adjacent batches go in one call; a gap of padding begins another.
-        let mut from = 0;
-        while from < batches.len() {
-            let mut end = batches[from].0;
-            let mut to = from;
-            while to < batches.len() && batches[to].0 == end {
-                end += batches[to].1.len() as u64;
-                to += 1;
+        let is_reused = self.is_reused();
+        let padding = |from: u64, to: u64| {
+            let bytes = usize::try_from(to - from).unwrap_or(usize::MAX);
+            ZEROS.get(..bytes).filter(|_| is_reused)
+        };
+        // Adjacent batches go in one call; a gap of padding begins another, unless it has to be
+        // written.
+        let mut batches = batches.iter().peekable();
+        while let Some((start, first)) = batches.next() {
+            let mut parts = vec![IoSlice::new(first)];
+            let mut end = start + first.len() as u64;
+            while let Some((position, bytes)) = batches.peek() {
+                if *position != end {
+                    let Some(zeros) = padding(end, *position) else {
+                        break;
+                    };
+                    parts.push(IoSlice::new(zeros));
+                }
+                parts.push(IoSlice::new(bytes));
+                end = position + bytes.len() as u64;
+                batches.next();
             }
-            let parts: Vec<IoSlice<'_>> = batches[from..to]
-                .iter()
-                .map(|(_, bytes)| IoSlice::new(bytes))
-                .collect();
-            file.write_at(batches[from].0, &parts)
+            let padded = end.next_multiple_of(BLOCK_BYTES);
+            let zeros = padding(end, padded).filter(|_| is_run && batches.peek().is_none());
+            parts.extend(zeros.map(IoSlice::new));
+            file.write_at(*start, &parts)
                 .or_while("writing", &self.id.path)?;
-            from = to;
+            if zeros.is_some() {
+                self.padded_to.fetch_max(padded, Ordering::AcqRel);
+            }
         }
         Ok(())
     }
@@ -367,7 +487,10 @@ impl Segment {
             let file_len = open.file.len().or_while("reading the length of", path)?;
             let len = self.length().min(file_len).max(needed);
             match open.file.map(0..len) {
-                Ok(map) => open.map = map,
+                Ok(bytes) => {
+                    let _of = self.maps.clone();
+                    open.map = Bytes::from_owner(Map { bytes, _of });
+                }
                 // A file system that has turned read-only by itself maps nothing any more, and a
                 // process has only so many maps; both are still read.
                 Err(error) => {
@@ -537,7 +660,7 @@ impl Segment {
         open_files: &OpenFiles,
     ) -> Result<Arc<dyn DiskFile>, IoFailure> {
         let path = &self.id.path;
-        let mut guard = self.lock();
+        let guard = self.lock();
         if let Some(open) = guard.as_ref() {
             return Ok(open.file.clone());
         }
@@ -545,6 +668,9 @@ impl Segment {
             drop(guard);
             let guard = self.opened(disk, open_files)?;
             return Ok(guard.as_ref().expect("opened above").file.clone());
+        }
+        if let Some(file) = self.file_of_spare(disk)? {
+            return Ok(self.created(guard, open_files, file));
         }
         let dir = path
             .parent()
@@ -578,6 +704,15 @@ impl Segment {
         }
         file.write_at(0, &[IoSlice::new(&self.header().encode())])
             .or_while("writing", path)?;
+        Ok(self.created(guard, open_files, file))
+    }
+
+    fn created(
+        self: &Arc<Self>,
+        mut guard: MutexGuard<'_, Option<Open>>,
+        open_files: &OpenFiles,
+        file: Arc<dyn DiskFile>,
+    ) -> Arc<dyn DiskFile> {
         self.set_created();
         *guard = Some(Open {
             file: file.clone(),
@@ -585,7 +720,47 @@ impl Segment {
             map: Bytes::new(),
         });
         open_files.opened(self);
-        Ok(file)
+        file
+    }
+
+    /// Makes the segment's file of a spare one; `None` where there is none, or something lies where
+    /// the segment goes.
+    fn file_of_spare(&self, disk: &dyn Disk) -> Result<Option<Arc<dyn DiskFile>>, IoFailure> {
+        let path = &self.id.path;
+        let Some(spares) = &self.spares else {
+            return Ok(None);
+        };
+        if disk.exists(path).or_while("looking for", path)? {
+            return Ok(None);
+        }
+        let Some(spare) = spares.take() else {
+            return Ok(None);
+        };
+        for kind in [IndexKind::Offset, IndexKind::Time] {
+            remove_file(disk, &self.id.index_path(kind))?;
+        }
+        // The whole block: what follows the header is zero.
+        let header = self.header().encode();
+        let rest = &ZEROS[header.len()..];
+        let made = disk.open(&spare, OpenMode::ReadWrite).and_then(|file| {
+            file.write_at(0, &[IoSlice::new(&header), IoSlice::new(rest)])?;
+            disk.rename(&spare, path)?;
+            Ok(file)
+        });
+        match made {
+            Ok(file) => {
+                self.is_reused.store(true, Ordering::Release);
+                Ok(Some(file))
+            }
+            Err(error) => {
+                // The segment gets a file of its own; a start removes what is left of this one.
+                tracing::warn!(%error, path = %spare.display(), "a spare file was not of use");
+                if let Err(failure) = remove_file(disk, &spare) {
+                    tracing::warn!(%failure, "it was not removed either");
+                }
+                Ok(None)
+            }
+        }
     }
 
     fn header(&self) -> SegmentHeader {

@@ -211,6 +211,8 @@ pub struct Storage {
     pub(super) journal: Journal,
     pub(super) journal_failed: Option<IoFailure>,
     pub(super) is_round_running: bool,
+    /// Where the next round gathers its group.
+    pub(super) group_buffer: Vec<u8>,
     /// Logs with segments that hold unsynced direct runs.
     pub(super) owing: BTreeSet<Incarnation>,
     /// Logs whose direct runs the round under way writes.
@@ -227,6 +229,8 @@ pub struct Storage {
     pub(super) checkpoints: Checkpoints,
     pub(super) space: Space,
     pub(super) removals: VecDeque<super::upkeep::Removal>,
+    /// Logs with spare files, and when they last got or needed one.
+    pub(super) spared: BTreeMap<Incarnation, Timestamp>,
     pub(super) scrub: Scrub,
     /// Index files to be written anew.
     pub(super) rebuilt_indexes: Vec<RebuiltIndex>,
@@ -269,6 +273,7 @@ impl Storage {
             journal: from.journal,
             journal_failed: None,
             is_round_running: false,
+            group_buffer: Vec::new(),
             owing: BTreeSet::new(),
             in_flight: HashSet::new(),
             awaiting_sync: Vec::new(),
@@ -280,6 +285,7 @@ impl Storage {
             checkpoints: from.checkpoints,
             space,
             removals: VecDeque::new(),
+            spared: BTreeMap::new(),
             scrub,
             rebuilt_indexes: Vec::new(),
             unsaved_indexes: Vec::new(),
@@ -679,6 +685,7 @@ impl Storage {
         }
         self.owing.remove(&id);
         self.dirty.remove(&id);
+        self.spared.remove(&id);
         self.removals.push_back(super::upkeep::Removal::Log(id));
     }
 

@@ -4,6 +4,7 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::checkpoint::{CheckpointEnd, CheckpointJob};
@@ -16,6 +17,7 @@ use super::log::WriteRun;
 use super::open_files::OpenFiles;
 use super::scrub::RebuiltIndex;
 use super::segment::{Segment, remove_file};
+use super::spares::Spares;
 use super::store::Storage;
 use crate::format::IndexKind;
 use crate::types::{Incarnation, Offset, Timestamp};
@@ -33,6 +35,11 @@ pub(super) enum Removal {
     Segments {
         log: Incarnation,
         segments: Vec<Arc<Segment>>,
+    },
+    /// Spare files of a log.
+    Spares {
+        log: Incarnation,
+        paths: Vec<PathBuf>,
     },
     /// A deleted log with all it has.
     Log(Incarnation),
@@ -131,6 +138,8 @@ pub struct RemoveJob {
     disk: Arc<dyn Disk>,
     layout: Layout,
     removal: Removal,
+    /// Where so many of the files go that a later segment may be written over.
+    spares: Option<(Arc<Spares>, usize)>,
 }
 
 impl RemoveJob {
@@ -139,7 +148,7 @@ impl RemoveJob {
     pub fn removed_log(&self) -> Option<Incarnation> {
         match self.removal {
             Removal::Log(id) => Some(id),
-            Removal::Segments { .. } => None,
+            Removal::Segments { .. } | Removal::Spares { .. } => None,
         }
     }
 }
@@ -182,13 +191,24 @@ impl Storage {
         let is_free = |removal: &Removal| match removal {
             Removal::Log(id) => !self.in_flight.contains(id),
             Removal::Segments { log, segments } => !self.is_needed(*log, segments),
+            Removal::Spares { .. } => true,
         };
-        let at = self.removals.iter().position(is_free)?;
-        let removal = self.removals.remove(at)?;
+        let at = self.removals.iter().position(is_free);
+        let removal = match at.and_then(|at| self.removals.remove(at)) {
+            Some(removal) => removal,
+            None => self.unneeded_spares(now)?,
+        };
+        let mut spares = None;
+        if let Removal::Segments { log, segments } = &removal {
+            let wanted = self.plan_spares(*log, segments, now);
+            let known = self.logs.get(log).filter(|_| wanted > 0);
+            spares = known.map(|log| (log.spares.clone(), wanted));
+        }
         Some(Upkeep::Remove(RemoveJob {
             disk: self.disk.clone(),
             layout: self.layout.clone(),
             removal,
+            spares,
         }))
     }
 
@@ -395,6 +415,12 @@ impl IndexJob {
     /// An index is a cache: one that can't be saved is rebuilt.
     fn run(&self) {
         for (limit, segment) in &self.segments {
+            // Nothing more is written to a sealed one.
+            if *limit == u64::MAX
+                && let Err(failure) = segment.cut(&*self.disk)
+            {
+                tracing::warn!(%failure, "a segment keeps bytes behind its last batch");
+            }
             if let Err(failure) = segment.save_index(&*self.disk, *limit) {
                 tracing::warn!(%failure, "an index could not be saved; it will be rebuilt");
             }
@@ -411,21 +437,55 @@ impl RemoveJob {
     fn run(&self) -> Result<(), IoFailure> {
         match &self.removal {
             Removal::Segments { log, segments } => {
+                let mut kept = Vec::new();
+                let wanted = self.spares.as_ref().map_or(0, |(_, wanted)| *wanted);
                 for segment in segments {
                     // The segment goes last: an index without a segment is found and removed by
                     // nobody, a segment without an index is rebuilt or removed again.
                     self.remove(&segment.id().index_path(IndexKind::Time))?;
                     self.remove(&segment.id().index_path(IndexKind::Offset))?;
-                    self.remove(&segment.id().path())?;
+                    if kept.len() < wanted && segment.is_free() {
+                        kept.extend(self.keep(segment)?);
+                    } else {
+                        self.remove(&segment.id().path())?;
+                        // Where keeping it ended halfway.
+                        self.remove(&segment.spare_path())?;
+                    }
                 }
-                let dir = self.layout.log_dir(*log);
-                match self.disk.sync_dir(&dir) {
-                    // The log was deleted meanwhile, or never reached the disk.
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-                    synced => synced.or_while("syncing", &dir),
+                self.sync_names(*log)?;
+                if let Some((spares, _)) = &self.spares {
+                    spares.give(kept);
                 }
+                Ok(())
+            }
+            Removal::Spares { log, paths } => {
+                paths.iter().try_for_each(|path| self.remove(path))?;
+                self.sync_names(*log)
             }
             Removal::Log(id) => remove_log_dir(&*self.disk, &self.layout, *id),
+        }
+    }
+
+    fn sync_names(&self, log: Incarnation) -> Result<(), IoFailure> {
+        let dir = self.layout.log_dir(log);
+        match self.disk.sync_dir(&dir) {
+            // The log was deleted meanwhile, or never reached the disk.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            synced => synced.or_while("syncing", &dir),
+        }
+    }
+
+    /// Makes a spare file of a removed segment; none where there is no file.
+    fn keep(&self, segment: &Segment) -> Result<Option<PathBuf>, IoFailure> {
+        let (path, spare) = (segment.id().path(), segment.spare_path());
+        match self.disk.rename(&path, &spare) {
+            Ok(()) => Ok(Some(spare)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                // An earlier try renamed it, and did not come to an end.
+                self.remove(&spare)?;
+                Ok(None)
+            }
+            Err(error) => Err(error).or_while("renaming", &path),
         }
     }
 

@@ -16,8 +16,15 @@ struct Wreck {
     now: i64,
 }
 
+/// What a harness does to its disk between one opening and the next.
+type Part = fn(&mut Harness, &CrashingDisk, u64);
+
 /// Every kind of change to the disk, in a fixed order. Stops where the disk does.
 fn work(disk: &CrashingDisk) -> Wreck {
+    work_on(disk, run_part)
+}
+
+fn work_on(disk: &CrashingDisk, run_part: Part) -> Wreck {
     let mut model = Model::default();
     let mut now = 1;
     for part in 0..4 {
@@ -102,6 +109,111 @@ fn run_part(harness: &mut Harness, disk: &CrashingDisk, part: u64) {
     }
 }
 
+/// Appends to one log, where a full round may stand in the way.
+fn put(harness: &mut Harness, n: u64, sizes: &[usize]) {
+    for _ in 0..3 {
+        match harness.append(&[(n, sizes)]) {
+            Err(StageError::Busy) => harness.flush(),
+            _ => break,
+        }
+    }
+}
+
+/// Large runs into logs whose old segments are removed again and again, so that new ones are
+/// written over their files; small batches, checkpoints and restarts in between.
+fn reuse_files(harness: &mut Harness, disk: &CrashingDisk, part: u64) {
+    if part == 0 {
+        (0..3).for_each(|n| harness.create(n));
+        harness.flush();
+    }
+    for turn in 0..3 {
+        for n in [1, 2] {
+            for step in 0..4 {
+                put(harness, n, &[3_200 + 100 * turn + step]);
+                harness.round();
+            }
+            // The run takes the small ones before it along, or leaves them to the checkpoint.
+            put(harness, n, &[20 + turn]);
+            if turn > 0 && n == 1 {
+                harness.round();
+                harness.checkpoint();
+            }
+            put(harness, n, &[30, 7]);
+            harness.round();
+            put(harness, n, &[3_300]);
+            put(harness, n, &[41]);
+            if disk.is_crashed() || harness.is_broken() {
+                return;
+            }
+        }
+        harness.flush();
+        for n in [1, 2] {
+            let log = harness.storage.log(log_id(n));
+            let end = log.map_or(0, |log| log.flushed().0);
+            harness.set_log_start(n, end - end.min(4));
+        }
+        harness.flush();
+    }
+    if part == 1 {
+        harness.stop();
+    }
+}
+
+/// The names of a log's files that end like this.
+fn names(disk: &CrashingDisk, n: u64, ending: &str) -> Vec<String> {
+    let dir = Path::new(ROOT).join(format!("channels/{}", log_id(n)));
+    let entries = disk.list(&dir).unwrap_or_default().into_iter();
+    let names = entries.map(|entry| entry.name);
+    names.filter(|name| name.ends_with(ending)).collect()
+}
+
+#[test]
+fn the_file_of_a_removed_segment_is_written_over_and_is_cut_once_it_is_sealed() {
+    let disk = CrashingDisk::new();
+    let mut harness = Harness::open(Arc::new(disk.clone()), Model::default(), 1).unwrap();
+    harness.create(1);
+    for _ in 0..9 {
+        put(&mut harness, 1, &[3_400]);
+        harness.round();
+    }
+    harness.set_log_start(1, 8);
+    harness.flush();
+    let spare = names(&disk, 1, ".spare");
+    assert!(!spare.is_empty(), "{:?}", names(&disk, 1, ""));
+    harness.roll(1);
+    put(&mut harness, 1, &[3_100]);
+    harness.flush();
+    let after = names(&disk, 1, ".spare");
+    assert_eq!(after.len() + 1, spare.len(), "{:?}", names(&disk, 1, ""));
+    let base = names(&disk, 1, ".log").pop().unwrap();
+    let path = Path::new(ROOT).join(format!("channels/{}/{base}", log_id(1)));
+    let len = || disk.open(&path, OpenMode::Read).unwrap().len().unwrap();
+    assert!(
+        len() > 4096 + 4096,
+        "{} bytes are not of an older file",
+        len()
+    );
+    harness.check();
+    // Sealed, it keeps nothing behind its last batch.
+    harness.roll(1);
+    put(&mut harness, 1, &[50]);
+    harness.flush();
+    harness.checkpoint();
+    harness.upkeep();
+    assert!(len() < 4096 + 4096, "{} bytes", len());
+    harness.check();
+    // Neither a stop nor a start leaves spare files.
+    let (now, model) = (harness.now + 1, harness.kill());
+    let mut harness = Harness::open(Arc::new(disk.clone()), model, now).unwrap();
+    harness.check_recovered(Mercy::Process);
+    assert_eq!(names(&disk, 1, ".spare"), [""; 0]);
+}
+
+#[test]
+fn a_crash_at_any_call_leaves_no_old_bytes_of_a_reused_file_in_a_log() {
+    crash_everywhere(0, 5, reuse_files);
+}
+
 /// Opens what a crash left, judges it, appends, and opens it twice more.
 fn survive(wreck: &Wreck, disk: &CrashingDisk, mercy: Mercy, story: &str) {
     let mut now = wreck.now;
@@ -154,9 +266,9 @@ fn crash_in_recovery(wreck: &Wreck, disk: &CrashingDisk, seed: u64) -> CrashingD
 }
 
 /// Crashes at every `step`-th call from `first`, whole and in the middle of a write.
-fn crash_everywhere(first: u64, step: usize) {
+fn crash_everywhere(first: u64, step: usize, part: Part) {
     let whole = CrashingDisk::new();
-    work(&whole);
+    work_on(&whole, part);
     let calls = whole.calls();
     assert!(calls > 500, "the workload shrank to {calls} calls");
     for call in (first..calls).step_by(step) {
@@ -166,7 +278,7 @@ fn crash_everywhere(first: u64, step: usize) {
         } else {
             disk.crash_after(call);
         }
-        let wreck = work(&disk);
+        let wreck = work_on(&disk, part);
         for (loss, mercy) in losses(call, wreck.disk.unsynced()) {
             let story = format!("crash at call {call} of {calls}, {loss:?}");
             let after = wreck.disk.after(loss);
@@ -187,12 +299,12 @@ fn crash_everywhere(first: u64, step: usize) {
 
 #[test]
 fn a_crash_at_any_call_keeps_a_prefix_with_every_acknowledged_record() {
-    crash_everywhere(0, 2);
+    crash_everywhere(0, 2, run_part);
 }
 
 #[test]
 fn a_crash_at_any_other_call_keeps_a_prefix_too() {
-    crash_everywhere(1, 2);
+    crash_everywhere(1, 2, run_part);
 }
 
 /// Flips a bit in one slot of the recovery point; false where there is none yet.

@@ -354,6 +354,11 @@ impl Harness {
         let _ = self.record(Event::Drop(log_id(n)));
     }
 
+    /// The next batch of a log begins a new segment.
+    pub fn roll(&mut self, n: u64) {
+        self.storage.roll(log_id(n));
+    }
+
     pub fn set_log_start(&mut self, n: u64, offset: u64) {
         let _ = self.record(Event::Start(log_id(n), offset));
     }

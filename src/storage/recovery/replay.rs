@@ -11,7 +11,7 @@ use super::super::disk::OpenMode;
 use super::super::error::{IoFailure, OpenError, ReadError, While, is_no_file};
 use super::super::index;
 use super::super::journal::{FIRST_GROUP, Journal, MIN_FILES, prepare_file};
-use super::super::layout::segment_base;
+use super::super::layout::{is_spare, segment_base};
 use super::super::log::{ActivePoint, Log, LogOptions, LogPoint, ReadPlan};
 use super::super::segment::{FIRST_BATCH, Previous, Segment, SegmentId, Wanted, remove_file};
 use super::super::store::Storage;
@@ -216,6 +216,7 @@ impl Unrecovered {
             first_live: Offset(0),
             is_active_lost: false,
             lacks_from: None,
+            has_lost: false,
             is_cut: false,
         };
         replay.find_first_live(&items);
@@ -374,6 +375,8 @@ pub(super) struct LogReplay {
     pub is_active_lost: bool,
     /// The active segment of the checkpoint has no bytes from here on that it should have.
     pub lacks_from: Option<u64>,
+    /// Records between the last item and this one are lost.
+    has_lost: bool,
     /// Unsynced bytes were lost: nothing that follows belongs to the log any more.
     is_cut: bool,
 }
@@ -405,6 +408,9 @@ impl LogReplay {
             let what = "the records before this batch are lost with a damaged group";
             self.damage(all, found, lost, DamageKind::JournalGroup, what);
             self.point.end = base;
+            self.has_lost = true;
+        } else {
+            self.has_lost = false;
         }
         match item.kind {
             _ if item.segment_base < self.first_live => self.pass(all, found),
@@ -415,7 +421,9 @@ impl LogReplay {
                     .damage
                     .push(damage_row(found, (base, end), DamageKind::JournalGroup));
                 self.point.refused = true;
-                self.move_to(all, found, Timestamp(i64::MIN), self.point.last_epoch)?;
+                let segment =
+                    self.move_to(all, found, Timestamp(i64::MIN), self.point.last_epoch)?;
+                self.clear_padding(all, found, &segment)?;
                 self.advance(found, self.point.last_time, self.point.last_epoch);
                 Ok(())
             }
@@ -517,6 +525,7 @@ impl LogReplay {
         let header = BatchHeader::peek(&bytes).expect("the scan has checked it");
         let (time, epoch) = (header.append_time(), header.log_epoch());
         let segment = self.move_to(all, found, time, epoch)?;
+        self.clear_padding(all, found, &segment)?;
         segment.write(&*all.disk, &all.open_files, &[(found.item.position, bytes)])?;
         all.report.batches += 1;
         all.report.bytes += found.item.length;
@@ -539,7 +548,8 @@ impl LogReplay {
             Err(_) => (self.point.last_time, self.point.last_epoch),
         };
         if read.is_ok() || is_promised {
-            self.move_to(all, found, time, epoch)?;
+            let segment = self.move_to(all, found, time, epoch)?;
+            self.clear_padding(all, found, &segment)?;
         }
         match read {
             Ok(headers) => {
@@ -608,9 +618,7 @@ impl LogReplay {
         if let Some(left) = self.segment.replace(Arc::new(segment)) {
             sync_segment(all, &left)?;
         }
-        let segment = self.segment.clone().expect("set above");
-        self.clear_padding(all, found, &segment)?;
-        Ok(segment)
+        Ok(self.segment.clone().expect("set above"))
     }
 
     /// A file that is there already may hold synced bytes of references: all of it is kept, and
@@ -651,8 +659,8 @@ impl LogReplay {
         Ok(())
     }
 
-    /// Zeros what a lost write may have left between the last batch and the block that the next
-    /// one starts on.
+    /// Zeros what lies between the last batch and the block that the next one starts on: a lost
+    /// write may have left it there, or the segment whose file this was before.
     fn clear_padding(
         &self,
         all: &Unrecovered,
@@ -660,6 +668,9 @@ impl LogReplay {
         segment: &Segment,
     ) -> Result<(), IoFailure> {
         let from = self.point.active.map_or(0, |active| active.position);
+        if self.has_lost {
+            return Ok(()); // what is lost may be there
+        }
         let padding = found.item.position.saturating_sub(from);
         let path = segment.id().path();
         if padding == 0
@@ -751,6 +762,10 @@ impl LogReplay {
             let path = dir.join(&entry.name);
             let stem = entry.name.split('.').next().unwrap_or_default();
             let base = segment_base(&format!("{stem}.log"));
+            if is_spare(&entry.name) {
+                remove_file(&*all.disk, &path)?;
+                continue;
+            }
             if base.is_none_or(|base| last.is_some_and(|last| base <= last)) {
                 continue;
             }
