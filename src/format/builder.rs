@@ -78,12 +78,45 @@ pub struct BatchBuilder {
     compression: Compression,
 }
 
+impl NewRecord<'_> {
+    /// Bytes of the record in a batch, before compression.
+    ///
+    /// # Errors
+    /// [`BuildError::TooLong`] when it breaks a limit of the format.
+    #[inline]
+    pub fn encoded_len(&self) -> Result<usize, BuildError> {
+        if self.record_type.len() > MAX_TYPE_BYTES {
+            let found = self.record_type.len();
+            return Err(too_long("type of a record", found, MAX_TYPE_BYTES));
+        }
+        let mut length = RECORD_HEADER_BYTES
+            .saturating_add(self.record_type.len())
+            .saturating_add(self.key.unwrap_or_default().len())
+            .saturating_add(self.payload.unwrap_or_default().len());
+        if !self.headers.is_empty() {
+            length = length.saturating_add(headers_len(self.headers)?);
+        }
+        if length > MAX_RECORD_BYTES {
+            return Err(too_long("bytes of a record", length, MAX_RECORD_BYTES));
+        }
+        Ok(length)
+    }
+}
+
 impl BatchBuilder {
     /// An empty batch.
     #[must_use]
     pub fn new(compression: Compression) -> Self {
+        Self::in_buffer(compression, BytesMut::new())
+    }
+
+    /// An empty batch in this buffer, whose contents are gone and whose room is used.
+    #[must_use]
+    pub fn in_buffer(compression: Compression, mut buffer: BytesMut) -> Self {
+        buffer.clear();
+        buffer.resize(BATCH_HEADER_BYTES, 0);
         Self {
-            bytes: BytesMut::zeroed(BATCH_HEADER_BYTES),
+            bytes: buffer,
             header: BatchHeader::new_zeroed(),
             record_count: 0,
             compression,
@@ -96,7 +129,21 @@ impl BatchBuilder {
     /// [`BuildError::TooLong`] when the record breaks a limit of the format,
     /// [`BuildError::Full`] when it would fit into an empty batch but not into this one.
     pub fn push(&mut self, record: &NewRecord<'_>) -> Result<(), BuildError> {
-        let length = encoded_len(record)?;
+        let length = record.encoded_len()?;
+        self.push_measured(record, length)
+    }
+
+    /// As [`push`](Self::push), where `length` is what
+    /// [`encoded_len`](NewRecord::encoded_len) gave for the record.
+    ///
+    /// # Errors
+    /// [`BuildError::Full`] when it would fit into an empty batch but not into this one.
+    #[inline]
+    pub(crate) fn push_measured(
+        &mut self,
+        record: &NewRecord<'_>,
+        length: usize,
+    ) -> Result<(), BuildError> {
         let full = self.bytes.len() + length > MAX_BATCH_BYTES;
         if full || self.record_count == MAX_RECORDS_PER_BATCH {
             return Err(BuildError::Full {
@@ -208,40 +255,36 @@ impl BatchBuilder {
     }
 }
 
-/// Bytes of the record in a batch.
-fn encoded_len(record: &NewRecord<'_>) -> Result<usize, BuildError> {
-    let at_most = |what, found: usize, limit: usize| {
-        if found > limit {
-            return Err(BuildError::TooLong {
-                what,
-                found: found as u64,
-                limit: limit as u64,
-            });
+/// Bytes of the headers of a record.
+fn headers_len(headers: &[(&str, &[u8])]) -> Result<usize, BuildError> {
+    if headers.len() > MAX_HEADERS_PER_RECORD {
+        let found = headers.len();
+        return Err(too_long(
+            "headers of a record",
+            found,
+            MAX_HEADERS_PER_RECORD,
+        ));
+    }
+    let mut length = 0_usize;
+    for (name, value) in headers {
+        let most = usize::from(u16::MAX);
+        if name.len() > most {
+            return Err(too_long("name of a record's header", name.len(), most));
         }
-        Ok(())
-    };
-    at_most("type of a record", record.record_type.len(), MAX_TYPE_BYTES)?;
-    at_most(
-        "headers of a record",
-        record.headers.len(),
-        MAX_HEADERS_PER_RECORD,
-    )?;
-    let mut length = RECORD_HEADER_BYTES
-        .saturating_add(record.record_type.len())
-        .saturating_add(record.key.unwrap_or_default().len())
-        .saturating_add(record.payload.unwrap_or_default().len());
-    for (name, value) in record.headers {
-        at_most(
-            "name of a record's header",
-            name.len(),
-            usize::from(u16::MAX),
-        )?;
         length = length
             .saturating_add(HEADER_BYTES + name.len())
             .saturating_add(value.len());
     }
-    at_most("bytes of a record", length, MAX_RECORD_BYTES)?;
     Ok(length)
+}
+
+#[cold]
+fn too_long(what: &'static str, found: usize, limit: usize) -> BuildError {
+    BuildError::TooLong {
+        what,
+        found: found as u64,
+        limit: limit as u64,
+    }
 }
 
 fn narrow(len: usize) -> u32 {

@@ -104,6 +104,7 @@ pub enum DecodeError {
 }
 
 impl DecodeError {
+    #[cold]
     pub(crate) fn field(what: &'static str, value: impl Into<u64>, rule: &'static str) -> Self {
         Self::Field {
             what,
@@ -112,6 +113,7 @@ impl DecodeError {
         }
     }
 
+    #[cold]
     pub(super) fn length(what: &'static str, found: u64, limit: u64) -> Self {
         Self::Length { what, found, limit }
     }

@@ -140,6 +140,7 @@ pub struct Records {
 impl Iterator for Records {
     type Item = Result<Record, DecodeError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let parts = match self.walk.next(&self.bytes)? {
             Ok(parts) => parts,
@@ -152,10 +153,13 @@ impl Iterator for Records {
             event_time: parts.event_time,
             record_type: Text(slice(&parts.record_type)),
             key: parts.key.as_ref().map(slice),
-            headers: parts
-                .headers(&self.bytes)
-                .map(|(name, value)| (Text(slice(&name)), slice(&value)))
-                .collect(),
+            headers: match parts.header_count {
+                0 => Vec::new(),
+                _ => parts
+                    .headers(&self.bytes)
+                    .map(|(name, value)| (Text(slice(&name)), slice(&value)))
+                    .collect(),
+            },
             payload: parts.payload.as_ref().map(slice),
         }))
     }
@@ -203,6 +207,9 @@ impl Walk {
     }
 
     /// The next record; none after the last, which must end where the bytes do.
+    ///
+    /// Compiled into each of its two loops: at the door nobody looks at the parts.
+    #[inline(always)]
     pub(super) fn next(&mut self, bytes: &[u8]) -> Option<Result<RecordParts, DecodeError>> {
         if self.remaining == 0 {
             let rest = bytes.len() - self.position;
@@ -224,6 +231,7 @@ impl Walk {
         Some(found)
     }
 
+    #[inline(always)]
     fn step(&mut self, bytes: &[u8]) -> Result<RecordParts, DecodeError> {
         let (parts, end) = RecordParts::read(bytes, self.position, self.rules.max_record_bytes)?;
         let delta = parts.offset_delta;
@@ -248,6 +256,7 @@ impl Walk {
 
 impl RecordParts {
     /// The record at `start`, and where it ends.
+    #[inline(always)]
     fn read(
         bytes: &[u8],
         start: usize,
@@ -354,6 +363,7 @@ struct Cursor<'a> {
 }
 
 impl Cursor<'_> {
+    #[inline(always)]
     fn take(&mut self, what: &'static str, len: usize) -> Result<Range<usize>, DecodeError> {
         let left = self.end - self.position;
         if len > left {
@@ -380,7 +390,17 @@ impl Cursor<'_> {
     }
 }
 
+#[inline(always)]
 fn check_text(what: &'static str, bytes: &[u8]) -> Result<(), DecodeError> {
+    // Nearly every type and name is, and then there is nothing to decode.
+    if bytes.is_ascii() {
+        return Ok(());
+    }
+    check_utf8(what, bytes)
+}
+
+#[cold]
+fn check_utf8(what: &'static str, bytes: &[u8]) -> Result<(), DecodeError> {
     match std::str::from_utf8(bytes) {
         Ok(_) => Ok(()),
         Err(error) => Err(DecodeError::Text {

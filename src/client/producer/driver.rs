@@ -117,11 +117,11 @@ impl Driver {
 
     /// Compresses and checksums a batch, outside of the lock that `publish` takes.
     fn build(&mut self, open: Open) {
+        let permits = open.permits();
         let Open {
             mut builder,
             outcome,
             opened,
-            permits,
             ..
         } = open;
         let options = &self.shared.options;
@@ -133,7 +133,7 @@ impl Driver {
         let bytes = match builder.build() {
             Ok(bytes) => bytes.freeze(),
             Err(error) => {
-                self.shared.unacked.add_permits(permits);
+                self.shared.batches.give_back(permits);
                 outcome.resolve(Err(error.into()));
                 return;
             }
@@ -213,6 +213,9 @@ impl Driver {
         let not_before = self.not_before;
         let wake = self.shared.wake.notified();
         let Some(front) = self.unacked.front_mut() else {
+            if linger_ends.is_none() {
+                self.shared.batches.rest();
+            }
             tokio::select! {
                 () = wake => {}
                 () = until(linger_ends) => {}
@@ -275,7 +278,7 @@ impl Driver {
         self.last_error = None;
         self.incarnation = Some(response.incarnation);
         self.acked_to = Some(Offset(last.0 + 1));
-        self.shared.unacked.add_permits(front.permits);
+        self.shared.batches.give_back(front.permits);
         let ack = BatchAck {
             first_offset: first,
             last_offset: last,
@@ -287,6 +290,7 @@ impl Driver {
         };
         front.outcome.resolve(Ok(ack));
         self.shared.batches.tell(ack);
+        self.shared.batches.reuse(front.bytes);
     }
 
     async fn refused(&mut self, error: WireError) {
@@ -405,8 +409,8 @@ impl Driver {
             };
             batch.outcome.resolve(Err(outcome));
         }
-        permits += self.shared.batches.fail(&cause);
-        self.shared.unacked.add_permits(permits);
+        self.shared.batches.fail(&cause);
+        self.shared.batches.give_back(permits);
         self.not_before = None;
         self.last_error = None;
     }

@@ -15,16 +15,16 @@ mod ticket;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, mpsc};
 use tokio::time::timeout;
 
 pub use error::PublishError;
 pub use ticket::{Ack, BatchAck, Ticket};
 
 use super::handle::Client;
-use crate::format::{Compression, NewRecord, RECORD_HEADER_BYTES};
+use crate::format::{Compression, NewRecord};
 use crate::types::{ChannelName, Offset, ProducerId};
-use batches::Batches;
+use batches::{Batches, Pushed};
 use driver::Driver;
 use ticket::Outcome;
 
@@ -177,7 +177,6 @@ impl ProducerBuilder {
     pub fn build(self) -> Producer {
         let Self { client, options } = self;
         let shared = Arc::new(Shared {
-            unacked: Arc::new(Semaphore::new(options.max_unacked_bytes)),
             batches: Batches::new(&options),
             wake: Notify::new(),
             options,
@@ -191,8 +190,6 @@ impl ProducerBuilder {
 #[derive(Debug)]
 struct Shared {
     options: Options,
-    /// One permit for each byte that may still become unacknowledged.
-    unacked: Arc<Semaphore>,
     batches: Batches,
     /// Wakes the driver.
     wake: Notify,
@@ -238,37 +235,61 @@ impl Producer {
     /// # Errors
     /// [`PublishError::Invalid`] when the record breaks a limit of the format,
     /// [`PublishError::Full`] by the policy, [`PublishError::Poisoned`] after a failure.
+    #[inline]
     pub async fn publish(&self, record: &NewRecord<'_>) -> Result<Ticket, PublishError> {
+        let bytes = record.encoded_len()?;
+        match self.push(record, bytes, None)? {
+            Some(ticket) => Ok(ticket),
+            None => self.publish_when_room(record, bytes).await,
+        }
+    }
+
+    /// The ticket of a record that was taken; none where there is no room for it.
+    fn push(
+        &self,
+        record: &NewRecord<'_>,
+        bytes: usize,
+        given: Option<SemaphorePermit<'_>>,
+    ) -> Result<Option<Ticket>, PublishError> {
+        match self.shared.batches.push(record, bytes, given)? {
+            Pushed::Taken {
+                ticket,
+                wakes_driver,
+            } => {
+                if wakes_driver {
+                    self.shared.wake.notify_one();
+                }
+                Ok(Some(ticket))
+            }
+            Pushed::Full => Ok(None),
+        }
+    }
+
+    /// Does as the policy says while too many bytes are not acknowledged.
+    async fn publish_when_room(
+        &self,
+        record: &NewRecord<'_>,
+        bytes: usize,
+    ) -> Result<Ticket, PublishError> {
         let Shared {
-            options, unacked, ..
+            options, batches, ..
         } = &*self.shared;
-        let bytes = record_bytes(record).min(options.max_unacked_bytes);
-        let permits = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let full = || PublishError::Full {
+        // What waits for company is sent: nobody can join it any more.
+        batches.seal();
+        self.shared.wake.notify_one();
+        let room = batches.room_for(bytes);
+        let given = match options.on_full {
+            OnFull::Fail => None,
+            OnFull::Wait => room.await,
+            OnFull::Timeout(limit) => timeout(limit, room).await.ok().flatten(),
+        };
+        let taken = match given {
+            Some(given) => self.push(record, bytes, Some(given))?,
+            None => None,
+        };
+        taken.ok_or(PublishError::Full {
             limit: options.max_unacked_bytes,
-        };
-        let taken = unacked.try_acquire_many(permits);
-        if taken.is_err() {
-            // What waits for company is sent: nobody can join it any more.
-            self.shared.batches.seal();
-            self.shared.wake.notify_one();
-        }
-        let permit = match (taken, options.on_full) {
-            (Ok(permit), _) => permit,
-            (Err(_), OnFull::Fail) => return Err(full()),
-            (Err(_), OnFull::Wait) => unacked.acquire_many(permits).await.map_err(|_| full())?,
-            (Err(_), OnFull::Timeout(limit)) => timeout(limit, unacked.acquire_many(permits))
-                .await
-                .map_err(|_| full())?
-                .map_err(|_| full())?,
-        };
-        let pushed = self.shared.batches.push(record, permits)?;
-        // Given back when the batch is acknowledged or has failed.
-        permit.forget();
-        if pushed.wakes_driver {
-            self.shared.wake.notify_one();
-        }
-        Ok(pushed.ticket)
+        })
     }
 
     /// Sends the open batch now and waits until everything published so far is acknowledged.
@@ -310,7 +331,7 @@ impl Producer {
     /// Bytes of records that are not acknowledged yet.
     #[must_use]
     pub fn unacked_bytes(&self) -> usize {
-        self.shared.options.max_unacked_bytes - self.shared.unacked.available_permits()
+        self.shared.batches.unacked_bytes()
     }
 }
 
@@ -319,18 +340,4 @@ impl Drop for Producer {
         self.shared.batches.close();
         self.shared.wake.notify_one();
     }
-}
-
-/// What a record counts against the limit of unacknowledged bytes.
-fn record_bytes(record: &NewRecord<'_>) -> usize {
-    let headers: usize = record
-        .headers
-        .iter()
-        .map(|(name, value)| 6 + name.len() + value.len())
-        .sum();
-    RECORD_HEADER_BYTES
-        + record.record_type.len()
-        + record.key.map_or(0, <[u8]>::len)
-        + record.payload.map_or(0, <[u8]>::len)
-        + headers
 }
