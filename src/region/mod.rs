@@ -10,6 +10,7 @@
 
 pub mod copies;
 mod epoch;
+pub mod homes;
 pub mod interest;
 mod log_name;
 mod pattern;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{Declared, Expired, Idle, InterestEvent, ReadBegun, Removed, Since, Wish};
+use super::event::{Declared, Expired, Idle, InterestEvent, ReadBegun, Removed, Wish};
 use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES};
 use crate::region::ChannelPattern;
 use crate::types::{ChannelName, OrgName, Timestamp};
