@@ -11,7 +11,8 @@ const FIRST_WAIT_MS: i64 = 100;
 const LONGEST_WAIT_MS: i64 = 10_000;
 /// Waiting time after an answer that trying again soon will not change, in milliseconds.
 const REFUSED_WAIT_MS: i64 = 60_000;
-/// A link that was open for so long, in milliseconds, was well: waiting begins anew.
+/// A link that was open for so long, in milliseconds, was well, also without anything new: waiting
+/// begins anew.
 const WELL_MS: i64 = 10_000;
 
 /// Where a link stands.
@@ -47,6 +48,8 @@ pub enum LinkEvent {
     Dial,
     /// The peer has answered `link.open`.
     Opened,
+    /// It has brought something new.
+    Brought,
     /// The peer has refused, and will again.
     Refused,
     /// It is lost, in whatever way.
@@ -73,6 +76,7 @@ pub struct IllegalStep {
 /// Idle --dial--> Dialling --opened--> Open --lost--> Waiting --waitOver--> Dialling
 ///                   |  +--lost--> Waiting  |
 ///                   +--refused--> Refused <+      Refused --waitOver--> Dialling
+///                                         Open --brought--> Open
 /// (any) --removed--> Gone
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,11 +124,15 @@ impl Link {
         now: Timestamp,
         jitter: f64,
     ) -> Result<(), IllegalStep> {
-        use LinkEvent::{Dial, Lost, Opened, Refused, Removed, WaitOver};
+        use LinkEvent::{Brought, Dial, Lost, Opened, Refused, Removed, WaitOver};
         let next = match (&self.state, event) {
             (LinkState::Gone, _) => None,
             (_, Removed) => Some(LinkState::Gone),
             (LinkState::Idle, Dial) => Some(LinkState::Dialling),
+            (LinkState::Open { since }, Brought) => {
+                self.losses = 0;
+                Some(LinkState::Open { since: *since })
+            }
             (LinkState::Dialling, Opened) => Some(LinkState::Open { since: now }),
             (LinkState::Dialling | LinkState::Open { .. }, Refused) => {
                 let until = now.saturating_add_ms(REFUSED_WAIT_MS);
@@ -181,6 +189,7 @@ impl fmt::Display for LinkEvent {
         f.write_str(match self {
             Self::Dial => "dialled",
             Self::Opened => "opened",
+            Self::Brought => "bringing something",
             Self::Refused => "refused",
             Self::Lost => "lost",
             Self::WaitOver => "dialled again",
@@ -191,11 +200,11 @@ impl fmt::Display for LinkEvent {
 
 #[cfg(test)]
 mod tests {
-    use LinkEvent::{Dial, Lost, Opened, Refused, Removed, WaitOver};
+    use LinkEvent::{Brought, Dial, Lost, Opened, Refused, Removed, WaitOver};
 
     use super::*;
 
-    const EVENTS: [LinkEvent; 6] = [Dial, Opened, Refused, Lost, WaitOver, Removed];
+    const EVENTS: [LinkEvent; 7] = [Dial, Opened, Brought, Refused, Lost, WaitOver, Removed];
 
     fn after(events: &[LinkEvent]) -> Link {
         let mut link = Link::default();
@@ -211,12 +220,12 @@ mod tests {
     fn every_event_in_every_state_is_as_the_table_says() {
         let no = "-";
         for (way, row) in [
-            (&[][..], ["dialling", no, no, no, no, "gone"]),
-            (&[Dial], [no, "open", "refused", "waiting", no, "gone"]),
-            (&[Dial, Opened], [no, no, "refused", "waiting", no, "gone"]),
-            (&[Dial, Lost], [no, no, no, no, "dialling", "gone"]),
-            (&[Dial, Refused], [no, no, no, no, "dialling", "gone"]),
-            (&[Removed], [no, no, no, no, no, no]),
+            (&[][..], ["dialling", no, no, no, no, no, "gone"]),
+            (&[Dial], [no, "open", no, "refused", "waiting", no, "gone"]),
+            (&[Dial, Opened], [no, no, "open", "refused", "waiting", no, "gone"]),
+            (&[Dial, Lost], [no, no, no, no, no, "dialling", "gone"]),
+            (&[Dial, Refused], [no, no, no, no, no, "dialling", "gone"]),
+            (&[Removed], [no, no, no, no, no, no, no]),
         ] {
             for (event, expected) in EVENTS.into_iter().zip(row) {
                 let mut link = after(way);
@@ -265,6 +274,11 @@ mod tests {
             link.handle(Lost, Timestamp(ms), jitter).unwrap();
             link.due().unwrap().0 - ms
         };
+        let mut brought = link.clone();
+        for event in [Opened, Brought, Lost] {
+            brought.handle(event, Timestamp(0), 1.0).unwrap();
+        }
+        assert_eq!(brought.due(), Some(Timestamp(100)));
         assert_eq!(lost_after(9_999, 1.0), 10_000);
         assert_eq!(lost_after(10_000, 1.0), 100);
         assert_eq!(lost_after(10_000, 0.0), 50);
