@@ -106,6 +106,7 @@ pub(super) fn own_batch(log: Incarnation, records: &[OwnRecord]) -> Result<NewBa
         expected: None,
         principal: 0,
         sealing: None,
+        copied: None,
     })
 }
 

@@ -16,6 +16,7 @@ pub mod asp;
 mod audit;
 mod channels;
 pub mod config;
+mod copies;
 mod core;
 pub mod directory;
 mod encryption;
@@ -33,6 +34,7 @@ mod unsealing;
 mod upkeep;
 
 pub use channels::{ChannelInfo, ChannelRefusal, CreateOutcome, Place, Sick};
+pub use copies::{CopiedBatch, CopyPlace, NewCopy};
 pub use core::{Accepted, Broker, BrokerConfig, Part, Refusal, RoundResult, Wait, Wake};
 pub use encryption::KeyInfo;
 pub use error::{BrokerError, BrokerOpenError};

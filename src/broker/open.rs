@@ -62,6 +62,7 @@ pub fn recover(
                 LiveLog {
                     options,
                     log_start: channel.log_start,
+                    begins_at: channel.begins_at(),
                 },
             )
         })
@@ -201,6 +202,7 @@ impl Broker {
                 incarnation,
                 config,
                 at: now,
+                copy: None,
             }));
             incarnation
         };

@@ -20,6 +20,7 @@ fn created(text: &str, incarnation: Incarnation) -> Created {
         incarnation,
         config: ChannelConfig::default(),
         at: Timestamp(10),
+        copy: None,
     }
 }
 
