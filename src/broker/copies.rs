@@ -5,6 +5,8 @@
 //! same, and what is folded from it (producers, fences) is what its home folds. Only its retention
 //! and, where it is encrypted at rest, its keys are its own.
 
+use std::ops::Range;
+
 use bytes::BytesMut;
 
 use super::config::ChannelConfig;
@@ -12,9 +14,12 @@ use super::core::{Accepted, Broker, ChannelState, Refusal, Wait, appended, log_o
 use super::directory::{CopyOf, Created, DirectoryEvent};
 use super::error::BrokerError;
 use super::producers::Producers;
-use crate::format::{BatchHeader, check_stored};
+use crate::format::{BatchHeader, Gap, Stamp, check_stored};
 use crate::storage::{Copied, Need, NewBatch};
 use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, RegionName, Timestamp};
+
+/// Bytes of a gap that a copy puts over what it will never have: room for all that it says.
+const GAP_BYTES: usize = 1024;
 
 /// A copy that is to be made.
 #[derive(Debug, Clone)]
@@ -47,6 +52,19 @@ pub struct CopyPlace {
     pub flushed: Offset,
     /// Log epoch of its last batch; 0 before there is one.
     pub last_epoch: LogEpoch,
+    /// Append time of its last batch; the earliest time before there is one.
+    pub last_time: Timestamp,
+}
+
+/// Where a channel lives, as far as this broker knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Residence {
+    /// Here.
+    Home(Incarnation),
+    /// In another region, and a copy is here.
+    Copy(Incarnation, RegionName),
+    /// No channel of the name is here.
+    Unknown,
 }
 
 impl CopiedBatch {
@@ -190,6 +208,44 @@ impl Broker {
         })
     }
 
+    /// Puts gaps over records of a copy that retention at its home removed before they came.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the log is no copy, ends elsewhere, or takes nothing now.
+    pub fn append_gap(
+        &mut self,
+        id: Incarnation,
+        lost: Range<Offset>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let mut at = lost.start;
+        while at < lost.end {
+            let place = self.copy_place(id);
+            let place = place.ok_or(BrokerError::Bug("a gap in no log".into()))?;
+            let span = u32::try_from(lost.end.0 - at.0).unwrap_or(u32::MAX);
+            let gap = Gap {
+                reason: "trimmed".to_owned(),
+                what: "retention at the channel's home removed these before they came".to_owned(),
+                repaired_at: now,
+                tool: concat!("npayload ", env!("CARGO_PKG_VERSION")).to_owned(),
+                ..Gap::default()
+            };
+            let stamp = Stamp {
+                incarnation: id,
+                base_offset: at,
+                append_time: place.last_time.max(Timestamp(0)),
+                log_epoch: place.last_epoch,
+                principal: 0,
+            };
+            let bytes = gap.encode(&stamp, span, GAP_BYTES);
+            let checked = CopiedBatch::check(BytesMut::from(&bytes[..]));
+            let checked = checked.map_err(|text| BrokerError::Bug(text.into()))?;
+            self.append_copied(id, &mut Some(checked), now)?;
+            at.0 += u64::from(span);
+        }
+        Ok(())
+    }
+
     /// Where a copy stands; none where there is no such log.
     #[must_use]
     pub fn copy_place(&self, id: Incarnation) -> Option<CopyPlace> {
@@ -198,6 +254,37 @@ impl Broker {
             next: log.end(),
             flushed: log.flushed(),
             last_epoch: log.last_epoch(),
+            last_time: log.last_time(),
+        })
+    }
+
+    /// Whether a channel is one of a name that lives here, or a copy of one, or not known at all.
+    #[must_use]
+    pub fn residence(&self, name: &ChannelName) -> Residence {
+        match self.directory.by_name(name.as_str()) {
+            None => Residence::Unknown,
+            Some((id, channel)) => match &channel.copy {
+                None => Residence::Home(id),
+                Some(copy) => Residence::Copy(id, copy.home.clone()),
+            },
+        }
+    }
+
+    /// Checks that a channel is still the one of this identity.
+    ///
+    /// # Errors
+    /// [`BrokerError::NoSuchChannel`] and [`BrokerError::Recreated`].
+    pub fn channel_is(&self, name: &ChannelName, id: Incarnation) -> Result<(), BrokerError> {
+        self.channel_to_read(name, Some(id)).map(drop)
+    }
+
+    /// The channels that live here, by name, internal topics left out.
+    ///
+    /// - `after`: those behind this name.
+    pub fn homes(&self, after: &str) -> impl Iterator<Item = (Incarnation, &ChannelName)> {
+        self.directory.iter().filter_map(move |(id, channel)| {
+            let is_asked = channel.name.as_str() > after && !channel.name.is_internal();
+            (is_asked && channel.copy.is_none()).then_some((id, &channel.name))
         })
     }
 

@@ -12,6 +12,7 @@ use super::topic::TopicError;
 use crate::access::AccessError;
 use crate::consumer::{CommitError as PositionError, DeleteError, ResetError};
 use crate::keys::Locked;
+use crate::region::interest::DeclareError;
 use crate::storage::{IoFailure, OpenError, ReadError, StageError};
 use crate::types::{ConsumerName, DisputeId, Incarnation, Offset, RegionName};
 
@@ -56,6 +57,18 @@ pub enum BrokerError {
         channel: String,
         /// The region.
         home: RegionName,
+    },
+    /// The broker has no name as a region.
+    #[error("this broker is no region: it has no name, see `npayload serve --region`")]
+    NotARegion,
+    /// Interest breaks a limit.
+    #[error(transparent)]
+    Interest(#[from] DeclareError),
+    /// No such interest is declared.
+    #[error("no interest in `{pattern}` is declared")]
+    NoSuchInterest {
+        /// The pattern.
+        pattern: String,
     },
     /// A batch from a channel's home can't be taken into the copy.
     #[error("a batch for the copy of channel `{channel}` {what}")]

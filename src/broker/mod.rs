@@ -22,6 +22,7 @@ pub mod directory;
 mod encryption;
 mod error;
 mod fetch;
+mod interest;
 mod journal;
 mod open;
 mod org_limits;
@@ -34,7 +35,7 @@ mod unsealing;
 mod upkeep;
 
 pub use channels::{ChannelInfo, ChannelRefusal, CreateOutcome, Place, Sick};
-pub use copies::{CopiedBatch, CopyPlace, NewCopy};
+pub use copies::{CopiedBatch, CopyPlace, NewCopy, Residence};
 pub use core::{Accepted, Broker, BrokerConfig, Part, Refusal, RoundResult, Wait, Wake};
 pub use encryption::KeyInfo;
 pub use error::{BrokerError, BrokerOpenError};

@@ -307,6 +307,11 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
         BrokerError::LivesElsewhere { channel, home } => plain(ErrorCode::NotHome)
             .with("channel", channel.clone())
             .with("home", home.as_str()),
+        BrokerError::NotARegion => plain(ErrorCode::NotARegion),
+        BrokerError::Interest(_) => plain(ErrorCode::InvalidRequest),
+        BrokerError::NoSuchInterest { pattern } => {
+            plain(ErrorCode::InterestNotFound).with("pattern", pattern.clone())
+        }
         BrokerError::NotCopied { .. } => plain(ErrorCode::Internal),
         BrokerError::NoSecret => plain(ErrorCode::Internal),
         BrokerError::Io(failure) => io(failure),

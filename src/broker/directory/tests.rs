@@ -71,6 +71,7 @@ fn row(text: &str, incarnation: Incarnation) -> ChannelRow {
             log_start: Offset(0),
             deleted_at: None,
             keys: Vec::new(),
+            copy: None,
         },
     }
 }

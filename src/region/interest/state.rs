@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{Declared, Expired, Idle, InterestEvent, ReadBegun, Removed, Since, Wish};
+use super::event::{Declared, Expired, Idle, InterestEvent, ReadBegun, Removed, Wish};
 use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES};
 use crate::region::ChannelPattern;
 use crate::types::{ChannelName, OrgName, Timestamp};
@@ -138,6 +138,18 @@ impl Interests {
             });
         }
         Ok(InterestEvent::Declared(declared))
+    }
+
+    /// How many there are, declared and automatic.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.declared.len() + self.automatic.len()
+    }
+
+    /// Whether nothing is wanted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// What is declared: who, which channels, what of them, since when; sorted.
