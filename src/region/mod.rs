@@ -9,11 +9,16 @@
 //! returned.
 
 pub mod copies;
+pub mod directory;
 mod epoch;
+pub mod homes;
 pub mod interest;
+pub mod link;
 mod log_name;
 mod pattern;
+mod vector;
 
 pub use epoch::{EpochOverflow, HomeEpoch, MAX_TERM, RegionNumber, Tenure};
 pub use log_name::LogName;
 pub use pattern::{ChannelPattern, InvalidPattern};
+pub use vector::{BackwardStep, Merge, MergeError, MergeStep, Vector};
