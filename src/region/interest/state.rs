@@ -140,6 +140,18 @@ impl Interests {
         Ok(InterestEvent::Declared(declared))
     }
 
+    /// How many there are, declared and automatic.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.declared.len() + self.automatic.len()
+    }
+
+    /// Whether nothing is wanted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// What is declared: who, which channels, what of them, since when; sorted.
     pub fn declared(&self) -> impl Iterator<Item = (&OrgName, &ChannelPattern, &Wish, Timestamp)> {
         let rows = self.declared.iter();
