@@ -14,6 +14,7 @@ pub mod folding;
 pub mod format;
 pub mod keys;
 pub mod protocol;
+pub mod region;
 pub mod server;
 pub mod storage;
 pub mod tls;

@@ -446,6 +446,60 @@ impl<'de> Deserialize<'de> for OrgName {
     }
 }
 
+/// Name of a region: one deployment of npayload among those that serve the same channels. 1 to 64
+/// lower-case letters, digits and single `-` between them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct RegionName(Box<str>);
+
+/// Longest name of a region, in bytes.
+pub const MAX_REGION_NAME_BYTES: usize = 64;
+
+impl RegionName {
+    /// Checks a region's name.
+    ///
+    /// # Errors
+    /// [`InvalidName`] when the text breaks a rule.
+    pub fn parse(text: &str) -> Result<Self, InvalidName> {
+        let is_fine = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        let is_named = !text.is_empty() && text.len() <= MAX_REGION_NAME_BYTES;
+        let is_dashed = text.starts_with('-') || text.ends_with('-') || text.contains("--");
+        if !is_named || !text.bytes().all(is_fine) || is_dashed {
+            return Err(InvalidName {
+                what: "region name",
+                name: shorten(text),
+                rule: "must be 1 to 64 lower-case letters, digits and single `-` between them",
+            });
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// The name as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RegionName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::borrow::Borrow<str> for RegionName {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for RegionName {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(from)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
 /// Declares an identity that is shown as a prefix and a UUID, so that it says what it names.
 macro_rules! prefixed_id {
     ($(#[$doc:meta])* $name:ident, $prefix:literal) => {

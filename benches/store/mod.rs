@@ -58,6 +58,7 @@ impl Store {
             LiveLog {
                 options,
                 log_start: Offset(0),
+                begins_at: Offset(0),
             },
         )]);
         let mut seed = 1;
@@ -96,6 +97,7 @@ impl Store {
                 expected: None,
                 principal: 0,
                 sealing: None,
+                copied: None,
             };
             while self
                 .storage
@@ -158,5 +160,6 @@ fn vec_of(new: &NewBatch) -> Vec<NewBatch> {
         expected: None,
         principal: 0,
         sealing: None,
+        copied: None,
     }]
 }

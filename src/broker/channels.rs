@@ -358,6 +358,14 @@ impl Broker {
                 name: name.to_string(),
             });
         }
-        self.channel_to_read(name, incarnation)
+        let id = self.channel_to_read(name, incarnation)?;
+        let channel = self.directory.by_incarnation(id);
+        if let Some(copy) = channel.and_then(|channel| channel.copy.as_ref()) {
+            return Err(BrokerError::LivesElsewhere {
+                channel: name.to_string(),
+                home: copy.home.clone(),
+            });
+        }
+        Ok(id)
     }
 }

@@ -15,11 +15,12 @@ use crate::asp::trust::DEFAULT_HALF_LIFE_HOURS;
 use crate::consumer::Consumers;
 use crate::format::{BatchHeader, DoorLimits, ProducerRow};
 use crate::keys::{Keyring, MasterKeys};
+use crate::region::interest::Interests;
 use crate::storage::{
     EntryId, Finished, LogOptions, Outcome, ProducerRows, RoundEnd, StageError, Storage,
     StorageConfig,
 };
-use crate::types::{Durability, Incarnation, Offset, Timestamp};
+use crate::types::{Durability, Incarnation, Offset, RegionName, Timestamp};
 
 /// What a broker is told at its start.
 #[derive(Debug, Clone)]
@@ -51,6 +52,8 @@ pub struct BrokerConfig {
     /// After so many offsets a data key is replaced. It encrypts at most one batch for each of
     /// them, and about as many again that crashes took back and copies of the directory made.
     pub max_key_offsets: u64,
+    /// Name of the region that the broker is; none where it is no region.
+    pub region: Option<RegionName>,
 }
 
 impl Default for BrokerConfig {
@@ -67,6 +70,7 @@ impl Default for BrokerConfig {
             trust_half_life_hours: DEFAULT_HALF_LIFE_HOURS,
             master_keys: MasterKeys::default(),
             max_key_offsets: 1 << 31,
+            region: None,
         }
     }
 }
@@ -197,6 +201,11 @@ pub struct Broker {
     pub(super) retention_cursor: Option<Incarnation>,
     pub(super) directory_events: u64,
     pub(super) consumer_events: u64,
+    /// What the region wants of others.
+    pub(super) interests: Interests,
+    /// The topic of that, once the broker is a region.
+    pub(super) interest_log: Option<Incarnation>,
+    pub(super) interest_events: u64,
     pub(super) is_stopping: bool,
     /// The stop does without what could not be stored.
     pub(super) has_given_up: bool,

@@ -11,7 +11,8 @@ use std::ops::Bound;
 use serde::{Deserialize, Serialize};
 
 pub use event::{
-    ChannelRow, Created, Deleted, DirectoryEvent, KeyAdded, KeyRewrapped, Removed, Trimmed, Updated,
+    ChannelRow, CopyOf, Created, Deleted, DirectoryEvent, KeyAdded, KeyRewrapped, Removed, Trimmed,
+    Updated,
 };
 
 use crate::broker::config::{ChannelConfig, ConfigChange, InvalidConfig};
@@ -37,9 +38,18 @@ pub struct Channel {
     /// The data keys that encrypt what is readable of it, and the newest, in order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keys: Vec<WrappedKey>,
+    /// What it is a copy of, if it lives in another region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<CopyOf>,
 }
 
 impl Channel {
+    /// Offset of the first record that its log ever had.
+    #[must_use]
+    pub fn begins_at(&self) -> Offset {
+        self.copy.as_ref().map_or(Offset(0), |copy| copy.begins_at)
+    }
+
     /// Whether it has not been deleted.
     #[must_use]
     pub fn is_live(&self) -> bool {
@@ -330,9 +340,10 @@ impl Directory {
                     name: event.name.clone(),
                     config: event.config.clone(),
                     created_at: event.at,
-                    log_start: Offset(0),
+                    log_start: event.copy.as_ref().map_or(Offset(0), |copy| copy.begins_at),
                     deleted_at: None,
                     keys: Vec::new(),
+                    copy: event.copy.clone(),
                 },
             )?,
             DirectoryEvent::Updated(event) => {

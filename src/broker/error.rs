@@ -12,8 +12,9 @@ use super::topic::TopicError;
 use crate::access::AccessError;
 use crate::consumer::{CommitError as PositionError, DeleteError, ResetError};
 use crate::keys::Locked;
+use crate::region::interest::DeclareError;
 use crate::storage::{IoFailure, OpenError, ReadError, StageError};
-use crate::types::{ConsumerName, DisputeId, Incarnation, Offset};
+use crate::types::{ConsumerName, DisputeId, Incarnation, Offset, RegionName};
 
 /// Why a command was refused. Nothing was changed.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -48,6 +49,34 @@ pub enum BrokerError {
     Internal {
         /// The topic.
         name: String,
+    },
+    /// The channel lives in another region, which alone appends to it.
+    #[error("channel `{channel}` lives in region `{home}`, and this region holds a copy of it")]
+    LivesElsewhere {
+        /// The channel.
+        channel: String,
+        /// The region.
+        home: RegionName,
+    },
+    /// The broker has no name as a region.
+    #[error("this broker is no region: it has no name, see `npayload serve --region`")]
+    NotARegion,
+    /// Interest breaks a limit.
+    #[error(transparent)]
+    Interest(#[from] DeclareError),
+    /// No such interest is declared.
+    #[error("no interest in `{pattern}` is declared")]
+    NoSuchInterest {
+        /// The pattern.
+        pattern: String,
+    },
+    /// A batch from a channel's home can't be taken into the copy.
+    #[error("a batch for the copy of channel `{channel}` {what}")]
+    NotCopied {
+        /// The channel.
+        channel: String,
+        /// What is wrong with it.
+        what: String,
     },
     /// There are as many channels as there may be.
     #[error("{found} channels would be more than the limit of {limit}")]

@@ -189,7 +189,11 @@ impl Broker {
             return Err(BrokerError::Bug("a fetch without an offset".into()));
         };
         if !fetch.is_epoch_checked {
-            if offset > log.high_watermark() && fetch.last_epoch < self.storage.epoch() {
+            // A copy is behind its home, and its epochs are not those of this broker's starts.
+            let channel = self.directory.by_incarnation(id);
+            let is_copy = channel.is_some_and(|channel| channel.copy.is_some());
+            if !is_copy && offset > log.high_watermark() && fetch.last_epoch < self.storage.epoch()
+            {
                 return Err(BrokerError::Diverged {
                     offset,
                     seen: fetch.last_epoch.0,

@@ -8,6 +8,7 @@ use super::error::BrokerError;
 use crate::access::AccessEvent;
 use crate::consumer::ConsumerEvent;
 use crate::format::{BatchBuilder, Compression, NewRecord};
+use crate::region::interest::InterestEvent;
 use crate::storage::{Need, NewBatch, Staged};
 use crate::types::{Durability, Incarnation, Timestamp};
 
@@ -19,6 +20,9 @@ pub(super) const CONSUMERS: &str = "__consumers";
 pub(super) const AUDIT: &str = "__audit";
 /// The topic of organisations, keys and grants.
 pub(super) const ACCESS: &str = "__access";
+
+/// The topic of what the region wants of others.
+pub(super) const INTEREST: &str = "__interest";
 
 /// A record of the broker's own.
 pub(super) struct OwnRecord {
@@ -55,6 +59,22 @@ impl OwnRecord {
             AccessEvent::GrantProposed(e) => e.grant.to_string(),
             AccessEvent::GrantAccepted(e) => e.grant.to_string(),
             AccessEvent::GrantRevoked(e) => e.grant.to_string(),
+            _ => String::new(),
+        };
+        Self {
+            record_type: event.record_type().to_owned(),
+            key,
+            payload: event.encode(),
+        }
+    }
+
+    pub fn of_interest(event: &InterestEvent) -> Self {
+        let key = match event {
+            InterestEvent::Declared(e) => e.pattern.to_string(),
+            InterestEvent::Removed(e) => e.pattern.to_string(),
+            InterestEvent::Read(e) => e.channel.to_string(),
+            InterestEvent::Idle(e) => e.channel.to_string(),
+            InterestEvent::Expired(e) => e.channel.to_string(),
             _ => String::new(),
         };
         Self {
@@ -106,6 +126,7 @@ pub(super) fn own_batch(log: Incarnation, records: &[OwnRecord]) -> Result<NewBa
         expected: None,
         principal: 0,
         sealing: None,
+        copied: None,
     })
 }
 

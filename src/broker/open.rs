@@ -10,13 +10,14 @@ use super::config::ChannelConfig;
 use super::core::{Broker, BrokerConfig, ChannelState, Wait, appended, log_options, rows_of};
 use super::directory::{Created, Directory, DirectoryEvent, Removed, Updated};
 use super::error::{BrokerError, BrokerOpenError};
-use super::journal::{ACCESS, AUDIT, CHANNELS, CONSUMERS, OwnRecord, own_batch};
+use super::journal::{ACCESS, AUDIT, CHANNELS, CONSUMERS, INTEREST, OwnRecord, own_batch};
 use super::producers::{ProducerLimits, ProducerState, Producers};
 use super::secret::DirectorySecret;
 use super::topic::{Fold, TopicError, fold_topic, read_topic};
 use crate::access::{Access, AccessEvent};
 use crate::consumer::{ConsumerEvent, Consumers};
 use crate::folding::{EventError, IllegalEvent};
+use crate::region::interest::{InterestEvent, Interests};
 use crate::storage::disk::Disk;
 use crate::storage::{self, EntryId, LiveLog, Need, Replayed, Storage};
 use crate::types::{ChannelName, Durability, Incarnation, Offset, Timestamp};
@@ -62,6 +63,7 @@ pub fn recover(
                 LiveLog {
                     options,
                     log_start: channel.log_start,
+                    begins_at: channel.begins_at(),
                 },
             )
         })
@@ -129,6 +131,9 @@ impl Broker {
             retention_cursor: None,
             directory_events: 0,
             consumer_events: 0,
+            interests: Interests::default(),
+            interest_log: None,
+            interest_events: 0,
             is_stopping: false,
             has_given_up: false,
         };
@@ -137,6 +142,7 @@ impl Broker {
         broker.fold_access()?;
         broker.find_audit_head()?;
         broker.fold_consumers()?;
+        broker.fold_interests()?;
         broker.clamp_positions(now)?;
         broker.drop_positions(now);
         broker.fold_asp(now)?;
@@ -201,6 +207,7 @@ impl Broker {
                 incarnation,
                 config,
                 at: now,
+                copy: None,
             }));
             incarnation
         };
@@ -208,6 +215,9 @@ impl Broker {
         self.positions = own(self, CONSUMERS, None);
         self.access_log = own(self, ACCESS, None);
         self.audit.log = own(self, AUDIT, None);
+        if self.config.region.is_some() || self.directory.by_name(INTEREST).is_some() {
+            self.interest_log = Some(own(self, INTEREST, None));
+        }
         if !events.is_empty() {
             self.record_directory(&events, Need::Own, now)?;
         }
@@ -245,6 +255,31 @@ impl Broker {
             self.consumer_events += fold_topic(&mut folded, &batches)?;
         }
         self.consumers = folded.consumers;
+        Ok(())
+    }
+
+    /// Folds what the region wants of others. Where that can't be known, nothing is asked for anew.
+    fn fold_interests(&mut self) -> Result<(), BrokerOpenError> {
+        let Some(log) = self.interest_log else {
+            return Ok(());
+        };
+        let folded = read_topic(&mut self.storage, INTEREST, log, Offset(0));
+        let folded = folded.and_then(|(batches, closed)| {
+            if let Some(error) = closed {
+                return Err(error);
+            }
+            let mut interests = Interests::default();
+            let mut events = 0;
+            for batches in batches {
+                events += fold_topic(&mut interests, &batches)?;
+            }
+            Ok((interests, events))
+        });
+        match folded {
+            Ok((interests, events)) => (self.interests, self.interest_events) = (interests, events),
+            Err(error) if error.refuses_start() => return Err(error.into()),
+            Err(error) => tracing::error!(%error, "what this region wants of others is not known"),
+        }
         Ok(())
     }
 
@@ -393,6 +428,28 @@ impl Fold for FoldedConsumers {
              committed before them may be out of date, or missing"
         );
         self.has_gap = true;
+        Ok(())
+    }
+}
+
+impl Fold for Interests {
+    type Event = InterestEvent;
+    const TOPIC: &'static str = INTEREST;
+
+    fn decode(record_type: &str, payload: &[u8]) -> Result<InterestEvent, EventError> {
+        InterestEvent::decode(record_type, payload)
+    }
+
+    fn event(&mut self, _: Offset, event: InterestEvent) -> Result<(), IllegalEvent> {
+        self.apply(&event)
+    }
+
+    /// What was asked for in them has to be asked for again: less crosses than might.
+    fn gap(&mut self, lost: Range<Offset>) -> Result<(), TopicError> {
+        tracing::warn!(
+            from = %lost.start, to = %lost.end,
+            "records of what this region wants of others are lost"
+        );
         Ok(())
     }
 }

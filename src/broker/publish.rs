@@ -471,8 +471,14 @@ impl Broker {
                 name: target.channel.to_string(),
             });
         }
-        if let Some((id, _)) = self.directory.by_name(target.channel.as_str()) {
+        if let Some((id, channel)) = self.directory.by_name(target.channel.as_str()) {
             self.same_life(id, target.incarnation)?;
+            if let Some(copy) = &channel.copy {
+                return Err(BrokerError::LivesElsewhere {
+                    channel: target.channel.to_string(),
+                    home: copy.home.clone(),
+                });
+            }
             return Ok(Some(id));
         }
         if !self.config.auto_create || target.incarnation.is_some() {
@@ -512,6 +518,7 @@ impl Broker {
             incarnation,
             config,
             at: now,
+            copy: None,
         };
         let mut events = vec![self.directory.check_create(created)?];
         let mut key = None;
@@ -635,5 +642,6 @@ fn new_batch(
         expected: target.expected,
         principal: target.principal,
         sealing,
+        copied: None,
     }
 }

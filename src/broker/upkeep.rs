@@ -58,6 +58,11 @@ impl Broker {
         self.storage.finish_scrub(end, now);
     }
 
+    /// Asks for a sync of all that was staged, whatever it waits for.
+    pub fn want_sync(&mut self) {
+        self.storage.want_sync();
+    }
+
     /// Asks for a check of all that is stored, now.
     pub fn want_scrub(&mut self) {
         self.storage.want_scrub();
@@ -197,6 +202,16 @@ impl Broker {
             let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_access).collect();
             if self.fold_topic(self.access_log, &records, now) {
                 self.access_events = 0;
+            }
+        }
+        if let Some(log) = self.interest_log {
+            let rows = self.interests.len() as u64;
+            if self.interest_events >= fold_events.max(4u64.saturating_mul(rows)) {
+                let events = self.interests.fold();
+                let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_interest).collect();
+                if self.fold_topic(log, &records, now) {
+                    self.interest_events = 0;
+                }
             }
         }
         // What is not known must not be folded: nothing would take the place of what is there.

@@ -19,6 +19,7 @@ mod dispute;
 mod escrow;
 mod failure;
 mod grant;
+mod interest;
 mod key;
 mod lines;
 mod listing;
@@ -30,6 +31,7 @@ mod price;
 mod promised;
 mod publish;
 mod record_json;
+mod region;
 mod serve;
 mod serve_config;
 mod session;
@@ -163,6 +165,12 @@ enum Command {
     /// Market: what organisations list of their agents, and who subscribes to it
     #[command(subcommand)]
     Market(market::MarketCommand),
+    /// Regions: links to others, and copies of their channels
+    #[command(subcommand)]
+    Region(region::RegionCommand),
+    /// Interest: which channels of other regions are copied here
+    #[command(subcommand)]
+    Interest(interest::InterestCommand),
     /// Print who did what to the broker, or check the record of it
     Audit(audit::AuditArgs),
     /// Certificates for development
@@ -231,6 +239,8 @@ impl Cli {
             Command::Trust(command) => block_on(trust::run(command, &context)),
             Command::Escrow(command) => block_on(escrow::run(command, &context)),
             Command::Market(command) => block_on(market::run(command, &context)),
+            Command::Region(command) => block_on(region::run(command, &context)),
+            Command::Interest(command) => block_on(interest::run(command, &context)),
         }
     }
 }

@@ -10,8 +10,9 @@ use tracing_subscriber::EnvFilter;
 
 use super::failure::Failure;
 use super::{block_on, output, serve_config};
-use crate::server::{self, Running};
+use crate::server::{self, PeerOptions, Running};
 use crate::tls::{ClientCertificates, TlsVersion};
+use crate::types::RegionName;
 
 /// Arguments of `npayload serve`. What is left out comes from the environment, else from the
 /// configuration file, else from the defaults.
@@ -48,6 +49,19 @@ pub struct ServeArgs {
     /// Where to write a first API key, when there is none that could make others; it must not exist
     #[arg(long, value_name = "FILE")]
     pub admin_key_file: Option<PathBuf>,
+    /// Name of the region that this broker is
+    #[arg(long, value_name = "NAME", value_parser = region_name)]
+    pub region: Option<RegionName>,
+    /// Another region and its address, as us-east=npayload+tls://us-east.example:7400; repeat it for
+    /// each
+    #[arg(long = "peer", value_name = "NAME=URL", value_parser = peer, requires = "region")]
+    pub peers: Vec<PeerOptions>,
+    /// File with the API key to show to peers, of scope replicate
+    #[arg(long, value_name = "FILE")]
+    pub peer_key_file: Option<PathBuf>,
+    /// CAs to trust of peers instead of the system's, PEM
+    #[arg(long, value_name = "FILE")]
+    pub peer_ca: Option<PathBuf>,
     /// Listen on an address that other machines reach, though TLS or keys are missing
     #[arg(long)]
     pub insecure: bool,
@@ -72,6 +86,20 @@ pub struct ServeTlsArgs {
     /// Oldest version that is spoken: 1.3 or 1.2 [default: 1.3]
     #[arg(long, value_name = "VERSION")]
     pub tls_min_version: Option<TlsVersion>,
+}
+
+fn region_name(text: &str) -> Result<RegionName, String> {
+    RegionName::parse(text).map_err(|error| error.to_string())
+}
+
+/// A peer as it is typed.
+pub(super) fn peer(text: &str) -> Result<PeerOptions, String> {
+    let (name, url) = text.split_once('=').ok_or("a peer is NAME=URL")?;
+    let name = region_name(name)?;
+    let parsed: Result<crate::client::BrokerUrl, _> = url.parse();
+    parsed.map_err(|error| error.to_string())?;
+    let url = url.to_owned();
+    Ok(PeerOptions { name, url })
 }
 
 #[derive(Serialize)]

@@ -8,11 +8,13 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
-use super::serve::ServeArgs;
+use super::serve::{ServeArgs, peer};
+use crate::access::Secret;
 use crate::asp::trust::MAX_HALF_LIFE_HOURS;
 use crate::broker::config::ChannelConfig;
-use crate::server::{MasterKeySource, MasterKeyText, ServeOptions};
-use crate::tls::{ClientCertificates, ServerTlsOptions, TlsVersion};
+use crate::server::{MasterKeySource, MasterKeyText, PeerOptions, RegionOptions, ServeOptions};
+use crate::tls::{ClientCertificates, ClientTls, ClientTlsOptions, ServerTlsOptions, TlsVersion};
+use crate::types::RegionName;
 
 /// The names in the configuration file; docs/operations.md has them all. What is left out keeps
 /// its default.
@@ -57,6 +59,15 @@ pub(super) struct ServeConfig {
     master_key_file: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     master_key_command: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    region: Option<RegionName>,
+    /// Each as `NAME=URL`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    peers: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    peer_key_file: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    peer_ca: Option<PathBuf>,
     storage: StorageTable,
     /// Channels that are created without a configuration of their own; names as in JSON.
     channel: ChannelConfig,
@@ -106,6 +117,9 @@ const FROM_ENVIRONMENT: &[&str] = &[
     "snapshot_records",
     "master_key_file",
     "master_key_command",
+    "region",
+    "peer_key_file",
+    "peer_ca",
 ];
 
 /// The variable that holds master keys themselves. It has no name in the file, which others read.
@@ -144,6 +158,10 @@ impl Default for ServeConfig {
             trust_half_life_hours: options.broker.trust_half_life_hours,
             master_key_file: None,
             master_key_command: None,
+            region: None,
+            peers: Vec::new(),
+            peer_key_file: None,
+            peer_ca: None,
             storage: StorageTable {
                 journal_file_bytes: storage.journal_file_bytes,
                 journal_files: storage.journal_files,
@@ -187,6 +205,10 @@ pub(super) fn options(args: &ServeArgs) -> Result<ServeOptions, String> {
     config.insecure |= args.insecure;
     config.admin_key_file = args.admin_key_file.clone().or(config.admin_key_file);
     config.must_exist |= args.must_exist;
+    config.region = args.region.clone().or(config.region);
+    config.peer_key_file = args.peer_key_file.clone().or(config.peer_key_file);
+    config.peer_ca = args.peer_ca.clone().or(config.peer_ca);
+    let region = region(&config, &args.peers)?;
     let flags = (&args.master_key_file, &args.master_key_command);
     config.master_key_file = flags.0.clone().or(config.master_key_file);
     config.master_key_command = flags.1.clone().or(config.master_key_command);
@@ -198,8 +220,57 @@ pub(super) fn options(args: &ServeArgs) -> Result<ServeOptions, String> {
     )?;
     Ok(ServeOptions {
         master_key,
+        region,
         ..config.into_options()?
     })
+}
+
+/// Which region the broker is, and its peers: those of the flags, else those of the file.
+fn region(config: &ServeConfig, flags: &[PeerOptions]) -> Result<Option<RegionOptions>, String> {
+    let mut peers = flags.to_vec();
+    if peers.is_empty() {
+        let parsed: Result<Vec<PeerOptions>, String> =
+            config.peers.iter().map(|text| peer(text)).collect();
+        peers = parsed.map_err(|error| format!("peers: {error}"))?;
+    }
+    let Some(name) = config.region.clone() else {
+        return match peers.is_empty() {
+            true => Ok(None),
+            false => Err("peers need region: the name of this one (--region)".to_owned()),
+        };
+    };
+    let mut names: Vec<&RegionName> = peers.iter().map(|peer| &peer.name).collect();
+    names.push(&name);
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(format!("region `{}` is named twice", twice[0]));
+    }
+    let key = match &config.peer_key_file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path);
+            let text = text.map_err(|error| format!("{}: {error}", path.display()))?;
+            let key: Result<Secret, _> = zeroize::Zeroizing::new(text).trim().parse();
+            Some(key.map_err(|error| format!("{}: {error}", path.display()))?)
+        }
+        None => None,
+    };
+    let tls = match &config.peer_ca {
+        Some(path) => {
+            let options = ClientTlsOptions {
+                ca: Some(path.clone()),
+                ..ClientTlsOptions::default()
+            };
+            let tls = ClientTls::load(&options);
+            Some(tls.map_err(|error| format!("{}: {error}", path.display()))?)
+        }
+        None => None,
+    };
+    Ok(Some(RegionOptions {
+        name,
+        peers,
+        key,
+        tls,
+    }))
 }
 
 /// The one source of master keys.

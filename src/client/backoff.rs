@@ -25,13 +25,15 @@ impl Default for BackoffLimits {
 
 /// The waits of one row of tries.
 #[derive(Debug)]
-pub(super) struct Backoff {
+pub struct Backoff {
     limits: BackoffLimits,
     waits: ExponentialBackoff,
 }
 
 impl Backoff {
-    pub(super) fn new(limits: BackoffLimits) -> Self {
+    /// Waits within these limits.
+    #[must_use]
+    pub fn new(limits: BackoffLimits) -> Self {
         Self {
             limits,
             waits: waits(limits),
@@ -39,13 +41,13 @@ impl Backoff {
     }
 
     /// The next wait, at least what the broker asked for.
-    pub(super) fn next(&mut self, retry_after_ms: Option<u64>) -> Duration {
+    pub fn next(&mut self, retry_after_ms: Option<u64>) -> Duration {
         let asked = Duration::from_millis(retry_after_ms.unwrap_or(0)).min(self.limits.max * 10);
         self.waits.next().unwrap_or(self.limits.max).max(asked)
     }
 
     /// Begins again with the shortest wait.
-    pub(super) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.waits = waits(self.limits);
     }
 }

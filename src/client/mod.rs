@@ -24,7 +24,9 @@ mod control;
 mod error;
 mod gather;
 mod handle;
+mod link;
 mod producer;
+mod region;
 mod stream;
 mod url;
 
@@ -36,11 +38,13 @@ pub use asp::{
     Pages, Sessions, Tail, TailError, ToolCall, Tools, Trust,
 };
 pub use atomic::{AtomicBuilder, AtomicError};
+pub use backoff::Backoff;
 pub use backoff::BackoffLimits;
 pub use consumer::{
     ConsumeError, Consumer, ConsumerBuilder, Gaps, Item, LostRecords, Position, RawBatch,
 };
 pub use error::{ConnectError, LostError, RequestError};
 pub use handle::{Client, ClientBuilder, ConnectionState};
+pub use link::{Link, LinkCall};
 pub use producer::{Ack, BatchAck, OnFull, Producer, ProducerBuilder, PublishError, Ticket};
 pub use url::{BrokerUrl, DEFAULT_PORT, InvalidUrl};

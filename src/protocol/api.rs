@@ -203,6 +203,32 @@ pub enum Kind {
     MarketSubscriptions = 181,
     /// Tells what a subscription was used for, and what that costs.
     MarketUsage = 182,
+    /// Makes a connection a link between regions.
+    LinkOpen = 190,
+    /// Lists the logs of a peer, waiting for a change if asked to.
+    LinkLogs = 191,
+    /// Follows logs of a peer.
+    LinkFollow = 192,
+    /// Follows logs no longer.
+    LinkUnfollow = 193,
+    /// Reads whatever is new in the logs followed, waiting for it.
+    LinkFetch = 194,
+    /// Carries a publish out where its channel lives.
+    LinkForward = 195,
+    /// Digests a range of a log, to compare it.
+    LinkDigest = 196,
+    /// Lists regions.
+    RegionList = 200,
+    /// Tells how links and copies are.
+    RegionStatus = 201,
+    /// Compares a copy with its home.
+    RegionVerify = 202,
+    /// Declares interest in channels of other regions.
+    InterestAdd = 210,
+    /// Lists what the region wants of others.
+    InterestList = 211,
+    /// Withdraws interest.
+    InterestRemove = 212,
 }
 
 /// One row of the table.
@@ -239,7 +265,7 @@ const fn control(kind: Kind, name: &'static str) -> Api {
 }
 
 /// Every request kind, by number.
-pub const APIS: [Api; 87] = [
+pub const APIS: [Api; 100] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
     row(Kind::Publish, "publish", Encoding::Binary, MAX_FRAME_BYTES),
@@ -342,6 +368,29 @@ pub const APIS: [Api; 87] = [
     control(Kind::MarketRate, "market.rate"),
     control(Kind::MarketSubscriptions, "market.subscriptions"),
     control(Kind::MarketUsage, "market.usage"),
+    control(Kind::LinkOpen, "link.open"),
+    control(Kind::LinkLogs, "link.logs"),
+    control(Kind::LinkFollow, "link.follow"),
+    control(Kind::LinkUnfollow, "link.unfollow"),
+    row(
+        Kind::LinkFetch,
+        "link.fetch",
+        Encoding::Binary,
+        MAX_CONTROL_FRAME_BYTES,
+    ),
+    row(
+        Kind::LinkForward,
+        "link.forward",
+        Encoding::Binary,
+        MAX_FRAME_BYTES,
+    ),
+    control(Kind::LinkDigest, "link.digest"),
+    control(Kind::RegionList, "region.list"),
+    control(Kind::RegionStatus, "region.status"),
+    control(Kind::RegionVerify, "region.verify"),
+    control(Kind::InterestAdd, "interest.add"),
+    control(Kind::InterestList, "interest.list"),
+    control(Kind::InterestRemove, "interest.remove"),
 ];
 
 impl Kind {

@@ -177,6 +177,16 @@ errors! {
     917 InvalidEndorsement "INVALID_ENDORSEMENT" false "An agent endorses itself, or takes back what it has not given.";
     918 ChannelHeld "CHANNEL_HELD" false "An open dispute points to records of the channel, which can be deleted once it has ended.";
     919 TooManyDisputes "TOO_MANY_DISPUTES" true "The agent has filed as many disputes of late as it may, of those that the log does not decide.";
+    920 NotARegion "NOT_A_REGION" false "The broker has no region name, so it has no peers and links to none.";
+    921 UnknownRegion "UNKNOWN_REGION" false "No region of this name is known.";
+    922 RegionMismatch "REGION_MISMATCH" false "Another region, or another data directory, is there than the one that was meant.";
+    923 RegionUnreachable "REGION_UNREACHABLE" true "The region that has to answer can't be reached; nothing was carried out, or nobody knows.";
+    924 NotHome "NOT_HOME" true "The channel lives in another region, which alone appends to it.";
+    930 InvalidPattern "INVALID_PATTERN" false "A pattern of an interest breaks a rule.";
+    931 InterestNotFound "INTEREST_NOT_FOUND" false "The region has declared no such interest.";
+    932 LinkRequired "LINK_REQUIRED" false "The connection is no link between regions: link.open comes first.";
+    933 TooManyFollowed "TOO_MANY_FOLLOWED" false "The link follows as many logs as it may.";
+    934 ForwardRefused "FORWARD_REFUSED" false "A request of this kind is not carried out for another region, or spans several homes.";
 }
 
 impl ErrorCode {

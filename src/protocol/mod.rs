@@ -4,6 +4,7 @@
 //! - [`frame`]: the envelope of every message, and the decoder that finds it in a stream of bytes.
 //! - [`access`]: the requests about organisations, keys and grants.
 //! - [`asp`]: the requests about agents, their sessions and their tool calls.
+//! - [`region`]: the requests between regions, and about them.
 //! - [`api`]: the one table of request kinds, their versions and limits.
 //! - [`request`] and [`response`]: the bodies, binary for the data path, JSON for control.
 //! - [`control`]: the JSON bodies.
@@ -21,6 +22,7 @@ pub mod error_code;
 pub mod frame;
 mod json_kinds;
 mod primitive;
+pub mod region;
 pub mod request;
 pub mod response;
 pub mod version;
@@ -31,6 +33,10 @@ pub use asp::{AspRequest, AspResponse};
 pub use error_code::{ErrorCode, WireError};
 pub use frame::{Frame, FrameDecoder, FrameError, FrameHeader};
 pub use primitive::BodyError;
+pub use region::{
+    LinkFetchRequest, LinkFetchResponse, LinkForwardRequest, LinkForwardResponse, LinkItem,
+    RegionRequest, RegionResponse,
+};
 pub use request::{
     AtomicCommit, AtomicPart, CommitRequest, ExpectedPosition, FetchFrom, FetchRequest,
     PublishAtomicRequest, PublishRequest, PublishTarget, Request,

@@ -3,7 +3,7 @@
 
 use bytes::{Buf, BufMut, BytesMut};
 
-use crate::types::{ChannelName, ConsumerName, Incarnation, InvalidName, Offset};
+use crate::types::{ChannelName, ConsumerName, Incarnation, InvalidName, Offset, RegionName};
 
 /// Stands for "none" in an optional u64.
 pub(super) const NONE: u64 = u64::MAX;
@@ -167,6 +167,12 @@ impl Reader {
         let text =
             std::str::from_utf8(&bytes).map_err(|_| BodyError::NotUtf8 { field: "consumer" })?;
         Ok(ConsumerName::parse(text)?)
+    }
+
+    pub(super) fn region(&mut self, field: &'static str) -> Result<RegionName, BodyError> {
+        let bytes = self.string(field)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| BodyError::NotUtf8 { field })?;
+        Ok(RegionName::parse(text)?)
     }
 
     pub(super) fn blob(&mut self, field: &'static str) -> Result<BytesMut, BodyError> {

@@ -18,6 +18,7 @@ use super::frame::{Frame, FrameHeader, encode_frame, encode_frame_before};
 use super::primitive::{
     BodyError, NONE, Reader, put_blob, put_incarnation, put_name, put_optional_offset, writable,
 };
+use super::region::{LinkFetchRequest, LinkForwardRequest, RegionRequest};
 use crate::types::{ChannelName, ConsumerName, Incarnation, LogEpoch, Offset, Timestamp};
 
 /// Largest metadata of a commit, in bytes.
@@ -76,6 +77,12 @@ pub enum Request {
     Access(AccessRequest),
     /// Asks about agents, sessions and tool calls, or changes them.
     Asp(Box<AspRequest>),
+    /// Between regions, or about them.
+    Region(Box<RegionRequest>),
+    /// Reads what is new in the logs that a link follows.
+    LinkFetch(LinkFetchRequest),
+    /// Carries a publish out for another region.
+    LinkForward(Box<LinkForwardRequest>),
 }
 
 /// Where a batch is to be appended, and under which condition.
@@ -261,11 +268,15 @@ impl Request {
                 writable(request.name.clone())?;
                 Self::ChannelRotateKey(request)
             }
+            Kind::LinkFetch => Self::LinkFetch(LinkFetchRequest::decode(body)?),
+            Kind::LinkForward => Self::LinkForward(Box::new(LinkForwardRequest::decode(body)?)),
             kind => {
                 if let Some(request) = AccessRequest::decode(kind, &body) {
                     Self::Access(request?)
                 } else if let Some(request) = AspRequest::decode(kind, &body) {
                     Self::Asp(Box::new(request?))
+                } else if let Some(request) = RegionRequest::decode(kind, &body) {
+                    Self::Region(Box::new(request?))
                 } else {
                     return Err(BodyError::Json("no body is known for this kind".to_owned()));
                 }
@@ -299,6 +310,9 @@ impl Request {
             Self::ChannelRotateKey(_) => Kind::ChannelRotateKey,
             Self::Access(request) => request.kind(),
             Self::Asp(request) => request.kind(),
+            Self::Region(request) => request.kind(),
+            Self::LinkFetch(_) => Kind::LinkFetch,
+            Self::LinkForward(_) => Kind::LinkForward,
         }
     }
 
@@ -310,10 +324,7 @@ impl Request {
         let header = FrameHeader::request(self.kind(), correlation);
         encode_frame(header, dst, |dst| match self {
             Self::Ping => {}
-            Self::Publish(request) => {
-                request.target.encode_publish(dst);
-                dst.put_slice(&request.batch);
-            }
+            Self::Publish(request) => request.encode(dst),
             Self::PublishAtomic(request) => request.encode(dst),
             Self::Fetch(request) => request.encode(dst),
             Self::Commit(request) => request.encode(dst),
@@ -334,6 +345,9 @@ impl Request {
             Self::ChannelRotateKey(request) => put_json(request, dst),
             Self::Access(request) => request.encode(dst),
             Self::Asp(request) => request.encode(dst),
+            Self::Region(request) => request.encode(dst),
+            Self::LinkFetch(request) => request.encode(dst),
+            Self::LinkForward(request) => request.encode(dst),
         });
     }
 }
@@ -377,7 +391,12 @@ impl PublishTarget {
 }
 
 impl PublishRequest {
-    fn decode(body: BytesMut) -> Result<Self, BodyError> {
+    pub(super) fn encode(&self, dst: &mut BytesMut) {
+        self.target.encode_publish(dst);
+        dst.put_slice(&self.batch);
+    }
+
+    pub(super) fn decode(body: BytesMut) -> Result<Self, BodyError> {
         let mut from = Reader::new(body);
         let target = PublishTarget::decode(&mut from)?;
         let flags = from.u8("flags")?;

@@ -15,6 +15,7 @@ use super::frame::{
     ERROR_KIND, Frame, FrameHeader, RESPONSE_BIT, encode_frame, encode_frame_before,
 };
 use super::primitive::{BodyError, Reader};
+use super::region::{LinkFetchResponse, LinkForwardResponse, RegionResponse};
 use super::request::put_json;
 use crate::types::{Durability, Incarnation, LogEpoch, Offset, Timestamp};
 
@@ -65,6 +66,12 @@ pub enum Response {
     Access(Box<AccessResponse>),
     /// Agents, sessions or tool calls.
     Asp(Box<AspResponse>),
+    /// Regions.
+    Region(Box<RegionResponse>),
+    /// What is new in the logs that a link follows.
+    LinkFetch(LinkFetchResponse),
+    /// What the home of a channel has answered.
+    LinkForward(Box<LinkForwardResponse>),
     /// The request was refused or failed.
     Error(WireError),
 }
@@ -227,11 +234,15 @@ impl Response {
             Kind::BrokerInfo => Self::BrokerInfo(json(&body)?),
             Kind::BrokerScrub => Self::BrokerScrub(json(&body)?),
             Kind::ChannelRotateKey => Self::ChannelRotateKey(json(&body)?),
+            Kind::LinkFetch => Self::LinkFetch(LinkFetchResponse::decode(body)?),
+            Kind::LinkForward => Self::LinkForward(Box::new(LinkForwardResponse::decode(body)?)),
             kind => {
                 if let Some(response) = AccessResponse::decode(kind, &body) {
                     Self::Access(Box::new(response?))
                 } else if let Some(response) = AspResponse::decode(kind, &body) {
                     Self::Asp(Box::new(response?))
+                } else if let Some(response) = RegionResponse::decode(kind, &body) {
+                    Self::Region(Box::new(response?))
                 } else {
                     return Err(BodyError::Json("no body is known for this kind".to_owned()));
                 }
@@ -265,6 +276,9 @@ impl Response {
             Self::ChannelRotateKey(_) => Kind::ChannelRotateKey,
             Self::Access(response) => response.kind(),
             Self::Asp(response) => response.kind(),
+            Self::Region(response) => response.kind(),
+            Self::LinkFetch(_) => Kind::LinkFetch,
+            Self::LinkForward(_) => Kind::LinkForward,
             Self::Error(_) => return None,
         })
     }
@@ -303,13 +317,16 @@ impl Response {
             Self::ChannelRotateKey(response) => put_json(response, dst),
             Self::Access(response) => response.encode(dst),
             Self::Asp(response) => response.encode(dst),
+            Self::Region(response) => response.encode(dst),
+            Self::LinkFetch(response) => response.encode(dst),
+            Self::LinkForward(response) => response.encode(dst),
             Self::Error(error) => put_json(error, dst),
         });
     }
 }
 
 impl PublishResponse {
-    fn decode(from: &mut Reader) -> Result<Self, BodyError> {
+    pub(super) fn decode(from: &mut Reader) -> Result<Self, BodyError> {
         Ok(Self {
             first_offset: Offset(from.u64("first_offset")?),
             last_offset: Offset(from.u64("last_offset")?),
@@ -338,7 +355,7 @@ impl PublishResponse {
         })
     }
 
-    fn encode(&self, dst: &mut BytesMut) {
+    pub(super) fn encode(&self, dst: &mut BytesMut) {
         dst.put_u64_le(self.first_offset.0);
         dst.put_u64_le(self.last_offset.0);
         dst.put_i64_le(self.append_time.0);

@@ -17,7 +17,7 @@ use crate::broker::{Broker, BrokerError};
 use crate::protocol::asp::EvidencePlace;
 use crate::protocol::control::ChannelInfo;
 use crate::protocol::{
-    AspRequest, AtomicPart, ErrorCode, PublishTarget, Request, Response, WireError,
+    AspRequest, AtomicPart, ErrorCode, PublishTarget, RegionRequest, Request, Response, WireError,
 };
 use crate::types::{ChannelName, ConsumerName, DEFAULT_ORG_NAME, OrgId, OrgName, Timestamp};
 
@@ -148,6 +148,10 @@ impl<'a> Door<'a> {
             Request::BrokerInfo(_) | Request::BrokerScrub(_) => self.broker(Operation::Inspect)?,
             // Judged with the change itself, by the state that it changes.
             Request::Access(_) => self.alive()?,
+            Request::Region(request) => self.region(request)?,
+            Request::LinkFetch(_) | Request::LinkForward(_) => {
+                self.broker(Operation::Replicate)?;
+            }
             Request::Asp(request) if is_for_operators(request) => {
                 self.broker(Operation::AccessAdmin)?;
             }
@@ -161,6 +165,33 @@ impl<'a> Door<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Links are for who copies logs, the rest for who runs the broker; interest is asked for by who
+    /// makes channels, for those of their own organisation.
+    fn region(&self, request: &mut RegionRequest) -> Result<(), WireError> {
+        let pattern = match request {
+            RegionRequest::InterestAdd(add) => Some(&add.pattern),
+            RegionRequest::InterestRemove(remove) => Some(&remove.pattern),
+            _ => None,
+        };
+        if let Some(pattern) = pattern {
+            let kept = pattern.clone().within(self.caller.org.as_ref());
+            if !self.caller.owns(kept.org().map(OrgName::as_str)) {
+                let text = format!("pattern `{pattern}` means another organisation's channels");
+                return Err(WireError::new(ErrorCode::Forbidden, text));
+            }
+            return self.own(Operation::ChannelAdmin);
+        }
+        match request {
+            RegionRequest::InterestList(_) => self.own(Operation::ChannelAdmin),
+            RegionRequest::RegionVerify(verify) => {
+                self.broker(Operation::Inspect)?;
+                self.channel(&mut verify.name, ANY_SIGHT)
+            }
+            request if request.is_of_link() => self.broker(Operation::Replicate),
+            _ => self.broker(Operation::Inspect),
+        }
     }
 
     /// Whether the caller's key still opens anything.
@@ -456,6 +487,8 @@ pub(super) fn show(shared: &Shared, caller: &Caller, response: &mut Response) {
                 }
             }
         }
+        // What operators ask of regions has the broker's names, as the links have.
+        Response::Region(_) | Response::LinkFetch(_) | Response::LinkForward(_) => {}
         // These name no channels.
         Response::Hello(_)
         | Response::Pong

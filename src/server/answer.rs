@@ -304,6 +304,15 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
             .with("found", error.found.as_str())
             .with("limit", error.limit),
         BrokerError::Asp(error) => super::asp::refused(error),
+        BrokerError::LivesElsewhere { channel, home } => plain(ErrorCode::NotHome)
+            .with("channel", channel.clone())
+            .with("home", home.as_str()),
+        BrokerError::NotARegion => plain(ErrorCode::NotARegion),
+        BrokerError::Interest(_) => plain(ErrorCode::InvalidRequest),
+        BrokerError::NoSuchInterest { pattern } => {
+            plain(ErrorCode::InterestNotFound).with("pattern", pattern.clone())
+        }
+        BrokerError::NotCopied { .. } => plain(ErrorCode::Internal),
         BrokerError::NoSecret => plain(ErrorCode::Internal),
         BrokerError::Io(failure) => io(failure),
         BrokerError::Bug(_) => plain(ErrorCode::Internal),
@@ -349,6 +358,7 @@ fn stage(error: &StageError, text: &str) -> WireError {
             Closed::Failed(_) => ErrorCode::ChannelPoisoned,
         }),
         StageError::JournalFailed(_) => plain(ErrorCode::JournalFailed),
+        StageError::EpochFell { .. } | StageError::TimeFell { .. } => plain(ErrorCode::Internal),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::asp::escrow::Currency;
 use crate::asp::registry::AgentRef;
 use crate::broker::Broker;
 use crate::protocol::access::AccessRequest;
-use crate::protocol::{AspRequest, ErrorCode, Kind, Request, WireError};
+use crate::protocol::{AspRequest, ErrorCode, Kind, RegionRequest, Request, WireError};
 use crate::types::{ChannelName, OrgName, SessionId};
 
 /// What is recorded of a request before it is carried out.
@@ -35,6 +35,14 @@ impl Draft {
         Self {
             kind: request.kind(),
             target: target_among_agents(request),
+        }
+    }
+
+    /// A request about regions as an act.
+    pub fn of_region(request: &RegionRequest) -> Self {
+        Self {
+            kind: request.kind(),
+            target: target_among_regions(request),
         }
     }
 
@@ -131,6 +139,8 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::OrgVerify
         | Kind::EscrowDeposit
         | Kind::EscrowWithdraw
+        | Kind::InterestAdd
+        | Kind::InterestRemove
         | Kind::MarketReview => true,
         Kind::Hello
         | Kind::Ping
@@ -196,6 +206,17 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::MarketCancel
         | Kind::MarketRate
         | Kind::MarketSubscriptions
+        | Kind::LinkOpen
+        | Kind::LinkLogs
+        | Kind::LinkFollow
+        | Kind::LinkUnfollow
+        | Kind::LinkFetch
+        | Kind::LinkForward
+        | Kind::LinkDigest
+        | Kind::RegionList
+        | Kind::RegionStatus
+        | Kind::RegionVerify
+        | Kind::InterestList
         | Kind::MarketUsage => false,
     }
 }
@@ -234,6 +255,9 @@ fn target_of(request: &Request) -> String {
             }
         },
         Request::Asp(request) => target_among_agents(request),
+        Request::Region(request) => target_among_regions(request),
+        Request::LinkForward(forward) => forward.publish.target.channel.to_string(),
+        Request::LinkFetch(_) => String::new(),
         Request::Hello(_)
         | Request::Ping
         | Request::PublishAtomic(_)
@@ -328,6 +352,16 @@ fn target_among_agents(request: &AspRequest) -> String {
         | AspRequest::SessionList(_)
         | AspRequest::ToolList(_)
         | AspRequest::ToolStats(_) => String::new(),
+    }
+}
+
+fn target_among_regions(request: &RegionRequest) -> String {
+    match request {
+        RegionRequest::InterestAdd(add) => add.pattern.to_string(),
+        RegionRequest::InterestRemove(remove) => remove.pattern.to_string(),
+        RegionRequest::RegionVerify(verify) => verify.name.to_string(),
+        RegionRequest::LinkOpen(open) => open.region.to_string(),
+        _ => String::new(),
     }
 }
 

@@ -27,14 +27,15 @@ use super::fetching::{self, Answer};
 use super::key_watch::{KeyNews, KeyWatch};
 use super::outbox::Outbox;
 use super::quota;
+use super::region::{self, source};
 use super::room::{ConnectionRoom, Held};
 use super::shared::{Shared, TaskWake};
 use super::socket::Socket;
 use super::waiting::{Pending, Waiting};
 use crate::broker::{Fetched, Wait, Wake};
 use crate::protocol::{
-    AspRequest, AspResponse, ErrorCode, FetchRequest, Frame, FrameDecoder, FrameError, Request,
-    Response, WireError,
+    AspRequest, AspResponse, ErrorCode, FetchRequest, Frame, FrameDecoder, FrameError,
+    RegionRequest, Request, Response, WireError,
 };
 use crate::storage::Outcome;
 use crate::tls::PeerCertificate;
@@ -79,6 +80,8 @@ enum Found {
     /// What a request about agents has found.
     Said(u64, Result<(Box<AspResponse>, Option<Wait>), WireError>),
     Looked(u64, Box<Response>, Option<Wait>),
+    /// What a link, or another region, has answered; and the bytes of the request that waited.
+    Linked(u64, Box<Response>, u64),
     /// Room to receive a large frame.
     Room,
 }
@@ -99,6 +102,10 @@ struct Connection {
     /// The requests that wait for records, by correlation, and the channel that each fetch reads.
     fetches: Vec<(u64, Option<ChannelName>)>,
     looks: usize,
+    /// The requests of a link, where another region pulls on this connection.
+    link: Option<mpsc::UnboundedSender<(u64, source::Ask)>>,
+    /// Bytes of requests that another region carries out.
+    forwarded_bytes: u64,
     answer_room: ConnectionRoom,
     peer: SocketAddr,
     certificate: Option<PeerCertificate>,
@@ -146,6 +153,8 @@ pub(super) async fn serve(
         finder,
         fetches: Vec::new(),
         looks: 0,
+        link: None,
+        forwarded_bytes: 0,
         answer_room,
         peer,
         certificate,
@@ -246,7 +255,7 @@ impl Connection {
             && self.stalled.is_none()
             && self.turned_away.is_none()
             && self.looks < MAX_LOOKS
-            && self.waiting.bytes() < self.shared.options.in_flight_bytes
+            && self.waiting.bytes() + self.forwarded_bytes < self.shared.options.in_flight_bytes
     }
 
     /// Whether the buffer holds a whole frame, or what can't become one.
@@ -546,6 +555,10 @@ impl Connection {
                 self.read(correlation, request);
                 false
             }
+            Handled::Forward(forward) => {
+                self.forward(correlation, bytes, forward);
+                false
+            }
         }
     }
 
@@ -649,6 +662,13 @@ impl Connection {
         };
         match request {
             Request::Fetch(request) => self.fetch(correlation, request),
+            Request::LinkFetch(request) => self.ask_link(correlation, source::Ask::Fetch(request)),
+            Request::Region(request) if request.is_of_link() => {
+                self.ask_link(correlation, source::Ask::Json(request));
+            }
+            Request::Region(request) if region::waits(&request) => {
+                self.ask_region(correlation, *request);
+            }
             Request::Asp(request) if asp::waits(&request) => {
                 self.listen(correlation, caller, *request);
             }
@@ -698,6 +718,66 @@ impl Connection {
                 });
             }
         }
+    }
+
+    /// Hands a request of a link to the task that serves it, which begins with the first.
+    fn ask_link(&mut self, correlation: u64, ask: source::Ask) {
+        if self.refuses_to_wait(correlation) {
+            return;
+        }
+        self.fetches.push((correlation, None));
+        let link = self.link.get_or_insert_with(|| {
+            let finder = self.finder.clone();
+            let answers = move |correlation, response| {
+                // A closed connection takes no answers.
+                let _ = finder.send(Found::Linked(correlation, Box::new(response), 0));
+            };
+            source::start(self.shared.clone(), Arc::new(answers))
+        });
+        if link.send((correlation, ask)).is_err() {
+            self.book(Found::Linked(
+                correlation,
+                Box::new(Response::Error(shutting_down())),
+                0,
+            ));
+        }
+    }
+
+    /// Answers a request that asks other regions.
+    fn ask_region(&mut self, correlation: u64, request: RegionRequest) {
+        if self.refuses_to_wait(correlation) {
+            return;
+        }
+        self.fetches.push((correlation, None));
+        let (shared, finder) = (self.shared.clone(), self.finder.clone());
+        tokio::spawn(async move {
+            let closed = finder.closed();
+            tokio::select! {
+                response = region::ask(&shared, &request) => {
+                    let _ = finder.send(Found::Linked(correlation, Box::new(response), 0));
+                }
+                () = closed => {}
+            }
+        });
+    }
+
+    /// Has a request carried out where its channel lives. It is sent at once, so that those of one
+    /// connection arrive in order.
+    fn forward(&mut self, correlation: u64, bytes: u64, forward: region::Forward) {
+        if self.refuses_to_wait(correlation) {
+            return;
+        }
+        let call = match forward.send(&self.shared) {
+            Ok(call) => call,
+            Err(error) => return self.answer(correlation, &Response::Error(error)),
+        };
+        self.fetches.push((correlation, None));
+        self.forwarded_bytes += bytes;
+        let finder = self.finder.clone();
+        tokio::spawn(async move {
+            let response = Box::new(call.answer().await);
+            let _ = finder.send(Found::Linked(correlation, response, bytes));
+        });
     }
 
     /// Whether as many requests wait as may; this one is answered so then.
@@ -769,6 +849,12 @@ impl Connection {
                 match found {
                     Ok((fetched, held)) => self.fetched(correlation, fetched, held),
                     Err(error) => self.answer(correlation, &Response::Error(error)),
+                }
+            }
+            Found::Linked(correlation, response, bytes) => {
+                self.forwarded_bytes -= bytes;
+                if self.waits_no_more(correlation).is_some() {
+                    self.answer(correlation, &response);
                 }
             }
             Found::Said(correlation, found) => {

@@ -94,6 +94,12 @@ impl Desk {
             handled = match handled {
                 Handled::Answer(response, wait) => return self.due(*response, wait),
                 Handled::Read(request) => return self.read(caller, &request),
+                // A desk has no links to other regions.
+                Handled::Forward(_) => {
+                    let text = "the region where the channel lives can't be reached";
+                    let error = WireError::new(ErrorCode::RegionUnreachable, text);
+                    return Response::Error(error);
+                }
                 Handled::Busy(command) => {
                     self.rounds();
                     self.keep();

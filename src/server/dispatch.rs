@@ -8,6 +8,7 @@ use super::answer;
 use super::asp;
 use super::auditing::Draft;
 use super::clock;
+use super::region;
 use super::shared::Shared;
 use crate::broker::{
     Accepted, Broker, BrokerError, CheckedBatch, CommitRequest, ConsumerInfo, CreateOutcome, Fetch,
@@ -32,6 +33,8 @@ pub(super) enum Handled {
     Busy(Command),
     /// A fetch, or another request that may read from the disk.
     Read(Request),
+    /// A publish to a channel that lives in another region.
+    Forward(region::Forward),
 }
 
 /// A write that was checked at the door and may have to wait for buffers.
@@ -41,6 +44,8 @@ pub(super) enum Command {
     Atomic(Box<Atomic>),
     Send(Box<asp::Prepared>),
     Other(Box<Request>),
+    /// For another region, which is told where it was carried out.
+    Forwarded(Box<Command>),
 }
 
 /// An atomic publish: what the broker takes, and where each part stood in the request.
@@ -88,6 +93,17 @@ pub(super) fn admit(
 /// Takes a request that was let in as far as it goes without I/O.
 pub(super) fn handle_admitted(shared: &Shared, caller: &Caller, request: Request) -> Handled {
     match request {
+        Request::Publish(publish) if region::lives_elsewhere(shared, &publish) => {
+            Handled::Forward(region::Forward::new(publish))
+        }
+        Request::LinkForward(forward) => match check_publish(shared, caller, forward.publish) {
+            Ok((target, batch)) => {
+                let command = Command::Publish(Box::new(target), Some(batch));
+                let command = Command::Forwarded(Box::new(command));
+                carry_out(&mut shared.broker(), shared, caller, command)
+            }
+            Err(error) => error_now(error),
+        },
         Request::Publish(publish) => match check_publish(shared, caller, publish) {
             Ok((target, batch)) => carry_out(
                 &mut shared.broker(),
@@ -122,6 +138,8 @@ pub(super) fn handle_admitted(shared: &Shared, caller: &Caller, request: Request
         | Request::ConsumerPosition(_)
         | Request::ConsumerReset(_)
         | Request::ConsumerLag(_)
+        | Request::Region(_)
+        | Request::LinkFetch(_)
         | Request::Access(_) => Handled::Read(request),
         Request::Asp(request) => match *request {
             AspRequest::SessionSend(send) => asp::prepare(shared, caller, send),
@@ -203,6 +221,9 @@ pub(super) fn carry_out(
                     Handled::Answer(Box::new(Response::Error(error)), refusal.wait)
                 }
             }
+        }
+        Command::Forwarded(command) => {
+            region::told_where(shared, carry_out(broker, shared, caller, *command))
         }
         Command::Send(send) => match send.take(broker, caller) {
             Ok(Accepted { value, wait }) => accepted_answer(Response::Asp(Box::new(value)), wait),
@@ -332,6 +353,7 @@ fn look(shared: &Shared, caller: &Caller, request: &Request) -> Answered {
     let act = || Draft::of(request).done_by(caller);
     match request {
         Request::Asp(request) => asp::carry_out(shared, caller, request),
+        Request::Region(request) => region::carry_out(shared, caller, request),
         Request::ChannelCreate(create) => {
             let change = answer::config_change(create.config.clone());
             let mut broker = shared.broker();

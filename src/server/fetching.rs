@@ -44,7 +44,7 @@ pub(super) fn run_here(shared: &Shared, fetch: &mut Fetch) -> Result<Fetched, Br
 }
 
 /// Runs a fetch to what it finds now; what memory does not hold is read by another thread.
-async fn run(shared: &Shared, fetch: &mut Fetch) -> Result<Fetched, BrokerError> {
+pub(super) async fn run(shared: &Shared, fetch: &mut Fetch) -> Result<Fetched, BrokerError> {
     loop {
         let step = shared.broker().fetch_step(fetch)?;
         match step {

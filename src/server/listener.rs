@@ -17,7 +17,7 @@ use super::metrics::Metrics;
 use super::options::{InvalidOptions, ServeOptions};
 use super::shared::Shared;
 use super::socket::Socket;
-use super::{clock, commit, connection, entrance, http, keeper, renewal, scrubber};
+use super::{clock, commit, connection, entrance, http, keeper, region, renewal, scrubber};
 use crate::broker::{Broker, BrokerOpenError, Stop};
 use crate::protocol::{ErrorCode, Response, WireError};
 use crate::storage::disk::{Disk, RealDisk};
@@ -120,6 +120,7 @@ pub async fn start_on(disk: Arc<dyn Disk>, options: ServeOptions) -> Result<Runn
             high.rotate_left(32) ^ low
         });
         let mut config = options.broker.clone();
+        config.region = options.region.as_ref().map(|region| region.name.clone());
         if !matches!(options.master_key, MasterKeySource::None) {
             config.master_keys = options.master_key.load_or_go_on();
         }
@@ -150,6 +151,7 @@ pub async fn start_on(disk: Arc<dyn Disk>, options: ServeOptions) -> Result<Runn
     }
     let tracker = &running.tracker;
     tracker.spawn(accept(listener, shared.clone(), tracker.clone()));
+    region::start(&shared, tracker);
     if let Some(listener) = http_listener {
         tracker.spawn(http::serve(listener, shared.clone()));
     }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::master_key::MasterKeySource;
+use super::region::RegionOptions;
 use crate::broker::BrokerConfig;
 use crate::tls::ServerTlsOptions;
 
@@ -50,6 +51,8 @@ pub struct ServeOptions {
     /// Where the master keys of encrypted channels come from; they replace those of `broker` unless
     /// there is no source.
     pub master_key: MasterKeySource,
+    /// Which region it is, and which others there are; none where it is no region.
+    pub region: Option<RegionOptions>,
     /// The broker's own configuration.
     pub broker: BrokerConfig,
 }
@@ -75,6 +78,7 @@ impl Default for ServeOptions {
             write_timeout: Duration::from_secs(30),
             stop_timeout: Duration::from_secs(5),
             master_key: MasterKeySource::None,
+            region: None,
             broker: BrokerConfig::default(),
         }
     }

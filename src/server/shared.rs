@@ -13,6 +13,7 @@ use super::entrance::Complaints;
 use super::metrics::Metrics;
 use super::options::ServeOptions;
 use super::quota::Quotas;
+use super::region::Regions;
 use super::room::AnswerRoom;
 use crate::broker::{Broker, Wake};
 use crate::tls::ServerTls;
@@ -53,6 +54,8 @@ pub(crate) struct Shared {
     pub stop: CancellationToken,
     /// Committer and keeper end once this is set and the broker is clean.
     pub is_ending: AtomicBool,
+    /// This broker as a region, where it is one.
+    pub(super) regions: Option<Arc<Regions>>,
     pub started_at: Timestamp,
     pub directory_id: Incarnation,
     pub epoch: LogEpoch,
@@ -75,6 +78,10 @@ impl Shared {
             doorstep: Doorstep::default(),
             quotas: Quotas::default(),
             access_changes: watch::Sender::new(0),
+            regions: options
+                .region
+                .as_ref()
+                .map(|region| Arc::new(Regions::new(region, now))),
             options,
             metrics,
             connections: AtomicUsize::new(0),
@@ -107,6 +114,12 @@ impl Shared {
     /// Tells the committer that something was staged.
     pub fn wake_committer(&self) {
         self.staged.notify_one();
+    }
+
+    /// Has everything synced that was staged.
+    pub(super) fn broker_wants_sync(&self) {
+        self.broker().want_sync();
+        self.wake_committer();
     }
 
     /// Tells the keeper that there is upkeep.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use crate::format::{DecodeError, NoRecoveryPoint};
-use crate::types::{Incarnation, Offset};
+use crate::types::{Incarnation, LogEpoch, Offset, Timestamp};
 
 /// The operating system refused; `action` reads as "while …". Cloned to everyone who waited.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -159,6 +159,22 @@ pub enum StageError {
         expected: Offset,
         /// What the next record will get.
         actual: Offset,
+    },
+    /// A copied batch has a lower log epoch than the one before it.
+    #[error("log epoch {found} of a copied batch is below {last}, the one before")]
+    EpochFell {
+        /// Its epoch.
+        found: LogEpoch,
+        /// That of the batch before.
+        last: LogEpoch,
+    },
+    /// A copied batch was appended earlier than the one before it.
+    #[error("append time {} of a copied batch is before {}, the one before", .found.0, .last.0)]
+    TimeFell {
+        /// Its append time.
+        found: Timestamp,
+        /// That of the batch before.
+        last: Timestamp,
     },
     /// Buffers are full or a large run of the log is under way: try again after the next round.
     #[error("the broker's write buffers are full; try again")]

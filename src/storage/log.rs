@@ -108,6 +108,16 @@ impl LogPoint {
         }
     }
 
+    /// A log that nothing was ever appended to, whose first record will have this offset.
+    #[must_use]
+    pub fn beginning_at(offset: Offset) -> Self {
+        Self {
+            log_start: offset,
+            end: offset,
+            ..Self::empty()
+        }
+    }
+
     /// Moves the end to the log start where all that lay between was lost.
     pub(super) fn reach_log_start(&mut self) {
         self.end = self.end.max(self.log_start);

@@ -45,5 +45,5 @@ pub use round::{Finished, PointJob, Round, RoundEnd};
 pub use scrub::{FaultyFile, LastPass, ScrubEnd, ScrubJob, ScrubStatus};
 pub use segment::Slices;
 pub use space::{Need, SpaceInfo};
-pub use store::{EntryId, NewBatch, Outcome, Staged, StagedBatch, Storage, StorageConfig};
+pub use store::{Copied, EntryId, NewBatch, Outcome, Staged, StagedBatch, Storage, StorageConfig};
 pub use upkeep::{Upkeep, UpkeepEnd};

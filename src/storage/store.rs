@@ -21,7 +21,7 @@ use super::recent::RecentOrder;
 use super::scrub::{RebuiltIndex, Scrub};
 use super::segment::Segment;
 use super::space::{Need, Space, SpaceInfo};
-use crate::format::{SEAL_BYTES, Sealing, Stamp, seal, stamp};
+use crate::format::{BatchHeader, SEAL_BYTES, Sealing, Stamp, seal, stamp};
 use crate::types::{Durability, Incarnation, LogEpoch, Offset, Timestamp};
 
 /// Sizes and limits of the storage room.
@@ -102,6 +102,17 @@ pub struct NewBatch {
     pub principal: u32,
     /// How it is encrypted as it is appended; none where it is stored as it is.
     pub sealing: Option<Sealing>,
+    /// What it was given where its log lives, if this one is a copy: it keeps all of that.
+    pub copied: Option<Copied>,
+}
+
+/// What a batch was given where its log lives, in another region. It keeps it in every copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Copied {
+    /// Its append time.
+    pub append_time: Timestamp,
+    /// Its log epoch.
+    pub log_epoch: LogEpoch,
 }
 
 impl NewBatch {
@@ -109,6 +120,25 @@ impl NewBatch {
     fn stored_len(&self) -> u64 {
         let more = self.sealing.as_ref().map_or(0, |_| SEAL_BYTES);
         (self.bytes.len() + more) as u64
+    }
+}
+
+impl Copied {
+    /// Checks that a batch may follow another of its log.
+    fn check_follows(&self, last: &Self) -> Result<(), StageError> {
+        if self.log_epoch < last.log_epoch {
+            return Err(StageError::EpochFell {
+                found: self.log_epoch,
+                last: last.log_epoch,
+            });
+        }
+        if self.append_time < last.append_time {
+            return Err(StageError::TimeFell {
+                found: self.append_time,
+                last: last.append_time,
+            });
+        }
+        Ok(())
     }
 }
 
@@ -335,7 +365,18 @@ impl Storage {
 
     /// Opens a new, empty log. Nothing reaches the disk before its first batch.
     pub fn create_log(&mut self, id: Incarnation, options: LogOptions) {
-        let log = Log::new(&self.layout, id, options, &LogPoint::empty());
+        self.create_log_at(id, options, Offset(0));
+    }
+
+    /// Opens a new, empty log whose first record has a given offset: a copy of a log whose older
+    /// records nobody asked for. The same offset is to be in [`super::LiveLog::begins_at`].
+    pub fn create_log_at(&mut self, id: Incarnation, options: LogOptions, begins_at: Offset) {
+        let log = Log::new(
+            &self.layout,
+            id,
+            options,
+            &LogPoint::beginning_at(begins_at),
+        );
         self.logs.insert(id, log);
     }
 
@@ -431,6 +472,7 @@ impl Storage {
             });
         }
         let mut ends: Vec<(Incarnation, Offset)> = Vec::with_capacity(1);
+        let mut copied: HashMap<Incarnation, Copied> = HashMap::new();
         for batch in batches {
             let log = self
                 .logs
@@ -452,6 +494,13 @@ impl Storage {
                     expected,
                     actual: end,
                 });
+            }
+            if let Some(new) = batch.copied {
+                let last = copied.insert(batch.log, new).unwrap_or(Copied {
+                    append_time: log.last_time,
+                    log_epoch: log.last_epoch,
+                });
+                new.check_follows(&last)?;
             }
             let span = u64::from(batch.span);
             match known {
@@ -731,18 +780,26 @@ fn append(
     epoch: LogEpoch,
 ) -> (StagedBatch, QueuedBatch) {
     let span = u64::from(new.span);
-    let append_time = now.max(log.last_time);
+    let (append_time, epoch) = match new.copied {
+        Some(copied) => (copied.append_time, copied.log_epoch),
+        None => (now.max(log.last_time), epoch),
+    };
     let place = log.place(layout, new.stored_len(), span, now, epoch);
     let offsets = log.end..Offset(log.end.0 + span);
-    let given = Stamp {
-        incarnation: log.id,
-        base_offset: offsets.start,
-        append_time,
-        log_epoch: epoch,
-        principal: new.principal,
-    };
     let mut bytes = new.bytes;
-    let mut header = stamp(&mut bytes, &given);
+    let mut header = match new.copied {
+        Some(_) => BatchHeader::peek(&bytes).expect("a copied batch was checked"),
+        None => stamp(
+            &mut bytes,
+            &Stamp {
+                incarnation: log.id,
+                base_offset: offsets.start,
+                append_time,
+                log_epoch: epoch,
+                principal: new.principal,
+            },
+        ),
+    };
     if let Some(sealing) = &new.sealing {
         (bytes, header) = seal(&bytes, sealing);
     }

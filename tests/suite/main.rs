@@ -19,6 +19,7 @@ mod bad_disk; // the real binary on a disk whose syncs fail, or take seconds
 mod binary; // the real binary, end to end, also across kills
 mod broker_failures; // the broker on a failing disk: who waits is told, one channel holds up no other
 mod chain; // damage in the chain of a log's segments: headers that are lost, segments that are missing
+mod copies; // logs that live elsewhere: the same bytes, whatever happens
 mod copy_forward; // logs whose segments failed hold up nobody, and lose nothing
 mod corruption; // every kind of file damaged in every way, against the matrix in docs/durability.md
 mod crash; // a crash at every call that changes the disk, with every outcome
@@ -47,6 +48,7 @@ mod promises; // what the wire protocol promises: order, retries, long polls, al
 mod raw; // a client made of bytes, for the tests that need one
 #[cfg(target_os = "linux")]
 mod read_only; // a file system that becomes read-only under the real binary
+mod regions; // processes that are regions: what one publishes, those that asked for it have
 mod scrub; // the running broker checks what is stored: what it finds, marks, and leaves alone
 mod server; // a server in this process, with the Rust client
 mod sim; // the whole broker from one seed: clock, disk, network, randomness, order; and a checker

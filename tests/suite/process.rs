@@ -161,8 +161,13 @@ impl Broker {
     ) -> Starting {
         let stderr = errors.try_clone().expect("a second handle");
         let mut child = command
-            .args(["serve", "--json", "--listen", "127.0.0.1:0", "--data-dir"])
+            .args(["serve", "--json", "--data-dir"])
             .arg(dir)
+            .args(if more.contains(&"--listen") {
+                &[][..]
+            } else {
+                &["--listen", "127.0.0.1:0"]
+            })
             .arg("--config")
             .arg(config)
             .args(more)

@@ -361,6 +361,24 @@ impl Raw {
         self.request(FETCH, &fetch_body(channel, from, 8 << 20, 1, 0))
     }
 
+    /// Every stored batch of a channel, as it is served, end to end.
+    pub fn all_batches(&mut self, channel: &str) -> Vec<u8> {
+        let (mut found, mut next) = (Vec::new(), 0);
+        loop {
+            let batches = self.fetch(channel, next).fetched().batches;
+            let mut rest = &batches[..];
+            if rest.is_empty() {
+                return found;
+            }
+            while !rest.is_empty() {
+                let header = npayload::format::BatchHeader::peek(rest).expect("a batch");
+                next = header.end_offset().0;
+                rest = &rest[header.len()..];
+            }
+            found.extend(batches);
+        }
+    }
+
     /// Every record of a channel.
     pub fn all(&mut self, channel: &str) -> Vec<(u64, Vec<u8>)> {
         let mut found: Vec<(u64, Vec<u8>)> = Vec::new();

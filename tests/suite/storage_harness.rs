@@ -274,6 +274,7 @@ impl Harness {
                         let log = LiveLog {
                             options: options(id),
                             log_start: Offset(0),
+                            begins_at: Offset(0),
                         };
                         live.insert(id, log);
                     }
@@ -316,6 +317,7 @@ impl Harness {
             expected: None,
             principal: 0,
             sealing: None,
+            copied: None,
         };
         let staged = self.storage.stage(&mut vec![batch], Timestamp(self.now))?;
         match event {
@@ -379,6 +381,7 @@ impl Harness {
                 expected: None,
                 principal: 7,
                 sealing: sealing_of(log_id(*n), self.model.next_batch),
+                copied: None,
             });
         }
         let staged = self.storage.stage(&mut batches, Timestamp(self.now))?;

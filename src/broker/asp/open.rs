@@ -210,6 +210,7 @@ impl Broker {
                 incarnation: *incarnation,
                 config: config.clone(),
                 at: now,
+                copy: None,
             })
         });
         let events: Vec<DirectoryEvent> = events.collect();

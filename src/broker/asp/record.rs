@@ -63,7 +63,7 @@ pub(super) fn own(record_type: &str, payload: Vec<u8>) -> OwnRecord {
 
 impl Broker {
     /// The offset that the next record of a topic will have.
-    pub(super) fn next_offset(&self, log: Incarnation) -> Offset {
+    pub(in crate::broker) fn next_offset(&self, log: Incarnation) -> Offset {
         self.storage.log(log).map_or(Offset(0), |log| log.end())
     }
 

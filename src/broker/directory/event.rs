@@ -5,14 +5,17 @@ use serde::{Deserialize, Serialize};
 use crate::broker::config::ChannelConfig;
 use crate::folding::{self, Folded};
 use crate::keys::{Wrapped, WrappedKey};
-use crate::types::{ChannelName, Incarnation, Offset, Timestamp};
+use crate::types::{ChannelName, Incarnation, Offset, RegionName, Timestamp};
 
 /// Version of the events that tell of encryption.
 const ENCRYPTION_VERSION: u16 = 2;
+/// Version of the events that tell of copies.
+const COPY_VERSION: u16 = 3;
 
 /// A fact about channels, stored as one JSON record of the topic `__channels`. The record's type
-/// is the member `type`; the member `v` is the version: 1, or 2 where the event tells of encryption,
-/// so that a broker that knows nothing of it does not go on in plain text, or forget keys.
+/// is the member `type`; the member `v` is the version: 1, 2 where the event tells of encryption,
+/// so that a broker that knows nothing of it does not go on in plain text, or forget keys, or 3 where
+/// it tells of a copy, to which a broker that knows nothing of them would write records of its own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 #[non_exhaustive]
@@ -63,6 +66,19 @@ pub struct Created {
     pub config: ChannelConfig,
     /// When.
     pub at: Timestamp,
+    /// What it is a copy of, if it lives in another region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copy: Option<CopyOf>,
+}
+
+/// What a copy of a channel is told of its home.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CopyOf {
+    /// The region where the channel lives, which alone appends to it.
+    pub home: RegionName,
+    /// Offset of the first record of the copy; what came before was not asked for.
+    pub begins_at: Offset,
 }
 
 /// See [`DirectoryEvent::Updated`].
@@ -142,6 +158,14 @@ pub struct ChannelRow {
 impl DirectoryEvent {
     /// The version of its JSON.
     fn version(&self) -> u16 {
+        let is_copy = match self {
+            Self::Created(event) => event.copy.is_some(),
+            Self::Folded(part) => part.rows.iter().any(|row| row.channel.copy.is_some()),
+            _ => false,
+        };
+        if is_copy {
+            return COPY_VERSION;
+        }
         let is_encrypted = match self {
             Self::Created(event) => !event.config.encryption.is_off(),
             Self::Updated(event) => !event.config.encryption.is_off(),
@@ -161,7 +185,7 @@ impl DirectoryEvent {
 }
 
 folding::topic_event! {
-    DirectoryEvent, versions up to ENCRYPTION_VERSION {
+    DirectoryEvent, versions up to COPY_VERSION {
         Created = "channel.created",
         Updated = "channel.updated",
         Deleted = "channel.deleted",

@@ -20,6 +20,7 @@ fn created(text: &str, incarnation: Incarnation) -> Created {
         incarnation,
         config: ChannelConfig::default(),
         at: Timestamp(10),
+        copy: None,
     }
 }
 
@@ -70,6 +71,7 @@ fn row(text: &str, incarnation: Incarnation) -> ChannelRow {
             log_start: Offset(0),
             deleted_at: None,
             keys: Vec::new(),
+            copy: None,
         },
     }
 }

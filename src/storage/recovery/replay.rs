@@ -32,6 +32,9 @@ pub struct LiveLog {
     pub options: LogOptions,
     /// Its log start.
     pub log_start: Offset,
+    /// Offset of the first record that it ever had: 0, or higher in a copy that was not asked for
+    /// what came before.
+    pub begins_at: Offset,
 }
 
 /// Where a log stands after its replay.
@@ -70,8 +73,13 @@ impl Unrecovered {
     pub fn replay_directory(&mut self) -> Result<Vec<Bytes>, OpenError> {
         let id = self.directory_id;
         self.check_directory()?;
-        let replayed = self.replay(id, Offset(0))?;
         let options = directory_options(self.config.own_segment_bytes);
+        let live = LiveLog {
+            options,
+            log_start: Offset(0),
+            begins_at: Offset(0),
+        };
+        let replayed = self.replay(id, &live)?;
         let log = Log::new(&self.layout, id, options, &replayed.point);
         self.directory_log = Some(replayed);
         self.read_all(log)
@@ -143,7 +151,7 @@ impl Unrecovered {
         ids.sort_unstable();
         ids.retain(|id| *id != self.directory_id);
         for id in ids {
-            replayed.insert(id, self.replay(id, live[&id].log_start)?);
+            replayed.insert(id, self.replay(id, &live[&id])?);
         }
         replayed.insert(self.directory_id, directory);
         if let Some(log) = live.get(&self.directory_id) {
@@ -199,9 +207,10 @@ impl Unrecovered {
     }
 
     /// Brings one log from its checkpoint to the journal's end.
-    fn replay(&mut self, id: Incarnation, log_start: Offset) -> Result<Replayed, IoFailure> {
-        let mut point = self.rows.get(&id).cloned().unwrap_or_else(LogPoint::empty);
-        point.log_start = point.log_start.max(log_start);
+    fn replay(&mut self, id: Incarnation, live: &LiveLog) -> Result<Replayed, IoFailure> {
+        let empty = || LogPoint::beginning_at(live.begins_at);
+        let mut point = self.rows.get(&id).cloned().unwrap_or_else(empty);
+        point.log_start = point.log_start.max(live.log_start);
         let mut items = self.scan.items.remove(&id).unwrap_or_default();
         // What was copied forward may follow newer entries, and its originals may still be there:
         // the log's own order counts, and of two copies the one that is whole.

@@ -30,7 +30,7 @@ enum Needs {
 }
 
 fn row(kind: Kind) -> Option<Needs> {
-    use Operation::{AccessAdmin, Asp, ChannelAdmin, Consume, Inspect, Publish};
+    use Operation::{AccessAdmin, Asp, ChannelAdmin, Consume, Inspect, Publish, Replicate};
     const SIGHT: &[Operation] = &[Consume, Publish, ChannelAdmin, Inspect];
     const CONSUMERS: &[Operation] = &[Consume, Inspect];
     #[expect(clippy::match_same_arms, reason = "one row for each kind")]
@@ -124,6 +124,19 @@ fn row(kind: Kind) -> Option<Needs> {
         Kind::MarketRate => Needs::Own(Asp),
         Kind::MarketSubscriptions => Needs::Own(Asp),
         Kind::MarketUsage => Needs::Own(Asp),
+        Kind::LinkOpen => Needs::Operator(Replicate),
+        Kind::LinkLogs => Needs::Operator(Replicate),
+        Kind::LinkFollow => Needs::Operator(Replicate),
+        Kind::LinkUnfollow => Needs::Operator(Replicate),
+        Kind::LinkFetch => Needs::Operator(Replicate),
+        Kind::LinkForward => Needs::Operator(Replicate),
+        Kind::LinkDigest => Needs::Operator(Replicate),
+        Kind::RegionList => Needs::Operator(Inspect),
+        Kind::RegionStatus => Needs::Operator(Inspect),
+        Kind::RegionVerify => Needs::Operator(Inspect),
+        Kind::InterestAdd => Needs::Own(ChannelAdmin),
+        Kind::InterestList => Needs::Own(ChannelAdmin),
+        Kind::InterestRemove => Needs::Own(ChannelAdmin),
         // No row: the test fails.
         #[expect(unreachable_patterns, reason = "a new kind comes here first")]
         _ => return None,

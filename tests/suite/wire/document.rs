@@ -201,7 +201,9 @@ fn fields_of(kind: Kind) -> BTreeSet<String> {
 #[test]
 fn the_table_of_requests_about_agents_has_their_fields() {
     let rows = agents_table("| Request |");
-    let asp = APIS.iter().filter(|api| api.kind.number() >= 100);
+    let asp = APIS
+        .iter()
+        .filter(|api| (100..190).contains(&api.kind.number()));
     assert!(
         asp.clone()
             .map(|api| format!("`{}`", api.name))

@@ -140,7 +140,7 @@ pub const INCARNATION: Incarnation = Incarnation(0x0011_2233_4455_6677_8899_aabb
 pub const PRODUCER: u128 = 0xf0e1_d2c3_b4a5_9687_7869_5a4b_3c2d_1e0f;
 pub const TIME: Timestamp = Timestamp(1_700_000_000_123);
 
-fn channel() -> ChannelName {
+pub fn channel() -> ChannelName {
     ChannelName::parse("chat.log").unwrap()
 }
 
@@ -179,7 +179,7 @@ fn scrub() -> Scrub {
     }
 }
 
-fn info() -> ChannelInfo {
+pub fn info() -> ChannelInfo {
     ChannelInfo {
         name: channel(),
         id: INCARNATION,
@@ -234,7 +234,7 @@ fn lag_row() -> ConsumerLagRow {
     }
 }
 
-fn published() -> PublishResponse {
+pub fn published() -> PublishResponse {
     PublishResponse {
         first_offset: Offset(41),
         last_offset: Offset(42),
@@ -381,6 +381,7 @@ fn requests() -> Vec<Request> {
             .into_iter()
             .map(|request| Request::Asp(Box::new(request))),
     )
+    .chain(super::region_fixtures::requests())
     .collect()
 }
 
@@ -514,6 +515,7 @@ fn responses() -> Vec<Response> {
             .into_iter()
             .map(|answer| Response::Asp(Box::new(answer))),
     )
+    .chain(super::region_fixtures::responses())
     .collect()
 }
 

@@ -77,7 +77,8 @@ fn a_frame_cut_anywhere_is_not_a_frame_yet_and_a_binary_body_cut_anywhere_is_ref
             // by the room that knows batches.
             let open_end = matches!(
                 example.message,
-                Message::Request(Request::Publish(_)) | Message::Response(Response::Fetch(_))
+                Message::Request(Request::Publish(_) | Request::LinkForward(_))
+                    | Message::Response(Response::Fetch(_))
             );
             assert!(found.is_err() || open_end, "{} cut at {cut}", example.name);
         }

@@ -7,3 +7,4 @@ pub mod fixtures;
 mod frames;
 mod market_fixtures;
 mod promise_fixtures;
+mod region_fixtures;

@@ -1388,6 +1388,111 @@ export class TooManyDisputesError extends NPayloadError {
 }
 
 /**
+ * The broker has no region name, so it has no peers and links to none. Code `NOT_A_REGION` (920).
+ * @example `error instanceof NotARegionError`
+ */
+export class NotARegionError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "NotARegionError";
+  static readonly code = "NOT_A_REGION";
+}
+
+/**
+ * No region of this name is known. Code `UNKNOWN_REGION` (921).
+ * @example `error instanceof UnknownRegionError`
+ */
+export class UnknownRegionError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "UnknownRegionError";
+  static readonly code = "UNKNOWN_REGION";
+}
+
+/**
+ * Another region, or another data directory, is there than the one that was meant. Code `REGION_MISMATCH` (922).
+ * @example `error instanceof RegionMismatchError`
+ */
+export class RegionMismatchError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "RegionMismatchError";
+  static readonly code = "REGION_MISMATCH";
+  declare readonly details: ErrorDetails & { readonly expected: number | bigint | null; readonly region: number | bigint };
+}
+
+/**
+ * The region that has to answer can't be reached; nothing was carried out, or nobody knows. Code `REGION_UNREACHABLE` (923); worth another try.
+ * @example `error instanceof RegionUnreachableError`
+ */
+export class RegionUnreachableError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "RegionUnreachableError";
+  static readonly code = "REGION_UNREACHABLE";
+  declare readonly details: ErrorDetails & { readonly region: number | bigint };
+}
+
+/**
+ * The channel lives in another region, which alone appends to it. Code `NOT_HOME` (924); worth another try.
+ * @example `error instanceof NotHomeError`
+ */
+export class NotHomeError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "NotHomeError";
+  static readonly code = "NOT_HOME";
+  declare readonly details: ErrorDetails & { readonly channel: string; readonly home: number | bigint };
+}
+
+/**
+ * A pattern of an interest breaks a rule. Code `INVALID_PATTERN` (930).
+ * @example `error instanceof InvalidPatternError`
+ */
+export class InvalidPatternError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InvalidPatternError";
+  static readonly code = "INVALID_PATTERN";
+  declare readonly details: ErrorDetails & { readonly pattern: number | bigint };
+}
+
+/**
+ * The region has declared no such interest. Code `INTEREST_NOT_FOUND` (931).
+ * @example `error instanceof InterestNotFoundError`
+ */
+export class InterestNotFoundError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InterestNotFoundError";
+  static readonly code = "INTEREST_NOT_FOUND";
+  declare readonly details: ErrorDetails & { readonly pattern: number | bigint };
+}
+
+/**
+ * The connection is no link between regions: link.open comes first. Code `LINK_REQUIRED` (932).
+ * @example `error instanceof LinkRequiredError`
+ */
+export class LinkRequiredError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "LinkRequiredError";
+  static readonly code = "LINK_REQUIRED";
+}
+
+/**
+ * The link follows as many logs as it may. Code `TOO_MANY_FOLLOWED` (933).
+ * @example `error instanceof TooManyFollowedError`
+ */
+export class TooManyFollowedError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "TooManyFollowedError";
+  static readonly code = "TOO_MANY_FOLLOWED";
+}
+
+/**
+ * A request of this kind is not carried out for another region, or spans several homes. Code `FORWARD_REFUSED` (934).
+ * @example `error instanceof ForwardRefusedError`
+ */
+export class ForwardRefusedError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "ForwardRefusedError";
+  static readonly code = "FORWARD_REFUSED";
+}
+
+/**
  * The stable name of every error of the broker.
  *
  * @example
@@ -1528,7 +1633,17 @@ export type BrokerErrorCode =
   | "TOO_MANY_ENDORSEMENTS"
   | "INVALID_ENDORSEMENT"
   | "CHANNEL_HELD"
-  | "TOO_MANY_DISPUTES";
+  | "TOO_MANY_DISPUTES"
+  | "NOT_A_REGION"
+  | "UNKNOWN_REGION"
+  | "REGION_MISMATCH"
+  | "REGION_UNREACHABLE"
+  | "NOT_HOME"
+  | "INVALID_PATTERN"
+  | "INTEREST_NOT_FOUND"
+  | "LINK_REQUIRED"
+  | "TOO_MANY_FOLLOWED"
+  | "FORWARD_REFUSED";
 
 type ErrorClass = new (fields: ErrorFields) => NPayloadError;
 
@@ -1674,4 +1789,14 @@ export const BROKER_ERRORS: Readonly<Record<BrokerErrorCode, { readonly number: 
   INVALID_ENDORSEMENT: { number: 917, retryable: false, type: InvalidEndorsementError },
   CHANNEL_HELD: { number: 918, retryable: false, type: ChannelHeldError },
   TOO_MANY_DISPUTES: { number: 919, retryable: true, type: TooManyDisputesError },
+  NOT_A_REGION: { number: 920, retryable: false, type: NotARegionError },
+  UNKNOWN_REGION: { number: 921, retryable: false, type: UnknownRegionError },
+  REGION_MISMATCH: { number: 922, retryable: false, type: RegionMismatchError },
+  REGION_UNREACHABLE: { number: 923, retryable: true, type: RegionUnreachableError },
+  NOT_HOME: { number: 924, retryable: true, type: NotHomeError },
+  INVALID_PATTERN: { number: 930, retryable: false, type: InvalidPatternError },
+  INTEREST_NOT_FOUND: { number: 931, retryable: false, type: InterestNotFoundError },
+  LINK_REQUIRED: { number: 932, retryable: false, type: LinkRequiredError },
+  TOO_MANY_FOLLOWED: { number: 933, retryable: false, type: TooManyFollowedError },
+  FORWARD_REFUSED: { number: 934, retryable: false, type: ForwardRefusedError },
 };

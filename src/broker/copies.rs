@@ -1,0 +1,298 @@
+//! Copies of channels that live in another region: their batches are appended as they came.
+//!
+//! A copy has the identity of the log at its home, and its batches keep all that they were given
+//! there: offsets, append times, log epochs. So a copy is the same bytes, a position in it means the
+//! same, and what is folded from it (producers, fences) is what its home folds. Only its retention
+//! and, where it is encrypted at rest, its keys are its own.
+
+use std::ops::Range;
+
+use bytes::BytesMut;
+
+use super::config::ChannelConfig;
+use super::core::{Accepted, Broker, ChannelState, Refusal, Wait, appended, log_options};
+use super::directory::{CopyOf, Created, DirectoryEvent};
+use super::error::BrokerError;
+use super::producers::Producers;
+use crate::format::{BatchHeader, Gap, Stamp, check_stored};
+use crate::storage::{Copied, Need, NewBatch};
+use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, RegionName, Timestamp};
+
+/// Bytes of a gap that a copy puts over what it will never have: room for all that it says.
+const GAP_BYTES: usize = 1024;
+
+/// A copy that is to be made.
+#[derive(Debug, Clone)]
+pub struct NewCopy {
+    /// Name of the channel, as the broker has it.
+    pub name: ChannelName,
+    /// Identity of the log at its home, and of the copy.
+    pub incarnation: Incarnation,
+    /// How the copy keeps its records.
+    pub config: ChannelConfig,
+    /// Where the channel lives.
+    pub home: RegionName,
+    /// Offset of the first record that the copy will hold.
+    pub begins_at: Offset,
+}
+
+/// A batch as its home serves it, both checksums checked.
+#[derive(Debug)]
+pub struct CopiedBatch {
+    header: BatchHeader,
+    bytes: BytesMut,
+}
+
+/// Where a copy stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyPlace {
+    /// Offset of the record that it needs next.
+    pub next: Offset,
+    /// Everything below survives power loss here.
+    pub flushed: Offset,
+    /// Log epoch of its last batch; 0 before there is one.
+    pub last_epoch: LogEpoch,
+    /// Append time of its last batch; the earliest time before there is one.
+    pub last_time: Timestamp,
+}
+
+/// Where a channel lives, as far as this broker knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Residence {
+    /// Here.
+    Home(Incarnation),
+    /// In another region, and a copy is here.
+    Copy(Incarnation, RegionName),
+    /// No channel of the name is here.
+    Unknown,
+}
+
+impl CopiedBatch {
+    /// Checks a batch that a home has sent: both of its checksums and every rule of its header.
+    ///
+    /// # Errors
+    /// What is wrong with it, as a text.
+    pub fn check(bytes: BytesMut) -> Result<Self, String> {
+        let header = check_stored(&bytes).map_err(|error| error.to_string())?;
+        if header.is_sealed() {
+            return Err("it is encrypted with a key of its home".to_owned());
+        }
+        Ok(Self { header, bytes })
+    }
+
+    /// Its header.
+    #[must_use]
+    pub fn header(&self) -> &BatchHeader {
+        &self.header
+    }
+}
+
+impl Broker {
+    /// Makes a copy of a channel that lives in another region; its batches come by
+    /// [`Broker::append_copied`].
+    ///
+    /// # Errors
+    /// [`Refusal`]: a channel here has the name, the identity is taken, or there is no room.
+    pub fn create_copy(&mut self, new: NewCopy, now: Timestamp) -> Result<Accepted<()>, Refusal> {
+        self.check_room(&[&new.name])?;
+        let options = log_options(&new.config);
+        let is_encrypted = !new.config.encryption.is_off();
+        let id = new.incarnation;
+        let created = Created {
+            name: new.name.clone(),
+            incarnation: id,
+            config: new.config,
+            at: now,
+            copy: Some(CopyOf {
+                home: new.home,
+                begins_at: new.begins_at,
+            }),
+        };
+        let mut events = vec![self.directory.check_create(created)?];
+        if is_encrypted {
+            let key = self.new_data_key(&new.name, id, 1, new.begins_at, now)?;
+            events.push(DirectoryEvent::clone(&key.event));
+        }
+        self.record_directory(&events, Need::Producer, now)?;
+        self.open_keyring(id);
+        self.storage.create_log_at(id, options, new.begins_at);
+        let mut channel = ChannelState::new(Producers::new(self.config.producers));
+        channel.last = self.directory_wait();
+        self.channels.insert(id, channel);
+        Ok(Accepted {
+            value: (),
+            wait: self.directory_wait(),
+        })
+    }
+
+    /// Appends a batch to a copy, as it is. A batch that the copy holds already changes nothing: a
+    /// link that was cut begins again somewhat earlier.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the log is no copy, or the batch is of another log, not the next one, or older
+    /// than the one before it. Where [`Refusal::is_busy`], `batch` is left for another try.
+    pub fn append_copied(
+        &mut self,
+        id: Incarnation,
+        batch: &mut Option<CopiedBatch>,
+        now: Timestamp,
+    ) -> Result<Accepted<Offset>, Refusal> {
+        let Some(copied) = batch.as_ref() else {
+            return Err(BrokerError::Bug("a batch is copied once".into()).into());
+        };
+        let channel = self.directory.by_incarnation(id).filter(|it| it.is_live());
+        let Some(channel) = channel else {
+            let name = id.to_string();
+            return Err(BrokerError::NoSuchChannel { name }.into());
+        };
+        let name = channel.name.to_string();
+        let wrong = |what: String| BrokerError::NotCopied {
+            channel: name.clone(),
+            what,
+        };
+        if channel.copy.is_none() {
+            return Err(wrong("comes to the channel's home".to_owned()).into());
+        }
+        let header = copied.header;
+        if header.incarnation() != id {
+            return Err(wrong(format!("is of log {}", header.incarnation())).into());
+        }
+        let end = self.next_offset(id);
+        if header.end_offset() <= end {
+            return Ok(Accepted {
+                value: end,
+                wait: self.wait_for(id),
+            });
+        }
+        if header.base_offset() != end {
+            let found = header.base_offset();
+            return Err(wrong(format!("begins at offset {found}, the next is {end}")).into());
+        }
+        let sealing = match header.is_gap() {
+            true => None,
+            false => self.sealing(id, now)?,
+        };
+        let Some(CopiedBatch { bytes, .. }) = batch.take() else {
+            return Err(BrokerError::Bug("a batch is copied once".into()).into());
+        };
+        let mut batches = vec![NewBatch {
+            log: id,
+            span: header.offset_span(),
+            bytes,
+            expected: Some(end),
+            principal: header.principal(),
+            sealing,
+            copied: Some(Copied {
+                append_time: header.append_time(),
+                log_epoch: header.log_epoch(),
+            }),
+        }];
+        let staged = match self.storage.stage_for(&mut batches, Need::Producer, now) {
+            Ok(staged) => staged,
+            Err(error) => {
+                let bytes = batches.swap_remove(0).bytes;
+                *batch = Some(CopiedBatch { header, bytes });
+                return Err(error.into());
+            }
+        };
+        self.booked(id, &staged);
+        if let Some(channel) = self.channels.get_mut(&id) {
+            channel.producers.record(&appended(&header));
+        }
+        Ok(Accepted {
+            value: header.end_offset(),
+            wait: Wait {
+                entry: staged.entry,
+                level: staged.level,
+            },
+        })
+    }
+
+    /// Puts gaps over records of a copy that retention at its home removed before they came.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the log is no copy, ends elsewhere, or takes nothing now.
+    pub fn append_gap(
+        &mut self,
+        id: Incarnation,
+        lost: Range<Offset>,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let mut at = lost.start;
+        while at < lost.end {
+            let place = self.copy_place(id);
+            let place = place.ok_or(BrokerError::Bug("a gap in no log".into()))?;
+            let span = u32::try_from(lost.end.0 - at.0).unwrap_or(u32::MAX);
+            let gap = Gap {
+                reason: "trimmed".to_owned(),
+                what: "retention at the channel's home removed these before they came".to_owned(),
+                repaired_at: now,
+                tool: concat!("npayload ", env!("CARGO_PKG_VERSION")).to_owned(),
+                ..Gap::default()
+            };
+            let stamp = Stamp {
+                incarnation: id,
+                base_offset: at,
+                append_time: place.last_time.max(Timestamp(0)),
+                log_epoch: place.last_epoch,
+                principal: 0,
+            };
+            let bytes = gap.encode(&stamp, span, GAP_BYTES);
+            let checked = CopiedBatch::check(BytesMut::from(&bytes[..]));
+            let checked = checked.map_err(|text| BrokerError::Bug(text.into()))?;
+            self.append_copied(id, &mut Some(checked), now)?;
+            at.0 += u64::from(span);
+        }
+        Ok(())
+    }
+
+    /// Where a copy stands; none where there is no such log.
+    #[must_use]
+    pub fn copy_place(&self, id: Incarnation) -> Option<CopyPlace> {
+        let log = self.storage.log(id)?;
+        Some(CopyPlace {
+            next: log.end(),
+            flushed: log.flushed(),
+            last_epoch: log.last_epoch(),
+            last_time: log.last_time(),
+        })
+    }
+
+    /// Whether a channel is one of a name that lives here, or a copy of one, or not known at all.
+    #[must_use]
+    pub fn residence(&self, name: &ChannelName) -> Residence {
+        match self.directory.by_name(name.as_str()) {
+            None => Residence::Unknown,
+            Some((id, channel)) => match &channel.copy {
+                None => Residence::Home(id),
+                Some(copy) => Residence::Copy(id, copy.home.clone()),
+            },
+        }
+    }
+
+    /// Checks that a channel is still the one of this identity.
+    ///
+    /// # Errors
+    /// [`BrokerError::NoSuchChannel`] and [`BrokerError::Recreated`].
+    pub fn channel_is(&self, name: &ChannelName, id: Incarnation) -> Result<(), BrokerError> {
+        self.channel_to_read(name, Some(id)).map(drop)
+    }
+
+    /// The channels that live here, by name, internal topics left out.
+    ///
+    /// - `after`: those behind this name.
+    pub fn homes(&self, after: &str) -> impl Iterator<Item = (Incarnation, &ChannelName)> {
+        self.directory.iter().filter_map(move |(id, channel)| {
+            let is_asked = channel.name.as_str() > after && !channel.name.is_internal();
+            (is_asked && channel.copy.is_none()).then_some((id, &channel.name))
+        })
+    }
+
+    /// The copies that are here: identity, name, and what each is a copy of.
+    pub fn copies(&self) -> impl Iterator<Item = (Incarnation, &ChannelName, &CopyOf)> {
+        self.directory.iter().filter_map(|(id, channel)| {
+            let copy = channel.copy.as_ref()?;
+            Some((id, &channel.name, copy))
+        })
+    }
+}

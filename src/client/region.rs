@@ -1,0 +1,81 @@
+//! Requests about regions as typed methods of the client.
+
+use super::error::RequestError;
+use super::handle::{Client, Retry};
+use crate::protocol::region::{
+    InterestAdd, InterestList, InterestRemove, InterestRemoved, InterestRow, InterestRows,
+    RegionList, RegionStatus, RegionTold, RegionVerify, Regions, Verified,
+};
+use crate::protocol::{RegionRequest, RegionResponse, Request, Response};
+use crate::types::ChannelName;
+
+/// Asks, and takes the answer of the right kind.
+macro_rules! ask {
+    ($client:expr, $kind:ident, $request:expr, $retry:expr) => {{
+        let request = Request::Region(Box::new(RegionRequest::$kind($request)));
+        let wrong = RequestError::Unexpected {
+            kind: crate::protocol::Kind::$kind.name(),
+        };
+        match $client.call(&request, $retry).await? {
+            Response::Region(answer) => match *answer {
+                RegionResponse::$kind(answer) => Ok(answer),
+                _ => Err(wrong),
+            },
+            _ => Err(wrong),
+        }
+    }};
+}
+
+impl Client {
+    /// This region, and its peers.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `NOT_A_REGION`.
+    pub async fn regions(&self) -> Result<Regions, RequestError> {
+        ask!(self, RegionList, RegionList {}, Retry::Safe)
+    }
+
+    /// How the links and copies of this region are.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `NOT_A_REGION`.
+    pub async fn region_status(&self) -> Result<RegionTold, RequestError> {
+        ask!(self, RegionStatus, RegionStatus {}, Retry::Safe)
+    }
+
+    /// Compares a copy with its home.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `CHANNEL_NOT_FOUND` and `REGION_UNREACHABLE`.
+    pub async fn verify_copy(&self, name: &ChannelName) -> Result<Verified, RequestError> {
+        let name = name.clone();
+        ask!(self, RegionVerify, RegionVerify { name }, Retry::Safe)
+    }
+
+    /// Declares interest; what was declared of the same pattern before is replaced.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `NOT_A_REGION`.
+    pub async fn add_interest(&self, interest: InterestAdd) -> Result<InterestRow, RequestError> {
+        ask!(self, InterestAdd, interest, Retry::Safe)
+    }
+
+    /// What the region wants of others.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `NOT_A_REGION`.
+    pub async fn interests(&self) -> Result<InterestRows, RequestError> {
+        ask!(self, InterestList, InterestList {}, Retry::Safe)
+    }
+
+    /// Withdraws interest.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `INTEREST_NOT_FOUND`.
+    pub async fn remove_interest(
+        &self,
+        interest: InterestRemove,
+    ) -> Result<InterestRemoved, RequestError> {
+        ask!(self, InterestRemove, interest, Retry::Unsafe)
+    }
+}

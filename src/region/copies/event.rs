@@ -1,0 +1,162 @@
+//! What is recorded on the topic `__copies`.
+
+use serde::{Deserialize, Serialize};
+
+use super::cursor::GapReason;
+use super::state::CopyRow;
+use crate::folding::{self, Folded};
+use crate::region::LogName;
+use crate::types::{Incarnation, Offset, RegionName, Timestamp};
+
+/// A fact about the copies of this region, stored as one JSON record of the topic `__copies`. The
+/// record's type is the member `type`; the member `v` is the version, now 1.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type")]
+#[non_exhaustive]
+pub enum CopyEvent {
+    /// A copy is kept from now on.
+    #[serde(rename = "copy.begun")]
+    Begun(Begun),
+    /// The copy will never have some records.
+    #[serde(rename = "copy.gap")]
+    Gap(Gapped),
+    /// The copy is not followed any more.
+    #[serde(rename = "copy.stopped")]
+    Stopped(Stopped),
+    /// It is followed again, from its end.
+    #[serde(rename = "copy.resumed")]
+    Resumed(Resumed),
+    /// What it held lies elsewhere.
+    #[serde(rename = "copy.setAside")]
+    SetAside(SetAside),
+    /// Its bytes are removed.
+    #[serde(rename = "copy.purged")]
+    Purged(Purged),
+    /// A part of the whole state; replaces all that was before once the last part is there.
+    #[serde(rename = "copies.folded")]
+    Folded(Folded<CopyRow>),
+    /// An event of a newer broker: kept as it is, and without effect here.
+    #[serde(skip)]
+    Unknown {
+        /// Type of the record.
+        record_type: String,
+        /// Payload of the record.
+        payload: Vec<u8>,
+    },
+}
+
+/// See [`CopyEvent::Begun`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Begun {
+    /// Which log.
+    pub incarnation: Incarnation,
+    /// Its name.
+    pub log: LogName,
+    /// From where it is pulled.
+    pub source: RegionName,
+    /// Its first offset.
+    pub from: Offset,
+    /// Record types that it is of; `None` is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<Vec<String>>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// See [`CopyEvent::Gap`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Gapped {
+    /// Which log.
+    pub incarnation: Incarnation,
+    /// First offset that is missing.
+    pub from: Offset,
+    /// Offset after the last one.
+    pub to: Offset,
+    /// Why.
+    pub reason: GapReason,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// See [`CopyEvent::Stopped`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Stopped {
+    /// Which log.
+    pub incarnation: Incarnation,
+    /// Name of the error, `DIVERGED` for example.
+    pub code: String,
+    /// What was wrong, for a person.
+    pub message: String,
+    /// The copy's end.
+    pub offset: Offset,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// See [`CopyEvent::Resumed`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Resumed {
+    /// Which log.
+    pub incarnation: Incarnation,
+    /// From where it is pulled.
+    pub source: RegionName,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Why records of a copy lie elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum AsideReason {
+    /// The channel was deleted and made again at its home.
+    Recreated,
+    /// Another region has taken the home over, and these records are not in its log.
+    Overtaken,
+    /// The home holds other records at these offsets.
+    Diverged,
+}
+
+/// See [`CopyEvent::SetAside`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SetAside {
+    /// Which log.
+    pub incarnation: Incarnation,
+    /// Why.
+    pub reason: AsideReason,
+    /// First offset that lies elsewhere.
+    pub from: Offset,
+    /// Offset after the last one.
+    pub end: Offset,
+    /// Where, relative to the data directory.
+    pub place: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// See [`CopyEvent::Purged`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Purged {
+    /// Which log.
+    pub incarnation: Incarnation,
+    /// When.
+    pub at: Timestamp,
+}
+
+folding::topic_event! {
+    CopyEvent {
+        Begun = "copy.begun",
+        Gap = "copy.gap",
+        Stopped = "copy.stopped",
+        Resumed = "copy.resumed",
+        SetAside = "copy.setAside",
+        Purged = "copy.purged",
+        Folded = "copies.folded",
+    }
+}

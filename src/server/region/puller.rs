@@ -1,0 +1,696 @@
+//! The side of a link that pulls: one task for each peer keeps it open and appends what comes.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::digest::batch_at;
+use super::{Peer, Regions};
+use crate::broker::config::ChannelConfig;
+use crate::broker::{BrokerError, CopiedBatch, NewCopy, Residence, Wake};
+use crate::client::{Backoff, BackoffLimits, Client, Link, LinkCall, RequestError};
+use crate::format::BatchHeader;
+use crate::protocol::region::{
+    FollowFrom, FollowLog, FollowedLog, LinkFollow, LinkLog, LinkLogs, LinkLogsPage, LinkOpen,
+    LinkState, LinkUnfollow,
+};
+use crate::protocol::{
+    LinkFetchRequest, LinkFetchResponse, LinkItem, RegionRequest, RegionResponse, Request, Response,
+};
+use crate::region::ChannelPattern;
+use crate::region::copies::{Cursor, GapReason, Item};
+use crate::region::interest::Wish;
+use crate::server::clock;
+use crate::server::shared::{Shared, TaskWake};
+use crate::storage::StageError;
+use crate::types::{ChannelName, Incarnation, Offset};
+
+/// Requests for what is new that stand at once, so that one is on its way while the answer of
+/// another is stored.
+const STANDING: usize = 3;
+/// Bytes of one answer.
+const FETCH_BYTES: u32 = 4 << 20;
+/// How long a request waits at the peer.
+const WAIT_MS: u32 = 55_000;
+/// How long an answer that does not wait may take.
+const ANSWER: Duration = Duration::from_secs(30);
+/// A peer that says no is asked again after this.
+const REFUSED: Duration = Duration::from_secs(60);
+/// Waits before a lost link is opened again.
+const LOST: BackoffLimits = BackoffLimits {
+    min: Duration::from_millis(100),
+    max: Duration::from_secs(10),
+};
+/// A link that was open for this long is opened again soon when it is lost.
+const STEADY: Duration = Duration::from_secs(10);
+/// A copy that was stopped is followed again after this, doubled each time.
+const STOPPED: Duration = Duration::from_secs(1);
+const LONGEST_STOPPED: Duration = Duration::from_secs(60);
+
+/// Keeps the link to a peer open until the server stops.
+pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
+    let Some(regions) = shared.regions.clone() else {
+        return;
+    };
+    let mut backoff = Backoff::new(LOST);
+    loop {
+        peer.state().enter(LinkState::Dialling, clock::now());
+        let begun = clock::instant();
+        let ended = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            ended = pull(&shared, &regions, &peer) => ended,
+        };
+        peer.set_link(None);
+        for state in regions.copies().values_mut() {
+            if state.is_of(&peer.name) {
+                state.is_followed = false;
+            }
+        }
+        let (state, wait) = if ended.is_refused {
+            (LinkState::Refused, REFUSED)
+        } else {
+            if begun.elapsed() >= STEADY {
+                backoff.reset();
+            }
+            (LinkState::Waiting, backoff.next(None))
+        };
+        tracing::info!(peer = %peer.name, error = %ended.text, "the link to a region has ended");
+        {
+            let mut known = peer.state();
+            known.enter(state, clock::now());
+            known.error = Some(ended.text);
+        }
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            () = sleep(wait) => {}
+        }
+    }
+}
+
+/// Why a link has ended.
+struct Ended {
+    text: String,
+    /// Trying again soon changes nothing.
+    is_refused: bool,
+}
+
+impl From<RequestError> for Ended {
+    fn from(error: RequestError) -> Self {
+        let is_refused = match &error {
+            RequestError::Connect(error) => !error.is_retryable(),
+            RequestError::Server(error) => !error.retryable,
+            _ => false,
+        };
+        let mut text = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        Self { text, is_refused }
+    }
+}
+
+fn ended(text: impl Into<String>) -> Ended {
+    Ended {
+        text: text.into(),
+        is_refused: false,
+    }
+}
+
+/// A log that is followed.
+struct Copying {
+    name: ChannelName,
+    id: Incarnation,
+    cursor: Cursor,
+}
+
+/// A link while it is open.
+struct Session<'a> {
+    shared: &'a Arc<Shared>,
+    regions: &'a Regions,
+    peer: &'a Peer,
+    link: Link,
+    patterns: Vec<ChannelPattern>,
+    /// What the peer has of what is wanted.
+    known: BTreeMap<ChannelName, LinkLog>,
+    version: Option<u64>,
+    copying: BTreeMap<u32, Copying>,
+    next_handle: u32,
+    /// When a log that was stopped is followed again, and how often it was stopped in a row.
+    stopped: HashMap<ChannelName, (Instant, u32)>,
+    next_number: u64,
+}
+
+async fn pull(shared: &Arc<Shared>, regions: &Regions, peer: &Peer) -> Ended {
+    match session(shared, regions, peer).await {
+        Ok(never) => match never {},
+        Err(ended) => ended,
+    }
+}
+
+async fn session(
+    shared: &Arc<Shared>,
+    regions: &Regions,
+    peer: &Peer,
+) -> Result<std::convert::Infallible, Ended> {
+    let mut builder = Client::builder().name(format!("region {}", regions.name));
+    if let Some(key) = &regions.key {
+        builder = builder.api_key(key.clone());
+    }
+    if let Some(tls) = regions
+        .tls
+        .clone()
+        .filter(|_| peer.url.starts_with("npayload+tls://"))
+    {
+        builder = builder.tls(tls);
+    }
+    let open = RegionRequest::LinkOpen(LinkOpen {
+        region: regions.name.clone(),
+        expect: peer.name.clone(),
+        directory_id: shared.directory_id,
+    });
+    let asked = clock::instant();
+    let (link, opened) = Link::connect(builder, &peer.url, open).await?;
+    {
+        let mut state = peer.state();
+        state.enter(LinkState::Open, clock::now());
+        state.opened += 1;
+        state.round_trip_us = u64::try_from(asked.elapsed().as_micros()).ok();
+        state.error = None;
+    }
+    peer.set_link(Some(link.clone()));
+    regions.tell_linked();
+    tracing::info!(peer = %opened.region, url = %peer.url, "linked to a region");
+    let mut session = Session {
+        shared,
+        regions,
+        peer,
+        link,
+        patterns: Vec::new(),
+        known: BTreeMap::new(),
+        version: None,
+        copying: BTreeMap::new(),
+        next_handle: 1,
+        stopped: HashMap::new(),
+        next_number: 0,
+    };
+    session.run().await
+}
+
+impl Session<'_> {
+    async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {
+        let mut wanted = self.regions.wanted.subscribe();
+        let mut logs: Option<LinkCall> = None;
+        let mut standing: VecDeque<LinkCall> = VecDeque::new();
+        self.patterns = self.shared.broker().interests().patterns();
+        loop {
+            if logs.is_none() && !self.patterns.is_empty() {
+                logs = Some(self.ask_logs(None, self.version));
+            }
+            while standing.len() < STANDING && !self.copying.is_empty() {
+                standing.push_back(self.link.send(&Request::LinkFetch(LinkFetchRequest {
+                    max_bytes: FETCH_BYTES,
+                    max_wait_ms: WAIT_MS,
+                })));
+            }
+            let retry = self.stopped.values().map(|(at, _)| *at).min();
+            tokio::select! {
+                biased;
+                changed = wanted.changed() => {
+                    changed.map_err(|_| ended("the server ends"))?;
+                    if self.change_wishes().await? {
+                        logs = None;
+                    }
+                }
+                answer = answer_of(logs.as_mut()) => {
+                    logs = None;
+                    self.learn(answer?).await?;
+                }
+                answer = answer_of(standing.front_mut()) => {
+                    standing.pop_front();
+                    self.take(answer?).await?;
+                }
+                () = due(retry) => self.follow_wanted().await?,
+            }
+        }
+    }
+
+    fn ask_logs(&self, cursor: Option<String>, after: Option<u64>) -> LinkCall {
+        let request = RegionRequest::LinkLogs(LinkLogs {
+            patterns: self.patterns.clone(),
+            after,
+            wait_ms: WAIT_MS,
+            cursor,
+        });
+        self.link.send(&Request::Region(Box::new(request)))
+    }
+
+    /// Takes what this region wants now; true where the peer is to be asked anew.
+    async fn change_wishes(&mut self) -> Result<bool, Ended> {
+        let patterns = self.shared.broker().interests().patterns();
+        let mut left = Vec::new();
+        for (handle, copying) in &self.copying {
+            if self.wish(&copying.name).is_none() {
+                left.push(*handle);
+            }
+        }
+        self.leave(left).await?;
+        if patterns == self.patterns {
+            return Ok(false);
+        }
+        self.patterns = patterns;
+        self.version = None;
+        self.known.clear();
+        Ok(true)
+    }
+
+    fn wish(&self, name: &ChannelName) -> Option<Wish> {
+        self.shared.broker().interests().wish(name, |_| true)
+    }
+
+    async fn leave(&mut self, handles: Vec<u32>) -> Result<(), Ended> {
+        if handles.is_empty() {
+            return Ok(());
+        }
+        for handle in &handles {
+            if let Some(copying) = self.copying.remove(handle) {
+                self.regions
+                    .copy_state(copying.id, |state| state.is_followed = false);
+            }
+        }
+        let request = RegionRequest::LinkUnfollow(LinkUnfollow { handles });
+        self.link.ask(request, ANSWER).await?;
+        Ok(())
+    }
+
+    /// Takes the list of the peer's logs, all pages of it.
+    async fn learn(&mut self, answer: Response) -> Result<(), Ended> {
+        let mut page = logs_page(answer)?;
+        self.version = Some(page.version);
+        self.known.clear();
+        loop {
+            let next = page.next.take();
+            for log in page.logs {
+                self.known.insert(log.name.clone(), log);
+            }
+            let Some(cursor) = next else { break };
+            let mut call = self.ask_logs(Some(cursor), None);
+            page = match timeout(ANSWER, call.answer()).await {
+                Ok(answer) => logs_page(answer?)?,
+                Err(_) => return Err(ended("the list of logs did not come in time")),
+            };
+        }
+        self.follow_wanted().await
+    }
+
+    /// Follows every log of the peer that is wanted and not followed.
+    async fn follow_wanted(&mut self) -> Result<(), Ended> {
+        let now = Instant::from_std(clock::instant());
+        let mut asked: Vec<(FollowLog, LinkLog, Wish)> = Vec::new();
+        for log in self.known.values().cloned().collect::<Vec<_>>() {
+            let is_held = self.stopped.get(&log.name).is_some_and(|(at, _)| *at > now);
+            let is_copied = self.copying.values().any(|one| one.id == log.incarnation);
+            if is_held || is_copied || log.home != self.peer.name {
+                continue;
+            }
+            let Some(wish) = self.wish(&log.name) else {
+                continue;
+            };
+            if let Some(follow) = self.plan(&log, &wish).await {
+                asked.push((follow, log, wish));
+            }
+        }
+        while !asked.is_empty() {
+            let rest = asked.split_off(asked.len().min(crate::protocol::region::MAX_LOGS));
+            let logs = asked.iter().map(|(follow, ..)| follow.clone()).collect();
+            let request = RegionRequest::LinkFollow(LinkFollow { logs });
+            let answer = match self.link.ask(request, ANSWER).await? {
+                RegionResponse::LinkFollow(answer) => answer,
+                _ => return Err(ended("the peer gave another answer to link.follow")),
+            };
+            if answer.logs.len() != asked.len() {
+                return Err(ended(
+                    "the peer answered for other logs than were asked for",
+                ));
+            }
+            for (followed, (_, log, wish)) in answer.logs.into_iter().zip(asked) {
+                self.begin(followed, &log, &wish).await?;
+            }
+            asked = rest;
+        }
+        Ok(())
+    }
+
+    /// How a log is to be followed; none where it can't be, which is noted.
+    async fn plan(&mut self, log: &LinkLog, wish: &Wish) -> Option<FollowLog> {
+        let handle = self.next_handle;
+        let residence = self.shared.broker().residence(&log.name);
+        let follow = |from, last| FollowLog {
+            handle,
+            name: log.name.clone(),
+            incarnation: Some(log.incarnation),
+            from,
+            last,
+        };
+        let planned = match residence {
+            Residence::Unknown => follow(FollowFrom::Since(wish.from), None),
+            Residence::Home(_) => {
+                let text = "a channel of this name lives here too, and is another one";
+                self.hold(&log.name, Some(log.incarnation), text);
+                return None;
+            }
+            Residence::Copy(id, _) if id != log.incarnation => {
+                let text = "the channel was deleted and created again at its home; this copy is \
+                            of the old one";
+                self.hold(&log.name, Some(id), text);
+                return None;
+            }
+            Residence::Copy(id, _) => {
+                let (next, last) = match self.last_of(&log.name, id).await {
+                    Ok(place) => place,
+                    Err(error) => {
+                        self.hold(&log.name, Some(id), &error.to_string());
+                        return None;
+                    }
+                };
+                follow(FollowFrom::Offset(next), last)
+            }
+        };
+        self.next_handle = self.next_handle.wrapping_add(1);
+        Some(planned)
+    }
+
+    /// Where a copy ends, with all of it synced, and its last batch.
+    async fn last_of(
+        &self,
+        name: &ChannelName,
+        id: Incarnation,
+    ) -> Result<(Offset, Option<crate::region::copies::BatchMark>), BrokerError> {
+        loop {
+            let waiter = TaskWake::new();
+            let (next, start) = {
+                let mut broker = self.shared.broker();
+                let log = broker.storage().log(id).ok_or_else(|| {
+                    let name = name.to_string();
+                    BrokerError::NoSuchChannel { name }
+                })?;
+                let (end, flushed, start) = (log.end(), log.flushed(), log.log_start());
+                if flushed < end {
+                    broker.wake_after_round(waiter.clone() as Arc<dyn Wake>);
+                    (None, start)
+                } else {
+                    (Some(end), start)
+                }
+            };
+            let Some(next) = next else {
+                self.shared.broker_wants_sync();
+                let _ = timeout(Duration::from_millis(200), waiter.0.notified()).await;
+                continue;
+            };
+            let last = match next.0.checked_sub(1).map(Offset).filter(|at| *at >= start) {
+                Some(at) => batch_at(self.shared, name, id, at).await?,
+                None => None,
+            };
+            return Ok((next, last));
+        }
+    }
+
+    /// Notes why a log is not followed, and when it is tried again.
+    fn hold(&mut self, name: &ChannelName, id: Option<Incarnation>, text: &str) {
+        let times = self.stopped.get(name).map_or(0, |(_, times)| *times);
+        let wait = STOPPED
+            .saturating_mul(1 << times.min(6))
+            .min(LONGEST_STOPPED);
+        let at = Instant::from_std(clock::instant()) + wait;
+        self.stopped.insert(name.clone(), (at, times + 1));
+        tracing::warn!(peer = %self.peer.name, channel = %name, error = text, "a copy is stopped");
+        if let Some(id) = id {
+            let peer = self.peer.name.clone();
+            self.regions.copy_state(id, |state| {
+                state.source = Some(peer);
+                state.is_followed = false;
+                state.error = Some(text.to_owned());
+            });
+        }
+    }
+
+    /// Takes what became of a log that was to be followed.
+    async fn begin(
+        &mut self,
+        followed: FollowedLog,
+        log: &LinkLog,
+        wish: &Wish,
+    ) -> Result<(), Ended> {
+        let (handle, id, from) = match followed {
+            FollowedLog::Followed {
+                handle,
+                incarnation,
+                from,
+            } => (handle, incarnation, from),
+            FollowedLog::Refused { error, .. } => {
+                let text = format!("{}: {}", error.name, error.message);
+                self.hold(&log.name, Some(log.incarnation), &text);
+                return Ok(());
+            }
+        };
+        if id != log.incarnation {
+            return Err(ended("the peer follows another log than was asked for"));
+        }
+        if let Err(text) = self.make(log, wish, from) {
+            self.hold(&log.name, Some(id), &text);
+            return self.leave(vec![handle]).await;
+        }
+        let Some(place) = self.shared.broker().copy_place(id) else {
+            return Err(ended("a copy is gone"));
+        };
+        if place.next != from {
+            let text = format!("the peer goes on at {from}, the copy at {}", place.next);
+            self.hold(&log.name, Some(id), &text);
+            return self.leave(vec![handle]).await;
+        }
+        self.stopped.remove(&log.name);
+        let peer = self.peer.name.clone();
+        self.regions.copy_state(id, |state| {
+            state.source = Some(peer);
+            state.is_followed = true;
+            state.error = None;
+        });
+        let cursor = Cursor::new(id, from, place.last_epoch, place.last_time, false);
+        let name = log.name.clone();
+        self.copying.insert(handle, Copying { name, id, cursor });
+        Ok(())
+    }
+
+    /// Makes the copy, where there is none.
+    fn make(&self, log: &LinkLog, wish: &Wish, from: Offset) -> Result<(), String> {
+        let mut broker = self.shared.broker();
+        if broker.residence(&log.name) != Residence::Unknown {
+            return Ok(());
+        }
+        // Both are the same names in JSON.
+        let config = serde_json::to_value(&log.config).and_then(serde_json::from_value);
+        let mut config: ChannelConfig = config.map_err(|error| error.to_string())?;
+        if wish.retention_days.is_some() {
+            config.retention_days = wish.retention_days;
+        }
+        let new = NewCopy {
+            name: log.name.clone(),
+            incarnation: log.incarnation,
+            config,
+            home: log.home.clone(),
+            begins_at: from,
+        };
+        let made = broker.create_copy(new, clock::now());
+        drop(broker);
+        self.shared.wake_committer();
+        made.map(drop).map_err(|refusal| refusal.error.to_string())
+    }
+
+    /// Takes an answer with what is new.
+    async fn take(&mut self, answer: Response) -> Result<(), Ended> {
+        let Response::LinkFetch(LinkFetchResponse { number, items, .. }) = answer else {
+            return Err(ended("the peer gave another answer to link.fetch"));
+        };
+        if number != self.next_number {
+            let next = self.next_number;
+            return Err(ended(format!("answer {number} came, {next} is the next")));
+        }
+        self.next_number += 1;
+        for item in items {
+            let handle = item.handle();
+            if !self.copying.contains_key(&handle) {
+                continue; // It was left while this was on its way.
+            }
+            if let Err(text) = self.take_item(item).await? {
+                let copying = self.copying.get(&handle);
+                let Some((name, id)) = copying.map(|one| (one.name.clone(), one.id)) else {
+                    continue;
+                };
+                self.hold(&name, Some(id), &text);
+                self.leave(vec![handle]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes one item; an inner error stops its copy and no other.
+    async fn take_item(&mut self, item: LinkItem) -> Result<Result<(), String>, Ended> {
+        let Some(copying) = self.copying.get_mut(&item.handle()) else {
+            return Ok(Ok(()));
+        };
+        let id = copying.id;
+        match item {
+            LinkItem::Batches {
+                flushed, batches, ..
+            } => {
+                let bytes = batches.len() as u64;
+                if let Err(text) = append(self.shared, copying, batches, flushed).await? {
+                    return Ok(Err(text));
+                }
+                self.peer.state().bytes += bytes;
+                let next = copying.cursor.next();
+                self.regions.copy_state(id, |state| {
+                    state.bytes += bytes;
+                    state.saw(flushed, next, clock::now());
+                });
+            }
+            LinkItem::Head {
+                log_start,
+                flushed,
+                epoch,
+                ..
+            } => {
+                let head = Item::Head {
+                    log_start,
+                    flushed,
+                    epoch,
+                };
+                // Behind a trim at home a gap comes next.
+                if let Err(refused) = copying.cursor.accept(&head) {
+                    return Ok(Err(refused.to_string()));
+                }
+                let next = copying.cursor.next();
+                self.regions
+                    .copy_state(id, |state| state.saw(flushed, next, clock::now()));
+            }
+            LinkItem::Gap { from, to, .. } => {
+                let gap = Item::Gap {
+                    range: from..to,
+                    reason: GapReason::Trimmed,
+                };
+                if let Err(refused) = copying.cursor.accept(&gap) {
+                    return Ok(Err(refused.to_string()));
+                }
+                let (name, peer) = (copying.name.clone(), &self.peer.name);
+                let now = clock::now();
+                let marked = self.shared.broker().append_gap(id, from..to, now);
+                self.shared.wake_committer();
+                if let Err(refusal) = marked {
+                    return Ok(Err(refusal.error.to_string()));
+                }
+                tracing::error!(
+                    %peer, channel = %name, %from, %to,
+                    "retention at its home was faster than the link: the copy has a gap"
+                );
+                self.regions
+                    .copy_state(id, |state| state.gaps.push(from..to));
+            }
+            LinkItem::Stop { handle, error } => {
+                self.copying.remove(&handle);
+                let name = self.known.values().find(|log| log.incarnation == id);
+                let text = format!("{}: {}", error.name, error.message);
+                if let Some(name) = name.map(|log| log.name.clone()) {
+                    self.hold(&name, Some(id), &text);
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+}
+
+/// Appends the batches of an item to their copy, waiting for room in the broker.
+async fn append(
+    shared: &Arc<Shared>,
+    copying: &mut Copying,
+    mut batches: Bytes,
+    flushed: Offset,
+) -> Result<Result<(), String>, Ended> {
+    while !batches.is_empty() {
+        let length = match BatchHeader::peek(&batches) {
+            Ok(header) if header.len() <= batches.len() => header.len(),
+            Ok(header) => {
+                let (found, left) = (header.len(), batches.len());
+                return Ok(Err(format!("a batch of {found} bytes in {left} bytes")));
+            }
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        let checked = CopiedBatch::check(BytesMut::from(&batches.split_to(length)[..]));
+        let batch = match checked {
+            Ok(batch) => batch,
+            Err(text) => return Ok(Err(text)),
+        };
+        let item = Item::Batch {
+            incarnation: batch.header().incarnation(),
+            mark: super::digest::mark_of(batch.header()),
+            flushed,
+        };
+        if let Err(refused) = copying.cursor.accept(&item) {
+            return Ok(Err(refused.to_string()));
+        }
+        let mut batch = Some(batch);
+        loop {
+            let waiter = TaskWake::new();
+            let refused = {
+                let mut broker = shared.broker();
+                let refused = broker.append_copied(copying.id, &mut batch, clock::now());
+                let refused = refused.err();
+                if refused.as_ref().is_some_and(|refusal| refusal.is_busy()) {
+                    broker.wake_after_round(waiter.clone() as Arc<dyn Wake>);
+                }
+                refused
+            };
+            shared.wake_committer();
+            let Some(refusal) = refused else { break };
+            let wait = match &refusal.error {
+                BrokerError::Stage(StageError::Busy) => Duration::from_millis(200),
+                BrokerError::Stage(StageError::DiskFull(_)) => Duration::from_secs(1),
+                error => return Ok(Err(error.to_string())),
+            };
+            shared.wake_keeper();
+            tokio::select! {
+                () = waiter.0.notified() => {}
+                () = sleep(wait) => {}
+                () = shared.stop.cancelled() => return Err(ended("the server ends")),
+            }
+        }
+    }
+    Ok(Ok(()))
+}
+
+fn logs_page(answer: Response) -> Result<LinkLogsPage, Ended> {
+    match answer {
+        Response::Region(answer) => match *answer {
+            RegionResponse::LinkLogs(page) => Ok(page),
+            _ => Err(ended("the peer gave another answer to link.logs")),
+        },
+        _ => Err(ended("the peer gave another answer to link.logs")),
+    }
+}
+
+async fn answer_of(call: Option<&mut LinkCall>) -> Result<Response, RequestError> {
+    match call {
+        Some(call) => call.answer().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn due(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}

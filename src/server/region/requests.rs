@@ -1,0 +1,250 @@
+//! Requests about regions: how links are, what is wanted, whether a copy is its home.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Regions;
+use super::digest::digest;
+use crate::broker::{BrokerError, Residence};
+use crate::protocol::region::{
+    InterestAdd, InterestRemove, InterestRemoved, InterestRow, InterestRows, LinkDigest,
+    RangeDigest, RegionVerify, Regions as RegionRows, Verified,
+};
+use crate::protocol::{ErrorCode, RegionRequest, RegionResponse, Response, WireError};
+use crate::region::ChannelPattern;
+use crate::region::interest::{Declared, Wish};
+use crate::server::access::Caller;
+use crate::server::auditing::Draft;
+use crate::server::dispatch::Answered;
+use crate::server::shared::Shared;
+use crate::server::{answer, clock};
+use crate::types::Offset;
+
+/// Carries out a request that is not one of a link; it was admitted before.
+pub(in crate::server) fn carry_out(
+    shared: &Shared,
+    caller: &Caller,
+    request: &RegionRequest,
+) -> Answered {
+    let regions = shared.regions.as_ref().ok_or(BrokerError::NotARegion)?;
+    let now = clock::now();
+    let act = || Draft::of_region(request).done_by(caller);
+    let (answer, wait) = match request {
+        RegionRequest::RegionList(_) => {
+            let rows = RegionRows {
+                region: regions.name.clone(),
+                peers: regions.peer_rows(),
+            };
+            (RegionResponse::RegionList(rows), None)
+        }
+        RegionRequest::RegionStatus(_) => {
+            let told = regions.told(&shared.broker(), now);
+            (RegionResponse::RegionStatus(told), None)
+        }
+        RegionRequest::InterestList(_) => {
+            let rows = interests(shared, caller);
+            (RegionResponse::InterestList(rows), None)
+        }
+        RegionRequest::InterestAdd(add) => {
+            let (declared, row) = declared(caller, add);
+            let mut broker = shared.broker();
+            let accepted = broker.acting(act(), |broker| broker.declare_interest(declared, now))?;
+            drop(broker);
+            regions.tell_wanted();
+            (RegionResponse::InterestAdd(row), Some(accepted.wait))
+        }
+        RegionRequest::InterestRemove(InterestRemove { pattern }) => {
+            let kept = pattern.clone().within(caller.org.as_ref());
+            let org = caller.row().org;
+            let mut broker = shared.broker();
+            let accepted = broker.acting(act(), |broker| broker.remove_interest(org, kept, now))?;
+            drop(broker);
+            regions.tell_wanted();
+            let pattern = pattern.clone();
+            let removed = RegionResponse::InterestRemove(InterestRemoved { pattern });
+            (removed, Some(accepted.wait))
+        }
+        // Those of a link are answered by the link, and a comparison asks another region.
+        _ => return Err(BrokerError::Bug("a request without a handler".into()).into()),
+    };
+    Ok((Response::Region(Box::new(answer)), wait))
+}
+
+fn declared(caller: &Caller, add: &InterestAdd) -> (Declared, InterestRow) {
+    let at = clock::now();
+    let pattern = add.pattern.clone().within(caller.org.as_ref());
+    let wish = Wish {
+        types: None,
+        from: add.from,
+        retention_days: add.retention_days,
+    };
+    let row = InterestRow {
+        pattern: add.pattern.clone(),
+        from: add.from,
+        retention_days: add.retention_days,
+        automatic: false,
+        declared_at: Some(at),
+        until: None,
+    };
+    let org = caller.row().org;
+    (
+        Declared {
+            org,
+            pattern,
+            wish,
+            at,
+        },
+        row,
+    )
+}
+
+/// What the caller's organisation has asked for.
+fn interests(shared: &Shared, caller: &Caller) -> InterestRows {
+    let own = caller.row().org;
+    let broker = shared.broker();
+    let declared = broker.interests().declared();
+    let declared = declared.filter(|(org, ..)| **org == own);
+    let declared = declared.map(|(_, pattern, wish, at)| InterestRow {
+        pattern: pattern.clone(),
+        from: wish.from,
+        retention_days: wish.retention_days,
+        automatic: false,
+        declared_at: Some(at),
+        until: None,
+    });
+    let automatic = broker.interests().automatic();
+    let automatic = automatic.filter(|(org, ..)| **org == own);
+    let automatic = automatic.filter_map(|(_, channel, interest)| {
+        Some(InterestRow {
+            pattern: ChannelPattern::exactly(channel).ok()?,
+            from: interest.wish.from,
+            retention_days: interest.wish.retention_days,
+            automatic: true,
+            declared_at: None,
+            until: interest.until,
+        })
+    });
+    InterestRows {
+        interests: declared.chain(automatic).collect(),
+    }
+}
+
+/// Whether a request waits for other regions.
+pub(in crate::server) fn waits(request: &RegionRequest) -> bool {
+    matches!(request, RegionRequest::RegionVerify(_))
+}
+
+/// Carries out a request that waits for other regions.
+pub(in crate::server) async fn ask(shared: &Arc<Shared>, request: &RegionRequest) -> Response {
+    let answer = match request {
+        RegionRequest::RegionVerify(asked) => verify(shared, asked)
+            .await
+            .map(RegionResponse::RegionVerify),
+        _ => Err(WireError::new(
+            ErrorCode::Internal,
+            "a request without a handler",
+        )),
+    };
+    match answer {
+        Ok(answer) => Response::Region(Box::new(answer)),
+        Err(error) => Response::Error(error),
+    }
+}
+
+/// Offsets that are compared at once.
+const RANGE: u64 = 1 << 20;
+/// How long a digest of one range may take.
+const DIGEST: Duration = Duration::from_secs(60);
+
+/// Compares a copy with its home, range by range.
+async fn verify(shared: &Arc<Shared>, asked: &RegionVerify) -> Result<Verified, WireError> {
+    let refused = |error: BrokerError| answer::refused(&error);
+    let regions = shared.regions.clone();
+    let regions = regions.ok_or_else(|| refused(BrokerError::NotARegion))?;
+    let (id, home, all) = {
+        let broker = shared.broker();
+        let (id, home) = match broker.residence(&asked.name) {
+            Residence::Copy(id, home) => (id, home),
+            Residence::Home(id) => (id, regions.name.clone()),
+            Residence::Unknown => {
+                let name = asked.name.to_string();
+                return Err(refused(BrokerError::NoSuchChannel { name }));
+            }
+        };
+        let log = broker.storage().log(id);
+        let log = log.ok_or_else(|| WireError::new(ErrorCode::Internal, "no log"))?;
+        (id, home, log.log_start()..log.flushed())
+    };
+    let mut verified = Verified {
+        name: asked.name.clone(),
+        home: home.clone(),
+        from: all.start,
+        to: all.start,
+        batches: 0,
+        equal: true,
+        differs: None,
+    };
+    if home == regions.name {
+        return Ok(verified);
+    }
+    let mut at = all.start;
+    while at < all.end {
+        let end = Offset(at.0.saturating_add(RANGE)).min(all.end);
+        let mut here = digest(shared, &asked.name, id, at..end)
+            .await
+            .map_err(refused)?;
+        if here.batches == 0 {
+            at = end;
+            continue;
+        }
+        let there = ask_home(&regions, &home, asked, id, here.from..here.to).await?;
+        // Retention at home may have removed what the copy still has.
+        if there.from > here.from {
+            let both = there.from..here.to;
+            here = digest(shared, &asked.name, id, both)
+                .await
+                .map_err(refused)?;
+        }
+        verified.batches += here.batches;
+        if there != here {
+            verified.equal = false;
+            verified.differs = Some((here.from, here.to));
+            break;
+        }
+        at = here.to.max(Offset(at.0 + 1));
+        verified.to = here.to;
+    }
+    Ok(verified)
+}
+
+async fn ask_home(
+    regions: &Regions,
+    home: &crate::types::RegionName,
+    asked: &RegionVerify,
+    incarnation: crate::types::Incarnation,
+    range: Range<Offset>,
+) -> Result<RangeDigest, WireError> {
+    let link = regions.peer(home).and_then(|peer| peer.link());
+    let link = link.ok_or_else(|| unreachable(home))?;
+    let request = RegionRequest::LinkDigest(LinkDigest {
+        name: asked.name.clone(),
+        incarnation,
+        from: range.start,
+        to: range.end,
+    });
+    match link.ask(request, DIGEST).await {
+        Ok(RegionResponse::LinkDigest(digest)) => Ok(digest),
+        Ok(_) => Err(unreachable(home)),
+        Err(crate::client::RequestError::Server(error)) => Err(*error),
+        Err(_) => Err(unreachable(home)),
+    }
+}
+
+/// What is answered while a region that has to answer can't be reached.
+pub(in crate::server) fn unreachable(region: &crate::types::RegionName) -> WireError {
+    let text = format!("region `{region}` can't be reached");
+    WireError::new(ErrorCode::RegionUnreachable, text)
+        .with("region", region.as_str())
+        .retry_after_ms(500)
+}

@@ -1,0 +1,712 @@
+//! The side of a link that serves: what is followed, and what is new in it.
+//!
+//! One task for each link holds all of it and answers in the order of the requests. A log that has
+//! nothing new costs nothing: it stands among the broker's waiters until it grows.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::Regions;
+use super::digest::{batch_at, digest};
+use crate::broker::{BrokerError, Fetch, Place, Residence, Wake};
+use crate::format::BatchHeader;
+use crate::protocol::region::{
+    FollowFrom, FollowLog, FollowedLog, LinkFollowed, LinkLog, LinkLogs, LinkLogsPage, LinkOpen,
+    LinkOpened, LinkUnfollowed, MAX_LOGS,
+};
+use crate::protocol::{
+    ErrorCode, LinkFetchRequest, LinkFetchResponse, LinkItem, RegionRequest, RegionResponse,
+    Response, WireError,
+};
+use crate::region::copies::{Before, FollowRefusal, Source as Has, Wanted, check_follow};
+use crate::region::interest::Since;
+use crate::server::connection::shutting_down;
+use crate::server::shared::{Shared, TaskWake};
+use crate::server::{answer, clock, fetching};
+use crate::storage::ReadError;
+use crate::types::{ChannelName, Incarnation, LogEpoch, Offset};
+
+/// Most logs that one link follows.
+const MAX_FOLLOWED: usize = 100_000;
+/// Most requests of a link that wait for something new.
+const MAX_STANDING: usize = 16;
+/// Most bytes of items in one answer.
+const MAX_ANSWER_BYTES: u64 = 8 << 20;
+/// Of one log at once at most, and at least where there is that much.
+const MAX_LOG_BYTES: u64 = 1 << 20;
+const MIN_LOG_BYTES: u64 = 64 << 10;
+/// Longest that a request waits.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+/// How soon a log is looked at again whose last records are readable and not yet synced.
+const UNSYNCED: Duration = Duration::from_millis(20);
+
+/// A request on a link.
+pub(in crate::server) enum Ask {
+    /// With a JSON body.
+    Json(Box<RegionRequest>),
+    /// For what is new.
+    Fetch(LinkFetchRequest),
+}
+
+/// Takes answers, each with the correlation of its request.
+pub(in crate::server) type Answers = Arc<dyn Fn(u64, Response) + Send + Sync>;
+
+/// Begins to serve the link of a connection; it ends with the sender.
+pub(in crate::server) fn start(
+    shared: Arc<Shared>,
+    answers: Answers,
+) -> mpsc::UnboundedSender<(u64, Ask)> {
+    let (sender, asks) = mpsc::unbounded_channel();
+    let source = Source {
+        shared,
+        answers,
+        is_open: false,
+        followed: BTreeMap::new(),
+        ready: Arc::default(),
+        unsynced: BTreeSet::new(),
+        standing: VecDeque::new(),
+        next_number: 0,
+        after: 0,
+    };
+    tokio::spawn(source.run(asks));
+    sender
+}
+
+/// The logs that may have something new.
+#[derive(Default)]
+struct Ready {
+    handles: Mutex<BTreeSet<u32>>,
+    notify: Notify,
+}
+
+impl Ready {
+    fn insert(&self, handle: u32) {
+        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        handles.insert(handle);
+        self.notify.notify_one();
+    }
+
+    fn take(&self) -> BTreeSet<u32> {
+        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *handles)
+    }
+}
+
+/// Wakes a link for one of its logs.
+struct Grown {
+    handle: u32,
+    ready: Arc<Ready>,
+}
+
+impl Wake for Grown {
+    fn wake(&self) {
+        self.ready.insert(self.handle);
+    }
+}
+
+struct Followed {
+    name: ChannelName,
+    id: Incarnation,
+    next: Offset,
+    /// Log start and epoch that were last said.
+    said: Option<(Offset, LogEpoch)>,
+    waker: Arc<dyn Wake>,
+}
+
+struct Standing {
+    correlation: u64,
+    max_bytes: u64,
+    deadline: Instant,
+}
+
+struct Source {
+    shared: Arc<Shared>,
+    answers: Answers,
+    is_open: bool,
+    followed: BTreeMap<u32, Followed>,
+    ready: Arc<Ready>,
+    unsynced: BTreeSet<u32>,
+    standing: VecDeque<Standing>,
+    next_number: u64,
+    /// The log that had the last turn.
+    after: u32,
+}
+
+impl Source {
+    async fn run(mut self, mut asks: mpsc::UnboundedReceiver<(u64, Ask)>) {
+        loop {
+            self.answer_standing().await;
+            let deadline = self.standing.front().map(|first| first.deadline);
+            let waits = deadline.is_some();
+            let ready = self.ready.clone();
+            let due = async move {
+                match deadline {
+                    Some(deadline) => sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let stop = self.shared.stop.clone();
+            tokio::select! {
+                ask = asks.recv() => match ask {
+                    Some((correlation, ask)) => self.take(correlation, ask).await,
+                    None => break,
+                },
+                () = ready.notify.notified(), if waits => {}
+                () = due, if waits => {}
+                () = sleep(UNSYNCED), if waits && !self.unsynced.is_empty() => {
+                    for handle in std::mem::take(&mut self.unsynced) {
+                        self.ready.insert(handle);
+                    }
+                }
+                () = stop.cancelled() => {
+                    for standing in self.standing.drain(..) {
+                        (self.answers)(standing.correlation, Response::Error(shutting_down()));
+                    }
+                    break;
+                }
+            }
+        }
+        let handles: Vec<u32> = self.followed.keys().copied().collect();
+        handles.into_iter().for_each(|handle| self.unfollow(handle));
+    }
+
+    fn say(&self, correlation: u64, answer: Result<RegionResponse, WireError>) {
+        let response = match answer {
+            Ok(response) => Response::Region(Box::new(response)),
+            Err(error) => Response::Error(error),
+        };
+        (self.answers)(correlation, response);
+    }
+
+    async fn take(&mut self, correlation: u64, ask: Ask) {
+        let request = match ask {
+            Ask::Json(request) => *request,
+            Ask::Fetch(fetch) => return self.fetch(correlation, fetch),
+        };
+        let Some(regions) = self.shared.regions.clone() else {
+            return self.say(correlation, Err(not_a_region()));
+        };
+        if let RegionRequest::LinkOpen(open) = request {
+            let opened = self.open(&regions, &open).map(RegionResponse::LinkOpen);
+            return self.say(correlation, opened);
+        }
+        if !self.is_open {
+            return self.say(correlation, Err(link_required()));
+        }
+        match request {
+            RegionRequest::LinkFollow(follow) => {
+                let mut logs = Vec::with_capacity(follow.logs.len());
+                if follow.logs.len() > MAX_LOGS {
+                    let text = format!("{} logs, the limit is {MAX_LOGS}", follow.logs.len());
+                    let error = WireError::new(ErrorCode::InvalidRequest, text);
+                    return self.say(correlation, Err(error));
+                }
+                for log in follow.logs {
+                    let handle = log.handle;
+                    logs.push(match self.follow(&regions, log).await {
+                        Ok(followed) => followed,
+                        Err(error) => FollowedLog::Refused { handle, error },
+                    });
+                }
+                let answer = RegionResponse::LinkFollow(LinkFollowed { logs });
+                self.say(correlation, Ok(answer));
+            }
+            RegionRequest::LinkUnfollow(unfollow) => {
+                for handle in unfollow.handles {
+                    self.unfollow(handle);
+                }
+                let answer = RegionResponse::LinkUnfollow(LinkUnfollowed {});
+                self.say(correlation, Ok(answer));
+            }
+            // These hold up nothing else.
+            RegionRequest::LinkLogs(logs) => {
+                let (shared, answers) = (self.shared.clone(), self.answers.clone());
+                tokio::spawn(async move {
+                    let response = match list(&shared, &regions, logs).await {
+                        Ok(page) => Response::Region(Box::new(RegionResponse::LinkLogs(page))),
+                        Err(error) => Response::Error(error),
+                    };
+                    answers(correlation, response);
+                });
+            }
+            RegionRequest::LinkDigest(asked) => {
+                let (shared, answers) = (self.shared.clone(), self.answers.clone());
+                tokio::spawn(async move {
+                    let range = asked.from..asked.to;
+                    let digest = digest(&shared, &asked.name, asked.incarnation, range).await;
+                    let response = match digest {
+                        Ok(digest) => {
+                            Response::Region(Box::new(RegionResponse::LinkDigest(digest)))
+                        }
+                        Err(error) => Response::Error(answer::refused(&error)),
+                    };
+                    answers(correlation, response);
+                });
+            }
+            other => {
+                let text = format!("{} is no request of a link", other.kind().name());
+                let error = WireError::new(ErrorCode::InvalidRequest, text);
+                self.say(correlation, Err(error));
+            }
+        }
+    }
+
+    fn open(&mut self, regions: &Regions, open: &LinkOpen) -> Result<LinkOpened, WireError> {
+        let mismatch = |text: String| {
+            WireError::new(ErrorCode::RegionMismatch, text)
+                .with("expected", open.expect.as_str())
+                .with("region", regions.name.as_str())
+        };
+        if self.is_open {
+            let text = "the connection is a link already";
+            return Err(WireError::new(ErrorCode::InvalidRequest, text));
+        }
+        if open.expect != regions.name {
+            let text = format!(
+                "region `{}` is meant, this is `{}`",
+                open.expect, regions.name
+            );
+            return Err(mismatch(text));
+        }
+        if open.directory_id == self.shared.directory_id || open.region == regions.name {
+            return Err(mismatch("a region links to itself".to_owned()));
+        }
+        self.is_open = true;
+        Ok(LinkOpened {
+            region: regions.name.clone(),
+            directory_id: self.shared.directory_id,
+            epoch: self.shared.epoch,
+            now: clock::now(),
+            max_followed: u32::try_from(MAX_FOLLOWED).unwrap_or(u32::MAX),
+        })
+    }
+
+    async fn follow(
+        &mut self,
+        regions: &Regions,
+        log: FollowLog,
+    ) -> Result<FollowedLog, WireError> {
+        let handle = log.handle;
+        if self.followed.contains_key(&handle) {
+            let text = format!("handle {handle} is in use");
+            return Err(WireError::new(ErrorCode::InvalidRequest, text).with("handle", handle));
+        }
+        if self.followed.len() >= MAX_FOLLOWED {
+            let text = format!("the link follows {MAX_FOLLOWED} logs, which is the limit");
+            let error = WireError::new(ErrorCode::TooManyFollowed, text);
+            return Err(error.with("limit", MAX_FOLLOWED));
+        }
+        let name = &log.name;
+        let (id, log_start, flushed, epoch) = {
+            let broker = self.shared.broker();
+            let id = match broker.residence(name) {
+                Residence::Home(id) if !name.is_internal() => id,
+                Residence::Copy(_, home) => {
+                    let channel = name.to_string();
+                    let error = BrokerError::LivesElsewhere { channel, home };
+                    return Err(answer::refused(&error));
+                }
+                _ => return Err(absent(name)),
+            };
+            let log = broker.storage().log(id).ok_or_else(|| absent(name))?;
+            (id, log.log_start(), log.flushed(), log.last_epoch())
+        };
+        let refused = |error: &BrokerError| answer::refused(error);
+        let from = match log.from {
+            FollowFrom::Offset(offset) => offset,
+            FollowFrom::Since(Since::Start) => log_start,
+            FollowFrom::Since(Since::End) => flushed,
+            FollowFrom::Since(Since::Time(time)) => {
+                let place = Place::Time(time);
+                let mut fetch = Fetch::new(name.clone(), Some(id), place, LogEpoch(0), 0);
+                let found = fetching::run(&self.shared, &mut fetch).await;
+                found
+                    .map_err(|error| refused(&error))?
+                    .head
+                    .from
+                    .min(flushed)
+            }
+        };
+        let readable = |offset: Offset| offset >= log_start && offset < flushed;
+        let (before, holds) = match log.last {
+            Some(last) => {
+                let at = from.0.checked_sub(1).map(Offset).filter(|at| readable(*at));
+                let before = match at {
+                    Some(at) => batch_at(&self.shared, name, id, at).await,
+                    None => Ok(None),
+                };
+                (
+                    before.map_err(|error| refused(&error))?,
+                    (Before::Batch(last), None),
+                )
+            }
+            None => {
+                // A new copy begins with a whole batch.
+                let holds = match readable(from) {
+                    true => batch_at(&self.shared, name, id, from).await,
+                    false => Ok(None),
+                };
+                (
+                    None,
+                    (Before::Nothing, holds.map_err(|error| refused(&error))?),
+                )
+            }
+        };
+        let (before_from, holds) = holds;
+        let source = Has {
+            incarnation: id,
+            is_home: true,
+            log_start,
+            flushed,
+            epoch,
+            before,
+        };
+        let wanted = Wanted {
+            incarnation: log.incarnation,
+            from,
+            before: before_from,
+        };
+        let from = check_follow(&source, &wanted, holds).map_err(|error| diverged(&error))?;
+        let waker: Arc<dyn Wake> = Arc::new(Grown {
+            handle,
+            ready: self.ready.clone(),
+        });
+        tracing::debug!(log = %id, %name, %from, region = %regions.name, "a log is followed");
+        let followed = Followed {
+            name: log.name,
+            id,
+            next: from,
+            said: None,
+            waker,
+        };
+        self.followed.insert(handle, followed);
+        self.ready.insert(handle);
+        Ok(FollowedLog::Followed {
+            handle,
+            incarnation: id,
+            from,
+        })
+    }
+
+    fn unfollow(&mut self, handle: u32) {
+        self.unsynced.remove(&handle);
+        if let Some(followed) = self.followed.remove(&handle) {
+            let mut broker = self.shared.broker();
+            broker.forget_waiter(followed.id, &followed.waker);
+        }
+    }
+
+    fn fetch(&mut self, correlation: u64, request: LinkFetchRequest) {
+        let refused = |error| (self.answers)(correlation, Response::Error(error));
+        if !self.is_open {
+            return refused(link_required());
+        }
+        if self.standing.len() >= MAX_STANDING {
+            let text = format!("{MAX_STANDING} requests of the link wait, which is the limit");
+            return refused(WireError::new(ErrorCode::Overloaded, text).retry_after_ms(100));
+        }
+        let wait = Duration::from_millis(u64::from(request.max_wait_ms)).min(MAX_WAIT);
+        self.standing.push_back(Standing {
+            correlation,
+            max_bytes: u64::from(request.max_bytes).min(MAX_ANSWER_BYTES),
+            deadline: Instant::from_std(clock::instant()) + wait,
+        });
+    }
+
+    /// Answers what stands and has something to be told, or has waited for long enough.
+    async fn answer_standing(&mut self) {
+        while let Some(first) = self.standing.front() {
+            let is_over = Instant::from_std(clock::instant()) >= first.deadline;
+            let items = self.collect(first.max_bytes).await;
+            if items.is_empty() && !is_over {
+                return;
+            }
+            let Some(first) = self.standing.pop_front() else {
+                return;
+            };
+            let response = LinkFetchResponse {
+                number: self.next_number,
+                now: clock::now(),
+                items,
+            };
+            self.next_number += 1;
+            (self.answers)(first.correlation, Response::LinkFetch(response));
+        }
+    }
+
+    /// What is new, of each log a part, so that a backlog starves no other log.
+    async fn collect(&mut self, max_bytes: u64) -> Vec<LinkItem> {
+        let ready = self.ready.take();
+        if ready.is_empty() {
+            return Vec::new();
+        }
+        // Each has its turn: those behind the last one come first.
+        let after = self.after;
+        let turn = ready.range(after.saturating_add(1)..);
+        let turn: Vec<u32> = turn.chain(ready.range(..=after)).copied().collect();
+        let part = max_bytes / turn.len() as u64;
+        let part = part.clamp(MIN_LOG_BYTES, MAX_LOG_BYTES);
+        let (mut items, mut bytes) = (Vec::new(), 0);
+        for handle in turn {
+            if bytes >= max_bytes {
+                self.ready.insert(handle);
+                continue;
+            }
+            self.after = handle;
+            let Some(followed) = self.followed.get_mut(&handle) else {
+                continue;
+            };
+            match read(&self.shared, handle, followed, part, &mut items).await {
+                Ok(Read { sent, rest }) => {
+                    bytes += sent;
+                    match rest {
+                        Rest::More => self.ready.insert(handle),
+                        Rest::Unsynced => {
+                            self.unsynced.insert(handle);
+                        }
+                        Rest::Nothing => {}
+                    }
+                }
+                Err(error) => {
+                    let error = answer::refused(&error);
+                    self.unfollow(handle);
+                    items.push(LinkItem::Stop { handle, error });
+                }
+            }
+        }
+        if let Some(regions) = &self.shared.regions {
+            regions.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+        items
+    }
+}
+
+/// What was read of a log.
+struct Read {
+    sent: u64,
+    rest: Rest,
+}
+
+/// What is left of a log.
+enum Rest {
+    /// There is more to send.
+    More,
+    /// There is more to read, which is not synced yet.
+    Unsynced,
+    /// It waits until it grows.
+    Nothing,
+}
+
+/// Reads what a log has behind what was sent: only what is synced here.
+async fn read(
+    shared: &Shared,
+    handle: u32,
+    followed: &mut Followed,
+    max_bytes: u64,
+    items: &mut Vec<LinkItem>,
+) -> Result<Read, BrokerError> {
+    let gone = || BrokerError::NoSuchChannel {
+        name: followed.name.to_string(),
+    };
+    let (log_start, flushed, high_watermark, epoch) = {
+        let mut broker = shared.broker();
+        broker.channel_is(&followed.name, followed.id)?;
+        // Known before it is looked at, so that nothing that comes meanwhile is missed.
+        broker.forget_waiter(followed.id, &followed.waker);
+        broker.wake_on_append(followed.id, followed.waker.clone());
+        let log = broker.storage().log(followed.id).ok_or_else(gone)?;
+        let end = log.high_watermark();
+        (
+            log.log_start(),
+            log.flushed().min(end),
+            end,
+            log.last_epoch(),
+        )
+    };
+    if followed.said != Some((log_start, epoch)) {
+        followed.said = Some((log_start, epoch));
+        items.push(LinkItem::Head {
+            handle,
+            log_start,
+            flushed,
+            epoch,
+        });
+    }
+    if followed.next < log_start {
+        items.push(LinkItem::Gap {
+            handle,
+            from: followed.next,
+            to: log_start,
+        });
+        followed.next = log_start;
+    }
+    if followed.next >= flushed {
+        let rest = match high_watermark > flushed {
+            true => Rest::Unsynced,
+            false => Rest::Nothing,
+        };
+        return Ok(Read { sent: 0, rest });
+    }
+    let place = Place::Offset(followed.next);
+    let (name, id) = (followed.name.clone(), Some(followed.id));
+    let mut fetch = Fetch::new(name, id, place, LogEpoch(0), max_bytes);
+    let fetched = match fetching::run(shared, &mut fetch).await {
+        Ok(fetched) => fetched,
+        // Retention was faster: the next look sees where it begins now.
+        Err(BrokerError::Read(ReadError::OutOfRange { available, .. }))
+            if available.start > followed.next =>
+        {
+            return Ok(Read {
+                sent: 0,
+                rest: Rest::More,
+            });
+        }
+        Err(error) => return Err(error),
+    };
+    let (batches, next) = below(&fetched.slices.parts, followed.next, flushed);
+    let sent = batches.len() as u64;
+    if sent > 0 {
+        items.push(LinkItem::Batches {
+            handle,
+            flushed,
+            batches,
+        });
+    }
+    followed.next = next;
+    let rest = match next < flushed {
+        true => Rest::More,
+        false if high_watermark > flushed => Rest::Unsynced,
+        false => Rest::Nothing,
+    };
+    Ok(Read { sent, rest })
+}
+
+/// The whole batches from `next` on that end at or below `flushed`, and the offset after them.
+fn below(parts: &[Bytes], mut next: Offset, flushed: Offset) -> (Bytes, Offset) {
+    let mut batches = BytesMut::new();
+    for part in parts {
+        let mut rest = &part[..];
+        while let Ok(header) = BatchHeader::peek(rest) {
+            let Some((batch, after)) = rest.split_at_checked(header.len()) else {
+                break;
+            };
+            if header.end_offset() > flushed {
+                return (batches.freeze(), next);
+            }
+            if header.base_offset() >= next {
+                batches.extend_from_slice(batch);
+                next = header.end_offset();
+            }
+            rest = after;
+        }
+    }
+    (batches.freeze(), next)
+}
+
+/// The logs that live here and match, once there is something to tell.
+async fn list(
+    shared: &Shared,
+    regions: &Regions,
+    asked: LinkLogs,
+) -> Result<LinkLogsPage, WireError> {
+    let wait = Duration::from_millis(u64::from(asked.wait_ms)).min(MAX_WAIT);
+    let deadline = Instant::from_std(clock::instant()) + wait;
+    loop {
+        let waiter = TaskWake::new();
+        let as_wake: Arc<dyn Wake> = waiter.clone();
+        let page = {
+            let mut broker = shared.broker();
+            broker.wake_on_append(shared.directory_id, as_wake.clone());
+            page(&broker, shared, regions, &asked)
+        };
+        let is_new = asked.after != Some(page.version) || asked.cursor.is_some();
+        let is_over = Instant::from_std(clock::instant()) >= deadline;
+        if is_new || is_over {
+            shared.broker().forget_waiter(shared.directory_id, &as_wake);
+            return Ok(page);
+        }
+        tokio::select! {
+            () = waiter.0.notified() => {}
+            () = sleep_until(deadline) => {}
+            () = shared.stop.cancelled() => return Err(shutting_down()),
+        }
+        shared.broker().forget_waiter(shared.directory_id, &as_wake);
+    }
+}
+
+fn page(
+    broker: &crate::broker::Broker,
+    shared: &Shared,
+    regions: &Regions,
+    asked: &LinkLogs,
+) -> LinkLogsPage {
+    let version = broker.storage().log(shared.directory_id);
+    let version = version.map_or(0, |log| log.flushed().0);
+    let mut logs = Vec::new();
+    let mut next = None;
+    for (id, name) in broker.homes(asked.cursor.as_deref().unwrap_or("")) {
+        if !asked.patterns.iter().any(|pattern| pattern.matches(name)) {
+            continue;
+        }
+        if logs.len() == MAX_LOGS {
+            next = logs.last().map(|last: &LinkLog| last.name.to_string());
+            break;
+        }
+        let (Some(log), Ok(info)) = (broker.storage().log(id), broker.channel_info(name)) else {
+            continue;
+        };
+        logs.push(LinkLog {
+            name: name.clone(),
+            incarnation: id,
+            home: regions.name.clone(),
+            epoch: log.last_epoch(),
+            log_start: log.log_start(),
+            flushed: log.flushed(),
+            config: answer::channel_info(info.value).config,
+        });
+    }
+    LinkLogsPage {
+        version,
+        logs,
+        next,
+    }
+}
+
+fn not_a_region() -> WireError {
+    answer::refused(&BrokerError::NotARegion)
+}
+
+fn link_required() -> WireError {
+    let text = "the connection is no link: link.open comes first";
+    WireError::new(ErrorCode::LinkRequired, text)
+}
+
+fn absent(name: &ChannelName) -> WireError {
+    answer::refused(&BrokerError::NoSuchChannel {
+        name: name.to_string(),
+    })
+}
+
+fn diverged(refusal: &FollowRefusal) -> WireError {
+    let text = refusal.to_string();
+    match refusal {
+        FollowRefusal::Recreated { found, here } => {
+            WireError::new(ErrorCode::ChannelRecreated, text)
+                .with("expected", found.to_string())
+                .with("actual", here.to_string())
+        }
+        FollowRefusal::HomeEndsBefore { from, end } => WireError::new(ErrorCode::Diverged, text)
+            .with("offset", from.0)
+            .with("end", end.0),
+        FollowRefusal::OtherBatch { from, .. } => {
+            WireError::new(ErrorCode::Diverged, text).with("offset", from.0)
+        }
+        _ => WireError::new(ErrorCode::Diverged, text),
+    }
+}

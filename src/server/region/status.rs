@@ -1,0 +1,136 @@
+//! What is known of links and copies, for operators.
+
+use std::ops::Range;
+
+use super::Regions;
+use crate::broker::Broker;
+use crate::protocol::region::{CopyStatus, LinkRow, LinkState, PeerRow, RegionTold};
+use crate::types::{Incarnation, Offset, RegionName, Timestamp};
+
+/// How the link to a peer is.
+#[derive(Debug, Clone)]
+pub(super) struct PeerState {
+    pub state: LinkState,
+    pub since: Timestamp,
+    pub round_trip_us: Option<u64>,
+    pub bytes: u64,
+    pub opened: u64,
+    pub error: Option<String>,
+}
+
+impl PeerState {
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            state: LinkState::Dialling,
+            since: now,
+            round_trip_us: None,
+            bytes: 0,
+            opened: 0,
+            error: None,
+        }
+    }
+
+    /// Changes the state; the time is that of the change.
+    pub fn enter(&mut self, state: LinkState, now: Timestamp) {
+        if self.state != state {
+            self.state = state;
+            self.since = now;
+        }
+    }
+}
+
+/// How a copy is.
+#[derive(Debug, Clone, Default)]
+pub(super) struct CopyState {
+    /// The peer that it is pulled from.
+    pub source: Option<RegionName>,
+    pub is_followed: bool,
+    /// Records that it will never have, since the start of this broker.
+    pub gaps: Vec<Range<Offset>>,
+    /// What its home had synced when it last said.
+    pub home_flushed: Option<Offset>,
+    /// Since when something is missing.
+    pub behind_since: Option<Timestamp>,
+    pub bytes: u64,
+    pub error: Option<String>,
+}
+
+impl CopyState {
+    /// Whether it is pulled from this peer.
+    pub fn is_of(&self, peer: &RegionName) -> bool {
+        self.source.as_ref() == Some(peer)
+    }
+
+    /// Books how far the home is, and the copy.
+    pub fn saw(&mut self, home_flushed: Offset, next: Offset, now: Timestamp) {
+        self.home_flushed = Some(home_flushed);
+        self.behind_since = match self.behind_since {
+            _ if next >= home_flushed => None,
+            Some(since) => Some(since),
+            None => Some(now),
+        };
+    }
+}
+
+impl Regions {
+    /// Changes what is known of a copy.
+    pub(super) fn copy_state(&self, id: Incarnation, change: impl FnOnce(&mut CopyState)) {
+        change(self.copies().entry(id).or_default());
+    }
+
+    /// The peers.
+    pub fn peer_rows(&self) -> Vec<PeerRow> {
+        let peers = self.peers.iter().map(|peer| PeerRow {
+            name: peer.name.clone(),
+            url: peer.url.clone(),
+            state: peer.state().state,
+        });
+        peers.collect()
+    }
+
+    /// The links and copies.
+    pub fn told(&self, broker: &Broker, now: Timestamp) -> RegionTold {
+        let links = self.peers.iter().map(|peer| {
+            let state = peer.state().clone();
+            LinkRow {
+                peer: peer.name.clone(),
+                state: state.state,
+                since: state.since,
+                round_trip_us: state.round_trip_us,
+                bytes: state.bytes,
+                opened: state.opened,
+                error: state.error,
+            }
+        });
+        let states = self.copies();
+        let copies = broker.copies().map(|(id, name, copy)| {
+            let state = states.get(&id).cloned().unwrap_or_default();
+            let next = broker.copy_place(id).map_or(copy.begins_at, |it| it.next);
+            let lag_ms = match (state.home_flushed, state.behind_since) {
+                (None, _) => None,
+                (Some(_), None) => Some(0),
+                (Some(_), Some(since)) => Some((now.0 - since.0).max(0).unsigned_abs()),
+            };
+            CopyStatus {
+                name: name.clone(),
+                incarnation: id,
+                home: copy.home.clone(),
+                followed: state.is_followed,
+                begins_at: copy.begins_at,
+                next,
+                home_flushed: state.home_flushed,
+                lag_records: state.home_flushed.map(|at| at.0.saturating_sub(next.0)),
+                lag_ms,
+                bytes: state.bytes,
+                error: state.error,
+                gaps: state.gaps.iter().map(|gap| (gap.start, gap.end)).collect(),
+            }
+        });
+        RegionTold {
+            region: self.name.clone(),
+            links: links.collect(),
+            copies: copies.collect(),
+            sent_bytes: self.sent_bytes.load(std::sync::atomic::Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! Regions as processes of their own: what is published in one reaches the others that asked for it,
+//! at the same offsets, and nobody else.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::kill::{from_env, is_soak, seed};
+use crate::load::Draws;
+use crate::process::{Broker, Ran, wait_for};
+
+/// A region that can be killed and comes back at its address.
+struct Region {
+    name: &'static str,
+    data: PathBuf,
+    peers: Vec<String>,
+    listen: String,
+    broker: Option<Broker>,
+}
+
+impl Region {
+    fn start(dir: &Path, name: &'static str, peers: &[&Region]) -> Self {
+        let peers = peers
+            .iter()
+            .map(|peer| format!("{}={}", peer.name, peer.url()));
+        let mut region = Self {
+            name,
+            data: dir.join(name),
+            peers: peers.collect(),
+            listen: "127.0.0.1:0".to_owned(),
+            broker: None,
+        };
+        region.restart();
+        region
+    }
+
+    fn restart(&mut self) {
+        let mut args = vec!["--region", self.name, "--listen", &self.listen];
+        for peer in &self.peers {
+            args.extend(["--peer", peer]);
+        }
+        let broker = Broker::start_with(&self.data, &args);
+        self.listen = broker.address().to_string();
+        self.broker = Some(broker);
+    }
+
+    fn kill(&mut self) {
+        self.broker.take().expect("it runs").kill();
+    }
+
+    fn broker(&self) -> &Broker {
+        self.broker.as_ref().expect("it runs")
+    }
+
+    fn url(&self) -> String {
+        self.broker().url.clone()
+    }
+
+    fn run(&self, args: &[&str]) -> Ran {
+        self.broker().run(args)
+    }
+
+    /// Publishes lines; the offset of the first.
+    fn publish(&self, channel: &str, lines: &[&str]) -> u64 {
+        let input = lines.join("\n") + "\n";
+        let args = ["publish", channel, "--json"];
+        let told = self.broker().run_with(&args, input.as_bytes()).json();
+        assert_eq!(told["count"], json!(lines.len()), "{told}");
+        told["firstOffset"].as_u64().expect("an offset")
+    }
+
+    fn status(&self) -> Value {
+        self.run(&["region", "status", "--json"]).json()
+    }
+
+    fn copy(&self, channel: &str) -> Option<Value> {
+        let status = self.status();
+        let mut copies = status["copies"].as_array().expect("rows").iter();
+        copies.find(|copy| copy["name"] == channel).cloned()
+    }
+
+    /// Waits until the copy of a channel is followed and has as much as `next`.
+    fn has(&self, channel: &str, next: u64) {
+        wait_for(
+            &format!("{next} records of {channel} in {}", self.name),
+            || {
+                let copy = self.copy(channel)?;
+                let is_there = copy["followed"] == true && copy["next"].as_u64() >= Some(next);
+                is_there.then_some(())
+            },
+        );
+    }
+
+    /// All records of a channel, as offset and payload.
+    fn records(&self, channel: &str) -> BTreeMap<u64, String> {
+        let args = ["consume", channel, "--from", "start", "--json"];
+        let lines = self.run(&args).json_lines();
+        let records = lines.iter().map(|line| {
+            let payload = line["payloadText"].as_str().expect("a text").to_owned();
+            (line["offset"].as_u64().expect("an offset"), payload)
+        });
+        records.collect()
+    }
+
+    /// Bytes of batches that came from other regions.
+    fn received(&self) -> u64 {
+        let status = self.status();
+        let links = status["links"].as_array().expect("rows");
+        links.iter().filter_map(|link| link["bytes"].as_u64()).sum()
+    }
+}
+
+#[test]
+fn a_publish_in_one_region_reaches_a_tail_in_another_that_asked_at_the_same_offset_and_no_third() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let east = Region::start(dir.path(), "us-east", &[]);
+    let west = Region::start(dir.path(), "eu-west", &[&east]);
+    let south = Region::start(dir.path(), "ap-south", &[&east, &west]);
+    east.publish("ml.models", &["before anybody asked"]);
+    west.run(&["interest", "add", "ml.>"]).ok();
+    west.has("ml.models", 1);
+    // A tail that waits for what comes.
+    let follow = [
+        "consume",
+        "ml.models",
+        "--from",
+        "end",
+        "--follow",
+        "--max",
+        "2",
+        "--json",
+    ];
+    let tail = west
+        .broker()
+        .command(&follow)
+        .stdout(std::process::Stdio::piped())
+        .spawn();
+    let tail = tail.expect("it starts");
+    let texts = ["resnet deployed", "resnet retired"];
+    let published = texts.map(|text| east.publish("ml.models", &[text]));
+    let told = tail.wait_with_output().expect("it ends").stdout;
+    let told = String::from_utf8(told).expect("JSON");
+    let told: Vec<Value> = told
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    for ((record, offset), text) in told.iter().zip(published).zip(texts) {
+        assert_eq!(record["offset"], json!(offset), "{told:?}");
+        assert_eq!(record["payloadText"], text);
+    }
+    assert_eq!(told.len(), 2);
+    // What was there before was not asked for.
+    assert_eq!(
+        west.copy("ml.models").expect("a copy")["beginsAt"],
+        json!(1)
+    );
+    // Nobody else has a byte of it, nor was sent one.
+    assert!(south.copy("ml.models").is_none());
+    assert_eq!(south.received(), 0);
+    assert!(west.received() > 0);
+    assert_eq!(east.status()["sentBytes"].as_u64(), Some(west.received()));
+    assert_eq!(west.status()["sentBytes"], json!(0));
+    let listed = south.run(&["channel", "list", "--json"]).ok();
+    assert!(!String::from_utf8_lossy(&listed).contains("ml.models"));
+    let verified = west
+        .run(&["region", "verify", "ml.models", "--json"])
+        .json();
+    assert_eq!(
+        (&verified["equal"], &verified["to"]),
+        (&json!(true), &json!(3))
+    );
+}
+
+#[test]
+fn a_publish_to_a_copy_is_carried_out_at_its_home() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut east = Region::start(dir.path(), "us-east", &[]);
+    let west = Region::start(dir.path(), "eu-west", &[&east]);
+    east.publish("orders", &["one"]);
+    west.run(&["interest", "add", "orders", "--from", "start"])
+        .ok();
+    west.has("orders", 1);
+    assert_eq!(west.publish("orders", &["two", "three"]), 1);
+    west.has("orders", 3);
+    let all = ["one", "two", "three"].map(str::to_owned);
+    let all: BTreeMap<u64, String> = (0..).zip(all).collect();
+    assert_eq!(east.records("orders"), all);
+    assert_eq!(west.records("orders"), all);
+    // It is changed and deleted at home alone.
+    let refused = west.run(&["channel", "delete", "orders", "--yes"]);
+    assert_ne!(refused.code, 0);
+    // While its home is away a copy is read, and takes nothing.
+    east.kill();
+    assert_eq!(west.records("orders"), all);
+    let args = ["publish", "orders", "--timeout-s", "1"];
+    let refused = west.broker().run_with(&args, b"lost\n");
+    assert_ne!(refused.code, 0, "{}", refused.err);
+    east.restart();
+    wait_for("the link", || {
+        let acks = west
+            .broker()
+            .run_with(&["publish", "orders", "--json"], b"four\n");
+        (acks.code == 0).then_some(())
+    });
+    west.has("orders", 4);
+    assert!(
+        east.records("orders")
+            .values()
+            .any(|payload| payload == "four")
+    );
+}
+
+#[test]
+fn interest_that_is_withdrawn_stops_the_copy_and_outlives_a_restart_until_then() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let east = Region::start(dir.path(), "us-east", &[]);
+    let mut west = Region::start(dir.path(), "eu-west", &[&east]);
+    west.run(&["interest", "add", "a.*", "--from", "start"])
+        .ok();
+    east.publish("a.one", &["1"]);
+    east.publish("a.one.deep", &["1"]);
+    west.has("a.one", 1);
+    west.kill();
+    east.publish("a.one", &["2"]);
+    west.restart();
+    west.has("a.one", 2);
+    assert!(west.copy("a.one.deep").is_none());
+    west.run(&["interest", "remove", "a.*"]).ok();
+    wait_for("the end of the copy", || {
+        (west.copy("a.one")?["followed"] == false).then_some(())
+    });
+    let before = west.received();
+    east.publish("a.one", &["3"]);
+    east.publish("a.two", &["1"]);
+    west.run(&["interest", "add", "b", "--from", "start"]).ok();
+    east.publish("b", &["1"]);
+    west.has("b", 1);
+    assert_eq!(west.copy("a.one").expect("it stays")["next"], json!(2));
+    assert!(west.copy("a.two").is_none());
+    assert!(west.received() > before);
+    west.run(&["interest", "remove", "nothing"]).fails(1);
+}
+
+#[test]
+fn kills_of_either_side_leave_a_copy_that_is_its_home_byte_for_byte() {
+    let rounds = from_env("ROUNDS", if is_soak() { 50 } else { 4 });
+    let mut draws = Draws(seed());
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut east = Region::start(dir.path(), "us-east", &[]);
+    let mut west = Region::start(dir.path(), "eu-west", &[&east]);
+    west.run(&["interest", "add", ">", "--from", "start"]).ok();
+    let mut acked: Vec<(u64, String)> = Vec::new();
+    for round in 0..rounds {
+        let lines: Vec<String> = (0..500 + draws.below(500))
+            .map(|n| {
+                format!(
+                    "{round}-{n}-{}",
+                    "x".repeat(usize::try_from(draws.below(900)).expect("small"))
+                )
+            })
+            .collect();
+        let texts: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let first = east.publish("all", &texts);
+        acked.extend((first..).zip(lines.iter().cloned()));
+        // Somewhere in the middle of pulling it.
+        std::thread::sleep(std::time::Duration::from_millis(draws.below(60)));
+        match draws.below(3) {
+            0 => {
+                west.kill();
+                west.restart();
+            }
+            1 => {
+                east.kill();
+                east.restart();
+            }
+            _ => {
+                west.kill();
+                east.kill();
+                east.restart();
+                west.restart();
+            }
+        }
+    }
+    let end = acked.len() as u64;
+    west.has("all", end);
+    assert_eq!(east.records("all"), acked.into_iter().collect());
+    let verified = west.run(&["region", "verify", "all", "--json"]).json();
+    assert_eq!(verified["equal"], json!(true), "{verified}");
+    assert_eq!(
+        (&verified["from"], &verified["to"]),
+        (&json!(0), &json!(end))
+    );
+    assert_eq!(raw(&east, "all"), raw(&west, "all"), "the same bytes");
+    assert_eq!(west.copy("all").expect("a copy")["error"], Value::Null);
+}
+
+/// All stored batches of a channel as they are served.
+fn raw(region: &Region, channel: &str) -> Vec<u8> {
+    let mut raw = crate::raw::Raw::greeted(region.broker().address());
+    raw.all_batches(channel)
+}

@@ -1,0 +1,245 @@
+//! One example of every request between regions or about them, and of every answer.
+
+use bytes::{Bytes, BytesMut};
+use npayload::protocol::control::ChannelConfig;
+use npayload::protocol::region::*;
+use npayload::protocol::*;
+use npayload::region::copies::BatchMark;
+use npayload::region::interest::Since;
+use npayload::types::*;
+
+use super::fixtures::{TIME, channel, info, produced_batch, published, stored_batch};
+
+const LOG: Incarnation = Incarnation(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
+
+fn region(name: &str) -> RegionName {
+    RegionName::parse(name).unwrap()
+}
+
+fn interest() -> InterestRow {
+    InterestRow {
+        pattern: "ml.>".parse().unwrap(),
+        from: Since::Time(TIME),
+        retention_days: Some(30),
+        automatic: false,
+        declared_at: Some(TIME),
+        until: None,
+    }
+}
+
+fn config() -> ChannelConfig {
+    info().config
+}
+
+pub fn requests() -> Vec<Request> {
+    let json = [
+        RegionRequest::LinkOpen(LinkOpen {
+            region: region("eu-west"),
+            expect: region("us-east"),
+            directory_id: LOG,
+        }),
+        RegionRequest::LinkLogs(LinkLogs {
+            patterns: vec!["ml.>".parse().unwrap()],
+            after: Some(41),
+            wait_ms: 55_000,
+            cursor: Some("ml.models".to_owned()),
+        }),
+        RegionRequest::LinkFollow(LinkFollow {
+            logs: vec![
+                FollowLog {
+                    handle: 1,
+                    name: channel(),
+                    incarnation: Some(LOG),
+                    from: FollowFrom::Offset(Offset(43)),
+                    last: Some(BatchMark {
+                        base: Offset(41),
+                        end: Offset(43),
+                        epoch: LogEpoch(7),
+                        append_time: TIME,
+                        body_crc: 0x1234_5678,
+                    }),
+                },
+                FollowLog {
+                    handle: 2,
+                    name: channel(),
+                    incarnation: None,
+                    from: FollowFrom::Since(Since::Start),
+                    last: None,
+                },
+            ],
+        }),
+        RegionRequest::LinkUnfollow(LinkUnfollow { handles: vec![1] }),
+        RegionRequest::LinkDigest(LinkDigest {
+            name: channel(),
+            incarnation: LOG,
+            from: Offset(0),
+            to: Offset(43),
+        }),
+        RegionRequest::RegionList(RegionList {}),
+        RegionRequest::RegionStatus(RegionStatus {}),
+        RegionRequest::RegionVerify(RegionVerify { name: channel() }),
+        RegionRequest::InterestAdd(InterestAdd {
+            pattern: "ml.>".parse().unwrap(),
+            from: Since::Time(TIME),
+            retention_days: Some(30),
+        }),
+        RegionRequest::InterestList(InterestList {}),
+        RegionRequest::InterestRemove(InterestRemove {
+            pattern: "ml.>".parse().unwrap(),
+        }),
+    ];
+    let json = json.map(|request| Request::Region(Box::new(request)));
+    let mut all: Vec<Request> = json.into();
+    all.push(Request::LinkFetch(LinkFetchRequest {
+        max_bytes: 1 << 20,
+        max_wait_ms: 55_000,
+    }));
+    all.push(Request::LinkForward(Box::new(LinkForwardRequest {
+        by: region("eu-west"),
+        publish: PublishRequest {
+            target: PublishTarget::any(channel()),
+            batch: BytesMut::from(&produced_batch()[..]),
+        },
+    })));
+    all
+}
+
+pub fn responses() -> Vec<Response> {
+    let error = WireError::new(
+        ErrorCode::Diverged,
+        "the batch before 43 is another one here",
+    );
+    let json = [
+        RegionResponse::LinkOpen(LinkOpened {
+            region: region("us-east"),
+            directory_id: LOG,
+            epoch: LogEpoch(7),
+            now: TIME,
+            max_followed: 100_000,
+        }),
+        RegionResponse::LinkLogs(LinkLogsPage {
+            version: 42,
+            logs: vec![LinkLog {
+                name: channel(),
+                incarnation: LOG,
+                home: region("us-east"),
+                epoch: LogEpoch(7),
+                log_start: Offset(3),
+                flushed: Offset(43),
+                config: config(),
+            }],
+            next: Some("ml.models".to_owned()),
+        }),
+        RegionResponse::LinkFollow(LinkFollowed {
+            logs: vec![
+                FollowedLog::Followed {
+                    handle: 1,
+                    incarnation: LOG,
+                    from: Offset(43),
+                },
+                FollowedLog::Refused {
+                    handle: 2,
+                    error: error.clone(),
+                },
+            ],
+        }),
+        RegionResponse::LinkUnfollow(LinkUnfollowed {}),
+        RegionResponse::LinkDigest(RangeDigest {
+            from: Offset(0),
+            to: Offset(43),
+            batches: 3,
+            sha256: "ab".repeat(32),
+        }),
+        RegionResponse::RegionList(Regions {
+            region: region("eu-west"),
+            peers: vec![PeerRow {
+                name: region("us-east"),
+                url: "npayload+tls://us-east.example:7400".to_owned(),
+                state: LinkState::Open,
+            }],
+        }),
+        RegionResponse::RegionStatus(RegionTold {
+            region: region("eu-west"),
+            links: vec![LinkRow {
+                peer: region("us-east"),
+                state: LinkState::Waiting,
+                since: TIME,
+                round_trip_us: Some(101_000),
+                bytes: 4096,
+                opened: 3,
+                error: Some("the broker closed the connection".to_owned()),
+            }],
+            copies: vec![CopyStatus {
+                name: channel(),
+                incarnation: LOG,
+                home: region("us-east"),
+                followed: false,
+                begins_at: Offset(3),
+                next: Offset(43),
+                home_flushed: Some(Offset(50)),
+                lag_records: Some(7),
+                lag_ms: Some(250),
+                bytes: 4096,
+                gaps: vec![(Offset(5), Offset(9))],
+                error: Some("DIVERGED: the batch before 43 is another one here".to_owned()),
+            }],
+            sent_bytes: 8192,
+        }),
+        RegionResponse::RegionVerify(Verified {
+            name: channel(),
+            home: region("us-east"),
+            from: Offset(3),
+            to: Offset(40),
+            batches: 9,
+            equal: false,
+            differs: Some((Offset(40), Offset(43))),
+        }),
+        RegionResponse::InterestAdd(interest()),
+        RegionResponse::InterestList(InterestRows {
+            interests: vec![
+                interest(),
+                InterestRow {
+                    pattern: "orders".parse().unwrap(),
+                    from: Since::End,
+                    retention_days: None,
+                    automatic: true,
+                    declared_at: None,
+                    until: Some(TIME),
+                },
+            ],
+        }),
+        RegionResponse::InterestRemove(InterestRemoved {
+            pattern: "ml.>".parse().unwrap(),
+        }),
+    ];
+    let json = json.map(|answer| Response::Region(Box::new(answer)));
+    let mut all: Vec<Response> = json.into();
+    all.push(Response::LinkFetch(LinkFetchResponse {
+        number: 9,
+        now: TIME,
+        items: vec![
+            LinkItem::Head {
+                handle: 1,
+                log_start: Offset(3),
+                flushed: Offset(43),
+                epoch: LogEpoch(7),
+            },
+            LinkItem::Gap {
+                handle: 1,
+                from: Offset(0),
+                to: Offset(3),
+            },
+            LinkItem::Batches {
+                handle: 1,
+                flushed: Offset(43),
+                batches: Bytes::from(stored_batch()),
+            },
+            LinkItem::Stop { handle: 2, error },
+        ],
+    }));
+    all.push(Response::LinkForward(Box::new(LinkForwardResponse {
+        region: region("us-east"),
+        published: published(),
+    })));
+    all
+}
