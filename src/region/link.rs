@@ -222,7 +222,10 @@ mod tests {
         for (way, row) in [
             (&[][..], ["dialling", no, no, no, no, no, "gone"]),
             (&[Dial], [no, "open", no, "refused", "waiting", no, "gone"]),
-            (&[Dial, Opened], [no, no, "open", "refused", "waiting", no, "gone"]),
+            (
+                &[Dial, Opened],
+                [no, no, "open", "refused", "waiting", no, "gone"],
+            ),
             (&[Dial, Lost], [no, no, no, no, no, "dialling", "gone"]),
             (&[Dial, Refused], [no, no, no, no, no, "dialling", "gone"]),
             (&[Removed], [no, no, no, no, no, no, no]),
