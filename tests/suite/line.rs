@@ -21,9 +21,9 @@ pub struct Condition {
     pub delay: Duration,
     /// Bytes that pass in a second, in each direction; `None` as many as come.
     pub bytes_per_s: Option<u64>,
-    /// Nothing that the one who connects sends gets through, and nobody is told.
+    /// Nothing that the one who connects sends gets through meanwhile, and nobody is told.
     pub is_silent_there: bool,
-    /// Nothing that the other one sends gets through, and nobody is told.
+    /// Nothing that the other one sends gets through meanwhile, and nobody is told.
     pub is_silent_back: bool,
     /// Connections are closed, and new ones at once.
     is_cut: bool,
@@ -181,10 +181,15 @@ fn give(
     let mut of_connection = 0;
     while let Ok((due, mut piece)) = receive.recv() {
         sleep(due.saturating_duration_since(clock()));
-        let condition = lock(state).condition;
-        let is_silent = [condition.is_silent_there, condition.is_silent_back][way];
-        if is_silent {
-            continue;
+        let mut condition = lock(state).condition;
+        // What is sent waits on the line, as it would in the buffers of a real one.
+        while [condition.is_silent_there, condition.is_silent_back][way] {
+            sleep(Duration::from_millis(5));
+            let state = lock(state);
+            if !state.open.contains_key(&number) {
+                return;
+            }
+            condition = state.condition;
         }
         if let Some(limit) = condition.bytes_per_s {
             sleep(Duration::from_secs_f64(piece.len() as f64 / limit as f64));
