@@ -182,12 +182,14 @@ impl BatchBuilder {
     }
 
     /// Bytes of the batch if it were built now without compression: an upper bound.
+    #[inline]
     #[must_use]
     pub fn len(&self) -> usize {
         self.bytes.len().next_multiple_of(BATCH_ALIGNMENT)
     }
 
     /// Records pushed so far.
+    #[inline]
     #[must_use]
     pub fn record_count(&self) -> u32 {
         self.record_count
@@ -287,10 +289,12 @@ fn too_long(what: &'static str, found: usize, limit: usize) -> BuildError {
     }
 }
 
+#[inline]
 fn narrow(len: usize) -> u32 {
     u32::try_from(len).expect("no part of a batch is longer than MAX_BATCH_BYTES")
 }
 
+#[inline]
 fn narrow16(len: usize) -> u16 {
     u16::try_from(len).expect("checked by encoded_len")
 }

@@ -392,8 +392,8 @@ impl Cursor<'_> {
 
 #[inline(always)]
 fn check_text(what: &'static str, bytes: &[u8]) -> Result<(), DecodeError> {
-    // Nearly every type and name is, and then there is nothing to decode.
-    if bytes.is_ascii() {
+    // Nearly every type and name is ASCII, a few bytes long, and then there is nothing to decode.
+    if bytes.iter().fold(0, |all, byte| all | byte).is_ascii() {
         return Ok(());
     }
     check_utf8(what, bytes)

@@ -10,7 +10,9 @@ use tokio::time::Instant;
 use super::Options;
 use super::error::PublishError;
 use super::ticket::{BatchAck, Outcome, Ticket};
-use crate::format::{BatchBuilder, Compression, MAX_BATCH_BYTES, MAX_RECORDS_PER_BATCH, NewRecord};
+use crate::format::{
+    BATCH_ALIGNMENT, BatchBuilder, Compression, MAX_BATCH_BYTES, MAX_RECORDS_PER_BATCH, NewRecord,
+};
 use crate::types::Offset;
 
 /// Room that the open batch takes at once for the records to come, so that not each of them takes
@@ -68,6 +70,7 @@ impl Open {
     }
 
     /// Permits that none of its records needs.
+    #[inline]
     fn spare(&self) -> usize {
         self.permits - self.used
     }
@@ -134,6 +137,7 @@ impl Batches {
         }
     }
 
+    #[inline]
     fn inner(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -167,6 +171,7 @@ impl Batches {
     ///
     /// - `bytes`: what it takes in the batch, as `encoded_len` gave it.
     /// - `given`: room that was waited for; without it the record is taken only where there is some.
+    #[inline]
     pub(super) fn push(
         &self,
         record: &NewRecord<'_>,
@@ -174,7 +179,34 @@ impl Batches {
         given: Option<SemaphorePermit<'_>>,
     ) -> Result<Pushed, PublishError> {
         let mut inner = self.inner();
-        let inner = &mut *inner;
+        // What nearly every record meets: an open batch that has place and room for it.
+        if given.is_none()
+            && inner.failure.is_none()
+            && let Some(open) = &mut inner.open
+            && open.builder.len() + bytes + BATCH_ALIGNMENT <= self.batch_bytes
+            && open.builder.record_count() + 1 < self.batch_records
+            && open.spare() >= bytes
+        {
+            let index = open.builder.record_count();
+            open.builder.push_measured(record, bytes)?;
+            open.used += bytes;
+            return Ok(Pushed::Taken {
+                ticket: Ticket::new(Arc::clone(&open.outcome), index),
+                wakes_driver: false,
+            });
+        }
+        self.push_first_or_last(&mut inner, record, bytes, given)
+    }
+
+    /// As [`push`](Self::push), for a record that opens a batch, fills one, or needs more room.
+    #[cold]
+    fn push_first_or_last(
+        &self,
+        inner: &mut Inner,
+        record: &NewRecord<'_>,
+        bytes: usize,
+        given: Option<SemaphorePermit<'_>>,
+    ) -> Result<Pushed, PublishError> {
         if let Some(failure) = &inner.failure {
             return Err(PublishError::Poisoned(Arc::clone(failure)));
         }

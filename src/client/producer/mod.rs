@@ -245,6 +245,7 @@ impl Producer {
     }
 
     /// The ticket of a record that was taken; none where there is no room for it.
+    #[inline]
     fn push(
         &self,
         record: &NewRecord<'_>,

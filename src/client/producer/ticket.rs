@@ -52,6 +52,7 @@ pub struct Ticket {
 }
 
 impl Ticket {
+    #[inline]
     pub(super) fn new(outcome: Arc<Outcome>, index: u32) -> Self {
         Self { outcome, index }
     }

@@ -300,6 +300,32 @@ async fn a_full_producer_does_what_its_policy_says() {
 }
 
 #[tokio::test]
+async fn the_limit_of_unacknowledged_bytes_is_met_to_the_byte() {
+    let fake = Fake::new().await;
+    let client = fake.client().await;
+    fake.state().is_dead = true;
+    let record = vec![b'x'; 1000];
+    let record = payload(&record);
+    let each = record.encoded_len().unwrap();
+    let producer = client
+        .producer(channel())
+        .batch_records(7)
+        .linger(Duration::from_millis(1))
+        .max_unacked_bytes(each * 100 + 10)
+        .on_full(OnFull::Fail)
+        .build();
+    for taken in 1..=100 {
+        drop(producer.publish(&record).await.unwrap());
+        assert_eq!(producer.unacked_bytes(), taken * each);
+    }
+    for _ in 0..2 {
+        let full = producer.publish(&record).await;
+        assert!(matches!(full, Err(PublishError::Full { .. })));
+        assert_eq!(producer.unacked_bytes(), 100 * each);
+    }
+}
+
+#[tokio::test]
 async fn a_full_producer_does_not_wait_for_company() {
     let fake = Fake::new().await;
     let producer = fake

@@ -17,7 +17,7 @@ use crate::wire::Target;
 
 /// Publishes records through one producer for each connection, which batches them. Operations are
 /// batches; their times are from `publish` of the first record to the acknowledgement, linger
-/// included. Where batches are of one record and one is in flight, each waits for the one before. With records alone and one in flight, each waits for the one before it.
+/// included. Where batches are of one record and one is in flight, each waits for the one before it.
 pub async fn produce(broker: &Broker, load: &Load) -> Result<Measured> {
     prepare(broker, load).await?;
     let start = clock() + load.warm_up();

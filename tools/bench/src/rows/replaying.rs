@@ -10,6 +10,9 @@ use crate::measured::float;
 use crate::publish;
 use crate::reading::{self, Replay};
 
+/// Bytes of a fetch: between two of them a reader waits for a round trip.
+const FETCH_BYTES: u32 = 4 << 20;
+
 /// Raw, and decoded by the client.
 pub async fn replay(bench: &Bench<'_>) -> Result<Vec<Figure>> {
     let limit = bench.limit(Limit::Stream(1)).await?;
@@ -34,7 +37,7 @@ pub async fn replay(bench: &Bench<'_>) -> Result<Vec<Figure>> {
         let mut replay = Replay {
             load,
             readers: 1,
-            fetch_bytes: 1 << 20,
+            fetch_bytes: FETCH_BYTES,
             no_publish: true,
         };
         // Once before: all of it is in the page cache then.
