@@ -194,7 +194,9 @@ fn give(
         if let Some(limit) = condition.bytes_per_s {
             sleep(Duration::from_secs_f64(piece.len() as f64 / limit as f64));
         }
-        let left = condition.cut_after.map(|limit| limit.saturating_sub(of_connection));
+        let left = condition
+            .cut_after
+            .map(|limit| limit.saturating_sub(of_connection));
         let is_last = way == 1 && left.is_some_and(|left| left < piece.len() as u64);
         if is_last {
             piece.truncate(usize::try_from(left.expect("is last")).expect("shorter"));
