@@ -446,14 +446,14 @@ impl<'de> Deserialize<'de> for OrgName {
     }
 }
 
-/// Name of a region: one deployment of npayload among those that serve the same channels. 1 to 64
+/// Name of a region: one deployment of npayload among those that serve the same channels. 1 to 32
 /// lower-case letters, digits and single `-` between them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct RegionName(Box<str>);
 
 /// Longest name of a region, in bytes.
-pub const MAX_REGION_NAME_BYTES: usize = 64;
+pub const MAX_REGION_NAME_BYTES: usize = 32;
 
 impl RegionName {
     /// Checks a region's name.
@@ -468,7 +468,7 @@ impl RegionName {
             return Err(InvalidName {
                 what: "region name",
                 name: shorten(text),
-                rule: "must be 1 to 64 lower-case letters, digits and single `-` between them",
+                rule: "must be 1 to 32 lower-case letters, digits and single `-` between them",
             });
         }
         Ok(Self(text.into()))

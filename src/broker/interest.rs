@@ -76,7 +76,11 @@ impl Broker {
         self.record_interest(&[event], now)
     }
 
-    fn record_interest(
+    /// Records what was decided of interest, in one entry, and applies it.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the broker is no region, an event can't follow, or there is no room.
+    pub fn record_interest(
         &mut self,
         events: &[InterestEvent],
         now: Timestamp,

@@ -56,6 +56,10 @@ pub struct ServeArgs {
     /// each
     #[arg(long = "peer", value_name = "NAME=URL", value_parser = peer, requires = "region")]
     pub peers: Vec<PeerOptions>,
+    /// How long interest from reading lasts after the last reader of a channel has left, as 30m or 1h
+    /// [default: 1h]
+    #[arg(long, value_name = "AGE", value_parser = super::place::age_ms)]
+    pub interest_idle: Option<i64>,
     /// File with the API key to show to peers, of scope replicate
     #[arg(long, value_name = "FILE")]
     pub peer_key_file: Option<PathBuf>,

@@ -68,6 +68,7 @@ pub(super) struct ServeConfig {
     peer_key_file: Option<PathBuf>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     peer_ca: Option<PathBuf>,
+    interest_idle_s: u64,
     storage: StorageTable,
     /// Channels that are created without a configuration of their own; names as in JSON.
     channel: ChannelConfig,
@@ -120,6 +121,7 @@ const FROM_ENVIRONMENT: &[&str] = &[
     "region",
     "peer_key_file",
     "peer_ca",
+    "interest_idle_s",
 ];
 
 /// The variable that holds master keys themselves. It has no name in the file, which others read.
@@ -162,6 +164,7 @@ impl Default for ServeConfig {
             peers: Vec::new(),
             peer_key_file: None,
             peer_ca: None,
+            interest_idle_s: 3600,
             storage: StorageTable {
                 journal_file_bytes: storage.journal_file_bytes,
                 journal_files: storage.journal_files,
@@ -208,6 +211,10 @@ pub(super) fn options(args: &ServeArgs) -> Result<ServeOptions, String> {
     config.region = args.region.clone().or(config.region);
     config.peer_key_file = args.peer_key_file.clone().or(config.peer_key_file);
     config.peer_ca = args.peer_ca.clone().or(config.peer_ca);
+    let idle_s = args
+        .interest_idle
+        .map(|ms| ms.unsigned_abs().div_ceil(1000));
+    config.interest_idle_s = idle_s.unwrap_or(config.interest_idle_s);
     let region = region(&config, &args.peers)?;
     let flags = (&args.master_key_file, &args.master_key_command);
     config.master_key_file = flags.0.clone().or(config.master_key_file);
@@ -269,6 +276,7 @@ fn region(config: &ServeConfig, flags: &[PeerOptions]) -> Result<Option<RegionOp
         name,
         peers,
         key,
+        interest_idle: Duration::from_secs(config.interest_idle_s.max(1)),
         tls,
     }))
 }

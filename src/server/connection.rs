@@ -82,6 +82,8 @@ enum Found {
     Looked(u64, Box<Response>, Option<Wait>),
     /// What a link, or another region, has answered; and the bytes of the request that waited.
     Linked(u64, Box<Response>, u64),
+    /// Other regions were asked for the channel of a request, which goes on now.
+    Sought(u64, u64, Box<Request>, Result<(), WireError>),
     /// Room to receive a large frame.
     Room,
 }
@@ -106,6 +108,8 @@ struct Connection {
     link: Option<mpsc::UnboundedSender<(u64, source::Ask)>>,
     /// Bytes of requests that another region carries out.
     forwarded_bytes: u64,
+    /// Other regions are asked for a channel.
+    is_seeking: bool,
     answer_room: ConnectionRoom,
     peer: SocketAddr,
     certificate: Option<PeerCertificate>,
@@ -155,6 +159,7 @@ pub(super) async fn serve(
         looks: 0,
         link: None,
         forwarded_bytes: 0,
+        is_seeking: false,
         answer_room,
         peer,
         certificate,
@@ -245,6 +250,7 @@ impl Connection {
     fn is_waiting(&self) -> bool {
         !self.waiting.is_empty()
             || self.stalled.is_some()
+            || self.is_seeking
             || !self.fetches.is_empty()
             || self.looks > 0
     }
@@ -253,6 +259,7 @@ impl Connection {
     fn may_take(&self) -> bool {
         !self.is_closing
             && self.stalled.is_none()
+            && !self.is_seeking
             && self.turned_away.is_none()
             && self.looks < MAX_LOOKS
             && self.waiting.bytes() + self.forwarded_bytes < self.shared.options.in_flight_bytes
@@ -555,6 +562,10 @@ impl Connection {
                 self.read(correlation, request);
                 false
             }
+            Handled::Seek(request) => {
+                self.seek(correlation, bytes, *request);
+                false
+            }
             Handled::Forward(forward) => {
                 self.forward(correlation, bytes, forward);
                 false
@@ -697,6 +708,7 @@ impl Connection {
     }
 
     fn fetch(&mut self, correlation: u64, request: FetchRequest) {
+        region::note_fetch(&self.shared, &request.channel);
         let mut fetch = fetching::fetch_of(&request);
         match fetching::at_once(&self.shared, &self.answer_room, &request, &mut fetch) {
             Ok(Some((fetched, held))) => self.fetched(correlation, fetched, held),
@@ -759,6 +771,42 @@ impl Connection {
                 () = closed => {}
             }
         });
+    }
+
+    /// Asks other regions for the channel of a request. Nothing else is taken meanwhile, so that what
+    /// follows stays behind it.
+    fn seek(&mut self, correlation: u64, bytes: u64, request: Request) {
+        let Some(caller) = self.key.as_ref().map(|key| key.caller().clone()) else {
+            return;
+        };
+        self.is_seeking = true;
+        let (shared, finder) = (self.shared.clone(), self.finder.clone());
+        tokio::spawn(async move {
+            let closed = finder.closed();
+            tokio::select! {
+                sought = region::seek(&shared, &caller, &request) => {
+                    let sought = Found::Sought(correlation, bytes, Box::new(request), sought);
+                    let _ = finder.send(sought);
+                }
+                () = closed => {}
+            }
+        });
+    }
+
+    /// Goes on with a request whose channel other regions were asked for.
+    fn sought(&mut self, correlation: u64, bytes: u64, request: Request) {
+        let Some(caller) = self.key.as_ref().map(|key| key.caller().clone()) else {
+            return;
+        };
+        let alive = admission::check_alive(&self.shared.broker(), &caller);
+        if let Err(ended) = alive {
+            return self.answer(correlation, &Response::Error(ended));
+        }
+        let mut handled = dispatch::handle_sought(&self.shared, &caller, request);
+        self.show(&mut handled);
+        if self.handled(correlation, bytes, handled) {
+            self.shared.wake_committer();
+        }
     }
 
     /// Has a request carried out where its channel lives. It is sent at once, so that those of one
@@ -834,6 +882,13 @@ impl Connection {
     fn book(&mut self, found: Found) {
         match found {
             Found::Room => {}
+            Found::Sought(correlation, bytes, request, sought) => {
+                self.is_seeking = false;
+                match sought {
+                    Ok(()) => self.sought(correlation, bytes, *request),
+                    Err(error) => self.answer(correlation, &Response::Error(error)),
+                }
+            }
             Found::Fetched(correlation, found) => {
                 let Some(channel) = self.waits_no_more(correlation) else {
                     return;

@@ -95,7 +95,7 @@ impl Desk {
                 Handled::Answer(response, wait) => return self.due(*response, wait),
                 Handled::Read(request) => return self.read(caller, &request),
                 // A desk has no links to other regions.
-                Handled::Forward(_) => {
+                Handled::Forward(_) | Handled::Seek(_) => {
                     let text = "the region where the channel lives can't be reached";
                     let error = WireError::new(ErrorCode::RegionUnreachable, text);
                     return Response::Error(error);

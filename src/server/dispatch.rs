@@ -35,6 +35,8 @@ pub(super) enum Handled {
     Read(Request),
     /// A publish to a channel that lives in another region.
     Forward(region::Forward),
+    /// It names a channel that is not here, for which other regions are to be asked first.
+    Seek(Box<Request>),
 }
 
 /// A write that was checked at the door and may have to wait for buffers.
@@ -92,6 +94,14 @@ pub(super) fn admit(
 
 /// Takes a request that was let in as far as it goes without I/O.
 pub(super) fn handle_admitted(shared: &Shared, caller: &Caller, request: Request) -> Handled {
+    if region::seeks(shared, &request) {
+        return Handled::Seek(Box::new(request));
+    }
+    handle_sought(shared, caller, request)
+}
+
+/// The same, where other regions need not be asked for its channel, or were.
+pub(super) fn handle_sought(shared: &Shared, caller: &Caller, request: Request) -> Handled {
     match request {
         Request::Publish(publish) if region::lives_elsewhere(shared, &publish) => {
             Handled::Forward(region::Forward::new(publish))

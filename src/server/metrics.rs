@@ -6,6 +6,7 @@ use metrics::{Counter, Gauge, Histogram, Key, Label, Level, Metadata, Recorder, 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 use crate::broker::Broker;
+use crate::protocol::region::{LinkRow, LinkState, RegionTold};
 use crate::types::Timestamp;
 
 /// The handles of all metrics; each is looked up once.
@@ -44,12 +45,24 @@ pub(crate) struct Metrics {
     scrub_faulty_files: Gauge,
     scrub_pass_bytes: Gauge,
     scrub_last_pass_age: Gauge,
+    region_received_bytes: Counter,
+    region_sent_bytes: Counter,
+    region_links_open: Gauge,
+    region_copies: Gauge,
+    region_copies_stopped: Gauge,
+    region_lag_records: Gauge,
 }
 
 /// Upper bounds of the round histogram, in seconds: a sync takes 0.1 ms on a good disk.
 const ROUND_BUCKETS: &[f64] = &[
     0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1.0, 5.0,
 ];
+
+/// A number as a gauge has it. Above 2^53 it would round; these stay far below.
+#[expect(clippy::cast_precision_loss, reason = "gauges are floating point")]
+fn float(value: u64) -> f64 {
+    value as f64
+}
 
 impl Metrics {
     /// A recorder of its own, so that several brokers in a process do not mix.
@@ -175,6 +188,30 @@ impl Metrics {
                 "npayload_scrub_pass_bytes",
                 "Bytes of the pass under way; 0 between passes.",
             ),
+            region_received_bytes: counter(
+                "npayload_region_received_bytes_total",
+                "Bytes of batches that came from other regions.",
+            ),
+            region_sent_bytes: counter(
+                "npayload_region_sent_bytes_total",
+                "Bytes of batches sent to other regions.",
+            ),
+            region_links_open: gauge(
+                "npayload_region_links_open",
+                "Links to other regions that are open.",
+            ),
+            region_copies: gauge(
+                "npayload_region_copies",
+                "Copies of channels that live in other regions.",
+            ),
+            region_copies_stopped: gauge(
+                "npayload_region_copies_stopped",
+                "Copies that are not followed because something is wrong.",
+            ),
+            region_lag_records: gauge(
+                "npayload_region_lag_records",
+                "Records that homes had when they last said, and their copies here do not.",
+            ),
             scrub_last_pass_age: gauge(
                 "npayload_scrub_last_pass_age_seconds",
                 "Since the end of the last pass that read everything, or since the start.",
@@ -194,9 +231,6 @@ impl Metrics {
     /// - `started_at`: when the broker was started.
     pub fn observe(&self, broker: &Broker, started_at: Timestamp, now: Timestamp) {
         let storage = broker.storage();
-        // Above 2^53 a gauge would round; these stay far below.
-        #[expect(clippy::cast_precision_loss, reason = "gauges are floating point")]
-        let float = |value: u64| value as f64;
         self.channels.set(float(broker.channel_count() as u64));
         self.unwritten_bytes.set(float(storage.unwritten_bytes()));
         self.journal_files.set(f64::from(storage.journal_usage().0));
@@ -223,6 +257,22 @@ impl Metrics {
         let age_ms = u64::try_from(now.0.saturating_sub(since.0)).unwrap_or(0);
         self.scrub_last_pass_age.set(float(age_ms) / 1000.0);
         self.handle.run_upkeep();
+    }
+
+    /// Books how links and copies are.
+    pub fn observe_regions(&self, told: &RegionTold) {
+        let received: u64 = told.links.iter().map(|link| link.bytes).sum();
+        self.region_received_bytes.absolute(received);
+        self.region_sent_bytes.absolute(told.sent_bytes);
+        let open = |link: &&LinkRow| link.state == LinkState::Open;
+        let open = told.links.iter().filter(open).count();
+        self.region_links_open.set(float(open as u64));
+        self.region_copies.set(float(told.copies.len() as u64));
+        let stopped = told.copies.iter().filter(|copy| copy.error.is_some());
+        self.region_copies_stopped
+            .set(float(stopped.count() as u64));
+        let lag: u64 = told.copies.iter().filter_map(|copy| copy.lag_records).sum();
+        self.region_lag_records.set(float(lag));
     }
 
     /// All metrics as text.

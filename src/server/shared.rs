@@ -109,6 +109,10 @@ impl Shared {
         }
         let broker = self.broker();
         self.metrics.observe(&broker, self.started_at, clock::now());
+        if let Some(regions) = &self.regions {
+            let told = regions.told(&broker, clock::now());
+            self.metrics.observe_regions(&told);
+        }
     }
 
     /// Tells the committer that something was staged.

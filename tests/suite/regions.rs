@@ -15,6 +15,7 @@ pub struct Region {
     name: &'static str,
     pub data: PathBuf,
     pub peers: Vec<String>,
+    more: &'static [&'static str],
     listen: String,
     broker: Option<Broker>,
 }
@@ -33,6 +34,7 @@ impl Region {
             name,
             data: dir.join(name),
             peers,
+            more: &[],
             listen: "127.0.0.1:0".to_owned(),
             broker: None,
         };
@@ -45,6 +47,7 @@ impl Region {
         for peer in &self.peers {
             args.extend(["--peer", peer]);
         }
+        args.extend(self.more);
         let broker = Broker::start_with(&self.data, &args);
         self.listen = broker.address().to_string();
         self.broker = Some(broker);
@@ -60,6 +63,15 @@ impl Region {
 
     pub fn url(&self) -> String {
         self.broker().url.clone()
+    }
+
+    /// Waits until all its links are open.
+    fn linked(&self) {
+        wait_for(&format!("the links of {}", self.name), || {
+            let status = self.status();
+            let mut links = status["links"].as_array().expect("rows").iter();
+            links.all(|link| link["state"] == "open").then_some(())
+        });
     }
 
     pub fn run(&self, args: &[&str]) -> Ran {
@@ -227,6 +239,134 @@ fn a_publish_to_a_copy_is_carried_out_at_its_home() {
         east.records("orders")
             .values()
             .any(|payload| payload == "four")
+    );
+}
+
+#[test]
+fn reading_a_channel_that_lives_elsewhere_brings_it_and_leaving_it_ends_that() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let east = Region::start(dir.path(), "us-east", &[]);
+    let mut west = Region::start(dir.path(), "eu-west", &[&east]);
+    west.kill();
+    west.more = &["--interest-idle", "1s"];
+    west.restart();
+    west.linked();
+    east.publish("ml.models", &["one", "two"]);
+    east.publish("ml.others", &["one"]);
+    // A reader needs no word of where it lives.
+    let all: BTreeMap<u64, String> = (0..).zip(["one", "two"].map(str::to_owned)).collect();
+    assert_eq!(west.records("ml.models"), all);
+    let interests = west.run(&["interest", "list", "--json"]).json();
+    assert_eq!(interests["interests"][0]["pattern"], "ml.models");
+    assert_eq!(interests["interests"][0]["automatic"], true);
+    assert!(west.copy("ml.others").is_none());
+    let nowhere = west.run(&["consume", "ml.nowhere"]);
+    assert_ne!(nowhere.code, 0, "nobody has it");
+    // Nobody reads it any more.
+    wait_for("the end of the interest", || {
+        let interests = west.run(&["interest", "list", "--json"]).json();
+        let left = interests["interests"].as_array().expect("rows").is_empty();
+        (left && west.copy("ml.models")?["followed"] == false).then_some(())
+    });
+    let before = west.received();
+    east.publish("ml.models", &["three"]);
+    // Whatever comes next of what is wanted comes without it.
+    west.run(&["interest", "add", "ml.others", "--from", "start"])
+        .ok();
+    west.has("ml.others", 1);
+    assert_eq!(west.copy("ml.models").expect("it stays")["next"], json!(2));
+    assert!(west.received() > before);
+}
+
+#[test]
+fn a_publish_to_a_channel_that_is_known_elsewhere_makes_no_second_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut east = Region::start(dir.path(), "us-east", &[]);
+    let west = Region::start(dir.path(), "eu-west", &[&east]);
+    west.linked();
+    east.publish("orders", &["one"]);
+    assert_eq!(west.publish("orders", &["two"]), 1);
+    assert_eq!(west.publish("orders", &["three"]), 2);
+    let listed = west.run(&["channel", "list", "--json"]).ok();
+    assert!(!String::from_utf8_lossy(&listed).contains("orders"));
+    assert_eq!(east.records("orders").len(), 3);
+    // One that nobody has lives where it was asked for.
+    assert_eq!(west.publish("news", &["one"]), 0);
+    let listed = east.run(&["channel", "list", "--json"]).ok();
+    assert!(!String::from_utf8_lossy(&listed).contains("news"));
+    // While a peer is away nobody knows whether it has it; what is here goes on.
+    east.kill();
+    let refused = west
+        .broker()
+        .run_with(&["publish", "unknown", "--timeout-s", "1"], b"x\n");
+    assert_ne!(refused.code, 0);
+    assert!(refused.err.contains("us-east"), "{}", refused.err);
+    assert_eq!(west.publish("news", &["two"]), 1);
+}
+
+#[test]
+fn what_retention_removed_before_it_crossed_is_a_gap_and_never_a_jump() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let east = Region::start(dir.path(), "us-east", &[]);
+    let mut west = Region::start(dir.path(), "eu-west", &[&east]);
+    let small = ["--segment-bytes", "4096", "--retention-bytes", "8192"];
+    let mut create = vec!["channel", "create", "brief"];
+    create.extend(small);
+    east.run(&create).ok();
+    west.run(&["interest", "add", "brief", "--from", "start"])
+        .ok();
+    east.publish("brief", &["the first"]);
+    west.has("brief", 1);
+    west.kill();
+    let text = "x".repeat(1500);
+    for _ in 0..20 {
+        east.publish("brief", &[&text]);
+    }
+    let start = wait_for("retention", || {
+        let info = east.run(&["channel", "info", "brief", "--json"]).json();
+        info["logStart"].as_u64().filter(|start| *start > 5)
+    });
+    west.restart();
+    west.has("brief", 21);
+    let copy = west.copy("brief").expect("a copy");
+    assert_eq!(copy["gaps"][0][0], json!(1), "{copy}");
+    assert!(copy["gaps"][0][1].as_u64() >= Some(start), "{copy}");
+    // Whoever reads over it is told, and not led past it.
+    let read = west.run(&["consume", "brief", "--json"]);
+    assert_ne!(read.code, 0);
+    let read = west
+        .run(&["consume", "brief", "--json", "--gaps", "yield"])
+        .json_lines();
+    assert!(
+        read.iter()
+            .any(|line| line["gap"]["firstOffset"] == json!(1))
+    );
+    let verified = west.run(&["region", "verify", "brief", "--json"]).json();
+    assert_eq!(verified["equal"], json!(true), "{verified}");
+}
+
+#[test]
+fn a_channel_made_again_at_home_stops_its_copy_and_no_other() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let east = Region::start(dir.path(), "us-east", &[]);
+    let west = Region::start(dir.path(), "eu-west", &[&east]);
+    west.run(&["interest", "add", "*", "--from", "start"]).ok();
+    east.publish("first", &["old"]);
+    east.publish("second", &["one"]);
+    west.has("first", 1);
+    east.run(&["channel", "delete", "first", "--yes"]).ok();
+    east.publish("first", &["new", "newer"]);
+    east.publish("second", &["two"]);
+    west.has("second", 2);
+    wait_for("the copy to be stopped", || {
+        let copy = west.copy("first")?;
+        let error = copy["error"].as_str().unwrap_or_default();
+        (copy["followed"] == false && error.contains("created again")).then_some(())
+    });
+    // What it has stays, and is not taken for the new one's.
+    assert_eq!(
+        west.records("first").into_values().collect::<Vec<_>>(),
+        ["old"]
     );
 }
 

@@ -1,20 +1,31 @@
 //! Publishes to channels that live in another region: sent there, answered from there.
 
+use std::sync::Arc;
+
+use super::Regions;
 use super::requests::unreachable;
 use crate::broker::Residence;
 use crate::client::{LinkCall, RequestError};
 use crate::protocol::{
-    LinkForwardRequest, LinkForwardResponse, PublishRequest, Request, Response, WireError,
+    ErrorCode, LinkForwardRequest, LinkForwardResponse, PublishRequest, Request, Response,
+    WireError,
 };
 use crate::server::answer;
 use crate::server::dispatch::{Command, Handled};
 use crate::server::shared::Shared;
-use crate::types::RegionName;
+use crate::types::{ChannelName, RegionName};
 
 /// Whether a publish is to be carried out in another region.
 pub(in crate::server) fn lives_elsewhere(shared: &Shared, publish: &PublishRequest) -> bool {
     let channel = &publish.target.channel;
-    shared.regions.is_some() && matches!(shared.broker().residence(channel), Residence::Copy(..))
+    let Some(regions) = &shared.regions else {
+        return false;
+    };
+    match shared.broker().residence(channel) {
+        Residence::Home(_) => false,
+        Residence::Copy(..) => true,
+        Residence::Unknown => regions.known_home(channel).is_some(),
+    }
 }
 
 /// A publish on its way to the channel's home.
@@ -25,6 +36,8 @@ pub(in crate::server) struct Forward(PublishRequest);
 pub(in crate::server) struct Forwarded {
     home: RegionName,
     call: LinkCall,
+    channel: ChannelName,
+    regions: Arc<Regions>,
 }
 
 impl Forward {
@@ -40,25 +53,31 @@ impl Forward {
     pub fn send(self, shared: &Shared) -> Result<Forwarded, WireError> {
         let Self(mut publish) = self;
         let residence = shared.broker().residence(&publish.target.channel);
-        let (id, home) = match (residence, &shared.regions) {
-            (Residence::Copy(id, home), Some(_)) => (id, home),
-            // It was deleted here meanwhile.
-            _ => {
-                let name = publish.target.channel.to_string();
-                let error = crate::broker::BrokerError::NoSuchChannel { name };
-                return Err(answer::refused(&error));
-            }
+        let found = match (residence, &shared.regions) {
+            (Residence::Copy(id, home), Some(_)) => Some((home, id)),
+            (_, Some(regions)) => regions.known_home(&publish.target.channel),
+            _ => None,
         };
+        // It was deleted meanwhile.
+        let Some((home, id)) = found else {
+            let name = publish.target.channel.to_string();
+            let error = crate::broker::BrokerError::NoSuchChannel { name };
+            return Err(answer::refused(&error));
+        };
+        let channel = publish.target.channel.clone();
         publish.target.incarnation.get_or_insert(id);
-        let regions = shared.regions.as_ref();
-        let link = regions.and_then(|regions| regions.peer(&home)?.link());
-        let by = regions.map(|regions| regions.name.clone());
-        let (Some(link), Some(by)) = (link, by) else {
-            return Err(unreachable(&home));
-        };
+        let regions = shared.regions.clone().ok_or_else(|| unreachable(&home))?;
+        let link = regions.peer(&home).and_then(|peer| peer.link());
+        let link = link.ok_or_else(|| unreachable(&home))?;
+        let by = regions.name.clone();
         let request = LinkForwardRequest { by, publish };
         let call = link.send(&Request::LinkForward(Box::new(request)));
-        Ok(Forwarded { home, call })
+        Ok(Forwarded {
+            home,
+            call,
+            channel,
+            regions,
+        })
     }
 }
 
@@ -67,7 +86,13 @@ impl Forwarded {
     pub async fn answer(mut self) -> Response {
         match self.call.answer().await {
             Ok(Response::LinkForward(answer)) => Response::Publish(answer.published),
-            Err(RequestError::Server(error)) => Response::Error(*error),
+            Err(RequestError::Server(error)) => {
+                let is_gone = [ErrorCode::ChannelNotFound, ErrorCode::ChannelRecreated];
+                if error.known().is_some_and(|code| is_gone.contains(&code)) {
+                    self.regions.forget_home(&self.channel);
+                }
+                Response::Error(*error)
+            }
             // Nobody knows whether it was carried out; a retry with the same sequence finds out.
             Ok(_) | Err(_) => Response::Error(unreachable(&self.home)),
         }

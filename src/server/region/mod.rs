@@ -8,13 +8,16 @@
 mod digest;
 mod forward;
 mod puller;
+mod readers;
 mod requests;
+mod seek;
 pub(super) mod source;
 mod status;
 
 use std::collections::HashMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
@@ -24,10 +27,12 @@ use super::shared::Shared;
 use crate::access::Secret;
 use crate::client::Link;
 use crate::tls::ClientTls;
-use crate::types::{Incarnation, RegionName, Timestamp};
+use crate::types::{ChannelName, Incarnation, RegionName, Timestamp};
 
 pub(super) use forward::{Forward, lives_elsewhere, told_where};
+pub(super) use readers::note_fetch;
 pub(super) use requests::{ask, carry_out, waits};
+pub(super) use seek::{seek, seeks};
 
 /// What a server is told of regions.
 #[derive(Debug, Clone)]
@@ -38,6 +43,8 @@ pub struct RegionOptions {
     pub peers: Vec<PeerOptions>,
     /// The API key that the peers are shown; none where they ask for none.
     pub key: Option<Secret>,
+    /// How long interest lasts after the last reader of a channel has left.
+    pub interest_idle: Duration,
     /// Whom to trust of peers that speak TLS; the system's CAs where it is not given.
     pub tls: Option<ClientTls>,
 }
@@ -71,6 +78,11 @@ pub(super) struct Regions {
     /// Counts the links that were opened.
     linked: watch::Sender<u64>,
     copies: Mutex<HashMap<Incarnation, CopyState>>,
+    /// Where channels live of which no copy is here.
+    homes: Mutex<HashMap<ChannelName, (RegionName, Incarnation)>>,
+    /// When channels that live elsewhere were last read.
+    readers: Mutex<HashMap<ChannelName, Instant>>,
+    interest_idle: Duration,
     /// Bytes of batches sent to other regions.
     pub sent_bytes: AtomicU64,
 }
@@ -99,6 +111,9 @@ impl Regions {
             wanted: watch::Sender::new(0),
             linked: watch::Sender::new(0),
             copies: Mutex::default(),
+            homes: Mutex::default(),
+            readers: Mutex::default(),
+            interest_idle: options.interest_idle,
             sent_bytes: AtomicU64::new(0),
         }
     }
@@ -106,6 +121,14 @@ impl Regions {
     /// The peer of that name.
     fn peer(&self, name: &RegionName) -> Option<&Arc<Peer>> {
         self.peers.iter().find(|peer| peer.name == *name)
+    }
+
+    fn homes(&self) -> MutexGuard<'_, HashMap<ChannelName, (RegionName, Incarnation)>> {
+        self.homes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn readers(&self) -> MutexGuard<'_, HashMap<ChannelName, Instant>> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn copies(&self) -> MutexGuard<'_, HashMap<Incarnation, CopyState>> {
@@ -144,6 +167,7 @@ pub(super) fn start(shared: &Arc<Shared>, tracker: &TaskTracker) {
     let Some(regions) = &shared.regions else {
         return;
     };
+    tracker.spawn(readers::run(shared.clone(), regions.clone()));
     for peer in &regions.peers {
         tracker.spawn(puller::run(shared.clone(), peer.clone()));
     }

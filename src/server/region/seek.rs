@@ -1,0 +1,208 @@
+//! Channels that are not here: asked for at the peers, before anybody is told that there are none, or
+//! makes another of the name.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Regions;
+use super::requests::unreachable;
+use crate::broker::Residence;
+use crate::protocol::region::{LinkLog, LinkLogs};
+use crate::protocol::{
+    FetchFrom, PublishTarget, RegionRequest, RegionResponse, Request, WireError, control,
+};
+use crate::region::ChannelPattern;
+use crate::region::interest::{Since, Wish};
+use crate::server::access::Caller;
+use crate::server::shared::{Shared, TaskWake};
+use crate::server::{answer, clock};
+use crate::types::{ChannelName, Incarnation, RegionName};
+
+/// How long a peer may take to say whether it has a channel.
+const ASKED: Duration = Duration::from_secs(5);
+/// How long a reader waits for a copy of a channel to be as far as its home was.
+const COPIED: Duration = Duration::from_secs(15);
+/// Most channels whose home is remembered without a copy of them.
+const MAX_KNOWN: usize = 10_000;
+
+/// What a request does with a channel that may live elsewhere.
+enum Use<'a> {
+    Publish(&'a PublishTarget),
+    Read(&'a ChannelName, Since),
+}
+
+fn use_of(request: &Request) -> Option<Use<'_>> {
+    match request {
+        Request::Publish(publish) => Some(Use::Publish(&publish.target)),
+        Request::Fetch(fetch) => {
+            let since = match fetch.from {
+                FetchFrom::End => Since::End,
+                FetchFrom::Time(time) => Since::Time(time),
+                // Records before that may be asked for next.
+                FetchFrom::Start | FetchFrom::Offset(_) => Since::Start,
+            };
+            Some(Use::Read(&fetch.channel, since))
+        }
+        Request::ChannelResolve(resolve) => {
+            let since = match resolve.at {
+                control::Place::End => Since::End,
+                control::Place::Time(time) => Since::Time(time),
+                _ => Since::Start,
+            };
+            Some(Use::Read(&resolve.channel, since))
+        }
+        _ => None,
+    }
+}
+
+/// Whether the peers have to be asked before a request is carried out: it names a channel that is
+/// not here.
+pub(in crate::server) fn seeks(shared: &Shared, request: &Request) -> bool {
+    let Some(regions) = shared.regions.as_ref().filter(|it| !it.peers.is_empty()) else {
+        return false;
+    };
+    let name = match use_of(request) {
+        Some(Use::Publish(target)) => &target.channel,
+        Some(Use::Read(name, _)) => name,
+        None => return false,
+    };
+    !name.is_internal()
+        && shared.broker().residence(name) == Residence::Unknown
+        && (!matches!(request, Request::Publish(_)) || regions.known_home(name).is_none())
+}
+
+/// Looks for the channel of a request. A reader's interest is recorded, and its copy awaited.
+///
+/// # Errors
+/// What to answer: a peer that may have the channel can't be reached.
+pub(in crate::server) async fn seek(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    request: &Request,
+) -> Result<(), WireError> {
+    let Some(regions) = shared.regions.clone() else {
+        return Ok(());
+    };
+    match use_of(request) {
+        None => Ok(()),
+        Some(Use::Publish(target)) => {
+            if let Some(log) = find(&regions, &target.channel).await? {
+                regions.remember_home(log.name, log.home, log.incarnation);
+            }
+            Ok(())
+        }
+        Some(Use::Read(name, since)) => match find(&regions, name).await? {
+            None => Ok(()),
+            Some(log) => copied(shared, caller, &regions, log, since).await,
+        },
+    }
+}
+
+/// The channel as its home has it; none where every peer was asked and none has it.
+async fn find(regions: &Regions, name: &ChannelName) -> Result<Option<LinkLog>, WireError> {
+    let Ok(pattern) = ChannelPattern::exactly(name) else {
+        return Ok(None);
+    };
+    let mut away = None;
+    for peer in &regions.peers {
+        let Some(link) = peer.link() else {
+            away = Some(peer.name.clone());
+            continue;
+        };
+        let request = RegionRequest::LinkLogs(LinkLogs {
+            patterns: vec![pattern.clone()],
+            after: None,
+            wait_ms: 0,
+            cursor: None,
+        });
+        match link.ask(request, ASKED).await {
+            Ok(RegionResponse::LinkLogs(page)) => {
+                let mut logs = page.logs.into_iter();
+                let log = logs.find(|log| log.name == *name && log.home == peer.name);
+                if log.is_some() {
+                    return Ok(log);
+                }
+            }
+            _ => away = Some(peer.name.clone()),
+        }
+    }
+    match away {
+        Some(region) => Err(unreachable(&region)),
+        None => Ok(None),
+    }
+}
+
+/// Records that a channel is read, and waits until a copy of it is here, with all that its home had
+/// when it was asked.
+async fn copied(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    regions: &Regions,
+    log: LinkLog,
+    since: Since,
+) -> Result<(), WireError> {
+    regions.note_read(&log.name);
+    let wish = Wish {
+        types: None,
+        from: since,
+        retention_days: None,
+    };
+    let org = caller.row().org;
+    let recorded = {
+        let mut broker = shared.broker();
+        broker.record_read(org, log.name.clone(), wish, clock::now())
+    };
+    recorded.map_err(|refusal| answer::refused(&refusal.error))?;
+    shared.wake_committer();
+    regions.tell_wanted();
+    let deadline = tokio::time::Instant::from_std(clock::instant()) + COPIED;
+    loop {
+        let waiter = TaskWake::new();
+        let is_begun = {
+            let mut broker = shared.broker();
+            match broker.residence(&log.name) {
+                Residence::Copy(id, _) => {
+                    let place = broker.copy_place(id);
+                    if place.is_none_or(|place| place.flushed >= log.flushed) {
+                        return Ok(());
+                    }
+                    broker.wake_on_append(id, waiter.clone());
+                    true
+                }
+                Residence::Home(_) => return Ok(()),
+                Residence::Unknown => {
+                    broker.wake_on_append(shared.directory_id, waiter.clone());
+                    false
+                }
+            }
+        };
+        tokio::select! {
+            () = waiter.0.notified() => {}
+            // What is long in coming is read as far as it is here.
+            () = tokio::time::sleep_until(deadline), if is_begun => return Ok(()),
+            () = tokio::time::sleep_until(deadline), if !is_begun => {
+                return Err(unreachable(&log.home));
+            }
+        }
+    }
+}
+
+impl Regions {
+    /// Where a channel lives of which no copy is here, if that was asked.
+    pub fn known_home(&self, name: &ChannelName) -> Option<(RegionName, Incarnation)> {
+        self.homes().get(name).cloned()
+    }
+
+    fn remember_home(&self, name: ChannelName, home: RegionName, id: Incarnation) {
+        let mut homes = self.homes();
+        if homes.len() >= MAX_KNOWN {
+            homes.clear();
+        }
+        homes.insert(name, (home, id));
+    }
+
+    /// Forgets where a channel lives: its home says otherwise.
+    pub fn forget_home(&self, name: &ChannelName) {
+        self.homes().remove(name);
+    }
+}
