@@ -36,8 +36,6 @@ struct State {
     condition: Condition,
     open: HashMap<u64, [TcpStream; 2]>,
     connections: u64,
-    /// Bytes that went there and came back.
-    passed: [u64; 2],
     is_over: bool,
 }
 
@@ -94,11 +92,6 @@ impl Line {
     /// Connections made so far.
     pub fn connections(&self) -> u64 {
         lock(&self.state).connections
-    }
-
-    /// Bytes that have come back over it.
-    pub fn came_back(&self) -> u64 {
-        lock(&self.state).passed[1]
     }
 }
 
@@ -203,12 +196,11 @@ fn give(
         }
         of_connection += piece.len() as u64;
         {
-            let mut state = lock(state);
+            let state = lock(state);
             // What was under way when it was cut is lost.
             if !state.open.contains_key(&number) {
                 return;
             }
-            state.passed[way] += piece.len() as u64;
         }
         if to.write_all(&piece).is_err() || is_last {
             return;

@@ -201,16 +201,16 @@ fn f6_35_a_channel_made_again_is_never_mixed_into_the_copy_of_the_old_one() {
 fn f6_35_a_home_restored_from_a_backup_is_noticed_and_the_copy_kept() {
     let dir = tempfile::tempdir().expect("a directory");
     let (mut east, _line, west) = pair(dir.path());
-    east.publish("orders", &["1", "2"]);
-    east.publish("short", &["1", "2"]);
+    east.publish("orders", &["one", "two"]);
+    east.publish("short", &["one", "two"]);
     west.has("orders", 2);
     west.has("short", 2);
     east.kill();
     let backup = dir.path().join("backup");
     copy_dir(&east.data, &backup);
     east.restart();
-    east.publish("orders", &["3", "4"]);
-    east.publish("short", &["3", "4"]);
+    east.publish("orders", &["of before", "and gone"]);
+    east.publish("short", &["of before", "and gone"]);
     west.has("orders", 4);
     west.has("short", 4);
     let kept = west.records("orders");
@@ -220,7 +220,7 @@ fn f6_35_a_home_restored_from_a_backup_is_noticed_and_the_copy_kept() {
     east.restart();
     // As many again, in the same start of the broker as those that are gone: only they differ.
     east.publish("orders", &["three", "four", "five"]);
-    east.publish("fine", &["1"]);
+    east.publish("fine", &["one"]);
     for channel in ["orders", "short"] {
         is_stopped(&west, channel, "DIVERGED");
     }
