@@ -352,6 +352,50 @@ fn a_channel_made_again_at_home_stops_its_copy_and_no_other() {
 }
 
 #[test]
+fn a_peer_that_asks_for_keys_is_pulled_from_with_the_scope_for_it_and_with_no_other() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let mut east = Region::start(dir.path(), "us-east", &[]);
+    east.kill();
+    let admin: &'static str = file("admin").leak();
+    east.more = vec!["--require-keys", "--admin-key-file", admin].leak();
+    east.restart();
+    east.more = &["--require-keys"];
+    let asked = |args: &[&str]| {
+        let mut all = args.to_vec();
+        all.extend(["--api-key-file", admin]);
+        east.run(&all)
+    };
+    let key = |name: &str, scope: &str| {
+        let made = asked(&["key", "create", name, "--scope", scope, "--json"]).json();
+        let secret = made["secret"].as_str().expect("a text");
+        std::fs::write(dir.path().join(name), secret).expect("written");
+    };
+    key("wrong", "consume");
+    key("right", "replicate");
+    let mut west = Region::start(dir.path(), "eu-west", &[&east]);
+    for (name, state) in [("", "refused"), ("wrong", "refused"), ("right", "open")] {
+        west.kill();
+        let file: &'static str = file(name).leak();
+        west.more = match name {
+            "" => &[],
+            _ => vec!["--peer-key-file", file].leak(),
+        };
+        west.restart();
+        wait_for(&format!("a link that is {state} with key `{name}`"), || {
+            (west.status()["links"][0]["state"] == state).then_some(())
+        });
+    }
+    west.run(&["interest", "add", "orders", "--from", "start"])
+        .ok();
+    let publish = ["publish", "orders", "--api-key-file", admin];
+    assert_eq!(east.broker().run_with(&publish, b"one\n").code, 0);
+    west.has("orders", 1);
+    assert_eq!(west.publish("orders", &["two"]), 1);
+    west.has("orders", 2);
+}
+
+#[test]
 fn interest_that_is_withdrawn_stops_the_copy_and_outlives_a_restart_until_then() {
     let dir = tempfile::tempdir().expect("a directory");
     let east = Region::start(dir.path(), "us-east", &[]);
