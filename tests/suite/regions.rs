@@ -352,6 +352,61 @@ fn a_channel_made_again_at_home_stops_its_copy_and_no_other() {
 }
 
 #[test]
+fn a_home_that_was_restored_from_an_old_backup_is_not_copied_over_what_a_copy_has() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut east = Region::start(dir.path(), "us-east", &[]);
+    let west = Region::start(dir.path(), "eu-west", &[&east]);
+    west.run(&["interest", "add", "*", "--from", "start"]).ok();
+    east.publish("ledger", &["one", "two"]);
+    east.publish("other", &["one"]);
+    east.broker.take().expect("it runs").terminate();
+    let (data, backup) = (east.data.clone(), dir.path().join("backup"));
+    copy_dir(&data, &backup);
+    east.restart();
+    east.publish("ledger", &["three", "four"]);
+    west.has("ledger", 4);
+    let before = west.records("ledger");
+    east.kill();
+    std::fs::remove_dir_all(&data).expect("removed");
+    copy_dir(&backup, &data);
+    east.restart();
+    // Shorter than the copy at first, then longer and another one.
+    for texts in [&[][..], &["drei", "vier", "fünf"][..]] {
+        if !texts.is_empty() {
+            east.publish("ledger", texts);
+        }
+        wait_for("the copy to be stopped", || {
+            let copy = west.copy("ledger")?;
+            let error = copy["error"].as_str().unwrap_or_default();
+            (copy["followed"] == false && error.starts_with("DIVERGED")).then_some(())
+        });
+    }
+    assert_eq!(west.records("ledger"), before, "it keeps what it has");
+    east.publish("other", &["two"]);
+    west.has("other", 2);
+    let differs = west.run(&["region", "verify", "ledger"]);
+    assert_eq!(differs.code, 1, "{}", differs.err);
+    // Once nobody wants it, it may go.
+    west.run(&["region", "purge", "ledger", "--yes"]).fails(1);
+    west.run(&["interest", "remove", "*"]).ok();
+    west.run(&["region", "purge", "ledger", "--yes"]).ok();
+    assert!(west.copy("ledger").is_none());
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            copy_dir(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).expect("copied");
+        }
+    }
+}
+
+#[test]
 fn a_peer_that_asks_for_keys_is_pulled_from_with_the_scope_for_it_and_with_no_other() {
     let dir = tempfile::tempdir().expect("a directory");
     let file = |name: &str| dir.path().join(name).display().to_string();
