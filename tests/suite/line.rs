@@ -36,8 +36,6 @@ struct State {
     condition: Condition,
     open: HashMap<u64, [TcpStream; 2]>,
     connections: u64,
-    /// Bytes that went there and came back.
-    passed: [u64; 2],
     is_over: bool,
 }
 
@@ -94,11 +92,6 @@ impl Line {
     /// Connections made so far.
     pub fn connections(&self) -> u64 {
         lock(&self.state).connections
-    }
-
-    /// Bytes that have come back over it.
-    pub fn came_back(&self) -> u64 {
-        lock(&self.state).passed[1]
     }
 }
 
@@ -194,19 +187,20 @@ fn give(
         if let Some(limit) = condition.bytes_per_s {
             sleep(Duration::from_secs_f64(piece.len() as f64 / limit as f64));
         }
-        let left = condition.cut_after.map(|limit| limit.saturating_sub(of_connection));
+        let left = condition
+            .cut_after
+            .map(|limit| limit.saturating_sub(of_connection));
         let is_last = way == 1 && left.is_some_and(|left| left < piece.len() as u64);
         if is_last {
             piece.truncate(usize::try_from(left.expect("is last")).expect("shorter"));
         }
         of_connection += piece.len() as u64;
         {
-            let mut state = lock(state);
+            let state = lock(state);
             // What was under way when it was cut is lost.
             if !state.open.contains_key(&number) {
                 return;
             }
-            state.passed[way] += piece.len() as u64;
         }
         if to.write_all(&piece).is_err() || is_last {
             return;

@@ -34,6 +34,7 @@ mod golden; // the files of tests/golden: format stability, and every bit of the
 mod hostile; // hostile and broken clients, byte by byte
 mod kill; // the real binary killed at random moments under load, in its start and in its stop
 mod leftovers; // what crashes and older lives of a file leave lying about is never data
+mod line; // a line between two regions, to be made slow, narrow, silent or cut
 mod load; // writers, atomic publishers and consumers, and a ledger of what they were promised
 mod low_disk; // little space left: who is turned away, who goes on, what frees space
 mod model; // logs against vectors: every kind of append, upkeep and reopening
@@ -48,6 +49,7 @@ mod promises; // what the wire protocol promises: order, retries, long polls, al
 mod raw; // a client made of bytes, for the tests that need one
 #[cfg(target_os = "linux")]
 mod read_only; // a file system that becomes read-only under the real binary
+mod region_faults; // what regions do to each other's faults, line by line of the table in docs/regions.md
 mod regions; // processes that are regions: what one publishes, those that asked for it have
 mod scrub; // the running broker checks what is stored: what it finds, marks, and leaves alone
 mod server; // a server in this process, with the Rust client

@@ -11,24 +11,29 @@ use crate::load::Draws;
 use crate::process::{Broker, Ran, wait_for};
 
 /// A region that can be killed and comes back at its address.
-struct Region {
+pub struct Region {
     name: &'static str,
-    data: PathBuf,
-    peers: Vec<String>,
+    pub data: PathBuf,
+    pub peers: Vec<String>,
     more: &'static [&'static str],
     listen: String,
     broker: Option<Broker>,
 }
 
 impl Region {
-    fn start(dir: &Path, name: &'static str, peers: &[&Region]) -> Self {
+    pub fn start(dir: &Path, name: &'static str, peers: &[&Region]) -> Self {
         let peers = peers
             .iter()
             .map(|peer| format!("{}={}", peer.name, peer.url()));
+        Self::start_at(dir, name, peers.collect())
+    }
+
+    /// With peers at addresses of the test's own.
+    pub fn start_at(dir: &Path, name: &'static str, peers: Vec<String>) -> Self {
         let mut region = Self {
             name,
             data: dir.join(name),
-            peers: peers.collect(),
+            peers,
             more: &[],
             listen: "127.0.0.1:0".to_owned(),
             broker: None,
@@ -37,7 +42,7 @@ impl Region {
         region
     }
 
-    fn restart(&mut self) {
+    pub fn restart(&mut self) {
         let mut args = vec!["--region", self.name, "--listen", &self.listen];
         for peer in &self.peers {
             args.extend(["--peer", peer]);
@@ -48,15 +53,15 @@ impl Region {
         self.broker = Some(broker);
     }
 
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         self.broker.take().expect("it runs").kill();
     }
 
-    fn broker(&self) -> &Broker {
+    pub fn broker(&self) -> &Broker {
         self.broker.as_ref().expect("it runs")
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         self.broker().url.clone()
     }
 
@@ -69,12 +74,12 @@ impl Region {
         });
     }
 
-    fn run(&self, args: &[&str]) -> Ran {
+    pub fn run(&self, args: &[&str]) -> Ran {
         self.broker().run(args)
     }
 
     /// Publishes lines; the offset of the first.
-    fn publish(&self, channel: &str, lines: &[&str]) -> u64 {
+    pub fn publish(&self, channel: &str, lines: &[&str]) -> u64 {
         let input = lines.join("\n") + "\n";
         let args = ["publish", channel, "--json"];
         let told = self.broker().run_with(&args, input.as_bytes()).json();
@@ -82,18 +87,18 @@ impl Region {
         told["firstOffset"].as_u64().expect("an offset")
     }
 
-    fn status(&self) -> Value {
+    pub fn status(&self) -> Value {
         self.run(&["region", "status", "--json"]).json()
     }
 
-    fn copy(&self, channel: &str) -> Option<Value> {
+    pub fn copy(&self, channel: &str) -> Option<Value> {
         let status = self.status();
         let mut copies = status["copies"].as_array().expect("rows").iter();
         copies.find(|copy| copy["name"] == channel).cloned()
     }
 
     /// Waits until the copy of a channel is followed and has as much as `next`.
-    fn has(&self, channel: &str, next: u64) {
+    pub fn has(&self, channel: &str, next: u64) {
         wait_for(
             &format!("{next} records of {channel} in {}", self.name),
             || {
@@ -105,8 +110,12 @@ impl Region {
     }
 
     /// All records of a channel, as offset and payload.
-    fn records(&self, channel: &str) -> BTreeMap<u64, String> {
-        let args = ["consume", channel, "--from", "start", "--json"];
+    pub fn records(&self, channel: &str) -> BTreeMap<u64, String> {
+        self.records_of(channel, "start")
+    }
+
+    fn records_of(&self, channel: &str, from: &str) -> BTreeMap<u64, String> {
+        let args = ["consume", channel, "--from", from, "--json"];
         let lines = self.run(&args).json_lines();
         let records = lines.iter().map(|line| {
             let payload = line["payloadText"].as_str().expect("a text").to_owned();
@@ -115,8 +124,18 @@ impl Region {
         records.collect()
     }
 
+    /// The records of a channel from an offset on.
+    pub fn records_from(&self, channel: &str, offset: u64) -> BTreeMap<u64, String> {
+        self.records_of(channel, &offset.to_string())
+    }
+
+    /// Stops it in order; its exit code.
+    pub fn stop(&mut self) -> i32 {
+        self.broker.take().expect("it runs").terminate()
+    }
+
     /// Bytes of batches that came from other regions.
-    fn received(&self) -> u64 {
+    pub fn received(&self) -> u64 {
         let status = self.status();
         let links = status["links"].as_array().expect("rows");
         links.iter().filter_map(|link| link["bytes"].as_u64()).sum()
@@ -535,7 +554,7 @@ fn kills_of_either_side_leave_a_copy_that_is_its_home_byte_for_byte() {
 }
 
 /// All stored batches of a channel as they are served.
-fn raw(region: &Region, channel: &str) -> Vec<u8> {
+pub fn raw(region: &Region, channel: &str) -> Vec<u8> {
     let mut raw = crate::raw::Raw::greeted(region.broker().address());
     raw.all_batches(channel)
 }

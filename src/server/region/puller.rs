@@ -59,6 +59,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
     loop {
         peer.state().enter(LinkState::Dialling, clock::now());
         let begun = clock::instant();
+        let bytes_before = peer.state().bytes;
         let ended = tokio::select! {
             () = shared.stop.cancelled() => return,
             ended = pull(&shared, &regions, &peer) => ended,
@@ -72,7 +73,8 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
         let (state, wait) = if ended.is_refused {
             (LinkState::Refused, REFUSED)
         } else {
-            if begun.elapsed() >= STEADY {
+            // A line that is cut again and again but moves on is dialled at once.
+            if begun.elapsed() >= STEADY || peer.state().bytes > bytes_before {
                 backoff.reset();
             }
             (LinkState::Waiting, backoff.next(None))
