@@ -10,7 +10,7 @@ use std::ops::Range;
 use bytes::BytesMut;
 
 use super::config::ChannelConfig;
-use super::core::{Accepted, Broker, ChannelState, Refusal, Wait, appended, log_options};
+use super::core::{Accepted, After, Broker, ChannelState, Refusal, Wait, appended, log_options};
 use super::directory::{CopyOf, Created, DirectoryEvent};
 use super::error::BrokerError;
 use super::producers::Producers;
@@ -205,6 +205,38 @@ impl Broker {
                 entry: staged.entry,
                 level: staged.level,
             },
+        })
+    }
+
+    /// Removes a copy, with all that is in it. It is gone for everybody at once; its files follow.
+    ///
+    /// # Errors
+    /// [`Refusal`]: no such channel, one that lives here, or one that this region still wants.
+    pub fn purge_copy(
+        &mut self,
+        name: &ChannelName,
+        now: Timestamp,
+    ) -> Result<Accepted<Incarnation>, Refusal> {
+        let refused = |what| BrokerError::NotPurged {
+            channel: name.to_string(),
+            what,
+        };
+        let id = match self.residence(name) {
+            Residence::Copy(id, _) => id,
+            Residence::Home(_) => return Err(refused("lives here, and is no copy").into()),
+            Residence::Unknown => return Err(super::positions::no_such(name).into()),
+        };
+        if self.interests().wish(name, |_| true).is_some() {
+            return Err(refused("is still wanted: withdraw the interest in it first").into());
+        }
+        let event = self.directory.check_delete(id, now)?;
+        let staged = self.record_directory(&[event], Need::Freeing, now)?;
+        self.after.push((staged.entry, After::Drop(id)));
+        self.has_stray_positions = true;
+        self.drop_positions(now);
+        Ok(Accepted {
+            value: id,
+            wait: self.directory_wait(),
         })
     }
 

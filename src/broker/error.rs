@@ -70,6 +70,14 @@ pub enum BrokerError {
         /// The pattern.
         pattern: String,
     },
+    /// What is to be removed as a copy is none, or is still wanted.
+    #[error("channel `{channel}` {what}")]
+    NotPurged {
+        /// The channel.
+        channel: String,
+        /// Why.
+        what: &'static str,
+    },
     /// A batch from a channel's home can't be taken into the copy.
     #[error("a batch for the copy of channel `{channel}` {what}")]
     NotCopied {

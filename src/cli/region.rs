@@ -16,6 +16,15 @@ pub enum RegionCommand {
     List,
     /// Tell how links and copies are
     Status,
+    /// Remove a copy that nobody wants any more, with all that is in it
+    Purge {
+        /// The channel
+        #[arg(value_parser = own_channel)]
+        channel: ChannelName,
+        /// Do it
+        #[arg(long, required = true)]
+        yes: bool,
+    },
     /// Compare a copy with its home, range by range
     #[command(after_help = "Example:
   npayload region verify ml.models --json | jq .equal")]
@@ -55,6 +64,16 @@ pub async fn run(command: RegionCommand, context: &Context) -> Result<(), Failur
                 return output::print_json(&told);
             }
             status(&told)
+        }
+        RegionCommand::Purge { channel, .. } => {
+            let what = format!("removing the copy of `{channel}`");
+            let purged = context.client().await?.purge_copy(&channel).await;
+            let name = Some(channel.as_str());
+            let purged = purged.map_err(|error| Failure::request(what, &error, name))?;
+            if context.json {
+                return output::print_json(&purged);
+            }
+            output::print(&format!("the copy of {channel} is removed"))
         }
         RegionCommand::Verify { channel } => {
             let what = format!("comparing the copy of `{channel}` with its home");

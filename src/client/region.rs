@@ -4,7 +4,8 @@ use super::error::RequestError;
 use super::handle::{Client, Retry};
 use crate::protocol::region::{
     InterestAdd, InterestList, InterestRemove, InterestRemoved, InterestRow, InterestRows,
-    RegionList, RegionStatus, RegionTold, RegionVerify, Regions, Verified,
+    RegionList, RegionPurge, RegionPurged, RegionStatus, RegionTold, RegionVerify, Regions,
+    Verified,
 };
 use crate::protocol::{RegionRequest, RegionResponse, Request, Response};
 use crate::types::ChannelName;
@@ -50,6 +51,15 @@ impl Client {
     pub async fn verify_copy(&self, name: &ChannelName) -> Result<Verified, RequestError> {
         let name = name.clone();
         ask!(self, RegionVerify, RegionVerify { name }, Retry::Safe)
+    }
+
+    /// Removes a copy, with all that is in it.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `CHANNEL_NOT_FOUND` and `PURGE_REFUSED`.
+    pub async fn purge_copy(&self, name: &ChannelName) -> Result<RegionPurged, RequestError> {
+        let name = name.clone();
+        ask!(self, RegionPurge, RegionPurge { name }, Retry::Unsafe)
     }
 
     /// Declares interest; what was declared of the same pattern before is replaced.

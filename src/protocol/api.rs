@@ -223,6 +223,8 @@ pub enum Kind {
     RegionStatus = 201,
     /// Compares a copy with its home.
     RegionVerify = 202,
+    /// Removes a copy.
+    RegionPurge = 204,
     /// Declares interest in channels of other regions.
     InterestAdd = 210,
     /// Lists what the region wants of others.
@@ -265,7 +267,7 @@ const fn control(kind: Kind, name: &'static str) -> Api {
 }
 
 /// Every request kind, by number.
-pub const APIS: [Api; 100] = [
+pub const APIS: [Api; 101] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
     row(Kind::Publish, "publish", Encoding::Binary, MAX_FRAME_BYTES),
@@ -388,6 +390,7 @@ pub const APIS: [Api; 100] = [
     control(Kind::RegionList, "region.list"),
     control(Kind::RegionStatus, "region.status"),
     control(Kind::RegionVerify, "region.verify"),
+    control(Kind::RegionPurge, "region.purge"),
     control(Kind::InterestAdd, "interest.add"),
     control(Kind::InterestList, "interest.list"),
     control(Kind::InterestRemove, "interest.remove"),

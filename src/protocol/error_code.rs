@@ -187,6 +187,7 @@ errors! {
     932 LinkRequired "LINK_REQUIRED" false "The connection is no link between regions: link.open comes first.";
     933 TooManyFollowed "TOO_MANY_FOLLOWED" false "The link follows as many logs as it may.";
     934 ForwardRefused "FORWARD_REFUSED" false "A request of this kind is not carried out for another region, or spans several homes.";
+    941 PurgeRefused "PURGE_REFUSED" false "What is to be removed is no copy, or an interest still wants it.";
 }
 
 impl ErrorCode {

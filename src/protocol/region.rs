@@ -36,6 +36,8 @@ json_kinds! {
     RegionStatus(RegionStatus) -> RegionTold;
     /// Compares a copy with its home.
     RegionVerify(RegionVerify) -> Verified;
+    /// Removes a copy.
+    RegionPurge(RegionPurge) -> RegionPurged;
     /// Declares interest.
     InterestAdd(InterestAdd) -> InterestRow;
     /// Lists what the region wants.
@@ -372,6 +374,24 @@ pub struct Verified {
     /// The first range that differs, as offsets; `None` where all is the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differs: Option<(Offset, Offset)>,
+}
+
+/// Removes a copy of a channel that lives elsewhere, with all that is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RegionPurge {
+    /// The channel.
+    pub name: ChannelName,
+}
+
+/// The copy that is gone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RegionPurged {
+    /// The channel.
+    pub name: ChannelName,
+    /// The identity of its log.
+    pub incarnation: Incarnation,
 }
 
 /// Declares interest.

@@ -189,6 +189,9 @@ impl<'a> Door<'a> {
                 self.broker(Operation::Inspect)?;
                 self.channel(&mut verify.name, ANY_SIGHT)
             }
+            RegionRequest::RegionPurge(purge) => {
+                self.channel(&mut purge.name, &[Operation::ChannelAdmin])
+            }
             request if request.is_of_link() => self.broker(Operation::Replicate),
             _ => self.broker(Operation::Inspect),
         }

@@ -312,6 +312,9 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
         BrokerError::NoSuchInterest { pattern } => {
             plain(ErrorCode::InterestNotFound).with("pattern", pattern.clone())
         }
+        BrokerError::NotPurged { channel, .. } => {
+            plain(ErrorCode::PurgeRefused).with("channel", channel.clone())
+        }
         BrokerError::NotCopied { .. } => plain(ErrorCode::Internal),
         BrokerError::NoSecret => plain(ErrorCode::Internal),
         BrokerError::Io(failure) => io(failure),

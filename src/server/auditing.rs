@@ -139,6 +139,7 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::OrgVerify
         | Kind::EscrowDeposit
         | Kind::EscrowWithdraw
+        | Kind::RegionPurge
         | Kind::InterestAdd
         | Kind::InterestRemove
         | Kind::MarketReview => true,
@@ -360,6 +361,7 @@ fn target_among_regions(request: &RegionRequest) -> String {
         RegionRequest::InterestAdd(add) => add.pattern.to_string(),
         RegionRequest::InterestRemove(remove) => remove.pattern.to_string(),
         RegionRequest::RegionVerify(verify) => verify.name.to_string(),
+        RegionRequest::RegionPurge(purge) => purge.name.to_string(),
         RegionRequest::LinkOpen(open) => open.region.to_string(),
         _ => String::new(),
     }

@@ -371,6 +371,105 @@ fn a_channel_made_again_at_home_stops_its_copy_and_no_other() {
 }
 
 #[test]
+fn a_home_that_was_restored_from_an_old_backup_is_not_copied_over_what_a_copy_has() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut east = Region::start(dir.path(), "us-east", &[]);
+    let west = Region::start(dir.path(), "eu-west", &[&east]);
+    west.run(&["interest", "add", "*", "--from", "start"]).ok();
+    east.publish("ledger", &["one", "two"]);
+    east.publish("other", &["one"]);
+    east.broker.take().expect("it runs").terminate();
+    let (data, backup) = (east.data.clone(), dir.path().join("backup"));
+    copy_dir(&data, &backup);
+    east.restart();
+    east.publish("ledger", &["three", "four"]);
+    west.has("ledger", 4);
+    let before = west.records("ledger");
+    east.kill();
+    std::fs::remove_dir_all(&data).expect("removed");
+    copy_dir(&backup, &data);
+    east.restart();
+    // Shorter than the copy at first, then longer and another one.
+    for texts in [&[][..], &["drei", "vier", "fünf"][..]] {
+        if !texts.is_empty() {
+            east.publish("ledger", texts);
+        }
+        wait_for("the copy to be stopped", || {
+            let copy = west.copy("ledger")?;
+            let error = copy["error"].as_str().unwrap_or_default();
+            (copy["followed"] == false && error.starts_with("DIVERGED")).then_some(())
+        });
+    }
+    assert_eq!(west.records("ledger"), before, "it keeps what it has");
+    east.publish("other", &["two"]);
+    west.has("other", 2);
+    let differs = west.run(&["region", "verify", "ledger"]);
+    assert_eq!(differs.code, 1, "{}", differs.err);
+    // Once nobody wants it, it may go.
+    west.run(&["region", "purge", "ledger", "--yes"]).fails(1);
+    west.run(&["interest", "remove", "*"]).ok();
+    west.run(&["region", "purge", "ledger", "--yes"]).ok();
+    assert!(west.copy("ledger").is_none());
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a directory");
+    for entry in std::fs::read_dir(from).expect("a directory") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            copy_dir(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), to).expect("copied");
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_asks_for_keys_is_pulled_from_with_the_scope_for_it_and_with_no_other() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = |name: &str| dir.path().join(name).display().to_string();
+    let mut east = Region::start(dir.path(), "us-east", &[]);
+    east.kill();
+    let admin: &'static str = file("admin").leak();
+    east.more = vec!["--require-keys", "--admin-key-file", admin].leak();
+    east.restart();
+    east.more = &["--require-keys"];
+    let asked = |args: &[&str]| {
+        let mut all = args.to_vec();
+        all.extend(["--api-key-file", admin]);
+        east.run(&all)
+    };
+    let key = |name: &str, scope: &str| {
+        let made = asked(&["key", "create", name, "--scope", scope, "--json"]).json();
+        let secret = made["secret"].as_str().expect("a text");
+        std::fs::write(dir.path().join(name), secret).expect("written");
+    };
+    key("wrong", "consume");
+    key("right", "replicate");
+    let mut west = Region::start(dir.path(), "eu-west", &[&east]);
+    for (name, state) in [("", "refused"), ("wrong", "refused"), ("right", "open")] {
+        west.kill();
+        let file: &'static str = file(name).leak();
+        west.more = match name {
+            "" => &[],
+            _ => vec!["--peer-key-file", file].leak(),
+        };
+        west.restart();
+        wait_for(&format!("a link that is {state} with key `{name}`"), || {
+            (west.status()["links"][0]["state"] == state).then_some(())
+        });
+    }
+    west.run(&["interest", "add", "orders", "--from", "start"])
+        .ok();
+    let publish = ["publish", "orders", "--api-key-file", admin];
+    assert_eq!(east.broker().run_with(&publish, b"one\n").code, 0);
+    west.has("orders", 1);
+    assert_eq!(west.publish("orders", &["two"]), 1);
+    west.has("orders", 2);
+}
+
+#[test]
 fn interest_that_is_withdrawn_stops_the_copy_and_outlives_a_restart_until_then() {
     let dir = tempfile::tempdir().expect("a directory");
     let east = Region::start(dir.path(), "us-east", &[]);

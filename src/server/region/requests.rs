@@ -9,7 +9,7 @@ use super::digest::digest;
 use crate::broker::{BrokerError, Residence};
 use crate::protocol::region::{
     InterestAdd, InterestRemove, InterestRemoved, InterestRow, InterestRows, LinkDigest,
-    RangeDigest, RegionVerify, Regions as RegionRows, Verified,
+    RangeDigest, RegionPurged, RegionVerify, Regions as RegionRows, Verified,
 };
 use crate::protocol::{ErrorCode, RegionRequest, RegionResponse, Response, WireError};
 use crate::region::ChannelPattern;
@@ -64,6 +64,14 @@ pub(in crate::server) fn carry_out(
             let pattern = pattern.clone();
             let removed = RegionResponse::InterestRemove(InterestRemoved { pattern });
             (removed, Some(accepted.wait))
+        }
+        RegionRequest::RegionPurge(purge) => {
+            let mut broker = shared.broker();
+            let purged = broker.acting(act(), |broker| broker.purge_copy(&purge.name, now))?;
+            let name = purge.name.clone();
+            let incarnation = purged.value;
+            let answer = RegionPurged { name, incarnation };
+            (RegionResponse::RegionPurge(answer), Some(purged.wait))
         }
         // Those of a link are answered by the link, and a comparison asks another region.
         _ => return Err(BrokerError::Bug("a request without a handler".into()).into()),

@@ -134,6 +134,7 @@ fn row(kind: Kind) -> Option<Needs> {
         Kind::RegionList => Needs::Operator(Inspect),
         Kind::RegionStatus => Needs::Operator(Inspect),
         Kind::RegionVerify => Needs::Operator(Inspect),
+        Kind::RegionPurge => Needs::Channel(&[ChannelAdmin]),
         Kind::InterestAdd => Needs::Own(ChannelAdmin),
         Kind::InterestList => Needs::Own(ChannelAdmin),
         Kind::InterestRemove => Needs::Own(ChannelAdmin),

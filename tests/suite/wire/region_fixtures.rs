@@ -78,6 +78,7 @@ pub fn requests() -> Vec<Request> {
         RegionRequest::RegionList(RegionList {}),
         RegionRequest::RegionStatus(RegionStatus {}),
         RegionRequest::RegionVerify(RegionVerify { name: channel() }),
+        RegionRequest::RegionPurge(RegionPurge { name: channel() }),
         RegionRequest::InterestAdd(InterestAdd {
             pattern: "ml.>".parse().unwrap(),
             from: Since::Time(TIME),
@@ -193,6 +194,10 @@ pub fn responses() -> Vec<Response> {
             batches: 9,
             equal: false,
             differs: Some((Offset(40), Offset(43))),
+        }),
+        RegionResponse::RegionPurge(RegionPurged {
+            name: channel(),
+            incarnation: LOG,
         }),
         RegionResponse::InterestAdd(interest()),
         RegionResponse::InterestList(InterestRows {

@@ -1493,6 +1493,17 @@ export class ForwardRefusedError extends NPayloadError {
 }
 
 /**
+ * What is to be removed is no copy, or an interest still wants it. Code `PURGE_REFUSED` (941).
+ * @example `error instanceof PurgeRefusedError`
+ */
+export class PurgeRefusedError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "PurgeRefusedError";
+  static readonly code = "PURGE_REFUSED";
+  declare readonly details: ErrorDetails & { readonly channel: string };
+}
+
+/**
  * The stable name of every error of the broker.
  *
  * @example
@@ -1643,7 +1654,8 @@ export type BrokerErrorCode =
   | "INTEREST_NOT_FOUND"
   | "LINK_REQUIRED"
   | "TOO_MANY_FOLLOWED"
-  | "FORWARD_REFUSED";
+  | "FORWARD_REFUSED"
+  | "PURGE_REFUSED";
 
 type ErrorClass = new (fields: ErrorFields) => NPayloadError;
 
@@ -1799,4 +1811,5 @@ export const BROKER_ERRORS: Readonly<Record<BrokerErrorCode, { readonly number: 
   LINK_REQUIRED: { number: 932, retryable: false, type: LinkRequiredError },
   TOO_MANY_FOLLOWED: { number: 933, retryable: false, type: TooManyFollowedError },
   FORWARD_REFUSED: { number: 934, retryable: false, type: ForwardRefusedError },
+  PURGE_REFUSED: { number: 941, retryable: false, type: PurgeRefusedError },
 };
