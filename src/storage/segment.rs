@@ -15,14 +15,14 @@ use super::open_files::OpenFiles;
 use super::recovery::set_aside;
 use super::spares::Spares;
 use super::walk::{BLOCK_BYTES, Step, Walker};
-use crate::format::{DecodeError, IndexKind, SegmentHeader};
+use crate::format::{DecodeError, GROUP_ALIGNMENT, IndexKind, SegmentHeader};
 use crate::types::{Incarnation, LogEpoch, Offset, Timestamp};
 
 /// The first byte that a batch may occupy; the header's block is before it.
 pub const FIRST_BATCH: u64 = 4096;
 
 /// Padding.
-static ZEROS: [u8; BLOCK_BYTES as usize] = [0; BLOCK_BYTES as usize];
+static ZEROS: [u8; GROUP_ALIGNMENT] = [0; GROUP_ALIGNMENT];
 
 /// Which segment, and where its files are.
 #[derive(Debug, Clone)]

@@ -64,11 +64,7 @@ impl LogCheck<'_> {
         let known = ["log", "index", "timeindex", "spare"];
         let mut files = layout::numbered(self.folder, &known, strangers)?;
         // What a later segment will be written over holds nothing.
-        files.retain(|file| {
-            file.path
-                .extension()
-                .is_none_or(|name| name != "spare")
-        });
+        files.retain(|file| file.path.extension().is_none_or(|name| name != "spare"));
         let is_segment = |file: &&Numbered| file.path.extension().is_some_and(|name| name == "log");
         let segments: Vec<&Numbered> = files.iter().filter(is_segment).collect();
         for file in &files {
