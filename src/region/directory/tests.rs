@@ -189,7 +189,7 @@ fn who_may_hold_a_channel_is_named_by_it_and_by_its_organisation() {
         "known regions only"
     );
     assert_eq!(
-        holders(&with(&[narrow.clone()])),
+        holders(&with(std::slice::from_ref(&narrow))),
         [true, true, false, false]
     );
     let both = with(&[narrow.clone(), orgs(set(&["eu", "ap"]))]);
@@ -210,8 +210,8 @@ fn between_organisations_both_have_to_say_yes() {
     let crosses = |events: &[RegionEvent]| with(events).may_cross(&name, &org("beta"));
     let (owner, guest) = (word(Side::Owner, true), word(Side::Guest, true));
     assert!(!crosses(&[]));
-    assert!(!crosses(&[owner.clone()]));
-    assert!(!crosses(&[guest.clone()]));
+    assert!(!crosses(std::slice::from_ref(&owner)));
+    assert!(!crosses(std::slice::from_ref(&guest)));
     assert!(crosses(&[owner.clone(), guest.clone()]));
     for no in [word(Side::Owner, false), word(Side::Guest, false)] {
         assert!(!crosses(&[owner.clone(), guest.clone(), no]));
