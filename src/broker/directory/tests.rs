@@ -388,11 +388,11 @@ fn an_unknown_event_is_kept_as_it_is_and_a_newer_version_is_called_unsupported()
         after(&[create("a", FIRST), event]),
         after(&[create("a", FIRST)])
     );
-    let newer = br#"{"v":3,"type":"channel.created"}"#;
+    let newer = br#"{"v":4,"type":"channel.created"}"#;
     let error = DirectoryEvent::decode("channel.created", newer).unwrap_err();
     assert!(matches!(
         error,
-        EventError::UnsupportedVersion { found: 3, .. }
+        EventError::UnsupportedVersion { found: 4, .. }
     ));
 }
 
