@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 
 use serde_json::{Value, json};
 
@@ -362,14 +362,7 @@ impl Drop for Following {
 
 /// The broker again, where clients look for it.
 fn again_at(address: SocketAddr, data: &Path) -> Broker {
-    let mut command = Command::new("sh");
-    // In place of `serve --json --listen 127.0.0.1:0`.
-    let script = r#"shift 4; exec "$NPAYLOAD" serve --json --listen "$ADDRESS" "$@""#;
-    command
-        .args(["-c", script, "sh"])
-        .env("NPAYLOAD", env!("CARGO_BIN_EXE_npayload"))
-        .env("ADDRESS", address.to_string());
-    Broker::launch_by(command, &data.with_extension("toml"), data, &[]).ready()
+    Broker::start_with(data, &["--listen", &address.to_string()])
 }
 
 #[test]
