@@ -86,6 +86,9 @@ const BINARY_ANSWERS: Record<string, (body: Buffer) => void> = {
   commit: (body) => expect(decodeCommitAnswer(body)).toBe(43n),
 };
 
+/** Binary requests of one broker to another, which no client speaks: only their framing is looked at. */
+const BETWEEN_BROKERS = ["link.fetch", "link.forward"];
+
 /** Requests that hand on other people's JSON in the spacing it has: this client writes the same values without it. */
 const WITH_SPACES = ["session_send_request", "tool_start_request", "commitment_create_request", "commitment_deliver_request", "dispute_create_request"];
 
@@ -109,6 +112,15 @@ describe("golden frames", () => {
     }
     const kind = ofKind(name);
     const number = told.get(kind) as number;
+    if (BETWEEN_BROKERS.includes(kind)) {
+      test(`${name} is framed as every other`, () => {
+        const { bytes, frame } = golden(name);
+        const sent = name.endsWith("_request") ? number : number | 0x8000;
+        expect(frame).toMatchObject({ kind: sent, version: 1, correlation: 7 });
+        expect(encodeFrame(sent, 1, 7, frame.body).toString("hex")).toBe(bytes.toString("hex"));
+      });
+      continue;
+    }
     const isBinary = number < 32 && kind !== "hello";
     if (name.endsWith("_request")) {
       test(`${name} is written to the same bytes`, () => {
