@@ -677,3 +677,51 @@ fn the_command_line_asks_for_a_pass_and_shows_how_far_it_is() {
     let text = String::from_utf8(broker.run(&["broker", "scrub"]).ok()).unwrap();
     assert!(text.contains("check"), "{text}");
 }
+
+/// A segment that is written over the file of a removed one has that one's bytes where its own
+/// padding is to be, unless the padding is written.
+#[test]
+fn the_padding_of_a_segment_that_reuses_a_file_is_zero() {
+    let disk: Arc<dyn Disk> = Arc::new(CrashingDisk::new());
+    let mut harness = open(&disk, Model::default(), 1);
+    harness.create(1);
+    for _ in 0..9 {
+        harness.append(&[(1, &[3_400])]).unwrap();
+        harness.round();
+    }
+    harness.set_log_start(1, 8);
+    harness.flush();
+    let spares = log_files(&*disk, log_id(1), ".spare").len();
+    assert!(spares > 0);
+    harness.roll(1);
+    for n in 0..3 {
+        harness.append(&[(1, &[3_100 + n])]).unwrap();
+        harness.round();
+        harness.append(&[(1, &[20])]).unwrap();
+        harness.flush();
+        // What follows a checkpoint begins on a block of its own.
+        harness.checkpoint();
+    }
+    assert!(log_files(&*disk, log_id(1), ".spare").len() < spares);
+    let mut paddings = 0;
+    for path in log_files(&*disk, log_id(1), ".log") {
+        let bytes = contents(&*disk, &path);
+        let found = batches(&bytes, bytes.len());
+        let live = found
+            .iter()
+            .filter(|(_, header)| header.base_offset() >= Offset(8));
+        let live: Vec<_> = live.collect();
+        for pair in live.windows(2) {
+            let [(at, header), (next, _)] = pair else {
+                continue;
+            };
+            let padding = &bytes[at + header.len()..*next];
+            assert!(padding.iter().all(|byte| *byte == 0), "{path:?} at {at}");
+            paddings += usize::from(!padding.is_empty());
+        }
+    }
+    assert!(paddings > 2, "{paddings}");
+    pass(&mut harness);
+    assert_eq!(damage(&harness, log_id(1)), []);
+    harness.check();
+}
