@@ -262,11 +262,7 @@ impl Segment {
         open_files: &OpenFiles,
         batches: &[(u64, Bytes)],
     ) -> Result<(), IoFailure> {
-        if let Some(failure) = self.failed.get() {
-            return Err(failure.clone());
-        }
-        let written = self.write_all(disk, open_files, batches, false);
-        written.map_err(|failure| self.keep_failure(failure))
+        self.write_or_fail(disk, open_files, batches, false)
     }
 
     /// As [`Segment::write`], where whatever follows begins on a block of its own.
@@ -276,10 +272,21 @@ impl Segment {
         open_files: &OpenFiles,
         batches: &[(u64, Bytes)],
     ) -> Result<(), IoFailure> {
+        self.write_or_fail(disk, open_files, batches, true)
+    }
+
+    /// A write that failed is not tried again, it fails for ever.
+    fn write_or_fail(
+        self: &Arc<Self>,
+        disk: &dyn Disk,
+        open_files: &OpenFiles,
+        batches: &[(u64, Bytes)],
+        is_run: bool,
+    ) -> Result<(), IoFailure> {
         if let Some(failure) = self.failed.get() {
             return Err(failure.clone());
         }
-        let written = self.write_all(disk, open_files, batches, true);
+        let written = self.write_all(disk, open_files, batches, is_run);
         written.map_err(|failure| self.keep_failure(failure))
     }
 

@@ -105,9 +105,9 @@ impl Tail {
     pub fn write(&self, disk: &dyn Disk, open_files: &OpenFiles) -> Result<(), IoFailure> {
         for run in &self.runs {
             run.segment.write(disk, open_files, &run.batches)?;
-            if self.is_sync_due && run.segment.sync(disk).is_err() {
+            if self.is_sync_due {
                 // A segment keeps that its sync has failed: the next checkpoint meets it again.
-                continue;
+                let _ = run.segment.sync(disk);
             }
         }
         Ok(())
