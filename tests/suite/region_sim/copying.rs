@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 use npayload::broker::{BrokerError, CopiedBatch, NewCopy, Residence};
 use npayload::format::BatchHeader;
 use npayload::region::ChannelPattern;
-use npayload::region::copies::{BatchMark, Cursor, GapReason};
+use npayload::region::copies::{BatchMark, Before, Cursor, GapReason};
 use npayload::region::interest::Wish;
 use npayload::storage::StageError;
 use npayload::types::{ChannelName, Incarnation, Offset};
@@ -135,14 +135,14 @@ impl Pulling {
             let Some(wish) = broker.interests().wish(&log.name, |_| true) else {
                 continue;
             };
-            if let Some((from, last)) = place(region, stops, &log, &wish) {
+            if let Some((from, before)) = place(region, stops, &log, &wish) {
                 self.next_handle += 1;
                 let handle = self.next_handle;
                 asks.push(Ask {
                     handle,
                     log,
                     from,
-                    last,
+                    before,
                 });
             }
         }
@@ -277,10 +277,10 @@ fn place(
     stops: &mut Stops,
     log: &Known,
     wish: &Wish,
-) -> Option<(From, Option<BatchMark>)> {
+) -> Option<(From, Before)> {
     let broker = region.broker.as_mut().expect("it runs");
     match broker.residence(&log.name) {
-        Residence::Unknown => Some((From::Since(wish.from), None)),
+        Residence::Unknown => Some((From::Since(wish.from), Before::Nothing)),
         Residence::Home(_) => anomaly!("two-homes", "{} lives in two regions", log.name),
         Residence::Copy(id, _) if id != log.id => {
             hold(region, stops, &log.name, id, Stop::Recreated);
@@ -299,7 +299,14 @@ fn place(
                 None => Ok(None),
             };
             match last {
-                Ok(last) => Some((From::Offset(end), last)),
+                Ok(last) => {
+                    let before = match last {
+                        None => Before::Nothing,
+                        Some((last, true)) => Before::OwnGap(last.epoch),
+                        Some((last, false)) => Before::Batch(last),
+                    };
+                    Some((From::Offset(end), before))
+                }
                 Err(error) => {
                     let stop = Stop::Passing(error.to_string());
                     hold(region, stops, &log.name, id, stop);

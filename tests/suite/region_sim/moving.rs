@@ -575,11 +575,10 @@ impl Moving {
                 Some(_) => self.trace.count("event: set aside, and named"),
             }
         }
-        // With one forced move at most, what was set aside is a loser's.
-        if self.forced.len() <= 1 {
+        // Without a forced move nobody loses, so there is nothing to be set aside.
+        if self.forced.is_empty() {
             for node in &self.nodes {
-                let vain = node.set_aside.iter().find(|one| there.contains(&one.uid));
-                if let Some(batch) = vain {
+                if let Some(batch) = node.set_aside.first() {
                     anomaly!("set-aside", "{} set {batch:?} aside in vain", node.name);
                 }
             }

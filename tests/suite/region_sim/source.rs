@@ -35,7 +35,7 @@ pub struct Ask {
     pub handle: u32,
     pub log: Known,
     pub from: From,
-    pub last: Option<BatchMark>,
+    pub before: Before,
 }
 
 #[derive(Clone, Debug)]
@@ -140,17 +140,19 @@ impl Serving {
             From::Since(_) => flushed,
         };
         let readable = |offset: Offset| offset >= log_start && offset < flushed;
-        let at = match ask.last {
-            Some(_) => from.0.checked_sub(1).map(Offset),
-            None => Some(from),
+        let at = match ask.before {
+            Before::Batch(_) => from.0.checked_sub(1).map(Offset),
+            Before::Nothing => Some(from),
+            Before::OwnGap(_) => None,
         };
         let mark = match at.filter(|at| readable(*at)) {
             Some(at) => mark_at(region, name, id, at, flushed).map_err(unreadable)?,
             None => None,
         };
-        let (before, holds) = match ask.last {
-            Some(_) => (mark, None),
-            None => (None, mark),
+        let mark = mark.map(|(mark, _)| mark);
+        let (before, holds) = match ask.before {
+            Before::Nothing => (None, mark),
+            _ => (mark, None),
         };
         let source = Has {
             incarnation: id,
@@ -163,7 +165,7 @@ impl Serving {
         let wanted = Wanted {
             incarnation: Some(ask.log.id),
             from,
-            before: ask.last.map_or(Before::Nothing, Before::Batch),
+            before: ask.before,
         };
         let from = check_follow(&source, &wanted, holds).map_err(|error| match error {
             FollowRefusal::Recreated { .. } => Refused::Recreated,
@@ -281,14 +283,14 @@ fn list(region: &Region, patterns: &[ChannelPattern]) -> Vec<Known> {
     known.collect()
 }
 
-/// The batch that holds an offset.
+/// The batch that holds an offset, and whether it is a gap.
 pub fn mark_at(
     region: &mut Region,
     name: &ChannelName,
     id: Incarnation,
     at: Offset,
     end: Offset,
-) -> Result<Option<BatchMark>, BrokerError> {
+) -> Result<Option<(BatchMark, bool)>, BrokerError> {
     // Whole batches are given, so the one that holds the offset comes though it begins before.
     let broker = region.broker.as_mut().expect("it runs");
     let place = npayload::broker::FetchFrom::Offset(at);
@@ -305,12 +307,15 @@ pub fn mark_at(
     let first = fetched.slices.parts.first();
     let header = first.and_then(|part| npayload::format::BatchHeader::peek(part).ok());
     let header = header.filter(|header| header.end_offset() <= end);
-    Ok(header.map(|header| BatchMark {
-        base: header.base_offset(),
-        end: header.end_offset(),
-        epoch: header.log_epoch(),
-        append_time: header.append_time(),
-        body_crc: header.body_crc(),
+    Ok(header.map(|header| {
+        let mark = BatchMark {
+            base: header.base_offset(),
+            end: header.end_offset(),
+            epoch: header.log_epoch(),
+            append_time: header.append_time(),
+            body_crc: header.body_crc(),
+        };
+        (mark, header.is_gap())
     }))
 }
 
