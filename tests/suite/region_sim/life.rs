@@ -16,7 +16,7 @@ use crate::sim::trace::{Trace, anomaly};
 /// Steps of a run before its faults end.
 const STEPS: u64 = 2_500;
 /// Steps within which every copy must be complete once the faults have ended.
-const PATIENCE: u64 = 400_000;
+const PATIENCE: u64 = 60_000;
 
 /// One run, from its seed alone. Panics where something is seen that must never be.
 pub fn run(seed: u64, trace: &Trace) -> u64 {
