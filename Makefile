@@ -11,7 +11,7 @@ PEERS ?= kafka,jetstream,redis
 export CARGO_TERM_COLOR ?= auto
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-rust test-vectors test-python test-node check check-format check-lints check-docs check-licences check-advisories bench bench-all bench-check bench-node bench-store compare soak soak-sim soak-fuzz soak-crash soak-kill soak-power soak-flips faults faults-docs install-tools
+.PHONY: help run test test-rust test-vectors test-python test-node check check-format check-lints check-docs check-licences check-advisories bench bench-all bench-check bench-node bench-store compare soak soak-sim soak-fuzz soak-crash soak-kill soak-power soak-flips soak-regions faults faults-docs install-tools
 
 # $(call part,DIRECTORY,PROGRAM,COMMAND): runs COMMAND in DIRECTORY, where the tree has it. Without PROGRAM
 # the part is skipped and says so; in CI (the variable CI is set) that is a failure.
@@ -75,7 +75,7 @@ compare: bench-programs ## the same work with npayload and its peers in turn, si
 bench-programs:
 	cargo build --release -q -p npayload -p npayload-bench
 
-soak: soak-sim soak-crash soak-kill soak-power soak-flips soak-fuzz faults ## long runs: simulation, crash tests, kills, power cuts, bit flips, fuzzing (SECONDS=600 for each target), deliberate faults
+soak: soak-sim soak-crash soak-kill soak-power soak-flips soak-regions soak-fuzz faults ## long runs: simulation, crash tests, kills, power cuts, bit flips, regions, fuzzing (SECONDS=600 for each target), deliberate faults
 
 soak-crash: ## only the long crash and model tests (CASES=5000 for each property)
 	NPAYLOAD_SOAK=1 PROPTEST_CASES=$(CASES) cargo test --release --workspace -- --include-ignored
@@ -91,6 +91,10 @@ soak-power: ## only the power cuts under the real binary (ROUNDS=200)
 
 soak-flips: ## only random bit flips over whole data directories (FLIPS=10000)
 	NPAYLOAD_FLIPS=$(FLIPS) cargo test --release -p npayload -p npayload-inspect flip -- --nocapture
+
+soak-regions: ## only what regions do: the simulation of three (SEEDS=2000), links that are cut and regions that are killed at full size
+	NPAYLOAD_REGION_SEEDS=$(SEEDS) cargo test --release --test suite -- region_sim:: --nocapture
+	NPAYLOAD_SOAK=1 cargo test --release --test suite -- --nocapture --test-threads 1 region_faults:: regions::kills regions_long::
 
 soak-fuzz: ## only the fuzzing of every decoder
 	cd fuzz && for target in $$(cargo fuzz list); do cargo +nightly fuzz run "$$target" -- -max_total_time=$(SECONDS) || exit 1; done

@@ -1,4 +1,6 @@
 //! A line between two regions that can be made slow, narrow, silent or cut, in either direction.
+//!
+//! The tests run over it, and `npayload-bench regions` measures over it.
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
@@ -8,18 +10,19 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
-use crate::process::clock;
-
 /// Pieces of up to [`PIECE_BYTES`] that are on their way at most, in each direction.
-const PIECES: usize = 4096;
-const PIECE_BYTES: usize = 16 << 10;
+const PIECES: usize = 1024;
+const PIECE_BYTES: usize = 64 << 10;
+/// How far a narrow line may be late and make up for it: what a thread sleeps too long.
+const SLACK: Duration = Duration::from_millis(2);
 
 /// How a line is.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Condition {
     /// Time that bytes take, in each direction.
     pub delay: Duration,
-    /// Bytes that pass in a second, in each direction; `None` as many as come.
+    /// Bytes that pass in a second, in each direction, of all connections together; `None` as many
+    /// as come.
     pub bytes_per_s: Option<u64>,
     /// Nothing that the one who connects sends gets through meanwhile, and nobody is told.
     pub is_silent_there: bool,
@@ -36,6 +39,10 @@ struct State {
     condition: Condition,
     open: HashMap<u64, [TcpStream; 2]>,
     connections: u64,
+    /// Bytes that have passed, there and back.
+    passed: [u64; 2],
+    /// When the next byte may pass, there and back, where the line is narrow.
+    free_at: [Option<Instant>; 2],
     is_over: bool,
 }
 
@@ -93,6 +100,12 @@ impl Line {
     pub fn connections(&self) -> u64 {
         lock(&self.state).connections
     }
+
+    /// Bytes that have passed so far, there and back.
+    #[allow(dead_code, reason = "the benchmark counts them, the tests do not yet")]
+    pub fn passed(&self) -> [u64; 2] {
+        lock(&self.state).passed
+    }
 }
 
 impl Drop for Line {
@@ -113,6 +126,16 @@ impl State {
                 let _ = end.shutdown(Shutdown::Both);
             }
         }
+    }
+
+    /// Takes the line for so long; when that is over.
+    fn next_turn(&mut self, way: usize, takes: Duration) -> Instant {
+        let now = clock();
+        let earliest = now.checked_sub(SLACK).unwrap_or(now);
+        let from = self.free_at[way].map_or(now, |at| at.max(earliest));
+        let through = from + takes;
+        self.free_at[way] = Some(through);
+        through
     }
 
     fn end(&mut self, number: u64) {
@@ -185,7 +208,9 @@ fn give(
             condition = state.condition;
         }
         if let Some(limit) = condition.bytes_per_s {
-            sleep(Duration::from_secs_f64(piece.len() as f64 / limit as f64));
+            let takes = Duration::from_secs_f64(piece.len() as f64 / limit as f64);
+            let through = lock(state).next_turn(way, takes);
+            sleep(through.saturating_duration_since(clock()));
         }
         let left = condition
             .cut_after
@@ -196,7 +221,8 @@ fn give(
         }
         of_connection += piece.len() as u64;
         {
-            let state = lock(state);
+            let mut state = lock(state);
+            state.passed[way] += piece.len() as u64;
             // What was under way when it was cut is lost.
             if !state.open.contains_key(&number) {
                 return;
@@ -206,4 +232,9 @@ fn give(
             return;
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a line delays in real time")]
+fn clock() -> Instant {
+    Instant::now()
 }

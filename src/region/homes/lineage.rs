@@ -22,7 +22,7 @@ pub enum Verdict {
     Belongs,
     /// What lies from this offset on is a loser's.
     Cut(Offset),
-    /// A claim in between is not known here yet.
+    /// A claim, in between or newer than all others, is not known here yet.
     Unknown,
 }
 
@@ -75,6 +75,8 @@ impl Lineage {
                 None if !self.is_complete && self.is_before_known(tenure) => {
                     return Verdict::Unknown;
                 }
+                // Only who has claimed it stamps it: the claim is still on its way here.
+                None if self.is_behind_known(tenure) => return Verdict::Unknown,
                 None => Some(run.offsets.start),
             };
             match end {
@@ -97,6 +99,13 @@ impl Lineage {
         }
         let at = self.claims.iter().position(|(one, _)| *one == tenure)?;
         Some(start(at + 1))
+    }
+
+    fn is_behind_known(&self, tenure: Tenure) -> bool {
+        match self.claims.last() {
+            Some((newest, _)) => tenure > *newest,
+            None => tenure.term > 0,
+        }
     }
 
     fn is_before_known(&self, tenure: Tenure) -> bool {

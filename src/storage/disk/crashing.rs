@@ -367,7 +367,8 @@ impl CrashingFile {
 
 impl DiskFile for CrashingFile {
     fn write_at(&self, position: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
-        let mut bytes: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len()).sum());
+        parts.iter().for_each(|part| bytes.extend_from_slice(part));
         let position = size(position)?;
         let mut state = self.disk.any_state();
         if self.is_writable && state.is_crashed() && state.take_tear() {

@@ -1,17 +1,17 @@
 //! The whole broker from one seed: clock, disk, network, randomness, and what happens next.
 
-mod chance;
+pub mod chance;
 mod check;
 mod clients;
-mod disk;
-mod faults;
+pub mod disk;
+pub mod faults;
 mod found;
 mod history;
 mod life;
 mod network;
-mod request;
+pub mod request;
 mod restart;
 mod seeds;
 mod server;
-mod trace;
-mod world;
+pub mod trace;
+pub mod world;

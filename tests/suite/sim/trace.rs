@@ -74,4 +74,4 @@ macro_rules! anomaly {
         panic!("{}: {}", $name, format_args!($($text)*))
     };
 }
-pub(super) use anomaly;
+pub(crate) use anomaly;

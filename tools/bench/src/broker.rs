@@ -24,10 +24,8 @@ use tempfile::TempDir;
 
 use crate::clock;
 use crate::measured::float;
+use crate::process::cpu_seconds;
 use crate::wire::Target;
-
-/// Clock ticks a second in `/proc/PID/stat`: 100 on every Linux that Rust runs on.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// How long a started broker gets to stop.
 const STOP_TIME: Duration = Duration::from_secs(60);
@@ -211,11 +209,6 @@ impl Broker {
         let Started::Process(child, _) = &self.started else {
             return None;
         };
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", child.id())).ok()?;
-        // After the name in brackets: state is field 3, user and system time are 14 and 15.
-        let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
-        let ticks: f64 =
-            fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
         let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
         let peak = status
             .lines()
@@ -226,7 +219,7 @@ impl Broker {
             value.and_then(|value| value.trim().parse::<f64>().ok())
         };
         Some(Spent {
-            cpu_seconds: ticks / TICKS_PER_SECOND,
+            cpu_seconds: cpu_seconds(child.id())?,
             peak_memory_mib: peak.trim().trim_end_matches(" kB").parse::<u64>().ok()? / 1024,
             checkpoints: metric("npayload_checkpoints_total "),
             rounds: metric("npayload_rounds_total "),

@@ -12,6 +12,9 @@ mod compare;
 mod instructions;
 mod killed;
 mod limits;
+#[path = "../../../tests/suite/line.rs"]
+#[expect(dead_code, reason = "the tests use the rest of it")]
+mod line;
 mod load;
 mod machine;
 mod measured;
@@ -20,6 +23,7 @@ mod process;
 mod produce;
 mod publish;
 mod reading;
+mod regions;
 mod rows;
 mod sessions;
 mod settle;
@@ -106,6 +110,9 @@ enum Command {
     /// The figures that the broker is judged by, each beside the limit of the same round, as medians
     /// of several rounds
     Rows(rows::Wanted),
+    /// The figures of regions, each beside its goal: three brokers, joined by lines of 100 ms there
+    /// and back and 1 Gbit/s
+    Regions(regions::Wanted),
     /// A fixed set of runs beside the limits, as Markdown tables; takes about 45 times the seconds
     Table {
         /// Seconds for each run
@@ -166,6 +173,9 @@ async fn main() -> Result<()> {
     }
     if let Command::Rows(wanted) = &cli.command {
         return rows::measure(wanted, cli.broker.as_deref(), &cli.dir, &shown).await;
+    }
+    if let Command::Regions(wanted) = &cli.command {
+        return regions::measure(wanted, cli.broker.as_deref(), &cli.dir, &shown).await;
     }
     if let Command::Asp(asp) = &cli.command {
         shown.machine("none: pure state, in memory");
@@ -248,6 +258,7 @@ async fn load(command: Command, broker: &Broker, shown: &Shown) -> Result<()> {
         Command::Asp(_)
         | Command::Sessions(_)
         | Command::Rows(_)
+        | Command::Regions(_)
         | Command::Kill(_)
         | Command::Check(_)
         | Command::Codec(_)

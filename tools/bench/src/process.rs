@@ -43,6 +43,18 @@ pub fn written_bytes(dir: &Path) -> Result<u64> {
     Ok(sectors * SECTOR_BYTES)
 }
 
+/// Clock ticks a second in `/proc/PID/stat`: 100 on every Linux that Rust runs on.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Seconds that a process has had processors for, its own and the system's on its behalf.
+pub fn cpu_seconds(pid: u32) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // After the name in brackets: state is field 3, user and system time are 14 and 15.
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    let ticks: f64 = fields.get(11)?.parse::<f64>().ok()? + fields.get(12)?.parse::<f64>().ok()?;
+    Some(ticks / TICKS_PER_SECOND)
+}
+
 /// Watches the anonymous memory of a process from now on.
 pub struct Watch {
     most_kib: Arc<AtomicU64>,

@@ -158,6 +158,15 @@ async fn records_of(target: &Target, channel: ChannelName, bytes: u32) -> Result
 /// intended send to the arrival, and from the intended send to the acknowledgement.
 pub async fn tail(broker: &Broker, load: &Load) -> Result<[Measured; 2]> {
     publish::prepare(broker, load).await?;
+    tail_elsewhere(broker, broker, load).await
+}
+
+/// The same with another broker whose end is followed; the channel is there already, in both.
+pub async fn tail_elsewhere(
+    broker: &Broker,
+    elsewhere: &Broker,
+    load: &Load,
+) -> Result<[Measured; 2]> {
     let channel = load.channel_name(0)?;
     let zero = clock();
     let start = zero + load.warm_up();
@@ -165,7 +174,7 @@ pub async fn tail(broker: &Broker, load: &Load) -> Result<[Measured; 2]> {
         start,
         end: start + load.duration(),
     };
-    let reader = Wire::connect(&broker.target).await?;
+    let reader = Wire::connect(&elsewhere.target).await?;
     let following = tokio::spawn(follow(reader, channel, zero, window));
     let acked = publish::run(broker, load, window, Some(zero)).await?;
     let mut counting = following.await??;

@@ -196,7 +196,14 @@ fn batches_outside_of_the_lineage_are_cut() {
     let some = after(&all[1..]).lineage(LOG);
     assert_eq!(some.judge(&[run("us", 0, 0, 10)]), Verdict::Unknown);
     assert_eq!(some.judge(&[run("ap", 2, 20, 90)]), Verdict::Belongs);
+    // A batch of a claim that is still on its way is nobody's loss.
+    let early = after(&all[..1]).lineage(LOG);
+    assert_eq!(
+        early.judge(&[run("eu", 1, 8, 20), run("ap", 2, 20, 90)]),
+        Verdict::Unknown
+    );
     let none = Homes::default().lineage(LOG);
+    assert_eq!(none.judge(&[run("eu", 1, 8, 9)]), Verdict::Unknown);
     assert_eq!(none.judge(&[run("us", 0, 0, 10)]), Verdict::Belongs);
     let me = try_step(&after(&all), "us", |homes, step| {
         homes.take_by_force(step, held(12, &[run("us", 1, 10, 12)]), None)

@@ -13,7 +13,8 @@ use anyhow::{Result, bail};
 use clap::Args;
 use serde::Serialize;
 
-use self::bench::{Bench, Figure};
+use self::bench::Bench;
+pub use self::bench::Figure;
 pub use self::goal::{Bound, Goal, Run};
 use crate::process::check_room;
 use crate::shown::Shown;
@@ -173,8 +174,16 @@ pub async fn rows(
     Ok(rows)
 }
 
-/// One figure of all rounds.
+/// One figure of all rounds, as `npayload-bench rows` shows it.
 fn row(goal: Goal, figures: &[Figure], wanted: &Wanted) -> Result<Row> {
+    let quick = if wanted.quick { " --quick" } else { "" };
+    let (name, rounds) = (goal.name, wanted.rounds);
+    let command = format!("npayload-bench rows {name} --rounds {rounds}{quick}");
+    row_of(goal, figures, command)
+}
+
+/// One figure of all rounds, and how it is measured alone.
+pub fn row_of(goal: Goal, figures: &[Figure], command: String) -> Result<Row> {
     let Some(figure) = Spread::of(figures.iter().map(|figure| figure.value)) else {
         bail!("{} was not measured", goal.name);
     };
@@ -183,7 +192,6 @@ fn row(goal: Goal, figures: &[Figure], wanted: &Wanted) -> Result<Row> {
         .filter_map(|figure| Some(figure.value / figure.limit?));
     let ratio = Spread::of(ratios);
     let checkpoints = figures.iter().filter_map(|figure| figure.checkpoints);
-    let quick = if wanted.quick { " --quick" } else { "" };
     Ok(Row {
         goal,
         figure,
@@ -194,10 +202,7 @@ fn row(goal: Goal, figures: &[Figure], wanted: &Wanted) -> Result<Row> {
             .is_reached(figure.median, ratio.map(|ratio| ratio.median)),
         checkpoints: checkpoints.min_by(f64::total_cmp),
         note: figures.last().and_then(|figure| figure.note.clone()),
-        command: format!(
-            "npayload-bench rows {} --rounds {}{quick}",
-            goal.name, wanted.rounds
-        ),
+        command,
     })
 }
 
@@ -215,6 +220,11 @@ fn heading(wanted: &Wanted, shown: &Shown) {
             ""
         }
     );
+    columns();
+}
+
+/// The head of the table.
+pub fn columns() {
     println!(
         "| Figure | | level | median (spread) | limit of the same round | ratio | to reach | | checkpoints | note | command |"
     );
@@ -222,7 +232,8 @@ fn heading(wanted: &Wanted, shown: &Shown) {
 }
 
 impl Row {
-    fn markdown(&self) -> String {
+    /// As a row of the table.
+    pub fn markdown(&self) -> String {
         let text = |figure: &Option<Spread>| figure.map_or_else(String::new, |it| it.to_string());
         let limit = match (self.goal.limit, &self.limit_figure) {
             (Some(name), Some(figure)) => format!("{name}: {figure}"),

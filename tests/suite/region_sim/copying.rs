@@ -1,0 +1,569 @@
+//! The side of a link that pulls: what it follows, and what it makes of what comes.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::{Bytes, BytesMut};
+use npayload::broker::{BrokerError, CopiedBatch, NewCopy, Residence};
+use npayload::format::BatchHeader;
+use npayload::region::ChannelPattern;
+use npayload::region::copies::{BatchMark, Before, Cursor, GapReason};
+use npayload::region::interest::Wish;
+use npayload::storage::StageError;
+use npayload::types::{ChannelName, Incarnation, Offset};
+
+use super::region::{Region, seen};
+use super::source::{Ask, From, Item, Known, Refused, mark_at};
+use crate::sim::trace::anomaly;
+
+/// Longest wait until a copy that was stopped is followed again.
+const LONGEST_STOP_MS: i64 = 60_000;
+
+struct Copying {
+    name: ChannelName,
+    id: Incarnation,
+    cursor: Cursor,
+}
+
+/// What is to be stored.
+enum Work {
+    Batch {
+        handle: u32,
+        bytes: Bytes,
+        flushed: Offset,
+        /// It was accepted, and finds no room yet.
+        accepted: Option<CopiedBatch>,
+    },
+    Other(Item),
+}
+
+/// Why a copy is not followed.
+#[derive(Clone, Debug)]
+pub enum Stop {
+    Diverged(String),
+    /// The channel was made again at its home.
+    Recreated,
+    /// Calls of a disk fail, or the channel is gone meanwhile.
+    Passing(String),
+}
+
+impl Stop {
+    /// Why, in words.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Recreated => "made again at its home",
+            Self::Diverged(text) | Self::Passing(text) => text,
+        }
+    }
+}
+
+pub struct Stopped {
+    pub id: Incarnation,
+    pub why: Stop,
+    until: i64,
+    times: u32,
+}
+
+/// What the puller holds of one connection.
+#[derive(Default)]
+pub struct Pulling {
+    patterns: Vec<ChannelPattern>,
+    known: BTreeMap<ChannelName, Known>,
+    copying: BTreeMap<u32, Copying>,
+    next_handle: u32,
+    pub asks_logs: bool,
+    pub asks_follow: bool,
+    pub standing: u32,
+    next_number: u64,
+    inbox: VecDeque<Work>,
+}
+
+/// The copies that a link has stopped; they outlive the connection.
+pub type Stops = BTreeMap<ChannelName, Stopped>;
+
+/// What the checker has to know of the home.
+pub struct Home<'a> {
+    pub region: &'a Region,
+}
+
+impl Pulling {
+    pub fn is_copying(&self) -> bool {
+        !self.copying.is_empty()
+    }
+
+    pub fn has_work(&self) -> bool {
+        !self.inbox.is_empty()
+    }
+
+    /// What the region wants of the peer's logs now; the handles that are to be left.
+    pub fn change_wishes(&mut self, region: &Region) -> (Vec<ChannelPattern>, Vec<u32>) {
+        let broker = region.broker.as_ref().expect("it runs");
+        let wanted = |name: &ChannelName| broker.interests().wish(name, |_| true).is_some();
+        let copying = self.copying.iter();
+        let left = copying.filter(|(_, copying)| !wanted(&copying.name));
+        let left: Vec<u32> = left.map(|(handle, _)| *handle).collect();
+        for handle in &left {
+            self.copying.remove(handle);
+        }
+        let patterns = broker.interests().patterns();
+        if patterns != self.patterns {
+            self.known.clear();
+            self.patterns.clone_from(&patterns);
+        }
+        (patterns, left)
+    }
+
+    pub fn learn(&mut self, logs: Vec<Known>) {
+        self.asks_logs = false;
+        self.known = logs
+            .into_iter()
+            .map(|log| (log.name.clone(), log))
+            .collect();
+    }
+
+    /// The logs that are wanted and not followed, as they are to be asked for.
+    pub fn plan(&mut self, region: &mut Region, stops: &mut Stops) -> Vec<Ask> {
+        let mut asks = Vec::new();
+        for log in self.known.values().cloned().collect::<Vec<_>>() {
+            let is_held = stops
+                .get(&log.name)
+                .is_some_and(|stop| stop.until > region.now);
+            let is_copied = self.copying.values().any(|one| one.id == log.id);
+            if is_held || is_copied {
+                continue;
+            }
+            let broker = region.broker.as_ref().expect("it runs");
+            let Some(wish) = broker.interests().wish(&log.name, |_| true) else {
+                continue;
+            };
+            if let Some((from, before)) = place(region, stops, &log, &wish) {
+                self.next_handle += 1;
+                let handle = self.next_handle;
+                asks.push(Ask {
+                    handle,
+                    log,
+                    from,
+                    before,
+                });
+            }
+        }
+        self.asks_follow = !asks.is_empty();
+        asks
+    }
+
+    /// Takes what became of a log that was to be followed; true where it is to be left.
+    pub fn begin(
+        &mut self,
+        region: &mut Region,
+        stops: &mut Stops,
+        home: &Home<'_>,
+        ask: Ask,
+        begun: Result<Offset, Refused>,
+    ) -> bool {
+        let (name, id) = (ask.log.name.clone(), ask.log.id);
+        let from = match begun {
+            Ok(from) => from,
+            Err(refused) => {
+                hold(region, stops, &name, id, of_source(refused));
+                return false;
+            }
+        };
+        if let Err(error) = make(region, home, &ask.log, from) {
+            let stop = Stop::Passing(error.to_string());
+            hold(region, stops, &name, id, stop);
+            return true;
+        }
+        let broker = region.broker.as_ref().expect("it runs");
+        let place = match broker.residence(&name) {
+            Residence::Copy(here, _) if here == id => broker.copy_place(id),
+            _ => None,
+        };
+        let Some(place) = place.filter(|place| place.next == from) else {
+            let stop = Stop::Passing("it is another one meanwhile".to_owned());
+            hold(region, stops, &name, id, stop);
+            return true;
+        };
+        judge_follow(region, home, id, from);
+        stops.remove(&name);
+        region.trace.count("event: followed");
+        region
+            .trace
+            .note("followed", &[u64::from(ask.handle), from.0], || {
+                format!("{name} in {} from {from} as {}", region.name, ask.handle)
+            });
+        let cursor = Cursor::new(id, from, place.last_epoch, place.last_time, false);
+        self.copying
+            .insert(ask.handle, Copying { name, id, cursor });
+        false
+    }
+
+    /// Takes an answer with what is new; false where one is missing before it.
+    pub fn take(&mut self, number: u64, items: Vec<Item>) -> bool {
+        if number != self.next_number {
+            return false;
+        }
+        self.next_number += 1;
+        self.standing -= 1;
+        for item in items {
+            let Item::Batches {
+                handle,
+                flushed,
+                mut batches,
+            } = item
+            else {
+                self.inbox.push_back(Work::Other(item));
+                continue;
+            };
+            while !batches.is_empty() {
+                let length = BatchHeader::peek(&batches).expect("a whole batch").len();
+                self.inbox.push_back(Work::Batch {
+                    handle,
+                    bytes: batches.split_to(length),
+                    flushed,
+                    accepted: None,
+                });
+            }
+        }
+        true
+    }
+
+    /// Stores the next of what came; the handle that is to be left, if one is.
+    pub fn work(&mut self, region: &mut Region, stops: &mut Stops, home: &Home<'_>) -> Option<u32> {
+        let work = self.inbox.pop_front()?;
+        let handle = match &work {
+            Work::Batch { handle, .. } => *handle,
+            Work::Other(
+                Item::Batches { handle, .. }
+                | Item::Head { handle, .. }
+                | Item::Gap { handle, .. }
+                | Item::Stop { handle, .. },
+            ) => *handle,
+        };
+        let copying = self.copying.get_mut(&handle)?;
+        let done = match work {
+            Work::Batch {
+                bytes,
+                flushed,
+                accepted,
+                ..
+            } => {
+                let done = append(region, copying, home, &bytes, flushed, accepted);
+                match done {
+                    Ok(None) => Ok(()),
+                    Ok(Some(accepted)) => {
+                        let accepted = Some(accepted);
+                        self.inbox.push_front(Work::Batch {
+                            handle,
+                            bytes,
+                            flushed,
+                            accepted,
+                        });
+                        Ok(())
+                    }
+                    Err(stop) => Err(stop),
+                }
+            }
+            Work::Other(item) => other(region, copying, home, item),
+        };
+        let stop = done.err()?;
+        let copying = self.copying.remove(&handle).expect("it is there");
+        hold(region, stops, &copying.name, copying.id, stop);
+        Some(handle)
+    }
+}
+
+/// From where a log is asked for; none where it can't be, which is noted.
+fn place(
+    region: &mut Region,
+    stops: &mut Stops,
+    log: &Known,
+    wish: &Wish,
+) -> Option<(From, Before)> {
+    let broker = region.broker.as_mut().expect("it runs");
+    match broker.residence(&log.name) {
+        Residence::Unknown => Some((From::Since(wish.from), Before::Nothing)),
+        Residence::Home(_) => anomaly!("two-homes", "{} lives in two regions", log.name),
+        Residence::Copy(id, _) if id != log.id => {
+            hold(region, stops, &log.name, id, Stop::Recreated);
+            None
+        }
+        Residence::Copy(id, _) => {
+            let held = broker.storage().log(id)?;
+            let (end, flushed, start) = (held.end(), held.flushed(), held.log_start());
+            if flushed < end {
+                broker.want_sync();
+                return None;
+            }
+            let at = end.0.checked_sub(1).map(Offset).filter(|at| *at >= start);
+            let last = match at {
+                Some(at) => mark_at(region, &log.name, id, at, end),
+                None => Ok(None),
+            };
+            match last {
+                Ok(last) => {
+                    let before = match last {
+                        None => Before::Nothing,
+                        Some((last, true)) => Before::OwnGap(last.epoch),
+                        Some((last, false)) => Before::Batch(last),
+                    };
+                    Some((From::Offset(end), before))
+                }
+                Err(error) => {
+                    let stop = Stop::Passing(error.to_string());
+                    hold(region, stops, &log.name, id, stop);
+                    None
+                }
+            }
+        }
+    }
+}
+
+fn make(
+    region: &mut Region,
+    home: &Home<'_>,
+    log: &Known,
+    from: Offset,
+) -> Result<(), BrokerError> {
+    let now = region.time();
+    let home = home.region.name.clone();
+    let broker = region.broker.as_mut().expect("it runs");
+    if broker.residence(&log.name) != Residence::Unknown {
+        return Ok(());
+    }
+    let new = NewCopy {
+        name: log.name.clone(),
+        incarnation: log.id,
+        config: log.config.clone(),
+        home,
+        begins_at: from,
+    };
+    broker
+        .create_copy(new, now)
+        .map_err(|refusal| refusal.error)?;
+    region.trace.count("event: copy begun");
+    region.trace.note("copy begun", &[from.0], || {
+        format!("{} in {} at {from}", log.name, region.name)
+    });
+    region.dropped.remove(&log.id);
+    region.contents.remove(&log.id);
+    Ok(())
+}
+
+/// Appends a batch; it comes back where there is no room now.
+fn append(
+    region: &mut Region,
+    copying: &mut Copying,
+    home: &Home<'_>,
+    bytes: &Bytes,
+    flushed: Offset,
+    accepted: Option<CopiedBatch>,
+) -> Result<Option<CopiedBatch>, Stop> {
+    let id = copying.id;
+    let batch = match accepted {
+        Some(batch) => batch,
+        None => {
+            let batch = CopiedBatch::check(BytesMut::from(&bytes[..]))
+                .unwrap_or_else(|text| anomaly!("refused", "a batch of its home: {text}"));
+            let header = batch.header();
+            let item = npayload::region::copies::Item::Batch {
+                incarnation: header.incarnation(),
+                mark: BatchMark {
+                    base: header.base_offset(),
+                    end: header.end_offset(),
+                    epoch: header.log_epoch(),
+                    append_time: header.append_time(),
+                    body_crc: header.body_crc(),
+                },
+                flushed,
+            };
+            if let Err(refused) = copying.cursor.accept(&item) {
+                // A log that takes no writes any more has ends that were taken back.
+                if is_closed(region, id) {
+                    return Err(Stop::Passing(refused.to_string()));
+                }
+                anomaly!("refused", "{} of {}: {refused}", copying.name, region.name);
+            }
+            batch
+        }
+    };
+    let (base, seen) = seen(batch.header(), bytes);
+    let now = region.time();
+    let mut batch = Some(batch);
+    let broker = region.broker.as_mut().expect("it runs");
+    match broker.append_copied(id, &mut batch, now) {
+        Ok(_) => {}
+        Err(refusal) if refusal.is_busy() || is_full(&refusal.error) => {
+            region.trace.count("event: a copy waits for room");
+            return Ok(batch);
+        }
+        Err(refusal) => return Err(of_here(region, refusal.error)),
+    }
+    region.trace.count("event: copied");
+    region.trace.note("copied", &[base, seen.end], || {
+        format!(
+            "{base}..{} of {} in {}",
+            seen.end, copying.name, region.name
+        )
+    });
+    let there = home.region.contents.get(&id);
+    let there = there.and_then(|content| content.batches.get(&base));
+    if there != Some(&seen) {
+        anomaly!(
+            "ahead",
+            "{} has taken {base}..{} of {}, of which its home has synced {there:?}",
+            region.name,
+            seen.end,
+            copying.name
+        );
+    }
+    region.copied.entry(id).or_default().insert(base, seen);
+    Ok(None)
+}
+
+fn other(
+    region: &mut Region,
+    copying: &mut Copying,
+    home: &Home<'_>,
+    item: Item,
+) -> Result<(), Stop> {
+    let id = copying.id;
+    match item {
+        Item::Head {
+            log_start,
+            flushed,
+            epoch,
+            ..
+        } => {
+            let head = npayload::region::copies::Item::Head {
+                log_start,
+                flushed,
+                epoch,
+            };
+            if let Err(refused) = copying.cursor.accept(&head) {
+                if is_closed(region, id) {
+                    return Err(Stop::Passing(refused.to_string()));
+                }
+                anomaly!("refused", "a head of {}: {refused}", copying.name);
+            }
+        }
+        Item::Gap { from, to, .. } => {
+            let gap = npayload::region::copies::Item::Gap {
+                range: from..to,
+                reason: GapReason::Trimmed,
+            };
+            if let Err(refused) = copying.cursor.accept(&gap) {
+                anomaly!("refused", "a gap in {}: {refused}", copying.name);
+            }
+            let now = region.time();
+            let broker = region.broker.as_mut().expect("it runs");
+            if let Err(refusal) = broker.append_gap(id, from..to, now) {
+                let is_busy = refusal.is_busy() || is_full(&refusal.error);
+                return Err(match is_busy {
+                    true => Stop::Passing(refusal.error.to_string()),
+                    false => of_here(region, refusal.error),
+                });
+            }
+            region.trace.count("event: gap");
+            let trimmed = home.region.place(id).map_or(u64::MAX, |(start, _)| start);
+            if to.0 > trimmed || !copying.name.as_str().ends_with("short") {
+                anomaly!(
+                    "gap",
+                    "{} of {}: {from}..{to} is a gap, its home begins at {trimmed}",
+                    copying.name,
+                    region.name
+                );
+            }
+            // It is of the copy's own making: its bytes are seen once it is synced.
+            let copied = region.copied.entry(id).or_default();
+            copied.retain(|base, _| *base < from.0);
+            region
+                .own_gaps
+                .entry(id)
+                .or_default()
+                .insert((from.0, to.0));
+        }
+        Item::Stop { why, .. } => return Err(of_source(why)),
+        Item::Batches { .. } => unreachable!("split before"),
+    }
+    Ok(())
+}
+
+/// Whether a call failed for the copy, so that only a restart opens it to writes again.
+fn is_closed(region: &Region, id: Incarnation) -> bool {
+    let broker = region.broker.as_ref().expect("it runs");
+    let log = broker.storage().log(id);
+    region.disk.was_struck() && log.is_some_and(|log| log.refused().is_some())
+}
+
+fn is_full(error: &BrokerError) -> bool {
+    matches!(
+        error,
+        BrokerError::Stage(StageError::Busy | StageError::DiskFull(_))
+    )
+}
+
+/// A refusal of the copy's own broker must have a reason.
+fn of_here(region: &Region, error: BrokerError) -> Stop {
+    let is_excused = match &error {
+        BrokerError::Stage(StageError::Refused { .. } | StageError::JournalFailed(_)) => {
+            region.disk.was_struck() || region.disk.is_crashed()
+        }
+        // What was taken before was taken back when a call failed.
+        BrokerError::NotCopied { .. } => region.disk.was_struck(),
+        // Purged meanwhile.
+        BrokerError::NoSuchChannel { .. } => true,
+        _ => false,
+    };
+    if !is_excused {
+        anomaly!("refused", "{} refuses for its copy: {error}", region.name);
+    }
+    Stop::Passing(error.to_string())
+}
+
+fn of_source(refused: Refused) -> Stop {
+    match refused {
+        Refused::Diverged(text) => Stop::Diverged(text),
+        Refused::Recreated => Stop::Recreated,
+        Refused::Gone => Stop::Passing("no such channel".to_owned()),
+        Refused::Unreadable(text) => Stop::Passing(text),
+    }
+}
+
+fn hold(region: &Region, stops: &mut Stops, name: &ChannelName, id: Incarnation, why: Stop) {
+    let times = stops.get(name).map_or(0, |stop| stop.times);
+    let wait = (1_000 << times.min(6)).min(LONGEST_STOP_MS);
+    let kind = match &why {
+        Stop::Diverged(_) => "stop: diverged",
+        Stop::Recreated => "stop: made again",
+        Stop::Passing(_) => "stop: passing",
+    };
+    region.trace.count(kind);
+    region
+        .trace
+        .note(kind, &[id.0 as u64], || format!("{name}: {}", why.text()));
+    let stopped = Stopped {
+        id,
+        why,
+        until: region.now + wait,
+        times: times + 1,
+    };
+    stops.insert(name.clone(), stopped);
+}
+
+/// Whoever goes on from here has what its home has, as far as both still have it.
+fn judge_follow(region: &Region, home: &Home<'_>, id: Incarnation, from: Offset) {
+    let (Some(here), Some(there)) = (region.contents.get(&id), home.region.contents.get(&id))
+    else {
+        return;
+    };
+    let start = home.region.place(id).map_or(0, |(start, _)| start);
+    let held = here.batches.range(start.min(from.0)..from.0);
+    for (base, seen) in held.filter(|(_, seen)| !seen.is_gap) {
+        if there.batches.get(base) != Some(seen) {
+            anomaly!(
+                "diverged",
+                "{} goes on at {from} of {id}, and holds another batch at {base}",
+                region.name
+            );
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! A channel that is written all the time while its link is cut and each side is killed, again and
+//! again: the copy is its home, byte for byte, and holds every record once.
+//!
+//! With `NPAYLOAD_SOAK` at the full size: 1,000,000 records, 100 cuts, 50 kills of each side.
+//! `NPAYLOAD_SEED` sets what is written and done, not how far it had come by then.
+
+use std::io::Write;
+use std::process::{Child, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::kill::{from_env, is_soak, seed};
+use crate::line::Line;
+use crate::load::Draws;
+use crate::process::wait_for;
+use crate::raw::Raw;
+use crate::regions::{Region, raw};
+
+const CHANNEL: &str = "all";
+
+/// What is done to the regions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Blow {
+    Cut,
+    KillHome,
+    KillCopy,
+}
+
+/// So many of each, in an order that the draws decide.
+fn blows(draws: &mut Draws, cuts: u64, kills: u64) -> Vec<Blow> {
+    let mut blows = Vec::new();
+    for (blow, times) in [
+        (Blow::Cut, cuts),
+        (Blow::KillHome, kills),
+        (Blow::KillCopy, kills),
+    ] {
+        blows.extend((0..times).map(|_| blow));
+    }
+    for at in (1..blows.len()).rev() {
+        let other = usize::try_from(draws.below(at as u64 + 1)).expect("small");
+        blows.swap(at, other);
+    }
+    blows
+}
+
+/// The text of a record; no other one has it.
+fn text(n: u64) -> String {
+    let filler = "x".repeat(usize::try_from(n * 7919 % 120).expect("small"));
+    format!("{n}-{filler}")
+}
+
+/// A writer that goes on through restarts of its broker, fed by hand.
+struct Writer(Child);
+
+impl Writer {
+    fn start(region: &Region) -> Self {
+        let mut command = region.broker().command(&["publish", CHANNEL, "--json"]);
+        let child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        Self(child.expect("it starts"))
+    }
+
+    fn write(&mut self, numbers: std::ops::Range<u64>) {
+        let lines: String = numbers.map(|n| text(n) + "\n").collect();
+        let input = self.0.stdin.as_mut().expect("piped");
+        input.write_all(lines.as_bytes()).expect("it reads");
+    }
+
+    /// Waits until all is acknowledged.
+    fn end(mut self) -> Value {
+        drop(self.0.stdin.take());
+        let output = self.0.wait_with_output().expect("it ends");
+        assert!(output.status.success(), "{output:?}");
+        serde_json::from_slice(&output.stdout).expect("JSON")
+    }
+}
+
+/// Waits as long as the copy moves on.
+fn caught_up(copy: &Region, end: u64) {
+    let mut last = 0;
+    while last < end {
+        last = wait_for(&format!("the copy to go on from {last}"), || {
+            let told = copy.copy(CHANNEL)?;
+            let next = told["next"].as_u64()?;
+            (next > last || next == end).then_some(next)
+        });
+    }
+}
+
+#[test]
+fn what_is_written_through_cuts_and_kills_of_either_side_is_copied_once_and_whole() {
+    let (records, cuts, kills) = if is_soak() {
+        (1_000_000, 100, 50)
+    } else {
+        (20_000, 5, 2)
+    };
+    let records = from_env("RECORDS", records);
+    let mut draws = Draws(seed());
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut east = Region::start(dir.path(), "us-east", &[]);
+    let line = Line::to(east.broker().address());
+    let mut west = Region::start_at(
+        dir.path(),
+        "eu-west",
+        vec![format!("us-east={}", line.url())],
+    );
+    west.run(&["interest", "add", ">", "--from", "start"]).ok();
+    let blows = blows(&mut draws, from_env("CUTS", cuts), from_env("KILLS", kills));
+    let mut writer = Writer::start(&east);
+    let part = records / (blows.len() as u64 + 1);
+    let mut written = 0;
+    for blow in &blows {
+        writer.write(written..written + part);
+        written += part;
+        // Somewhere in the middle of writing and pulling it.
+        std::thread::sleep(Duration::from_millis(draws.below(60)));
+        match blow {
+            Blow::Cut => cut(&line, &mut draws),
+            Blow::KillHome => {
+                east.kill();
+                east.restart();
+            }
+            Blow::KillCopy => {
+                west.kill();
+                west.restart();
+            }
+        }
+    }
+    writer.write(written..records);
+    let told = writer.end();
+    line.mend();
+    assert_eq!(told["count"], json!(records), "{told}");
+    caught_up(&west, records);
+    is_once_and_whole(&east, &west, records);
+    println!(
+        "{records} records, {} connections of the link, {} blows",
+        line.connections(),
+        blows.len()
+    );
+}
+
+/// Ends the link's connection: at once, or in the middle of an answer.
+fn cut(line: &Line, draws: &mut Draws) {
+    let before = line.connections();
+    wait_for("a connection to be cut", || {
+        (line.connections() > 0).then_some(())
+    });
+    let bytes = draws.below(200_000);
+    let is_late = draws.below(2) == 0;
+    line.set(|line| line.cut_after = is_late.then_some(bytes));
+    line.flap();
+    wait_for("the next connection", || {
+        (line.connections() > before).then_some(())
+    });
+    line.mend();
+}
+
+/// That home and copy hold every record once, in order, as the same bytes.
+fn is_once_and_whole(home: &Region, copy: &Region, records: u64) {
+    let all = raw(home, CHANNEL);
+    assert!(all == raw(copy, CHANNEL), "the same bytes");
+    drop(all);
+    let found = Raw::greeted(copy.broker().address()).all(CHANNEL);
+    assert_eq!(found.len() as u64, records, "0 gaps, 0 repeats");
+    for (n, (offset, payload)) in (0..).zip(&found) {
+        assert_eq!(*offset, n);
+        assert_eq!(payload, text(n).as_bytes(), "at {n}");
+    }
+    let told = copy.copy(CHANNEL).expect("a copy");
+    assert!(told["gaps"].is_null() && told["error"].is_null(), "{told}");
+    let verified = copy.run(&["region", "verify", CHANNEL, "--json"]).json();
+    assert_eq!(verified["equal"], json!(true), "{verified}");
+}
