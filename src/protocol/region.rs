@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::control::ChannelConfig;
 use super::error_code::WireError;
 use super::json_kinds::json_kinds;
+use super::logs::{ChannelLogs, LogRow, RegionLogs};
 use super::primitive::{BodyError, Reader, put_blob, put_name};
 use crate::region::ChannelPattern;
 use crate::region::copies::BatchMark;
@@ -38,6 +39,8 @@ json_kinds! {
     RegionVerify(RegionVerify) -> Verified;
     /// Removes a copy.
     RegionPurge(RegionPurge) -> RegionPurged;
+    /// Tells which logs a channel has.
+    RegionLogs(RegionLogs) -> ChannelLogs;
     /// Declares interest.
     InterestAdd(InterestAdd) -> InterestRow;
     /// Lists what the region wants.
@@ -292,6 +295,9 @@ pub struct RegionTold {
     pub copies: Vec<CopyStatus>,
     /// Bytes of batches that this region has sent to others since its start.
     pub sent_bytes: u64,
+    /// The logs here of channels that have one for each region, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<LogRow>,
 }
 
 /// One link.

@@ -2,9 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 use npayload::protocol::control::ChannelConfig;
+use npayload::protocol::logs::*;
 use npayload::protocol::region::*;
 use npayload::protocol::*;
 use npayload::region::copies::BatchMark;
+use npayload::region::directory::Spread;
 use npayload::region::interest::Since;
 use npayload::types::*;
 
@@ -24,6 +26,19 @@ fn interest() -> InterestRow {
         automatic: false,
         declared_at: Some(TIME),
         until: None,
+    }
+}
+
+fn log(of: &str) -> LogRow {
+    LogRow {
+        name: channel().log_of(&region(of)),
+        region: region(of),
+        incarnation: LOG,
+        home: region(of),
+        held: true,
+        log_start: Offset(3),
+        flushed: Offset(43),
+        high_watermark: Offset(43),
     }
 }
 
@@ -79,6 +94,13 @@ pub fn requests() -> Vec<Request> {
         RegionRequest::RegionStatus(RegionStatus {}),
         RegionRequest::RegionVerify(RegionVerify { name: channel() }),
         RegionRequest::RegionPurge(RegionPurge { name: channel() }),
+        RegionRequest::RegionLogs(RegionLogs {
+            channel: channel(),
+            read: true,
+            from: Since::End,
+            after: Some(41),
+            wait_ms: 20_000,
+        }),
         RegionRequest::InterestAdd(InterestAdd {
             pattern: "ml.>".parse().unwrap(),
             from: Since::Time(TIME),
@@ -185,6 +207,7 @@ pub fn responses() -> Vec<Response> {
                 error: Some("DIVERGED: the batch before 43 is another one here".to_owned()),
             }],
             sent_bytes: 8192,
+            logs: vec![log("eu-west")],
         }),
         RegionResponse::RegionVerify(Verified {
             name: channel(),
@@ -198,6 +221,13 @@ pub fn responses() -> Vec<Response> {
         RegionResponse::RegionPurge(RegionPurged {
             name: channel(),
             incarnation: LOG,
+        }),
+        RegionResponse::RegionLogs(ChannelLogs {
+            channel: channel(),
+            regions: Spread::Each,
+            version: 42,
+            logs: vec![log("eu-west"), log("us-east")],
+            unreachable: vec![region("ap-south")],
         }),
         RegionResponse::InterestAdd(interest()),
         RegionResponse::InterestList(InterestRows {
