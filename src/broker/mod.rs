@@ -19,6 +19,7 @@ pub mod config;
 mod copies;
 mod core;
 pub mod directory;
+mod each;
 mod encryption;
 mod error;
 mod fetch;

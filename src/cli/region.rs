@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::failure::Failure;
 use super::output::{self, Columns};
-use super::{Context, own_channel};
+use super::{Context, any_channel};
 use crate::protocol::region::{CopyStatus, LinkState, RegionTold};
 use crate::types::ChannelName;
 
@@ -19,7 +19,7 @@ pub enum RegionCommand {
     /// Remove a copy that nobody wants any more, with all that is in it
     Purge {
         /// The channel
-        #[arg(value_parser = own_channel)]
+        #[arg(value_parser = any_channel)]
         channel: ChannelName,
         /// Do it
         #[arg(long, required = true)]
@@ -30,7 +30,7 @@ pub enum RegionCommand {
   npayload region verify ml.models --json | jq .equal")]
     Verify {
         /// The channel
-        #[arg(value_parser = own_channel)]
+        #[arg(value_parser = any_channel)]
         channel: ChannelName,
     },
 }
@@ -151,7 +151,20 @@ fn status(told: &RegionTold) -> Result<(), Failure> {
             ]);
         }
     }
-    held.print("nobody pulls from here")
+    held.print("nobody pulls from here")?;
+    if told.logs.is_empty() {
+        return Ok(());
+    }
+    let mut logs = Columns::new(&["LOG OF EACH REGION", "HOME", ">LOG START", ">LOG END"]);
+    for log in &told.logs {
+        logs.row([
+            log.name.to_string(),
+            log.home.to_string(),
+            log.log_start.to_string(),
+            log.high_watermark.to_string(),
+        ]);
+    }
+    logs.print("no logs")
 }
 
 /// How a copy is followed.

@@ -189,6 +189,7 @@ errors! {
     933 TooManyFollowed "TOO_MANY_FOLLOWED" false "The link follows as many logs as it may.";
     934 ForwardRefused "FORWARD_REFUSED" false "A request of this kind is not carried out for another region, or spans several homes.";
     941 PurgeRefused "PURGE_REFUSED" false "What is to be removed is no copy, or an interest still wants it.";
+    942 EachRegion "EACH_REGION" false "The channel has a log for each region: one of them has to be named, as CHANNEL@REGION.";
 }
 
 impl ErrorCode {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::control::ChannelConfig;
 use super::error_code::WireError;
 use super::json_kinds::json_kinds;
+use super::logs::{ChannelLogs, LogRow, RegionLogs};
 use super::primitive::{BodyError, Reader, put_blob, put_name, put_optional_offset};
 use crate::region::ChannelPattern;
 use crate::region::copies::BatchMark;
@@ -42,6 +43,8 @@ json_kinds! {
     RegionVerify(RegionVerify) -> Verified;
     /// Removes a copy.
     RegionPurge(RegionPurge) -> RegionPurged;
+    /// Tells which logs a channel has.
+    RegionLogs(RegionLogs) -> ChannelLogs;
     /// Declares interest.
     InterestAdd(InterestAdd) -> InterestRow;
     /// Lists what the region wants.
@@ -309,6 +312,9 @@ pub struct RegionTold {
     pub sent_bytes: u64,
     /// What other regions hold synced of the logs that they pull from here, by name.
     pub held: Vec<HeldStatus>,
+    /// The logs here of channels that have one for each region, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<LogRow>,
 }
 
 /// What other regions hold of one log.

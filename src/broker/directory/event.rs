@@ -13,11 +13,14 @@ use crate::types::{ChannelName, Incarnation, Offset, RegionName, Timestamp};
 const ENCRYPTION_VERSION: u16 = 2;
 /// Version of the events that tell of copies.
 const COPY_VERSION: u16 = 3;
+/// Version of the events that tell of channels with a log for each region.
+const EACH_VERSION: u16 = 4;
 
 /// A fact about channels, stored as one JSON record of the topic `__channels`. The record's type
 /// is the member `type`; the member `v` is the version: 1, 2 where the event tells of encryption,
 /// so that a broker that knows nothing of it does not go on in plain text, or forget keys, or 3 where
-/// it tells of a copy, to which a broker that knows nothing of them would write records of its own.
+/// it tells of a copy, to which a broker that knows nothing of them would write records of its own,
+/// or 4 where it tells of a channel with a log for each region.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 #[non_exhaustive]
@@ -175,6 +178,18 @@ pub struct ChannelRow {
 impl DirectoryEvent {
     /// The version of its JSON.
     fn version(&self) -> u16 {
+        let is_each = match self {
+            Self::Created(event) => !event.config.regions.is_one(),
+            Self::Updated(event) => !event.config.regions.is_one(),
+            Self::Folded(part) => {
+                let mut rows = part.rows.iter();
+                rows.any(|row| !row.channel.config.regions.is_one())
+            }
+            _ => false,
+        };
+        if is_each {
+            return EACH_VERSION;
+        }
         let is_copy = match self {
             Self::Created(event) => event.copy.is_some(),
             Self::Folded(part) => part.rows.iter().any(|row| row.channel.copy.is_some()),
@@ -202,7 +217,7 @@ impl DirectoryEvent {
 }
 
 folding::topic_event! {
-    DirectoryEvent, versions up to COPY_VERSION {
+    DirectoryEvent, versions up to EACH_VERSION {
         Created = "channel.created",
         Updated = "channel.updated",
         Deleted = "channel.deleted",

@@ -6,6 +6,7 @@
 //! appends what comes ([`puller`]). Nothing of a link is recorded: the end of a copy is its cursor.
 
 mod digest;
+mod each;
 mod forward;
 pub(super) mod held;
 mod puller;
@@ -32,6 +33,7 @@ use crate::region::routes::Routes;
 use crate::tls::ClientTls;
 use crate::types::{ChannelName, Incarnation, RegionName, Timestamp};
 
+pub(super) use each::name_logs;
 pub(super) use forward::{Forward, lives_elsewhere, told_where};
 pub(super) use readers::note_fetch;
 pub(super) use requests::{ask, carry_out, waits};

@@ -136,22 +136,34 @@ fn interests(shared: &Shared, caller: &Caller) -> InterestRows {
             until: interest.until,
         })
     });
-    InterestRows {
-        interests: declared.chain(automatic).collect(),
-    }
+    let mut interests: Vec<InterestRow> = declared.chain(automatic).collect();
+    // Of a channel with a log for each region, several may be read.
+    interests
+        .dedup_by(|one, before| before.automatic && one.automatic && before.pattern == one.pattern);
+    InterestRows { interests }
 }
 
 /// Whether a request waits for other regions.
 pub(in crate::server) fn waits(request: &RegionRequest) -> bool {
-    matches!(request, RegionRequest::RegionVerify(_))
+    matches!(
+        request,
+        RegionRequest::RegionVerify(_) | RegionRequest::RegionLogs(_)
+    )
 }
 
 /// Carries out a request that waits for other regions.
-pub(in crate::server) async fn ask(shared: &Arc<Shared>, request: &RegionRequest) -> Response {
+pub(in crate::server) async fn ask(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    request: &RegionRequest,
+) -> Response {
     let answer = match request {
         RegionRequest::RegionVerify(asked) => verify(shared, asked)
             .await
             .map(RegionResponse::RegionVerify),
+        RegionRequest::RegionLogs(asked) => super::each::logs(shared, caller, asked)
+            .await
+            .map(RegionResponse::RegionLogs),
         _ => Err(WireError::new(
             ErrorCode::Internal,
             "a request without a handler",

@@ -135,6 +135,7 @@ impl Regions {
             region: self.name.clone(),
             links: links.collect(),
             copies: copies.collect(),
+            logs: super::each::all_here(broker, &self.name),
             sent_bytes: self.sent_bytes.load(std::sync::atomic::Ordering::Relaxed),
             held: self.held_rows(broker),
         }

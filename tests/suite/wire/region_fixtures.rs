@@ -2,9 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 use npayload::protocol::control::ChannelConfig;
+use npayload::protocol::logs::*;
 use npayload::protocol::region::*;
 use npayload::protocol::*;
 use npayload::region::copies::BatchMark;
+use npayload::region::directory::Spread;
 use npayload::region::interest::Since;
 use npayload::types::*;
 
@@ -30,6 +32,19 @@ fn interest() -> InterestRow {
 
 fn types() -> std::collections::BTreeSet<String> {
     ["model.deployed".to_owned()].into()
+}
+
+fn log(of: &str) -> LogRow {
+    LogRow {
+        name: channel().log_of(&region(of)),
+        region: region(of),
+        incarnation: LOG,
+        home: region(of),
+        held: true,
+        log_start: Offset(3),
+        flushed: Offset(43),
+        high_watermark: Offset(43),
+    }
 }
 
 fn config() -> ChannelConfig {
@@ -98,6 +113,13 @@ pub fn requests() -> Vec<Request> {
         RegionRequest::RegionStatus(RegionStatus {}),
         RegionRequest::RegionVerify(RegionVerify { name: channel() }),
         RegionRequest::RegionPurge(RegionPurge { name: channel() }),
+        RegionRequest::RegionLogs(RegionLogs {
+            channel: channel(),
+            read: true,
+            from: Since::End,
+            after: Some(41),
+            wait_ms: 20_000,
+        }),
         RegionRequest::InterestAdd(InterestAdd {
             pattern: "ml.>".parse().unwrap(),
             types: Some(types()),
@@ -219,6 +241,7 @@ pub fn responses() -> Vec<Response> {
                     offset: Offset(41),
                 }],
             }],
+            logs: vec![log("eu-west")],
         }),
         RegionResponse::RegionVerify(Verified {
             name: channel(),
@@ -232,6 +255,13 @@ pub fn responses() -> Vec<Response> {
         RegionResponse::RegionPurge(RegionPurged {
             name: channel(),
             incarnation: LOG,
+        }),
+        RegionResponse::RegionLogs(ChannelLogs {
+            channel: channel(),
+            regions: Spread::Each,
+            version: 42,
+            logs: vec![log("eu-west"), log("us-east")],
+            unreachable: vec![region("ap-south")],
         }),
         RegionResponse::InterestAdd(interest()),
         RegionResponse::InterestList(InterestRows {
