@@ -8,12 +8,11 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::output::{self, Columns};
 use super::{Context, any_channel, own_channel};
-use crate::client::Client;
-use crate::protocol::ErrorCode;
+use crate::client::{Client, RequestError};
 use crate::protocol::control::{
     ChannelConfig, ChannelInfo, ChannelList, CompressionName, ConfigChange, Encryption,
 };
-use crate::protocol::logs::RegionLogs;
+use crate::protocol::logs::{ChannelLogs, RegionLogs};
 use crate::region::directory::Spread;
 use crate::region::interest::Since;
 use crate::types::{ChannelName, Durability};
@@ -196,15 +195,17 @@ pub async fn run(command: ChannelCommand, context: &Context) -> Result<(), Failu
         ChannelCommand::List { prefix, internal } => list(prefix, internal, context).await,
         ChannelCommand::Info { name } => {
             let client = context.client().await?;
-            match client.channel_info(&name).await {
-                Ok(info) if name.region().is_some() || info.config.regions.is_one() => {
-                    print_info(&info, context)
-                }
-                Ok(_) => print_logs(&client, &name, context).await,
-                Err(error) if error.is(ErrorCode::EachRegion) => {
-                    print_logs(&client, &name, context).await
-                }
-                Err(error) => Err(failure("describing", &name, &error)),
+            let found = client.channel_info(&name).await;
+            if let Ok(info) = &found
+                && (name.region().is_some() || info.config.regions.is_one())
+            {
+                return print_info(info, context);
+            }
+            // Other regions may have logs of one that nobody writes or reads here.
+            match (logs(&client, &name).await, found) {
+                (Ok(told), _) if !told.regions.is_one() => print_logs(&told, context),
+                (_, Err(error)) | (Err(error), Ok(_)) => Err(failure("describing", &name, &error)),
+                (Ok(_), Ok(info)) => print_info(&info, context),
             }
         }
         ChannelCommand::Update { name, config } => {
@@ -320,8 +321,8 @@ async fn delete(name: &ChannelName, yes: bool, context: &Context) -> Result<(), 
     output::print(&format!("deleted channel {name}"))
 }
 
-/// The logs of a channel that has one for each region.
-async fn print_logs(client: &Client, name: &ChannelName, context: &Context) -> Result<(), Failure> {
+/// The logs of a channel, as this region and its peers know them.
+async fn logs(client: &Client, name: &ChannelName) -> Result<ChannelLogs, RequestError> {
     let asked = RegionLogs {
         channel: name.clone(),
         read: false,
@@ -329,12 +330,14 @@ async fn print_logs(client: &Client, name: &ChannelName, context: &Context) -> R
         after: None,
         wait_ms: 0,
     };
-    let told = client.channel_logs(asked).await;
-    let told = told.map_err(|error| failure("describing", name, &error))?;
+    client.channel_logs(asked).await
+}
+
+fn print_logs(told: &ChannelLogs, context: &Context) -> Result<(), Failure> {
     if context.json {
-        return output::print_json(&told);
+        return output::print_json(told);
     }
-    output::print(&format!("{name} has a log for each region"))?;
+    output::print(&format!("{} has a log for each region", told.channel))?;
     let mut columns = Columns::new(&["LOG", "HOME", ">LOG START", ">LOG END", "HERE"]);
     for log in &told.logs {
         columns.row([

@@ -68,7 +68,9 @@ pub(in crate::server) fn seeks(shared: &Shared, request: &Request) -> bool {
     };
     let is_unknown = || {
         let broker = shared.broker();
-        broker.residence(name) == Residence::Unknown && !broker.is_to_be_begun(name)
+        broker.residence(name) == Residence::Unknown
+            && broker.logs_of(name).next().is_none()
+            && !broker.is_to_be_begun(name)
     };
     !name.is_internal()
         && is_unknown()
