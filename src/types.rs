@@ -204,13 +204,17 @@ pub const MAX_NAME_BYTES: usize = 256;
 /// Longest name of a channel with its organisation before it, in bytes.
 pub const MAX_CHANNEL_NAME_BYTES: usize = MAX_ORG_NAME_BYTES + 1 + MAX_NAME_BYTES;
 
+/// Longest name of one region's log of a channel, in bytes: the channel's, an `@` and the region.
+pub const MAX_LOG_NAME_BYTES: usize = MAX_CHANNEL_NAME_BYTES + 1 + MAX_REGION_NAME_BYTES;
+
 /// Name of a channel: letters, digits, `_`, `-` and single dots between them, 1 to
 /// [`MAX_NAME_BYTES`] bytes; before it may stand an [`OrgName`] and a slash. Names that start with
 /// `__` are the broker's own, in every organisation.
 ///
 /// ```text
-/// orders        a channel of the default organisation, or of whoever says it
-/// acme/orders   the channel `orders` of the organisation `acme`
+/// orders                a channel of the default organisation, or of whoever says it
+/// acme/orders           the channel `orders` of the organisation `acme`
+/// acme/orders@eu-west   where each region has a log of its own: that of the region `eu-west`
 /// ```
 /// The broker keeps the channels of the default organisation without a prefix: `default/orders` is
 /// what others call its channel `orders`, see [`ChannelName::within`].
@@ -225,6 +229,13 @@ impl ChannelName {
     /// [`InvalidName`] when the text breaks a rule, or names an internal topic.
     pub fn parse(text: &str) -> Result<Self, InvalidName> {
         let name = Self::parse_any(text)?;
+        if name.region().is_some() {
+            return Err(InvalidName {
+                what: "channel name",
+                name: shorten(text),
+                rule: "must not hold `@`: what follows it would be a region, whose log alone is meant",
+            });
+        }
         if name.is_internal() {
             return Err(InvalidName {
                 what: "channel name",
@@ -235,7 +246,8 @@ impl ChannelName {
         Ok(name)
     }
 
-    /// Checks a name that a client wants to read from; internal topics are allowed.
+    /// Checks a name that a client wants to read from; internal topics are allowed, and the log of
+    /// one region.
     ///
     /// # Errors
     /// [`InvalidName`] when the text breaks a rule.
@@ -247,8 +259,41 @@ impl ChannelName {
             }
             None => text,
         };
+        let local = match local.split_once('@') {
+            Some((local, region)) => {
+                RegionName::parse(region)?;
+                local
+            }
+            None => local,
+        };
         check_name("channel name", local)?;
         Ok(Self(text.into()))
+    }
+
+    /// The region whose log it names, where each region has one of its own.
+    #[must_use]
+    pub fn region(&self) -> Option<&str> {
+        self.0.split_once('@').map(|(_, region)| region)
+    }
+
+    /// The channel that it names, whole or one region's log of it.
+    #[must_use]
+    pub fn channel(&self) -> Self {
+        let channel = self.0.split_once('@').map_or(&*self.0, |(name, _)| name);
+        Self(channel.into())
+    }
+
+    /// The name of the channel within its organisation, without a region.
+    #[must_use]
+    pub fn channel_local(&self) -> &str {
+        let local = self.local();
+        local.split_once('@').map_or(local, |(name, _)| name)
+    }
+
+    /// The name of one region's log of the channel.
+    #[must_use]
+    pub fn log_of(&self, region: &RegionName) -> Self {
+        Self(format!("{}@{region}", self.channel()).into())
     }
 
     /// The organisation that it names, if it does.
@@ -805,6 +850,8 @@ mod tests {
             "a\0",
             "__x",
             "a/__x",
+            "a@eu-west",
+            "a/b@eu",
             &"x".repeat(257),
             &format!("a/{}", "x".repeat(257)),
             &format!("{}/x", "o".repeat(65)),
@@ -814,6 +861,40 @@ mod tests {
         for topic in ["__channels", "acme/__x"] {
             assert!(ChannelName::parse_any(topic).unwrap().is_internal());
         }
+    }
+
+    #[test]
+    fn the_log_of_one_region_is_named_by_the_channel_and_the_region() {
+        let name = ChannelName::parse_any("acme/ml.models@eu-west").unwrap();
+        assert_eq!((name.org(), name.region()), (Some("acme"), Some("eu-west")));
+        assert_eq!(name.local(), "ml.models@eu-west");
+        assert_eq!(name.channel_local(), "ml.models");
+        let channel = name.channel();
+        assert_eq!(
+            (channel.as_str(), channel.region()),
+            ("acme/ml.models", None)
+        );
+        assert_eq!(channel.channel(), channel);
+        let east = RegionName::parse("us-east").unwrap();
+        for name in [&name, &channel] {
+            assert_eq!(name.log_of(&east).as_str(), "acme/ml.models@us-east");
+        }
+        let acme = OrgName::parse("acme").unwrap();
+        assert_eq!(name.seen_by(&acme).as_str(), "ml.models@eu-west");
+        assert_eq!(name.seen_by(&acme).within(Some(&acme)), name);
+        assert!(
+            ChannelName::parse_any("__homes@eu-west")
+                .unwrap()
+                .is_internal()
+        );
+        let (org, local, region) = ("o".repeat(64), "x".repeat(256), "r".repeat(32));
+        let longest = format!("{org}/{local}@{region}");
+        assert_eq!(longest.len(), MAX_LOG_NAME_BYTES);
+        ChannelName::parse_any(&longest).unwrap();
+        for bad in ["a@", "@a", "a@b@c", "a@B", "a@b/c", "a@b.c", "a/@b"] {
+            assert!(ChannelName::parse_any(bad).is_err(), "{bad}");
+        }
+        assert!(ConsumerName::parse("a@eu-west").is_err());
     }
 
     #[test]

@@ -107,6 +107,7 @@ impl Broker {
         if_not_exists: bool,
         now: Timestamp,
     ) -> Result<Accepted<CreateOutcome>, Refusal> {
+        let name = self.name_to_create(name, change.regions)?;
         let config = change.apply(&self.defaults_for(&name))?;
         self.check_org_config(&name, &config, None)?;
         let outcome = match self.create_with(name, config, now) {
@@ -343,7 +344,7 @@ impl Broker {
         incarnation: Option<Incarnation>,
     ) -> Result<Incarnation, BrokerError> {
         let found = self.directory.by_name(name.as_str());
-        let (id, _) = found.ok_or_else(|| super::positions::no_such(name))?;
+        let (id, _) = found.ok_or_else(|| self.no_such_log(name))?;
         self.same_life(id, incarnation)?;
         Ok(id)
     }

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::region::directory::Spread;
 use crate::types::Durability;
 
 /// Longest retention by age, in days: a hundred years.
@@ -72,6 +73,9 @@ pub struct ChannelConfig {
     /// Whether records are encrypted at rest. Default off.
     #[serde(skip_serializing_if = "Encryption::is_off")]
     pub encryption: Encryption,
+    /// Whether it is one log, or one for each region. Default one. It stays what it was made.
+    #[serde(skip_serializing_if = "Spread::is_one")]
+    pub regions: Spread,
 }
 
 impl Default for ChannelConfig {
@@ -89,6 +93,7 @@ impl Default for ChannelConfig {
                 AllowedCompression::Zstd,
             ],
             encryption: Encryption::Off,
+            regions: Spread::One,
         }
     }
 }
@@ -203,6 +208,9 @@ pub struct ConfigChange {
     /// See [`ChannelConfig::encryption`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
+    /// See [`ChannelConfig::regions`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regions: Option<Spread>,
 }
 
 impl ConfigChange {
@@ -223,6 +231,7 @@ impl ConfigChange {
                 .clone()
                 .unwrap_or_else(|| config.compression.clone()),
             encryption: self.encryption.unwrap_or(config.encryption),
+            regions: self.regions.unwrap_or(config.regions),
         };
         changed.check()?;
         Ok(changed)

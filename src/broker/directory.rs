@@ -81,6 +81,14 @@ pub enum CreateError {
         /// The name.
         name: ChannelName,
     },
+    /// The name is that of one region's log.
+    #[error(
+        "`{name}` is the name of one region's log: create the channel, without `@` and the region"
+    )]
+    NamesLog {
+        /// The name.
+        name: ChannelName,
+    },
     /// The configuration breaks a limit.
     #[error(transparent)]
     Config(#[from] InvalidConfig),
@@ -170,6 +178,12 @@ impl Directory {
                 incarnation,
             });
         }
+        if let Some((incarnation, channel)) = self.other_kind(&created.name) {
+            return Err(CreateError::Exists {
+                name: channel.name.clone(),
+                incarnation,
+            });
+        }
         if self.channels.contains_key(&created.incarnation) {
             return Err(CreateError::IncarnationTaken {
                 incarnation: created.incarnation,
@@ -188,7 +202,19 @@ impl Directory {
         incarnation: Incarnation,
         change: &ConfigChange,
     ) -> Result<DirectoryEvent, ChangeError> {
-        let config = change.apply(&self.changeable(incarnation)?.config)?;
+        let channel = self.changeable(incarnation)?;
+        let config = change.apply(&channel.config)?;
+        if config.regions != channel.config.regions {
+            return Err(InvalidConfig {
+                field: "regions",
+                value: config.regions.name().to_owned(),
+                rule: format!(
+                    "what the channel was made with, {}",
+                    channel.config.regions.name()
+                ),
+            }
+            .into());
+        }
         Ok(DirectoryEvent::Updated(Updated {
             incarnation,
             config,
@@ -217,6 +243,24 @@ impl Directory {
     pub fn by_name(&self, name: &str) -> Option<(Incarnation, &Channel)> {
         let incarnation = *self.names.get(name)?;
         Some((incarnation, &self.channels[&incarnation]))
+    }
+
+    /// The live logs that regions have of a channel, by region; none where the channel is one log.
+    pub fn logs_of(&self, channel: &ChannelName) -> impl Iterator<Item = (Incarnation, &Channel)> {
+        let prefix = format!("{channel}@");
+        let from = (Bound::Included(prefix.as_str()), Bound::Unbounded);
+        let named = self.names.range::<str, _>(from);
+        let named = named.take_while(move |(name, _)| name.as_str().starts_with(&prefix));
+        named.map(|(_, incarnation)| (*incarnation, &self.channels[incarnation]))
+    }
+
+    /// A live channel of the same name that is one log where a log for each region is meant, or the
+    /// other way round: the two can't stand side by side.
+    fn other_kind(&self, name: &ChannelName) -> Option<(Incarnation, &Channel)> {
+        match name.region() {
+            Some(_) => self.by_name(name.channel().as_str()),
+            None => self.logs_of(name).next(),
+        }
     }
 
     /// The channel with that identity, live or deleted with files still there.

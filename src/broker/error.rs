@@ -58,6 +58,15 @@ pub enum BrokerError {
         /// The region.
         home: RegionName,
     },
+    /// The channel has a log for each region, of which one has to be named.
+    #[error(
+        "channel `{channel}` has a log for each region: name one, as `{channel}@REGION`, or read \
+         them merged"
+    )]
+    EachRegion {
+        /// The channel.
+        channel: String,
+    },
     /// The broker has no name as a region.
     #[error("this broker is no region: it has no name, see `npayload serve --region`")]
     NotARegion,

@@ -29,8 +29,11 @@ impl Broker {
     }
 
     /// The configuration of a channel that is made without one: the defaults, as far as the limits
-    /// of its organisation go.
+    /// of its organisation go; those of the channel, for a region's log of one that others have.
     pub(super) fn defaults_for(&self, channel: &ChannelName) -> ChannelConfig {
+        if let Some(config) = self.config_of_others(channel) {
+            return config;
+        }
         let limits = self.limits_of(channel);
         let mut config = self.config.defaults.clone();
         if let Some(most) = limits.max_retention_days.map(u64::from) {

@@ -155,7 +155,8 @@ impl Broker {
         })
     }
 
-    /// The consumers of one channel, or of all, by channel and name.
+    /// The consumers of one channel, or of all, by channel and name. Of a channel with a log for each
+    /// region they are those of all its logs that are here.
     ///
     /// # Errors
     /// [`BrokerError::NoSuchChannel`] and [`BrokerError::UnknownPositions`].
@@ -171,7 +172,15 @@ impl Broker {
             }
         };
         match channel {
-            Some(channel) => add(self.channel_to_read(channel, None)?, channel),
+            Some(channel) => {
+                let mut logs: Vec<_> = self.logs_of(channel).collect();
+                // The rows are in the order of channel and name.
+                logs.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
+                match logs.is_empty() {
+                    true => add(self.channel_to_read(channel, None)?, channel),
+                    false => logs.iter().for_each(|(id, log)| add(*id, &log.name)),
+                }
+            }
             None => self
                 .directory
                 .iter()

@@ -95,10 +95,8 @@ impl Broker {
         }
         match self.directory.by_name(channel.as_str()) {
             Some((_, channel)) => Ok(door_limits(&channel.config)),
-            None if self.config.auto_create => Ok(door_limits(&self.defaults_for(channel))),
-            None => Err(BrokerError::NoSuchChannel {
-                name: channel.to_string(),
-            }),
+            None if self.may_be_made(channel) => Ok(door_limits(&self.defaults_for(channel))),
+            None => Err(self.no_such_log(channel)),
         }
     }
 
@@ -481,12 +479,18 @@ impl Broker {
             }
             return Ok(Some(id));
         }
-        if !self.config.auto_create || target.incarnation.is_some() {
-            return Err(BrokerError::NoSuchChannel {
-                name: target.channel.to_string(),
-            });
+        if !self.may_be_made(&target.channel) || target.incarnation.is_some() {
+            return Err(self.no_such_log(&target.channel));
         }
         Ok(None)
+    }
+
+    /// Whether a write makes the channel, or begins the log, that it names and that is not there.
+    fn may_be_made(&self, name: &ChannelName) -> bool {
+        match name.region() {
+            Some(_) => self.is_to_be_begun(name),
+            None => self.config.auto_create && self.logs_of(name).next().is_none(),
+        }
     }
 
     /// Refuses a channel that is not the one the client knows under its name.

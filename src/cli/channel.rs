@@ -8,9 +8,13 @@ use serde::Serialize;
 use super::failure::Failure;
 use super::output::{self, Columns};
 use super::{Context, any_channel, own_channel};
+use crate::client::{Client, RequestError};
 use crate::protocol::control::{
     ChannelConfig, ChannelInfo, ChannelList, CompressionName, ConfigChange, Encryption,
 };
+use crate::protocol::logs::{ChannelLogs, RegionLogs};
+use crate::region::directory::Spread;
+use crate::region::interest::Since;
 use crate::types::{ChannelName, Durability};
 
 /// What to do with channels.
@@ -23,6 +27,10 @@ pub enum ChannelCommand {
         name: ChannelName,
         #[command(flatten)]
         config: ConfigArgs,
+        /// One log with one home, or one for each region, which all can write to at local speed
+        /// [default: one]
+        #[arg(long, value_enum, value_name = "HOW")]
+        regions: Option<RegionsArg>,
         /// Succeed when there is one of this name already; it is left as it is
         #[arg(long)]
         if_not_exists: bool,
@@ -99,6 +107,15 @@ pub struct ConfigArgs {
     encryption: Option<EncryptionArg>,
 }
 
+/// Whether a channel is one log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum RegionsArg {
+    /// One log, whose home is here
+    One,
+    /// A log for each region
+    Each,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum EncryptionArg {
     On,
@@ -151,6 +168,7 @@ impl ConfigArgs {
                 EncryptionArg::On => Encryption::On,
                 EncryptionArg::Off => Encryption::Off,
             }),
+            regions: None,
         }
     }
 }
@@ -164,13 +182,31 @@ pub async fn run(command: ChannelCommand, context: &Context) -> Result<(), Failu
         ChannelCommand::Create {
             name,
             config,
+            regions,
             if_not_exists,
-        } => create(&name, config.change(), if_not_exists, context).await,
+        } => {
+            let mut config = config.change();
+            config.regions = regions.map(|regions| match regions {
+                RegionsArg::One => Spread::One,
+                RegionsArg::Each => Spread::Each,
+            });
+            create(&name, config, if_not_exists, context).await
+        }
         ChannelCommand::List { prefix, internal } => list(prefix, internal, context).await,
         ChannelCommand::Info { name } => {
-            let info = context.client().await?.channel_info(&name).await;
-            let info = info.map_err(|error| failure("describing", &name, &error))?;
-            print_info(&info, context)
+            let client = context.client().await?;
+            let found = client.channel_info(&name).await;
+            if let Ok(info) = &found
+                && (name.region().is_some() || info.config.regions.is_one())
+            {
+                return print_info(info, context);
+            }
+            // Other regions may have logs of one that nobody writes or reads here.
+            match (logs(&client, &name).await, found) {
+                (Ok(told), _) if !told.regions.is_one() => print_logs(&told, context),
+                (_, Err(error)) | (Err(error), Ok(_)) => Err(failure("describing", &name, &error)),
+                (Ok(_), Ok(info)) => print_info(&info, context),
+            }
         }
         ChannelCommand::Update { name, config } => {
             if config == ConfigArgs::default() {
@@ -285,6 +321,40 @@ async fn delete(name: &ChannelName, yes: bool, context: &Context) -> Result<(), 
     output::print(&format!("deleted channel {name}"))
 }
 
+/// The logs of a channel, as this region and its peers know them.
+async fn logs(client: &Client, name: &ChannelName) -> Result<ChannelLogs, RequestError> {
+    let asked = RegionLogs {
+        channel: name.clone(),
+        read: false,
+        from: Since::Start,
+        after: None,
+        wait_ms: 0,
+    };
+    client.channel_logs(asked).await
+}
+
+fn print_logs(told: &ChannelLogs, context: &Context) -> Result<(), Failure> {
+    if context.json {
+        return output::print_json(told);
+    }
+    output::print(&format!("{} has a log for each region", told.channel))?;
+    let mut columns = Columns::new(&["LOG", "HOME", ">LOG START", ">LOG END", "HERE"]);
+    for log in &told.logs {
+        columns.row([
+            log.name.to_string(),
+            log.home.to_string(),
+            log.log_start.to_string(),
+            log.high_watermark.to_string(),
+            if log.held { "yes" } else { "no" }.to_owned(),
+        ]);
+    }
+    columns.print("there are no logs")?;
+    for region in &told.unreachable {
+        output::print(&format!("{region} can't be reached, and may have one more"))?;
+    }
+    Ok(())
+}
+
 fn failure(doing: &str, name: &ChannelName, error: &crate::client::RequestError) -> Failure {
     Failure::request(
         format!("{doing} channel {name}"),
@@ -323,6 +393,9 @@ fn print_info(info: &ChannelInfo, context: &Context) -> Result<(), Failure> {
         ("compression", compression.join(", ")),
     ];
     fields.extend(encryption(info));
+    if !config.regions.is_one() {
+        fields.push(("regions", "a log for each".to_owned()));
+    }
     if config.durability == Durability::Written {
         fields.push(("sync interval", output::duration(config.sync_interval_ms)));
     }

@@ -8,13 +8,14 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::failure::Failure;
-use super::place::PlaceArg;
+use super::merged::{self, FromArg};
 use super::record_json::{write_exactly, write_record};
-use super::{Context, any_channel, interrupted};
-use crate::client::{Client, ConsumeError, Consumer, Gaps, RawBatch};
+use super::{Context, any_channel, interrupted, region_name};
+use crate::client::{Client, ConsumeError, Consumer, Gaps, RawBatch, RequestError};
 use crate::format::{Gap, Record, records};
+use crate::protocol::ErrorCode;
 use crate::protocol::control::Place;
-use crate::types::{ChannelName, Offset, Timestamp};
+use crate::types::{ChannelName, Offset, RegionName, Timestamp};
 
 /// Output is written from this size on.
 const BUFFER_BYTES: usize = 256 << 10;
@@ -28,6 +29,9 @@ const RETRY_FOR_FOLLOWING: Duration = Duration::from_secs(3600);
     after_help = "Places: start, end, 42 (an offset), -10 (records before the end), \
 @2026-01-31T08:00:00Z (append time), @-1h (ago: ms, s, m, h, d, w)
 
+Of a channel with a log for each region all logs are read together, each record with its region and
+offset. There a place is start, end, a time, or an offset for each region: eu-west=17,us-east=40
+
 Examples:
   npayload consume chat.log --from -10
   npayload consume chat.log --from @-1h --json | jq .payload
@@ -36,7 +40,10 @@ Examples:
 pub struct ConsumeArgs {
     /// The channel
     #[arg(value_parser = any_channel)]
-    channel: ChannelName,
+    pub(super) channel: ChannelName,
+    /// Of a channel with a log for each region: read this region's alone
+    #[arg(long, value_name = "NAME", value_parser = region_name)]
+    region: Option<RegionName>,
     /// Where to begin
     #[arg(
         long,
@@ -44,32 +51,32 @@ pub struct ConsumeArgs {
         default_value = "start",
         allow_hyphen_values = true
     )]
-    from: PlaceArg,
+    pub(super) from: FromArg,
     /// Where to end; the record at this place is not printed [default: the end as it is now]
     #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
-    to: Option<PlaceArg>,
+    pub(super) to: Option<FromArg>,
     /// Print so many records at most
     #[arg(long, value_name = "N")]
-    max: Option<u64>,
+    pub(super) max: Option<u64>,
     /// Wait for more at the end
     #[arg(long, short = 'f')]
-    follow: bool,
+    pub(super) follow: bool,
     /// Print payloads as they are, each with a newline; so it is without --json
     #[arg(long, conflicts_with = "json")]
-    raw: bool,
+    pub(super) raw: bool,
     /// With --json: keys, headers and payloads byte by byte in base64, for computing digests
     #[arg(long, requires = "json")]
-    base64: bool,
+    pub(super) base64: bool,
     /// Where a repair found that records were lost: end with an error, or tell of them and go on
     ///
     /// With --json they are a line {"gap":{"firstOffset","endOffset","reason",…}}, else a line on stderr.
     #[arg(long, value_name = "WHAT", default_value = "raise")]
-    gaps: GapsArg,
+    pub(super) gaps: GapsArg,
 }
 
 /// What to do at lost records.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum GapsArg {
+pub(super) enum GapsArg {
     /// End with an error in front of them
     Raise,
     /// Tell of them, and go on behind them
@@ -80,43 +87,84 @@ enum GapsArg {
 ///
 /// # Errors
 /// When a record cannot be read, or the output cannot be written.
-pub async fn run(args: ConsumeArgs, context: &Context) -> Result<(), Failure> {
+pub async fn run(mut args: ConsumeArgs, context: &Context) -> Result<(), Failure> {
+    if let Some(region) = &args.region {
+        args.channel = args.channel.log_of(region);
+    }
+    if args.max == Some(0) {
+        return Ok(());
+    }
     let client = context.client().await?;
+    if args.from.is_vector() || args.to.as_ref().is_some_and(FromArg::is_vector) {
+        return merged::run(&args, &client, context).await;
+    }
+    match one(&args, &client, context).await {
+        Err(Refused::Each) => merged::run(&args, &client, context).await,
+        Err(Refused::Failure(failure)) => Err(*failure),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Why a log was not read.
+enum Refused {
+    /// The channel has one for each region.
+    Each,
+    /// Something else.
+    Failure(Box<Failure>),
+}
+
+impl From<Failure> for Refused {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(Box::new(failure))
+    }
+}
+
+impl ConsumeArgs {
+    /// How long to go on trying while the broker is away.
+    pub(super) fn retry_for(&self) -> Duration {
+        if self.follow {
+            RETRY_FOR_FOLLOWING
+        } else {
+            RETRY_FOR
+        }
+    }
+
+    /// What to do at lost records.
+    pub(super) fn gaps(&self) -> Gaps {
+        match self.gaps {
+            GapsArg::Raise => Gaps::Raise,
+            GapsArg::Yield => Gaps::Yield,
+        }
+    }
+}
+
+/// Reads a channel that is one log.
+async fn one(args: &ConsumeArgs, client: &Client, context: &Context) -> Result<(), Refused> {
     let channel = &args.channel;
     let now = context.now();
-    let retry_for = if args.follow {
-        RETRY_FOR_FOLLOWING
-    } else {
-        RETRY_FOR
-    };
     let mut consumer = client
         .consumer(channel.clone())
         .follow(args.follow)
-        .gaps(match args.gaps {
-            GapsArg::Raise => Gaps::Raise,
-            GapsArg::Yield => Gaps::Yield,
-        })
-        .retry_for(retry_for);
-    consumer = match args.from.at(now) {
+        .gaps(args.gaps())
+        .retry_for(args.retry_for());
+    consumer = match args.from.at(now)? {
         Place::Start => consumer.from_start(),
         Place::End => consumer.from_end(),
         Place::Offset(offset) => consumer.from_offset(offset),
         Place::Time(time) => consumer.from_time(time),
-        back @ Place::Back(_) => consumer.from_offset(resolve(&client, channel, back).await?),
+        back @ Place::Back(_) => consumer.from_offset(resolve(client, channel, back).await?),
     };
     let mut until = None;
-    match args.to.map(|place| place.at(now)) {
+    let to = args.to.as_ref();
+    match to.map(|place| place.at(now)).transpose()? {
         None => {}
         Some(Place::Offset(offset)) => consumer = consumer.to(offset),
         // While following, records from before that time may still come.
         Some(Place::Time(time)) if args.follow => until = Some(time),
-        Some(place) => consumer = consumer.to(resolve(&client, channel, place).await?),
+        Some(place) => consumer = consumer.to(resolve(client, channel, place).await?),
     }
     let mut output = Output::new(io::stdout(), context.json);
     output.is_exact = args.base64;
-    if args.max == Some(0) {
-        return Ok(());
-    }
     let limits = Limits {
         left: args.max,
         until,
@@ -124,16 +172,17 @@ pub async fn run(args: ConsumeArgs, context: &Context) -> Result<(), Failure> {
     let ended = pump(consumer.build(), limits, &mut output).await;
     let flushed = output.flush();
     match ended {
-        Err(Stopped::Output(failure)) => Err(failure),
+        Err(Stopped::Output(failure)) => Err(failure.into()),
+        Err(Stopped::Consumer(error)) if is_each(&error) => Err(Refused::Each),
         Err(Stopped::Consumer(error)) => {
             flushed?;
             let what = match output.next {
                 Some(next) => format!("consuming {channel} from offset {next}"),
                 None => format!("consuming {channel}"),
             };
-            Err(Failure::consume(what, &error, channel.as_str()))
+            Err(Failure::consume(what, &error, channel.as_str()).into())
         }
-        Ok(Ended::Done) => flushed,
+        Ok(Ended::Done) => Ok(flushed?),
         Ok(Ended::Interrupted { position }) => {
             flushed?;
             match output.next.or(position) {
@@ -145,15 +194,21 @@ pub async fn run(args: ConsumeArgs, context: &Context) -> Result<(), Failure> {
     }
 }
 
-async fn resolve(client: &Client, channel: &ChannelName, place: Place) -> Result<Offset, Failure> {
+async fn resolve(client: &Client, channel: &ChannelName, place: Place) -> Result<Offset, Refused> {
     match client.resolve(channel, place).await {
         Ok(resolved) => Ok(resolved.offset),
-        Err(error) => Err(Failure::request(
-            format!("consuming {channel}"),
-            &error,
-            Some(channel.as_str()),
-        )),
+        Err(RequestError::Server(error)) if error.is(ErrorCode::EachRegion) => Err(Refused::Each),
+        Err(error) => {
+            let what = format!("consuming {channel}");
+            Err(Failure::request(what, &error, Some(channel.as_str())).into())
+        }
     }
+}
+
+/// Whether the channel has a log for each region, so that nothing was read.
+fn is_each(error: &ConsumeError) -> bool {
+    let refused = error.server();
+    refused.is_some_and(|refused| refused.is(ErrorCode::EachRegion))
 }
 
 /// Where to end, apart from the end that the consumer knows.

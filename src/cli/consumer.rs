@@ -6,12 +6,14 @@ use clap::Subcommand;
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::merged;
 use super::output::{self, Columns};
 use super::place::PlaceArg;
 use super::{Context, any_channel, consumer_name};
 use crate::client::RequestError;
 use crate::protocol::control::ConsumerLagRow;
-use crate::protocol::{CommitRequest, ExpectedPosition};
+use crate::protocol::{CommitRequest, ErrorCode, ExpectedPosition};
+use crate::region::Vector;
 use crate::types::{ChannelName, ConsumerName, LogEpoch, Offset};
 
 /// What to do with consumers.
@@ -34,6 +36,9 @@ pub enum ConsumerCommand {
         name: ConsumerName,
     },
     /// Store a consumer's position: the next offset it will read
+    ///
+    /// Where the channel has a log for each region, offsets such as eu-west=17,us-east=40 are stored in
+    /// all of these logs or in none.
     Commit {
         /// The channel
         #[arg(value_parser = any_channel)]
@@ -41,8 +46,8 @@ pub enum ConsumerCommand {
         /// The consumer
         #[arg(value_parser = consumer_name)]
         name: ConsumerName,
-        /// The next offset it will read
-        offset: u64,
+        /// The next offset it will read; of a channel with a log for each region, those of regions
+        offset: CommitArg,
         /// Anything to find again with the position, at most 4096 bytes
         #[arg(
             long,
@@ -114,6 +119,54 @@ impl FromStr for Expect {
     }
 }
 
+/// What a consumer has read up to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommitArg {
+    /// The next offset of the channel.
+    One(u64),
+    /// The next offset in each region's log.
+    Each(Vector),
+}
+
+impl FromStr for CommitArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains('=') {
+            return merged::vector(text).map(Self::Each);
+        }
+        let offset = text.parse().map(Self::One);
+        offset.map_err(|error: std::num::ParseIntError| error.to_string())
+    }
+}
+
+/// Where a consumer stands in the logs of regions.
+#[derive(Serialize)]
+struct InEach<'a> {
+    channel: &'a ChannelName,
+    consumer: &'a ConsumerName,
+    position: &'a Vector,
+}
+
+fn print_each(
+    channel: &ChannelName,
+    consumer: &ConsumerName,
+    position: &Vector,
+    context: &Context,
+) -> Result<(), Failure> {
+    if context.json {
+        return output::print_json(&InEach {
+            channel,
+            consumer,
+            position,
+        });
+    }
+    let position = merged::typed(position);
+    output::print(&format!(
+        "consumer {consumer} of {channel} is at {position}"
+    ))
+}
+
 /// Carries the command out.
 ///
 /// # Errors
@@ -139,6 +192,20 @@ pub async fn run(command: ConsumerCommand, context: &Context) -> Result<(), Fail
         ConsumerCommand::Position { channel, name } => {
             let client = context.client().await?;
             let row = client.consumer_position(&channel, &name).await;
+            if let Err(error) = &row
+                && error.is(ErrorCode::EachRegion)
+            {
+                let position = client.merged_position(&channel, &name).await;
+                let position = position.map_err(|e| failure("finding", &channel, &name, &e))?;
+                if position.is_empty() {
+                    let what = format!("finding consumer {name} of {channel}");
+                    return Err(Failure::because(
+                        what,
+                        "it has no position in any region's log",
+                    ));
+                }
+                return print_each(&channel, &name, &position, context);
+            }
             let row = row.map_err(|error| failure("finding", &channel, &name, &error))?;
             print_row(&row, context)
         }
@@ -161,6 +228,21 @@ pub async fn run(command: ConsumerCommand, context: &Context) -> Result<(), Fail
             metadata,
             expect,
         } => {
+            let offset = match offset {
+                CommitArg::One(offset) => offset,
+                CommitArg::Each(position) => {
+                    if expect.is_some() {
+                        let what = format!("committing consumer {name} of {channel}");
+                        let why = "--expect is of one log";
+                        return Err(Failure::usage(what, why));
+                    }
+                    let client = context.client().await?;
+                    let done = client.commit_merged(&channel, &name, &position, &metadata);
+                    let done = done.await;
+                    done.map_err(|error| failure("committing", &channel, &name, &error))?;
+                    return print_each(&channel, &name, &position, context);
+                }
+            };
             let request = CommitRequest {
                 channel: channel.clone(),
                 incarnation: None,

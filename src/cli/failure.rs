@@ -4,7 +4,9 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
-use crate::client::{AtomicError, ConnectError, ConsumeError, PublishError, RequestError};
+use crate::client::{
+    AtomicError, ConnectError, ConsumeError, MergedError, PublishError, RequestError,
+};
 use crate::protocol::{ErrorCode, WireError};
 use crate::tls::TlsFailure;
 
@@ -146,6 +148,21 @@ impl Failure {
         Self::new(what, error).hint_or_none(hint)
     }
 
+    /// The logs of a channel could not be read together.
+    pub fn merged(what: impl Into<String>, error: &MergedError, channel: &str) -> Self {
+        let hint = match error {
+            MergedError::Request(error) => return Self::request(what, error, Some(channel)),
+            MergedError::OneLog { .. } => {
+                Some("name places as offsets, not as a vector".to_owned())
+            }
+            MergedError::Behind { region, .. } => Some(format!(
+                "see `npayload region status` for the link to {region}, or read up to what is here"
+            )),
+            _ => hint_for(error.server(), Some(channel)),
+        };
+        Self::new(what, error).hint_or_none(hint)
+    }
+
     /// The exit code of the program.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
@@ -246,6 +263,9 @@ fn hint_for(error: Option<&WireError>, channel: Option<&str>) -> Option<String> 
         ErrorCode::ChannelNotFound => format!(
             "create it with `npayload channel create {channel}`, or see `npayload channel list`"
         ),
+        ErrorCode::EachRegion => {
+            format!("name one log as `{channel}@REGION`; see `npayload channel info {channel}`")
+        }
         ErrorCode::ChannelExists => {
             "add --if-not-exists, or change it with `npayload channel update`".to_owned()
         }

@@ -24,6 +24,7 @@ mod key;
 mod lines;
 mod listing;
 mod market;
+mod merged;
 mod org;
 mod output;
 mod place;
@@ -59,7 +60,7 @@ use crate::access::{InvalidSecret, Secret};
 use crate::client::{Client, DEFAULT_PORT};
 use crate::format::Compression;
 use crate::protocol::control::CompressionName;
-use crate::types::{ChannelName, ConsumerName, InvalidName, OrgName, Timestamp};
+use crate::types::{ChannelName, ConsumerName, InvalidName, OrgName, RegionName, Timestamp};
 
 /// How long a command tries to reach the broker, where it has no option for it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -383,6 +384,10 @@ fn own_channel(text: &str) -> Result<ChannelName, InvalidName> {
 /// The name of a channel to read from: internal topics too.
 fn any_channel(text: &str) -> Result<ChannelName, InvalidName> {
     ChannelName::parse_any(text)
+}
+
+fn region_name(text: &str) -> Result<RegionName, InvalidName> {
+    RegionName::parse(text)
 }
 
 fn org_name(text: &str) -> Result<OrgName, InvalidName> {

@@ -286,6 +286,8 @@ impl LineLimit {
         let record_bytes = match client.channel_info(channel).await {
             Ok(info) => info.config.max_record_bytes,
             Err(error) if error.is(ErrorCode::ChannelNotFound) => DEFAULT_MAX_RECORD_BYTES,
+            // The first batch begins this region's log.
+            Err(error) if error.is(ErrorCode::EachRegion) => DEFAULT_MAX_RECORD_BYTES,
             Err(error) => {
                 let what = format!("publishing to {channel}");
                 return Err(Failure::request(what, &error, Some(channel.as_str())));

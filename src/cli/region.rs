@@ -4,7 +4,7 @@ use clap::Subcommand;
 
 use super::failure::Failure;
 use super::output::{self, Columns};
-use super::{Context, own_channel};
+use super::{Context, any_channel};
 use crate::protocol::region::{CopyStatus, LinkState, RegionTold};
 use crate::types::ChannelName;
 
@@ -19,7 +19,7 @@ pub enum RegionCommand {
     /// Remove a copy that nobody wants any more, with all that is in it
     Purge {
         /// The channel
-        #[arg(value_parser = own_channel)]
+        #[arg(value_parser = any_channel)]
         channel: ChannelName,
         /// Do it
         #[arg(long, required = true)]
@@ -30,7 +30,7 @@ pub enum RegionCommand {
   npayload region verify ml.models --json | jq .equal")]
     Verify {
         /// The channel
-        #[arg(value_parser = own_channel)]
+        #[arg(value_parser = any_channel)]
         channel: ChannelName,
     },
 }
@@ -134,12 +134,49 @@ fn status(told: &RegionTold) -> Result<(), Failure> {
             behind(copy),
             match &copy.error {
                 Some(error) => error.clone(),
-                None if copy.followed => "followed".to_owned(),
+                None if copy.followed => from(copy),
                 None => "not followed".to_owned(),
             },
         ]);
     }
-    copies.print("no copies")
+    copies.print("no copies")?;
+    let mut held = Columns::new(&["CHANNEL", ">SYNCED", "HELD BY", ">UP TO"]);
+    for log in &told.held {
+        for by in &log.regions {
+            held.row([
+                log.name.to_string(),
+                log.flushed.to_string(),
+                by.region.to_string(),
+                by.offset.to_string(),
+            ]);
+        }
+    }
+    held.print("nobody pulls from here")?;
+    if told.logs.is_empty() {
+        return Ok(());
+    }
+    let mut logs = Columns::new(&["LOG OF EACH REGION", "HOME", ">LOG START", ">LOG END"]);
+    for log in &told.logs {
+        logs.row([
+            log.name.to_string(),
+            log.home.to_string(),
+            log.log_start.to_string(),
+            log.high_watermark.to_string(),
+        ]);
+    }
+    logs.print("no logs")
+}
+
+/// How a copy is followed.
+fn from(copy: &CopyStatus) -> String {
+    let types = copy.types.as_ref().map_or(String::new(), |types| {
+        let types: Vec<&str> = types.iter().map(String::as_str).collect();
+        format!(", of {} only", types.join(", "))
+    });
+    match copy.source.as_ref().filter(|source| **source != copy.home) {
+        Some(source) => format!("followed from {source}{types}"),
+        None => format!("followed{types}"),
+    }
 }
 
 fn behind(copy: &CopyStatus) -> String {

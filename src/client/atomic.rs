@@ -12,7 +12,7 @@ use crate::protocol::{
     PublishAtomicResponse, PublishRequest, PublishTarget, Request, Response, WireError,
 };
 use crate::types::{
-    ChannelName, ConsumerName, MAX_CHANNEL_NAME_BYTES, MAX_NAME_BYTES, Offset, ProducerId,
+    ChannelName, ConsumerName, MAX_LOG_NAME_BYTES, MAX_NAME_BYTES, Offset, ProducerId,
 };
 
 /// Collects records and commits; made by [`Client::atomic`].
@@ -104,7 +104,7 @@ impl Client {
 
 /// No less than the part takes in a frame.
 fn part_bytes(part: &AtomicPart) -> usize {
-    let names = 2 + MAX_CHANNEL_NAME_BYTES + 2 + MAX_NAME_BYTES + 64;
+    let names = 2 + MAX_LOG_NAME_BYTES + 2 + MAX_NAME_BYTES + 64;
     names
         + match part {
             AtomicPart::Publish(publish) => publish.batch.len(),

@@ -4,6 +4,7 @@
 //! - [`Client`]: connects, and has a method for every control request.
 //! - [`Producer`]: batches records, keeps their order, resolves a [`Ticket`] for each.
 //! - [`Consumer`]: a stream of records, fetched ahead, each batch checked.
+//! - [`Merged`]: the same over the logs of all regions, where a channel has one for each.
 //! - [`Agents`], [`Sessions`], [`Tools`]: agents, what they say to each other, and what they call.
 //! - [`Commitments`], [`Disputes`], [`Trust`], [`Escrow`]: what they promise, and what becomes of it.
 //! - [`Market`]: what organisations list of them, and who subscribes to it.
@@ -25,6 +26,7 @@ mod error;
 mod gather;
 mod handle;
 mod link;
+mod merged;
 mod producer;
 mod region;
 mod stream;
@@ -46,5 +48,6 @@ pub use consumer::{
 pub use error::{ConnectError, LostError, RequestError};
 pub use handle::{Client, ClientBuilder, ConnectionState};
 pub use link::{Link, LinkCall};
+pub use merged::{Merged, MergedBuilder, MergedError, MergedItem, MergedRecord};
 pub use producer::{Ack, BatchAck, OnFull, Producer, ProducerBuilder, PublishError, Ticket};
 pub use url::{BrokerUrl, DEFAULT_PORT, InvalidUrl};

@@ -2,6 +2,7 @@
 
 use super::error::RequestError;
 use super::handle::{Client, Retry};
+use crate::protocol::logs::{ChannelLogs, RegionLogs};
 use crate::protocol::region::{
     InterestAdd, InterestList, InterestRemove, InterestRemoved, InterestRow, InterestRows,
     RegionList, RegionPurge, RegionPurged, RegionStatus, RegionTold, RegionVerify, Regions,
@@ -87,5 +88,13 @@ impl Client {
         interest: InterestRemove,
     ) -> Result<InterestRemoved, RequestError> {
         ask!(self, InterestRemove, interest, Retry::Unsafe)
+    }
+
+    /// Which logs a channel has, and where they stand here.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `CHANNEL_NOT_FOUND` and `REGION_UNREACHABLE`.
+    pub async fn channel_logs(&self, asked: RegionLogs) -> Result<ChannelLogs, RequestError> {
+        ask!(self, RegionLogs, asked, Retry::Safe)
     }
 }

@@ -231,6 +231,8 @@ pub enum Kind {
     InterestList = 211,
     /// Withdraws interest.
     InterestRemove = 212,
+    /// Tells which logs a channel has.
+    RegionLogs = 213,
 }
 
 /// One row of the table.
@@ -267,7 +269,7 @@ const fn control(kind: Kind, name: &'static str) -> Api {
 }
 
 /// Every request kind, by number.
-pub const APIS: [Api; 101] = [
+pub const APIS: [Api; 102] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
     row(Kind::Publish, "publish", Encoding::Binary, MAX_FRAME_BYTES),
@@ -394,6 +396,7 @@ pub const APIS: [Api; 101] = [
     control(Kind::InterestAdd, "interest.add"),
     control(Kind::InterestList, "interest.list"),
     control(Kind::InterestRemove, "interest.remove"),
+    control(Kind::RegionLogs, "region.logs"),
 ];
 
 impl Kind {

@@ -6,6 +6,7 @@
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::format::Compression;
+use crate::region::directory::Spread;
 use crate::types::{
     ChannelName, ConsumerName, Durability, Incarnation, KeyId, LogEpoch, Offset, OrgName,
     PrincipalId, Timestamp,
@@ -192,6 +193,9 @@ pub struct ChannelConfig {
     /// Whether records are encrypted at rest; off from a broker that does not know it.
     #[serde(default)]
     pub encryption: Encryption,
+    /// Whether it is one log, the default, or one for each region.
+    #[serde(default, skip_serializing_if = "Spread::is_one")]
+    pub regions: Spread,
 }
 
 /// Fields of a configuration to set; those left out keep their value, or take the default when a
@@ -231,6 +235,9 @@ pub struct ConfigChange {
     /// Whether records are encrypted at rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
+    /// Whether it is one log, or one for each region; set when it is created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regions: Option<Spread>,
 }
 
 /// Tells a field that is null from one that is left out.

@@ -21,6 +21,7 @@ pub mod control;
 pub mod error_code;
 pub mod frame;
 mod json_kinds;
+pub mod logs;
 mod primitive;
 pub mod region;
 pub mod request;

@@ -37,12 +37,13 @@ pub struct InvalidPattern {
 }
 
 impl ChannelPattern {
-    /// The pattern of one channel, which may not be an internal topic.
+    /// The pattern of one channel, which may not be an internal topic. Of one region's log it is the
+    /// pattern of the channel: no pattern tells its logs apart.
     ///
     /// # Errors
     /// [`InvalidPattern`] for an internal topic.
     pub fn exactly(channel: &ChannelName) -> Result<Self, InvalidPattern> {
-        channel.as_str().parse()
+        channel.channel().as_str().parse()
     }
 
     /// The pattern as the broker keeps it when somebody of `org` says it: without an organisation
@@ -62,13 +63,14 @@ impl ChannelPattern {
         self.org.as_ref()
     }
 
-    /// Whether it means a channel, given by the name the broker keeps.
+    /// Whether it means a channel, given by the name the broker keeps, or by that of one region's
+    /// log of it.
     #[must_use]
     pub fn matches(&self, channel: &ChannelName) -> bool {
         if channel.is_internal() || channel.org() != self.org.as_ref().map(OrgName::as_str) {
             return false;
         }
-        let mut named = channel.local().split('.');
+        let mut named = channel.channel_local().split('.');
         for segment in &self.segments {
             let Some(name) = named.next() else {
                 return false;
@@ -225,6 +227,9 @@ mod tests {
             ("acme/ml.>", "acme/ml.x", true),
             ("acme/ml.>", "ml.x", false),
             ("ml.>", "acme/ml.x", false),
+            ("ml.*", "ml.feedback@eu-west", true),
+            ("ml.*.*", "ml.feedback@eu-west", false),
+            ("acme/orders", "acme/orders@eu-west", true),
         ] {
             assert_eq!(
                 pattern(text).matches(&channel(name)),

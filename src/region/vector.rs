@@ -33,6 +33,18 @@ impl Vector {
         self.0.get(region).copied().unwrap_or_default()
     }
 
+    /// The next offset in a region's log, where the region is in it.
+    #[must_use]
+    pub fn part(&self, region: &RegionName) -> Option<Offset> {
+        self.0.get(region).copied()
+    }
+
+    /// Whether it names no region: everything counts from the log starts.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Its parts, sorted by region.
     pub fn parts(&self) -> impl Iterator<Item = (&RegionName, Offset)> {
         self.0.iter().map(|(region, offset)| (region, *offset))
@@ -237,6 +249,20 @@ impl Merge {
         Ok(())
     }
 
+    /// Offsets of a region's log, up to `end`, hold nothing that could be taken.
+    ///
+    /// # Errors
+    /// [`MergeError`] when no record of the region is to be read, or the offsets were passed before;
+    /// nothing is changed.
+    pub fn handle_passed(&mut self, region: &RegionName, end: Offset) -> Result<(), MergeError> {
+        self.handle_next(region, end, Timestamp(i64::MAX))?;
+        let next = self.next.get_mut(region).expect("seen just now");
+        if *next != Next::Done {
+            *next = Next::Unread;
+        }
+        Ok(())
+    }
+
     /// The record that [`MergeStep::Take`] names was taken.
     ///
     /// # Panics
@@ -323,6 +349,10 @@ mod tests {
         let twice = merge.handle_next(&us, Offset(6), Timestamp(0));
         assert!(matches!(twice, Err(MergeError::NotWanted { .. })));
         merge.handle_taken(&us);
+        merge.handle_passed(&us, Offset(8)).unwrap();
+        assert_eq!(merge.position(), &vector(&[("us", 8)]));
+        assert_eq!(merge.poll(), MergeStep::Read(us.clone()));
+        assert!(merge.handle_passed(&us, Offset(7)).is_err());
         // The rest of the range holds nothing.
         merge.handle_next(&us, Offset(12), Timestamp(0)).unwrap();
         assert_eq!(merge.poll(), MergeStep::Done);

@@ -17,7 +17,8 @@ use crate::broker::{Broker, BrokerError};
 use crate::protocol::asp::EvidencePlace;
 use crate::protocol::control::ChannelInfo;
 use crate::protocol::{
-    AspRequest, AtomicPart, ErrorCode, PublishTarget, RegionRequest, Request, Response, WireError,
+    AspRequest, AtomicPart, ErrorCode, PublishTarget, RegionRequest, RegionResponse, Request,
+    Response, WireError,
 };
 use crate::types::{ChannelName, ConsumerName, DEFAULT_ORG_NAME, OrgId, OrgName, Timestamp};
 
@@ -189,6 +190,14 @@ impl<'a> Door<'a> {
                 self.broker(Operation::Inspect)?;
                 self.channel(&mut verify.name, ANY_SIGHT)
             }
+            RegionRequest::RegionLogs(logs) => {
+                let needed = if logs.read {
+                    &[Operation::Consume][..]
+                } else {
+                    ANY_SIGHT
+                };
+                self.channel(&mut logs.channel, needed)
+            }
             RegionRequest::RegionPurge(purge) => {
                 self.channel(&mut purge.name, &[Operation::ChannelAdmin])
             }
@@ -256,7 +265,7 @@ impl<'a> Door<'a> {
         let named = target.channel.clone();
         self.channel(&mut target.channel, &[Operation::Publish])?;
         if !self.caller.owns(target.channel.org()) && target.incarnation.is_none() {
-            let known = self.broker.identity_of(&target.channel);
+            let known = self.broker.identity_to_write(&target.channel);
             target.incarnation = Some(known.ok_or_else(|| absent(&named))?);
         }
         Ok(())
@@ -295,7 +304,7 @@ impl<'a> Door<'a> {
             let ask = Ask::Channel {
                 operation: *operation,
                 org,
-                name: name.local(),
+                name: name.channel_local(),
             };
             match self.ask(&ask) {
                 Ok(()) => return Ok(()),
@@ -490,8 +499,16 @@ pub(super) fn show(shared: &Shared, caller: &Caller, response: &mut Response) {
                 }
             }
         }
-        // What operators ask of regions has the broker's names, as the links have.
-        Response::Region(_) | Response::LinkFetch(_) | Response::LinkForward(_) => {}
+        Response::Region(answer) => {
+            // What operators ask of regions has the broker's names, as the links have.
+            if let RegionResponse::RegionLogs(logs) = &mut **answer {
+                rename(caller, &mut logs.channel);
+                for log in &mut logs.logs {
+                    rename(caller, &mut log.name);
+                }
+            }
+        }
+        Response::LinkFetch(_) | Response::LinkForward(_) => {}
         // These name no channels.
         Response::Hello(_)
         | Response::Pong

@@ -83,6 +83,7 @@ pub(super) fn config_change(change: control::ConfigChange) -> ConfigChange {
             control::Encryption::Off => Encryption::Off,
             control::Encryption::On => Encryption::On,
         }),
+        regions: change.regions,
     }
 }
 
@@ -109,6 +110,7 @@ fn config(config: ChannelConfig) -> control::ChannelConfig {
             Encryption::Off => control::Encryption::Off,
             Encryption::On => control::Encryption::On,
         },
+        regions: config.regions,
     }
 }
 
@@ -307,6 +309,9 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
         BrokerError::LivesElsewhere { channel, home } => plain(ErrorCode::NotHome)
             .with("channel", channel.clone())
             .with("home", home.as_str()),
+        BrokerError::EachRegion { channel } => {
+            plain(ErrorCode::EachRegion).with("channel", channel.clone())
+        }
         BrokerError::NotARegion => plain(ErrorCode::NotARegion),
         BrokerError::Interest(_) => plain(ErrorCode::InvalidRequest),
         BrokerError::NoSuchInterest { pattern } => {
@@ -329,6 +334,7 @@ fn create(error: &CreateError, text: &str) -> WireError {
             .with("incarnation", incarnation.to_string()),
         CreateError::Config(error) => invalid_config(error),
         CreateError::Internal { .. } => WireError::new(ErrorCode::InternalTopic, text),
+        CreateError::NamesLog { .. } => WireError::new(ErrorCode::InvalidName, text),
         _ => WireError::new(ErrorCode::Internal, text),
     }
 }

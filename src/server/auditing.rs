@@ -218,6 +218,7 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::RegionStatus
         | Kind::RegionVerify
         | Kind::InterestList
+        | Kind::RegionLogs
         | Kind::MarketUsage => false,
     }
 }
@@ -362,6 +363,7 @@ fn target_among_regions(request: &RegionRequest) -> String {
         RegionRequest::InterestRemove(remove) => remove.pattern.to_string(),
         RegionRequest::RegionVerify(verify) => verify.name.to_string(),
         RegionRequest::RegionPurge(purge) => purge.name.to_string(),
+        RegionRequest::RegionLogs(logs) => logs.channel.to_string(),
         RegionRequest::LinkOpen(open) => open.region.to_string(),
         _ => String::new(),
     }

@@ -93,15 +93,22 @@ pub(super) fn admit(
 }
 
 /// Takes a request that was let in as far as it goes without I/O.
-pub(super) fn handle_admitted(shared: &Shared, caller: &Caller, request: Request) -> Handled {
+pub(super) fn handle_admitted(shared: &Shared, caller: &Caller, mut request: Request) -> Handled {
+    region::name_logs(shared, &mut request);
     if region::seeks(shared, &request) {
         return Handled::Seek(Box::new(request));
     }
-    handle_sought(shared, caller, request)
+    take(shared, caller, request)
 }
 
-/// The same, where other regions need not be asked for its channel, or were.
-pub(super) fn handle_sought(shared: &Shared, caller: &Caller, request: Request) -> Handled {
+/// The same, where other regions were asked for its channel.
+pub(super) fn handle_sought(shared: &Shared, caller: &Caller, mut request: Request) -> Handled {
+    region::name_logs(shared, &mut request);
+    take(shared, caller, request)
+}
+
+/// Takes a request whose channel is here, or in a region that is known, or nowhere.
+fn take(shared: &Shared, caller: &Caller, request: Request) -> Handled {
     match request {
         Request::Publish(publish) if region::lives_elsewhere(shared, &publish) => {
             Handled::Forward(region::Forward::new(publish))
@@ -370,7 +377,8 @@ fn look(shared: &Shared, caller: &Caller, request: &Request) -> Answered {
             let accepted = broker.acting(act(), |broker| {
                 broker.create_channel(create.name.clone(), &change, create.if_not_exists, at)
             })?;
-            let info = broker.channel_info(&create.name)?;
+            let written = broker.own_log(&create.name);
+            let info = broker.channel_info(written.as_ref().unwrap_or(&create.name))?;
             let response = control::ChannelCreated {
                 created: accepted.value == CreateOutcome::Created,
                 channel: answer::channel_info(info.value),

@@ -14,7 +14,8 @@ interface Row {
 }
 
 const ID = /^[0-9a-f]{32}$/;
-const NAME = /^(?:[a-z0-9]+(?:-[a-z0-9]+)*\/)?[\w-]+(?:\.[\w-]+)*$/;
+/** Before a name may stand an organisation, behind it the region whose log is meant. */
+const NAME = /^(?:[a-z0-9]+(?:-[a-z0-9]+)*\/)?[\w-]+(?:\.[\w-]+)*(?:@[a-z0-9]+(?:-[a-z0-9]+)*)?$/;
 
 /**
  * Finds channels by name or by id. A name is used as it is. An id (32 hexadecimal digits) is looked up once; what is sent
@@ -33,7 +34,7 @@ export class ChannelNames {
 
   /** The channel, where no request is needed for it. */
   known(nameOrId: string): ChannelRef | undefined {
-    if (typeof nameOrId !== "string" || nameOrId.length > 321 || !NAME.test(nameOrId)) {
+    if (typeof nameOrId !== "string" || nameOrId.length > 354 || !NAME.test(nameOrId)) {
       throw new InvalidArgumentError(
         `"${String(nameOrId).slice(0, 80)}" is no name of a channel: letters, digits, "_", "-" and single dots, up to 256 bytes`,
       );

@@ -11,7 +11,9 @@ import { Broker } from "./namespaces/broker.js";
 import { Channels } from "./namespaces/channels.js";
 import { Consumers } from "./namespaces/consumers.js";
 import type { Context } from "./namespaces/context.js";
+import { Interests } from "./namespaces/interest.js";
 import { Messages } from "./namespaces/messages.js";
+import { Regions } from "./namespaces/regions.js";
 import { Streams } from "./namespaces/streams.js";
 import { BIGINT_OFFSETS, NUMBER_OFFSETS, type OffsetCodec, type OffsetMode, type OffsetOf } from "./offset.js";
 import type { CallOptions, ClientOptions } from "./options.js";
@@ -55,6 +57,10 @@ export class NPayload<M extends OffsetMode = "number"> implements AsyncDisposabl
   readonly asp: Asp<OffsetOf<M>>;
   /** The broker itself. */
   readonly broker: Broker<OffsetOf<M>>;
+  /** This region, its links to others and its copies of their channels. */
+  readonly regions: Regions<OffsetOf<M>>;
+  /** What this region wants of others. */
+  readonly interest: Interests<OffsetOf<M>>;
   /** Webhooks that this program receives; asks no broker. */
   readonly webhooks = new Webhooks();
 
@@ -130,6 +136,8 @@ export class NPayload<M extends OffsetMode = "number"> implements AsyncDisposabl
     this.grants = new Grants(context);
     this.asp = new Asp(context);
     this.broker = new Broker(context);
+    this.regions = new Regions(context);
+    this.interest = new Interests(context);
   }
 
   /** Where the connection stands. */

@@ -21,6 +21,7 @@ export { ConsumeResult, type ConsumeRequest } from "./reading/consume.js";
 export { Tail, type TailPosition, type TailRequest } from "./reading/tail.js";
 export type { BeginOptions } from "./reading/fetch.js";
 export type { OnLost } from "./reading/cursor.js";
+export { Merged, type MergedMessage, type MergedRequest, type RegionVector } from "./reading/merged.js";
 
 export type { ChannelConfig, ChannelInfo, Damage, FullChannelConfig } from "./namespaces/channel-types.js";
 export { Channels, type ChannelRequest, type CreateChannelRequest, type ListChannelsRequest } from "./namespaces/channels.js";
@@ -43,6 +44,19 @@ export {
   Subscription,
 } from "./namespaces/consumers.js";
 export * from "./namespaces/access.js";
+export { type MoveChannelRequest, Regions } from "./namespaces/regions.js";
+export type {
+  ChannelLog,
+  ChannelLogs,
+  LinkState,
+  RegionCopy,
+  RegionLink,
+  RegionList,
+  RegionMoved,
+  RegionStatus,
+  RegionVerified,
+} from "./namespaces/region-types.js";
+export { type AddInterestRequest, type Interest, type InterestFrom, Interests } from "./namespaces/interest.js";
 export { Asp } from "./namespaces/asp/index.js";
 export {
   type Agent,

@@ -1,5 +1,7 @@
 //! What is recorded on the topic `__channels`.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::broker::config::ChannelConfig;
@@ -11,11 +13,14 @@ use crate::types::{ChannelName, Incarnation, Offset, RegionName, Timestamp};
 const ENCRYPTION_VERSION: u16 = 2;
 /// Version of the events that tell of copies.
 const COPY_VERSION: u16 = 3;
+/// Version of the events that tell of channels with a log for each region.
+const EACH_VERSION: u16 = 4;
 
 /// A fact about channels, stored as one JSON record of the topic `__channels`. The record's type
 /// is the member `type`; the member `v` is the version: 1, 2 where the event tells of encryption,
 /// so that a broker that knows nothing of it does not go on in plain text, or forget keys, or 3 where
-/// it tells of a copy, to which a broker that knows nothing of them would write records of its own.
+/// it tells of a copy, to which a broker that knows nothing of them would write records of its own,
+/// or 4 where it tells of a channel with a log for each region.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 #[non_exhaustive]
@@ -79,6 +84,21 @@ pub struct CopyOf {
     pub home: RegionName,
     /// Offset of the first record of the copy; what came before was not asked for.
     pub begins_at: Offset,
+    /// Whether that was the first record that there was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub from_start: bool,
+    /// Record types that it is of; `None` is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<BTreeSet<String>>,
+}
+
+impl CopyOf {
+    /// Whether it is of all types and has all that there was when it was begun, so that others may
+    /// pull it from here.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.types.is_none() && (self.from_start || self.begins_at == Offset(0))
+    }
 }
 
 /// See [`DirectoryEvent::Updated`].
@@ -158,6 +178,18 @@ pub struct ChannelRow {
 impl DirectoryEvent {
     /// The version of its JSON.
     fn version(&self) -> u16 {
+        let is_each = match self {
+            Self::Created(event) => !event.config.regions.is_one(),
+            Self::Updated(event) => !event.config.regions.is_one(),
+            Self::Folded(part) => {
+                let mut rows = part.rows.iter();
+                rows.any(|row| !row.channel.config.regions.is_one())
+            }
+            _ => false,
+        };
+        if is_each {
+            return EACH_VERSION;
+        }
         let is_copy = match self {
             Self::Created(event) => event.copy.is_some(),
             Self::Folded(part) => part.rows.iter().any(|row| row.channel.copy.is_some()),
@@ -185,7 +217,7 @@ impl DirectoryEvent {
 }
 
 folding::topic_event! {
-    DirectoryEvent, versions up to COPY_VERSION {
+    DirectoryEvent, versions up to EACH_VERSION {
         Created = "channel.created",
         Updated = "channel.updated",
         Deleted = "channel.deleted",

@@ -5,6 +5,7 @@ use super::*;
 use crate::broker::config::Encryption;
 use crate::folding::{EventError, Folded};
 use crate::keys::Wrapped;
+use crate::region::directory::Spread;
 use crate::types::Durability;
 
 const FIRST: Incarnation = Incarnation(1);
@@ -388,7 +389,7 @@ fn an_unknown_event_is_kept_as_it_is_and_a_newer_version_is_called_unsupported()
         after(&[create("a", FIRST), event]),
         after(&[create("a", FIRST)])
     );
-    let newer = br#"{"v":4,"type":"channel.created"}"#;
+    let newer = br#"{"v":5,"type":"channel.created"}"#;
     let error = DirectoryEvent::decode("channel.created", newer).unwrap_err();
     assert!(matches!(
         error,
@@ -537,4 +538,53 @@ proptest! {
         prop_assert_eq!(&replayed, &state, "the same when it stands after what it replaces");
         prop_assert_eq!(refolded.fold_in_parts(max_part_bytes), parts);
     }
+}
+
+#[test]
+fn a_channel_has_one_log_or_a_log_for_each_region_and_stays_so() {
+    let each = |text: &str, incarnation| Created {
+        config: ChannelConfig {
+            regions: Spread::Each,
+            ..ChannelConfig::default()
+        },
+        ..created(text, incarnation)
+    };
+    let mut state = Directory::default();
+    let event = state.check_create(each("a@eu-west", FIRST)).unwrap();
+    let json = String::from_utf8(event.encode()).unwrap();
+    assert!(json.contains(r#""v":4"#), "{json}");
+    assert!(json.contains(r#""regions":"each""#), "{json}");
+    assert_eq!(
+        DirectoryEvent::decode(event.record_type(), json.as_bytes()).unwrap(),
+        event
+    );
+    state.apply(&event).unwrap();
+    // Another region's log stands beside it, a channel of the name does not.
+    let event = state.check_create(each("a@us-east", SECOND)).unwrap();
+    state.apply(&event).unwrap();
+    let refused = state.check_create(created("a", Incarnation(3)));
+    assert!(
+        matches!(&refused, Err(CreateError::Exists { name, .. }) if name.as_str() == "a@eu-west"),
+        "{refused:?}"
+    );
+    let logs: Vec<_> = state.logs_of(&name("a")).map(|(id, _)| id).collect();
+    assert_eq!(logs, [FIRST, SECOND]);
+    assert_eq!(state.logs_of(&name("a-b")).count(), 0);
+    for other in ["a-b", "a.b", "ab"] {
+        let event = state.check_create(created(other, Incarnation(9))).unwrap();
+        let mut state = state.clone();
+        state.apply(&event).unwrap();
+        assert_eq!(state.logs_of(&name("a")).count(), 2, "{other}");
+        let refused = state.check_create(each(&format!("{other}@eu-west"), Incarnation(10)));
+        assert!(matches!(refused, Err(CreateError::Exists { .. })));
+    }
+    let change = ConfigChange {
+        regions: Some(Spread::One),
+        ..ConfigChange::default()
+    };
+    let refused = state.check_update(FIRST, &change).unwrap_err().to_string();
+    assert!(
+        refused.starts_with("regions is one, but must be"),
+        "{refused}"
+    );
 }

@@ -395,7 +395,10 @@ impl Consumer {
         }))
     }
 
-    fn poll_item(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Item, ConsumeError>>> {
+    pub(in crate::client) fn poll_item(
+        &mut self,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Item, ConsumeError>>> {
         loop {
             while let Some(current) = &mut self.current {
                 match current.records.next() {

@@ -520,6 +520,7 @@ fn info(state: &State) -> ChannelInfo {
             max_record_bytes: 1 << 20,
             compression: vec![CompressionName::None],
             encryption: Encryption::Off,
+            regions: Default::default(),
         },
         encryption_key: None,
     }

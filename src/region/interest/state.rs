@@ -164,8 +164,9 @@ impl Interests {
         rows.map(|((org, channel), interest)| (org, channel, interest))
     }
 
-    /// What has to cross of a channel so that everybody gets what they want of it; `None` where
-    /// nobody wants any.
+    /// What has to cross of a log so that everybody gets what they want of it; `None` where nobody
+    /// wants any. Who reads a channel that has a log for each region wants all of its logs; what is
+    /// wanted of one of them by its own name goes before that.
     ///
     /// - `allowed`: whether what an organisation asks for may cross.
     #[must_use]
@@ -173,8 +174,13 @@ impl Interests {
         let declared = self.declared.iter();
         let declared = declared.filter(|((_, pattern), _)| pattern.matches(channel));
         let declared = declared.map(|((org, _), (wish, _))| (org, wish));
+        let whole = channel.region().map(|_| channel.channel());
+        let is_read = |org: &OrgName, read: &ChannelName| {
+            let by_itself = || self.automatic.contains_key(&(org.clone(), channel.clone()));
+            read == channel || (Some(read) == whole.as_ref() && !by_itself())
+        };
         let automatic = self.automatic.iter();
-        let automatic = automatic.filter(|((_, read), _)| read == channel);
+        let automatic = automatic.filter(|((org, read), _)| is_read(org, read));
         let automatic = automatic.map(|((org, _), interest)| (org, &interest.wish));
         let wishes = declared.chain(automatic).filter(|(org, _)| allowed(org));
         wishes.fold(None, |all: Option<Wish>, (_, wish)| {

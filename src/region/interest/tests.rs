@@ -352,3 +352,30 @@ proptest! {
         let _ = InterestEvent::decode(kinds[kind], &payload);
     }
 }
+
+#[test]
+fn who_reads_a_channel_wants_the_logs_of_all_regions_and_of_one_what_was_asked_of_it() {
+    let logs = ["orders@eu-west", "orders@us-east"].map(channel);
+    let wish_of = |state: &Interests, log: &ChannelName| state.wish(log, |_| true);
+    let from_the_end = wish(&[], Since::End, None);
+    // One log by its own name alone.
+    let one = after(&[read("orders@eu-west", all())]);
+    assert_eq!(wish_of(&one, &logs[0]), Some(all()));
+    assert_eq!(wish_of(&one, &logs[1]), None);
+    assert_eq!(one.patterns(), ["orders".parse().unwrap()]);
+    // All of them, those that are yet to be begun from their start.
+    let each = after(&[
+        read("orders@eu-west", from_the_end.clone()),
+        read("orders", all()),
+    ]);
+    assert_eq!(wish_of(&each, &logs[0]), Some(from_the_end));
+    assert_eq!(wish_of(&each, &logs[1]), Some(all()));
+    assert_eq!(wish_of(&each, &channel("orders.x")), None);
+    // What is declared counts beside it.
+    let more = after(&[
+        read("orders@eu-west", wish(&[], Since::End, None)),
+        declared("acme/orders"),
+        declared_by("default", "orders", all()),
+    ]);
+    assert_eq!(wish_of(&more, &logs[0]), Some(all()));
+}

@@ -36,6 +36,9 @@ pub(in crate::server) fn note_fetch(shared: &Shared, name: &ChannelName) {
     };
     if matches!(shared.broker().residence(name), Residence::Copy(..)) {
         regions.note_read(name);
+        if name.region().is_some() {
+            regions.note_read(&name.channel());
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Regions;
 use super::requests::unreachable;
-use crate::broker::Residence;
+use crate::broker::{BrokerError, Residence};
 use crate::protocol::region::{LinkLog, LinkLogs};
 use crate::protocol::{
     FetchFrom, PublishTarget, RegionRequest, RegionResponse, Request, WireError, control,
@@ -19,9 +19,9 @@ use crate::server::{answer, clock};
 use crate::types::{ChannelName, Incarnation, RegionName};
 
 /// How long a peer may take to say whether it has a channel.
-const ASKED: Duration = Duration::from_secs(5);
+pub(super) const ASKED: Duration = Duration::from_secs(5);
 /// How long a reader waits for a copy of a channel to be as far as its home was.
-const COPIED: Duration = Duration::from_secs(15);
+pub(super) const COPIED: Duration = Duration::from_secs(15);
 /// Most channels whose home is remembered without a copy of them.
 const MAX_KNOWN: usize = 10_000;
 
@@ -66,8 +66,14 @@ pub(in crate::server) fn seeks(shared: &Shared, request: &Request) -> bool {
         Some(Use::Read(name, _)) => name,
         None => return false,
     };
+    let is_unknown = || {
+        let broker = shared.broker();
+        broker.residence(name) == Residence::Unknown
+            && broker.logs_of(name).next().is_none()
+            && !broker.is_to_be_begun(name)
+    };
     !name.is_internal()
-        && shared.broker().residence(name) == Residence::Unknown
+        && is_unknown()
         && (!matches!(request, Request::Publish(_)) || regions.known_home(name).is_none())
 }
 
@@ -85,25 +91,32 @@ pub(in crate::server) async fn seek(
     };
     match use_of(request) {
         None => Ok(()),
-        Some(Use::Publish(target)) => {
-            if let Some(log) = find(&regions, &target.channel).await? {
+        Some(Use::Publish(target)) => match find(&regions, &target.channel).await? {
+            None => Ok(()),
+            Some(log) if log.name != target.channel => super::each::begin(shared, caller, &log),
+            Some(log) => {
                 regions.remember_home(log.name, log.home, log.incarnation);
+                Ok(())
             }
-            Ok(())
-        }
+        },
         Some(Use::Read(name, since)) => match find(&regions, name).await? {
             None => Ok(()),
+            Some(log) if log.name != *name => {
+                let channel = name.to_string();
+                Err(answer::refused(&BrokerError::EachRegion { channel }))
+            }
             Some(log) => copied(shared, caller, &regions, log, since).await,
         },
     }
 }
 
-/// The channel as its home has it; none where every peer was asked and none has it.
+/// The channel as its home has it, or one region's log of it where there is one for each, or else as a
+/// peer that has all of it; none where every peer was asked and none has it.
 async fn find(regions: &Regions, name: &ChannelName) -> Result<Option<LinkLog>, WireError> {
     let Ok(pattern) = ChannelPattern::exactly(name) else {
         return Ok(None);
     };
-    let mut away = None;
+    let (mut away, mut copy) = (None, None);
     for peer in &regions.peers {
         let Some(link) = peer.link() else {
             away = Some(peer.name.clone());
@@ -117,14 +130,21 @@ async fn find(regions: &Regions, name: &ChannelName) -> Result<Option<LinkLog>, 
         });
         match link.ask(request, ASKED).await {
             Ok(RegionResponse::LinkLogs(page)) => {
-                let mut logs = page.logs.into_iter();
-                let log = logs.find(|log| log.name == *name && log.home == peer.name);
-                if log.is_some() {
-                    return Ok(log);
+                let is_it = |log: &LinkLog| {
+                    log.name == *name || (name.region().is_none() && log.name.channel() == *name)
+                };
+                let found: Vec<LinkLog> = page.logs.into_iter().filter(is_it).collect();
+                if let Some(log) = found.iter().find(|log| log.home == peer.name) {
+                    return Ok(Some(log.clone()));
                 }
+                copy = found.into_iter().next().or(copy);
             }
             _ => away = Some(peer.name.clone()),
         }
+    }
+    // Its home is no peer, or away, and a peer has a copy.
+    if copy.is_some() {
+        return Ok(copy);
     }
     match away {
         Some(region) => Err(unreachable(&region)),
@@ -156,6 +176,18 @@ async fn copied(
     shared.wake_committer();
     regions.tell_wanted();
     let deadline = tokio::time::Instant::from_std(clock::instant()) + COPIED;
+    until_copied(shared, &log, deadline).await
+}
+
+/// Waits until a copy of a log is here, with all that its home had when it was asked.
+///
+/// # Errors
+/// What to answer where none was begun in time.
+pub(super) async fn until_copied(
+    shared: &Shared,
+    log: &LinkLog,
+    deadline: tokio::time::Instant,
+) -> Result<(), WireError> {
     loop {
         let waiter = TaskWake::new();
         let is_begun = {

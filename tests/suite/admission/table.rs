@@ -135,6 +135,7 @@ fn row(kind: Kind) -> Option<Needs> {
         Kind::RegionStatus => Needs::Operator(Inspect),
         Kind::RegionVerify => Needs::Operator(Inspect),
         Kind::RegionPurge => Needs::Channel(&[ChannelAdmin]),
+        Kind::RegionLogs => Needs::Channel(&[Consume]),
         Kind::InterestAdd => Needs::Own(ChannelAdmin),
         Kind::InterestList => Needs::Own(ChannelAdmin),
         Kind::InterestRemove => Needs::Own(ChannelAdmin),

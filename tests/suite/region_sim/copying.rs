@@ -335,6 +335,8 @@ fn make(
         config: log.config.clone(),
         home,
         begins_at: from,
+        from_start: from == Offset(0),
+        types: None,
     };
     broker
         .create_copy(new, now)

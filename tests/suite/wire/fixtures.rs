@@ -6,6 +6,7 @@ use npayload::protocol::access::*;
 use npayload::protocol::control::*;
 use npayload::protocol::frame::{MAX_CONTROL_FRAME_BYTES, MAX_FRAME_BYTES, decode_one};
 use npayload::protocol::*;
+use npayload::region::directory::Spread;
 use npayload::types::*;
 
 use super::asp_fixtures;
@@ -210,6 +211,7 @@ pub fn info() -> ChannelInfo {
             segment_bytes: 128 << 20,
             max_record_bytes: 1 << 20,
             encryption: Encryption::Off,
+            regions: Spread::One,
             compression: vec![
                 CompressionName::None,
                 CompressionName::Lz4,

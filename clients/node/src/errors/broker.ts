@@ -1504,6 +1504,17 @@ export class PurgeRefusedError extends NPayloadError {
 }
 
 /**
+ * The channel has a log for each region: one of them has to be named, as CHANNEL@REGION. Code `EACH_REGION` (942).
+ * @example `error instanceof EachRegionError`
+ */
+export class EachRegionError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "EachRegionError";
+  static readonly code = "EACH_REGION";
+  declare readonly details: ErrorDetails & { readonly channel: string };
+}
+
+/**
  * The stable name of every error of the broker.
  *
  * @example
@@ -1655,7 +1666,8 @@ export type BrokerErrorCode =
   | "LINK_REQUIRED"
   | "TOO_MANY_FOLLOWED"
   | "FORWARD_REFUSED"
-  | "PURGE_REFUSED";
+  | "PURGE_REFUSED"
+  | "EACH_REGION";
 
 type ErrorClass = new (fields: ErrorFields) => NPayloadError;
 
@@ -1812,4 +1824,5 @@ export const BROKER_ERRORS: Readonly<Record<BrokerErrorCode, { readonly number: 
   TOO_MANY_FOLLOWED: { number: 933, retryable: false, type: TooManyFollowedError },
   FORWARD_REFUSED: { number: 934, retryable: false, type: ForwardRefusedError },
   PURGE_REFUSED: { number: 941, retryable: false, type: PurgeRefusedError },
+  EACH_REGION: { number: 942, retryable: false, type: EachRegionError },
 };

@@ -27,6 +27,8 @@ export interface ChannelConfig {
   readonly compression?: readonly CompressionName[] | undefined;
   /** Whether the broker encrypts what comes on its disk; `off` by default. */
   readonly encryption?: "on" | "off" | undefined;
+  /** One log, whose home is the region where the channel is made (the default), or a log for each region; stays so. */
+  readonly regions?: "one" | "each" | undefined;
 }
 
 /**
@@ -113,9 +115,14 @@ export interface WireChannelInfo {
   readonly [field: string]: unknown;
 }
 
+/** The configuration of a channel; the broker leaves out what only a channel with a log for each region has. */
+export function fullConfig({ config }: WireChannelInfo): FullChannelConfig {
+  return config.regions === undefined ? { ...(config as FullChannelConfig), regions: "one" } : config;
+}
+
 export function channelInfo<O extends OffsetType>(wire: WireChannelInfo, offsets: OffsetCodec<O>): ChannelInfo<O> {
   const { incarnation: _, encryptionKey: key, ...rest } = wire;
-  const info = { ...rest } as Record<string, unknown>;
+  const info = { ...rest, config: fullConfig(wire) } as Record<string, unknown>;
   for (const field of ["logStart", "flushed", "highWatermark", "logEnd"]) info[field] = offsets.ofJson(wire[field], field);
   info.logEpoch = BigInt(wire.logEpoch as number | bigint);
   info.damage = wire.damage.map((row) => ({

@@ -2,7 +2,7 @@ import { ChannelExistsError } from "../errors/index.js";
 import type { OffsetType } from "../offset.js";
 import type { CallOptions } from "../options.js";
 import { Page, Paged } from "../paging.js";
-import { type ChannelConfig, type ChannelInfo, channelInfo, type WireChannelInfo } from "./channel-types.js";
+import { type ChannelConfig, type ChannelInfo, channelInfo, fullConfig, type WireChannelInfo } from "./channel-types.js";
 import { type Context, ONCE, SAFE } from "./context.js";
 
 /**
@@ -163,7 +163,7 @@ export class Channels<O extends OffsetType = number> {
 
 function refuseOther(name: string, wanted: Record<string, unknown>, channel: WireChannelInfo): void {
   for (const [field, value] of Object.entries(wanted)) {
-    const found = (channel.config as Record<string, unknown>)[field];
+    const found = (fullConfig(channel) as Record<string, unknown>)[field];
     if (text(value) === text(found)) continue;
     const message = `the channel ${name} exists, with ${field} ${JSON.stringify(found)} instead of ${JSON.stringify(value)}`;
     const details = { field, wanted: value, found };

@@ -2,6 +2,7 @@ import type { OffsetType } from "../offset.js";
 import type { CallOptions, Place } from "../options.js";
 import { consume, ConsumeResult, type ConsumeRequest } from "../reading/consume.js";
 import { placeJson } from "../reading/fetch.js";
+import { Merged, type MergedRequest } from "../reading/merged.js";
 import type { Tail, TailRequest } from "../reading/tail.js";
 import type { ChannelInfo } from "./channel-types.js";
 import type { Channels, CreateChannelRequest } from "./channels.js";
@@ -121,6 +122,23 @@ export class Streams<O extends OffsetType = number> {
    */
   tail<P = unknown>(request: TailRequest, options: CallOptions = {}): Tail<P, O> {
     return this.context.tail<P>(request, options);
+  }
+
+  /**
+   * The messages of a stream that has a log for each region, of all its logs: in the one order that is the same in every
+   * region and every time up to the ends, in order of arrival behind that, where it follows.
+   *
+   * @throws InvalidArgumentError where the stream is one log.
+   *
+   * @example
+   * ```ts
+   * for await (const { region, message } of np.streams.merged({ streamId: "ml.feedback", follow: true })) {
+   *   console.log(region, message.offset, message.payload);
+   * }
+   * ```
+   */
+  merged<P = unknown>(request: MergedRequest, options: CallOptions = {}): Merged<P, O> {
+    return new Merged<P, O>(this.context, request, options);
   }
 
   /**
