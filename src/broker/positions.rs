@@ -312,7 +312,7 @@ impl Broker {
         }
     }
 
-    fn record_positions(
+    pub(super) fn record_positions(
         &mut self,
         events: &[ConsumerEvent],
         now: Timestamp,
