@@ -32,6 +32,7 @@ pub mod producers;
 mod publish;
 mod secret;
 mod topic;
+mod travelling;
 mod unsealing;
 mod upkeep;
 
@@ -47,5 +48,6 @@ pub use positions::{CommitRequest, ConsumerInfo};
 pub use publish::{AtomicPublished, CheckedBatch, Published, Target};
 pub use secret::{SecretEnd, SecretError, SecretFileError, SecretJob};
 pub use topic::TopicError;
+pub use travelling::Placed;
 pub use unsealing::UnsealJob;
 pub use upkeep::Stop;

@@ -60,6 +60,12 @@ pub struct ServeArgs {
     /// [default: 1h]
     #[arg(long, value_name = "AGE", value_parser = super::place::age_ms)]
     pub interest_idle: Option<i64>,
+    /// Bytes of batches sent to each peer in a second at most; 0 is no limit [default: 0]
+    #[arg(long, value_name = "BYTES")]
+    pub peer_bandwidth: Option<u64>,
+    /// Whether peers pack batches that came uncompressed for the way: true or false [default: true]
+    #[arg(long, value_name = "BOOL")]
+    pub peer_pack: Option<bool>,
     /// File with the API key to show to peers, of scope replicate
     #[arg(long, value_name = "FILE")]
     pub peer_key_file: Option<PathBuf>,

@@ -69,6 +69,8 @@ pub(super) struct ServeConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     peer_ca: Option<PathBuf>,
     interest_idle_s: u64,
+    peer_bandwidth: u64,
+    peer_pack: bool,
     storage: StorageTable,
     /// Channels that are created without a configuration of their own; names as in JSON.
     channel: ChannelConfig,
@@ -122,6 +124,8 @@ const FROM_ENVIRONMENT: &[&str] = &[
     "peer_key_file",
     "peer_ca",
     "interest_idle_s",
+    "peer_bandwidth",
+    "peer_pack",
 ];
 
 /// The variable that holds master keys themselves. It has no name in the file, which others read.
@@ -165,6 +169,8 @@ impl Default for ServeConfig {
             peer_key_file: None,
             peer_ca: None,
             interest_idle_s: 3600,
+            peer_bandwidth: 0,
+            peer_pack: true,
             storage: StorageTable {
                 journal_file_bytes: storage.journal_file_bytes,
                 journal_files: storage.journal_files,
@@ -215,6 +221,8 @@ pub(super) fn options(args: &ServeArgs) -> Result<ServeOptions, String> {
         .interest_idle
         .map(|ms| ms.unsigned_abs().div_ceil(1000));
     config.interest_idle_s = idle_s.unwrap_or(config.interest_idle_s);
+    config.peer_bandwidth = args.peer_bandwidth.unwrap_or(config.peer_bandwidth);
+    config.peer_pack = args.peer_pack.unwrap_or(config.peer_pack);
     let region = region(&config, &args.peers)?;
     let flags = (&args.master_key_file, &args.master_key_command);
     config.master_key_file = flags.0.clone().or(config.master_key_file);
@@ -277,6 +285,8 @@ fn region(config: &ServeConfig, flags: &[PeerOptions]) -> Result<Option<RegionOp
         peers,
         key,
         interest_idle: Duration::from_secs(config.interest_idle_s.max(1)),
+        peer_bandwidth: config.peer_bandwidth,
+        peer_pack: config.peer_pack,
         tls,
     }))
 }

@@ -355,6 +355,8 @@ pub struct LinkRow {
     pub round_trip_us: Option<u64>,
     /// Bytes of batches that came on it since the start of this broker.
     pub bytes: u64,
+    /// Bytes that they took on the way, where some of them came packed.
+    pub wire_bytes: u64,
     /// How often it was opened since then.
     pub opened: u64,
     /// Why it was last lost or refused.

@@ -15,7 +15,7 @@ pub struct Region {
     name: &'static str,
     pub data: PathBuf,
     pub peers: Vec<String>,
-    more: &'static [&'static str],
+    pub more: &'static [&'static str],
     listen: String,
     broker: Option<Broker>,
 }

@@ -9,6 +9,7 @@ mod digest;
 mod each;
 mod forward;
 pub(super) mod held;
+mod packing;
 mod puller;
 mod readers;
 mod requests;
@@ -50,6 +51,10 @@ pub struct RegionOptions {
     pub key: Option<Secret>,
     /// How long interest lasts after the last reader of a channel has left.
     pub interest_idle: Duration,
+    /// Bytes that are sent to each peer in a second; 0 is no limit.
+    pub peer_bandwidth: u64,
+    /// Whether batches that came uncompressed are asked for packed.
+    pub peer_pack: bool,
     /// Whom to trust of peers that speak TLS; the system's CAs where it is not given.
     pub tls: Option<ClientTls>,
 }
@@ -88,6 +93,8 @@ pub(super) struct Regions {
     /// When channels that live elsewhere were last read.
     readers: Mutex<HashMap<ChannelName, Instant>>,
     interest_idle: Duration,
+    peer_bandwidth: u64,
+    peer_pack: bool,
     /// Bytes of batches sent to other regions.
     pub sent_bytes: AtomicU64,
     /// What other regions hold of the logs that they pull from here.
@@ -126,6 +133,8 @@ impl Regions {
             homes: Mutex::default(),
             readers: Mutex::default(),
             interest_idle: options.interest_idle,
+            peer_bandwidth: options.peer_bandwidth,
+            peer_pack: options.peer_pack,
             sent_bytes: AtomicU64::new(0),
             held: Held::default(),
             routes: Mutex::new(Routes::new(names)),

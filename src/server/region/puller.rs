@@ -3,6 +3,7 @@
 mod holding;
 mod own_gaps;
 mod place;
+mod positions;
 mod routing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -13,9 +14,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use self::holding::Holding;
-use super::{Peer, Regions};
+use super::{Peer, Regions, packing};
 use crate::broker::config::ChannelConfig;
-use crate::broker::{BrokerError, CopiedBatch, NewCopy, Residence, Wake};
+use crate::broker::{BrokerError, CopiedBatch, NewCopy, Placed, Residence, Wake};
 use crate::client::{Backoff, BackoffLimits, Client, Link, LinkCall, RequestError};
 use crate::format::BatchHeader;
 use crate::protocol::region::{
@@ -190,7 +191,7 @@ async fn session(
         region: regions.name.clone(),
         expect: peer.name.clone(),
         directory_id: shared.directory_id,
-        pack: false,
+        pack: regions.peer_pack,
     });
     let asked = clock::instant();
     let (link, opened) = Link::connect(builder, &peer.url, open).await?;
@@ -560,7 +561,14 @@ impl Session<'_> {
             if !self.copying.contains_key(&handle) {
                 continue; // It was left while this was on its way.
             }
-            if let Err(text) = self.take_item(item).await? {
+            let taken = match unpacked(item).await {
+                Ok((item, way)) => {
+                    self.peer.state().wire_bytes += way;
+                    self.take_item(item).await?
+                }
+                Err(text) => Err(text),
+            };
+            if let Err(text) = taken {
                 if let Some(log) = self.log_of(handle) {
                     self.hold(&log, log.incarnation, &text, Refusal::Passing);
                 }
@@ -637,8 +645,29 @@ impl Session<'_> {
                 self.regions
                     .copy_state(id, |state| state.saw(flushed, next, clock::now()));
             }
-            LinkItem::Packed { .. } | LinkItem::Position { .. } => {
-                return Ok(Err("an item that was not asked for".to_owned()));
+            // It was unpacked before.
+            LinkItem::Packed { .. } => return Ok(Err("a packed item in another one".to_owned())),
+            LinkItem::Position {
+                consumer,
+                offset,
+                epoch,
+                at,
+                metadata,
+                ..
+            } => {
+                if let Err(refused) = copying.cursor.accept(&Item::Position { offset }) {
+                    return Ok(Err(refused.to_string()));
+                }
+                let placed = Placed {
+                    consumer,
+                    offset,
+                    log_epoch: epoch,
+                    at,
+                    metadata,
+                };
+                if let Err(text) = positions::place(self.shared, copying, placed).await? {
+                    return Ok(Err(text));
+                }
             }
             LinkItem::Gap { from, to, .. } => {
                 // Others may have what a copy has not.
@@ -679,6 +708,34 @@ impl Session<'_> {
             }
         }
         Ok(Ok(()))
+    }
+}
+
+/// An item with its batches as they are stored, and the bytes that they took on the way. Batches are
+/// unpacked where that holds up nobody.
+async fn unpacked(item: LinkItem) -> Result<(LinkItem, u64), String> {
+    match item {
+        LinkItem::Packed {
+            handle,
+            flushed,
+            unpacked,
+            frame,
+        } => {
+            let way = frame.len() as u64;
+            let work = tokio::task::spawn_blocking(move || packing::unpack(&frame, unpacked));
+            let batches = work.await.map_err(|error| error.to_string())??;
+            let item = LinkItem::Batches {
+                handle,
+                flushed,
+                batches,
+            };
+            Ok((item, way))
+        }
+        LinkItem::Batches { ref batches, .. } => {
+            let way = batches.len() as u64;
+            Ok((item, way))
+        }
+        other => Ok((other, 0)),
     }
 }
 

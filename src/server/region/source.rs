@@ -3,7 +3,9 @@
 //! One task for each link holds all of it and answers in the order of the requests. A log that has
 //! nothing new costs nothing: it stands among the broker's waiters until it grows.
 
+mod budget;
 mod filter;
+mod places;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
@@ -14,9 +16,11 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use self::budget::Budget;
 use self::filter::Skipped;
-use super::Regions;
+use self::places::Places;
 use super::digest::{batch_at, digest};
+use super::{Regions, packing};
 use crate::broker::{BrokerError, CopyOf, Fetch, Place, Residence, Wake};
 use crate::format::BatchHeader;
 use crate::protocol::region::{
@@ -66,11 +70,17 @@ pub(in crate::server) fn start(
     answers: Answers,
 ) -> mpsc::UnboundedSender<(u64, Ask)> {
     let (sender, asks) = mpsc::unbounded_channel();
+    let bandwidth = shared.regions.as_ref().map_or(0, |it| it.peer_bandwidth);
+    let now = Instant::from_std(clock::instant());
     let source = Source {
         shared,
         answers,
         is_open: false,
         region: None,
+        packs: false,
+        places: Places::new(),
+        budget: Budget::new(bandwidth, now),
+        pause: None,
         followed: BTreeMap::new(),
         ready: Arc::default(),
         unsynced: BTreeSet::new(),
@@ -132,6 +142,13 @@ struct Followed {
     skipped: Option<Skipped>,
 }
 
+impl Followed {
+    /// The puller was sent, or told to have passed over, everything below.
+    fn sent(&self) -> Offset {
+        self.skipped.as_ref().map_or(self.next, Skipped::from)
+    }
+}
+
 struct Standing {
     correlation: u64,
     max_bytes: u64,
@@ -144,6 +161,12 @@ struct Source {
     is_open: bool,
     /// Who pulls.
     region: Option<RegionName>,
+    /// Whether it takes packed items.
+    packs: bool,
+    places: Places,
+    budget: Option<Budget>,
+    /// When something may be sent again.
+    pause: Option<Instant>,
     followed: BTreeMap<u32, Followed>,
     ready: Arc<Ready>,
     unsynced: BTreeSet<u32>,
@@ -172,7 +195,13 @@ impl Source {
                     None => std::future::pending().await,
                 }
             };
+            // Whatever has its time, also for what the link has to spend.
             let told = self.lingering.values().min().copied();
+            let told = self.pause.or(match (told, self.places.due()) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            });
+            let moved = self.places.moved.clone();
             let tell = async move {
                 match told {
                     Some(at) => sleep_until(at).await,
@@ -187,6 +216,7 @@ impl Source {
                 },
                 () = ready.notify.notified(), if waits => {}
                 () = due, if waits => {}
+                () = moved.0.notified() => self.places.moves(),
                 () = tell, if waits => {
                     let now = Instant::from_std(clock::instant());
                     let due = self.lingering.extract_if(.., |_, at| *at <= now);
@@ -204,6 +234,12 @@ impl Source {
                     break;
                 }
             }
+        }
+        {
+            let moved = self.places.moved.clone() as Arc<dyn Wake>;
+            let mut broker = self.shared.broker();
+            let log = broker.positions_log();
+            broker.forget_waiter(log, &moved);
         }
         let handles: Vec<u32> = self.followed.keys().copied().collect();
         handles.into_iter().for_each(|handle| self.unfollow(handle));
@@ -312,6 +348,7 @@ impl Source {
         }
         self.is_open = true;
         self.region = Some(open.region.clone());
+        self.packs = open.pack;
         Ok(LinkOpened {
             region: regions.name.clone(),
             directory_id: self.shared.directory_id,
@@ -434,6 +471,7 @@ impl Source {
             skipped: None,
         };
         self.followed.insert(handle, followed);
+        self.places.followed(handle, id);
         self.ready.insert(handle);
         Ok(FollowedLog::Followed {
             handle,
@@ -471,6 +509,7 @@ impl Source {
         self.lingering.remove(&handle);
         self.backlog.remove(&handle);
         if let Some(followed) = self.followed.remove(&handle) {
+            self.places.left(handle, followed.id);
             let mut broker = self.shared.broker();
             broker.forget_waiter(followed.id, &followed.waker);
         }
@@ -518,8 +557,18 @@ impl Source {
     /// What is new. Logs that have little come first; those with a backlog share what is left, by
     /// turns, so that it starves no live log.
     async fn collect(&mut self, max_bytes: u64) -> Vec<LinkItem> {
+        let now = Instant::from_std(clock::instant());
+        self.pause = None;
+        let max_bytes = match self.budget.as_mut().map(|budget| budget.allowed(now)) {
+            None => max_bytes,
+            Some(Some(allowed)) => max_bytes.min(allowed),
+            Some(None) => {
+                self.pause = self.budget.as_ref().map(Budget::due);
+                return Vec::new();
+            }
+        };
         let ready = self.ready.take();
-        if ready.is_empty() && self.backlog.is_empty() {
+        if ready.is_empty() && self.backlog.is_empty() && !self.places.is_due() {
             return Vec::new();
         }
         let (mut items, mut bytes) = (Vec::new(), 0);
@@ -531,7 +580,8 @@ impl Source {
                 continue;
             }
             self.after = handle;
-            bytes += self.read(handle, MAX_LOG_BYTES, &mut items).await;
+            let part = (max_bytes - bytes).clamp(MIN_LOG_BYTES, MAX_LOG_BYTES);
+            bytes += self.read(handle, part, &mut items).await;
         }
         while bytes < max_bytes {
             let Some(handle) = behind(&self.backlog, self.after_backlog).next() else {
@@ -544,6 +594,16 @@ impl Source {
         if let Some(regions) = &self.shared.regions {
             regions.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
+        let mut way = bytes;
+        if self.packs && bytes > 0 {
+            (items, way) = packed(items).await;
+        }
+        if let Some(budget) = &mut self.budget {
+            budget.spend(way);
+        }
+        let mut broker = self.shared.broker();
+        self.places.tell(&mut broker, &self.followed, &mut items);
+        drop(broker);
         items
     }
 
@@ -577,6 +637,49 @@ impl Source {
                 0
             }
         }
+    }
+}
+
+/// The items with their batches packed, where that is worth it; and the bytes of batches that go on
+/// the way.
+async fn packed(items: Vec<LinkItem>) -> (Vec<LinkItem>, u64) {
+    let pack = move || {
+        let mut way = 0;
+        let each = items.into_iter().map(|item| {
+            let LinkItem::Batches {
+                handle,
+                flushed,
+                batches,
+            } = item
+            else {
+                return item;
+            };
+            let packed = packing::pack(&batches).zip(u32::try_from(batches.len()).ok());
+            way += packed
+                .as_ref()
+                .map_or(batches.len(), |(frame, _)| frame.len()) as u64;
+            match packed {
+                Some((frame, unpacked)) => LinkItem::Packed {
+                    handle,
+                    flushed,
+                    unpacked,
+                    frame,
+                },
+                None => LinkItem::Batches {
+                    handle,
+                    flushed,
+                    batches,
+                },
+            }
+        });
+        let items: Vec<LinkItem> = each.collect();
+        (items, way)
+    };
+    match tokio::task::spawn_blocking(pack).await {
+        Ok(packed) => packed,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime ends, and with it the link.
+        Err(_) => std::future::pending().await,
     }
 }
 

@@ -16,6 +16,7 @@ pub(super) struct PeerState {
     pub since: Timestamp,
     pub round_trip_us: Option<u64>,
     pub bytes: u64,
+    pub wire_bytes: u64,
     pub opened: u64,
     pub error: Option<String>,
 }
@@ -27,6 +28,7 @@ impl PeerState {
             since: now,
             round_trip_us: None,
             bytes: 0,
+            wire_bytes: 0,
             opened: 0,
             error: None,
         }
@@ -100,6 +102,7 @@ impl Regions {
                 since: state.since,
                 round_trip_us: state.round_trip_us,
                 bytes: state.bytes,
+                wire_bytes: state.wire_bytes,
                 opened: state.opened,
                 error: state.error,
             }

@@ -211,6 +211,7 @@ pub fn responses() -> Vec<Response> {
                 since: TIME,
                 round_trip_us: Some(101_000),
                 bytes: 4096,
+                wire_bytes: 1024,
                 opened: 3,
                 error: Some("the broker closed the connection".to_owned()),
             }],
