@@ -549,6 +549,22 @@ pub fn stamp(batch: &mut [u8], stamp: &Stamp) -> BatchHeader {
     *header
 }
 
+/// Takes back what [`stamp`] has filled in: the batch is as its producer has sent it, and another log
+/// may take it.
+///
+/// # Panics
+/// When `batch` is shorter than a batch header: it must have passed [`check_stored`].
+pub fn unstamp(batch: &mut [u8]) {
+    let (header, _) =
+        BatchHeader::mut_from_prefix(batch).expect("a batch that was checked has a header");
+    header.incarnation = 0.into();
+    header.base_offset = 0.into();
+    header.append_time = 0.into();
+    header.log_epoch = 0.into();
+    header.principal = 0.into();
+    header.header_crc = 0.into();
+}
+
 /// Checks a stored batch: both checksums and every rule of its header, without decompressing or
 /// decrypting it.
 ///

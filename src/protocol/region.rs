@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::control::ChannelConfig;
 use super::error_code::WireError;
 use super::json_kinds::json_kinds;
-use super::primitive::{BodyError, Reader, put_blob, put_name};
+use super::primitive::{BodyError, Reader, put_blob};
 use crate::region::ChannelPattern;
 use crate::region::copies::BatchMark;
 use crate::region::interest::Since;
@@ -686,53 +686,6 @@ impl LinkItem {
                 put_blob(&text, dst);
             }
         }
-    }
-}
-
-/// Carries a publish out in the region where its channel lives, for another region.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkForwardRequest {
-    /// The region that was asked. A forwarded request is not forwarded again.
-    pub by: RegionName,
-    /// The body of the publish.
-    pub publish: super::request::PublishRequest,
-}
-
-/// What the home has answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkForwardResponse {
-    /// The home.
-    pub region: RegionName,
-    /// Its answer.
-    pub published: super::response::PublishResponse,
-}
-
-impl LinkForwardRequest {
-    pub(super) fn decode(body: BytesMut) -> Result<Self, BodyError> {
-        let mut from = Reader::new(body);
-        let by = from.region("by")?;
-        let publish = super::request::PublishRequest::decode(from.rest())?;
-        Ok(Self { by, publish })
-    }
-
-    pub(super) fn encode(&self, dst: &mut BytesMut) {
-        put_name(self.by.as_str(), dst);
-        self.publish.encode(dst);
-    }
-}
-
-impl LinkForwardResponse {
-    pub(super) fn decode(body: BytesMut) -> Result<Self, BodyError> {
-        let mut from = Reader::new(body);
-        let region = from.region("region")?;
-        let published = super::response::PublishResponse::decode(&mut from)?;
-        from.end()?;
-        Ok(Self { region, published })
-    }
-
-    pub(super) fn encode(&self, dst: &mut BytesMut) {
-        put_name(self.region.as_str(), dst);
-        self.published.encode(dst);
     }
 }
 

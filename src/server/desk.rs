@@ -94,6 +94,10 @@ impl Desk {
             handled = match handled {
                 Handled::Answer(response, wait) => return self.due(*response, wait),
                 Handled::Read(request) => return self.read(caller, &request),
+                Handled::ReadFor(caller, request) => {
+                    let response = self.read(&caller, &request);
+                    return super::region::told_region(&self.shared, response);
+                }
                 // A desk has no links to other regions.
                 Handled::Forward(_) | Handled::Seek(_) => {
                     let text = "the region where the channel lives can't be reached";

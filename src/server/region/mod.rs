@@ -7,6 +7,7 @@
 
 mod digest;
 mod forward;
+mod forwarded;
 mod puller;
 mod readers;
 mod requests;
@@ -29,7 +30,8 @@ use crate::client::Link;
 use crate::tls::ClientTls;
 use crate::types::{ChannelName, Incarnation, RegionName, Timestamp};
 
-pub(super) use forward::{Forward, lives_elsewhere, told_where};
+pub(super) use forward::{Forward, Route, route};
+pub(super) use forwarded::{carry_out_for, for_another, told_region, whereabouts};
 pub(super) use readers::note_fetch;
 pub(super) use requests::{ask, carry_out, waits};
 pub(super) use seek::{seek, seeks};
@@ -121,6 +123,11 @@ impl Regions {
     /// The peer of that name.
     fn peer(&self, name: &RegionName) -> Option<&Arc<Peer>> {
         self.peers.iter().find(|peer| peer.name == *name)
+    }
+
+    /// The link to a peer, while it is open.
+    fn link_to(&self, name: &RegionName) -> Option<Link> {
+        self.peer(name).and_then(|peer| peer.link())
     }
 
     fn homes(&self) -> MutexGuard<'_, HashMap<ChannelName, (RegionName, Incarnation)>> {

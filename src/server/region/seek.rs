@@ -8,9 +8,7 @@ use super::Regions;
 use super::requests::unreachable;
 use crate::broker::Residence;
 use crate::protocol::region::{LinkLog, LinkLogs};
-use crate::protocol::{
-    FetchFrom, PublishTarget, RegionRequest, RegionResponse, Request, WireError, control,
-};
+use crate::protocol::{FetchFrom, RegionRequest, RegionResponse, Request, WireError, control};
 use crate::region::ChannelPattern;
 use crate::region::interest::{Since, Wish};
 use crate::server::access::Caller;
@@ -27,13 +25,13 @@ const MAX_KNOWN: usize = 10_000;
 
 /// What a request does with a channel that may live elsewhere.
 enum Use<'a> {
-    Publish(&'a PublishTarget),
+    /// What its home carries out.
+    Home(Vec<&'a ChannelName>),
     Read(&'a ChannelName, Since),
 }
 
 fn use_of(request: &Request) -> Option<Use<'_>> {
     match request {
-        Request::Publish(publish) => Some(Use::Publish(&publish.target)),
         Request::Fetch(fetch) => {
             let since = match fetch.from {
                 FetchFrom::End => Since::End,
@@ -51,7 +49,10 @@ fn use_of(request: &Request) -> Option<Use<'_>> {
             };
             Some(Use::Read(&resolve.channel, since))
         }
-        _ => None,
+        request => {
+            let names = super::forward::channels(request);
+            (!names.is_empty()).then_some(Use::Home(names))
+        }
     }
 }
 
@@ -61,14 +62,17 @@ pub(in crate::server) fn seeks(shared: &Shared, request: &Request) -> bool {
     let Some(regions) = shared.regions.as_ref().filter(|it| !it.peers.is_empty()) else {
         return false;
     };
-    let name = match use_of(request) {
-        Some(Use::Publish(target)) => &target.channel,
-        Some(Use::Read(name, _)) => name,
-        None => return false,
+    let is_unknown = |name: &ChannelName| {
+        !name.is_internal() && shared.broker().residence(name) == Residence::Unknown
     };
-    !name.is_internal()
-        && shared.broker().residence(name) == Residence::Unknown
-        && (!matches!(request, Request::Publish(_)) || regions.known_home(name).is_none())
+    match use_of(request) {
+        Some(Use::Home(names)) => {
+            let mut names = names.into_iter();
+            names.any(|name| is_unknown(name) && regions.known_home(name).is_none())
+        }
+        Some(Use::Read(name, _)) => is_unknown(name),
+        None => false,
+    }
 }
 
 /// Looks for the channel of a request. A reader's interest is recorded, and its copy awaited.
@@ -85,9 +89,15 @@ pub(in crate::server) async fn seek(
     };
     match use_of(request) {
         None => Ok(()),
-        Some(Use::Publish(target)) => {
-            if let Some(log) = find(&regions, &target.channel).await? {
-                regions.remember_home(log.name, log.home, log.incarnation);
+        Some(Use::Home(names)) => {
+            for name in names {
+                let is_unknown = shared.broker().residence(name) == Residence::Unknown;
+                if !is_unknown || regions.known_home(name).is_some() {
+                    continue;
+                }
+                if let Some(log) = find(&regions, name).await? {
+                    regions.remember_home(log.name, log.home, log.incarnation);
+                }
             }
             Ok(())
         }

@@ -1,0 +1,389 @@
+//! What leaves a region for another: requests that their home carries out, acknowledgements that say
+//! where, and outboxes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use npayload::access::Secret;
+use npayload::client::{Client, Link, RequestError};
+use npayload::format::{BatchBuilder, Compression, NewRecord, check_stored};
+use npayload::protocol::region::LinkOpen;
+use npayload::protocol::{
+    CommitRequest, ErrorCode, ExpectedPosition, FetchFrom, FetchRequest, Kind, LinkForwardRequest,
+    PublishAsks, PublishRequest, PublishTarget, RegionRequest, Request, Response,
+};
+use npayload::types::{
+    ChannelName, ConsumerName, Incarnation, KeyId, LogEpoch, Offset, OrgName, RegionName,
+};
+use serde_json::{Value, json};
+
+use crate::line::Line;
+use crate::process::{Ran, wait_for};
+use crate::regions::Region;
+
+fn texts(count: usize, prefix: &str) -> Vec<String> {
+    (0..count).map(|n| format!("{prefix}-{n}")).collect()
+}
+
+fn all(texts: &[&str]) -> BTreeMap<u64, String> {
+    (0..)
+        .zip(texts.iter().map(|text| (*text).to_owned()))
+        .collect()
+}
+
+/// A home, a line to it, and a region that has a copy of `orders`.
+fn pair(dir: &Path) -> (Region, Line, Region) {
+    let east = Region::start(dir, "us-east", &[]);
+    let line = Line::to(east.broker().address());
+    let west = Region::start_at(dir, "eu-west", vec![format!("us-east={}", line.url())]);
+    west.linked();
+    east.publish("orders", &["zero"]);
+    west.run(&["interest", "add", "orders", "--from", "start"])
+        .ok();
+    west.has("orders", 1);
+    (east, line, west)
+}
+
+#[test]
+fn configuration_deletion_and_positions_are_carried_out_at_home() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (east, _line, west) = pair(dir.path());
+    east.publish("orders", &["one", "two"]);
+    west.has("orders", 3);
+    let update = [
+        "channel",
+        "update",
+        "orders",
+        "--retention-days",
+        "30",
+        "--json",
+    ];
+    let told = west.run(&update).json();
+    assert_eq!(told["config"]["retentionDays"], 30, "{told}");
+    let info = east.run(&["channel", "info", "orders", "--json"]).json();
+    assert_eq!(info["config"]["retentionDays"], 30);
+    // Where a consumer stands is one thing, whoever is asked.
+    west.run(&["consumer", "commit", "orders", "reader", "2"])
+        .ok();
+    for region in [&east, &west] {
+        let args = ["consumer", "position", "orders", "reader", "--json"];
+        assert_eq!(region.run(&args).json()["offset"], 2);
+    }
+    let stale = [
+        "consumer", "commit", "orders", "reader", "3", "--expect", "1",
+    ];
+    assert!(west.run(&stale).err.contains("POSITION_MISMATCH"));
+    west.run(&["consumer", "reset", "orders", "reader", "start"])
+        .ok();
+    let position = ["consumer", "position", "orders", "reader", "--json"];
+    assert_eq!(east.run(&position).json()["offset"], 0);
+    west.run(&["consumer", "delete", "orders", "reader", "--yes"])
+        .ok();
+    assert_ne!(east.run(&position).code, 0, "nobody stands there");
+    // Of a channel that no copy is here of, too.
+    east.publish("others", &["one"]);
+    let update = ["channel", "update", "others", "--retention-days", "3"];
+    west.run(&update).ok();
+    let info = east.run(&["channel", "info", "others", "--json"]).json();
+    assert_eq!(info["config"]["retentionDays"], 3);
+    west.run(&["channel", "delete", "others", "--yes"]).ok();
+    west.run(&["channel", "delete", "orders", "--yes"]).ok();
+    let listed = east.run(&["channel", "list", "--json"]).ok();
+    assert!(
+        !String::from_utf8_lossy(&listed).contains("or"),
+        "both are gone"
+    );
+}
+
+#[test]
+fn an_atomic_publish_is_forwarded_whole_or_not_at_all() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (east, _line, west) = pair(dir.path());
+    east.publish("bills", &["zero"]);
+    let both = r#"{"channel":"orders","payloadText":"one"}
+{"channel":"bills","payloadText":"one"}
+{"consumer":"reader","channel":"orders","commit":1}
+"#;
+    let args = ["publish", "--atomic", "--json"];
+    let told = west.broker().run_with(&args, both.as_bytes()).json();
+    assert_eq!(told["count"], 2, "{told}");
+    let zero_one = all(&["zero", "one"]);
+    assert_eq!(east.records("orders"), zero_one);
+    assert_eq!(east.records("bills"), zero_one);
+    let position = ["consumer", "position", "orders", "reader", "--json"];
+    assert_eq!(east.run(&position).json()["offset"], 1);
+    // One that lives here and one that lives there have no home together.
+    west.publish("news", &["zero"]);
+    let across = r#"{"channel":"orders","payloadText":"two"}
+{"channel":"news","payloadText":"one"}
+"#;
+    let refused = west.broker().run_with(&args, across.as_bytes());
+    assert!(refused.err.contains("FORWARD_REFUSED"), "{}", refused.err);
+    assert_eq!(east.records("orders"), zero_one, "nothing of it");
+    assert_eq!(west.records("news"), all(&["zero"]));
+}
+
+#[test]
+fn an_acknowledgement_says_where_the_batch_is() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (east, _line, west) = pair(dir.path());
+    let publish = |region: &Region, args: &[&str]| -> Ran {
+        let args = [&["publish", "orders"], args].concat();
+        region.broker().run_with(&args, b"more\n")
+    };
+    for region in [&west, &east] {
+        let told = publish(region, &["--json"]).json();
+        let place = (&told["level"], &told["region"], &told["held"]);
+        assert_eq!(place, (&json!("synced"), &json!("us-east"), &json!(1)));
+    }
+    let told = String::from_utf8(publish(&west, &[]).ok()).expect("a text");
+    assert!(told.ends_with(": offset 3, synced@us-east\n"), "{told}");
+    let acks = publish(&west, &["--acks"]).json_lines();
+    assert_eq!(acks[0]["region"], "us-east", "{acks:?}");
+    // Only written is held synced by nobody yet.
+    let create = ["channel", "create", "fast", "--durability", "written"];
+    east.run(&create).ok();
+    let told = east
+        .broker()
+        .run_with(&["publish", "fast", "--json"], b"x\n")
+        .json();
+    assert_eq!(
+        (&told["level"], &told["held"]),
+        (&json!("written"), &json!(0))
+    );
+}
+
+/// Text and identity of a key that is made with the text of another.
+fn key(
+    region: &Region,
+    dir: &Path,
+    admin: &str,
+    name: &str,
+    scope: &str,
+) -> (Secret, KeyId, String) {
+    let args = [
+        "--api-key-file",
+        admin,
+        "key",
+        "create",
+        name,
+        "--scope",
+        scope,
+        "--json",
+    ];
+    let made = region.run(&args).json();
+    let text = made["secret"].as_str().expect("a text");
+    let file = dir.join(name);
+    std::fs::write(&file, text).expect("a file");
+    let id = made["id"].as_str().or(made["key"]["id"].as_str());
+    let id = id.unwrap_or_else(|| panic!("{made}"));
+    let id = id.parse().expect("an identity");
+    (text.parse().expect("a key"), id, file.display().to_string())
+}
+
+fn channel(name: &str) -> ChannelName {
+    ChannelName::parse(name).expect("a name")
+}
+
+fn publish_request(name: &str, incarnation: Option<Incarnation>) -> Request {
+    let mut builder = BatchBuilder::new(Compression::None);
+    let record = NewRecord {
+        payload: Some(b"forwarded"),
+        ..NewRecord::default()
+    };
+    builder.push(&record).expect("a record");
+    Request::Publish(PublishRequest {
+        target: PublishTarget {
+            channel: channel(name),
+            incarnation,
+            expected_offset: None,
+        },
+        batch: BytesMut::from(&builder.build().expect("a batch")[..]),
+        asks: Some(PublishAsks::default()),
+    })
+}
+
+/// A link as another region makes one.
+async fn link_to(region: &Region, key: Option<&Secret>) -> Link {
+    let open = RegionRequest::LinkOpen(LinkOpen {
+        region: RegionName::parse("eu-west").expect("a name"),
+        expect: RegionName::parse("us-east").expect("a name"),
+        directory_id: Incarnation(7),
+    });
+    let mut builder = Client::builder();
+    if let Some(key) = key {
+        builder = builder.api_key(key.clone());
+    }
+    let linked = Link::connect(builder, &region.url(), open).await;
+    linked.expect("a link").0
+}
+
+/// What the region answers to a request that is forwarded for somebody.
+async fn forward(
+    link: &Link,
+    key: Option<KeyId>,
+    org: &str,
+    request: &Request,
+) -> Result<Response, ErrorCode> {
+    let org = OrgName::parse(org).expect("a name");
+    let by = RegionName::parse("eu-west").expect("a name");
+    let forward = LinkForwardRequest::new(3, key, org, by, request);
+    let mut call = link.send(&Request::LinkForward(Box::new(forward)));
+    match call.answer().await {
+        Ok(Response::LinkForward(answer)) => {
+            assert_eq!(answer.region.as_str(), "us-east");
+            let response = answer.response(request.kind(), request.version());
+            Ok(response.expect("an answer to the request"))
+        }
+        Err(RequestError::Server(error)) => Err(error.known().expect("a known error")),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forwarded_request_is_judged_by_the_key_where_that_is_known_and_else_vouched_for() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let admin = dir.path().join("admin");
+    let admin = admin.to_str().expect("a path").to_owned();
+    let mut east = Region::start(dir.path(), "us-east", &[]);
+    east.kill();
+    east.more = vec!["--require-keys", "--admin-key-file", admin.clone().leak()].leak();
+    east.restart();
+    east.more = &["--require-keys"];
+    let (own, own_id, _) = key(&east, dir.path(), &admin, "link", "replicate");
+    let (_, known, _) = key(
+        &east,
+        dir.path(),
+        &admin,
+        "writer",
+        "publish,consume:orders*",
+    );
+    for name in ["orders.eu", "secrets"] {
+        east.run(&["--api-key-file", &admin, "channel", "create", name])
+            .ok();
+    }
+    let link = link_to(&east, Some(&own)).await;
+    let to = |name: &str| publish_request(name, None);
+    // Judged by what its key may do here.
+    let done = forward(&link, Some(known), "default", &to("orders.eu")).await;
+    let Ok(Response::PublishAt(published, at)) = done else {
+        panic!("{done:?}");
+    };
+    assert_eq!((published.first_offset, at.held), (Offset(0), 1));
+    let refused = forward(&link, Some(known), "default", &to("secrets")).await;
+    assert_eq!(refused, Err(ErrorCode::Forbidden));
+    // Of another organisation than its own the key is not known; nor is that organisation.
+    let refused = forward(&link, Some(known), "acme", &to("secrets")).await;
+    assert_eq!(refused, Err(ErrorCode::OrgNotFound));
+    // One that nobody knows here is vouched for.
+    let strange = Some(KeyId(12345));
+    forward(&link, strange, "default", &to("secrets"))
+        .await
+        .expect("vouched for");
+    // Each batch says who wrote it.
+    let url = east.url();
+    let client = Client::builder().api_key(secret_in(&admin)).connect(&url);
+    let client = client.await.expect("a connection");
+    let keys = east
+        .run(&["--api-key-file", &admin, "key", "list", "--json"])
+        .json();
+    let principal = |id: KeyId| {
+        let mut rows = keys["keys"].as_array().expect("rows").iter();
+        let row = rows.find(|row| row["id"] == id.to_string());
+        row.expect("the key")["principal"].as_u64()
+    };
+    for (name, id) in [("orders.eu", known), ("secrets", own_id)] {
+        let batch = fetched(&client, name).await;
+        let header = check_stored(&batch).expect("a batch");
+        assert_eq!(Some(u64::from(header.principal())), principal(id), "{keys}");
+    }
+    // A key that has ended opens nothing through another region either.
+    let known_text = known.to_string();
+    let revoke = [
+        "--api-key-file",
+        &admin,
+        "key",
+        "revoke",
+        &known_text,
+        "--yes",
+    ];
+    east.run(&revoke).ok();
+    let refused = forward(&link, Some(known), "default", &to("orders.eu")).await;
+    assert_eq!(refused, Err(ErrorCode::KeyRevoked));
+}
+
+fn secret_in(file: &str) -> Secret {
+    let text = std::fs::read_to_string(file).expect("a file");
+    text.trim().parse().expect("a key")
+}
+
+async fn fetched(client: &Client, name: &str) -> bytes::Bytes {
+    let fetch = FetchRequest {
+        channel: channel(name),
+        incarnation: None,
+        from: FetchFrom::Start,
+        last_epoch: LogEpoch(0),
+        max_bytes: 1 << 20,
+        min_bytes: 0,
+        max_wait_ms: 0,
+    };
+    client.fetch(fetch).await.expect("records").batches
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_is_forwarded_once_and_only_what_may_be() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let north = Region::start(dir.path(), "eu-north", &[]);
+    let east = Region::start(dir.path(), "us-east", &[&north]);
+    east.linked();
+    north.publish("far", &["zero"]);
+    east.run(&["interest", "add", "far", "--from", "start"])
+        .ok();
+    east.has("far", 1);
+    east.publish("near", &["zero"]);
+    let link = link_to(&east, None).await;
+    // Its home is a third region: who forwards is told, and nothing goes on from here.
+    let refused = forward(&link, None, "default", &publish_request("far", None)).await;
+    assert_eq!(refused, Err(ErrorCode::NotHome));
+    let commit = Request::Commit(CommitRequest {
+        channel: channel("far"),
+        incarnation: None,
+        consumer: ConsumerName::parse("reader").expect("a name"),
+        offset: Offset(1),
+        log_epoch: LogEpoch(0),
+        expected_previous: ExpectedPosition::Any,
+        metadata: String::new(),
+    });
+    let refused = forward(&link, None, "default", &commit).await;
+    assert_eq!(refused, Err(ErrorCode::NotHome));
+    assert_eq!(north.records("far").len(), 1);
+    // A request that reads is asked for where one reads, and no link is forwarded.
+    let fetch = Request::Fetch(FetchRequest {
+        channel: channel("near"),
+        incarnation: None,
+        from: FetchFrom::Start,
+        last_epoch: LogEpoch(0),
+        max_bytes: 1,
+        min_bytes: 0,
+        max_wait_ms: 0,
+    });
+    let refused = forward(&link, None, "default", &fetch).await;
+    assert_eq!(refused, Err(ErrorCode::ForwardRefused));
+    let by = RegionName::parse("eu-west").expect("a name");
+    let org = OrgName::parse("default").expect("a name");
+    let inner = LinkForwardRequest::new(3, None, org, by, &publish_request("near", None));
+    let twice = Request::LinkForward(Box::new(inner));
+    assert_eq!(twice.kind(), Kind::LinkForward);
+    let refused = forward(&link, None, "default", &twice).await;
+    assert_eq!(refused, Err(ErrorCode::ForwardRefused));
+    // A body that breaks a rule is told so.
+    let mut bad = publish_request("near", None);
+    if let Request::Publish(publish) = &mut bad {
+        publish.batch.truncate(100);
+    }
+    let refused = forward(&link, None, "default", &bad).await;
+    assert_eq!(refused, Err(ErrorCode::InvalidBatch));
+    assert_eq!(east.records("near").len(), 1);
+}
