@@ -139,7 +139,23 @@ fn status(told: &RegionTold) -> Result<(), Failure> {
             },
         ]);
     }
-    copies.print("no copies")
+    copies.print("no copies")?;
+    if told.outboxes.is_empty() {
+        return Ok(());
+    }
+    let mut outboxes = Columns::new(&["OUTBOX", "HOME", ">RECORDS", ">BYTES", "OLDEST", "ERROR"]);
+    for outbox in &told.outboxes {
+        let home = outbox.home.as_ref().map(ToString::to_string);
+        outboxes.row([
+            outbox.channel.to_string(),
+            home.unwrap_or_default(),
+            outbox.records.to_string(),
+            output::bytes(outbox.bytes),
+            outbox.oldest_ms.map(output::duration).unwrap_or_default(),
+            outbox.error.clone().unwrap_or_default(),
+        ]);
+    }
+    outboxes.print("nothing waits")
 }
 
 fn behind(copy: &CopyStatus) -> String {

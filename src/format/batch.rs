@@ -161,6 +161,15 @@ impl BatchHeader {
         Ok(header)
     }
 
+    /// Reads the header of a batch as its producer sends it, from its first bytes. Nothing of it is
+    /// checked: [`check_produced`] does that.
+    ///
+    /// # Errors
+    /// Fewer than [`BATCH_HEADER_BYTES`].
+    pub fn peek_produced(bytes: &[u8]) -> Result<Self, DecodeError> {
+        read("batch header", bytes)
+    }
+
     /// Bytes of the whole batch, padding included: a multiple of 8.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "no batch is empty")]

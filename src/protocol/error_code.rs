@@ -190,7 +190,6 @@ errors! {
     935 OutboxFull "OUTBOX_FULL" true "The outbox of the region has no room.";
     936 OutboxRefused "OUTBOX_REFUSED" false "The batch can't wait in an outbox: it names an expected offset or a fence, or its channel may have none here.";
     937 NotEnoughRegions "NOT_ENOUGH_REGIONS" true "The batch is appended, but fewer regions hold it than the channel asks for.";
-    940 EscrowAcrossHomes "ESCROW_ACROSS_HOMES" false "Escrow is not held across home regions.";
     941 PurgeRefused "PURGE_REFUSED" false "What is to be removed is no copy, or an interest still wants it.";
 }
 

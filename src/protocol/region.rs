@@ -292,6 +292,32 @@ pub struct RegionTold {
     pub copies: Vec<CopyStatus>,
     /// Bytes of batches that this region has sent to others since its start.
     pub sent_bytes: u64,
+    /// The outboxes in which something waits, by the name of the channel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outboxes: Vec<OutboxStatus>,
+}
+
+/// An outbox.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutboxStatus {
+    /// The channel that its batches are for.
+    pub channel: ChannelName,
+    /// The identity of that channel.
+    pub incarnation: Incarnation,
+    /// Where the channel lives, as far as this region knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<RegionName>,
+    /// Records that wait.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// For how long the oldest has waited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_ms: Option<u64>,
+    /// Why they were not carried to the home when that was last tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// One link.

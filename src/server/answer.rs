@@ -315,6 +315,9 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
         BrokerError::NotPurged { channel, .. } => {
             plain(ErrorCode::PurgeRefused).with("channel", channel.clone())
         }
+        BrokerError::NoOutbox { channel, .. } => {
+            plain(ErrorCode::OutboxRefused).with("channel", channel.clone())
+        }
         BrokerError::NotCopied { .. } => plain(ErrorCode::Internal),
         BrokerError::NoSecret => plain(ErrorCode::Internal),
         BrokerError::Io(failure) => io(failure),

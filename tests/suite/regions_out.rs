@@ -387,3 +387,278 @@ async fn a_request_is_forwarded_once_and_only_what_may_be() {
     assert_eq!(refused, Err(ErrorCode::InvalidBatch));
     assert_eq!(east.records("near").len(), 1);
 }
+
+/// Waits until a region's links are not open.
+fn unlinked(region: &Region) {
+    wait_for("the link to be missed", || {
+        let status = region.status();
+        let mut links = status["links"].as_array().expect("rows").iter();
+        links.all(|link| link["state"] != "open").then_some(())
+    });
+}
+
+fn outbox(region: &Region) -> Vec<Value> {
+    let status = region.status();
+    status["outboxes"].as_array().cloned().unwrap_or_default()
+}
+
+fn keep(region: &Region, lines: &[&str]) -> Value {
+    let input = lines.join("\n") + "\n";
+    let args = ["publish", "orders", "--outbox", "--json"];
+    region.broker().run_with(&args, input.as_bytes()).json()
+}
+
+/// Waits until the home has this many records; all of them.
+fn arrived(home: &Region, count: usize) -> Vec<String> {
+    wait_for(&format!("{count} records at home"), || {
+        let records: Vec<String> = home.records("orders").into_values().collect();
+        (records.len() >= count).then_some(records)
+    })
+}
+
+#[test]
+fn what_cannot_reach_its_home_waits_in_the_outbox_and_is_carried_in_order() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (east, line, mut west) = pair(dir.path());
+    // As long as the home is there, nothing waits.
+    let told = keep(&west, &["one"]);
+    assert_eq!(
+        (&told["region"], &told["firstOffset"]),
+        (&json!("us-east"), &json!(1))
+    );
+    assert!(told.get("outbox").is_none(), "{told}");
+    line.cut();
+    unlinked(&west);
+    let told = keep(&west, &["two", "three"]);
+    let place = (&told["region"], &told["outbox"], &told["level"]);
+    assert_eq!(place, (&json!("eu-west"), &json!(2), &json!("synced")));
+    assert_eq!(
+        told["firstOffset"],
+        Value::Null,
+        "it has none in the channel yet"
+    );
+    let rows = outbox(&west);
+    let row = (&rows[0]["channel"], &rows[0]["home"], &rows[0]["records"]);
+    assert_eq!(row, (&json!("orders"), &json!("us-east"), &json!(2)));
+    assert!(rows[0]["bytes"].as_u64() > Some(0), "{rows:?}");
+    // Others may not wait, and are told why.
+    let plain = ["publish", "orders", "--timeout-s", "1"];
+    let refused = west.broker().run_with(&plain, b"lost\n");
+    assert!(refused.err.contains("us-east"), "{}", refused.err);
+    // It is there after a power cut, and so is what is kept then.
+    west.kill();
+    west.restart();
+    let told = keep(&west, &["four"]);
+    assert_eq!(told["outbox"], 1, "{told}");
+    assert_eq!(outbox(&west)[0]["records"], 3);
+    east.publish("orders", &["theirs"]);
+    line.mend();
+    let records = arrived(&east, 6);
+    assert_eq!(records, ["zero", "one", "theirs", "two", "three", "four"]);
+    west.has("orders", 6);
+    wait_for("an empty outbox", || outbox(&west).is_empty().then_some(()));
+    let told = keep(&west, &["five"]);
+    assert_eq!(
+        (&told["region"], &told["firstOffset"]),
+        (&json!("us-east"), &json!(6))
+    );
+    // Nothing of it comes back with a restart.
+    west.kill();
+    west.restart();
+    west.linked();
+    west.has("orders", 7);
+    assert!(outbox(&west).is_empty());
+    assert_eq!(east.records("orders").len(), 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_goes_on_through_cuts_and_kills_of_either_side_each_record_once_and_in_order() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (mut east, line, mut west) = pair(dir.path());
+    let client = Client::builder()
+        .connect(&west.url())
+        .await
+        .expect("a connection");
+    let producer = client
+        .producer(channel("orders"))
+        .batch_records(1)
+        .linger(Duration::ZERO)
+        .outbox(true)
+        .delivery_timeout(Duration::from_secs(120))
+        .build();
+    let sent = texts(240, "record");
+    let mut outboxed = 0;
+    let mut tickets = Vec::new();
+    for (n, text) in sent.iter().enumerate() {
+        match n {
+            40 => line.cut(),
+            80 => {
+                west.kill();
+                west.restart();
+            }
+            120 => line.mend(),
+            150 => {
+                east.kill();
+                east.restart();
+            }
+            180 => line.flap(),
+            200 => {
+                west.kill();
+                west.restart();
+            }
+            _ => {}
+        }
+        let record = NewRecord {
+            payload: Some(text.as_bytes()),
+            ..NewRecord::default()
+        };
+        tickets.push(producer.publish(&record).await.expect("taken"));
+        if n % 10 == 9 {
+            for ticket in tickets.drain(..) {
+                outboxed += u32::from(ticket.await.expect("acknowledged").outbox);
+            }
+        }
+    }
+    assert!(outboxed >= 40, "{outboxed}: what came during the cut");
+    let records = arrived(&east, sent.len() + 1);
+    assert_eq!(records[1..], sent, "each once, in order");
+    wait_for("an empty outbox", || outbox(&west).is_empty().then_some(()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_not_wait_is_refused_and_a_full_outbox_leaves_nothing_out() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (east, line, mut west) = pair(dir.path());
+    west.kill();
+    west.more = &["--outbox-bytes", "3000"];
+    west.restart();
+    west.linked();
+    line.cut();
+    unlinked(&west);
+    let client = Client::builder()
+        .connect(&west.url())
+        .await
+        .expect("a connection");
+    let producer = || {
+        let limit = Duration::from_secs(3);
+        client
+            .producer(channel("orders"))
+            .outbox(true)
+            .delivery_timeout(limit)
+    };
+    let record = NewRecord {
+        payload: Some(b"refused"),
+        ..NewRecord::default()
+    };
+    for conditional in [
+        producer().expected_offset(Offset(1)).build(),
+        producer().fence(7).build(),
+    ] {
+        let ticket = conditional.publish(&record).await.expect("taken");
+        let error = ticket.await.expect_err("it may not wait");
+        assert!(error.is(ErrorCode::OutboxRefused), "{error:?}");
+    }
+    // The second is too large, the third behind it would fit, and must not overtake it.
+    let full = producer().batch_records(1).linger(Duration::ZERO).build();
+    let large = "x".repeat(4000);
+    let mut outcomes = Vec::new();
+    for payload in ["first", &large, "third"] {
+        let record = NewRecord {
+            payload: Some(payload.as_bytes()),
+            ..NewRecord::default()
+        };
+        outcomes.push(full.publish(&record).await.expect("taken"));
+    }
+    let mut outcomes = outcomes.into_iter();
+    let first = outcomes.next().expect("three").await.expect("it waits");
+    assert!(first.outbox);
+    let error = outcomes.next().expect("three").await.expect_err("no room");
+    assert!(error.is(ErrorCode::OutboxFull), "{error:?}");
+    outcomes
+        .next()
+        .expect("three")
+        .await
+        .expect_err("behind it");
+    assert_eq!(outbox(&west)[0]["records"], 1);
+    line.mend();
+    assert_eq!(arrived(&east, 2), ["zero", "first"]);
+}
+
+#[test]
+fn what_the_home_does_not_take_stays_and_says_why() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (east, line, west) = pair(dir.path());
+    line.cut();
+    unlinked(&west);
+    keep(&west, &["kept"]);
+    east.run(&["channel", "delete", "orders", "--yes"]).ok();
+    line.mend();
+    let row = wait_for("the refusal", || {
+        let row = outbox(&west).into_iter().next()?;
+        let error = row["error"].as_str()?.to_owned();
+        error.contains("CHANNEL_NOT_FOUND").then_some(row)
+    });
+    assert_eq!(row["records"], 1, "{row}");
+    // Who publishes more is told so, and what waits can be read.
+    let args = ["publish", "orders", "--outbox", "--timeout-s", "2"];
+    let refused = west.broker().run_with(&args, b"more\n");
+    assert!(refused.err.contains("CHANNEL_NOT_FOUND"), "{}", refused.err);
+    let listed = west.run(&["channel", "list", "--internal", "--json"]).ok();
+    let listed = String::from_utf8(listed).expect("JSON");
+    let name = listed.split('"').find(|text| text.starts_with("__outbox."));
+    let kept = west.records(name.expect("a name"));
+    assert_eq!(kept.into_values().collect::<Vec<_>>(), ["kept"]);
+}
+
+#[test]
+fn a_session_is_used_from_any_region_and_lives_where_it_was_made() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (east, line, west) = pair(dir.path());
+    for agent in ["writer", "editor"] {
+        east.run(&["agent", "register", agent]).ok();
+    }
+    let create = [
+        "session",
+        "create",
+        "a survey",
+        "--participant",
+        "writer:coordinator",
+        "--participant",
+        "editor:specialist",
+        "--json",
+    ];
+    let made = east.run(&create).json();
+    let session = made["sessionId"].as_str().expect("an id").to_owned();
+    // Asked for elsewhere, it is the same session.
+    let info = west.run(&["session", "show", &session, "--json"]).json();
+    assert_eq!(
+        info,
+        east.run(&["session", "show", &session, "--json"]).json()
+    );
+    let send = [
+        "session", "send", &session, "{}", "--from", "writer", "--json",
+    ];
+    let sent = west.run(&send).json();
+    let history = |region: &Region| {
+        let lines = region
+            .run(&["session", "tail", &session, "--json"])
+            .json_lines();
+        format!("{lines:?}")
+    };
+    assert!(
+        history(&east).contains(sent["id"].as_str().expect("an id")),
+        "{sent}"
+    );
+    assert_eq!(history(&east), history(&west));
+    // Nothing of it is kept where it was asked for.
+    let listed = west.run(&["channel", "list", "--internal", "--json"]).ok();
+    assert!(
+        !String::from_utf8_lossy(&listed).contains("__asp"),
+        "nothing here"
+    );
+    west.run(&["session", "leave", &session, "editor"]).ok();
+    line.cut();
+    unlinked(&west);
+    let away = west.run(&["session", "show", &session]);
+    assert!(away.err.contains("us-east"), "{}", away.err);
+}

@@ -2,16 +2,22 @@
 
 use std::sync::Arc;
 
+use tokio::sync::oneshot;
+
 use super::Regions;
+use super::agents::home_of_session;
+use super::outbox::{Handed, Reply};
 use super::requests::unreachable;
-use crate::broker::{Broker, Residence, Wait};
+use crate::broker::{Broker, Outbox, Residence};
 use crate::client::{LinkCall, RequestError};
+use crate::format::BatchHeader;
 use crate::protocol::{
-    AtomicPart, ErrorCode, Kind, LinkForwardRequest, Request, Response, WireError,
+    AtomicPart, ErrorCode, Kind, LinkForwardRequest, PublishRequest, Request, Response, WireError,
 };
 use crate::server::access::Caller;
+use crate::server::answer;
 use crate::server::shared::Shared;
-use crate::types::{ChannelName, Incarnation, KeyId, OrgName, RegionName};
+use crate::types::{ChannelName, DEFAULT_ORG_NAME, Incarnation, KeyId, OrgName, RegionName};
 
 /// Where a request is carried out.
 pub(in crate::server) enum Route {
@@ -25,6 +31,8 @@ pub(in crate::server) enum Route {
 #[derive(Debug)]
 pub(in crate::server) struct Forward {
     home: RegionName,
+    /// The identity of the channel, where the request is a publish.
+    id: Option<Incarnation>,
     request: Request,
     by: Asker,
 }
@@ -45,10 +53,42 @@ impl Asker {
             org: caller.row().org,
         }
     }
+
+    /// Whoever a batch for a channel is stamped with.
+    pub fn of_principal(broker: &Broker, principal: u32, channel: &ChannelName) -> Self {
+        let access = broker.access();
+        let mut orgs = access.orgs();
+        let known = orgs.find_map(|org| {
+            let key = access
+                .keys(org.org)
+                .find(|key| key.principal.0 == principal)?;
+            Some((org.name.clone(), key.key))
+        });
+        let (org, key) = match known {
+            Some((org, key)) => (org, Some(key)),
+            None => {
+                let org = channel.org().unwrap_or(DEFAULT_ORG_NAME);
+                (OrgName::parse(org).expect("a channel has it"), None)
+            }
+        };
+        Self {
+            principal,
+            key,
+            org,
+        }
+    }
 }
 
 /// A request whose answer is awaited.
-pub(in crate::server) struct Forwarded {
+pub(in crate::server) enum Forwarded {
+    /// It was sent.
+    Sent(Sent),
+    /// The courier of its channel has it.
+    Handed(RegionName, oneshot::Receiver<Reply>),
+}
+
+/// A request that was sent.
+pub(in crate::server) struct Sent {
     home: RegionName,
     call: LinkCall,
     kind: Kind,
@@ -113,7 +153,7 @@ pub(super) fn channels(request: &Request) -> Vec<&ChannelName> {
 }
 
 /// The region where a channel lives, and its identity, where that is not this one.
-fn home_of(
+pub(super) fn home_of(
     broker: &Broker,
     regions: &Regions,
     channel: &ChannelName,
@@ -129,7 +169,8 @@ fn home_of(
 /// their home makes no others for it.
 ///
 /// # Errors
-/// `FORWARD_REFUSED`: what it is about lives in several regions.
+/// `FORWARD_REFUSED`: what it is about lives in several regions; `FORBIDDEN`: the caller does not
+/// speak for the agent of a session that lives elsewhere.
 pub(in crate::server) fn route(
     shared: &Shared,
     caller: &Caller,
@@ -140,12 +181,14 @@ pub(in crate::server) fn route(
     };
     let mut homes: Vec<RegionName> = Vec::new();
     let mut lives_here = false;
+    let mut known = None;
     {
         let broker = shared.broker();
         each_channel(&mut request, |channel, incarnation| {
             match home_of(&broker, regions, channel) {
                 None => lives_here = true,
                 Some((home, id)) => {
+                    known = Some(id);
                     if let Some(incarnation) = incarnation {
                         incarnation.get_or_insert(id);
                     }
@@ -156,8 +199,27 @@ pub(in crate::server) fn route(
             }
         });
     }
+    if let Request::Asp(asp) = &request {
+        homes.extend(home_of_session(shared, regions, caller, asp)?);
+    }
     if lives_here && !homes.is_empty() {
         homes.push(regions.name.clone());
+    }
+    if homes.is_empty()
+        && regions.outboxes.is_in_use()
+        && let Request::Publish(publish) = &mut request
+        && let Some(id) = waits_here(shared, regions, publish)
+    {
+        if !publish.asks.is_some_and(|asks| asks.outbox) {
+            return Err(Box::new(behind_others(&regions.name)));
+        }
+        publish.target.incarnation = Some(id);
+        return Ok(Route::There(Box::new(Forward {
+            home: regions.name.clone(),
+            id: Some(id),
+            by: Asker::of(caller),
+            request,
+        })));
     }
     match homes.as_slice() {
         [] => Ok(Route::Here(request)),
@@ -167,11 +229,25 @@ pub(in crate::server) fn route(
         }
         [home] => Ok(Route::There(Box::new(Forward {
             home: home.clone(),
+            id: known.filter(|_| matches!(request, Request::Publish(_))),
             by: Asker::of(caller),
             request,
         }))),
         _ => Err(Box::new(spans(&homes))),
     }
+}
+
+/// The identity of a channel that lives here by now, while earlier batches of the producer wait in its
+/// outbox.
+fn waits_here(shared: &Shared, regions: &Regions, publish: &PublishRequest) -> Option<Incarnation> {
+    let broker = shared.broker();
+    let channel = &publish.target.channel;
+    let id = broker.identity_of(channel)?;
+    let outbox = Outbox::of(channel, id).ok()?;
+    let header = BatchHeader::peek_produced(&publish.batch).ok()?;
+    let waits = regions.outboxes.is_waiting(&outbox)
+        && broker.waits_in_outbox(&outbox, header.producer_id());
+    waits.then_some(id)
 }
 
 fn is_position(request: &Request) -> bool {
@@ -192,21 +268,59 @@ impl Forward {
     ///
     /// # Errors
     /// What to answer where the home can't be reached.
-    pub fn send(self, shared: &Shared) -> Result<Forwarded, WireError> {
-        let Self { home, request, by } = self;
+    pub fn send(self, shared: &Arc<Shared>) -> Result<Forwarded, WireError> {
+        let Self {
+            home,
+            id,
+            request,
+            by,
+        } = self;
         let regions = shared.regions.clone().ok_or_else(|| unreachable(&home))?;
+        let request = match (request, id) {
+            // Of another life than the one that is known, its home knows.
+            (Request::Publish(publish), Some(id)) if publish.target.incarnation == Some(id) => {
+                let outbox = Outbox::of(&publish.target.channel, id);
+                if publish.asks.is_some_and(|asks| asks.outbox) {
+                    let outbox = outbox.map_err(|error| answer::refused(&error))?;
+                    let (reply, answer) = oneshot::channel();
+                    let handed = Handed { publish, by, reply };
+                    regions.hand_over(shared, outbox, handed);
+                    return Ok(Forwarded::Handed(home, answer));
+                }
+                if let Ok(outbox) = outbox
+                    && regions.outboxes.is_waiting(&outbox)
+                    && let Ok(header) = BatchHeader::peek_produced(&publish.batch)
+                    && shared
+                        .broker()
+                        .waits_in_outbox(&outbox, header.producer_id())
+                {
+                    return Err(behind_others(&home));
+                }
+                Request::Publish(publish)
+            }
+            (request, _) => request,
+        };
         let link = regions.link_to(&home).ok_or_else(|| unreachable(&home))?;
         let forward = regions.forwarding(by, &request);
         let channels = channels(&request).into_iter().cloned().collect();
         let call = link.send(&Request::LinkForward(Box::new(forward)));
-        Ok(Forwarded {
+        Ok(Forwarded::Sent(Sent {
             home,
             call,
             kind: request.kind(),
             version: request.version(),
             channels,
             regions,
-        })
+        }))
+    }
+}
+
+/// What is told whose earlier batches wait in the outbox, and who may not wait there.
+fn behind_others(home: &RegionName) -> WireError {
+    let error = unreachable(home);
+    WireError {
+        message: "earlier batches of this producer wait in the outbox of this region".into(),
+        ..error
     }
 }
 
@@ -219,8 +333,21 @@ impl Regions {
 
 impl Forwarded {
     /// What to answer, and what that has to wait for here.
-    pub async fn answer(mut self) -> (Response, Option<Wait>) {
-        let response = match self.call.answer().await {
+    pub async fn answer(self) -> Reply {
+        match self {
+            Self::Sent(sent) => (sent.answer().await, None),
+            Self::Handed(home, answer) => match answer.await {
+                Ok(reply) => reply,
+                // The broker is stopping.
+                Err(_) => (Response::Error(unreachable(&home)), None),
+            },
+        }
+    }
+}
+
+impl Sent {
+    async fn answer(mut self) -> Response {
+        match self.call.answer().await {
             Ok(Response::LinkForward(answer)) => answer
                 .response(self.kind, self.version)
                 .unwrap_or_else(|error| {
@@ -238,7 +365,6 @@ impl Forwarded {
             }
             // Nobody knows whether it was carried out; a retry with the same sequence finds out.
             Ok(_) | Err(_) => Response::Error(unreachable(&self.home)),
-        };
-        (response, None)
+        }
     }
 }

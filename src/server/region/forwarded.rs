@@ -31,6 +31,12 @@ fn may_be_forwarded(kind: Kind) -> bool {
             | Kind::ConsumerPosition
             | Kind::ConsumerReset
             | Kind::ConsumerDelete
+            | Kind::SessionInfo
+            | Kind::SessionSend
+            | Kind::SessionHistory
+            | Kind::SessionLeave
+            | Kind::SessionResume
+            | Kind::TrustRate
     )
 }
 
@@ -118,14 +124,26 @@ fn judge(shared: &Shared, caller: &Caller, request: &mut Request) -> Result<(), 
 /// Somebody whose key is not known here, for whom the other region vouches: its own key may
 /// `replicate`, which is asked of every request of a link, for all organisations there are here.
 fn vouched(shared: &Shared, link: &Caller, org: &OrgName) -> Result<Caller, WireError> {
-    let is_default = org.as_str() == DEFAULT_ORG_NAME;
-    if !is_default && shared.broker().access().org_by_name(org.as_str()).is_none() {
+    let known = match org.as_str() {
+        DEFAULT_ORG_NAME => Some(OrgId::DEFAULT),
+        name => shared
+            .broker()
+            .access()
+            .org_by_name(name)
+            .map(|org| org.org),
+    };
+    let Some(id) = known else {
         let text = format!("there is no organisation `{org}` here");
         return Err(WireError::new(ErrorCode::OrgNotFound, text).with("org", org.as_str()));
-    }
+    };
     Ok(Caller {
-        principal: link.principal,
-        org: (!is_default).then(|| org.clone()),
+        principal: Principal {
+            id: link.principal.id,
+            org: id,
+            // What it may do was judged where it was asked.
+            key: None,
+        },
+        org: (org.as_str() != DEFAULT_ORG_NAME).then(|| org.clone()),
         peer: link.peer,
     })
 }

@@ -5,9 +5,13 @@
 //! what is followed ([`source`]); on the other side a task for each peer keeps the link open and
 //! appends what comes ([`puller`]). Nothing of a link is recorded: the end of a copy is its cursor.
 
+mod agents;
+mod carry_here;
 mod digest;
 mod forward;
 mod forwarded;
+mod keeping;
+mod outbox;
 mod puller;
 mod readers;
 mod requests;
@@ -23,6 +27,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use self::outbox::Outboxes;
+use self::seek::KnownHome;
 use self::status::{CopyState, PeerState};
 use super::shared::Shared;
 use crate::access::Secret;
@@ -47,6 +53,10 @@ pub struct RegionOptions {
     pub key: Option<Secret>,
     /// How long interest lasts after the last reader of a channel has left.
     pub interest_idle: Duration,
+    /// Most bytes that wait in outboxes.
+    pub outbox_bytes: u64,
+    /// How long a publish waits by itself for the regions that its channel wants to hold it.
+    pub ack_wait: Duration,
     /// Whom to trust of peers that speak TLS; the system's CAs where it is not given.
     pub tls: Option<ClientTls>,
 }
@@ -81,10 +91,12 @@ pub(super) struct Regions {
     linked: watch::Sender<u64>,
     copies: Mutex<HashMap<Incarnation, CopyState>>,
     /// Where channels live of which no copy is here.
-    homes: Mutex<HashMap<ChannelName, (RegionName, Incarnation)>>,
+    homes: Mutex<HashMap<ChannelName, KnownHome>>,
     /// When channels that live elsewhere were last read.
     readers: Mutex<HashMap<ChannelName, Instant>>,
     interest_idle: Duration,
+    outboxes: Outboxes,
+    ack_wait: Duration,
     /// Bytes of batches sent to other regions.
     pub sent_bytes: AtomicU64,
 }
@@ -116,6 +128,8 @@ impl Regions {
             homes: Mutex::default(),
             readers: Mutex::default(),
             interest_idle: options.interest_idle,
+            outboxes: Outboxes::new(options.outbox_bytes),
+            ack_wait: options.ack_wait,
             sent_bytes: AtomicU64::new(0),
         }
     }
@@ -130,7 +144,7 @@ impl Regions {
         self.peer(name).and_then(|peer| peer.link())
     }
 
-    fn homes(&self) -> MutexGuard<'_, HashMap<ChannelName, (RegionName, Incarnation)>> {
+    fn homes(&self) -> MutexGuard<'_, HashMap<ChannelName, KnownHome>> {
         self.homes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -175,6 +189,7 @@ pub(super) fn start(shared: &Arc<Shared>, tracker: &TaskTracker) {
         return;
     };
     tracker.spawn(readers::run(shared.clone(), regions.clone()));
+    regions.carry_kept(shared);
     for peer in &regions.peers {
         tracker.spawn(puller::run(shared.clone(), peer.clone()));
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::Regions;
 use super::requests::unreachable;
 use crate::broker::Residence;
+use crate::broker::config::ChannelConfig;
 use crate::protocol::region::{LinkLog, LinkLogs};
 use crate::protocol::{FetchFrom, RegionRequest, RegionResponse, Request, WireError, control};
 use crate::region::ChannelPattern;
@@ -22,6 +23,13 @@ const ASKED: Duration = Duration::from_secs(5);
 const COPIED: Duration = Duration::from_secs(15);
 /// Most channels whose home is remembered without a copy of them.
 const MAX_KNOWN: usize = 10_000;
+
+/// Where a channel lives of which no copy is here.
+pub(super) struct KnownHome {
+    home: RegionName,
+    id: Incarnation,
+    config: control::ChannelConfig,
+}
 
 /// What a request does with a channel that may live elsewhere.
 enum Use<'a> {
@@ -96,7 +104,7 @@ pub(in crate::server) async fn seek(
                     continue;
                 }
                 if let Some(log) = find(&regions, name).await? {
-                    regions.remember_home(log.name, log.home, log.incarnation);
+                    regions.remember_home(log);
                 }
             }
             Ok(())
@@ -200,15 +208,29 @@ async fn copied(
 impl Regions {
     /// Where a channel lives of which no copy is here, if that was asked.
     pub fn known_home(&self, name: &ChannelName) -> Option<(RegionName, Incarnation)> {
-        self.homes().get(name).cloned()
+        let homes = self.homes();
+        let known = homes.get(name)?;
+        Some((known.home.clone(), known.id))
     }
 
-    fn remember_home(&self, name: ChannelName, home: RegionName, id: Incarnation) {
+    /// How a channel is configured of which no copy is here, if its home was asked.
+    pub(super) fn known_config(&self, name: &ChannelName) -> Option<ChannelConfig> {
+        // Both are the same names in JSON.
+        let config = serde_json::to_value(&self.homes().get(name)?.config);
+        config.and_then(serde_json::from_value).ok()
+    }
+
+    fn remember_home(&self, log: LinkLog) {
         let mut homes = self.homes();
         if homes.len() >= MAX_KNOWN {
             homes.clear();
         }
-        homes.insert(name, (home, id));
+        let known = KnownHome {
+            home: log.home,
+            id: log.incarnation,
+            config: log.config,
+        };
+        homes.insert(log.name, known);
     }
 
     /// Forgets where a channel lives: its home says otherwise.

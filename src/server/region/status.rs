@@ -131,6 +131,7 @@ impl Regions {
             links: links.collect(),
             copies: copies.collect(),
             sent_bytes: self.sent_bytes.load(std::sync::atomic::Ordering::Relaxed),
+            outboxes: self.outboxes_told(broker),
         }
     }
 }

@@ -163,6 +163,7 @@ pub fn responses() -> Vec<Response> {
             }],
         }),
         RegionResponse::RegionStatus(RegionTold {
+            outboxes: Vec::new(),
             region: region("eu-west"),
             links: vec![LinkRow {
                 peer: region("us-east"),
