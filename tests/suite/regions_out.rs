@@ -288,16 +288,16 @@ async fn a_forwarded_request_is_judged_by_the_key_where_that_is_known_and_else_v
     let client = client.await.expect("a connection");
     let keys = east
         .run(&["--api-key-file", &admin, "key", "list", "--json"])
-        .json();
+        .json_lines();
     let principal = |id: KeyId| {
-        let mut rows = keys["keys"].as_array().expect("rows").iter();
+        let mut rows = keys.iter();
         let row = rows.find(|row| row["id"] == id.to_string());
         row.expect("the key")["principal"].as_u64()
     };
     for (name, id) in [("orders.eu", known), ("secrets", own_id)] {
         let batch = fetched(&client, name).await;
         let header = check_stored(&batch).expect("a batch");
-        assert_eq!(Some(u64::from(header.principal())), principal(id), "{keys}");
+        assert_eq!(Some(u64::from(header.principal())), principal(id), "{name}");
     }
     // A key that has ended opens nothing through another region either.
     let known_text = known.to_string();
