@@ -16,6 +16,9 @@ pub const SEGMENT_BYTES: RangeInclusive<u64> = 4096..=1 << 30;
 /// Bounds of the largest record, in bytes. The lower one is a record's own header.
 pub const MAX_RECORD_BYTES: RangeInclusive<u64> = 24..=64 << 20;
 
+/// Bounds of the number of regions that an acknowledgement waits for.
+pub const ACK_REGIONS: RangeInclusive<u64> = 1..=64;
+
 /// A compression of the records of a batch. The number is the one in the batch header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -72,6 +75,14 @@ pub struct ChannelConfig {
     /// Whether records are encrypted at rest. Default off.
     #[serde(skip_serializing_if = "Encryption::is_off")]
     pub encryption: Encryption,
+    /// How many regions, the home included, hold a batch synced before it is acknowledged. Default 1.
+    #[serde(skip_serializing_if = "is_one")]
+    pub ack_regions: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_one(regions: &u32) -> bool {
+    *regions == 1
 }
 
 impl Default for ChannelConfig {
@@ -89,6 +100,7 @@ impl Default for ChannelConfig {
                 AllowedCompression::Zstd,
             ],
             encryption: Encryption::Off,
+            ack_regions: 1,
         }
     }
 }
@@ -120,6 +132,7 @@ impl ChannelConfig {
         within("syncIntervalMs", self.sync_interval_ms, &SYNC_INTERVAL_MS)?;
         within("segmentBytes", self.segment_bytes, &SEGMENT_BYTES)?;
         within("maxRecordBytes", self.max_record_bytes, &MAX_RECORD_BYTES)?;
+        within("ackRegions", u64::from(self.ack_regions), &ACK_REGIONS)?;
         let compression = |rule: &str| InvalidConfig {
             field: "compression",
             value: format!("{:?}", self.compression).to_lowercase(),
@@ -203,6 +216,9 @@ pub struct ConfigChange {
     /// See [`ChannelConfig::encryption`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
+    /// See [`ChannelConfig::ack_regions`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ack_regions: Option<u32>,
 }
 
 impl ConfigChange {
@@ -223,6 +239,7 @@ impl ConfigChange {
                 .clone()
                 .unwrap_or_else(|| config.compression.clone()),
             encryption: self.encryption.unwrap_or(config.encryption),
+            ack_regions: self.ack_regions.unwrap_or(config.ack_regions),
         };
         changed.check()?;
         Ok(changed)
@@ -328,6 +345,8 @@ mod tests {
                 "maxRecordBytes",
                 "67108865",
             ),
+            (r#"{"ackRegions":0}"#, "ackRegions", "0"),
+            (r#"{"ackRegions":65}"#, "ackRegions", "65"),
             (r#"{"compression":[]}"#, "compression", "[]"),
             (
                 r#"{"compression":["lz4","lz4"]}"#,

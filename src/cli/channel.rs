@@ -97,6 +97,9 @@ pub struct ConfigArgs {
     /// Encrypt what comes on the broker's disk, which takes a master key there [default: off]
     #[arg(long, value_enum, value_name = "STATE")]
     encryption: Option<EncryptionArg>,
+    /// How many regions, the home included, hold a record synced before it is acknowledged [default: 1]
+    #[arg(long, value_name = "N")]
+    ack_regions: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -151,6 +154,7 @@ impl ConfigArgs {
                 EncryptionArg::On => Encryption::On,
                 EncryptionArg::Off => Encryption::Off,
             }),
+            ack_regions: self.ack_regions,
         }
     }
 }
@@ -323,6 +327,9 @@ fn print_info(info: &ChannelInfo, context: &Context) -> Result<(), Failure> {
         ("compression", compression.join(", ")),
     ];
     fields.extend(encryption(info));
+    if config.ack_regions > 1 {
+        fields.push(("acknowledged", format!("by {} regions", config.ack_regions)));
+    }
     if config.durability == Durability::Written {
         fields.push(("sync interval", output::duration(config.sync_interval_ms)));
     }

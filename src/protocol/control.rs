@@ -192,6 +192,19 @@ pub struct ChannelConfig {
     /// Whether records are encrypted at rest; off from a broker that does not know it.
     #[serde(default)]
     pub encryption: Encryption,
+    /// How many regions hold a batch synced before it is acknowledged; left out where it is 1, the home
+    /// alone.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub ack_regions: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_one(regions: &u32) -> bool {
+    *regions == 1
 }
 
 /// Fields of a configuration to set; those left out keep their value, or take the default when a
@@ -231,6 +244,9 @@ pub struct ConfigChange {
     /// Whether records are encrypted at rest.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<Encryption>,
+    /// How many regions hold a batch synced before it is acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ack_regions: Option<u32>,
 }
 
 /// Tells a field that is null from one that is left out.

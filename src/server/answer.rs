@@ -83,6 +83,7 @@ pub(super) fn config_change(change: control::ConfigChange) -> ConfigChange {
             control::Encryption::Off => Encryption::Off,
             control::Encryption::On => Encryption::On,
         }),
+        ack_regions: change.ack_regions,
     }
 }
 
@@ -109,6 +110,7 @@ fn config(config: ChannelConfig) -> control::ChannelConfig {
             Encryption::Off => control::Encryption::Off,
             Encryption::On => control::Encryption::On,
         },
+        ack_regions: config.ack_regions,
     }
 }
 

@@ -562,6 +562,17 @@ impl Connection {
                     correlation,
                     response,
                     wait,
+                    held: None,
+                    bytes,
+                });
+                true
+            }
+            Handled::Held(response, wait, held) => {
+                self.waiting.push(Pending {
+                    correlation,
+                    response,
+                    wait,
+                    held: Some(held),
                     bytes,
                 });
                 true
@@ -688,9 +699,36 @@ impl Connection {
                     let error = Response::Error(answer::never_acknowledged(&error));
                     self.answer(pending.correlation, &error);
                 }
+                _ if pending.held.is_some() => self.wait_for_regions(pending),
                 _ => self.answer(pending.correlation, &pending.response),
             }
         }
+    }
+
+    /// Sends an answer that is durable here once enough regions hold what it tells of.
+    fn wait_for_regions(&mut self, pending: Pending) {
+        let Pending {
+            correlation,
+            response,
+            held: Some(held),
+            bytes,
+            ..
+        } = pending
+        else {
+            return;
+        };
+        self.fetches.push((correlation, None));
+        self.forwarded_bytes += bytes;
+        let (shared, finder) = (self.shared.clone(), self.finder.clone());
+        tokio::spawn(async move {
+            let closed = finder.closed();
+            tokio::select! {
+                response = held.done(&shared, *response) => {
+                    let _ = finder.send(Found::Linked(correlation, Box::new(response), None, bytes));
+                }
+                () = closed => {}
+            }
+        });
     }
 
     /// Answers a request that may read from the disk; a fetch is tried at once.

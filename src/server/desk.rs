@@ -93,6 +93,8 @@ impl Desk {
         for _ in 0..TRIES {
             handled = match handled {
                 Handled::Answer(response, wait) => return self.due(*response, wait),
+                // A desk has no links on which another region could say that it holds it.
+                Handled::Held(response, wait, _) => return self.due(*response, Some(wait)),
                 Handled::Read(request) => return self.read(caller, &request),
                 Handled::ReadFor(caller, request) => {
                     let response = self.read(&caller, &request);

@@ -32,6 +32,8 @@ pub(super) enum Handled {
     Answer(Box<Response>, Option<Wait>),
     /// The broker's buffers are full: the same command is to be tried after a round.
     Busy(Command),
+    /// The answer, to be sent once its wait is over and enough regions hold what it tells of.
+    Held(Box<Response>, Wait, Box<region::HeldWait>),
     /// A fetch, or another request that may read from the disk.
     Read(Request),
     /// The same, for whom another region has let in; that region is told.
@@ -210,7 +212,8 @@ pub(super) fn carry_out(
                             region::whereabouts(shared, &[accepted.value]),
                         ),
                     };
-                    accepted_answer(response, accepted.wait)
+                    let wanted = region::held_wait(shared, broker, &[accepted.value], asks);
+                    answer_once_held(response, accepted.wait, wanted)
                 }
                 Err(refusal) if refusal.is_busy() => {
                     Handled::Busy(Command::Publish(target, batch, asks))
@@ -242,7 +245,9 @@ pub(super) fn carry_out(
                             region::whereabouts(shared, &value.published),
                         ),
                     };
-                    accepted_answer(response, wait)
+                    let asks = atomic.asks;
+                    let wanted = region::held_wait(shared, broker, &value.published, asks);
+                    answer_once_held(response, wait, wanted)
                 }
                 Err(refusal) if refusal.is_busy() => Handled::Busy(Command::Atomic(atomic)),
                 Err(refusal) => {
@@ -285,6 +290,18 @@ fn acting<T>(
     match act {
         Some(act) => broker.acting(act.done_by(caller), command),
         None => command(broker),
+    }
+}
+
+/// An answer that may have to wait for other regions too.
+fn answer_once_held(
+    response: Response,
+    wait: Wait,
+    wanted: Option<Box<region::HeldWait>>,
+) -> Handled {
+    match wanted {
+        None => accepted_answer(response, wait),
+        Some(wanted) => Handled::Held(Box::new(response), wait, wanted),
     }
 }
 

@@ -662,3 +662,135 @@ fn a_session_is_used_from_any_region_and_lives_where_it_was_made() {
     let away = west.run(&["session", "show", &session]);
     assert!(away.err.contains("us-east"), "{}", away.err);
 }
+
+#[test]
+fn a_channel_may_want_more_regions_to_hold_what_is_acknowledged() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (east, line, west) = pair(dir.path());
+    east.run(&["channel", "update", "orders", "--ack-regions", "2"])
+        .ok();
+    let publish = |region: &Region, args: &[&str], text: &[u8]| -> Ran {
+        let args = [&["publish", "orders", "--json"], args].concat();
+        region.broker().run_with(&args, text)
+    };
+    for region in [&east, &west] {
+        let told = publish(region, &[], b"held by both\n").json();
+        assert_eq!(
+            (&told["region"], &told["held"]),
+            (&json!("us-east"), &json!(2))
+        );
+        let copy = west.copy("orders").expect("a copy");
+        let last = told["lastOffset"].as_u64().expect("an offset");
+        assert!(copy["next"].as_u64() > Some(last), "{copy}");
+    }
+    // While the other region is away it is appended, and not acknowledged; and once it is back the
+    // same batch is, at the same offset.
+    line.cut();
+    unlinked(&west);
+    let refused = publish(&east, &["--timeout-s", "1"], b"alone\n");
+    assert!(
+        refused.err.contains("NOT_ENOUGH_REGIONS"),
+        "{}",
+        refused.err
+    );
+    assert_eq!(east.records("orders").len(), 4, "it is there");
+    let waiting = east
+        .broker()
+        .command(&["publish", "orders", "--json", "--timeout-s", "60"]);
+    let told = std::thread::scope(|scope| {
+        let publisher = scope.spawn(move || {
+            use std::io::Write;
+            let mut waiting = waiting;
+            let mut child = waiting
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped())
+                .spawn()
+                .expect("it starts");
+            child
+                .stdin
+                .take()
+                .expect("piped")
+                .write_all(b"later\n")
+                .expect("written");
+            child.wait_with_output().expect("it ends").stdout
+        });
+        wait_for("it to be appended", || {
+            (east.records("orders").len() == 5).then_some(())
+        });
+        line.mend();
+        publisher.join().expect("no panic")
+    });
+    let told: Value = serde_json::from_slice(&told).expect("JSON");
+    let place = (&told["firstOffset"], &told["lastOffset"], &told["held"]);
+    assert_eq!(place, (&json!(4), &json!(4), &json!(2)), "{told}");
+    assert_eq!(east.records("orders").len(), 5, "once");
+    // More regions than there are.
+    east.run(&["channel", "update", "orders", "--ack-regions", "3"])
+        .ok();
+    let refused = publish(&east, &["--timeout-s", "1"], b"for three\n");
+    assert!(
+        refused.err.contains("2 regions hold it and 3 are wanted"),
+        "{}",
+        refused.err
+    );
+    let refused = east.run(&["channel", "update", "orders", "--ack-regions", "0"]);
+    assert!(refused.err.contains("ackRegions"), "{}", refused.err);
+}
+
+#[test]
+fn a_broker_without_a_name_waits_for_no_regions() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let broker = crate::process::Broker::start(dir.path());
+    let create = ["channel", "create", "orders", "--ack-regions", "2"];
+    let refused = broker.run(&create);
+    assert!(refused.err.contains("NOT_A_REGION"), "{}", refused.err);
+    broker
+        .run(&["channel", "create", "orders", "--ack-regions", "1"])
+        .ok();
+}
+
+#[test]
+fn a_key_speaks_for_no_other_agent_through_another_region_either() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (east, _line, mut west) = pair(dir.path());
+    for agent in ["writer", "editor"] {
+        east.run(&["agent", "register", agent]).ok();
+    }
+    let create = [
+        "session",
+        "create",
+        "a survey",
+        "--participant",
+        "writer:coordinator",
+        "--participant",
+        "editor:specialist",
+        "--json",
+    ];
+    let made = east.run(&create).json();
+    let session = made["sessionId"].as_str().expect("an id").to_owned();
+    let admin = dir.path().join("admin");
+    let admin = admin.to_str().expect("a path").to_owned();
+    west.kill();
+    west.more = vec!["--require-keys", "--admin-key-file", admin.clone().leak()].leak();
+    west.restart();
+    let args = |key: &str| ["--api-key-file", key].map(str::to_owned);
+    let linked = || {
+        let [option, file] = args(&admin);
+        let status = west.run(&["region", "status", "--json", &option, &file]).json();
+        (status["links"][0]["state"] == "open").then_some(())
+    };
+    wait_for("the link", linked);
+    let (_, _, editor) = key(&west, dir.path(), &admin, "editor-key", "asp:*:editor");
+    let send = |from: &str| {
+        let [option, file] = args(&editor);
+        west.run(&["session", "send", &session, "{}", "--from", from, &option, &file])
+    };
+    send("editor").ok();
+    let refused = send("writer");
+    assert!(refused.err.contains("FORBIDDEN"), "{}", refused.err);
+    // Under its identity the home alone knows which agent it is.
+    let agents = east.run(&["agent", "show", "editor", "--json"]).json();
+    let id = agents["agentId"].as_str().or(agents["id"].as_str());
+    let refused = send(id.unwrap_or_else(|| panic!("{agents}")));
+    assert!(refused.err.contains("FORBIDDEN"), "{}", refused.err);
+}

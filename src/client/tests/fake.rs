@@ -514,6 +514,7 @@ fn info(state: &State) -> ChannelInfo {
         writes_refused: None,
         errno: None,
         config: ChannelConfig {
+            ack_regions: 1,
             retention_days: None,
             retention_bytes: None,
             durability: Durability::Synced,

@@ -70,6 +70,8 @@ impl Courier {
                         .await
                         .map_or_else(Response::Error, |()| *response);
                 }
+                // The regions that are to hold it are for who publishes to wait for.
+                Handled::Held(response, wait, _) => Handled::Answer(response, Some(wait)),
                 Handled::Busy(command) if since.elapsed() < BUSY => {
                     self.after_round().await;
                     let broker = &mut self.shared.broker();

@@ -184,6 +184,10 @@ pub(in crate::server) fn for_another(
         Handled::Answer(response, wait) => {
             Handled::Answer(Box::new(told_region(shared, *response)), wait)
         }
+        Handled::Held(response, wait, mut held) => {
+            held.is_for_region = true;
+            Handled::Held(response, wait, held)
+        }
         Handled::Busy(command @ Command::Forwarded(..)) => Handled::Busy(command),
         Handled::Busy(command) => {
             Handled::Busy(Command::Forwarded(caller.clone(), Box::new(command)))

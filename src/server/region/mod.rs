@@ -5,11 +5,13 @@
 //! what is followed ([`source`]); on the other side a task for each peer keeps the link open and
 //! appends what comes ([`puller`]). Nothing of a link is recorded: the end of a copy is its cursor.
 
+mod acks;
 mod agents;
 mod carry_here;
 mod digest;
 mod forward;
 mod forwarded;
+pub(super) mod held;
 mod keeping;
 mod outbox;
 mod puller;
@@ -27,15 +29,18 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use self::held::Held;
 use self::outbox::Outboxes;
 use self::seek::KnownHome;
 use self::status::{CopyState, PeerState};
 use super::shared::Shared;
 use crate::access::Secret;
 use crate::client::Link;
+use crate::region::routes::Routes;
 use crate::tls::ClientTls;
 use crate::types::{ChannelName, Incarnation, RegionName, Timestamp};
 
+pub(super) use acks::{HeldWait, held_wait};
 pub(super) use forward::{Forward, Route, route};
 pub(super) use forwarded::{carry_out_for, for_another, told_region, whereabouts};
 pub(super) use readers::note_fetch;
@@ -99,6 +104,12 @@ pub(super) struct Regions {
     ack_wait: Duration,
     /// Bytes of batches sent to other regions.
     pub sent_bytes: AtomicU64,
+    /// What other regions hold of the logs that they pull from here.
+    pub held: Held,
+    /// From which peer each log is pulled.
+    routes: Mutex<Routes>,
+    /// Counts the changes of what a link may have to follow or to leave.
+    routed: watch::Sender<u64>,
 }
 
 impl Regions {
@@ -117,6 +128,7 @@ impl Regions {
             })
             .collect();
         peers.sort_by(|a, b| a.name.cmp(&b.name));
+        let names: Vec<RegionName> = peers.iter().map(|peer| peer.name.clone()).collect();
         Self {
             name: options.name.clone(),
             peers,
@@ -131,6 +143,9 @@ impl Regions {
             outboxes: Outboxes::new(options.outbox_bytes),
             ack_wait: options.ack_wait,
             sent_bytes: AtomicU64::new(0),
+            held: Held::default(),
+            routes: Mutex::new(Routes::new(names)),
+            routed: watch::Sender::new(0),
         }
     }
 
@@ -154,6 +169,15 @@ impl Regions {
 
     fn copies(&self) -> MutexGuard<'_, HashMap<Incarnation, CopyState>> {
         self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn routes(&self) -> MutexGuard<'_, Routes> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the pullers that one of them may have to follow something, or to leave it.
+    fn tell_routed(&self) {
+        self.routed.send_modify(|changes| *changes += 1);
     }
 
     /// Tells who waits for a region that one is linked.

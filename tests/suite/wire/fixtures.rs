@@ -217,6 +217,7 @@ pub fn info() -> ChannelInfo {
             segment_bytes: 128 << 20,
             max_record_bytes: 1 << 20,
             encryption: Encryption::Off,
+            ack_regions: 1,
             compression: vec![
                 CompressionName::None,
                 CompressionName::Lz4,
