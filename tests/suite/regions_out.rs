@@ -211,6 +211,7 @@ async fn link_to(region: &Region, key: Option<&Secret>) -> Link {
         region: RegionName::parse("eu-west").expect("a name"),
         expect: RegionName::parse("us-east").expect("a name"),
         directory_id: Incarnation(7),
+        pack: false,
     });
     let mut builder = Client::builder();
     if let Some(key) = key {
