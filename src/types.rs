@@ -493,9 +493,14 @@ impl<'de> Deserialize<'de> for OrgName {
 
 /// Name of a region: one deployment of npayload among those that serve the same channels. 1 to 32
 /// lower-case letters, digits and single `-` between them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct RegionName(Box<str>);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RegionName(std::sync::Arc<str>);
+
+impl Serialize for RegionName {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
+    }
+}
 
 /// Longest name of a region, in bytes.
 pub const MAX_REGION_NAME_BYTES: usize = 32;

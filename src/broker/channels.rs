@@ -110,6 +110,7 @@ impl Broker {
         let name = self.name_to_create(name, change.regions)?;
         let config = change.apply(&self.defaults_for(&name))?;
         self.check_org_config(&name, &config, None)?;
+        self.check_regions(&config)?;
         let outcome = match self.create_with(name, config, now) {
             Ok(_) => CreateOutcome::Created,
             Err(BrokerError::Create(CreateError::Exists { .. })) if if_not_exists => {
@@ -123,6 +124,21 @@ impl Broker {
             value: outcome,
             wait: self.directory_wait(),
         })
+    }
+
+    /// Only a region can wait for others.
+    fn check_regions(&self, config: &ChannelConfig) -> Result<(), BrokerError> {
+        match config.ack_regions > 1 && self.config.region.is_none() {
+            true => Err(BrokerError::NotARegion),
+            false => Ok(()),
+        }
+    }
+
+    /// How many regions, this one included, hold a batch of a log before it is acknowledged.
+    #[must_use]
+    pub fn ack_regions_of(&self, id: Incarnation) -> u32 {
+        let channel = self.directory.by_incarnation(id);
+        channel.map_or(1, |channel| channel.config.ack_regions)
     }
 
     /// What an answer about the directory waits for.
@@ -146,6 +162,7 @@ impl Broker {
         if let Some(channel) = self.directory.by_incarnation(id) {
             let changed = change.apply(&channel.config)?;
             self.check_org_config(name, &changed, Some(&channel.config))?;
+            self.check_regions(&changed)?;
         }
         let turned = self.turned_encryption(name, id, change, now)?;
         events.extend(turned.iter().flatten().cloned());

@@ -216,6 +216,14 @@ pub enum BrokerError {
         /// The rule that is broken.
         rule: &'static str,
     },
+    /// A batch can't wait in an outbox.
+    #[error("a batch for channel `{channel}` can't wait in an outbox: {why}")]
+    NoOutbox {
+        /// The channel.
+        channel: String,
+        /// Why.
+        why: String,
+    },
     /// The broker's own state refused an event: a bug, and nothing was changed.
     #[error("{0}")]
     Bug(Arc<str>),

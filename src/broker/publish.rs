@@ -402,7 +402,7 @@ impl Broker {
 
     /// The answer to a retry. It waits for the level that it names: the channel's may have been
     /// raised since the first try.
-    fn duplicate(
+    pub(super) fn duplicate(
         &self,
         id: Option<Incarnation>,
         header: &BatchHeader,

@@ -105,6 +105,9 @@ pub struct ConfigArgs {
     /// Encrypt what comes on the broker's disk, which takes a master key there [default: off]
     #[arg(long, value_enum, value_name = "STATE")]
     encryption: Option<EncryptionArg>,
+    /// How many regions, the home included, hold a record synced before it is acknowledged [default: 1]
+    #[arg(long, value_name = "N")]
+    ack_regions: Option<u32>,
 }
 
 /// Whether a channel is one log.
@@ -169,6 +172,7 @@ impl ConfigArgs {
                 EncryptionArg::Off => Encryption::Off,
             }),
             regions: None,
+            ack_regions: self.ack_regions,
         }
     }
 }
@@ -395,6 +399,9 @@ fn print_info(info: &ChannelInfo, context: &Context) -> Result<(), Failure> {
     fields.extend(encryption(info));
     if !config.regions.is_one() {
         fields.push(("regions", "a log for each".to_owned()));
+    }
+    if config.ack_regions > 1 {
+        fields.push(("acknowledged", format!("by {} regions", config.ack_regions)));
     }
     if config.durability == Durability::Written {
         fields.push(("sync interval", output::duration(config.sync_interval_ms)));

@@ -152,19 +152,34 @@ fn status(told: &RegionTold) -> Result<(), Failure> {
         }
     }
     held.print("nobody pulls from here")?;
-    if told.logs.is_empty() {
+    if !told.logs.is_empty() {
+        let mut logs = Columns::new(&["LOG OF EACH REGION", "HOME", ">LOG START", ">LOG END"]);
+        for log in &told.logs {
+            logs.row([
+                log.name.to_string(),
+                log.home.to_string(),
+                log.log_start.to_string(),
+                log.high_watermark.to_string(),
+            ]);
+        }
+        logs.print("no logs")?;
+    }
+    if told.outboxes.is_empty() {
         return Ok(());
     }
-    let mut logs = Columns::new(&["LOG OF EACH REGION", "HOME", ">LOG START", ">LOG END"]);
-    for log in &told.logs {
-        logs.row([
-            log.name.to_string(),
-            log.home.to_string(),
-            log.log_start.to_string(),
-            log.high_watermark.to_string(),
+    let mut outboxes = Columns::new(&["OUTBOX", "HOME", ">RECORDS", ">BYTES", "OLDEST", "ERROR"]);
+    for outbox in &told.outboxes {
+        let home = outbox.home.as_ref().map(ToString::to_string);
+        outboxes.row([
+            outbox.channel.to_string(),
+            home.unwrap_or_default(),
+            outbox.records.to_string(),
+            output::bytes(outbox.bytes),
+            outbox.oldest_ms.map(output::duration).unwrap_or_default(),
+            outbox.error.clone().unwrap_or_default(),
         ]);
     }
-    logs.print("no logs")
+    outboxes.print("nothing waits")
 }
 
 /// How a copy is followed.

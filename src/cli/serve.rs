@@ -66,6 +66,13 @@ pub struct ServeArgs {
     /// Whether peers pack batches that came uncompressed for the way: true or false [default: true]
     #[arg(long, value_name = "BOOL")]
     pub peer_pack: Option<bool>,
+    /// Most bytes that wait in outboxes for homes that can't be reached [default: 1073741824]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub outbox_bytes: Option<u64>,
+    /// How long a publish waits by itself for the regions that its channel wants to hold it, as 5s
+    /// [default: 10s]
+    #[arg(long, value_name = "AGE", value_parser = super::place::age_ms)]
+    pub ack_wait: Option<i64>,
     /// File with the API key to show to peers, of scope replicate
     #[arg(long, value_name = "FILE")]
     pub peer_key_file: Option<PathBuf>,

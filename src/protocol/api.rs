@@ -213,7 +213,7 @@ pub enum Kind {
     LinkUnfollow = 193,
     /// Reads whatever is new in the logs followed, waiting for it.
     LinkFetch = 194,
-    /// Carries a publish out where its channel lives.
+    /// Carries a request out where what it is about lives.
     LinkForward = 195,
     /// Digests a range of a log, to compare it.
     LinkDigest = 196,
@@ -263,6 +263,14 @@ const fn row(kind: Kind, name: &'static str, encoding: Encoding, max_frame_bytes
     }
 }
 
+/// The same kind, which is understood in versions 1 and 2.
+const fn in_two_versions(api: Api) -> Api {
+    Api {
+        max_version: 2,
+        ..api
+    }
+}
+
 /// A row of a kind whose bodies are JSON.
 const fn control(kind: Kind, name: &'static str) -> Api {
     row(kind, name, Encoding::Json, MAX_CONTROL_FRAME_BYTES)
@@ -272,13 +280,18 @@ const fn control(kind: Kind, name: &'static str) -> Api {
 pub const APIS: [Api; 102] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
-    row(Kind::Publish, "publish", Encoding::Binary, MAX_FRAME_BYTES),
-    row(
+    in_two_versions(row(
+        Kind::Publish,
+        "publish",
+        Encoding::Binary,
+        MAX_FRAME_BYTES,
+    )),
+    in_two_versions(row(
         Kind::PublishAtomic,
         "publish_atomic",
         Encoding::Binary,
         MAX_FRAME_BYTES,
-    ),
+    )),
     row(
         Kind::Fetch,
         "fetch",

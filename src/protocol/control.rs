@@ -196,6 +196,19 @@ pub struct ChannelConfig {
     /// Whether it is one log, the default, or one for each region.
     #[serde(default, skip_serializing_if = "Spread::is_one")]
     pub regions: Spread,
+    /// How many regions hold a batch synced before it is acknowledged; left out where it is 1, the home
+    /// alone.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub ack_regions: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_one(regions: &u32) -> bool {
+    *regions == 1
 }
 
 /// Fields of a configuration to set; those left out keep their value, or take the default when a
@@ -238,6 +251,9 @@ pub struct ConfigChange {
     /// Whether it is one log, or one for each region; set when it is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regions: Option<Spread>,
+    /// How many regions hold a batch synced before it is acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ack_regions: Option<u32>,
 }
 
 /// Tells a field that is null from one that is left out.

@@ -188,6 +188,9 @@ errors! {
     932 LinkRequired "LINK_REQUIRED" false "The connection is no link between regions: link.open comes first.";
     933 TooManyFollowed "TOO_MANY_FOLLOWED" false "The link follows as many logs as it may.";
     934 ForwardRefused "FORWARD_REFUSED" false "A request of this kind is not carried out for another region, or spans several homes.";
+    935 OutboxFull "OUTBOX_FULL" true "The outbox of the region has no room.";
+    936 OutboxRefused "OUTBOX_REFUSED" false "The batch can't wait in an outbox: it names an expected offset or a fence, or its channel may have none here.";
+    937 NotEnoughRegions "NOT_ENOUGH_REGIONS" true "The batch is appended, but fewer regions hold it than the channel asks for.";
     941 PurgeRefused "PURGE_REFUSED" false "What is to be removed is no copy, or an interest still wants it.";
     942 EachRegion "EACH_REGION" false "The channel has a log for each region: one of them has to be named, as CHANNEL@REGION.";
 }

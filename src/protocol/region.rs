@@ -310,11 +310,37 @@ pub struct RegionTold {
     pub copies: Vec<CopyStatus>,
     /// Bytes of batches that this region has sent to others since its start.
     pub sent_bytes: u64,
+    /// The outboxes in which something waits, by the name of the channel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outboxes: Vec<OutboxStatus>,
     /// What other regions hold synced of the logs that they pull from here, by name.
     pub held: Vec<HeldStatus>,
     /// The logs here of channels that have one for each region, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<LogRow>,
+}
+
+/// An outbox.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutboxStatus {
+    /// The channel that its batches are for.
+    pub channel: ChannelName,
+    /// The identity of that channel.
+    pub incarnation: Incarnation,
+    /// Where the channel lives, as far as this region knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<RegionName>,
+    /// Records that wait.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// For how long the oldest has waited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_ms: Option<u64>,
+    /// Why they were not carried to the home when that was last tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// What other regions hold of one log.
@@ -902,53 +928,6 @@ impl LinkItem {
                 put_blob(&text, dst);
             }
         }
-    }
-}
-
-/// Carries a publish out in the region where its channel lives, for another region.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkForwardRequest {
-    /// The region that was asked. A forwarded request is not forwarded again.
-    pub by: RegionName,
-    /// The body of the publish.
-    pub publish: super::request::PublishRequest,
-}
-
-/// What the home has answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkForwardResponse {
-    /// The home.
-    pub region: RegionName,
-    /// Its answer.
-    pub published: super::response::PublishResponse,
-}
-
-impl LinkForwardRequest {
-    pub(super) fn decode(body: BytesMut) -> Result<Self, BodyError> {
-        let mut from = Reader::new(body);
-        let by = from.region("by")?;
-        let publish = super::request::PublishRequest::decode(from.rest())?;
-        Ok(Self { by, publish })
-    }
-
-    pub(super) fn encode(&self, dst: &mut BytesMut) {
-        put_name(self.by.as_str(), dst);
-        self.publish.encode(dst);
-    }
-}
-
-impl LinkForwardResponse {
-    pub(super) fn decode(body: BytesMut) -> Result<Self, BodyError> {
-        let mut from = Reader::new(body);
-        let region = from.region("region")?;
-        let published = super::response::PublishResponse::decode(&mut from)?;
-        from.end()?;
-        Ok(Self { region, published })
-    }
-
-    pub(super) fn encode(&self, dst: &mut BytesMut) {
-        put_name(self.region.as_str(), dst);
-        self.published.encode(dst);
     }
 }
 

@@ -54,6 +54,23 @@ pub(super) fn admit(
         Err(error) => Err(Box::new((Draft::of(&request), error))),
     }
 }
+/// Lets a request in that another region has let in before, whose channels and consumers have the
+/// broker's names already.
+///
+/// # Errors
+/// What to answer instead. Nothing was done then.
+pub(super) fn admit_kept(
+    broker: &Broker,
+    caller: &Caller,
+    request: &mut Request,
+) -> Result<(), WireError> {
+    let door = Door {
+        has_kept_names: true,
+        ..Door::new(broker, caller)
+    };
+    door.admit(request)
+}
+
 /// The requests of whoever needs no key, for their own channels: nothing can refuse them.
 fn is_plain(caller: &Caller, request: &Request) -> bool {
     let is_local = |name: &ChannelName| name.org().is_none();
@@ -72,6 +89,8 @@ struct Door<'a> {
     broker: &'a Broker,
     caller: &'a Caller,
     now: Timestamp,
+    /// Names of channels are the broker's already.
+    has_kept_names: bool,
 }
 
 impl<'a> Door<'a> {
@@ -81,6 +100,7 @@ impl<'a> Door<'a> {
             broker,
             caller,
             now,
+            has_kept_names: false,
         }
     }
 
@@ -150,6 +170,7 @@ impl<'a> Door<'a> {
             // Judged with the change itself, by the state that it changes.
             Request::Access(_) => self.alive()?,
             Request::Region(request) => self.region(request)?,
+            // Whoever asks in another region is judged with what they ask for.
             Request::LinkFetch(_) | Request::LinkForward(_) => {
                 self.broker(Operation::Replicate)?;
             }
@@ -234,7 +255,7 @@ impl<'a> Door<'a> {
 
     /// Lets a channel through for one of these operations, and gives it the broker's name.
     fn channel(&self, name: &mut ChannelName, any_of: &[Operation]) -> Result<(), WireError> {
-        let within = match is_evidence(name) {
+        let within = match self.has_kept_names || is_evidence(name) {
             true => name.within(None),
             false => name.within(self.caller.org.as_ref()),
         };
@@ -513,7 +534,9 @@ pub(super) fn show(shared: &Shared, caller: &Caller, response: &mut Response) {
         Response::Hello(_)
         | Response::Pong
         | Response::Publish(_)
+        | Response::PublishAt(..)
         | Response::PublishAtomic(_)
+        | Response::PublishAtomicAt(..)
         | Response::Fetch(_)
         | Response::Commit(_)
         | Response::ChannelResolve(_)

@@ -84,6 +84,7 @@ pub(super) fn config_change(change: control::ConfigChange) -> ConfigChange {
             control::Encryption::On => Encryption::On,
         }),
         regions: change.regions,
+        ack_regions: change.ack_regions,
     }
 }
 
@@ -111,6 +112,7 @@ fn config(config: ChannelConfig) -> control::ChannelConfig {
             Encryption::On => control::Encryption::On,
         },
         regions: config.regions,
+        ack_regions: config.ack_regions,
     }
 }
 
@@ -319,6 +321,9 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
         }
         BrokerError::NotPurged { channel, .. } => {
             plain(ErrorCode::PurgeRefused).with("channel", channel.clone())
+        }
+        BrokerError::NoOutbox { channel, .. } => {
+            plain(ErrorCode::OutboxRefused).with("channel", channel.clone())
         }
         BrokerError::NotCopied { .. } => plain(ErrorCode::Internal),
         BrokerError::NoSecret => plain(ErrorCode::Internal),

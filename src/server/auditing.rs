@@ -258,7 +258,7 @@ fn target_of(request: &Request) -> String {
         },
         Request::Asp(request) => target_among_agents(request),
         Request::Region(request) => target_among_regions(request),
-        Request::LinkForward(forward) => forward.publish.target.channel.to_string(),
+        Request::LinkForward(forward) => format!("for {}", forward.forwarded_by),
         Request::LinkFetch(_) => String::new(),
         Request::Hello(_)
         | Request::Ping

@@ -56,10 +56,7 @@ struct Writer(Child);
 impl Writer {
     fn start(region: &Region) -> Self {
         let mut command = region.broker().command(&["publish", CHANNEL, "--json"]);
-        let child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn();
+        let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         Self(child.expect("it starts"))
     }
 

@@ -5,10 +5,16 @@
 //! what is followed ([`source`]); on the other side a task for each peer keeps the link open and
 //! appends what comes ([`puller`]). Nothing of a link is recorded: the end of a copy is its cursor.
 
+mod acks;
+mod agents;
+mod carry_here;
 mod digest;
 mod each;
 mod forward;
+mod forwarded;
 pub(super) mod held;
+mod keeping;
+mod outbox;
 mod packing;
 mod puller;
 mod readers;
@@ -26,6 +32,8 @@ use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 use self::held::Held;
+use self::outbox::Outboxes;
+use self::seek::KnownHome;
 use self::status::{CopyState, PeerState};
 use super::shared::Shared;
 use crate::access::Secret;
@@ -34,8 +42,10 @@ use crate::region::routes::Routes;
 use crate::tls::ClientTls;
 use crate::types::{ChannelName, Incarnation, RegionName, Timestamp};
 
+pub(super) use acks::{HeldWait, held_wait};
 pub(super) use each::name_logs;
-pub(super) use forward::{Forward, lives_elsewhere, told_where};
+pub(super) use forward::{Forward, Route, route};
+pub(super) use forwarded::{carry_out_for, for_another, told_region, whereabouts};
 pub(super) use readers::note_fetch;
 pub(super) use requests::{ask, carry_out, waits};
 pub(super) use seek::{seek, seeks};
@@ -55,6 +65,10 @@ pub struct RegionOptions {
     pub peer_bandwidth: u64,
     /// Whether batches that came uncompressed are asked for packed.
     pub peer_pack: bool,
+    /// Most bytes that wait in outboxes.
+    pub outbox_bytes: u64,
+    /// How long a publish waits by itself for the regions that its channel wants to hold it.
+    pub ack_wait: Duration,
     /// Whom to trust of peers that speak TLS; the system's CAs where it is not given.
     pub tls: Option<ClientTls>,
 }
@@ -89,12 +103,14 @@ pub(super) struct Regions {
     linked: watch::Sender<u64>,
     copies: Mutex<HashMap<Incarnation, CopyState>>,
     /// Where channels live of which no copy is here.
-    homes: Mutex<HashMap<ChannelName, (RegionName, Incarnation)>>,
+    homes: Mutex<HashMap<ChannelName, KnownHome>>,
     /// When channels that live elsewhere were last read.
     readers: Mutex<HashMap<ChannelName, Instant>>,
     interest_idle: Duration,
     peer_bandwidth: u64,
     peer_pack: bool,
+    outboxes: Outboxes,
+    ack_wait: Duration,
     /// Bytes of batches sent to other regions.
     pub sent_bytes: AtomicU64,
     /// What other regions hold of the logs that they pull from here.
@@ -135,6 +151,8 @@ impl Regions {
             interest_idle: options.interest_idle,
             peer_bandwidth: options.peer_bandwidth,
             peer_pack: options.peer_pack,
+            outboxes: Outboxes::new(options.outbox_bytes),
+            ack_wait: options.ack_wait,
             sent_bytes: AtomicU64::new(0),
             held: Held::default(),
             routes: Mutex::new(Routes::new(names)),
@@ -147,7 +165,12 @@ impl Regions {
         self.peers.iter().find(|peer| peer.name == *name)
     }
 
-    fn homes(&self) -> MutexGuard<'_, HashMap<ChannelName, (RegionName, Incarnation)>> {
+    /// The link to a peer, while it is open.
+    fn link_to(&self, name: &RegionName) -> Option<Link> {
+        self.peer(name).and_then(|peer| peer.link())
+    }
+
+    fn homes(&self) -> MutexGuard<'_, HashMap<ChannelName, KnownHome>> {
         self.homes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -201,6 +224,7 @@ pub(super) fn start(shared: &Arc<Shared>, tracker: &TaskTracker) {
         return;
     };
     tracker.spawn(readers::run(shared.clone(), regions.clone()));
+    regions.carry_kept(shared);
     for peer in &regions.peers {
         tracker.spawn(puller::run(shared.clone(), peer.clone()));
     }

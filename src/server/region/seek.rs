@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use super::Regions;
 use super::requests::unreachable;
+use crate::broker::config::ChannelConfig;
 use crate::broker::{BrokerError, Residence};
 use crate::protocol::region::{LinkLog, LinkLogs};
-use crate::protocol::{
-    FetchFrom, PublishTarget, RegionRequest, RegionResponse, Request, WireError, control,
-};
+use crate::protocol::{FetchFrom, RegionRequest, RegionResponse, Request, WireError, control};
 use crate::region::ChannelPattern;
 use crate::region::interest::{Since, Wish};
 use crate::server::access::Caller;
@@ -25,15 +24,22 @@ pub(super) const COPIED: Duration = Duration::from_secs(15);
 /// Most channels whose home is remembered without a copy of them.
 const MAX_KNOWN: usize = 10_000;
 
+/// Where a channel lives of which no copy is here.
+pub(super) struct KnownHome {
+    home: RegionName,
+    id: Incarnation,
+    config: control::ChannelConfig,
+}
+
 /// What a request does with a channel that may live elsewhere.
 enum Use<'a> {
-    Publish(&'a PublishTarget),
+    /// What its home carries out.
+    Home(Vec<&'a ChannelName>),
     Read(&'a ChannelName, Since),
 }
 
 fn use_of(request: &Request) -> Option<Use<'_>> {
     match request {
-        Request::Publish(publish) => Some(Use::Publish(&publish.target)),
         Request::Fetch(fetch) => {
             let since = match fetch.from {
                 FetchFrom::End => Since::End,
@@ -51,7 +57,10 @@ fn use_of(request: &Request) -> Option<Use<'_>> {
             };
             Some(Use::Read(&resolve.channel, since))
         }
-        _ => None,
+        request => {
+            let names = super::forward::channels(request);
+            (!names.is_empty()).then_some(Use::Home(names))
+        }
     }
 }
 
@@ -61,20 +70,21 @@ pub(in crate::server) fn seeks(shared: &Shared, request: &Request) -> bool {
     let Some(regions) = shared.regions.as_ref().filter(|it| !it.peers.is_empty()) else {
         return false;
     };
-    let name = match use_of(request) {
-        Some(Use::Publish(target)) => &target.channel,
-        Some(Use::Read(name, _)) => name,
-        None => return false,
-    };
-    let is_unknown = || {
+    let is_unknown = |name: &ChannelName| {
         let broker = shared.broker();
-        broker.residence(name) == Residence::Unknown
+        !name.is_internal()
+            && broker.residence(name) == Residence::Unknown
             && broker.logs_of(name).next().is_none()
             && !broker.is_to_be_begun(name)
     };
-    !name.is_internal()
-        && is_unknown()
-        && (!matches!(request, Request::Publish(_)) || regions.known_home(name).is_none())
+    match use_of(request) {
+        Some(Use::Home(names)) => {
+            let mut names = names.into_iter();
+            names.any(|name| is_unknown(name) && regions.known_home(name).is_none())
+        }
+        Some(Use::Read(name, _)) => is_unknown(name),
+        None => false,
+    }
 }
 
 /// Looks for the channel of a request. A reader's interest is recorded, and its copy awaited.
@@ -91,14 +101,20 @@ pub(in crate::server) async fn seek(
     };
     match use_of(request) {
         None => Ok(()),
-        Some(Use::Publish(target)) => match find(&regions, &target.channel).await? {
-            None => Ok(()),
-            Some(log) if log.name != target.channel => super::each::begin(shared, caller, &log),
-            Some(log) => {
-                regions.remember_home(log.name, log.home, log.incarnation);
-                Ok(())
+        Some(Use::Home(names)) => {
+            for name in names {
+                let is_unknown = shared.broker().residence(name) == Residence::Unknown;
+                if !is_unknown || regions.known_home(name).is_some() {
+                    continue;
+                }
+                match find(&regions, name).await? {
+                    None => {}
+                    Some(log) if log.name != *name => super::each::begin(shared, caller, &log)?,
+                    Some(log) => regions.remember_home(log),
+                }
             }
-        },
+            Ok(())
+        }
         Some(Use::Read(name, since)) => match find(&regions, name).await? {
             None => Ok(()),
             Some(log) if log.name != *name => {
@@ -222,15 +238,29 @@ pub(super) async fn until_copied(
 impl Regions {
     /// Where a channel lives of which no copy is here, if that was asked.
     pub fn known_home(&self, name: &ChannelName) -> Option<(RegionName, Incarnation)> {
-        self.homes().get(name).cloned()
+        let homes = self.homes();
+        let known = homes.get(name)?;
+        Some((known.home.clone(), known.id))
     }
 
-    fn remember_home(&self, name: ChannelName, home: RegionName, id: Incarnation) {
+    /// How a channel is configured of which no copy is here, if its home was asked.
+    pub(super) fn known_config(&self, name: &ChannelName) -> Option<ChannelConfig> {
+        // Both are the same names in JSON.
+        let config = serde_json::to_value(&self.homes().get(name)?.config);
+        config.and_then(serde_json::from_value).ok()
+    }
+
+    fn remember_home(&self, log: LinkLog) {
         let mut homes = self.homes();
         if homes.len() >= MAX_KNOWN {
             homes.clear();
         }
-        homes.insert(name, (home, id));
+        let known = KnownHome {
+            home: log.home,
+            id: log.incarnation,
+            config: log.config,
+        };
+        homes.insert(log.name, known);
     }
 
     /// Forgets where a channel lives: its home says otherwise.

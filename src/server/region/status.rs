@@ -140,6 +140,7 @@ impl Regions {
             copies: copies.collect(),
             logs: super::each::all_here(broker, &self.name),
             sent_bytes: self.sent_bytes.load(std::sync::atomic::Ordering::Relaxed),
+            outboxes: self.outboxes_told(broker),
             held: self.held_rows(broker),
         }
     }

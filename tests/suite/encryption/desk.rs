@@ -192,7 +192,11 @@ impl Office {
             incarnation: None,
             expected_offset: None,
         };
-        match self.ask(Request::Publish(PublishRequest { target, batch }))? {
+        match self.ask(Request::Publish(PublishRequest {
+            target,
+            batch,
+            asks: None,
+        }))? {
             Response::Publish(published) => Ok(published.first_offset.0),
             other => panic!("{other:?}"),
         }

@@ -10,7 +10,9 @@ use npayload::region::directory::Spread;
 use npayload::region::interest::Since;
 use npayload::types::*;
 
-use super::fixtures::{TIME, channel, info, produced_batch, published, stored_batch};
+use super::fixtures::{
+    KEY, TIME, channel, info, org, produced_batch, published, stored_batch, whereabouts,
+};
 
 const LOG: Incarnation = Incarnation(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
 
@@ -138,13 +140,14 @@ pub fn requests() -> Vec<Request> {
         max_wait_ms: 55_000,
         held: vec![(1, Offset(43)), (2, Offset(0))],
     }));
-    all.push(Request::LinkForward(Box::new(LinkForwardRequest {
-        by: region("eu-west"),
-        publish: PublishRequest {
-            target: PublishTarget::any(channel()),
-            batch: BytesMut::from(&produced_batch()[..]),
-        },
-    })));
+    let publish = Request::Publish(PublishRequest {
+        target: PublishTarget::any(channel()),
+        batch: BytesMut::from(&produced_batch()[..]),
+        asks: Some(PublishAsks::default()),
+    });
+    let (key, org) = (Some(KEY), org("acme"));
+    let forward = LinkForwardRequest::new(5, key, org, region("eu-west"), &publish);
+    all.push(Request::LinkForward(Box::new(forward)));
     all
 }
 
@@ -204,6 +207,7 @@ pub fn responses() -> Vec<Response> {
             }],
         }),
         RegionResponse::RegionStatus(RegionTold {
+            outboxes: Vec::new(),
             region: region("eu-west"),
             links: vec![LinkRow {
                 peer: region("us-east"),
@@ -340,9 +344,8 @@ pub fn responses() -> Vec<Response> {
             LinkItem::Stop { handle: 2, error },
         ],
     }));
-    all.push(Response::LinkForward(Box::new(LinkForwardResponse {
-        region: region("us-east"),
-        published: published(),
-    })));
+    let published = Response::PublishAt(published(), whereabouts());
+    let forwarded = LinkForwardResponse::of(region("us-east"), &published);
+    all.push(Response::LinkForward(Box::new(forwarded)));
     all
 }
