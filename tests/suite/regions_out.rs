@@ -777,21 +777,24 @@ fn a_key_speaks_for_no_other_agent_through_another_region_either() {
     let args = |key: &str| ["--api-key-file", key].map(str::to_owned);
     let linked = || {
         let [option, file] = args(&admin);
-        let status = west.run(&["region", "status", "--json", &option, &file]).json();
+        let status = west
+            .run(&["region", "status", "--json", &option, &file])
+            .json();
         (status["links"][0]["state"] == "open").then_some(())
     };
     wait_for("the link", linked);
     let (_, _, editor) = key(&west, dir.path(), &admin, "editor-key", "asp:*:editor");
     let send = |from: &str| {
         let [option, file] = args(&editor);
-        west.run(&["session", "send", &session, "{}", "--from", from, &option, &file])
+        west.run(&[
+            "session", "send", &session, "{}", "--from", from, &option, &file,
+        ])
     };
     send("editor").ok();
     let refused = send("writer");
     assert!(refused.err.contains("FORBIDDEN"), "{}", refused.err);
     // Under its identity the home alone knows which agent it is.
     let agents = east.run(&["agent", "show", "editor", "--json"]).json();
-    let id = agents["agentId"].as_str().or(agents["id"].as_str());
-    let refused = send(id.unwrap_or_else(|| panic!("{agents}")));
+    let refused = send(agents["agent"].as_str().expect("an identity"));
     assert!(refused.err.contains("FORBIDDEN"), "{}", refused.err);
 }
