@@ -795,7 +795,6 @@ fn a_key_speaks_for_no_other_agent_through_another_region_either() {
     assert!(refused.err.contains("FORBIDDEN"), "{}", refused.err);
     // Under its identity the home alone knows which agent it is.
     let agents = east.run(&["agent", "show", "editor", "--json"]).json();
-    let id = agents["agentId"].as_str().or(agents["id"].as_str());
-    let refused = send(id.unwrap_or_else(|| panic!("{agents}")));
+    let refused = send(agents["agent"].as_str().expect("an identity"));
     assert!(refused.err.contains("FORBIDDEN"), "{}", refused.err);
 }

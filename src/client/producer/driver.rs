@@ -202,9 +202,11 @@ impl Driver {
             let error = WireError::new(ErrorCode::UnsupportedVersion, text);
             return self.fail(PublishError::Server(Box::new(error)));
         }
+        let wait = options.regions_wait.unwrap_or(options.delivery_timeout / 2);
+        let wait_ms = u32::try_from(wait.as_millis().max(1)).unwrap_or(u32::MAX);
         let asks = open.tells_where.then_some(PublishAsks {
             outbox: options.outbox,
-            wait_ms: options.regions_wait_ms,
+            wait_ms,
         });
         for batch in &mut self.unacked {
             if batch.call.is_some() {

@@ -62,7 +62,7 @@ struct Options {
     max_in_flight: usize,
     producer: ProducerId,
     outbox: bool,
-    regions_wait_ms: u32,
+    regions_wait: Option<Duration>,
 }
 
 impl Client {
@@ -85,7 +85,7 @@ impl Client {
                 max_in_flight: 5,
                 producer: ProducerId(uuid::Uuid::new_v4().as_u128()),
                 outbox: false,
-                regions_wait_ms: 0,
+                regions_wait: None,
             },
         }
     }
@@ -183,11 +183,11 @@ impl ProducerBuilder {
     }
 
     /// Longest wait for the regions that the channel wants to hold a batch, before the broker answers
-    /// that there are too few; as the broker is set unless given. Such a batch is sent again until
-    /// the delivery timeout.
+    /// that there are too few; half of the delivery timeout unless set, so that a timeout says why.
+    /// Such a batch is sent again until then.
     #[must_use]
     pub fn regions_wait(mut self, wait: Duration) -> Self {
-        self.options.regions_wait_ms = u32::try_from(wait.as_millis().max(1)).unwrap_or(u32::MAX);
+        self.options.regions_wait = Some(wait);
         self
     }
 
