@@ -359,13 +359,7 @@ impl Broker {
             });
         }
         let id = self.channel_to_read(name, incarnation)?;
-        let channel = self.directory.by_incarnation(id);
-        if let Some(copy) = channel.and_then(|channel| channel.copy.as_ref()) {
-            return Err(BrokerError::LivesElsewhere {
-                channel: name.to_string(),
-                home: copy.home.clone(),
-            });
-        }
+        self.check_home(id, name)?;
         Ok(id)
     }
 }

@@ -119,6 +119,11 @@ impl Broker {
         let mut channel = ChannelState::new(Producers::new(self.config.producers));
         channel.last = self.directory_wait();
         self.channels.insert(id, channel);
+        // Others may have spoken of it before it was here.
+        if self.homes.homes.name(id).is_some() {
+            self.settle_home(id);
+        }
+        self.note_begun(id, now);
         Ok(Accepted {
             value: (),
             wait: self.directory_wait(),
@@ -150,8 +155,11 @@ impl Broker {
             channel: name.clone(),
             what,
         };
-        if channel.copy.is_none() {
+        if self.elsewhere(id).is_none() {
             return Err(wrong("comes to the channel's home".to_owned()).into());
+        }
+        if self.held_copies.contains(&id) {
+            return Err(wrong("comes while the copy is compared with its log".to_owned()).into());
         }
         let header = copied.header;
         if header.incarnation() != id {
@@ -232,6 +240,7 @@ impl Broker {
         let event = self.directory.check_delete(id, now)?;
         let staged = self.record_directory(&[event], Need::Freeing, now)?;
         self.after.push((staged.entry, After::Drop(id)));
+        self.note_purged(id, now);
         self.has_stray_positions = true;
         self.drop_positions(now);
         Ok(Accepted {
@@ -275,6 +284,7 @@ impl Broker {
             self.append_copied(id, &mut Some(checked), now)?;
             at.0 += u64::from(span);
         }
+        self.note_gap(id, lost.start, lost.end, now);
         Ok(())
     }
 
@@ -295,9 +305,9 @@ impl Broker {
     pub fn residence(&self, name: &ChannelName) -> Residence {
         match self.directory.by_name(name.as_str()) {
             None => Residence::Unknown,
-            Some((id, channel)) => match &channel.copy {
+            Some((id, _)) => match self.elsewhere(id) {
                 None => Residence::Home(id),
-                Some(copy) => Residence::Copy(id, copy.home.clone()),
+                Some(home) => Residence::Copy(id, home.clone()),
             },
         }
     }
@@ -316,15 +326,25 @@ impl Broker {
     pub fn homes(&self, after: &str) -> impl Iterator<Item = (Incarnation, &ChannelName)> {
         self.directory.iter().filter_map(move |(id, channel)| {
             let is_asked = channel.name.as_str() > after && !channel.name.is_internal();
-            (is_asked && channel.copy.is_none()).then_some((id, &channel.name))
+            (is_asked && self.elsewhere(id).is_none()).then_some((id, &channel.name))
         })
     }
 
     /// The copies that are here: identity, name, and what each is a copy of.
-    pub fn copies(&self) -> impl Iterator<Item = (Incarnation, &ChannelName, &CopyOf)> {
+    pub fn copies(&self) -> impl Iterator<Item = (Incarnation, &ChannelName, CopyOf)> {
         self.directory.iter().filter_map(|(id, channel)| {
-            let copy = channel.copy.as_ref()?;
-            Some((id, &channel.name, copy))
+            let home = self.elsewhere(id)?.clone();
+            let begins_at = channel.begins_at();
+            Some((id, &channel.name, CopyOf { home, begins_at }))
+        })
+    }
+
+    /// The channels that were made here and live elsewhere now: they are followed whether or not
+    /// anybody has declared interest in them, since this region was to have all of them.
+    pub fn former_homes(&self) -> impl Iterator<Item = &ChannelName> {
+        self.directory.iter().filter_map(|(id, channel)| {
+            let is_former = channel.copy.is_none() && self.elsewhere(id).is_some();
+            (is_former && !channel.name.is_internal()).then_some(&channel.name)
         })
     }
 }

@@ -1,6 +1,6 @@
 //! The broker's state, and the bookkeeping between an append and its answer.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::audit::Audit;
@@ -206,6 +206,14 @@ pub struct Broker {
     /// The topic of that, once the broker is a region.
     pub(super) interest_log: Option<Incarnation>,
     pub(super) interest_events: u64,
+    /// Who is home of which log.
+    pub(super) homes: super::homes::KnownHomes,
+    /// What became of the copies that are here.
+    pub(super) kept: super::kept_copies::KeptCopies,
+    /// Copies that take no batches for now.
+    pub(super) held_copies: HashSet<Incarnation>,
+    /// How cuts have ended that nobody has asked for yet.
+    pub(super) cuts: HashMap<Incarnation, Result<(), crate::storage::CutError>>,
     pub(super) is_stopping: bool,
     /// The stop does without what could not be stored.
     pub(super) has_given_up: bool,

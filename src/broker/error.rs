@@ -13,6 +13,7 @@ use crate::access::AccessError;
 use crate::consumer::{CommitError as PositionError, DeleteError, ResetError};
 use crate::keys::Locked;
 use crate::region::interest::DeclareError;
+use crate::region::{EpochOverflow, RegionNumber};
 use crate::storage::{IoFailure, OpenError, ReadError, StageError};
 use crate::types::{ConsumerName, DisputeId, Incarnation, Offset, RegionName};
 
@@ -57,6 +58,30 @@ pub enum BrokerError {
         channel: String,
         /// The region.
         home: RegionName,
+    },
+    /// The home of the channel is being moved: it takes writes again in a moment, there or here.
+    #[error("the home of channel `{channel}` is being moved to region `{to}`")]
+    HomeMoving {
+        /// The channel.
+        channel: String,
+        /// The region that takes it over.
+        to: RegionName,
+    },
+    /// A step of a move can't be taken.
+    #[error("the home of channel `{channel}` is not moved: {reason}")]
+    MoveRefused {
+        /// The channel.
+        channel: String,
+        /// Why.
+        reason: String,
+    },
+    /// A copy can't be followed again.
+    #[error("the copy of channel `{channel}` {what}")]
+    NotStopped {
+        /// The channel.
+        channel: String,
+        /// Why.
+        what: &'static str,
     },
     /// The broker has no name as a region.
     #[error("this broker is no region: it has no name, see `npayload serve --region`")]
@@ -225,6 +250,17 @@ pub enum BrokerOpenError {
     /// Nobody's API key could be recognised.
     #[error(transparent)]
     Secret(#[from] SecretFileError),
+    /// The data directory was used under another name, or now without one.
+    #[error("{}; the region of this data directory has number {number}, which its epochs carry: start it under the name it had", .name.as_ref().map_or_else(|| "no region is named".to_owned(), |name| format!("region `{name}` is another one")))]
+    OtherRegion {
+        /// The name that it was opened under.
+        name: Option<RegionName>,
+        /// The number of the region that it belongs to.
+        number: RegionNumber,
+    },
+    /// The starts of the broker are more than an epoch holds.
+    #[error(transparent)]
+    Epoch(#[from] EpochOverflow),
     /// The broker's own events were refused.
     #[error(transparent)]
     Own(Box<BrokerError>),

@@ -8,6 +8,8 @@ use super::error::BrokerError;
 use crate::access::AccessEvent;
 use crate::consumer::ConsumerEvent;
 use crate::format::{BatchBuilder, Compression, NewRecord};
+use crate::region::copies::CopyEvent;
+use crate::region::homes::HomeEvent;
 use crate::region::interest::InterestEvent;
 use crate::storage::{Need, NewBatch, Staged};
 use crate::types::{Durability, Incarnation, Timestamp};
@@ -23,6 +25,11 @@ pub(super) const ACCESS: &str = "__access";
 
 /// The topic of what the region wants of others.
 pub(super) const INTEREST: &str = "__interest";
+
+/// The topic of the homes that this region fences, takes and declines.
+pub(super) const HOMES: &str = "__homes";
+/// The topic of the copies that this region has.
+pub(super) const COPIES: &str = "__copies";
 
 /// A record of the broker's own.
 pub(super) struct OwnRecord {
@@ -80,6 +87,24 @@ impl OwnRecord {
         Self {
             record_type: event.record_type().to_owned(),
             key,
+            payload: event.encode(),
+        }
+    }
+
+    pub fn of_home(event: &HomeEvent) -> Self {
+        let key = event.incarnation().map(|id| id.to_string());
+        Self {
+            record_type: event.record_type().to_owned(),
+            key: key.unwrap_or_default(),
+            payload: event.encode(),
+        }
+    }
+
+    pub fn of_copy(event: &CopyEvent) -> Self {
+        let key = event.incarnation().map(|id| id.to_string());
+        Self {
+            record_type: event.record_type().to_owned(),
+            key: key.unwrap_or_default(),
             payload: event.encode(),
         }
     }

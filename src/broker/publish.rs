@@ -471,14 +471,9 @@ impl Broker {
                 name: target.channel.to_string(),
             });
         }
-        if let Some((id, channel)) = self.directory.by_name(target.channel.as_str()) {
+        if let Some((id, _)) = self.directory.by_name(target.channel.as_str()) {
             self.same_life(id, target.incarnation)?;
-            if let Some(copy) = &channel.copy {
-                return Err(BrokerError::LivesElsewhere {
-                    channel: target.channel.to_string(),
-                    home: copy.home.clone(),
-                });
-            }
+            self.check_home(id, &target.channel)?;
             return Ok(Some(id));
         }
         if !self.config.auto_create || target.incarnation.is_some() {

@@ -5,8 +5,8 @@ use clap::Subcommand;
 use super::failure::Failure;
 use super::output::{self, Columns};
 use super::{Context, own_channel};
-use crate::protocol::region::{CopyStatus, LinkState, RegionTold};
-use crate::types::ChannelName;
+use crate::protocol::region::{CopyStatus, LinkState, MissingRange, RegionTold};
+use crate::types::{ChannelName, RegionName};
 
 /// What to tell of regions.
 #[derive(Clone, Debug, Subcommand)]
@@ -16,6 +16,26 @@ pub enum RegionCommand {
     List,
     /// Tell how links and copies are
     Status,
+    /// Move the home of a channel to another region
+    #[command(after_help = "Example:
+  npayload region move ml.models --to eu-west")]
+    Move {
+        /// The channel
+        #[arg(value_parser = own_channel)]
+        channel: ChannelName,
+        /// Who becomes home
+        #[arg(long, value_parser = RegionName::parse, value_name = "REGION")]
+        to: RegionName,
+        /// Without the home that it has, which is gone: what may be lost with it is named
+        #[arg(long)]
+        force: bool,
+    },
+    /// Follow a copy again that was stopped
+    Retry {
+        /// The channel
+        #[arg(value_parser = own_channel)]
+        channel: ChannelName,
+    },
     /// Remove a copy that nobody wants any more, with all that is in it
     Purge {
         /// The channel
@@ -64,6 +84,36 @@ pub async fn run(command: RegionCommand, context: &Context) -> Result<(), Failur
                 return output::print_json(&told);
             }
             status(&told)
+        }
+        RegionCommand::Move { channel, to, force } => {
+            let what = format!("moving the home of `{channel}` to `{to}`");
+            let moved = context.client().await?.move_home(&channel, to, force).await;
+            let name = Some(channel.as_str());
+            let moved = moved.map_err(|error| Failure::request(what, &error, name))?;
+            if context.json {
+                return output::print_json(&moved);
+            }
+            let home = format!(
+                "{channel} lives in {} from offset {} on (term {})",
+                moved.home, moved.start, moved.term
+            );
+            output::print(&home)?;
+            match moved.missing {
+                Some(missing) if missing.to != Some(missing.from) => {
+                    output::print(&format!("what may be lost: {}", range(missing)))
+                }
+                _ => Ok(()),
+            }
+        }
+        RegionCommand::Retry { channel } => {
+            let what = format!("following the copy of `{channel}` again");
+            let retried = context.client().await?.retry_copy(&channel).await;
+            let name = Some(channel.as_str());
+            let retried = retried.map_err(|error| Failure::request(what, &error, name))?;
+            if context.json {
+                return output::print_json(&retried);
+            }
+            output::print(&format!("the copy of {channel} is followed again"))
         }
         RegionCommand::Purge { channel, .. } => {
             let what = format!("removing the copy of `{channel}`");
@@ -139,7 +189,41 @@ fn status(told: &RegionTold) -> Result<(), Failure> {
             },
         ]);
     }
-    copies.print("no copies")
+    copies.print("no copies")?;
+    if !told.moved.is_empty() {
+        let mut moved = Columns::new(&["MOVED", "HOME", ">TERM", ">EPOCH", "MOVING TO", "MISSING"]);
+        for log in &told.moved {
+            let missing: Vec<String> = log.missing.iter().map(|one| range(*one)).collect();
+            moved.row([
+                log.name.to_string(),
+                log.home.to_string(),
+                log.term.to_string(),
+                log.epoch.clone(),
+                log.moving
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+                missing.join(" "),
+            ]);
+        }
+        moved.print("")?;
+    }
+    if !told.aside.is_empty() {
+        let mut aside = Columns::new(&["SET ASIDE", ">FROM", ">TO", "WHEN"]);
+        for one in &told.aside {
+            let (from, end) = (one.from.to_string(), one.end.to_string());
+            aside.row([one.place.clone(), from, end, output::time(one.at)]);
+        }
+        aside.print("")?;
+    }
+    Ok(())
+}
+
+fn range(missing: MissingRange) -> String {
+    match missing.to {
+        Some(to) => format!("{}..{to}", missing.from),
+        None => format!("from {} on, nobody knows how much", missing.from),
+    }
 }
 
 fn behind(copy: &CopyStatus) -> String {

@@ -4,11 +4,11 @@ use super::error::RequestError;
 use super::handle::{Client, Retry};
 use crate::protocol::region::{
     InterestAdd, InterestList, InterestRemove, InterestRemoved, InterestRow, InterestRows,
-    RegionList, RegionPurge, RegionPurged, RegionStatus, RegionTold, RegionVerify, Regions,
-    Verified,
+    RegionList, RegionMove, RegionMoved, RegionPurge, RegionPurged, RegionRetried, RegionRetry,
+    RegionStatus, RegionTold, RegionVerify, Regions, Verified,
 };
 use crate::protocol::{RegionRequest, RegionResponse, Request, Response};
-use crate::types::ChannelName;
+use crate::types::{ChannelName, RegionName};
 
 /// Asks, and takes the answer of the right kind.
 macro_rules! ask {
@@ -51,6 +51,35 @@ impl Client {
     pub async fn verify_copy(&self, name: &ChannelName) -> Result<Verified, RequestError> {
         let name = name.clone();
         ask!(self, RegionVerify, RegionVerify { name }, Retry::Safe)
+    }
+
+    /// Moves the home of a channel to another region. Both must be there, but for one that is forced:
+    /// then the answer names what may be lost.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `MOVE_REFUSED`, `UNKNOWN_REGION` and `REGION_UNREACHABLE`.
+    pub async fn move_home(
+        &self,
+        name: &ChannelName,
+        to: RegionName,
+        force: bool,
+    ) -> Result<RegionMoved, RequestError> {
+        let name = name.clone();
+        ask!(
+            self,
+            RegionMove,
+            RegionMove { name, to, force },
+            Retry::Unsafe
+        )
+    }
+
+    /// Follows a copy again that was stopped.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `CHANNEL_NOT_FOUND`.
+    pub async fn retry_copy(&self, name: &ChannelName) -> Result<RegionRetried, RequestError> {
+        let name = name.clone();
+        ask!(self, RegionRetry, RegionRetry { name }, Retry::Safe)
     }
 
     /// Removes a copy, with all that is in it.

@@ -217,14 +217,24 @@ pub enum Kind {
     LinkForward = 195,
     /// Digests a range of a log, to compare it.
     LinkDigest = 196,
+    /// Asks the home of a log to stop writing, for a planned move.
+    HomeFence = 197,
+    /// Asks the target of a planned move to give it up.
+    HomeDecline = 198,
+    /// Asks another region to become home of a log.
+    HomeTake = 199,
     /// Lists regions.
     RegionList = 200,
     /// Tells how links and copies are.
     RegionStatus = 201,
     /// Compares a copy with its home.
     RegionVerify = 202,
+    /// Moves the home of a channel.
+    RegionMove = 203,
     /// Removes a copy.
     RegionPurge = 204,
+    /// Follows a stopped copy again.
+    RegionRetry = 205,
     /// Declares interest in channels of other regions.
     InterestAdd = 210,
     /// Lists what the region wants of others.
@@ -267,7 +277,7 @@ const fn control(kind: Kind, name: &'static str) -> Api {
 }
 
 /// Every request kind, by number.
-pub const APIS: [Api; 101] = [
+pub const APIS: [Api; 106] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
     row(Kind::Publish, "publish", Encoding::Binary, MAX_FRAME_BYTES),
@@ -387,10 +397,15 @@ pub const APIS: [Api; 101] = [
         MAX_FRAME_BYTES,
     ),
     control(Kind::LinkDigest, "link.digest"),
+    control(Kind::HomeFence, "home.fence"),
+    control(Kind::HomeDecline, "home.decline"),
+    control(Kind::HomeTake, "home.take"),
     control(Kind::RegionList, "region.list"),
     control(Kind::RegionStatus, "region.status"),
     control(Kind::RegionVerify, "region.verify"),
+    control(Kind::RegionMove, "region.move"),
     control(Kind::RegionPurge, "region.purge"),
+    control(Kind::RegionRetry, "region.retry"),
     control(Kind::InterestAdd, "interest.add"),
     control(Kind::InterestList, "interest.list"),
     control(Kind::InterestRemove, "interest.remove"),

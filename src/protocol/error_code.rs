@@ -182,11 +182,13 @@ errors! {
     922 RegionMismatch "REGION_MISMATCH" false "Another region, or another data directory, is there than the one that was meant.";
     923 RegionUnreachable "REGION_UNREACHABLE" true "The region that has to answer can't be reached; nothing was carried out, or nobody knows.";
     924 NotHome "NOT_HOME" true "The channel lives in another region, which alone appends to it.";
+    925 HomeMoving "HOME_MOVING" true "The home of the channel is being moved, and takes no writes for a moment.";
     930 InvalidPattern "INVALID_PATTERN" false "A pattern of an interest breaks a rule.";
     931 InterestNotFound "INTEREST_NOT_FOUND" false "The region has declared no such interest.";
     932 LinkRequired "LINK_REQUIRED" false "The connection is no link between regions: link.open comes first.";
     933 TooManyFollowed "TOO_MANY_FOLLOWED" false "The link follows as many logs as it may.";
     934 ForwardRefused "FORWARD_REFUSED" false "A request of this kind is not carried out for another region, or spans several homes.";
+    939 MoveRefused "MOVE_REFUSED" false "The home of the channel can't be moved there.";
     941 PurgeRefused "PURGE_REFUSED" false "What is to be removed is no copy, or an interest still wants it.";
 }
 

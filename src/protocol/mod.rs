@@ -23,6 +23,7 @@ pub mod frame;
 mod json_kinds;
 mod primitive;
 pub mod region;
+mod region_moves;
 pub mod request;
 pub mod response;
 pub mod version;

@@ -9,6 +9,10 @@ use super::control::ChannelConfig;
 use super::error_code::WireError;
 use super::json_kinds::json_kinds;
 use super::primitive::{BodyError, Reader, put_blob, put_name};
+pub use super::region_moves::{
+    AsideRow, HomeDecline, HomeDeclined, HomeFence, HomeFenced, HomeTake, MissingRange, MovedRow,
+    RegionMove, RegionMoved, RegionRetried, RegionRetry,
+};
 use crate::region::ChannelPattern;
 use crate::region::copies::BatchMark;
 use crate::region::interest::Since;
@@ -30,14 +34,24 @@ json_kinds! {
     LinkUnfollow(LinkUnfollow) -> LinkUnfollowed;
     /// Digests of a range.
     LinkDigest(LinkDigest) -> RangeDigest;
+    /// Asks a home to stop writing.
+    HomeFence(HomeFence) -> HomeFenced;
+    /// Asks the target of a move to give it up.
+    HomeDecline(HomeDecline) -> HomeDeclined;
+    /// Asks another region to become home.
+    HomeTake(HomeTake) -> RegionMoved;
     /// Lists regions.
     RegionList(RegionList) -> Regions;
     /// Tells how links and copies are.
     RegionStatus(RegionStatus) -> RegionTold;
     /// Compares a copy with its home.
     RegionVerify(RegionVerify) -> Verified;
+    /// Moves a home.
+    RegionMove(RegionMove) -> RegionMoved;
     /// Removes a copy.
     RegionPurge(RegionPurge) -> RegionPurged;
+    /// Follows a stopped copy again.
+    RegionRetry(RegionRetry) -> RegionRetried;
     /// Declares interest.
     InterestAdd(InterestAdd) -> InterestRow;
     /// Lists what the region wants.
@@ -292,6 +306,12 @@ pub struct RegionTold {
     pub copies: Vec<CopyStatus>,
     /// Bytes of batches that this region has sent to others since its start.
     pub sent_bytes: u64,
+    /// The channels here whose home was moved or is being moved, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved: Vec<MovedRow>,
+    /// What lies in `lost+found` of logs that another region has taken over, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aside: Vec<AsideRow>,
 }
 
 /// One link.
@@ -473,6 +493,9 @@ impl RegionRequest {
                 | Self::LinkFollow(_)
                 | Self::LinkUnfollow(_)
                 | Self::LinkDigest(_)
+                | Self::HomeFence(_)
+                | Self::HomeDecline(_)
+                | Self::HomeTake(_)
         )
     }
 }

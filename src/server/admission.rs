@@ -192,6 +192,12 @@ impl<'a> Door<'a> {
             RegionRequest::RegionPurge(purge) => {
                 self.channel(&mut purge.name, &[Operation::ChannelAdmin])
             }
+            RegionRequest::RegionMove(moved) => {
+                self.channel(&mut moved.name, &[Operation::ChannelAdmin])
+            }
+            RegionRequest::RegionRetry(retry) => {
+                self.channel(&mut retry.name, &[Operation::ChannelAdmin])
+            }
             request if request.is_of_link() => self.broker(Operation::Replicate),
             _ => self.broker(Operation::Inspect),
         }

@@ -307,6 +307,16 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
         BrokerError::LivesElsewhere { channel, home } => plain(ErrorCode::NotHome)
             .with("channel", channel.clone())
             .with("home", home.as_str()),
+        BrokerError::HomeMoving { channel, to } => plain(ErrorCode::HomeMoving)
+            .with("channel", channel.clone())
+            .with("to", to.as_str())
+            .retry_after_ms(RETRY_MS),
+        BrokerError::MoveRefused { channel, reason } => plain(ErrorCode::MoveRefused)
+            .with("channel", channel.clone())
+            .with("reason", reason.clone()),
+        BrokerError::NotStopped { channel, .. } => {
+            plain(ErrorCode::InvalidRequest).with("channel", channel.clone())
+        }
         BrokerError::NotARegion => plain(ErrorCode::NotARegion),
         BrokerError::Interest(_) => plain(ErrorCode::InvalidRequest),
         BrokerError::NoSuchInterest { pattern } => {
@@ -359,6 +369,7 @@ fn stage(error: &StageError, text: &str) -> WireError {
         StageError::Refused { reason, .. } => plain(match reason {
             Closed::Damaged(_) => ErrorCode::Damaged,
             Closed::Failed(_) => ErrorCode::ChannelPoisoned,
+            Closed::Cutting => ErrorCode::HomeMoving,
         }),
         StageError::JournalFailed(_) => plain(ErrorCode::JournalFailed),
         StageError::EpochFell { .. } | StageError::TimeFell { .. } => plain(ErrorCode::Internal),

@@ -140,6 +140,8 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::EscrowDeposit
         | Kind::EscrowWithdraw
         | Kind::RegionPurge
+        | Kind::RegionMove
+        | Kind::RegionRetry
         | Kind::InterestAdd
         | Kind::InterestRemove
         | Kind::MarketReview => true,
@@ -214,6 +216,9 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::LinkFetch
         | Kind::LinkForward
         | Kind::LinkDigest
+        | Kind::HomeFence
+        | Kind::HomeDecline
+        | Kind::HomeTake
         | Kind::RegionList
         | Kind::RegionStatus
         | Kind::RegionVerify
@@ -362,6 +367,8 @@ fn target_among_regions(request: &RegionRequest) -> String {
         RegionRequest::InterestRemove(remove) => remove.pattern.to_string(),
         RegionRequest::RegionVerify(verify) => verify.name.to_string(),
         RegionRequest::RegionPurge(purge) => purge.name.to_string(),
+        RegionRequest::RegionMove(moved) => format!("{} {}", moved.name, moved.to),
+        RegionRequest::RegionRetry(retry) => retry.name.to_string(),
         RegionRequest::LinkOpen(open) => open.region.to_string(),
         _ => String::new(),
     }

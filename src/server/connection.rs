@@ -678,7 +678,7 @@ impl Connection {
                 self.ask_link(correlation, source::Ask::Json(request));
             }
             Request::Region(request) if region::waits(&request) => {
-                self.ask_region(correlation, *request);
+                self.ask_region(correlation, caller, *request);
             }
             Request::Asp(request) if asp::waits(&request) => {
                 self.listen(correlation, caller, *request);
@@ -756,7 +756,7 @@ impl Connection {
     }
 
     /// Answers a request that asks other regions.
-    fn ask_region(&mut self, correlation: u64, request: RegionRequest) {
+    fn ask_region(&mut self, correlation: u64, caller: Arc<Caller>, request: RegionRequest) {
         if self.refuses_to_wait(correlation) {
             return;
         }
@@ -765,7 +765,7 @@ impl Connection {
         tokio::spawn(async move {
             let closed = finder.closed();
             tokio::select! {
-                response = region::ask(&shared, &request) => {
+                response = region::ask(&shared, &caller, &request) => {
                     let _ = finder.send(Found::Linked(correlation, Box::new(response), 0));
                 }
                 () = closed => {}

@@ -23,6 +23,7 @@ mod copies; // logs that live elsewhere: the same bytes, whatever happens
 mod copy_forward; // logs whose segments failed hold up nobody, and lose nothing
 mod corruption; // every kind of file damaged in every way, against the matrix in docs/durability.md
 mod crash; // a crash at every call that changes the disk, with every outcome
+mod cutting; // the end of a log is cut off, and a crash at every call of that
 mod damage; // every synced byte damaged in turn: reported at its place, no other record touched
 mod directories; // data directories that are held, exchanged, mixed up or gone
 mod encryption; // channels encrypted at rest: what shows on the disk, and what becomes of it without a key
@@ -31,6 +32,7 @@ mod full_disk; // a disk that fills up under the real binary, and has room again
 mod fuzz_corpus; // the bodies of the fuzz targets, over their corpora and over random bytes
 mod gaps; // a gap in place of a lost batch: told exactly, never passed over
 mod golden; // the files of tests/golden: format stability, and every bit of them flipped
+mod homes; // homes of logs, broker by broker: epochs of terms and regions, the steps of a move
 mod hostile; // hostile and broken clients, byte by byte
 mod kill; // the real binary killed at random moments under load, in its start and in its stop
 mod leftovers; // what crashes and older lives of a file leave lying about is never data

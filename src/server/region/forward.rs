@@ -87,7 +87,11 @@ impl Forwarded {
         match self.call.answer().await {
             Ok(Response::LinkForward(answer)) => Response::Publish(answer.published),
             Err(RequestError::Server(error)) => {
-                let is_gone = [ErrorCode::ChannelNotFound, ErrorCode::ChannelRecreated];
+                let is_gone = [
+                    ErrorCode::ChannelNotFound,
+                    ErrorCode::ChannelRecreated,
+                    ErrorCode::NotHome,
+                ];
                 if error.known().is_some_and(|code| is_gone.contains(&code)) {
                     self.regions.forget_home(&self.channel);
                 }

@@ -5,16 +5,20 @@
 //! what is followed ([`source`]); on the other side a task for each peer keeps the link open and
 //! appends what comes ([`puller`]). Nothing of a link is recorded: the end of a copy is its cursor.
 
+mod asides;
 mod digest;
+mod following;
 mod forward;
+mod moving;
 mod puller;
 mod readers;
 mod requests;
+mod runs;
 mod seek;
 pub(super) mod source;
 mod status;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,6 +30,7 @@ use self::status::{CopyState, PeerState};
 use super::shared::Shared;
 use crate::access::Secret;
 use crate::client::Link;
+use crate::region::Tenure;
 use crate::tls::ClientTls;
 use crate::types::{ChannelName, Incarnation, RegionName, Timestamp};
 
@@ -83,6 +88,16 @@ pub(super) struct Regions {
     /// When channels that live elsewhere were last read.
     readers: Mutex<HashMap<ChannelName, Instant>>,
     interest_idle: Duration,
+    /// Counts what has changed of homes.
+    homes_changed: watch::Sender<u64>,
+    /// Logs whose home this region is taking over.
+    moves: Mutex<HashSet<Incarnation>>,
+    /// Logs all of whose batches here belong to them, by the claim of this tenure.
+    settled: Mutex<HashMap<Incarnation, Tenure>>,
+    /// Copies that stay stopped, since the start of this broker.
+    stopped: Mutex<HashSet<Incarnation>>,
+    /// Stopped copies that somebody wants to be followed again.
+    retries: Mutex<HashSet<Incarnation>>,
     /// Bytes of batches sent to other regions.
     pub sent_bytes: AtomicU64,
 }
@@ -114,6 +129,11 @@ impl Regions {
             homes: Mutex::default(),
             readers: Mutex::default(),
             interest_idle: options.interest_idle,
+            homes_changed: watch::Sender::new(0),
+            moves: Mutex::default(),
+            settled: Mutex::default(),
+            stopped: Mutex::default(),
+            retries: Mutex::default(),
             sent_bytes: AtomicU64::new(0),
         }
     }
@@ -133,6 +153,53 @@ impl Regions {
 
     fn copies(&self) -> MutexGuard<'_, HashMap<Incarnation, CopyState>> {
         self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn moves(&self) -> MutexGuard<'_, HashSet<Incarnation>> {
+        self.moves.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn settled(&self) -> MutexGuard<'_, HashMap<Incarnation, Tenure>> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn retries(&self) -> MutexGuard<'_, HashSet<Incarnation>> {
+        self.retries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stopped(&self) -> MutexGuard<'_, HashSet<Incarnation>> {
+        self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_stopped(&self, id: Incarnation) -> bool {
+        self.stopped().contains(&id)
+    }
+
+    fn peers(&self) -> &[Arc<Peer>] {
+        &self.peers
+    }
+
+    /// Counts the changes of homes.
+    fn homes_changes(&self) -> watch::Receiver<u64> {
+        self.homes_changed.subscribe()
+    }
+
+    /// How many changes of homes there were.
+    fn homes_version(&self) -> u64 {
+        *self.homes_changed.borrow()
+    }
+
+    /// Tells everybody that logs live somewhere else now, or may.
+    pub(super) fn tell_homes(&self) {
+        self.homes_changed.send_modify(|changes| *changes += 1);
+        self.tell_wanted();
+    }
+
+    /// Has a stopped copy followed again.
+    fn want_retry(&self, id: Incarnation) {
+        self.stopped().remove(&id);
+        self.retries().insert(id);
+        self.tell_wanted();
     }
 
     /// Tells who waits for a region that one is linked.
@@ -168,6 +235,7 @@ pub(super) fn start(shared: &Arc<Shared>, tracker: &TaskTracker) {
         return;
     };
     tracker.spawn(readers::run(shared.clone(), regions.clone()));
+    tracker.spawn(asides::run(shared.clone(), regions.clone()));
     for peer in &regions.peers {
         tracker.spawn(puller::run(shared.clone(), peer.clone()));
     }

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::digest::batch_at;
-use super::{Peer, Regions};
+use super::{Peer, Regions, following};
 use crate::broker::config::ChannelConfig;
 use crate::broker::{BrokerError, CopiedBatch, NewCopy, Residence, Wake};
 use crate::client::{Backoff, BackoffLimits, Client, Link, LinkCall, RequestError};
@@ -144,6 +144,8 @@ struct Session<'a> {
     next_handle: u32,
     /// When a log that was stopped is followed again, and how often it was stopped in a row.
     stopped: HashMap<ChannelName, (Instant, u32)>,
+    /// How often copies were refused in a row without progress.
+    refusals: HashMap<Incarnation, u32>,
     next_number: u64,
 }
 
@@ -198,6 +200,7 @@ async fn session(
         copying: BTreeMap::new(),
         next_handle: 1,
         stopped: HashMap::new(),
+        refusals: HashMap::new(),
         next_number: 0,
     };
     session.run().await
@@ -208,7 +211,7 @@ impl Session<'_> {
         let mut wanted = self.regions.wanted.subscribe();
         let mut logs: Option<LinkCall> = None;
         let mut standing: VecDeque<LinkCall> = VecDeque::new();
-        self.patterns = self.shared.broker().interests().patterns();
+        self.patterns = following::patterns(&self.shared.broker());
         loop {
             if logs.is_none() && !self.patterns.is_empty() {
                 logs = Some(self.ask_logs(None, self.version));
@@ -253,15 +256,21 @@ impl Session<'_> {
 
     /// Takes what this region wants now; true where the peer is to be asked anew.
     async fn change_wishes(&mut self) -> Result<bool, Ended> {
-        let patterns = self.shared.broker().interests().patterns();
+        let patterns = following::patterns(&self.shared.broker());
         let mut left = Vec::new();
         for (handle, copying) in &self.copying {
-            if self.wish(&copying.name).is_none() {
+            if self.wish(&copying.name).is_none() || !self.is_source(copying) {
                 left.push(*handle);
             }
         }
         self.leave(left).await?;
+        for id in self.regions.retries().iter() {
+            self.refusals.remove(id);
+            let name = self.shared.broker().name_of(*id).cloned();
+            name.map(|name| self.stopped.remove(&name));
+        }
         if patterns == self.patterns {
+            self.follow_wanted().await?;
             return Ok(false);
         }
         self.patterns = patterns;
@@ -271,7 +280,15 @@ impl Session<'_> {
     }
 
     fn wish(&self, name: &ChannelName) -> Option<Wish> {
-        self.shared.broker().interests().wish(name, |_| true)
+        following::wish(&self.shared.broker(), name)
+    }
+
+    /// Whether a log that is followed lives at the peer as far as is known.
+    fn is_source(&self, copying: &Copying) -> bool {
+        match self.shared.broker().residence(&copying.name) {
+            Residence::Copy(id, home) => id != copying.id || home == self.peer.name,
+            _ => false,
+        }
     }
 
     async fn leave(&mut self, handles: Vec<u32>) -> Result<(), Ended> {
@@ -317,6 +334,14 @@ impl Session<'_> {
             let is_held = self.stopped.get(&log.name).is_some_and(|(at, _)| *at > now);
             let is_copied = self.copying.values().any(|one| one.id == log.incarnation);
             if is_held || is_copied || log.home != self.peer.name {
+                continue;
+            }
+            if self.regions.is_stopped(log.incarnation) {
+                continue;
+            }
+            let may =
+                following::may_follow(&self.shared.broker(), self.regions, &self.peer.name, &log);
+            if !may {
                 continue;
             }
             let Some(wish) = self.wish(&log.name) else {
@@ -431,6 +456,12 @@ impl Session<'_> {
         self.stopped.insert(name.clone(), (at, times + 1));
         tracing::warn!(peer = %self.peer.name, channel = %name, error = text, "a copy is stopped");
         if let Some(id) = id {
+            self.regions.retries().remove(&id);
+            let refusals = self.refusals.entry(id).or_insert(0);
+            *refusals += u32::from(following::is_final(text));
+            if *refusals >= following::REFUSALS {
+                following::stop(self.shared, self.regions, id, text);
+            }
             let peer = self.peer.name.clone();
             self.regions.copy_state(id, |state| {
                 state.source = Some(peer);
@@ -475,6 +506,7 @@ impl Session<'_> {
             return self.leave(vec![handle]).await;
         }
         self.stopped.remove(&log.name);
+        following::resume(self.shared, self.regions, id, &self.peer.name);
         let peer = self.peer.name.clone();
         self.regions.copy_state(id, |state| {
             state.source = Some(peer);
@@ -507,6 +539,9 @@ impl Session<'_> {
             begins_at: from,
         };
         let made = broker.create_copy(new, clock::now());
+        if made.is_ok() {
+            self.regions.settle_new(&broker, log.incarnation);
+        }
         drop(broker);
         self.shared.wake_committer();
         made.map(drop).map_err(|refusal| refusal.error.to_string())
@@ -554,6 +589,10 @@ impl Session<'_> {
                     return Ok(Err(text));
                 }
                 self.peer.state().bytes += bytes;
+                self.refusals.remove(&id);
+                if copying.name.is_internal() {
+                    self.regions.tell_homes(); // It may say who is home of what.
+                }
                 let next = copying.cursor.next();
                 self.regions.copy_state(id, |state| {
                     state.bytes += bytes;

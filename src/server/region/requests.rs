@@ -73,6 +73,11 @@ pub(in crate::server) fn carry_out(
             let answer = RegionPurged { name, incarnation };
             (RegionResponse::RegionPurge(answer), Some(purged.wait))
         }
+        RegionRequest::RegionRetry(asked) => {
+            let retried = super::moving::retry(shared, asked)?;
+            let wait = shared.broker().audit(act(), now);
+            (RegionResponse::RegionRetry(retried), wait)
+        }
         // Those of a link are answered by the link, and a comparison asks another region.
         _ => return Err(BrokerError::Bug("a request without a handler".into()).into()),
     };
@@ -140,12 +145,26 @@ fn interests(shared: &Shared, caller: &Caller) -> InterestRows {
 
 /// Whether a request waits for other regions.
 pub(in crate::server) fn waits(request: &RegionRequest) -> bool {
-    matches!(request, RegionRequest::RegionVerify(_))
+    matches!(
+        request,
+        RegionRequest::RegionVerify(_) | RegionRequest::RegionMove(_)
+    )
 }
 
 /// Carries out a request that waits for other regions.
-pub(in crate::server) async fn ask(shared: &Arc<Shared>, request: &RegionRequest) -> Response {
+pub(in crate::server) async fn ask(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    request: &RegionRequest,
+) -> Response {
     let answer = match request {
+        RegionRequest::RegionMove(asked) => {
+            let act = Draft::of_region(request).done_by(caller);
+            shared.broker().audit(act, clock::now());
+            super::moving::move_home(shared, asked)
+                .await
+                .map(RegionResponse::RegionMove)
+        }
         RegionRequest::RegionVerify(asked) => verify(shared, asked)
             .await
             .map(RegionResponse::RegionVerify),

@@ -24,13 +24,14 @@ use crate::protocol::{
     ErrorCode, LinkFetchRequest, LinkFetchResponse, LinkItem, RegionRequest, RegionResponse,
     Response, WireError,
 };
+use crate::region::RegionNumber;
 use crate::region::copies::{Before, FollowRefusal, Source as Has, Wanted, check_follow};
 use crate::region::interest::Since;
 use crate::server::connection::shutting_down;
 use crate::server::shared::{Shared, TaskWake};
 use crate::server::{answer, clock, fetching};
 use crate::storage::ReadError;
-use crate::types::{ChannelName, Incarnation, LogEpoch, Offset};
+use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, RegionName};
 
 /// Most logs that one link follows.
 const MAX_FOLLOWED: usize = 100_000;
@@ -66,7 +67,7 @@ pub(in crate::server) fn start(
     let source = Source {
         shared,
         answers,
-        is_open: false,
+        peer: None,
         followed: BTreeMap::new(),
         ready: Arc::default(),
         unsynced: BTreeSet::new(),
@@ -128,7 +129,8 @@ struct Standing {
 struct Source {
     shared: Arc<Shared>,
     answers: Answers,
-    is_open: bool,
+    /// Who pulls, once the link is open.
+    peer: Option<RegionName>,
     followed: BTreeMap<u32, Followed>,
     ready: Arc<Ready>,
     unsynced: BTreeSet<u32>,
@@ -196,7 +198,7 @@ impl Source {
             let opened = self.open(&regions, &open).map(RegionResponse::LinkOpen);
             return self.say(correlation, opened);
         }
-        if !self.is_open {
+        if self.peer.is_none() {
             return self.say(correlation, Err(link_required()));
         }
         match request {
@@ -249,6 +251,20 @@ impl Source {
                     answers(correlation, response);
                 });
             }
+            // Nor do these, which wait for disks and other regions.
+            request @ (RegionRequest::HomeFence(_)
+            | RegionRequest::HomeDecline(_)
+            | RegionRequest::HomeTake(_)) => {
+                let (shared, answers) = (self.shared.clone(), self.answers.clone());
+                let answer = super::moving::answer_link(shared, self.peer.clone(), request);
+                tokio::spawn(async move {
+                    let response = match answer.await {
+                        Ok(response) => Response::Region(Box::new(response)),
+                        Err(error) => Response::Error(error),
+                    };
+                    answers(correlation, response);
+                });
+            }
             other => {
                 let text = format!("{} is no request of a link", other.kind().name());
                 let error = WireError::new(ErrorCode::InvalidRequest, text);
@@ -263,7 +279,7 @@ impl Source {
                 .with("expected", open.expect.as_str())
                 .with("region", regions.name.as_str())
         };
-        if self.is_open {
+        if self.peer.is_some() {
             let text = "the connection is a link already";
             return Err(WireError::new(ErrorCode::InvalidRequest, text));
         }
@@ -277,7 +293,14 @@ impl Source {
         if open.directory_id == self.shared.directory_id || open.region == regions.name {
             return Err(mismatch("a region links to itself".to_owned()));
         }
-        self.is_open = true;
+        if RegionNumber::of(&open.region) == RegionNumber::of(&regions.name) {
+            let text = format!(
+                "regions `{}` and `{}` have the same number: one of them needs another name",
+                open.region, regions.name
+            );
+            return Err(mismatch(text));
+        }
+        self.peer = Some(open.region.clone());
         Ok(LinkOpened {
             region: regions.name.clone(),
             directory_id: self.shared.directory_id,
@@ -404,7 +427,7 @@ impl Source {
 
     fn fetch(&mut self, correlation: u64, request: LinkFetchRequest) {
         let refused = |error| (self.answers)(correlation, Response::Error(error));
-        if !self.is_open {
+        if self.peer.is_none() {
             return refused(link_required());
         }
         if self.standing.len() >= MAX_STANDING {
@@ -517,6 +540,11 @@ async fn read(
     let (log_start, flushed, high_watermark, epoch) = {
         let mut broker = shared.broker();
         broker.channel_is(&followed.name, followed.id)?;
+        // Its home was moved: what comes next comes from there.
+        if let Residence::Copy(_, home) = broker.residence(&followed.name) {
+            let channel = followed.name.to_string();
+            return Err(BrokerError::LivesElsewhere { channel, home });
+        }
         // Known before it is looked at, so that nothing that comes meanwhile is missed.
         broker.forget_waiter(followed.id, &followed.waker);
         broker.wake_on_append(followed.id, followed.waker.clone());
@@ -617,6 +645,7 @@ async fn list(
 ) -> Result<LinkLogsPage, WireError> {
     let wait = Duration::from_millis(u64::from(asked.wait_ms)).min(MAX_WAIT);
     let deadline = Instant::from_std(clock::instant()) + wait;
+    let mut homes = regions.homes_changes();
     loop {
         let waiter = TaskWake::new();
         let as_wake: Arc<dyn Wake> = waiter.clone();
@@ -633,6 +662,7 @@ async fn list(
         }
         tokio::select! {
             () = waiter.0.notified() => {}
+            _ = homes.changed() => {}
             () = sleep_until(deadline) => {}
             () = shared.stop.cancelled() => return Err(shutting_down()),
         }
@@ -647,7 +677,7 @@ fn page(
     asked: &LinkLogs,
 ) -> LinkLogsPage {
     let version = broker.storage().log(shared.directory_id);
-    let version = version.map_or(0, |log| log.flushed().0);
+    let version = version.map_or(0, |log| log.flushed().0) + regions.homes_version();
     let mut logs = Vec::new();
     let mut next = None;
     for (id, name) in broker.homes(asked.cursor.as_deref().unwrap_or("")) {

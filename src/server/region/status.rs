@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use super::Regions;
 use crate::broker::Broker;
-use crate::protocol::region::{CopyStatus, LinkRow, LinkState, PeerRow, RegionTold};
+use crate::protocol::region::{
+    CopyStatus, LinkRow, LinkState, MissingRange, MovedRow, PeerRow, RegionTold,
+};
 use crate::types::{Incarnation, Offset, RegionName, Timestamp};
 
 /// How the link to a peer is.
@@ -72,7 +74,35 @@ impl CopyState {
     }
 }
 
+/// The channels here whose home was moved or is being moved.
+fn moved(broker: &Broker) -> Vec<MovedRow> {
+    let rows = broker.moved_logs().into_iter().map(|log| {
+        let place = broker.copy_place(log.incarnation);
+        let epoch = place.map_or(0, |place| place.last_epoch.0);
+        MovedRow {
+            name: log.name,
+            incarnation: log.incarnation,
+            home: log.home.region,
+            term: log.home.tenure.term,
+            epoch: epoch.to_string(),
+            moving: log.home.moving.map(|fence| fence.to),
+            missing: (log.missing.into_iter())
+                .map(|(_, missing)| MissingRange {
+                    from: missing.from,
+                    to: missing.to,
+                })
+                .collect(),
+        }
+    });
+    rows.collect()
+}
+
 impl Regions {
+    /// What the home of a copy had synced when it last said.
+    pub fn home_flushed(&self, id: Incarnation) -> Option<Offset> {
+        self.copies().get(&id)?.home_flushed
+    }
+
     /// Changes what is known of a copy.
     pub(super) fn copy_state(&self, id: Incarnation, change: impl FnOnce(&mut CopyState)) {
         change(self.copies().entry(id).or_default());
@@ -131,6 +161,8 @@ impl Regions {
             links: links.collect(),
             copies: copies.collect(),
             sent_bytes: self.sent_bytes.load(std::sync::atomic::Ordering::Relaxed),
+            moved: moved(broker),
+            aside: broker.kept_copies().aside().to_vec(),
         }
     }
 }

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use npayload::protocol::control::ChannelConfig;
 use npayload::protocol::region::*;
 use npayload::protocol::*;
-use npayload::region::copies::BatchMark;
+use npayload::region::copies::{AsideReason, BatchMark};
 use npayload::region::interest::Since;
 use npayload::types::*;
 
@@ -24,6 +24,21 @@ fn interest() -> InterestRow {
         automatic: false,
         declared_at: Some(TIME),
         until: None,
+    }
+}
+
+fn moved() -> RegionMoved {
+    RegionMoved {
+        name: channel(),
+        incarnation: LOG,
+        home: region("eu-west"),
+        term: 1,
+        start: Offset(43),
+        forced: true,
+        missing: Some(MissingRange {
+            from: Offset(43),
+            to: Some(Offset(50)),
+        }),
     }
 }
 
@@ -75,6 +90,25 @@ pub fn requests() -> Vec<Request> {
             from: Offset(0),
             to: Offset(43),
         }),
+        RegionRequest::HomeFence(HomeFence {
+            name: channel(),
+            incarnation: LOG,
+            to: region("eu-west"),
+        }),
+        RegionRequest::HomeDecline(HomeDecline {
+            name: channel(),
+            incarnation: LOG,
+        }),
+        RegionRequest::HomeTake(HomeTake {
+            name: channel(),
+            force: true,
+        }),
+        RegionRequest::RegionMove(RegionMove {
+            name: channel(),
+            to: region("eu-west"),
+            force: true,
+        }),
+        RegionRequest::RegionRetry(RegionRetry { name: channel() }),
         RegionRequest::RegionList(RegionList {}),
         RegionRequest::RegionStatus(RegionStatus {}),
         RegionRequest::RegionVerify(RegionVerify { name: channel() }),
@@ -151,6 +185,18 @@ pub fn responses() -> Vec<Response> {
             batches: 3,
             sha256: "ab".repeat(32),
         }),
+        RegionResponse::HomeFence(HomeFenced {
+            term: 0,
+            end: Offset(43),
+            next: 1,
+        }),
+        RegionResponse::HomeDecline(HomeDeclined {}),
+        RegionResponse::HomeTake(moved()),
+        RegionResponse::RegionMove(moved()),
+        RegionResponse::RegionRetry(RegionRetried {
+            name: channel(),
+            incarnation: LOG,
+        }),
         RegionResponse::RegionList(Regions {
             region: region("eu-west"),
             peers: vec![PeerRow {
@@ -185,6 +231,26 @@ pub fn responses() -> Vec<Response> {
                 error: Some("DIVERGED: the batch before 43 is another one here".to_owned()),
             }],
             sent_bytes: 8192,
+            moved: vec![MovedRow {
+                name: channel(),
+                incarnation: LOG,
+                home: region("us-east"),
+                term: 3,
+                epoch: (3u64 << 40 | 3_692 << 24 | 7).to_string(),
+                moving: Some(region("eu-west")),
+                missing: vec![MissingRange {
+                    from: Offset(40),
+                    to: None,
+                }],
+            }],
+            aside: vec![AsideRow {
+                incarnation: LOG,
+                reason: AsideReason::Overtaken,
+                from: Offset(40),
+                end: Offset(43),
+                place: format!("lost+found/ml.models-{LOG}-40.batches"),
+                at: TIME,
+            }],
         }),
         RegionResponse::RegionVerify(Verified {
             name: channel(),

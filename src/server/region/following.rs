@@ -1,0 +1,99 @@
+//! What a region wants of a peer, and which of the peer's logs may be followed: from who is home.
+
+use super::Regions;
+use crate::broker::{Broker, Residence};
+use crate::protocol::region::LinkLog;
+use crate::region::ChannelPattern;
+use crate::region::interest::{Since, Wish};
+use crate::server::clock;
+use crate::server::shared::Shared;
+use crate::types::{ChannelName, Incarnation, RegionName};
+
+/// Most channels that were home here and are asked for by name.
+const MAX_FORMER: usize = 10_000;
+
+/// A copy that was refused so often in a row, without progress, stays stopped.
+pub(super) const REFUSALS: u32 = 3;
+
+/// Whether a refusal counts for that: another source, or the same one in a moment, may not change it.
+pub(super) fn is_final(text: &str) -> bool {
+    let passing = ["NOT_HOME", "SOURCE_BEHIND", "HOME_MOVING"];
+    !passing.iter().any(|code| text.starts_with(code))
+}
+
+/// Stops a copy until somebody asks for it, or a restart; on the record, and once.
+pub(super) fn stop(shared: &Shared, regions: &Regions, id: Incarnation, text: &str) {
+    let mut broker = shared.broker();
+    let is_copy = broker.copies().any(|(copy, ..)| copy == id);
+    if !is_copy || !regions.stopped().insert(id) {
+        return;
+    }
+    let is_code = |word: &&str| {
+        word.bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+    };
+    let split = text.split_once(": ").filter(|(word, _)| is_code(word));
+    let (code, message) = split.unwrap_or(("ITEM_REFUSED", text));
+    let (code, message) = (code.to_owned(), message.to_owned());
+    if let Err(refusal) = broker.stop_copy(id, code, message, clock::now()) {
+        tracing::warn!(log = %id, error = %refusal.error, "a stop of a copy is not on the record");
+    }
+    drop(broker);
+    shared.wake_committer();
+    tracing::error!(log = %id, error = text, "a copy stays stopped until `region retry`");
+}
+
+/// Books that a copy is followed again, where it was stopped.
+pub(super) fn resume(shared: &Shared, regions: &Regions, id: Incarnation, source: &RegionName) {
+    regions.retries().remove(&id);
+    regions.stopped().remove(&id);
+    let resumed = shared
+        .broker()
+        .resume_copy(id, source.clone(), clock::now());
+    shared.wake_committer();
+    if let Err(refusal) = resumed {
+        tracing::warn!(log = %id, error = %refusal.error, "that a copy goes on is not on the record");
+    }
+}
+
+/// The channels that this region asks its peers for: those of interest, and those that lived here.
+pub(super) fn patterns(broker: &Broker) -> Vec<ChannelPattern> {
+    let mut patterns = broker.interests().patterns();
+    for name in broker.former_homes().take(MAX_FORMER) {
+        if patterns.iter().any(|pattern| pattern.matches(name)) {
+            continue;
+        }
+        patterns.extend(ChannelPattern::exactly(name));
+    }
+    patterns
+}
+
+/// What is wanted of a channel; none where nothing is.
+pub(super) fn wish(broker: &Broker, name: &ChannelName) -> Option<Wish> {
+    let interest = broker.interests().wish(name, |_| true);
+    interest.or_else(|| {
+        let is_former = broker.former_homes().any(|former| former == name);
+        is_former.then_some(Wish {
+            types: None,
+            from: Since::Start,
+            retention_days: None,
+        })
+    })
+}
+
+/// Whether a log of a peer's list may be followed there: the peer is its home as far as is known
+/// here too, and what is here of it belongs to the log.
+pub(super) fn may_follow(
+    broker: &Broker,
+    regions: &Regions,
+    peer: &RegionName,
+    log: &LinkLog,
+) -> bool {
+    match broker.residence(&log.name) {
+        Residence::Unknown => true,
+        // Another life of the channel: what becomes of that, the puller says.
+        Residence::Home(id) | Residence::Copy(id, _) if id != log.incarnation => true,
+        Residence::Home(_) => false,
+        Residence::Copy(id, home) => home == *peer && regions.is_settled(broker, id),
+    }
+}
