@@ -183,6 +183,7 @@ errors! {
     923 RegionUnreachable "REGION_UNREACHABLE" true "The region that has to answer can't be reached; nothing was carried out, or nobody knows.";
     924 NotHome "NOT_HOME" true "The channel lives in another region, which alone appends to it.";
     925 HomeMoving "HOME_MOVING" true "The home of the channel is being moved, and takes no writes for a moment.";
+    926 SourceBehind "SOURCE_BEHIND" true "A copy that was asked to serve for its home has less than who asks.";
     930 InvalidPattern "INVALID_PATTERN" false "A pattern of an interest breaks a rule.";
     931 InterestNotFound "INTEREST_NOT_FOUND" false "The region has declared no such interest.";
     932 LinkRequired "LINK_REQUIRED" false "The connection is no link between regions: link.open comes first.";

@@ -13,16 +13,40 @@ use crate::types::{ChannelName, Incarnation, RegionName};
 const MAX_FORMER: usize = 10_000;
 
 /// A copy that was refused so often in a row, without progress, stays stopped.
-pub(super) const REFUSALS: u32 = 3;
+const REFUSALS: u32 = 3;
 
 /// Whether a refusal counts for that: another source, or the same one in a moment, may not change it.
-pub(super) fn is_final(text: &str) -> bool {
+fn is_final(text: &str) -> bool {
     let passing = ["NOT_HOME", "SOURCE_BEHIND", "HOME_MOVING"];
     !passing.iter().any(|code| text.starts_with(code))
 }
 
+impl Regions {
+    /// Something has come into a copy: what was refused before counts no more.
+    pub fn progressed(&self, id: Incarnation) {
+        self.refusals().remove(&id);
+    }
+}
+
+/// Counts a refusal of a copy; the third in a row stops it.
+pub(super) fn refused(shared: &Shared, regions: &Regions, id: Incarnation, text: &str) {
+    regions.retries().remove(&id);
+    if !is_final(text) {
+        return;
+    }
+    let times = {
+        let mut refusals = regions.refusals();
+        let times = refusals.entry(id).or_insert(0);
+        *times += 1;
+        *times
+    };
+    if times >= REFUSALS {
+        stop(shared, regions, id, text);
+    }
+}
+
 /// Stops a copy until somebody asks for it, or a restart; on the record, and once.
-pub(super) fn stop(shared: &Shared, regions: &Regions, id: Incarnation, text: &str) {
+fn stop(shared: &Shared, regions: &Regions, id: Incarnation, text: &str) {
     let mut broker = shared.broker();
     let is_copy = broker.copies().any(|(copy, ..)| copy == id);
     if !is_copy || !regions.stopped().insert(id) {
@@ -81,19 +105,14 @@ pub(super) fn wish(broker: &Broker, name: &ChannelName) -> Option<Wish> {
     })
 }
 
-/// Whether a log of a peer's list may be followed there: the peer is its home as far as is known
-/// here too, and what is here of it belongs to the log.
-pub(super) fn may_follow(
-    broker: &Broker,
-    regions: &Regions,
-    peer: &RegionName,
-    log: &LinkLog,
-) -> bool {
+/// Whether a log of a peer's list may be followed: it lives where it is known to live here too, and
+/// what is here of it belongs to it. A peer that has not heard of a move may have another's records.
+pub(super) fn may_follow(broker: &Broker, regions: &Regions, log: &LinkLog) -> bool {
     match broker.residence(&log.name) {
         Residence::Unknown => true,
         // Another life of the channel: what becomes of that, the puller says.
         Residence::Home(id) | Residence::Copy(id, _) if id != log.incarnation => true,
         Residence::Home(_) => false,
-        Residence::Copy(id, home) => home == *peer && regions.is_settled(broker, id),
+        Residence::Copy(id, home) => home == log.home && regions.is_settled(broker, id),
     }
 }

@@ -9,6 +9,7 @@ mod asides;
 mod digest;
 mod following;
 mod forward;
+pub(super) mod held;
 mod moving;
 mod puller;
 mod readers;
@@ -26,11 +27,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
+use self::held::Held;
 use self::status::{CopyState, PeerState};
 use super::shared::Shared;
 use crate::access::Secret;
 use crate::client::Link;
 use crate::region::Tenure;
+use crate::region::routes::Routes;
 use crate::tls::ClientTls;
 use crate::types::{ChannelName, Incarnation, RegionName, Timestamp};
 
@@ -96,10 +99,18 @@ pub(super) struct Regions {
     settled: Mutex<HashMap<Incarnation, Tenure>>,
     /// Copies that stay stopped, since the start of this broker.
     stopped: Mutex<HashSet<Incarnation>>,
+    /// How often copies were refused in a row without progress.
+    refusals: Mutex<HashMap<Incarnation, u32>>,
     /// Stopped copies that somebody wants to be followed again.
     retries: Mutex<HashSet<Incarnation>>,
     /// Bytes of batches sent to other regions.
     pub sent_bytes: AtomicU64,
+    /// What other regions hold of the logs that they pull from here.
+    pub held: Held,
+    /// From which peer each log is pulled.
+    routes: Mutex<Routes>,
+    /// Counts the changes of what a link may have to follow or to leave.
+    routed: watch::Sender<u64>,
 }
 
 impl Regions {
@@ -118,6 +129,7 @@ impl Regions {
             })
             .collect();
         peers.sort_by(|a, b| a.name.cmp(&b.name));
+        let names: Vec<RegionName> = peers.iter().map(|peer| peer.name.clone()).collect();
         Self {
             name: options.name.clone(),
             peers,
@@ -133,8 +145,12 @@ impl Regions {
             moves: Mutex::default(),
             settled: Mutex::default(),
             stopped: Mutex::default(),
+            refusals: Mutex::default(),
             retries: Mutex::default(),
             sent_bytes: AtomicU64::new(0),
+            held: Held::default(),
+            routes: Mutex::new(Routes::new(names)),
+            routed: watch::Sender::new(0),
         }
     }
 
@@ -165,6 +181,10 @@ impl Regions {
 
     fn retries(&self) -> MutexGuard<'_, HashSet<Incarnation>> {
         self.retries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, HashMap<Incarnation, u32>> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stopped(&self) -> MutexGuard<'_, HashSet<Incarnation>> {
@@ -198,8 +218,18 @@ impl Regions {
     /// Has a stopped copy followed again.
     fn want_retry(&self, id: Incarnation) {
         self.stopped().remove(&id);
+        self.refusals().remove(&id);
         self.retries().insert(id);
         self.tell_wanted();
+    }
+
+    fn routes(&self) -> MutexGuard<'_, Routes> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the pullers that one of them may have to follow something, or to leave it.
+    fn tell_routed(&self) {
+        self.routed.send_modify(|changes| *changes += 1);
     }
 
     /// Tells who waits for a region that one is linked.
