@@ -26,11 +26,14 @@ mod interest;
 mod journal;
 mod open;
 mod org_limits;
+mod peers;
 mod positions;
 pub mod producers;
 mod publish;
+mod regions;
 mod secret;
 mod topic;
+mod travelled;
 mod unsealing;
 mod upkeep;
 
@@ -43,7 +46,9 @@ pub use fetch::{Fetch, FetchFrom, FetchHead, FetchJob, FetchStep, Fetched, JobEn
 pub use open::{Recovered, recover};
 pub use positions::{CommitRequest, ConsumerInfo};
 pub use publish::{AtomicPublished, CheckedBatch, Published, Target};
+pub use regions::{Asked, Seat};
 pub use secret::{SecretEnd, SecretError, SecretFileError, SecretJob};
 pub use topic::TopicError;
+pub use travelled::Travelling;
 pub use unsealing::UnsealJob;
 pub use upkeep::Stop;

@@ -1,6 +1,6 @@
 //! Opening: the storage's recovery, with the directory and the consumers folded from their topics.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,12 +12,15 @@ use super::directory::{Created, Directory, DirectoryEvent, Removed, Updated};
 use super::error::{BrokerError, BrokerOpenError};
 use super::journal::{ACCESS, AUDIT, CHANNELS, CONSUMERS, INTEREST, OwnRecord, own_batch};
 use super::producers::{ProducerLimits, ProducerState, Producers};
+use super::regions::Asked;
 use super::secret::DirectorySecret;
 use super::topic::{Fold, TopicError, fold_topic, read_topic};
 use crate::access::{Access, AccessEvent};
 use crate::consumer::{ConsumerEvent, Consumers};
 use crate::folding::{EventError, IllegalEvent};
+use crate::region::directory::Regions;
 use crate::region::interest::{InterestEvent, Interests};
+use crate::region::peers::Peers;
 use crate::storage::disk::Disk;
 use crate::storage::{self, EntryId, LiveLog, Need, Replayed, Storage};
 use crate::types::{ChannelName, Durability, Incarnation, Offset, Timestamp};
@@ -134,6 +137,14 @@ impl Broker {
             interests: Interests::default(),
             interest_log: None,
             interest_events: 0,
+            regions: Regions::default(),
+            regions_events: 0,
+            peers: Peers::default(),
+            peer_events: 0,
+            consents: 0,
+            granted: HashMap::new(),
+            asked: Asked::default(),
+            interests_of: BTreeMap::new(),
             is_stopping: false,
             has_given_up: false,
         };
@@ -143,6 +154,9 @@ impl Broker {
         broker.find_audit_head()?;
         broker.fold_consumers()?;
         broker.fold_interests()?;
+        broker.fold_own_regions()?;
+        broker.fold_peers()?;
+        broker.fold_copies_of_topics()?;
         broker.clamp_positions(now)?;
         broker.drop_positions(now);
         broker.fold_asp(now)?;
@@ -168,13 +182,8 @@ impl Broker {
         directory_id: Incarnation,
         now: Timestamp,
     ) -> Result<(), BrokerOpenError> {
-        let config = ChannelConfig {
-            // They are trimmed behind their folded state, never by age; but for the audit.
-            retention_days: None,
-            segment_bytes: self.config.storage.own_segment_bytes,
-            max_record_bytes: 64 * 1024 * 1024,
-            ..ChannelConfig::default()
-        };
+        // But for the audit.
+        let config = self.own_topic_config();
         let mut events = Vec::new();
         let mut own = |broker: &mut Self, text: &str, id: Option<Incarnation>| {
             let mut config = config.clone();

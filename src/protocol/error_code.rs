@@ -182,6 +182,7 @@ errors! {
     922 RegionMismatch "REGION_MISMATCH" false "Another region, or another data directory, is there than the one that was meant.";
     923 RegionUnreachable "REGION_UNREACHABLE" true "The region that has to answer can't be reached; nothing was carried out, or nobody knows.";
     924 NotHome "NOT_HOME" true "The channel lives in another region, which alone appends to it.";
+    929 NoConsent "NO_CONSENT" false "The region may not hold the channel's bytes.";
     930 InvalidPattern "INVALID_PATTERN" false "A pattern of an interest breaks a rule.";
     931 InterestNotFound "INTEREST_NOT_FOUND" false "The region has declared no such interest.";
     932 LinkRequired "LINK_REQUIRED" false "The connection is no link between regions: link.open comes first.";
@@ -351,6 +352,12 @@ impl WireError {
     #[must_use]
     pub fn is(&self, code: ErrorCode) -> bool {
         self.code == code.number()
+    }
+
+    /// A text among the details.
+    #[must_use]
+    pub fn detail(&self, name: &str) -> Option<&str> {
+        self.details.get(name)?.as_str()
     }
 
     /// A whole number among the details.

@@ -5,7 +5,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::control::ChannelConfig;
+use super::control::{ChannelConfig, ChannelCreated};
+pub use super::directory::{
+    ChannelNamed, ChannelPlace, ConsentList, ConsentSet, Consents, CrossingRow, DirectoryTold,
+    LinkCreate, LinkDirectory, MAX_NAMES, RegionPeer, ResidencyRow,
+};
 use super::error_code::WireError;
 use super::json_kinds::json_kinds;
 use super::primitive::{BodyError, Reader, put_blob, put_name};
@@ -38,12 +42,22 @@ json_kinds! {
     RegionVerify(RegionVerify) -> Verified;
     /// Removes a copy.
     RegionPurge(RegionPurge) -> RegionPurged;
+    /// Adds or removes a peer.
+    RegionPeer(RegionPeer) -> Regions;
     /// Declares interest.
     InterestAdd(InterestAdd) -> InterestRow;
     /// Lists what the region wants.
     InterestList(InterestList) -> InterestRows;
     /// Withdraws interest.
     InterestRemove(InterestRemove) -> InterestRemoved;
+    /// Asks something of the directory of all regions.
+    LinkDirectory(LinkDirectory) -> DirectoryTold;
+    /// Makes a channel for another region.
+    LinkCreate(LinkCreate) -> ChannelCreated;
+    /// Says who may hold what.
+    ConsentSet(ConsentSet) -> Consents;
+    /// Lists who may hold what.
+    ConsentList(ConsentList) -> Consents;
 }
 
 /// Most logs in one page of [`LinkLogsPage`], and in one [`LinkFollow`].
@@ -83,6 +97,9 @@ pub struct LinkOpened {
 pub struct LinkLogs {
     /// The channels wanted.
     pub patterns: Vec<ChannelPattern>,
+    /// The internal topics wanted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<ChannelName>,
     /// `version` of the answer before: where nothing has changed since, the answer waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
@@ -247,6 +264,15 @@ pub struct Regions {
     pub region: RegionName,
     /// Those that it was told of.
     pub peers: Vec<PeerRow>,
+    /// The region that names channels for all; `None` where none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<RegionName>,
+    /// The regions that belong to its directory, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joined: Vec<RegionName>,
+    /// Channels and organisations of which not every region may hold the bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub residency: Vec<ResidencyRow>,
 }
 
 /// One peer.
@@ -292,6 +318,19 @@ pub struct RegionTold {
     pub copies: Vec<CopyStatus>,
     /// Bytes of batches that this region has sent to others since its start.
     pub sent_bytes: u64,
+    /// Channels that live here under a name that another region's channel has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disputed: Vec<DisputedName>,
+}
+
+/// A name that channels of two regions have. Neither is copied to where the other lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DisputedName {
+    /// The name.
+    pub channel: ChannelName,
+    /// The region whose channel has it for all.
+    pub named_in: RegionName,
 }
 
 /// One link.
@@ -473,6 +512,8 @@ impl RegionRequest {
                 | Self::LinkFollow(_)
                 | Self::LinkUnfollow(_)
                 | Self::LinkDigest(_)
+                | Self::LinkDirectory(_)
+                | Self::LinkCreate(_)
         )
     }
 }

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::digest::batch_at;
-use super::{Peer, Regions};
+use super::{Peer, Regions, travel};
 use crate::broker::config::ChannelConfig;
 use crate::broker::{BrokerError, CopiedBatch, NewCopy, Residence, Wake};
 use crate::client::{Backoff, BackoffLimits, Client, Link, LinkCall, RequestError};
@@ -26,7 +26,7 @@ use crate::region::interest::Wish;
 use crate::server::clock;
 use crate::server::shared::{Shared, TaskWake};
 use crate::storage::StageError;
-use crate::types::{ChannelName, Incarnation, Offset};
+use crate::types::{ChannelName, Incarnation, Offset, OrgName};
 
 /// Requests for what is new that stand at once, so that one is on its way while the answer of
 /// another is stored.
@@ -62,6 +62,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
         let bytes_before = peer.state().bytes;
         let ended = tokio::select! {
             () = shared.stop.cancelled() => return,
+            () = peer.gone.cancelled() => ended("it is no peer any more"),
             ended = pull(&shared, &regions, &peer) => ended,
         };
         peer.set_link(None);
@@ -69,6 +70,9 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
             if state.is_of(&peer.name) {
                 state.is_followed = false;
             }
+        }
+        if peer.gone.is_cancelled() {
+            return tracing::info!(peer = %peer.name, "a region is no peer any more");
         }
         let (state, wait) = if ended.is_refused {
             (LinkState::Refused, REFUSED)
@@ -87,6 +91,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
         }
         tokio::select! {
             () = shared.stop.cancelled() => return,
+            () = peer.gone.cancelled() => return,
             () = sleep(wait) => {}
         }
     }
@@ -210,7 +215,7 @@ impl Session<'_> {
         let mut standing: VecDeque<LinkCall> = VecDeque::new();
         self.patterns = self.shared.broker().interests().patterns();
         loop {
-            if logs.is_none() && !self.patterns.is_empty() {
+            if logs.is_none() {
                 logs = Some(self.ask_logs(None, self.version));
             }
             while standing.len() < STANDING && !self.copying.is_empty() {
@@ -224,8 +229,9 @@ impl Session<'_> {
                 biased;
                 changed = wanted.changed() => {
                     changed.map_err(|_| ended("the server ends"))?;
-                    if self.change_wishes().await? {
-                        logs = None;
+                    match self.change_wishes().await? {
+                        true => logs = None,
+                        false => self.follow_wanted().await?,
                     }
                 }
                 answer = answer_of(logs.as_mut()) => {
@@ -244,6 +250,7 @@ impl Session<'_> {
     fn ask_logs(&self, cursor: Option<String>, after: Option<u64>) -> LinkCall {
         let request = RegionRequest::LinkLogs(LinkLogs {
             patterns: self.patterns.clone(),
+            topics: travel::topics(),
             after,
             wait_ms: WAIT_MS,
             cursor,
@@ -271,7 +278,10 @@ impl Session<'_> {
     }
 
     fn wish(&self, name: &ChannelName) -> Option<Wish> {
-        self.shared.broker().interests().wish(name, |_| true)
+        let broker = self.shared.broker();
+        let allowed = |org: &OrgName| broker.may_cross(name, org);
+        let asked = || broker.interests().wish(name, allowed);
+        travel::wish(name).or_else(|| asked().filter(|_| broker.may_hold_here(name)))
     }
 
     async fn leave(&mut self, handles: Vec<u32>) -> Result<(), Ended> {
@@ -297,6 +307,7 @@ impl Session<'_> {
         loop {
             let next = page.next.take();
             for log in page.logs {
+                let log = travel::named_here(log, &self.peer.name);
                 self.known.insert(log.name.clone(), log);
             }
             let Some(cursor) = next else { break };
@@ -317,6 +328,9 @@ impl Session<'_> {
             let is_held = self.stopped.get(&log.name).is_some_and(|(at, _)| *at > now);
             let is_copied = self.copying.values().any(|one| one.id == log.incarnation);
             if is_held || is_copied || log.home != self.peer.name {
+                continue;
+            }
+            if travel::is_other_directory(&self.shared.broker(), self.regions, &log) {
                 continue;
             }
             let Some(wish) = self.wish(&log.name) else {
@@ -353,7 +367,7 @@ impl Session<'_> {
         let residence = self.shared.broker().residence(&log.name);
         let follow = |from, last| FollowLog {
             handle,
-            name: log.name.clone(),
+            name: travel::named_there(&log.name),
             incarnation: Some(log.incarnation),
             from,
             last,
@@ -506,7 +520,10 @@ impl Session<'_> {
             home: log.home.clone(),
             begins_at: from,
         };
-        let made = broker.create_copy(new, clock::now());
+        let made = match new.name.is_internal() {
+            true => broker.create_travelled(new, clock::now()),
+            false => broker.create_copy(new, clock::now()),
+        };
         drop(broker);
         self.shared.wake_committer();
         made.map(drop).map_err(|refusal| refusal.error.to_string())
@@ -553,8 +570,12 @@ impl Session<'_> {
                 if let Err(text) = append(self.shared, copying, batches, flushed).await? {
                     return Ok(Err(text));
                 }
-                self.peer.state().bytes += bytes;
                 let next = copying.cursor.next();
+                if copying.name.is_internal() {
+                    self.regions.tell_consents(&self.shared.broker());
+                } else {
+                    self.peer.state().bytes += bytes;
+                }
                 self.regions.copy_state(id, |state| {
                     state.bytes += bytes;
                     state.saw(flushed, next, clock::now());

@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Regions;
 use super::digest::{batch_at, digest};
-use crate::broker::{BrokerError, Fetch, Place, Residence, Wake};
+use super::{Regions, create, directory, travel};
+use crate::broker::{BrokerError, Fetch, Place, Residence, Travelling, Wake};
 use crate::format::BatchHeader;
 use crate::protocol::region::{
     FollowFrom, FollowLog, FollowedLog, LinkFollowed, LinkLog, LinkLogs, LinkLogsPage, LinkOpen,
@@ -26,11 +26,12 @@ use crate::protocol::{
 };
 use crate::region::copies::{Before, FollowRefusal, Source as Has, Wanted, check_follow};
 use crate::region::interest::Since;
+use crate::server::access::Caller;
 use crate::server::connection::shutting_down;
 use crate::server::shared::{Shared, TaskWake};
-use crate::server::{answer, clock, fetching};
+use crate::server::{answer, auditing, clock, fetching};
 use crate::storage::ReadError;
-use crate::types::{ChannelName, Incarnation, LogEpoch, Offset};
+use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, RegionName};
 
 /// Most logs that one link follows.
 const MAX_FOLLOWED: usize = 100_000;
@@ -67,6 +68,7 @@ pub(in crate::server) fn start(
         shared,
         answers,
         is_open: false,
+        puller: None,
         followed: BTreeMap::new(),
         ready: Arc::default(),
         unsynced: BTreeSet::new(),
@@ -129,6 +131,8 @@ struct Source {
     shared: Arc<Shared>,
     answers: Answers,
     is_open: bool,
+    /// The region that pulls, once it has said so.
+    puller: Option<RegionName>,
     followed: BTreeMap<u32, Followed>,
     ready: Arc<Ready>,
     unsynced: BTreeSet<u32>,
@@ -140,6 +144,11 @@ struct Source {
 
 impl Source {
     async fn run(mut self, mut asks: mpsc::UnboundedReceiver<(u64, Ask)>) {
+        let mut consents = self
+            .shared
+            .regions
+            .as_ref()
+            .map(|it| it.consents.subscribe());
         loop {
             self.answer_standing().await;
             let deadline = self.standing.front().map(|first| first.deadline);
@@ -159,6 +168,7 @@ impl Source {
                 },
                 () = ready.notify.notified(), if waits => {}
                 () = due, if waits => {}
+                () = changed(consents.as_mut()) => self.look_at_consent(),
                 () = sleep(UNSYNCED), if waits && !self.unsynced.is_empty() => {
                     for handle in std::mem::take(&mut self.unsynced) {
                         self.ready.insert(handle);
@@ -224,11 +234,36 @@ impl Source {
                 let answer = RegionResponse::LinkUnfollow(LinkUnfollowed {});
                 self.say(correlation, Ok(answer));
             }
+            RegionRequest::LinkDirectory(ask) => {
+                let (shared, answers) = (self.shared.clone(), self.answers.clone());
+                let by = self.puller.clone().unwrap_or_else(|| regions.name.clone());
+                tokio::spawn(async move {
+                    let response = match directory::serve(&shared, &regions, &by, ask).await {
+                        Ok(told) => Response::Region(Box::new(RegionResponse::LinkDirectory(told))),
+                        Err(error) => Response::Error(error),
+                    };
+                    answers(correlation, response);
+                });
+            }
+            RegionRequest::LinkCreate(asked) => {
+                let (shared, answers) = (self.shared.clone(), self.answers.clone());
+                tokio::spawn(async move {
+                    let (caller, by) = (Caller::LOCAL, Some(&asked.by));
+                    let response = match create(&shared, &caller, asked.create, by).await {
+                        Response::ChannelCreate(created) => {
+                            Response::Region(Box::new(RegionResponse::LinkCreate(created)))
+                        }
+                        other => other,
+                    };
+                    answers(correlation, response);
+                });
+            }
             // These hold up nothing else.
             RegionRequest::LinkLogs(logs) => {
                 let (shared, answers) = (self.shared.clone(), self.answers.clone());
+                let puller = self.puller.clone();
                 tokio::spawn(async move {
-                    let response = match list(&shared, &regions, logs).await {
+                    let response = match list(&shared, &regions, puller.as_ref(), logs).await {
                         Ok(page) => Response::Region(Box::new(RegionResponse::LinkLogs(page))),
                         Err(error) => Response::Error(error),
                     };
@@ -278,6 +313,7 @@ impl Source {
             return Err(mismatch("a region links to itself".to_owned()));
         }
         self.is_open = true;
+        self.puller = Some(open.region.clone());
         Ok(LinkOpened {
             region: regions.name.clone(),
             directory_id: self.shared.directory_id,
@@ -303,10 +339,11 @@ impl Source {
             return Err(error.with("limit", MAX_FOLLOWED));
         }
         let name = &log.name;
+        self.check_consent(name)?;
         let (id, log_start, flushed, epoch) = {
             let broker = self.shared.broker();
             let id = match broker.residence(name) {
-                Residence::Home(id) if !name.is_internal() => id,
+                Residence::Home(id) if !name.is_internal() || Travelling::of(name).is_some() => id,
                 Residence::Copy(_, home) => {
                     let channel = name.to_string();
                     let error = BrokerError::LivesElsewhere { channel, home };
@@ -394,6 +431,37 @@ impl Source {
         })
     }
 
+    /// Checks that who pulls may hold a channel; a refusal is on the record.
+    fn check_consent(&self, name: &ChannelName) -> Result<(), WireError> {
+        let Some(puller) = &self.puller else {
+            return Ok(());
+        };
+        let mut broker = self.shared.broker();
+        if broker.may_hold(name, puller) {
+            return Ok(());
+        }
+        let error = answer::refused(&BrokerError::NoConsent {
+            channel: name.to_string(),
+            region: puller.clone(),
+        });
+        auditing::Draft::of_copying(name, puller).refused(&mut broker, &Caller::LOCAL, &error);
+        drop(broker);
+        self.shared.wake_committer();
+        tracing::warn!(channel = %name, region = %puller, "a region asked for what it may not hold");
+        Err(error)
+    }
+
+    /// Has the logs looked at that who pulls may not hold any more: they are sent no further.
+    fn look_at_consent(&mut self) {
+        let Some(puller) = &self.puller else { return };
+        let broker = self.shared.broker();
+        for (handle, followed) in &self.followed {
+            if !broker.may_hold(&followed.name, puller) {
+                self.ready.insert(*handle);
+            }
+        }
+    }
+
     fn unfollow(&mut self, handle: u32) {
         self.unsynced.remove(&handle);
         if let Some(followed) = self.followed.remove(&handle) {
@@ -452,19 +520,29 @@ impl Source {
         let turn: Vec<u32> = turn.chain(ready.range(..=after)).copied().collect();
         let part = max_bytes / turn.len() as u64;
         let part = part.clamp(MIN_LOG_BYTES, MAX_LOG_BYTES);
-        let (mut items, mut bytes) = (Vec::new(), 0);
+        let (mut items, mut bytes, mut told) = (Vec::new(), 0, 0);
         for handle in turn {
             if bytes >= max_bytes {
                 self.ready.insert(handle);
                 continue;
             }
             self.after = handle;
+            let name = self
+                .followed
+                .get(&handle)
+                .map(|followed| followed.name.clone());
+            if let Some(Err(error)) = name.map(|name| self.check_consent(&name)) {
+                self.unfollow(handle);
+                items.push(LinkItem::Stop { handle, error });
+                continue;
+            }
             let Some(followed) = self.followed.get_mut(&handle) else {
                 continue;
             };
             match read(&self.shared, handle, followed, part, &mut items).await {
                 Ok(Read { sent, rest }) => {
                     bytes += sent;
+                    told += if followed.name.is_internal() { sent } else { 0 };
                     match rest {
                         Rest::More => self.ready.insert(handle),
                         Rest::Unsynced => {
@@ -481,9 +559,22 @@ impl Source {
             }
         }
         if let Some(regions) = &self.shared.regions {
-            regions.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
+            regions
+                .sent_bytes
+                .fetch_add(bytes - told, Ordering::Relaxed);
         }
         items
+    }
+}
+
+/// Waits until it changes who may hold what.
+async fn changed(consents: Option<&mut watch::Receiver<u64>>) {
+    let changed = match consents {
+        Some(consents) => consents.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -613,17 +704,19 @@ fn below(parts: &[Bytes], mut next: Offset, flushed: Offset) -> (Bytes, Offset) 
 async fn list(
     shared: &Shared,
     regions: &Regions,
+    puller: Option<&RegionName>,
     asked: LinkLogs,
 ) -> Result<LinkLogsPage, WireError> {
     let wait = Duration::from_millis(u64::from(asked.wait_ms)).min(MAX_WAIT);
     let deadline = Instant::from_std(clock::instant()) + wait;
+    let mut consents = regions.consents.subscribe();
     loop {
         let waiter = TaskWake::new();
         let as_wake: Arc<dyn Wake> = waiter.clone();
         let page = {
             let mut broker = shared.broker();
             broker.wake_on_append(shared.directory_id, as_wake.clone());
-            page(&broker, shared, regions, &asked)
+            page(&broker, shared, regions, puller, &asked)
         };
         let is_new = asked.after != Some(page.version) || asked.cursor.is_some();
         let is_over = Instant::from_std(clock::instant()) >= deadline;
@@ -633,6 +726,7 @@ async fn list(
         }
         tokio::select! {
             () = waiter.0.notified() => {}
+            () = changed(Some(&mut consents)) => {}
             () = sleep_until(deadline) => {}
             () = shared.stop.cancelled() => return Err(shutting_down()),
         }
@@ -644,14 +738,26 @@ fn page(
     broker: &crate::broker::Broker,
     shared: &Shared,
     regions: &Regions,
+    puller: Option<&RegionName>,
     asked: &LinkLogs,
 ) -> LinkLogsPage {
     let version = broker.storage().log(shared.directory_id);
-    let version = version.map_or(0, |log| log.flushed().0);
+    // Both only grow, so their sum changes whenever one does.
+    let version = version.map_or(0, |log| log.flushed().0) + broker.consents();
+    let offered = travel::offered(broker, regions, &asked.topics);
+    if asked.patterns.is_empty() {
+        // Whoever asks for topics alone waits for another topic, not for any channel.
+        return LinkLogsPage {
+            version: offered.len() as u64,
+            logs: offered,
+            next: None,
+        };
+    }
     let mut logs = Vec::new();
     let mut next = None;
     for (id, name) in broker.homes(asked.cursor.as_deref().unwrap_or("")) {
-        if !asked.patterns.iter().any(|pattern| pattern.matches(name)) {
+        let is_asked = asked.patterns.iter().any(|pattern| pattern.matches(name));
+        if !is_asked || puller.is_some_and(|puller| !broker.may_hold(name, puller)) {
             continue;
         }
         if logs.len() == MAX_LOGS {
@@ -670,6 +776,9 @@ fn page(
             flushed: log.flushed(),
             config: answer::channel_info(info.value).config,
         });
+    }
+    if next.is_none() {
+        logs.extend(offered);
     }
     LinkLogsPage {
         version,
