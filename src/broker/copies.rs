@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::config::ChannelConfig;
 use super::core::{Accepted, After, Broker, ChannelState, Refusal, Wait, appended, log_options};
@@ -168,6 +168,7 @@ impl Broker {
             let name = id.to_string();
             return Err(BrokerError::NoSuchChannel { name }.into());
         };
+        let topic = channel.name.is_internal().then(|| channel.name.clone());
         let name = channel.name.to_string();
         let wrong = |what: String| BrokerError::NotCopied {
             channel: name.clone(),
@@ -201,6 +202,7 @@ impl Broker {
         let Some(CopiedBatch { bytes, .. }) = batch.take() else {
             return Err(BrokerError::Bug("a batch is copied once".into()).into());
         };
+        let travelled = topic.map(|name| (name, Bytes::copy_from_slice(&bytes)));
         let mut batches = vec![NewBatch {
             log: id,
             span: header.offset_span(),
@@ -224,6 +226,9 @@ impl Broker {
         self.booked(id, &staged);
         if let Some(channel) = self.channels.get_mut(&id) {
             channel.producers.record(&appended(&header));
+        }
+        if let Some((name, batch)) = travelled.filter(|_| !header.is_gap()) {
+            self.travelled(&name, id, &header, &batch, now);
         }
         Ok(Accepted {
             value: header.end_offset(),
@@ -252,7 +257,8 @@ impl Broker {
             Residence::Home(_) => return Err(refused("lives here, and is no copy").into()),
             Residence::Unknown => return Err(super::positions::no_such(name).into()),
         };
-        if self.interests().wish(name, |_| true).is_some() {
+        let is_wanted = self.interests().wish(name, |org| self.may_cross(name, org));
+        if is_wanted.is_some() && self.may_hold_here(name) {
             return Err(refused("is still wanted: withdraw the interest in it first").into());
         }
         let event = self.directory.check_delete(id, now)?;

@@ -12,6 +12,7 @@ use super::topic::TopicError;
 use crate::access::AccessError;
 use crate::consumer::{CommitError as PositionError, DeleteError, ResetError};
 use crate::keys::Locked;
+use crate::region::directory::NameError;
 use crate::region::interest::DeclareError;
 use crate::region::{EpochOverflow, RegionNumber};
 use crate::storage::{IoFailure, OpenError, ReadError, StageError};
@@ -86,6 +87,31 @@ pub enum BrokerError {
     /// The broker has no name as a region.
     #[error("this broker is no region: it has no name, see `npayload serve --region`")]
     NotARegion,
+    /// A peer can't be added or removed.
+    #[error("{what}")]
+    InvalidPeer {
+        /// Why.
+        what: String,
+    },
+    /// The directory of all regions, which names channels, is elsewhere and has not named this one.
+    #[error("channel `{channel}` is not named yet by region `{directory}`, which names channels")]
+    Unnamed {
+        /// The channel.
+        channel: String,
+        /// The home of the directory.
+        directory: RegionName,
+    },
+    /// The directory of all regions does not name the channel.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The region may not hold the channel's bytes.
+    #[error("region `{region}` may not hold channel `{channel}`")]
+    NoConsent {
+        /// The channel.
+        channel: String,
+        /// The region.
+        region: RegionName,
+    },
     /// Interest breaks a limit.
     #[error(transparent)]
     Interest(#[from] DeclareError),

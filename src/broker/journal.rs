@@ -9,8 +9,10 @@ use crate::access::AccessEvent;
 use crate::consumer::ConsumerEvent;
 use crate::format::{BatchBuilder, Compression, NewRecord};
 use crate::region::copies::CopyEvent;
+use crate::region::directory::RegionEvent;
 use crate::region::homes::HomeEvent;
 use crate::region::interest::InterestEvent;
+use crate::region::peers::PeerEvent;
 use crate::storage::{Need, NewBatch, Staged};
 use crate::types::{Durability, Incarnation, Timestamp};
 
@@ -100,11 +102,39 @@ impl OwnRecord {
         }
     }
 
+    pub fn of_regions(event: &RegionEvent) -> Self {
+        let key = match event {
+            RegionEvent::Joined(e) => e.region.to_string(),
+            RegionEvent::Left(e) => e.region.to_string(),
+            RegionEvent::Named(e) => e.channel.to_string(),
+            RegionEvent::Unnamed(e) => e.channel.to_string(),
+            _ => String::new(),
+        };
+        Self {
+            record_type: event.record_type().to_owned(),
+            key,
+            payload: event.encode(),
+        }
+    }
+
     pub fn of_copy(event: &CopyEvent) -> Self {
         let key = event.incarnation().map(|id| id.to_string());
         Self {
             record_type: event.record_type().to_owned(),
             key: key.unwrap_or_default(),
+            payload: event.encode(),
+        }
+    }
+
+    pub fn of_peer(event: &PeerEvent) -> Self {
+        let key = match event {
+            PeerEvent::Set(e) => e.region.to_string(),
+            PeerEvent::Removed(e) => e.region.to_string(),
+            _ => String::new(),
+        };
+        Self {
+            record_type: event.record_type().to_owned(),
+            key,
             payload: event.encode(),
         }
     }
@@ -167,6 +197,7 @@ impl Broker {
         let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_directory).collect();
         let log = self.storage.directory_id();
         let mut batches = vec![own_batch(log, &records)?];
+        let named = self.draft_names(events, &mut batches, now)?;
         let drafted = self.draft_audit(&mut batches, now)?;
         // What can't be staged must not be applied, and what can't follow must not be staged.
         self.storage.check_stage(&batches, need)?;
@@ -177,6 +208,7 @@ impl Broker {
         let staged = self.storage.stage_for(&mut batches, need, now)?;
         self.directory_events += events.len() as u64;
         self.booked(log, &staged);
+        self.book_names(&named, &staged)?;
         self.book_audit(drafted, &staged);
         Ok(staged)
     }

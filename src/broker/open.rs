@@ -1,6 +1,6 @@
 //! Opening: the storage's recovery, with the directory and the consumers folded from their topics.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use super::journal::{
     ACCESS, AUDIT, CHANNELS, CONSUMERS, COPIES, HOMES, INTEREST, OwnRecord, own_batch,
 };
 use super::producers::{ProducerLimits, ProducerState, Producers};
+use super::regions::Asked;
 use super::secret::DirectorySecret;
 use super::topic::{Fold, TopicError, fold_topic, read_topic};
 use crate::access::{Access, AccessEvent};
@@ -23,8 +24,10 @@ use bytes::Bytes;
 use crate::folding::{EventError, IllegalEvent};
 use crate::format::ProducerRow;
 use crate::region::copies::{Copies, CopyEvent};
+use crate::region::directory::Regions;
 use crate::region::homes::HomeEvent;
 use crate::region::interest::{InterestEvent, Interests};
+use crate::region::peers::Peers;
 use crate::storage::disk::Disk;
 use crate::storage::{self, EntryId, LiveLog, Need, Replayed, Storage};
 use crate::types::{ChannelName, Durability, Incarnation, Offset, RegionName, Timestamp};
@@ -145,6 +148,14 @@ impl Broker {
             kept: super::kept_copies::KeptCopies::default(),
             held_copies: HashSet::new(),
             cuts: HashMap::new(),
+            regions: Regions::default(),
+            regions_events: 0,
+            peers: Peers::default(),
+            peer_events: 0,
+            consents: 0,
+            granted: HashMap::new(),
+            asked: Asked::default(),
+            interests_of: BTreeMap::new(),
             is_stopping: false,
             has_given_up: false,
         };
@@ -162,6 +173,10 @@ impl Broker {
         broker.fold_interests()?;
         broker.fold_homes()?;
         broker.fold_copies()?;
+        broker.fold_own_regions()?;
+        broker.fold_peers()?;
+        broker.fold_copies_of_topics()?;
+        broker.settle_homes();
         broker.clamp_positions(now)?;
         broker.drop_positions(now);
         broker.fold_asp(now)?;
@@ -187,13 +202,8 @@ impl Broker {
         directory_id: Incarnation,
         now: Timestamp,
     ) -> Result<(), BrokerOpenError> {
-        let config = ChannelConfig {
-            // They are trimmed behind their folded state, never by age; but for the audit.
-            retention_days: None,
-            segment_bytes: self.config.storage.own_segment_bytes,
-            max_record_bytes: 64 * 1024 * 1024,
-            ..ChannelConfig::default()
-        };
+        // But for the audit.
+        let config = self.own_topic_config();
         let mut events = Vec::new();
         let mut own = |broker: &mut Self, text: &str, id: Option<Incarnation>| {
             let mut config = config.clone();

@@ -505,7 +505,8 @@ impl Broker {
         config: ChannelConfig,
         now: Timestamp,
     ) -> Result<Made, BrokerError> {
-        let incarnation = self.new_incarnation();
+        let named = self.named_incarnation(&name)?;
+        let incarnation = named.unwrap_or_else(|| self.new_incarnation());
         let options = log_options(&config);
         let is_encrypted = !config.encryption.is_off();
         let created = Created {
@@ -546,6 +547,8 @@ impl Broker {
             let records: Vec<OwnRecord> = events.map(OwnRecord::of_directory).collect();
             batches.push(own_batch(directory, &records)?);
         }
+        let events = made.iter().flat_map(|made| &made.events);
+        let named = self.draft_names(events, batches, now)?;
         let drafted = match made {
             [] => None,
             _ => self.draft_audit(batches, now)?,
@@ -573,6 +576,7 @@ impl Broker {
         }
         if !made.is_empty() {
             self.booked(directory, &staged);
+            self.book_names(&named, &staged)?;
             self.book_audit(drafted, &staged);
         }
         Ok(staged)

@@ -170,7 +170,7 @@ impl Broker {
         None
     }
 
-    fn trim(
+    pub(super) fn trim(
         &mut self,
         id: Incarnation,
         log_start: Offset,
@@ -217,6 +217,7 @@ impl Broker {
             }
         }
         self.fold_region_topics(now);
+        self.fold_regions(now);
         // What is not known must not be folded: nothing would take the place of what is there.
         let Ok(consumers) = self.known_consumers() else {
             return;
@@ -259,7 +260,12 @@ impl Broker {
         }
     }
 
-    fn fold_topic(&mut self, id: Incarnation, records: &[OwnRecord], now: Timestamp) -> bool {
+    pub(super) fn fold_topic(
+        &mut self,
+        id: Incarnation,
+        records: &[OwnRecord],
+        now: Timestamp,
+    ) -> bool {
         let folded = own_batch(id, records)
             .and_then(|batch| Ok(self.storage.stage_for(&mut vec![batch], Need::Own, now)?));
         let staged = match folded {

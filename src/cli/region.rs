@@ -5,7 +5,8 @@ use clap::Subcommand;
 use super::failure::Failure;
 use super::output::{self, Columns};
 use super::{Context, own_channel};
-use crate::protocol::region::{CopyStatus, LinkState, MissingRange, RegionTold};
+use crate::protocol::region::{CopyStatus, LinkState, MissingRange, RegionPeer, RegionTold};
+use crate::server::PeerOptions;
 use crate::types::{ChannelName, RegionName};
 
 /// What to tell of regions.
@@ -36,6 +37,9 @@ pub enum RegionCommand {
         #[arg(value_parser = own_channel)]
         channel: ChannelName,
     },
+    /// Add a peer, or remove one, while the region runs; a restart knows it
+    #[command(subcommand)]
+    Peer(PeerCommand),
     /// Remove a copy that nobody wants any more, with all that is in it
     Purge {
         /// The channel
@@ -52,6 +56,26 @@ pub enum RegionCommand {
         /// The channel
         #[arg(value_parser = own_channel)]
         channel: ChannelName,
+    },
+}
+
+/// What to do with peers.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PeerCommand {
+    /// Add a peer, or give it another address
+    #[command(after_help = "Example:
+  npayload region peer add us-east=npayload+tls://us-east.example:7400")]
+    Add {
+        /// Its name and address
+        #[arg(value_name = "NAME=URL", value_parser = super::serve::peer)]
+        peer: PeerOptions,
+    },
+    /// Remove a peer; copies of its channels stay, and get nothing more
+    #[command(alias = "rm")]
+    Remove {
+        /// Its name
+        #[arg(value_parser = super::serve::region_name)]
+        name: RegionName,
     },
 }
 
@@ -74,7 +98,30 @@ pub async fn run(command: RegionCommand, context: &Context) -> Result<(), Failur
                 let link = state(peer.state).to_owned();
                 table.row([peer.name.to_string(), peer.url.clone(), link]);
             }
-            table.print("there is none")
+            table.print("there is none")?;
+            match &regions.directory {
+                Some(home) => output::print(&format!("channels are named by {home}")),
+                None => Ok(()),
+            }
+        }
+        RegionCommand::Peer(command) => {
+            let (peer, done) = match command {
+                PeerCommand::Add { peer } => {
+                    let (name, url) = (peer.name, Some(peer.url));
+                    (RegionPeer { name, url }, "is a peer")
+                }
+                PeerCommand::Remove { name } => {
+                    (RegionPeer { name, url: None }, "is no peer any more")
+                }
+            };
+            let name = peer.name.clone();
+            let regions = context.client().await?.set_peer(peer).await;
+            let what = "changing a peer";
+            let regions = regions.map_err(|error| Failure::request(what, &error, None))?;
+            if context.json {
+                return output::print_json(&regions);
+            }
+            output::print(&format!("{name} {done}"))
         }
         RegionCommand::Status => {
             let told = context.client().await?.region_status().await;
@@ -227,6 +274,12 @@ fn status(told: &RegionTold) -> Result<(), Failure> {
             aside.row([one.place.clone(), from, end, output::time(one.at)]);
         }
         aside.print("")?;
+    }
+    for name in &told.disputed {
+        output::print(&format!(
+            "channel {} lives here, and another one of the name in {}: neither is copied to the other",
+            name.channel, name.named_in
+        ))?;
     }
     Ok(())
 }

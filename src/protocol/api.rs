@@ -235,12 +235,22 @@ pub enum Kind {
     RegionPurge = 204,
     /// Follows a stopped copy again.
     RegionRetry = 205,
+    /// Adds a peer, changes its address, or removes it.
+    RegionPeer = 206,
     /// Declares interest in channels of other regions.
     InterestAdd = 210,
     /// Lists what the region wants of others.
     InterestList = 211,
     /// Withdraws interest.
     InterestRemove = 212,
+    /// Asks something of the directory of all regions.
+    LinkDirectory = 213,
+    /// Makes a channel in the region that is asked, for another one.
+    LinkCreate = 214,
+    /// Says which regions may hold what.
+    ConsentSet = 215,
+    /// Lists which regions may hold what.
+    ConsentList = 216,
 }
 
 /// One row of the table.
@@ -277,7 +287,7 @@ const fn control(kind: Kind, name: &'static str) -> Api {
 }
 
 /// Every request kind, by number.
-pub const APIS: [Api; 106] = [
+pub const APIS: [Api; 111] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
     row(Kind::Publish, "publish", Encoding::Binary, MAX_FRAME_BYTES),
@@ -406,9 +416,14 @@ pub const APIS: [Api; 106] = [
     control(Kind::RegionMove, "region.move"),
     control(Kind::RegionPurge, "region.purge"),
     control(Kind::RegionRetry, "region.retry"),
+    control(Kind::RegionPeer, "region.peer"),
     control(Kind::InterestAdd, "interest.add"),
     control(Kind::InterestList, "interest.list"),
     control(Kind::InterestRemove, "interest.remove"),
+    control(Kind::LinkDirectory, "link.directory"),
+    control(Kind::LinkCreate, "link.create"),
+    control(Kind::ConsentSet, "consent.set"),
+    control(Kind::ConsentList, "consent.list"),
 ];
 
 impl Kind {

@@ -184,6 +184,7 @@ errors! {
     924 NotHome "NOT_HOME" true "The channel lives in another region, which alone appends to it.";
     925 HomeMoving "HOME_MOVING" true "The home of the channel is being moved, and takes no writes for a moment.";
     926 SourceBehind "SOURCE_BEHIND" true "A copy that was asked to serve for its home has less than who asks.";
+    929 NoConsent "NO_CONSENT" false "The region may not hold the channel's bytes.";
     930 InvalidPattern "INVALID_PATTERN" false "A pattern of an interest breaks a rule.";
     931 InterestNotFound "INTEREST_NOT_FOUND" false "The region has declared no such interest.";
     932 LinkRequired "LINK_REQUIRED" false "The connection is no link between regions: link.open comes first.";
@@ -354,6 +355,12 @@ impl WireError {
     #[must_use]
     pub fn is(&self, code: ErrorCode) -> bool {
         self.code == code.number()
+    }
+
+    /// A text among the details.
+    #[must_use]
+    pub fn detail(&self, name: &str) -> Option<&str> {
+        self.details.get(name)?.as_str()
     }
 
     /// A whole number among the details.

@@ -18,6 +18,7 @@ pub mod access;
 pub mod api;
 pub mod asp;
 pub mod control;
+mod directory;
 pub mod error_code;
 pub mod frame;
 mod json_kinds;

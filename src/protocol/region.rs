@@ -7,7 +7,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::control::ChannelConfig;
+use super::control::{ChannelConfig, ChannelCreated};
+pub use super::directory::{
+    ChannelNamed, ChannelPlace, ConsentList, ConsentSet, Consents, CrossingRow, DirectoryTold,
+    LinkCreate, LinkDirectory, MAX_NAMES, RegionPeer, ResidencyRow,
+};
 use super::error_code::WireError;
 use super::json_kinds::json_kinds;
 use super::primitive::{BodyError, Reader, put_blob, put_name, put_optional_offset};
@@ -56,12 +60,22 @@ json_kinds! {
     RegionPurge(RegionPurge) -> RegionPurged;
     /// Follows a stopped copy again.
     RegionRetry(RegionRetry) -> RegionRetried;
+    /// Adds or removes a peer.
+    RegionPeer(RegionPeer) -> Regions;
     /// Declares interest.
     InterestAdd(InterestAdd) -> InterestRow;
     /// Lists what the region wants.
     InterestList(InterestList) -> InterestRows;
     /// Withdraws interest.
     InterestRemove(InterestRemove) -> InterestRemoved;
+    /// Asks something of the directory of all regions.
+    LinkDirectory(LinkDirectory) -> DirectoryTold;
+    /// Makes a channel for another region.
+    LinkCreate(LinkCreate) -> ChannelCreated;
+    /// Says who may hold what.
+    ConsentSet(ConsentSet) -> Consents;
+    /// Lists who may hold what.
+    ConsentList(ConsentList) -> Consents;
 }
 
 /// Most logs in one page of [`LinkLogsPage`], and in one [`LinkFollow`].
@@ -104,6 +118,9 @@ pub struct LinkOpened {
 pub struct LinkLogs {
     /// The channels wanted.
     pub patterns: Vec<ChannelPattern>,
+    /// The internal topics wanted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<ChannelName>,
     /// `version` of the answer before: where nothing has changed since, the answer waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
@@ -276,6 +293,15 @@ pub struct Regions {
     pub region: RegionName,
     /// Those that it was told of.
     pub peers: Vec<PeerRow>,
+    /// The region that names channels for all; `None` where none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<RegionName>,
+    /// The regions that belong to its directory, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joined: Vec<RegionName>,
+    /// Channels and organisations of which not every region may hold the bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub residency: Vec<ResidencyRow>,
 }
 
 /// One peer.
@@ -329,6 +355,9 @@ pub struct RegionTold {
     /// What lies in `lost+found` of logs that another region has taken over, the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aside: Vec<AsideRow>,
+    /// Channels that live here under a name that another region's channel has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disputed: Vec<DisputedName>,
 }
 
 /// What other regions hold of one log.
@@ -353,6 +382,16 @@ pub struct HeldBy {
     pub region: RegionName,
     /// Everything below is synced there, as it last said.
     pub offset: Offset,
+}
+
+/// A name that channels of two regions have. Neither is copied to where the other lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DisputedName {
+    /// The name.
+    pub channel: ChannelName,
+    /// The region whose channel has it for all.
+    pub named_in: RegionName,
 }
 
 /// One link.
@@ -551,6 +590,8 @@ impl RegionRequest {
                 | Self::HomeFence(_)
                 | Self::HomeDecline(_)
                 | Self::HomeTake(_)
+                | Self::LinkDirectory(_)
+                | Self::LinkCreate(_)
         )
     }
 }

@@ -15,6 +15,7 @@ use crate::consumer::Expected;
 use crate::format::DamageKind;
 use crate::protocol::control;
 use crate::protocol::{ErrorCode, ExpectedPosition, FetchFrom, PublishResponse, WireError};
+use crate::region::directory::NameError;
 use crate::storage::{Closed, CommitError, IoFailure, ReadError, StageError};
 use crate::types::Timestamp;
 
@@ -141,6 +142,8 @@ pub(super) fn channel_info(info: ChannelInfo) -> control::ChannelInfo {
         writes_refused: info.refused,
         errno: info.errno,
         config: config(info.config),
+        home: info.home,
+        residency: info.residency,
         encryption_key: info.key.map(|key| control::EncryptionKey {
             id: key.id,
             created_at: key.created_at,
@@ -318,6 +321,15 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
             plain(ErrorCode::InvalidRequest).with("channel", channel.clone())
         }
         BrokerError::NotARegion => plain(ErrorCode::NotARegion),
+        BrokerError::Unnamed { channel, directory } => plain(ErrorCode::RegionUnreachable)
+            .with("region", directory.as_str())
+            .with("channel", channel.clone())
+            .retry_after_ms(500),
+        BrokerError::InvalidPeer { .. } => plain(ErrorCode::InvalidRequest),
+        BrokerError::Name(error) => unnamed(error, &text),
+        BrokerError::NoConsent { channel, region } => plain(ErrorCode::NoConsent)
+            .with("channel", channel.clone())
+            .with("region", region.as_str()),
         BrokerError::Interest(_) => plain(ErrorCode::InvalidRequest),
         BrokerError::NoSuchInterest { pattern } => {
             plain(ErrorCode::InterestNotFound).with("pattern", pattern.clone())
@@ -340,6 +352,26 @@ fn create(error: &CreateError, text: &str) -> WireError {
         CreateError::Config(error) => invalid_config(error),
         CreateError::Internal { .. } => WireError::new(ErrorCode::InternalTopic, text),
         _ => WireError::new(ErrorCode::Internal, text),
+    }
+}
+
+fn unnamed(error: &NameError, text: &str) -> WireError {
+    let plain = |code| WireError::new(code, text);
+    match error {
+        NameError::Exists { channel } => {
+            plain(ErrorCode::ChannelExists).with("channel", channel.as_str())
+        }
+        NameError::UnknownRegion { region } => {
+            plain(ErrorCode::UnknownRegion).with("region", region.as_str())
+        }
+        NameError::NoConsent { channel, region } => plain(ErrorCode::NoConsent)
+            .with("channel", channel.as_str())
+            .with("region", region.as_str()),
+        NameError::TooFewRegions {
+            wanted, allowed, ..
+        } => plain(ErrorCode::InvalidRequest)
+            .with("wanted", *wanted)
+            .with("allowed", *allowed),
     }
 }
 

@@ -521,6 +521,8 @@ fn info(state: &State) -> ChannelInfo {
             compression: vec![CompressionName::None],
             encryption: Encryption::Off,
         },
+        home: None,
+        residency: None,
         encryption_key: None,
     }
 }

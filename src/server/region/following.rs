@@ -1,13 +1,13 @@
 //! What a region wants of a peer, and which of the peer's logs may be followed: from who is home.
 
-use super::Regions;
+use super::{Regions, travel};
 use crate::broker::{Broker, Residence};
 use crate::protocol::region::LinkLog;
 use crate::region::ChannelPattern;
 use crate::region::interest::{Since, Wish};
 use crate::server::clock;
 use crate::server::shared::Shared;
-use crate::types::{ChannelName, Incarnation, RegionName};
+use crate::types::{ChannelName, Incarnation, OrgName, RegionName};
 
 /// Most channels that were home here and are asked for by name.
 const MAX_FORMER: usize = 10_000;
@@ -94,15 +94,22 @@ pub(super) fn patterns(broker: &Broker) -> Vec<ChannelPattern> {
 
 /// What is wanted of a channel; none where nothing is.
 pub(super) fn wish(broker: &Broker, name: &ChannelName) -> Option<Wish> {
-    let interest = broker.interests().wish(name, |_| true);
-    interest.or_else(|| {
-        let is_former = broker.former_homes().any(|former| former == name);
-        is_former.then_some(Wish {
+    let allowed = |org: &OrgName| broker.may_cross(name, org);
+    let interest = travel::wish(name).or_else(|| broker.interests().wish(name, allowed));
+    let is_former = || broker.former_homes().any(|former| former == name);
+    let former = || {
+        is_former().then_some(Wish {
             types: None,
             from: Since::Start,
             retention_days: None,
         })
-    })
+    };
+    if name.is_internal() {
+        return interest;
+    }
+    interest
+        .or_else(former)
+        .filter(|_| broker.may_hold_here(name))
 }
 
 /// Whether a log of a peer's list may be followed: it lives where it is known to live here too, and

@@ -7,10 +7,14 @@
 
 mod asides;
 mod digest;
+mod directory;
 mod following;
 mod forward;
 pub(super) mod held;
+mod joining;
 mod moving;
+mod naming;
+mod peers;
 mod puller;
 mod readers;
 mod requests;
@@ -18,19 +22,22 @@ mod runs;
 mod seek;
 pub(super) mod source;
 mod status;
+mod travel;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::held::Held;
 use self::status::{CopyState, PeerState};
 use super::shared::Shared;
 use crate::access::Secret;
+use crate::broker::Broker;
 use crate::client::Link;
 use crate::region::Tenure;
 use crate::region::routes::Routes;
@@ -38,6 +45,7 @@ use crate::tls::ClientTls;
 use crate::types::{ChannelName, Incarnation, RegionName, Timestamp};
 
 pub(super) use forward::{Forward, lives_elsewhere, told_where};
+pub(super) use naming::{asks_others, create};
 pub(super) use readers::note_fetch;
 pub(super) use requests::{ask, carry_out, waits};
 pub(super) use seek::{seek, seeks};
@@ -73,12 +81,15 @@ pub(super) struct Peer {
     state: Mutex<PeerState>,
     /// The link while it is open.
     link: Mutex<Option<Link>>,
+    /// Cancelled when it is a peer no longer.
+    gone: CancellationToken,
 }
 
 /// This broker as a region.
 pub(super) struct Regions {
     pub name: RegionName,
-    peers: Vec<Arc<Peer>>,
+    /// By name.
+    peers: RwLock<Vec<Arc<Peer>>>,
     key: Option<Secret>,
     tls: Option<ClientTls>,
     /// Counts the changes of what this region wants.
@@ -90,6 +101,16 @@ pub(super) struct Regions {
     homes: Mutex<HashMap<ChannelName, (RegionName, Incarnation)>>,
     /// When channels that live elsewhere were last read.
     readers: Mutex<HashMap<ChannelName, Instant>>,
+    /// How often it has changed who may hold what, as links were told.
+    consents: watch::Sender<u64>,
+    /// The home of the directory, as a peer has told before a copy of it is here.
+    told_home: Mutex<Option<RegionName>>,
+    /// The directory is to be joined again.
+    rejoin: Notify,
+    /// Those that pull from a peer, so that a stop waits for them.
+    tracker: OnceLock<TaskTracker>,
+    /// Channels whose names were given back, which are about to be deleted.
+    deleting: Mutex<HashMap<Incarnation, Instant>>,
     interest_idle: Duration,
     /// Counts what has changed of homes.
     homes_changed: watch::Sender<u64>,
@@ -115,28 +136,22 @@ pub(super) struct Regions {
 
 impl Regions {
     /// The region that a server is told to be; nothing of it runs yet.
-    pub fn new(options: &RegionOptions, now: Timestamp) -> Self {
-        let mut peers: Vec<Arc<Peer>> = options
-            .peers
-            .iter()
-            .map(|peer| {
-                Arc::new(Peer {
-                    name: peer.name.clone(),
-                    url: peer.url.clone(),
-                    state: Mutex::new(PeerState::new(now)),
-                    link: Mutex::new(None),
-                })
-            })
-            .collect();
-        peers.sort_by(|a, b| a.name.cmp(&b.name));
+    pub fn new(options: &RegionOptions, broker: &Broker, now: Timestamp) -> Self {
+        let peers = peers::known(&options.peers, broker);
         let names: Vec<RegionName> = peers.iter().map(|peer| peer.name.clone()).collect();
+        let peers = peers.iter().map(|peer| Arc::new(Peer::new(peer, now)));
         Self {
             name: options.name.clone(),
-            peers,
+            peers: RwLock::new(peers.collect()),
             key: options.key.clone(),
             tls: options.tls.clone(),
             wanted: watch::Sender::new(0),
             linked: watch::Sender::new(0),
+            consents: watch::Sender::new(0),
+            told_home: Mutex::default(),
+            rejoin: Notify::new(),
+            tracker: OnceLock::new(),
+            deleting: Mutex::default(),
             copies: Mutex::default(),
             homes: Mutex::default(),
             readers: Mutex::default(),
@@ -154,9 +169,34 @@ impl Regions {
         }
     }
 
+    /// The peers, by name.
+    fn peers(&self) -> Vec<Arc<Peer>> {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.clone()
+    }
+
     /// The peer of that name.
-    fn peer(&self, name: &RegionName) -> Option<&Arc<Peer>> {
-        self.peers.iter().find(|peer| peer.name == *name)
+    fn peer(&self, name: &RegionName) -> Option<Arc<Peer>> {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.iter().find(|peer| peer.name == *name).cloned()
+    }
+
+    /// Whether it has no peers.
+    fn is_alone(&self) -> bool {
+        let peers = self.peers.read().unwrap_or_else(PoisonError::into_inner);
+        peers.is_empty()
+    }
+
+    fn take_peer(&self, name: &RegionName) -> Option<Arc<Peer>> {
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        let at = peers.iter().position(|peer| peer.name == *name)?;
+        Some(peers.remove(at))
+    }
+
+    fn put_peer(&self, peer: Arc<Peer>) {
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        peers.push(peer);
+        peers.sort_by(|a, b| a.name.cmp(&b.name));
     }
 
     fn homes(&self) -> MutexGuard<'_, HashMap<ChannelName, (RegionName, Incarnation)>> {
@@ -193,10 +233,6 @@ impl Regions {
 
     fn is_stopped(&self, id: Incarnation) -> bool {
         self.stopped().contains(&id)
-    }
-
-    fn peers(&self) -> &[Arc<Peer>] {
-        &self.peers
     }
 
     /// Counts the changes of homes.
@@ -237,6 +273,16 @@ impl Regions {
         self.linked.send_modify(|links| *links += 1);
     }
 
+    fn told_home(&self) -> MutexGuard<'_, Option<RegionName>> {
+        self.told_home
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn deleting(&self) -> MutexGuard<'_, HashMap<Incarnation, Instant>> {
+        self.deleting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Tells the pullers that this region wants something else.
     fn tell_wanted(&self) {
         self.wanted.send_modify(|changes| *changes += 1);
@@ -266,7 +312,9 @@ pub(super) fn start(shared: &Arc<Shared>, tracker: &TaskTracker) {
     };
     tracker.spawn(readers::run(shared.clone(), regions.clone()));
     tracker.spawn(asides::run(shared.clone(), regions.clone()));
-    for peer in &regions.peers {
-        tracker.spawn(puller::run(shared.clone(), peer.clone()));
+    tracker.spawn(joining::run(shared.clone(), regions.clone()));
+    let _ = regions.tracker.set(tracker.clone());
+    for peer in regions.peers() {
+        tracker.spawn(puller::run(shared.clone(), peer));
     }
 }

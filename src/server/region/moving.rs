@@ -409,6 +409,7 @@ async fn told_of(
     };
     let request = RegionRequest::LinkLogs(LinkLogs {
         patterns: vec![pattern],
+        topics: Vec::new(),
         after: None,
         wait_ms: 0,
         cursor: None,

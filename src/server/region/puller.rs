@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use self::holding::Holding;
-use super::{Peer, Regions, following};
+use super::{Peer, Regions, following, travel};
 use crate::broker::config::ChannelConfig;
 use crate::broker::{BrokerError, CopiedBatch, NewCopy, Residence, Wake};
 use crate::client::{Backoff, BackoffLimits, Client, Link, LinkCall, RequestError};
@@ -67,6 +67,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
         let bytes_before = peer.state().bytes;
         let ended = tokio::select! {
             () = shared.stop.cancelled() => return,
+            () = peer.gone.cancelled() => ended("it is no peer any more"),
             ended = pull(&shared, &regions, &peer) => ended,
         };
         peer.set_link(None);
@@ -77,6 +78,9 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
         }
         regions.routes().lost(&peer.name);
         regions.tell_routed();
+        if peer.gone.is_cancelled() {
+            return tracing::info!(peer = %peer.name, "a region is no peer any more");
+        }
         let (state, wait) = if ended.is_refused {
             (LinkState::Refused, REFUSED)
         } else {
@@ -94,6 +98,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
         }
         tokio::select! {
             () = shared.stop.cancelled() => return,
+            () = peer.gone.cancelled() => return,
             () = sleep(wait) => {}
         }
     }
@@ -232,7 +237,7 @@ impl Session<'_> {
         let mut standing: VecDeque<LinkCall> = VecDeque::new();
         self.patterns = following::patterns(&self.shared.broker());
         loop {
-            if logs.is_none() && !self.patterns.is_empty() {
+            if logs.is_none() {
                 logs = Some(self.ask_logs(None, self.version));
             }
             while standing.len() < STANDING && !self.copying.is_empty() {
@@ -253,8 +258,9 @@ impl Session<'_> {
                 biased;
                 changed = wanted.changed() => {
                     changed.map_err(|_| ended("the server ends"))?;
-                    if self.change_wishes().await? {
-                        logs = None;
+                    match self.change_wishes().await? {
+                        true => logs = None,
+                        false => self.follow_wanted().await?,
                     }
                 }
                 changed = routed.changed() => {
@@ -298,6 +304,7 @@ impl Session<'_> {
     fn ask_logs(&self, cursor: Option<String>, after: Option<u64>) -> LinkCall {
         let request = RegionRequest::LinkLogs(LinkLogs {
             patterns: self.patterns.clone(),
+            topics: travel::topics(),
             after,
             wait_ms: WAIT_MS,
             cursor,
@@ -365,6 +372,7 @@ impl Session<'_> {
         loop {
             let next = page.next.take();
             for log in page.logs {
+                let log = travel::named_here(log, &self.peer.name);
                 self.known.insert(log.name.clone(), log);
             }
             let Some(cursor) = next else { break };
@@ -436,7 +444,7 @@ impl Session<'_> {
             };
             FollowLog {
                 handle,
-                name: log.name.clone(),
+                name: travel::named_there(&log.name),
                 incarnation: Some(log.incarnation),
                 from,
                 last,
@@ -548,7 +556,10 @@ impl Session<'_> {
             from_start: wish.from == Since::Start && log.whole,
             types: wish.types.clone(),
         };
-        let made = broker.create_copy(new, clock::now());
+        let made = match new.name.is_internal() {
+            true => broker.create_travelled(new, clock::now()),
+            false => broker.create_copy(new, clock::now()),
+        };
         if made.is_ok() {
             self.regions.settle_new(&broker, log.incarnation);
         }
@@ -596,12 +607,14 @@ impl Session<'_> {
                 if let Err(text) = append(self.shared, copying, batches, flushed).await? {
                     return Ok(Err(text));
                 }
-                self.peer.state().bytes += bytes;
                 self.regions.progressed(id);
-                if copying.name.is_internal() {
-                    self.regions.tell_homes(); // It may say who is home of what.
-                }
                 let next = copying.cursor.next();
+                if copying.name.is_internal() {
+                    self.regions.tell_consents(&self.shared.broker());
+                    self.regions.tell_homes(); // It may say who is home of what.
+                } else {
+                    self.peer.state().bytes += bytes;
+                }
                 self.grown(item_handle);
                 self.regions.copy_state(id, |state| {
                     state.bytes += bytes;

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Regions;
+use super::naming::{Elsewhere, give_back, whereabouts};
 use super::requests::unreachable;
-use crate::broker::Residence;
+use crate::broker::{Asked, BrokerError, Residence, Seat};
 use crate::protocol::region::{LinkLog, LinkLogs};
 use crate::protocol::{
-    FetchFrom, PublishTarget, RegionRequest, RegionResponse, Request, WireError, control,
+    AtomicPart, FetchFrom, PublishAtomicRequest, PublishTarget, RegionRequest, RegionResponse,
+    Request, WireError, control,
 };
 use crate::region::ChannelPattern;
 use crate::region::interest::{Since, Wish};
@@ -28,12 +30,16 @@ const MAX_KNOWN: usize = 10_000;
 /// What a request does with a channel that may live elsewhere.
 enum Use<'a> {
     Publish(&'a PublishTarget),
+    Atomic(&'a PublishAtomicRequest),
     Read(&'a ChannelName, Since),
+    Delete(&'a control::ChannelDelete),
 }
 
 fn use_of(request: &Request) -> Option<Use<'_>> {
     match request {
         Request::Publish(publish) => Some(Use::Publish(&publish.target)),
+        Request::PublishAtomic(publish) => Some(Use::Atomic(publish)),
+        Request::ChannelDelete(delete) => Some(Use::Delete(delete)),
         Request::Fetch(fetch) => {
             let since = match fetch.from {
                 FetchFrom::End => Since::End,
@@ -58,17 +64,36 @@ fn use_of(request: &Request) -> Option<Use<'_>> {
 /// Whether the peers have to be asked before a request is carried out: it names a channel that is
 /// not here.
 pub(in crate::server) fn seeks(shared: &Shared, request: &Request) -> bool {
-    let Some(regions) = shared.regions.as_ref().filter(|it| !it.peers.is_empty()) else {
+    let (Some(regions), Some(used)) = (&shared.regions, use_of(request)) else {
         return false;
     };
-    let name = match use_of(request) {
-        Some(Use::Publish(target)) => &target.channel,
-        Some(Use::Read(name, _)) => name,
-        None => return false,
-    };
-    !name.is_internal()
-        && shared.broker().residence(name) == Residence::Unknown
-        && (!matches!(request, Request::Publish(_)) || regions.known_home(name).is_none())
+    let broker = shared.broker();
+    let seat = broker.directory_seat();
+    if regions.is_alone() && seat == Seat::Nowhere {
+        return false;
+    }
+    let is_away =
+        |name: &ChannelName| !name.is_internal() && broker.residence(name) == Residence::Unknown;
+    match used {
+        Use::Publish(target) => {
+            is_away(&target.channel) && regions.known_home(&target.channel).is_none()
+        }
+        Use::Atomic(publish) => targets(publish).any(|target| is_away(&target.channel)),
+        Use::Read(name, _) => is_away(name),
+        // Its name is given back first.
+        Use::Delete(delete) => {
+            matches!(seat, Seat::There(_))
+                && matches!(broker.residence(&delete.name), Residence::Home(_))
+        }
+    }
+}
+
+/// The channels that an atomic publish appends to.
+fn targets(publish: &PublishAtomicRequest) -> impl Iterator<Item = &PublishTarget> {
+    publish.parts.iter().filter_map(|part| match part {
+        AtomicPart::Publish(publish) => Some(&publish.target),
+        AtomicPart::Commit(_) => None,
+    })
 }
 
 /// Looks for the channel of a request. A reader's interest is recorded, and its copy awaited.
@@ -86,31 +111,97 @@ pub(in crate::server) async fn seek(
     match use_of(request) {
         None => Ok(()),
         Some(Use::Publish(target)) => {
-            if let Some(log) = find(&regions, &target.channel).await? {
-                regions.remember_home(log.name, log.home, log.incarnation);
+            let making = making(shared, target);
+            match whereabouts(shared, &regions, &target.channel, making).await? {
+                None => {}
+                Some(Elsewhere::Log(log)) => {
+                    regions.remember_home(log.name, log.home, log.incarnation);
+                }
+                Some(Elsewhere::At(home, id)) => {
+                    regions.remember_home(target.channel.clone(), home, id);
+                }
             }
             Ok(())
         }
-        Some(Use::Read(name, since)) => match find(&regions, name).await? {
-            None => Ok(()),
-            Some(log) => copied(shared, caller, &regions, log, since).await,
-        },
+        Some(Use::Atomic(publish)) => {
+            for target in targets(publish) {
+                let name = &target.channel;
+                let is_here = shared.broker().residence(name) != Residence::Unknown;
+                if is_here || name.is_internal() {
+                    continue;
+                }
+                let making = making(shared, target);
+                let home = match whereabouts(shared, &regions, name, making).await? {
+                    None => continue,
+                    Some(Elsewhere::Log(log)) => log.home,
+                    Some(Elsewhere::At(home, _)) => home,
+                };
+                let channel = name.to_string();
+                let error = BrokerError::LivesElsewhere { channel, home };
+                return Err(answer::refused(&error));
+            }
+            Ok(())
+        }
+        Some(Use::Delete(delete)) => give_back(shared, &regions, delete).await,
+        Some(Use::Read(name, since)) => {
+            let log = match whereabouts(shared, &regions, name, None).await? {
+                None => return Ok(()),
+                Some(Elsewhere::Log(log)) => *log,
+                Some(Elsewhere::At(home, _)) => {
+                    if regions.peer(&home).is_none() {
+                        return Err(unreachable(&home));
+                    }
+                    match find(&regions, name, |peer| *peer == home).await? {
+                        None => return check_consent(shared, caller, name),
+                        Some(log) => log,
+                    }
+                }
+            };
+            check_consent(shared, caller, name)?;
+            copied(shared, caller, &regions, log, since).await
+        }
     }
 }
 
-/// The channel as its home has it, or else as a peer that has all of it; none where every peer was asked and none has it.
-async fn find(regions: &Regions, name: &ChannelName) -> Result<Option<LinkLog>, WireError> {
+/// What is asked for a channel that a publish makes where there is none.
+fn making(shared: &Shared, target: &PublishTarget) -> Option<Asked> {
+    let makes = target.incarnation.is_none() && shared.broker().makes_channels();
+    makes.then(Asked::default)
+}
+
+/// Checks that a channel which lives elsewhere may come here, and for whom.
+fn check_consent(shared: &Shared, caller: &Caller, name: &ChannelName) -> Result<(), WireError> {
+    let broker = shared.broker();
+    let crosses = broker.may_cross(name, &caller.row().org);
+    match broker.region() {
+        Some(region) if !crosses || !broker.may_hold_here(name) => {
+            Err(answer::refused(&BrokerError::NoConsent {
+                channel: name.to_string(),
+                region: region.clone(),
+            }))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The channel as its home has it, or else as a peer that has all of it; none where every peer that is meant was asked and none has it.
+pub(super) async fn find(
+    regions: &Regions,
+    name: &ChannelName,
+    is_meant: impl Fn(&RegionName) -> bool,
+) -> Result<Option<LinkLog>, WireError> {
     let Ok(pattern) = ChannelPattern::exactly(name) else {
         return Ok(None);
     };
     let (mut away, mut copy) = (None, None);
-    for peer in &regions.peers {
+    for peer in regions.peers().iter().filter(|peer| is_meant(&peer.name)) {
         let Some(link) = peer.link() else {
             away = Some(peer.name.clone());
             continue;
         };
         let request = RegionRequest::LinkLogs(LinkLogs {
             patterns: vec![pattern.clone()],
+            topics: Vec::new(),
             after: None,
             wait_ms: 0,
             cursor: None,

@@ -11,13 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use self::filter::Skipped;
-use super::Regions;
 use super::digest::{batch_at, digest};
-use crate::broker::{BrokerError, CopyOf, Fetch, Place, Residence, Wake};
+use super::{Regions, create, directory, travel};
+use crate::broker::{BrokerError, CopyOf, Fetch, Place, Residence, Travelling, Wake};
 use crate::format::BatchHeader;
 use crate::protocol::region::{
     FollowFrom, FollowLog, FollowedLog, LinkFollowed, LinkLog, LinkLogs, LinkLogsPage, LinkOpen,
@@ -30,9 +30,10 @@ use crate::protocol::{
 use crate::region::RegionNumber;
 use crate::region::copies::{Before, FollowRefusal, Source as Has, Wanted, check_follow};
 use crate::region::interest::Since;
+use crate::server::access::Caller;
 use crate::server::connection::shutting_down;
 use crate::server::shared::{Shared, TaskWake};
-use crate::server::{answer, clock, fetching};
+use crate::server::{answer, auditing, clock, fetching};
 use crate::storage::ReadError;
 use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, RegionName};
 
@@ -71,7 +72,8 @@ pub(in crate::server) fn start(
         shared,
         answers,
         is_open: false,
-        region: None,
+        puller: None,
+        told: 0,
         followed: BTreeMap::new(),
         ready: Arc::default(),
         unsynced: BTreeSet::new(),
@@ -143,8 +145,8 @@ struct Source {
     shared: Arc<Shared>,
     answers: Answers,
     is_open: bool,
-    /// Who pulls.
-    region: Option<RegionName>,
+    /// The region that pulls, once it has said so.
+    puller: Option<RegionName>,
     followed: BTreeMap<u32, Followed>,
     ready: Arc<Ready>,
     unsynced: BTreeSet<u32>,
@@ -158,10 +160,17 @@ struct Source {
     after: u32,
     /// The log with a backlog that had the last turn.
     after_backlog: u32,
+    /// Bytes of internal topics in the answer under way.
+    told: u64,
 }
 
 impl Source {
     async fn run(mut self, mut asks: mpsc::UnboundedReceiver<(u64, Ask)>) {
+        let mut consents = self
+            .shared
+            .regions
+            .as_ref()
+            .map(|it| it.consents.subscribe());
         loop {
             self.answer_standing().await;
             let deadline = self.standing.front().map(|first| first.deadline);
@@ -193,6 +202,7 @@ impl Source {
                     let due = self.lingering.extract_if(.., |_, at| *at <= now);
                     due.for_each(|(handle, _)| self.ready.insert(handle));
                 }
+                () = changed(consents.as_mut()) => self.look_at_consent(),
                 () = sleep(UNSYNCED), if waits && !self.unsynced.is_empty() => {
                     for handle in std::mem::take(&mut self.unsynced) {
                         self.ready.insert(handle);
@@ -258,11 +268,36 @@ impl Source {
                 let answer = RegionResponse::LinkUnfollow(LinkUnfollowed {});
                 self.say(correlation, Ok(answer));
             }
+            RegionRequest::LinkDirectory(ask) => {
+                let (shared, answers) = (self.shared.clone(), self.answers.clone());
+                let by = self.puller.clone().unwrap_or_else(|| regions.name.clone());
+                tokio::spawn(async move {
+                    let response = match directory::serve(&shared, &regions, &by, ask).await {
+                        Ok(told) => Response::Region(Box::new(RegionResponse::LinkDirectory(told))),
+                        Err(error) => Response::Error(error),
+                    };
+                    answers(correlation, response);
+                });
+            }
+            RegionRequest::LinkCreate(asked) => {
+                let (shared, answers) = (self.shared.clone(), self.answers.clone());
+                tokio::spawn(async move {
+                    let (caller, by) = (Caller::LOCAL, Some(&asked.by));
+                    let response = match create(&shared, &caller, asked.create, by).await {
+                        Response::ChannelCreate(created) => {
+                            Response::Region(Box::new(RegionResponse::LinkCreate(created)))
+                        }
+                        other => other,
+                    };
+                    answers(correlation, response);
+                });
+            }
             // These hold up nothing else.
             RegionRequest::LinkLogs(logs) => {
                 let (shared, answers) = (self.shared.clone(), self.answers.clone());
+                let puller = self.puller.clone();
                 tokio::spawn(async move {
-                    let response = match list(&shared, &regions, logs).await {
+                    let response = match list(&shared, &regions, puller.as_ref(), logs).await {
                         Ok(page) => Response::Region(Box::new(RegionResponse::LinkLogs(page))),
                         Err(error) => Response::Error(error),
                     };
@@ -288,7 +323,7 @@ impl Source {
             | RegionRequest::HomeDecline(_)
             | RegionRequest::HomeTake(_)) => {
                 let (shared, answers) = (self.shared.clone(), self.answers.clone());
-                let answer = super::moving::answer_link(shared, self.region.clone(), request);
+                let answer = super::moving::answer_link(shared, self.puller.clone(), request);
                 tokio::spawn(async move {
                     let response = match answer.await {
                         Ok(response) => Response::Region(Box::new(response)),
@@ -333,7 +368,7 @@ impl Source {
             return Err(mismatch(text));
         }
         self.is_open = true;
-        self.region = Some(open.region.clone());
+        self.puller = Some(open.region.clone());
         Ok(LinkOpened {
             region: regions.name.clone(),
             directory_id: self.shared.directory_id,
@@ -359,10 +394,13 @@ impl Source {
             return Err(error.with("limit", MAX_FOLLOWED));
         }
         let name = &log.name;
+        self.check_consent(name)?;
         let (id, is_home, log_start, flushed, epoch) = {
             let broker = self.shared.broker();
             let (id, is_home) = match broker.residence(name) {
-                Residence::Home(id) if !name.is_internal() => (id, true),
+                Residence::Home(id) if !name.is_internal() || Travelling::of(name).is_some() => {
+                    (id, true)
+                }
                 Residence::Copy(id, _)
                     if broker.copy_of(id).is_none_or(CopyOf::is_whole)
                         && regions.is_settled(&broker, id) =>
@@ -470,7 +508,7 @@ impl Source {
     /// The puller wants a log no longer, and may remove what it has of it.
     fn unfollow_for_good(&mut self, handle: u32, regions: &Regions) {
         let id = self.followed.get(&handle).map(|followed| followed.id);
-        if let (Some(id), Some(region)) = (id, &self.region) {
+        if let (Some(id), Some(region)) = (id, &self.puller) {
             regions.held.forgets(id, region);
         }
         self.unfollow(handle);
@@ -478,7 +516,7 @@ impl Source {
 
     /// Takes what the puller holds synced of each log.
     fn take_held(&self, held: &[(u32, Offset)]) {
-        let (Some(regions), Some(region)) = (&self.shared.regions, &self.region) else {
+        let (Some(regions), Some(region)) = (&self.shared.regions, &self.puller) else {
             return;
         };
         for (handle, offset) in held {
@@ -487,6 +525,37 @@ impl Source {
             if let Some(followed) = followed.filter(|it| it.types.is_none()) {
                 let offset = (*offset).min(followed.next);
                 regions.held.says(followed.id, region, offset);
+            }
+        }
+    }
+
+    /// Checks that who pulls may hold a channel; a refusal is on the record.
+    fn check_consent(&self, name: &ChannelName) -> Result<(), WireError> {
+        let Some(puller) = &self.puller else {
+            return Ok(());
+        };
+        let mut broker = self.shared.broker();
+        if broker.may_hold(name, puller) {
+            return Ok(());
+        }
+        let error = answer::refused(&BrokerError::NoConsent {
+            channel: name.to_string(),
+            region: puller.clone(),
+        });
+        auditing::Draft::of_copying(name, puller).refused(&mut broker, &Caller::LOCAL, &error);
+        drop(broker);
+        self.shared.wake_committer();
+        tracing::warn!(channel = %name, region = %puller, "a region asked for what it may not hold");
+        Err(error)
+    }
+
+    /// Has the logs looked at that who pulls may not hold any more: they are sent no further.
+    fn look_at_consent(&mut self) {
+        let Some(puller) = &self.puller else { return };
+        let broker = self.shared.broker();
+        for (handle, followed) in &self.followed {
+            if !broker.may_hold(&followed.name, puller) {
+                self.ready.insert(*handle);
             }
         }
     }
@@ -567,7 +636,9 @@ impl Source {
             bytes += self.read(handle, part, &mut items).await;
         }
         if let Some(regions) = &self.shared.regions {
-            regions.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
+            let told = std::mem::take(&mut self.told);
+            let sent = bytes - told;
+            regions.sent_bytes.fetch_add(sent, Ordering::Relaxed);
         }
         items
     }
@@ -575,11 +646,18 @@ impl Source {
     /// Reads what is new in a log, and notes whether there is more; the bytes of it.
     async fn read(&mut self, handle: u32, max_bytes: u64, items: &mut Vec<LinkItem>) -> u64 {
         self.backlog.remove(&handle);
+        let name = self.followed.get(&handle).map(|it| it.name.clone());
+        if let Some(Err(error)) = name.map(|name| self.check_consent(&name)) {
+            self.unfollow(handle);
+            items.push(LinkItem::Stop { handle, error });
+            return 0;
+        }
         let Some(followed) = self.followed.get_mut(&handle) else {
             return 0;
         };
         match read(&self.shared, handle, followed, max_bytes, items).await {
             Ok(Read { sent, rest }) => {
+                self.told += if followed.name.is_internal() { sent } else { 0 };
                 if let Some(skipped) = &followed.skipped {
                     self.lingering.insert(handle, skipped.due());
                 } else {
@@ -609,6 +687,17 @@ impl Source {
 fn behind(handles: &BTreeSet<u32>, after: u32) -> impl Iterator<Item = u32> {
     let first = handles.range(after.saturating_add(1)..);
     first.chain(handles.range(..=after)).copied()
+}
+
+/// Waits until it changes who may hold what.
+async fn changed(consents: Option<&mut watch::Receiver<u64>>) {
+    let changed = match consents {
+        Some(consents) => consents.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// What was read of a log.
@@ -769,18 +858,20 @@ fn below(parts: &[Bytes], mut next: Offset, flushed: Offset) -> (Bytes, Offset) 
 async fn list(
     shared: &Shared,
     regions: &Regions,
+    puller: Option<&RegionName>,
     asked: LinkLogs,
 ) -> Result<LinkLogsPage, WireError> {
     let wait = Duration::from_millis(u64::from(asked.wait_ms)).min(MAX_WAIT);
     let deadline = Instant::from_std(clock::instant()) + wait;
     let mut homes = regions.homes_changes();
+    let mut consents = regions.consents.subscribe();
     loop {
         let waiter = TaskWake::new();
         let as_wake: Arc<dyn Wake> = waiter.clone();
         let page = {
             let mut broker = shared.broker();
             broker.wake_on_append(shared.directory_id, as_wake.clone());
-            page(&broker, shared, regions, &asked)
+            page(&broker, shared, regions, puller, &asked)
         };
         let is_new = asked.after != Some(page.version) || asked.cursor.is_some();
         let is_over = Instant::from_std(clock::instant()) >= deadline;
@@ -791,6 +882,7 @@ async fn list(
         tokio::select! {
             () = waiter.0.notified() => {}
             _ = homes.changed() => {}
+            () = changed(Some(&mut consents)) => {}
             () = sleep_until(deadline) => {}
             () = shared.stop.cancelled() => return Err(shutting_down()),
         }
@@ -802,14 +894,27 @@ fn page(
     broker: &crate::broker::Broker,
     shared: &Shared,
     regions: &Regions,
+    puller: Option<&RegionName>,
     asked: &LinkLogs,
 ) -> LinkLogsPage {
     let version = broker.storage().log(shared.directory_id);
-    let version = version.map_or(0, |log| log.flushed().0) + regions.homes_version();
+    // All of them only grow, so their sum changes whenever one does.
+    let version =
+        version.map_or(0, |log| log.flushed().0) + broker.consents() + regions.homes_version();
+    let offered = travel::offered(broker, regions, &asked.topics);
+    if asked.patterns.is_empty() {
+        // Whoever asks for topics alone waits for another topic, not for any channel.
+        return LinkLogsPage {
+            version: offered.len() as u64,
+            logs: offered,
+            next: None,
+        };
+    }
     let mut logs = Vec::new();
     let mut next = None;
     for (id, name, copy) in broker.offered(asked.cursor.as_deref().unwrap_or("")) {
-        if !asked.patterns.iter().any(|pattern| pattern.matches(name)) {
+        let is_asked = asked.patterns.iter().any(|pattern| pattern.matches(name));
+        if !is_asked || puller.is_some_and(|puller| !broker.may_hold(name, puller)) {
             continue;
         }
         // What is another's in it is to be taken out first.
@@ -833,6 +938,9 @@ fn page(
             whole: true,
             config: answer::channel_info(info.value).config,
         });
+    }
+    if next.is_none() {
+        logs.extend(offered);
     }
     LinkLogsPage {
         version,

@@ -5,9 +5,15 @@ use std::ops::Range;
 use super::Regions;
 use crate::broker::Broker;
 use crate::protocol::region::{
-    CopyStatus, HeldBy, HeldStatus, LinkRow, LinkState, MissingRange, MovedRow, PeerRow, RegionTold,
+    CopyStatus, DisputedName, HeldBy, HeldStatus, LinkRow, LinkState, MissingRange, MovedRow,
+    PeerRow, RegionTold,
 };
 use crate::types::{Incarnation, Offset, RegionName, Timestamp};
+
+/// What is told of a copy whose consent was withdrawn. Nothing is removed by itself: these may be the
+/// last bytes there are.
+const WITHDRAWN: &str = "NO_CONSENT: this region may not hold the channel any more, and holds this \
+    copy; remove it with `npayload region purge`";
 
 /// How the link to a peer is.
 #[derive(Debug, Clone)]
@@ -110,7 +116,8 @@ impl Regions {
 
     /// The peers.
     pub fn peer_rows(&self) -> Vec<PeerRow> {
-        let peers = self.peers.iter().map(|peer| PeerRow {
+        let known = self.peers();
+        let peers = known.iter().map(|peer| PeerRow {
             name: peer.name.clone(),
             url: peer.url.clone(),
             state: peer.state().state,
@@ -120,7 +127,8 @@ impl Regions {
 
     /// The links and copies.
     pub fn told(&self, broker: &Broker, now: Timestamp) -> RegionTold {
-        let links = self.peers.iter().map(|peer| {
+        let known = self.peers();
+        let links = known.iter().map(|peer| {
             let state = peer.state().clone();
             LinkRow {
                 peer: peer.name.clone(),
@@ -133,7 +141,8 @@ impl Regions {
             }
         });
         let states = self.copies();
-        let copies = broker.copies().map(|(id, name, copy)| {
+        let copies = broker.copies().filter(|(_, name, _)| !name.is_internal());
+        let copies = copies.map(|(id, name, copy)| {
             let state = states.get(&id).cloned().unwrap_or_default();
             let next = broker.copy_place(id).map_or(copy.begins_at, |it| it.next);
             let lag_ms = match (state.home_flushed, state.behind_since) {
@@ -155,11 +164,18 @@ impl Regions {
                 lag_records: state.home_flushed.map(|at| at.0.saturating_sub(next.0)),
                 lag_ms,
                 bytes: state.bytes,
-                error: state.error,
+                error: match broker.may_hold_here(name) {
+                    true => state.error,
+                    false => Some(WITHDRAWN.to_owned()),
+                },
                 gaps: state.gaps.iter().map(|gap| (gap.start, gap.end)).collect(),
             }
         });
+        let disputed = broker.disputed().into_iter();
         RegionTold {
+            disputed: disputed
+                .map(|(channel, named_in)| DisputedName { channel, named_in })
+                .collect(),
             region: self.name.clone(),
             links: links.collect(),
             copies: copies.collect(),

@@ -1,10 +1,11 @@
 //! One example of every request between regions or about them, and of every answer.
 
 use bytes::{Bytes, BytesMut};
-use npayload::protocol::control::ChannelConfig;
+use npayload::protocol::control::{self, ChannelConfig};
 use npayload::protocol::region::*;
 use npayload::protocol::*;
 use npayload::region::copies::{AsideReason, BatchMark};
+use npayload::region::directory::Scope;
 use npayload::region::interest::Since;
 use npayload::types::*;
 
@@ -51,6 +52,52 @@ fn config() -> ChannelConfig {
     info().config
 }
 
+fn named() -> ChannelNamed {
+    ChannelNamed {
+        channel: channel(),
+        incarnation: LOG,
+        residency: Some([region("eu-west"), region("us-east")].into()),
+        ack_regions: 1,
+    }
+}
+
+fn place() -> ChannelPlace {
+    ChannelPlace {
+        channel: channel(),
+        home: region("us-east"),
+        incarnation: LOG,
+    }
+}
+
+fn consents() -> Consents {
+    Consents {
+        residency: vec![ResidencyRow {
+            scope: Scope::Org(OrgName::parse("acme").unwrap()),
+            residency: [region("eu-west")].into(),
+        }],
+        crossings: vec![CrossingRow {
+            owner: OrgName::parse("acme").unwrap(),
+            guest: OrgName::parse("beta").unwrap(),
+            owner_allows: true,
+            guest_allows: false,
+        }],
+    }
+}
+
+fn regions() -> Regions {
+    Regions {
+        region: region("eu-west"),
+        peers: vec![PeerRow {
+            name: region("us-east"),
+            url: "npayload+tls://us-east.example:7400".to_owned(),
+            state: LinkState::Open,
+        }],
+        directory: Some(region("eu-west")),
+        joined: vec![region("eu-west"), region("us-east")],
+        residency: consents().residency,
+    }
+}
+
 pub fn requests() -> Vec<Request> {
     let json = [
         RegionRequest::LinkOpen(LinkOpen {
@@ -61,6 +108,7 @@ pub fn requests() -> Vec<Request> {
         }),
         RegionRequest::LinkLogs(LinkLogs {
             patterns: vec!["ml.>".parse().unwrap()],
+            topics: vec![ChannelName::parse_any("__regions").unwrap()],
             after: Some(41),
             wait_ms: 55_000,
             cursor: Some("ml.models".to_owned()),
@@ -142,6 +190,29 @@ pub fn requests() -> Vec<Request> {
         RegionRequest::InterestRemove(InterestRemove {
             pattern: "ml.>".parse().unwrap(),
         }),
+        RegionRequest::RegionPeer(RegionPeer {
+            name: region("us-east"),
+            url: Some("npayload+tls://us-east.example:7400".to_owned()),
+        }),
+        RegionRequest::LinkDirectory(LinkDirectory::Join {
+            channels: vec![named()],
+            last: true,
+        }),
+        RegionRequest::LinkCreate(LinkCreate {
+            by: region("eu-west"),
+            create: control::ChannelCreate {
+                name: channel(),
+                config: control::ConfigChange::default(),
+                if_not_exists: false,
+                home: None,
+                residency: named().residency,
+            },
+        }),
+        RegionRequest::ConsentSet(ConsentSet::Residency {
+            scope: Scope::Channel(channel()),
+            residency: named().residency,
+        }),
+        RegionRequest::ConsentList(ConsentList {}),
     ];
     let json = json.map(|request| Request::Region(Box::new(request)));
     let mut all: Vec<Request> = json.into();
@@ -219,14 +290,20 @@ pub fn responses() -> Vec<Response> {
             name: channel(),
             incarnation: LOG,
         }),
-        RegionResponse::RegionList(Regions {
-            region: region("eu-west"),
-            peers: vec![PeerRow {
-                name: region("us-east"),
-                url: "npayload+tls://us-east.example:7400".to_owned(),
-                state: LinkState::Open,
-            }],
+        RegionResponse::RegionList(regions()),
+        RegionResponse::RegionPeer(regions()),
+        RegionResponse::LinkDirectory(DirectoryTold {
+            home: Some(region("eu-west")),
+            regions: vec![region("eu-west"), region("us-east")],
+            place: Some(place()),
+            taken: vec![place()],
         }),
+        RegionResponse::LinkCreate(control::ChannelCreated {
+            created: true,
+            channel: info(),
+        }),
+        RegionResponse::ConsentSet(consents()),
+        RegionResponse::ConsentList(consents()),
         RegionResponse::RegionStatus(RegionTold {
             region: region("eu-west"),
             links: vec![LinkRow {
@@ -284,6 +361,10 @@ pub fn responses() -> Vec<Response> {
                     region: region("ap-south"),
                     offset: Offset(41),
                 }],
+            }],
+            disputed: vec![DisputedName {
+                channel: channel(),
+                named_in: region("us-east"),
             }],
         }),
         RegionResponse::RegionVerify(Verified {
