@@ -731,6 +731,8 @@ impl Session<'_> {
                 self.regions.routes().left(&self.peer.name, id);
                 self.regions
                     .copy_state(id, |state| state.is_followed = false);
+                // Another link may follow it now, also where the peer does not list it any more.
+                self.regions.tell_routed();
                 if let Some(log) = log {
                     self.refused(&log, id, &error);
                 }
