@@ -224,7 +224,7 @@ impl Broker {
         let id = match self.residence(name) {
             Residence::Copy(id, _) => id,
             Residence::Home(_) => return Err(refused("lives here, and is no copy").into()),
-            Residence::Unknown => return Err(super::positions::no_such(name).into()),
+            Residence::Unknown => return Err(self.no_such_log(name).into()),
         };
         if self.interests().wish(name, |_| true).is_some() {
             return Err(refused("is still wanted: withdraw the interest in it first").into());
