@@ -255,7 +255,7 @@ impl Broker {
         let id = match self.residence(name) {
             Residence::Copy(id, _) => id,
             Residence::Home(_) => return Err(refused("lives here, and is no copy").into()),
-            Residence::Unknown => return Err(super::positions::no_such(name).into()),
+            Residence::Unknown => return Err(self.no_such_log(name).into()),
         };
         let is_wanted = self.interests().wish(name, |org| self.may_cross(name, org));
         if is_wanted.is_some() && self.may_hold_here(name) {

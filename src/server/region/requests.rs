@@ -293,10 +293,7 @@ async fn verify(shared: &Arc<Shared>, asked: &RegionVerify) -> Result<Verified, 
         let (id, home) = match broker.residence(&asked.name) {
             Residence::Copy(id, home) => (id, home),
             Residence::Home(id) => (id, regions.name.clone()),
-            Residence::Unknown => {
-                let name = asked.name.to_string();
-                return Err(refused(BrokerError::NoSuchChannel { name }));
-            }
+            Residence::Unknown => return Err(refused(broker.no_such_log(&asked.name))),
         };
         let log = broker.storage().log(id);
         let log = log.ok_or_else(|| WireError::new(ErrorCode::Internal, "no log"))?;
