@@ -16,6 +16,7 @@ pub mod interest;
 pub mod link;
 mod log_name;
 mod pattern;
+pub mod routes;
 mod vector;
 
 pub use epoch::{EpochOverflow, HomeEpoch, MAX_TERM, RegionNumber, Tenure};

@@ -51,6 +51,7 @@ mod raw; // a client made of bytes, for the tests that need one
 mod read_only; // a file system that becomes read-only under the real binary
 mod region_faults; // what regions do to each other's faults, line by line of the table in docs/regions.md
 mod regions; // processes that are regions: what one publishes, those that asked for it have
+mod regions_link; // which peer a copy is pulled from, what of it, and how much at once
 mod scrub; // the running broker checks what is stored: what it finds, marks, and leaves alone
 mod server; // a server in this process, with the Rust client
 mod sim; // the whole broker from one seed: clock, disk, network, randomness, order; and a checker

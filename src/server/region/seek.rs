@@ -98,12 +98,12 @@ pub(in crate::server) async fn seek(
     }
 }
 
-/// The channel as its home has it; none where every peer was asked and none has it.
+/// The channel as its home has it, or else as a peer that has all of it; none where every peer was asked and none has it.
 async fn find(regions: &Regions, name: &ChannelName) -> Result<Option<LinkLog>, WireError> {
     let Ok(pattern) = ChannelPattern::exactly(name) else {
         return Ok(None);
     };
-    let mut away = None;
+    let (mut away, mut copy) = (None, None);
     for peer in &regions.peers {
         let Some(link) = peer.link() else {
             away = Some(peer.name.clone());
@@ -118,13 +118,19 @@ async fn find(regions: &Regions, name: &ChannelName) -> Result<Option<LinkLog>, 
         match link.ask(request, ASKED).await {
             Ok(RegionResponse::LinkLogs(page)) => {
                 let mut logs = page.logs.into_iter();
-                let log = logs.find(|log| log.name == *name && log.home == peer.name);
-                if log.is_some() {
-                    return Ok(log);
+                let log = logs.find(|log| log.name == *name);
+                match log {
+                    Some(log) if log.home == peer.name => return Ok(Some(log)),
+                    Some(log) => copy = Some(log),
+                    None => {}
                 }
             }
             _ => away = Some(peer.name.clone()),
         }
+    }
+    // Its home is no peer, or away, and a peer has a copy.
+    if copy.is_some() {
+        return Ok(copy);
     }
     match away {
         Some(region) => Err(unreachable(&region)),

@@ -3,6 +3,8 @@
 //! One task for each link holds all of it and answers in the order of the requests. A log that has
 //! nothing new costs nothing: it stands among the broker's waiters until it grows.
 
+mod filter;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,9 +14,10 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use self::filter::Skipped;
 use super::Regions;
 use super::digest::{batch_at, digest};
-use crate::broker::{BrokerError, Fetch, Place, Residence, Wake};
+use crate::broker::{BrokerError, CopyOf, Fetch, Place, Residence, Wake};
 use crate::format::BatchHeader;
 use crate::protocol::region::{
     FollowFrom, FollowLog, FollowedLog, LinkFollowed, LinkLog, LinkLogs, LinkLogsPage, LinkOpen,
@@ -30,7 +33,7 @@ use crate::server::connection::shutting_down;
 use crate::server::shared::{Shared, TaskWake};
 use crate::server::{answer, clock, fetching};
 use crate::storage::ReadError;
-use crate::types::{ChannelName, Incarnation, LogEpoch, Offset};
+use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, RegionName};
 
 /// Most logs that one link follows.
 const MAX_FOLLOWED: usize = 100_000;
@@ -67,12 +70,16 @@ pub(in crate::server) fn start(
         shared,
         answers,
         is_open: false,
+        region: None,
         followed: BTreeMap::new(),
         ready: Arc::default(),
         unsynced: BTreeSet::new(),
+        lingering: BTreeMap::new(),
+        backlog: BTreeSet::new(),
         standing: VecDeque::new(),
         next_number: 0,
         after: 0,
+        after_backlog: 0,
     };
     tokio::spawn(source.run(asks));
     sender
@@ -117,6 +124,12 @@ struct Followed {
     /// Log start and epoch that were last said.
     said: Option<(Offset, LogEpoch)>,
     waker: Arc<dyn Wake>,
+    /// Whether this region is its home, and not a copy that serves for it.
+    is_home: bool,
+    /// Record types wanted; `None` is all.
+    types: Option<BTreeSet<String>>,
+    /// What was passed over and not told yet.
+    skipped: Option<Skipped>,
 }
 
 struct Standing {
@@ -129,13 +142,21 @@ struct Source {
     shared: Arc<Shared>,
     answers: Answers,
     is_open: bool,
+    /// Who pulls.
+    region: Option<RegionName>,
     followed: BTreeMap<u32, Followed>,
     ready: Arc<Ready>,
     unsynced: BTreeSet<u32>,
+    /// Logs of which something was passed over, and when that is to be told.
+    lingering: BTreeMap<u32, Instant>,
+    /// Logs that had more than one turn brought. The others come first.
+    backlog: BTreeSet<u32>,
     standing: VecDeque<Standing>,
     next_number: u64,
     /// The log that had the last turn.
     after: u32,
+    /// The log with a backlog that had the last turn.
+    after_backlog: u32,
 }
 
 impl Source {
@@ -151,6 +172,13 @@ impl Source {
                     None => std::future::pending().await,
                 }
             };
+            let told = self.lingering.values().min().copied();
+            let tell = async move {
+                match told {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             let stop = self.shared.stop.clone();
             tokio::select! {
                 ask = asks.recv() => match ask {
@@ -159,6 +187,11 @@ impl Source {
                 },
                 () = ready.notify.notified(), if waits => {}
                 () = due, if waits => {}
+                () = tell, if waits => {
+                    let now = Instant::from_std(clock::instant());
+                    let due = self.lingering.extract_if(.., |_, at| *at <= now);
+                    due.for_each(|(handle, _)| self.ready.insert(handle));
+                }
                 () = sleep(UNSYNCED), if waits && !self.unsynced.is_empty() => {
                     for handle in std::mem::take(&mut self.unsynced) {
                         self.ready.insert(handle);
@@ -219,7 +252,7 @@ impl Source {
             }
             RegionRequest::LinkUnfollow(unfollow) => {
                 for handle in unfollow.handles {
-                    self.unfollow(handle);
+                    self.unfollow_for_good(handle, &regions);
                 }
                 let answer = RegionResponse::LinkUnfollow(LinkUnfollowed {});
                 self.say(correlation, Ok(answer));
@@ -278,6 +311,7 @@ impl Source {
             return Err(mismatch("a region links to itself".to_owned()));
         }
         self.is_open = true;
+        self.region = Some(open.region.clone());
         Ok(LinkOpened {
             region: regions.name.clone(),
             directory_id: self.shared.directory_id,
@@ -303,10 +337,13 @@ impl Source {
             return Err(error.with("limit", MAX_FOLLOWED));
         }
         let name = &log.name;
-        let (id, log_start, flushed, epoch) = {
+        let (id, is_home, log_start, flushed, epoch) = {
             let broker = self.shared.broker();
-            let id = match broker.residence(name) {
-                Residence::Home(id) if !name.is_internal() => id,
+            let (id, is_home) = match broker.residence(name) {
+                Residence::Home(id) if !name.is_internal() => (id, true),
+                Residence::Copy(id, _) if broker.copy_of(id).is_some_and(CopyOf::is_whole) => {
+                    (id, false)
+                }
                 Residence::Copy(_, home) => {
                     let channel = name.to_string();
                     let error = BrokerError::LivesElsewhere { channel, home };
@@ -315,7 +352,8 @@ impl Source {
                 _ => return Err(absent(name)),
             };
             let log = broker.storage().log(id).ok_or_else(|| absent(name))?;
-            (id, log.log_start(), log.flushed(), log.last_epoch())
+            let (start, flushed) = (log.log_start(), log.flushed());
+            (id, is_home, start, flushed, log.last_epoch())
         };
         let refused = |error: &BrokerError| answer::refused(error);
         let from = match log.from {
@@ -346,6 +384,10 @@ impl Source {
                     (Before::Batch(last), None),
                 )
             }
+            None if log.last_epoch.is_some() => {
+                let epoch = log.last_epoch.unwrap_or_default();
+                (None, (Before::OwnGap(epoch), None))
+            }
             None => {
                 // A new copy begins with a whole batch.
                 let holds = match readable(from) {
@@ -361,7 +403,7 @@ impl Source {
         let (before_from, holds) = holds;
         let source = Has {
             incarnation: id,
-            is_home: true,
+            is_home,
             log_start,
             flushed,
             epoch,
@@ -373,6 +415,9 @@ impl Source {
             before: before_from,
         };
         let from = check_follow(&source, &wanted, holds).map_err(|error| diverged(&error))?;
+        if !is_home && from < log_start {
+            return Err(lacks(from..log_start));
+        }
         let waker: Arc<dyn Wake> = Arc::new(Grown {
             handle,
             ready: self.ready.clone(),
@@ -384,6 +429,9 @@ impl Source {
             next: from,
             said: None,
             waker,
+            is_home,
+            types: log.types,
+            skipped: None,
         };
         self.followed.insert(handle, followed);
         self.ready.insert(handle);
@@ -394,8 +442,34 @@ impl Source {
         })
     }
 
+    /// The puller wants a log no longer, and may remove what it has of it.
+    fn unfollow_for_good(&mut self, handle: u32, regions: &Regions) {
+        let id = self.followed.get(&handle).map(|followed| followed.id);
+        if let (Some(id), Some(region)) = (id, &self.region) {
+            regions.held.forgets(id, region);
+        }
+        self.unfollow(handle);
+    }
+
+    /// Takes what the puller holds synced of each log.
+    fn take_held(&self, held: &[(u32, Offset)]) {
+        let (Some(regions), Some(region)) = (&self.shared.regions, &self.region) else {
+            return;
+        };
+        for (handle, offset) in held {
+            // A copy of some types does not hold what was passed over.
+            let followed = self.followed.get(handle);
+            if let Some(followed) = followed.filter(|it| it.types.is_none()) {
+                let offset = (*offset).min(followed.next);
+                regions.held.says(followed.id, region, offset);
+            }
+        }
+    }
+
     fn unfollow(&mut self, handle: u32) {
         self.unsynced.remove(&handle);
+        self.lingering.remove(&handle);
+        self.backlog.remove(&handle);
         if let Some(followed) = self.followed.remove(&handle) {
             let mut broker = self.shared.broker();
             broker.forget_waiter(followed.id, &followed.waker);
@@ -411,6 +485,7 @@ impl Source {
             let text = format!("{MAX_STANDING} requests of the link wait, which is the limit");
             return refused(WireError::new(ErrorCode::Overloaded, text).retry_after_ms(100));
         }
+        self.take_held(&request.held);
         let wait = Duration::from_millis(u64::from(request.max_wait_ms)).min(MAX_WAIT);
         self.standing.push_back(Standing {
             correlation,
@@ -440,51 +515,75 @@ impl Source {
         }
     }
 
-    /// What is new, of each log a part, so that a backlog starves no other log.
+    /// What is new. Logs that have little come first; those with a backlog share what is left, by
+    /// turns, so that it starves no live log.
     async fn collect(&mut self, max_bytes: u64) -> Vec<LinkItem> {
         let ready = self.ready.take();
-        if ready.is_empty() {
+        if ready.is_empty() && self.backlog.is_empty() {
             return Vec::new();
         }
-        // Each has its turn: those behind the last one come first.
-        let after = self.after;
-        let turn = ready.range(after.saturating_add(1)..);
-        let turn: Vec<u32> = turn.chain(ready.range(..=after)).copied().collect();
-        let part = max_bytes / turn.len() as u64;
-        let part = part.clamp(MIN_LOG_BYTES, MAX_LOG_BYTES);
         let (mut items, mut bytes) = (Vec::new(), 0);
-        for handle in turn {
+        // Each has its turn: those behind the last one come first.
+        let live = ready.difference(&self.backlog).copied().collect();
+        for handle in behind(&live, self.after) {
             if bytes >= max_bytes {
                 self.ready.insert(handle);
                 continue;
             }
             self.after = handle;
-            let Some(followed) = self.followed.get_mut(&handle) else {
-                continue;
+            bytes += self.read(handle, MAX_LOG_BYTES, &mut items).await;
+        }
+        while bytes < max_bytes {
+            let Some(handle) = behind(&self.backlog, self.after_backlog).next() else {
+                break;
             };
-            match read(&self.shared, handle, followed, part, &mut items).await {
-                Ok(Read { sent, rest }) => {
-                    bytes += sent;
-                    match rest {
-                        Rest::More => self.ready.insert(handle),
-                        Rest::Unsynced => {
-                            self.unsynced.insert(handle);
-                        }
-                        Rest::Nothing => {}
-                    }
-                }
-                Err(error) => {
-                    let error = answer::refused(&error);
-                    self.unfollow(handle);
-                    items.push(LinkItem::Stop { handle, error });
-                }
-            }
+            self.after_backlog = handle;
+            let part = (max_bytes - bytes).clamp(MIN_LOG_BYTES, MAX_LOG_BYTES);
+            bytes += self.read(handle, part, &mut items).await;
         }
         if let Some(regions) = &self.shared.regions {
             regions.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
         }
         items
     }
+
+    /// Reads what is new in a log, and notes whether there is more; the bytes of it.
+    async fn read(&mut self, handle: u32, max_bytes: u64, items: &mut Vec<LinkItem>) -> u64 {
+        self.backlog.remove(&handle);
+        let Some(followed) = self.followed.get_mut(&handle) else {
+            return 0;
+        };
+        match read(&self.shared, handle, followed, max_bytes, items).await {
+            Ok(Read { sent, rest }) => {
+                if let Some(skipped) = &followed.skipped {
+                    self.lingering.insert(handle, skipped.due());
+                } else {
+                    self.lingering.remove(&handle);
+                }
+                match rest {
+                    Rest::More => {
+                        self.backlog.insert(handle);
+                    }
+                    Rest::Unsynced => {
+                        self.unsynced.insert(handle);
+                    }
+                    Rest::Nothing => {}
+                }
+                sent
+            }
+            Err(error) => {
+                self.unfollow(handle);
+                items.push(LinkItem::Stop { handle, error });
+                0
+            }
+        }
+    }
+}
+
+/// The handles in order, those behind `after` first.
+fn behind(handles: &BTreeSet<u32>, after: u32) -> impl Iterator<Item = u32> {
+    let first = handles.range(after.saturating_add(1)..);
+    first.chain(handles.range(..=after)).copied()
 }
 
 /// What was read of a log.
@@ -510,17 +609,22 @@ async fn read(
     followed: &mut Followed,
     max_bytes: u64,
     items: &mut Vec<LinkItem>,
-) -> Result<Read, BrokerError> {
+) -> Result<Read, WireError> {
+    let refused = |error: BrokerError| answer::refused(&error);
     let gone = || BrokerError::NoSuchChannel {
         name: followed.name.to_string(),
     };
     let (log_start, flushed, high_watermark, epoch) = {
         let mut broker = shared.broker();
-        broker.channel_is(&followed.name, followed.id)?;
+        let is_it = broker.channel_is(&followed.name, followed.id);
+        is_it.map_err(refused)?;
         // Known before it is looked at, so that nothing that comes meanwhile is missed.
         broker.forget_waiter(followed.id, &followed.waker);
         broker.wake_on_append(followed.id, followed.waker.clone());
-        let log = broker.storage().log(followed.id).ok_or_else(gone)?;
+        let log = broker
+            .storage()
+            .log(followed.id)
+            .ok_or_else(|| refused(gone()))?;
         let end = log.high_watermark();
         (
             log.log_start(),
@@ -539,12 +643,20 @@ async fn read(
         });
     }
     if followed.next < log_start {
+        // Its home may still have what is gone here.
+        if !followed.is_home {
+            return Err(lacks(followed.next..log_start));
+        }
+        filter::tell(handle, followed, flushed, items);
         items.push(LinkItem::Gap {
             handle,
             from: followed.next,
             to: log_start,
         });
         followed.next = log_start;
+    }
+    if followed.skipped.as_ref().is_some_and(Skipped::is_due) {
+        filter::tell(handle, followed, flushed, items);
     }
     if followed.next >= flushed {
         let rest = match high_watermark > flushed {
@@ -567,18 +679,28 @@ async fn read(
                 rest: Rest::More,
             });
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(refused(error)),
     };
     let (batches, next) = below(&fetched.slices.parts, followed.next, flushed);
-    let sent = batches.len() as u64;
-    if sent > 0 {
-        items.push(LinkItem::Batches {
-            handle,
-            flushed,
-            batches,
-        });
+    if !followed.is_home
+        && let Some(gap) = filter::own_gap(&batches)
+    {
+        return Err(lacks(gap));
     }
     followed.next = next;
+    let sent = match &followed.types {
+        Some(_) => filter::send(handle, followed, &batches, flushed, items),
+        None if batches.is_empty() => 0,
+        None => {
+            let sent = batches.len() as u64;
+            items.push(LinkItem::Batches {
+                handle,
+                flushed,
+                batches,
+            });
+            sent
+        }
+    };
     let rest = match next < flushed {
         true => Rest::More,
         false if high_watermark > flushed => Rest::Unsynced,
@@ -609,7 +731,7 @@ fn below(parts: &[Bytes], mut next: Offset, flushed: Offset) -> (Bytes, Offset) 
     (batches.freeze(), next)
 }
 
-/// The logs that live here and match, once there is something to tell.
+/// The logs that may be pulled from here and match, once there is something to tell.
 async fn list(
     shared: &Shared,
     regions: &Regions,
@@ -650,7 +772,7 @@ fn page(
     let version = version.map_or(0, |log| log.flushed().0);
     let mut logs = Vec::new();
     let mut next = None;
-    for (id, name) in broker.homes(asked.cursor.as_deref().unwrap_or("")) {
+    for (id, name, copy) in broker.offered(asked.cursor.as_deref().unwrap_or("")) {
         if !asked.patterns.iter().any(|pattern| pattern.matches(name)) {
             continue;
         }
@@ -664,10 +786,11 @@ fn page(
         logs.push(LinkLog {
             name: name.clone(),
             incarnation: id,
-            home: regions.name.clone(),
+            home: copy.map_or(&regions.name, |copy| &copy.home).clone(),
             epoch: log.last_epoch(),
             log_start: log.log_start(),
             flushed: log.flushed(),
+            whole: true,
             config: answer::channel_info(info.value).config,
         });
     }
@@ -693,6 +816,15 @@ fn absent(name: &ChannelName) -> WireError {
     })
 }
 
+/// What a copy that serves for its home answers where it lacks what others may have.
+fn lacks(range: std::ops::Range<Offset>) -> WireError {
+    let text = format!(
+        "this copy does not have offsets {}..{}",
+        range.start, range.end
+    );
+    WireError::new(ErrorCode::SourceBehind, text).with("end", range.start.0)
+}
+
 fn diverged(refusal: &FollowRefusal) -> WireError {
     let text = refusal.to_string();
     match refusal {
@@ -704,6 +836,9 @@ fn diverged(refusal: &FollowRefusal) -> WireError {
         FollowRefusal::HomeEndsBefore { from, end } => WireError::new(ErrorCode::Diverged, text)
             .with("offset", from.0)
             .with("end", end.0),
+        FollowRefusal::SourceBehind { end, .. } => {
+            WireError::new(ErrorCode::SourceBehind, text).with("end", end.0)
+        }
         FollowRefusal::OtherBatch { from, .. } => {
             WireError::new(ErrorCode::Diverged, text).with("offset", from.0)
         }
