@@ -5,6 +5,7 @@
 //! same, and what is folded from it (producers, fences) is what its home folds. Only its retention
 //! and, where it is encrypted at rest, its keys are its own.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
@@ -14,12 +15,23 @@ use super::core::{Accepted, After, Broker, ChannelState, Refusal, Wait, appended
 use super::directory::{CopyOf, Created, DirectoryEvent};
 use super::error::BrokerError;
 use super::producers::Producers;
-use crate::format::{BatchHeader, Gap, Stamp, check_stored};
+use crate::format::{BatchHeader, GAP_TYPE, Gap, MIN_GAP_BYTES, Stamp, check_stored};
 use crate::storage::{Copied, Need, NewBatch};
 use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, RegionName, Timestamp};
 
 /// Bytes of a gap that a copy puts over what it will never have: room for all that it says.
 const GAP_BYTES: usize = 1024;
+
+/// Reason of a gap that a copy puts over what retention at its home removed before it came.
+const TRIMMED: &str = "trimmed";
+/// Reason of a gap that a copy of some record types puts over batches without any of them.
+const FILTERED: &str = "filtered";
+
+/// Whether a gap was put there by a copy, and is not part of the log at its home.
+#[must_use]
+pub fn is_of_copy(gap: &Gap) -> bool {
+    [TRIMMED, FILTERED].contains(&gap.reason.as_str())
+}
 
 /// A copy that is to be made.
 #[derive(Debug, Clone)]
@@ -34,6 +46,10 @@ pub struct NewCopy {
     pub home: RegionName,
     /// Offset of the first record that the copy will hold.
     pub begins_at: Offset,
+    /// Whether that is the first record that there is.
+    pub from_start: bool,
+    /// Record types that it is of; `None` is all.
+    pub types: Option<BTreeSet<String>>,
 }
 
 /// A batch as its home serves it, both checksums checked.
@@ -106,6 +122,8 @@ impl Broker {
             copy: Some(CopyOf {
                 home: new.home,
                 begins_at: new.begins_at,
+                from_start: new.from_start,
+                types: new.types,
             }),
         };
         let mut events = vec![self.directory.check_create(created)?];
@@ -256,26 +274,65 @@ impl Broker {
         lost: Range<Offset>,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        let mut at = lost.start;
-        while at < lost.end {
-            let place = self.copy_place(id);
-            let place = place.ok_or(BrokerError::Bug("a gap in no log".into()))?;
-            let span = u32::try_from(lost.end.0 - at.0).unwrap_or(u32::MAX);
-            let gap = Gap {
-                reason: "trimmed".to_owned(),
-                what: "retention at the channel's home removed these before they came".to_owned(),
-                repaired_at: now,
-                tool: concat!("npayload ", env!("CARGO_PKG_VERSION")).to_owned(),
-                ..Gap::default()
-            };
+        let gap = Gap {
+            reason: TRIMMED.to_owned(),
+            what: "retention at the channel's home removed these before they came".to_owned(),
+            repaired_at: now,
+            tool: concat!("npayload ", env!("CARGO_PKG_VERSION")).to_owned(),
+            ..Gap::default()
+        };
+        let place = self.copy_place(id);
+        let place = place.ok_or(BrokerError::Bug("a gap in no log".into()))?;
+        let (epoch, time) = (place.last_epoch, place.last_time.max(Timestamp(0)));
+        self.append_own_gap(id, lost, &gap, (epoch, time), GAP_BYTES, now)
+    }
+
+    /// Puts gaps over records of a copy of some types only, none of which is among them.
+    ///
+    /// - `last`: epoch and append time of the last batch that was passed over.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the log is no copy, ends elsewhere, or takes nothing now.
+    pub fn append_skip(
+        &mut self,
+        id: Incarnation,
+        skipped: Range<Offset>,
+        types: &BTreeSet<String>,
+        last: (LogEpoch, Timestamp),
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let gap = Gap {
+            reason: FILTERED.to_owned(),
+            types: types.iter().cloned().collect(),
+            ..Gap::default()
+        };
+        // All of it is told, however many types there are.
+        let text = serde_json::to_vec(&gap).map_or(0, |text| text.len());
+        let room = MIN_GAP_BYTES + GAP_TYPE.len() + text;
+        let bytes = room.next_multiple_of(8).min(Gap::MAX_BYTES & !7);
+        self.append_own_gap(id, skipped, &gap, last, bytes, now)
+    }
+
+    fn append_own_gap(
+        &mut self,
+        id: Incarnation,
+        range: Range<Offset>,
+        gap: &Gap,
+        (log_epoch, append_time): (LogEpoch, Timestamp),
+        gap_bytes: usize,
+        now: Timestamp,
+    ) -> Result<(), Refusal> {
+        let mut at = range.start;
+        while at < range.end {
+            let span = u32::try_from(range.end.0 - at.0).unwrap_or(u32::MAX);
             let stamp = Stamp {
                 incarnation: id,
                 base_offset: at,
-                append_time: place.last_time.max(Timestamp(0)),
-                log_epoch: place.last_epoch,
+                append_time,
+                log_epoch,
                 principal: 0,
             };
-            let bytes = gap.encode(&stamp, span, GAP_BYTES);
+            let bytes = gap.encode(&stamp, span, gap_bytes);
             let checked = CopiedBatch::check(BytesMut::from(&bytes[..]));
             let checked = checked.map_err(|text| BrokerError::Bug(text.into()))?;
             self.append_copied(id, &mut Some(checked), now)?;
@@ -324,6 +381,28 @@ impl Broker {
             let is_asked = channel.name.as_str() > after && !channel.name.is_internal();
             (is_asked && channel.copy.is_none()).then_some((id, &channel.name))
         })
+    }
+
+    /// The channels that other regions may pull from here, by name: those that live here, and whole
+    /// copies; internal topics left out.
+    ///
+    /// - `after`: those behind this name.
+    pub fn offered(
+        &self,
+        after: &str,
+    ) -> impl Iterator<Item = (Incarnation, &ChannelName, Option<&CopyOf>)> {
+        self.directory.iter().filter_map(move |(id, channel)| {
+            let is_asked = channel.name.as_str() > after && !channel.name.is_internal();
+            let copy = channel.copy.as_ref();
+            let is_whole = copy.is_none_or(CopyOf::is_whole);
+            (is_asked && is_whole).then_some((id, &channel.name, copy))
+        })
+    }
+
+    /// What a copy was told of its home; none where the channel lives here, or is not known.
+    #[must_use]
+    pub fn copy_of(&self, id: Incarnation) -> Option<&CopyOf> {
+        self.directory.by_incarnation(id)?.copy.as_ref()
     }
 
     /// The copies that are here: identity, name, and what each is a copy of.

@@ -38,8 +38,9 @@ mod unsealing;
 mod upkeep;
 
 pub use channels::{ChannelInfo, ChannelRefusal, CreateOutcome, Place, Sick};
-pub use copies::{CopiedBatch, CopyPlace, NewCopy, Residence};
+pub use copies::{CopiedBatch, CopyPlace, NewCopy, Residence, is_of_copy};
 pub use core::{Accepted, Broker, BrokerConfig, Part, Refusal, RoundResult, Wait, Wake};
+pub use directory::CopyOf;
 pub use encryption::KeyInfo;
 pub use error::{BrokerError, BrokerOpenError};
 pub use fetch::{Fetch, FetchFrom, FetchHead, FetchJob, FetchStep, Fetched, JobEnd};

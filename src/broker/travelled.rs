@@ -101,6 +101,8 @@ impl Broker {
             copy: Some(CopyOf {
                 home: new.home,
                 begins_at: new.begins_at,
+                from_start: new.from_start,
+                types: None,
             }),
         });
         self.record_directory(&[created], Need::Own, now)?;

@@ -20,11 +20,15 @@ pub enum InterestCommand {
 
 Examples:
   npayload interest add 'ml.>'
-  npayload interest add orders --from start"
+  npayload interest add orders --from start
+  npayload interest add 'ml.>' --type model.deployed --type model.retired"
     )]
     Add {
         /// The channels: `orders`, `ml.*.eu`, `ml.>`
         pattern: ChannelPattern,
+        /// Only batches that hold a record of this type; may be given more than once
+        #[arg(long = "type", value_name = "TYPE")]
+        types: Vec<String>,
         /// From where copies are begun: start, end, or a time as @2026-01-31T08:00:00Z or @-1h
         #[arg(long, value_name = "PLACE", default_value = "end")]
         from: PlaceArg,
@@ -51,6 +55,7 @@ pub async fn run(command: InterestCommand, context: &Context) -> Result<(), Fail
     match command {
         InterestCommand::Add {
             pattern,
+            types,
             from,
             retention_days,
         } => {
@@ -66,6 +71,7 @@ pub async fn run(command: InterestCommand, context: &Context) -> Result<(), Fail
             };
             let asked = InterestAdd {
                 pattern,
+                types: (!types.is_empty()).then(|| types.into_iter().collect()),
                 from,
                 retention_days,
             };
@@ -83,9 +89,10 @@ pub async fn run(command: InterestCommand, context: &Context) -> Result<(), Fail
             if context.json {
                 return output::print_json(&rows);
             }
-            let mut table = Columns::new(&["PATTERN", "FROM", "KEPT", "WHY"]);
+            let mut table = Columns::new(&["PATTERN", "TYPES", "FROM", "KEPT", "WHY"]);
             for row in &rows.interests {
-                table.row([row.pattern.to_string(), from(row), kept(row), why(row)]);
+                let pattern = row.pattern.to_string();
+                table.row([pattern, types_of(row), from(row), kept(row), why(row)]);
             }
             table.print("nothing is asked for")
         }
@@ -100,6 +107,14 @@ pub async fn run(command: InterestCommand, context: &Context) -> Result<(), Fail
             output::print(&format!("interest in {} is withdrawn", removed.pattern))
         }
     }
+}
+
+fn types_of(row: &InterestRow) -> String {
+    let Some(types) = &row.types else {
+        return "all".to_owned();
+    };
+    let types: Vec<&str> = types.iter().map(String::as_str).collect();
+    types.join(", ")
 }
 
 fn from(row: &InterestRow) -> String {

@@ -181,7 +181,7 @@ fn status(told: &RegionTold) -> Result<(), Failure> {
             behind(copy),
             match &copy.error {
                 Some(error) => error.clone(),
-                None if copy.followed => "followed".to_owned(),
+                None if copy.followed => from(copy),
                 None => "not followed".to_owned(),
             },
         ]);
@@ -193,7 +193,30 @@ fn status(told: &RegionTold) -> Result<(), Failure> {
             name.channel, name.named_in
         ))?;
     }
-    Ok(())
+    let mut held = Columns::new(&["CHANNEL", ">SYNCED", "HELD BY", ">UP TO"]);
+    for log in &told.held {
+        for by in &log.regions {
+            held.row([
+                log.name.to_string(),
+                log.flushed.to_string(),
+                by.region.to_string(),
+                by.offset.to_string(),
+            ]);
+        }
+    }
+    held.print("nobody pulls from here")
+}
+
+/// How a copy is followed.
+fn from(copy: &CopyStatus) -> String {
+    let types = copy.types.as_ref().map_or(String::new(), |types| {
+        let types: Vec<&str> = types.iter().map(String::as_str).collect();
+        format!(", of {} only", types.join(", "))
+    });
+    match copy.source.as_ref().filter(|source| **source != copy.home) {
+        Some(source) => format!("followed from {source}{types}"),
+        None => format!("followed{types}"),
+    }
 }
 
 fn behind(copy: &CopyStatus) -> String {

@@ -34,6 +34,9 @@ pub struct Gap {
     /// were lost, and nobody knows whether a record of this log was among them). Empty when there
     /// was no room.
     pub reason: String,
+    /// Record types that a copy is of, where nothing that the gap stands for has one of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub types: Vec<String>,
     /// What was wrong, for a person.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub what: String,

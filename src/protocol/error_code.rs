@@ -182,6 +182,7 @@ errors! {
     922 RegionMismatch "REGION_MISMATCH" false "Another region, or another data directory, is there than the one that was meant.";
     923 RegionUnreachable "REGION_UNREACHABLE" true "The region that has to answer can't be reached; nothing was carried out, or nobody knows.";
     924 NotHome "NOT_HOME" true "The channel lives in another region, which alone appends to it.";
+    926 SourceBehind "SOURCE_BEHIND" true "A copy that was asked to serve for its home has less than who asks.";
     929 NoConsent "NO_CONSENT" false "The region may not hold the channel's bytes.";
     930 InvalidPattern "INVALID_PATTERN" false "A pattern of an interest breaks a rule.";
     931 InterestNotFound "INTEREST_NOT_FOUND" false "The region has declared no such interest.";

@@ -1,6 +1,8 @@
 //! Requests between regions, and about them: a link's own, which one broker sends another, and those
 //! of operators. `docs/regions.md`, "Frames between regions".
 
+use std::collections::BTreeSet;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -12,11 +14,13 @@ pub use super::directory::{
 };
 use super::error_code::WireError;
 use super::json_kinds::json_kinds;
-use super::primitive::{BodyError, Reader, put_blob, put_name};
+use super::primitive::{BodyError, Reader, put_blob, put_name, put_optional_offset};
 use crate::region::ChannelPattern;
 use crate::region::copies::BatchMark;
 use crate::region::interest::Since;
-use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, RegionName, Timestamp};
+use crate::types::{
+    ChannelName, ConsumerName, Incarnation, LogEpoch, Offset, RegionName, Timestamp,
+};
 
 json_kinds! {
     /// A request between regions, or about them, with a JSON body.
@@ -26,7 +30,7 @@ json_kinds! {
 
     /// Makes a connection a link.
     LinkOpen(LinkOpen) -> LinkOpened;
-    /// Lists the logs of which the peer is home.
+    /// Lists the logs that the peer may be pulled from.
     LinkLogs(LinkLogs) -> LinkLogsPage;
     /// Follows logs.
     LinkFollow(LinkFollow) -> LinkFollowed;
@@ -73,6 +77,9 @@ pub struct LinkOpen {
     pub expect: RegionName,
     /// The data directory of who pulls.
     pub directory_id: Incarnation,
+    /// Whether batches that came uncompressed may be sent as packed items.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pack: bool,
 }
 
 /// Who answers a link.
@@ -140,6 +147,8 @@ pub struct LinkLog {
     pub log_start: Offset,
     /// Everything below survives power loss there.
     pub flushed: Offset,
+    /// Whether the peer has all of it that there is, and so may serve others; its home has.
+    pub whole: bool,
     /// Its configuration.
     pub config: ChannelConfig,
 }
@@ -168,6 +177,12 @@ pub struct FollowLog {
     /// The batch before that, where the copy has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<BatchMark>,
+    /// The epoch that the copy ends with, where it ends with a gap of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_epoch: Option<LogEpoch>,
+    /// Record types wanted; `None` is all. Batches without any of them cross as skips.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<BTreeSet<String>>,
 }
 
 /// Where following a log begins.
@@ -321,6 +336,8 @@ pub struct RegionTold {
     /// Channels that live here under a name that another region's channel has.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub disputed: Vec<DisputedName>,
+    /// What other regions hold synced of the logs that they pull from here, by name.
+    pub held: Vec<HeldStatus>,
 }
 
 /// A name that channels of two regions have. Neither is copied to where the other lives.
@@ -331,6 +348,30 @@ pub struct DisputedName {
     pub channel: ChannelName,
     /// The region whose channel has it for all.
     pub named_in: RegionName,
+}
+
+/// What other regions hold of one log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldStatus {
+    /// The channel.
+    pub name: ChannelName,
+    /// Its identity.
+    pub incarnation: Incarnation,
+    /// Everything below is synced here.
+    pub flushed: Offset,
+    /// The others, by name.
+    pub regions: Vec<HeldBy>,
+}
+
+/// What one region holds of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldBy {
+    /// The region.
+    pub region: RegionName,
+    /// Everything below is synced there, as it last said.
+    pub offset: Offset,
 }
 
 /// One link.
@@ -366,6 +407,14 @@ pub struct CopyStatus {
     pub home: RegionName,
     /// Whether what is new there comes here now.
     pub followed: bool,
+    /// The peer that it is pulled from, or was last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<RegionName>,
+    /// Whether it has all that its home has, so that others may pull it from here.
+    pub whole: bool,
+    /// Record types that it is of; `None` is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<BTreeSet<String>>,
     /// Offset of the first record of the copy.
     pub begins_at: Offset,
     /// Offset of the record that it needs next.
@@ -439,6 +488,9 @@ pub struct RegionPurged {
 pub struct InterestAdd {
     /// Which channels.
     pub pattern: ChannelPattern,
+    /// Record types wanted, 1 to 100; `None` is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<BTreeSet<String>>,
     /// From where, in copies that are yet to be begun.
     #[serde(default = "from_the_end")]
     pub from: Since,
@@ -457,6 +509,9 @@ fn from_the_end() -> Since {
 pub struct InterestRow {
     /// Which channels.
     pub pattern: ChannelPattern,
+    /// Record types wanted; `None` is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<BTreeSet<String>>,
     /// From where.
     pub from: Since,
     /// Days for which the copies are kept; `None` is as long as at home.
@@ -519,13 +574,19 @@ impl RegionRequest {
 }
 
 /// Asks for whatever is new in the logs followed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LinkFetchRequest {
     /// Bytes of items at most; the first batch comes however large.
     pub max_bytes: u32,
     /// Longest wait when nothing is new, at most 60,000.
     pub max_wait_ms: u32,
+    /// Of each log the handle, and the offset below which the copy holds everything synced; only
+    /// what has changed since it was last said. At most [`MAX_HELD`].
+    pub held: Vec<(u32, Offset)>,
 }
+
+/// Most logs of which one [`LinkFetchRequest`] says what the copy holds.
+pub const MAX_HELD: usize = 10_000;
 
 /// What is new.
 #[derive(Clone, Debug, PartialEq)]
@@ -549,6 +610,47 @@ pub enum LinkItem {
         flushed: Offset,
         /// They.
         batches: Bytes,
+    },
+    /// Whole stored batches, packed for the way.
+    Packed {
+        /// The log.
+        handle: u32,
+        /// The source has synced everything below.
+        flushed: Offset,
+        /// Bytes of the batches, at most [`MAX_UNPACKED`].
+        unpacked: u32,
+        /// One zstd frame of them, end to end.
+        frame: Bytes,
+    },
+    /// Batches that hold no record of the types asked for.
+    Skip {
+        /// The log.
+        handle: u32,
+        /// First offset passed over.
+        from: Offset,
+        /// Offset after the last.
+        to: Offset,
+        /// Epoch of the last batch passed over.
+        epoch: LogEpoch,
+        /// Append time of the last batch passed over.
+        append_time: Timestamp,
+        /// The source has synced everything below.
+        flushed: Offset,
+    },
+    /// Where a consumer stands.
+    Position {
+        /// The log.
+        handle: u32,
+        /// The consumer.
+        consumer: ConsumerName,
+        /// Next offset that it reads; `None` where it was forgotten.
+        offset: Option<Offset>,
+        /// Log epoch of the records before it; 0 is unknown.
+        epoch: LogEpoch,
+        /// When it came to be there.
+        at: Timestamp,
+        /// The consumer's own words.
+        metadata: String,
     },
     /// Retention has removed records before they crossed.
     Gap {
@@ -582,28 +684,52 @@ pub enum LinkItem {
 /// Numbers of the items.
 mod tag {
     pub const BATCHES: u8 = 1;
+    pub const PACKED: u8 = 2;
+    pub const SKIP: u8 = 3;
     pub const GAP: u8 = 4;
     pub const HEAD: u8 = 5;
+    pub const POSITION: u8 = 6;
     pub const STOP: u8 = 7;
 }
 
 /// What a gap item gives as its reason: removed by retention before it crossed.
 const TRIMMED: u8 = 1;
 
+/// Most bytes of batches in one packed item.
+pub const MAX_UNPACKED: u32 = 64 << 20;
+
 impl LinkFetchRequest {
     pub(super) fn decode(body: BytesMut) -> Result<Self, BodyError> {
         let mut from = Reader::new(body);
-        let request = Self {
-            max_bytes: from.u32("max_bytes")?,
-            max_wait_ms: from.u32("max_wait_ms")?,
-        };
+        let (max_bytes, max_wait_ms) = (from.u32("max_bytes")?, from.u32("max_wait_ms")?);
+        let count = from.u32("held_count")? as usize;
+        if count > MAX_HELD {
+            return Err(BodyError::Limit {
+                field: "held_count",
+                found: count,
+                limit: MAX_HELD,
+            });
+        }
+        let mut held = Vec::new();
+        for _ in 0..count {
+            held.push((from.u32("handle")?, Offset(from.u64("held")?)));
+        }
         from.end()?;
-        Ok(request)
+        Ok(Self {
+            max_bytes,
+            max_wait_ms,
+            held,
+        })
     }
 
-    pub(super) fn encode(self, dst: &mut BytesMut) {
+    pub(super) fn encode(&self, dst: &mut BytesMut) {
         dst.put_u32_le(self.max_bytes);
         dst.put_u32_le(self.max_wait_ms);
+        dst.put_u32_le(u32::try_from(self.held.len()).expect("at most MAX_HELD"));
+        for (handle, offset) in &self.held {
+            dst.put_u32_le(*handle);
+            dst.put_u64_le(offset.0);
+        }
     }
 }
 
@@ -636,6 +762,9 @@ impl LinkItem {
     pub fn handle(&self) -> u32 {
         match self {
             Self::Batches { handle, .. }
+            | Self::Packed { handle, .. }
+            | Self::Skip { handle, .. }
+            | Self::Position { handle, .. }
             | Self::Gap { handle, .. }
             | Self::Head { handle, .. }
             | Self::Stop { handle, .. } => *handle,
@@ -651,6 +780,40 @@ impl LinkItem {
                 handle,
                 flushed: offset(from, "flushed")?,
                 batches: from.blob("batches")?.freeze(),
+            },
+            tag::PACKED => {
+                let flushed = offset(from, "flushed")?;
+                let unpacked = from.u32("unpacked")?;
+                if unpacked > MAX_UNPACKED {
+                    return Err(BodyError::Limit {
+                        field: "unpacked",
+                        found: unpacked as usize,
+                        limit: MAX_UNPACKED as usize,
+                    });
+                }
+                Self::Packed {
+                    handle,
+                    flushed,
+                    unpacked,
+                    frame: from.blob("zstd")?.freeze(),
+                }
+            }
+            tag::SKIP => Self::Skip {
+                handle,
+                from: offset(from, "from")?,
+                to: offset(from, "to")?,
+                epoch: LogEpoch(from.u64("epoch")?),
+                append_time: Timestamp(from.i64("append_time")?),
+                flushed: offset(from, "flushed")?,
+            },
+            tag::POSITION => Self::Position {
+                handle,
+                consumer: from.consumer()?,
+                offset: from.optional_offset("offset")?,
+                epoch: LogEpoch(from.u64("epoch")?),
+                at: Timestamp(from.i64("at")?),
+                metadata: String::from_utf8(from.blob("metadata")?.to_vec())
+                    .map_err(|_| BodyError::NotUtf8 { field: "metadata" })?,
             },
             tag::GAP => {
                 let item = Self::Gap {
@@ -683,7 +846,8 @@ impl LinkItem {
                 return Err(BodyError::Field {
                     field: "tag",
                     found: found.into(),
-                    allowed: "1 (batches), 4 (gap), 5 (head) or 7 (stop)",
+                    allowed: "1 (batches), 2 (packed), 3 (skip), 4 (gap), 5 (head), 6 (position) or \
+                              7 (stop)",
                 });
             }
         })
@@ -700,6 +864,50 @@ impl LinkItem {
                 dst.put_u32_le(*handle);
                 dst.put_u64_le(flushed.0);
                 put_blob(batches, dst);
+            }
+            Self::Packed {
+                handle,
+                flushed,
+                unpacked,
+                frame,
+            } => {
+                dst.put_u8(tag::PACKED);
+                dst.put_u32_le(*handle);
+                dst.put_u64_le(flushed.0);
+                dst.put_u32_le(*unpacked);
+                put_blob(frame, dst);
+            }
+            Self::Skip {
+                handle,
+                from,
+                to,
+                epoch,
+                append_time,
+                flushed,
+            } => {
+                dst.put_u8(tag::SKIP);
+                dst.put_u32_le(*handle);
+                dst.put_u64_le(from.0);
+                dst.put_u64_le(to.0);
+                dst.put_u64_le(epoch.0);
+                dst.put_i64_le(append_time.0);
+                dst.put_u64_le(flushed.0);
+            }
+            Self::Position {
+                handle,
+                consumer,
+                offset,
+                epoch,
+                at,
+                metadata,
+            } => {
+                dst.put_u8(tag::POSITION);
+                dst.put_u32_le(*handle);
+                put_name(consumer.as_str(), dst);
+                put_optional_offset(*offset, dst);
+                dst.put_u64_le(epoch.0);
+                dst.put_i64_le(at.0);
+                put_blob(metadata.as_bytes(), dst);
             }
             Self::Gap { handle, from, to } => {
                 dst.put_u8(tag::GAP);

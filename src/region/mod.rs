@@ -17,6 +17,7 @@ pub mod link;
 mod log_name;
 mod pattern;
 pub mod peers;
+pub mod routes;
 mod vector;
 
 pub use epoch::{EpochOverflow, HomeEpoch, MAX_TERM, RegionNumber, Tenure};

@@ -169,6 +169,8 @@ impl Driven {
             config,
             home: RegionName::parse("us-east").unwrap(),
             begins_at,
+            from_start: false,
+            types: None,
         };
         self.broker.create_copy(new, Timestamp(self.now)).unwrap();
     }

@@ -334,6 +334,7 @@ fn stamped(mut batch: Vec<u8>) -> Vec<u8> {
 fn why_lost() -> Gap {
     Gap {
         reason: "damaged".to_owned(),
+        types: Vec::new(),
         what: "batch body: checksum 00000001, computed 00000002".to_owned(),
         file: format!("channels/{LOG}/00000000000000000000.log"),
         position: 4096,

@@ -50,8 +50,10 @@ mod raw; // a client made of bytes, for the tests that need one
 #[cfg(target_os = "linux")]
 mod read_only; // a file system that becomes read-only under the real binary
 mod region_faults; // what regions do to each other's faults, line by line of the table in docs/regions.md
+mod region_names; // the directory of all regions as one broker keeps it: names, cuts, what others tell
 mod regions; // processes that are regions: what one publishes, those that asked for it have
 mod regions_dir; // one directory for all regions: names, homes, who may hold what; peers that come and go
+mod regions_link; // which peer a copy is pulled from, what of it, and how much at once
 mod scrub; // the running broker checks what is stored: what it finds, marks, and leaves alone
 mod server; // a server in this process, with the Rust client
 mod sim; // the whole broker from one seed: clock, disk, network, randomness, order; and a checker

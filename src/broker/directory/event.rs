@@ -1,5 +1,7 @@
 //! What is recorded on the topic `__channels`.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::broker::config::ChannelConfig;
@@ -79,6 +81,21 @@ pub struct CopyOf {
     pub home: RegionName,
     /// Offset of the first record of the copy; what came before was not asked for.
     pub begins_at: Offset,
+    /// Whether that was the first record that there was.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub from_start: bool,
+    /// Record types that it is of; `None` is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<BTreeSet<String>>,
+}
+
+impl CopyOf {
+    /// Whether it is of all types and has all that there was when it was begun, so that others may
+    /// pull it from here.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.types.is_none() && (self.from_start || self.begins_at == Offset(0))
+    }
 }
 
 /// See [`DirectoryEvent::Updated`].

@@ -16,6 +16,7 @@ const STAMP: Stamp = Stamp {
 fn gap() -> Gap {
     Gap {
         reason: "damaged".to_owned(),
+        types: Vec::new(),
         what: "the body does not match its checksum".to_owned(),
         file: "channels/05/00000000000000000000.log".to_owned(),
         position: 4096,

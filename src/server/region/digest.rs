@@ -40,7 +40,7 @@ pub(super) async fn batch_at(
         .map(|header| mark_of(&header)))
 }
 
-/// The digest of the whole batches of a range.
+/// The digest of the whole batches of a range, up to the first gap behind one of them.
 pub(super) async fn digest(
     shared: &Shared,
     name: &ChannelName,
@@ -76,8 +76,12 @@ pub(super) async fn digest(
                 if header.end_offset() > range.end {
                     break 'all;
                 }
+                // What was lost here may be there, and was reported when it was lost: a digest
+                // reaches up to it.
+                if header.is_gap() && batches > 0 {
+                    break 'all;
+                }
                 at = header.end_offset();
-                // What was lost here may be there, and was reported when it was lost.
                 if header.is_gap() {
                     continue;
                 }

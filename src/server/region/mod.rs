@@ -8,6 +8,7 @@
 mod digest;
 mod directory;
 mod forward;
+pub(super) mod held;
 mod joining;
 mod naming;
 mod peers;
@@ -28,11 +29,13 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::held::Held;
 use self::status::{CopyState, PeerState};
 use super::shared::Shared;
 use crate::access::Secret;
 use crate::broker::Broker;
 use crate::client::Link;
+use crate::region::routes::Routes;
 use crate::tls::ClientTls;
 use crate::types::{ChannelName, Incarnation, RegionName, Timestamp};
 
@@ -106,12 +109,19 @@ pub(super) struct Regions {
     interest_idle: Duration,
     /// Bytes of batches sent to other regions.
     pub sent_bytes: AtomicU64,
+    /// What other regions hold of the logs that they pull from here.
+    pub held: Held,
+    /// From which peer each log is pulled.
+    routes: Mutex<Routes>,
+    /// Counts the changes of what a link may have to follow or to leave.
+    routed: watch::Sender<u64>,
 }
 
 impl Regions {
     /// The region that a server is told to be; nothing of it runs yet.
     pub fn new(options: &RegionOptions, broker: &Broker, now: Timestamp) -> Self {
         let peers = peers::known(&options.peers, broker);
+        let names: Vec<RegionName> = peers.iter().map(|peer| peer.name.clone()).collect();
         let peers = peers.iter().map(|peer| Arc::new(Peer::new(peer, now)));
         Self {
             name: options.name.clone(),
@@ -130,6 +140,9 @@ impl Regions {
             readers: Mutex::default(),
             interest_idle: options.interest_idle,
             sent_bytes: AtomicU64::new(0),
+            held: Held::default(),
+            routes: Mutex::new(Routes::new(names)),
+            routed: watch::Sender::new(0),
         }
     }
 
@@ -173,6 +186,15 @@ impl Regions {
 
     fn copies(&self) -> MutexGuard<'_, HashMap<Incarnation, CopyState>> {
         self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn routes(&self) -> MutexGuard<'_, Routes> {
+        self.routes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the pullers that one of them may have to follow something, or to leave it.
+    fn tell_routed(&self) {
+        self.routed.send_modify(|changes| *changes += 1);
     }
 
     /// Tells who waits for a region that one is linked.

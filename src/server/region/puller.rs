@@ -1,13 +1,18 @@
 //! The side of a link that pulls: one task for each peer keeps it open and appends what comes.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod holding;
+mod own_gaps;
+mod place;
+mod routing;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::digest::batch_at;
+use self::holding::Holding;
 use super::{Peer, Regions, travel};
 use crate::broker::config::ChannelConfig;
 use crate::broker::{BrokerError, CopiedBatch, NewCopy, Residence, Wake};
@@ -21,8 +26,9 @@ use crate::protocol::{
     LinkFetchRequest, LinkFetchResponse, LinkItem, RegionRequest, RegionResponse, Request, Response,
 };
 use crate::region::ChannelPattern;
-use crate::region::copies::{Cursor, GapReason, Item};
-use crate::region::interest::Wish;
+use crate::region::copies::{Before, Cursor, GapReason, Item};
+use crate::region::interest::{Since, Wish};
+use crate::region::routes::{Refusal, Turn};
 use crate::server::clock;
 use crate::server::shared::{Shared, TaskWake};
 use crate::storage::StageError;
@@ -30,7 +36,9 @@ use crate::types::{ChannelName, Incarnation, Offset, OrgName};
 
 /// Requests for what is new that stand at once, so that one is on its way while the answer of
 /// another is stored.
-const STANDING: usize = 3;
+const STANDING: usize = 4;
+/// Requests at most, with those that say what was synced meanwhile.
+const MOST_STANDING: usize = 8;
 /// Bytes of one answer.
 const FETCH_BYTES: u32 = 4 << 20;
 /// How long a request waits at the peer.
@@ -46,9 +54,6 @@ const LOST: BackoffLimits = BackoffLimits {
 };
 /// A link that was open for this long is opened again soon when it is lost.
 const STEADY: Duration = Duration::from_secs(10);
-/// A copy that was stopped is followed again after this, doubled each time.
-const STOPPED: Duration = Duration::from_secs(1);
-const LONGEST_STOPPED: Duration = Duration::from_secs(60);
 
 /// Keeps the link to a peer open until the server stops.
 pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
@@ -71,6 +76,8 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
                 state.is_followed = false;
             }
         }
+        regions.routes().lost(&peer.name);
+        regions.tell_routed();
         if peer.gone.is_cancelled() {
             return tracing::info!(peer = %peer.name, "a region is no peer any more");
         }
@@ -133,6 +140,10 @@ struct Copying {
     name: ChannelName,
     id: Incarnation,
     cursor: Cursor,
+    /// Whether the peer is its home.
+    is_home: bool,
+    /// Record types that cross; `None` is all.
+    types: Option<BTreeSet<String>>,
 }
 
 /// A link while it is open.
@@ -148,8 +159,13 @@ struct Session<'a> {
     copying: BTreeMap<u32, Copying>,
     next_handle: u32,
     /// When a log that was stopped is followed again, and how often it was stopped in a row.
-    stopped: HashMap<ChannelName, (Instant, u32)>,
+    stopped: HashMap<ChannelName, (Option<Instant>, u32)>,
     next_number: u64,
+    holding: Holding,
+    /// Copies for which nothing has come since the last look at what others have.
+    idle: BTreeSet<u32>,
+    /// When the peer is asked again what it has.
+    look_at: Option<Instant>,
 }
 
 async fn pull(shared: &Arc<Shared>, regions: &Regions, peer: &Peer) -> Ended {
@@ -179,6 +195,7 @@ async fn session(
         region: regions.name.clone(),
         expect: peer.name.clone(),
         directory_id: shared.directory_id,
+        pack: false,
     });
     let asked = clock::instant();
     let (link, opened) = Link::connect(builder, &peer.url, open).await?;
@@ -204,6 +221,9 @@ async fn session(
         next_handle: 1,
         stopped: HashMap::new(),
         next_number: 0,
+        holding: Holding::default(),
+        idle: BTreeSet::new(),
+        look_at: None,
     };
     session.run().await
 }
@@ -211,7 +231,9 @@ async fn session(
 impl Session<'_> {
     async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {
         let mut wanted = self.regions.wanted.subscribe();
+        let mut routed = self.regions.routed.subscribe();
         let mut logs: Option<LinkCall> = None;
+        let mut look: Option<LinkCall> = None;
         let mut standing: VecDeque<LinkCall> = VecDeque::new();
         self.patterns = self.shared.broker().interests().patterns();
         loop {
@@ -219,12 +241,19 @@ impl Session<'_> {
                 logs = Some(self.ask_logs(None, self.version));
             }
             while standing.len() < STANDING && !self.copying.is_empty() {
-                standing.push_back(self.link.send(&Request::LinkFetch(LinkFetchRequest {
-                    max_bytes: FETCH_BYTES,
-                    max_wait_ms: WAIT_MS,
-                })));
+                let held = self.held();
+                standing.push_back(self.ask_new(held));
             }
-            let retry = self.stopped.values().map(|(at, _)| *at).min();
+            // What was synced since is said at once: somebody may wait for it.
+            if self.holding.is_due() && standing.len() < MOST_STANDING {
+                let held = self.held();
+                if !held.is_empty() {
+                    standing.push_back(self.ask_new(held));
+                }
+            }
+            let synced = self.holding.synced.clone();
+            let retry = self.stopped.values().filter_map(|(at, _)| *at).min();
+            let look_at = self.look_at.filter(|_| look.is_none());
             tokio::select! {
                 biased;
                 changed = wanted.changed() => {
@@ -234,17 +263,42 @@ impl Session<'_> {
                         false => self.follow_wanted().await?,
                     }
                 }
+                changed = routed.changed() => {
+                    changed.map_err(|_| ended("the server ends"))?;
+                    self.follow_wanted().await?;
+                }
                 answer = answer_of(logs.as_mut()) => {
                     logs = None;
                     self.learn(answer?).await?;
+                }
+                answer = answer_of(look.as_mut()) => {
+                    look = None;
+                    self.looked(answer?).await?;
                 }
                 answer = answer_of(standing.front_mut()) => {
                     standing.pop_front();
                     self.take(answer?).await?;
                 }
+                () = synced.0.notified(), if self.holding.is_due() => {}
                 () = due(retry) => self.follow_wanted().await?,
+                () = due(look_at) => look = Some(self.ask_logs(None, None)),
             }
         }
+    }
+
+    fn ask_new(&self, held: Vec<(u32, Offset)>) -> LinkCall {
+        self.link.send(&Request::LinkFetch(LinkFetchRequest {
+            max_bytes: FETCH_BYTES,
+            max_wait_ms: WAIT_MS,
+            held,
+        }))
+    }
+
+    /// What the peer is to be told of what is synced here.
+    fn held(&mut self) -> Vec<(u32, Offset)> {
+        let copying = &self.copying;
+        let log = |handle: u32| copying.get(&handle).map(|one| one.id);
+        self.holding.say(&mut self.shared.broker(), log)
     }
 
     fn ask_logs(&self, cursor: Option<String>, after: Option<u64>) -> LinkCall {
@@ -263,12 +317,14 @@ impl Session<'_> {
         let patterns = self.shared.broker().interests().patterns();
         let mut left = Vec::new();
         for (handle, copying) in &self.copying {
-            if self.wish(&copying.name).is_none() {
+            let wish = self.wish(&copying.name);
+            if wish.is_none_or(|wish| self.types(copying.id, &wish) != copying.types) {
                 left.push(*handle);
             }
         }
         self.leave(left).await?;
         if patterns == self.patterns {
+            self.follow_wanted().await?;
             return Ok(false);
         }
         self.patterns = patterns;
@@ -292,8 +348,12 @@ impl Session<'_> {
             if let Some(copying) = self.copying.remove(handle) {
                 self.regions
                     .copy_state(copying.id, |state| state.is_followed = false);
+                self.holding.left(*handle);
+                self.idle.remove(handle);
+                self.regions.routes().left(&self.peer.name, copying.id);
             }
         }
+        self.regions.tell_routed();
         let request = RegionRequest::LinkUnfollow(LinkUnfollow { handles });
         self.link.ask(request, ANSWER).await?;
         Ok(())
@@ -317,29 +377,37 @@ impl Session<'_> {
                 Err(_) => return Err(ended("the list of logs did not come in time")),
             };
         }
+        self.tell_list();
         self.follow_wanted().await
     }
 
     /// Follows every log of the peer that is wanted and not followed.
     async fn follow_wanted(&mut self) -> Result<(), Ended> {
-        let now = Instant::from_std(clock::instant());
+        self.forgive_due();
         let mut asked: Vec<(FollowLog, LinkLog, Wish)> = Vec::new();
+        let mut left = Vec::new();
+        let handles = self.copying.iter();
+        let handles: HashMap<Incarnation, u32> = handles.map(|(at, one)| (one.id, *at)).collect();
         for log in self.known.values().cloned().collect::<Vec<_>>() {
-            let is_held = self.stopped.get(&log.name).is_some_and(|(at, _)| *at > now);
-            let is_copied = self.copying.values().any(|one| one.id == log.incarnation);
-            if is_held || is_copied || log.home != self.peer.name {
-                continue;
-            }
             if travel::is_other_directory(&self.shared.broker(), self.regions, &log) {
                 continue;
             }
             let Some(wish) = self.wish(&log.name) else {
                 continue;
             };
-            if let Some(follow) = self.plan(&log, &wish).await {
-                asked.push((follow, log, wish));
+            let handle = handles.get(&log.incarnation).copied();
+            match self.turn(&log, handle) {
+                Turn::Follow => {
+                    if let Some(follow) = self.plan(&log, &wish).await {
+                        asked.push((follow, log, wish));
+                    }
+                }
+                Turn::Leave => left.extend(handle),
+                Turn::Stay | Turn::Wait => {}
             }
         }
+        self.leave(left).await?;
+        self.plan_look();
         while !asked.is_empty() {
             let rest = asked.split_off(asked.len().min(crate::protocol::region::MAX_LOGS));
             let logs = asked.iter().map(|(follow, ..)| follow.clone()).collect();
@@ -365,93 +433,49 @@ impl Session<'_> {
     async fn plan(&mut self, log: &LinkLog, wish: &Wish) -> Option<FollowLog> {
         let handle = self.next_handle;
         let residence = self.shared.broker().residence(&log.name);
-        let follow = |from, last| FollowLog {
-            handle,
-            name: travel::named_there(&log.name),
-            incarnation: Some(log.incarnation),
-            from,
-            last,
+        let types = self.types(log.incarnation, wish);
+        let follow = |from, before| {
+            let (last, last_epoch) = match before {
+                Before::Nothing => (None, None),
+                Before::Batch(mark) => (Some(mark), None),
+                Before::OwnGap(epoch) => (None, Some(epoch)),
+            };
+            FollowLog {
+                handle,
+                name: travel::named_there(&log.name),
+                incarnation: Some(log.incarnation),
+                from,
+                last,
+                last_epoch,
+                types,
+            }
         };
         let planned = match residence {
-            Residence::Unknown => follow(FollowFrom::Since(wish.from), None),
+            Residence::Unknown => follow(FollowFrom::Since(wish.from), Before::Nothing),
             Residence::Home(_) => {
                 let text = "a channel of this name lives here too, and is another one";
-                self.hold(&log.name, Some(log.incarnation), text);
+                self.hold(log, log.incarnation, text, Refusal::Differs);
                 return None;
             }
             Residence::Copy(id, _) if id != log.incarnation => {
                 let text = "the channel was deleted and created again at its home; this copy is \
                             of the old one";
-                self.hold(&log.name, Some(id), text);
+                self.hold(log, id, text, Refusal::Differs);
                 return None;
             }
             Residence::Copy(id, _) => {
-                let (next, last) = match self.last_of(&log.name, id).await {
+                let (next, before) = match place::end_of(self.shared, &log.name, id).await {
                     Ok(place) => place,
                     Err(error) => {
-                        self.hold(&log.name, Some(id), &error.to_string());
+                        self.hold(log, id, &error.to_string(), Refusal::Differs);
                         return None;
                     }
                 };
-                follow(FollowFrom::Offset(next), last)
+                follow(FollowFrom::Offset(next), before)
             }
         };
         self.next_handle = self.next_handle.wrapping_add(1);
         Some(planned)
-    }
-
-    /// Where a copy ends, with all of it synced, and its last batch.
-    async fn last_of(
-        &self,
-        name: &ChannelName,
-        id: Incarnation,
-    ) -> Result<(Offset, Option<crate::region::copies::BatchMark>), BrokerError> {
-        loop {
-            let waiter = TaskWake::new();
-            let (next, start) = {
-                let mut broker = self.shared.broker();
-                let log = broker.storage().log(id).ok_or_else(|| {
-                    let name = name.to_string();
-                    BrokerError::NoSuchChannel { name }
-                })?;
-                let (end, flushed, start) = (log.end(), log.flushed(), log.log_start());
-                if flushed < end {
-                    broker.wake_after_round(waiter.clone() as Arc<dyn Wake>);
-                    (None, start)
-                } else {
-                    (Some(end), start)
-                }
-            };
-            let Some(next) = next else {
-                self.shared.broker_wants_sync();
-                let _ = timeout(Duration::from_millis(200), waiter.0.notified()).await;
-                continue;
-            };
-            let last = match next.0.checked_sub(1).map(Offset).filter(|at| *at >= start) {
-                Some(at) => batch_at(self.shared, name, id, at).await?,
-                None => None,
-            };
-            return Ok((next, last));
-        }
-    }
-
-    /// Notes why a log is not followed, and when it is tried again.
-    fn hold(&mut self, name: &ChannelName, id: Option<Incarnation>, text: &str) {
-        let times = self.stopped.get(name).map_or(0, |(_, times)| *times);
-        let wait = STOPPED
-            .saturating_mul(1 << times.min(6))
-            .min(LONGEST_STOPPED);
-        let at = Instant::from_std(clock::instant()) + wait;
-        self.stopped.insert(name.clone(), (at, times + 1));
-        tracing::warn!(peer = %self.peer.name, channel = %name, error = text, "a copy is stopped");
-        if let Some(id) = id {
-            let peer = self.peer.name.clone();
-            self.regions.copy_state(id, |state| {
-                state.source = Some(peer);
-                state.is_followed = false;
-                state.error = Some(text.to_owned());
-            });
-        }
     }
 
     /// Takes what became of a log that was to be followed.
@@ -468,8 +492,7 @@ impl Session<'_> {
                 from,
             } => (handle, incarnation, from),
             FollowedLog::Refused { error, .. } => {
-                let text = format!("{}: {}", error.name, error.message);
-                self.hold(&log.name, Some(log.incarnation), &text);
+                self.refused(log, log.incarnation, &error);
                 return Ok(());
             }
         };
@@ -477,7 +500,7 @@ impl Session<'_> {
             return Err(ended("the peer follows another log than was asked for"));
         }
         if let Err(text) = self.make(log, wish, from) {
-            self.hold(&log.name, Some(id), &text);
+            self.hold(log, id, &text, Refusal::Differs);
             return self.leave(vec![handle]).await;
         }
         let Some(place) = self.shared.broker().copy_place(id) else {
@@ -485,7 +508,7 @@ impl Session<'_> {
         };
         if place.next != from {
             let text = format!("the peer goes on at {from}, the copy at {}", place.next);
-            self.hold(&log.name, Some(id), &text);
+            self.hold(log, id, &text, Refusal::Passing);
             return self.leave(vec![handle]).await;
         }
         self.stopped.remove(&log.name);
@@ -495,9 +518,17 @@ impl Session<'_> {
             state.is_followed = true;
             state.error = None;
         });
-        let cursor = Cursor::new(id, from, place.last_epoch, place.last_time, false);
-        let name = log.name.clone();
-        self.copying.insert(handle, Copying { name, id, cursor });
+        let types = self.types(id, wish);
+        let (epoch, time) = (place.last_epoch, place.last_time);
+        let copying = Copying {
+            name: log.name.clone(),
+            id,
+            cursor: Cursor::new(id, from, epoch, time, types.is_some()),
+            is_home: log.home == self.peer.name,
+            types,
+        };
+        self.copying.insert(handle, copying);
+        self.holding.grown(handle);
         Ok(())
     }
 
@@ -519,6 +550,8 @@ impl Session<'_> {
             config,
             home: log.home.clone(),
             begins_at: from,
+            from_start: wish.from == Since::Start && log.whole,
+            types: wish.types.clone(),
         };
         let made = match new.name.is_internal() {
             true => broker.create_travelled(new, clock::now()),
@@ -545,11 +578,9 @@ impl Session<'_> {
                 continue; // It was left while this was on its way.
             }
             if let Err(text) = self.take_item(item).await? {
-                let copying = self.copying.get(&handle);
-                let Some((name, id)) = copying.map(|one| (one.name.clone(), one.id)) else {
-                    continue;
-                };
-                self.hold(&name, Some(id), &text);
+                if let Some(log) = self.log_of(handle) {
+                    self.hold(&log, log.incarnation, &text, Refusal::Passing);
+                }
                 self.leave(vec![handle]).await?;
             }
         }
@@ -561,7 +592,7 @@ impl Session<'_> {
         let Some(copying) = self.copying.get_mut(&item.handle()) else {
             return Ok(Ok(()));
         };
-        let id = copying.id;
+        let (id, item_handle) = (copying.id, item.handle());
         match item {
             LinkItem::Batches {
                 flushed, batches, ..
@@ -576,6 +607,7 @@ impl Session<'_> {
                 } else {
                     self.peer.state().bytes += bytes;
                 }
+                self.grown(item_handle);
                 self.regions.copy_state(id, |state| {
                     state.bytes += bytes;
                     state.saw(flushed, next, clock::now());
@@ -600,7 +632,40 @@ impl Session<'_> {
                 self.regions
                     .copy_state(id, |state| state.saw(flushed, next, clock::now()));
             }
+            LinkItem::Skip {
+                from,
+                to,
+                epoch,
+                append_time,
+                flushed,
+                ..
+            } => {
+                let skip = Item::Skip {
+                    range: from..to,
+                    epoch,
+                    append_time,
+                    flushed,
+                };
+                if let Err(refused) = copying.cursor.accept(&skip) {
+                    return Ok(Err(refused.to_string()));
+                }
+                let last = (epoch, append_time);
+                if let Err(text) = own_gaps::skip(self.shared, copying, from..to, last).await? {
+                    return Ok(Err(text));
+                }
+                let next = copying.cursor.next();
+                self.grown(item_handle);
+                self.regions
+                    .copy_state(id, |state| state.saw(flushed, next, clock::now()));
+            }
+            LinkItem::Packed { .. } | LinkItem::Position { .. } => {
+                return Ok(Err("an item that was not asked for".to_owned()));
+            }
             LinkItem::Gap { from, to, .. } => {
+                // Others may have what a copy has not.
+                if !copying.is_home {
+                    return Ok(Err("a gap from a region that is not its home".to_owned()));
+                }
                 let gap = Item::Gap {
                     range: from..to,
                     reason: GapReason::Trimmed,
@@ -609,11 +674,8 @@ impl Session<'_> {
                     return Ok(Err(refused.to_string()));
                 }
                 let (name, peer) = (copying.name.clone(), &self.peer.name);
-                let now = clock::now();
-                let marked = self.shared.broker().append_gap(id, from..to, now);
-                self.shared.wake_committer();
-                if let Err(refusal) = marked {
-                    return Ok(Err(refusal.error.to_string()));
+                if let Err(text) = own_gaps::lost(self.shared, id, from..to).await? {
+                    return Ok(Err(text));
                 }
                 tracing::error!(
                     %peer, channel = %name, %from, %to,
@@ -621,13 +683,19 @@ impl Session<'_> {
                 );
                 self.regions
                     .copy_state(id, |state| state.gaps.push(from..to));
+                self.grown(item_handle);
             }
             LinkItem::Stop { handle, error } => {
+                let log = self.log_of(handle);
                 self.copying.remove(&handle);
-                let name = self.known.values().find(|log| log.incarnation == id);
-                let text = format!("{}: {}", error.name, error.message);
-                if let Some(name) = name.map(|log| log.name.clone()) {
-                    self.hold(&name, Some(id), &text);
+                self.holding.left(handle);
+                self.idle.remove(&handle);
+                // The peer may have said meanwhile that it has another log of the name.
+                self.regions.routes().left(&self.peer.name, id);
+                self.regions
+                    .copy_state(id, |state| state.is_followed = false);
+                if let Some(log) = log {
+                    self.refused(&log, id, &error);
                 }
             }
         }
@@ -678,18 +746,33 @@ async fn append(
             };
             shared.wake_committer();
             let Some(refusal) = refused else { break };
-            let wait = match &refusal.error {
-                BrokerError::Stage(StageError::Busy) => Duration::from_millis(200),
-                BrokerError::Stage(StageError::DiskFull(_)) => Duration::from_secs(1),
-                error => return Ok(Err(error.to_string())),
-            };
-            shared.wake_keeper();
-            tokio::select! {
-                () = waiter.0.notified() => {}
-                () = sleep(wait) => {}
-                () = shared.stop.cancelled() => return Err(ended("the server ends")),
+            if let Err(text) = room(shared, &waiter, &refusal.error).await? {
+                return Ok(Err(text));
             }
         }
+    }
+    Ok(Ok(()))
+}
+
+/// Waits until what was refused for want of room may be tried again; an inner error is another
+/// refusal.
+///
+/// - `waiter`: wakes after the next round.
+async fn room(
+    shared: &Shared,
+    waiter: &TaskWake,
+    error: &BrokerError,
+) -> Result<Result<(), String>, Ended> {
+    let wait = match error {
+        BrokerError::Stage(StageError::Busy) => Duration::from_millis(200),
+        BrokerError::Stage(StageError::DiskFull(_)) => Duration::from_secs(1),
+        error => return Ok(Err(error.to_string())),
+    };
+    shared.wake_keeper();
+    tokio::select! {
+        () = waiter.0.notified() => {}
+        () = sleep(wait) => {}
+        () = shared.stop.cancelled() => return Err(ended("the server ends")),
     }
     Ok(Ok(()))
 }

@@ -113,12 +113,13 @@ fn declared(caller: &Caller, add: &InterestAdd) -> (Declared, InterestRow) {
     let at = clock::now();
     let pattern = add.pattern.clone().within(caller.org.as_ref());
     let wish = Wish {
-        types: None,
+        types: add.types.clone(),
         from: add.from,
         retention_days: add.retention_days,
     };
     let row = InterestRow {
         pattern: add.pattern.clone(),
+        types: add.types.clone(),
         from: add.from,
         retention_days: add.retention_days,
         automatic: false,
@@ -145,6 +146,7 @@ fn interests(shared: &Shared, caller: &Caller) -> InterestRows {
     let declared = declared.filter(|(org, ..)| **org == own);
     let declared = declared.map(|(_, pattern, wish, at)| InterestRow {
         pattern: pattern.clone(),
+        types: wish.types.clone(),
         from: wish.from,
         retention_days: wish.retention_days,
         automatic: false,
@@ -156,6 +158,7 @@ fn interests(shared: &Shared, caller: &Caller) -> InterestRows {
     let automatic = automatic.filter_map(|(_, channel, interest)| {
         Some(InterestRow {
             pattern: ChannelPattern::exactly(channel).ok()?,
+            types: interest.wish.types.clone(),
             from: interest.wish.from,
             retention_days: interest.wish.retention_days,
             automatic: true,
@@ -292,6 +295,14 @@ async fn verify(shared: &Arc<Shared>, asked: &RegionVerify) -> Result<Verified, 
     if home == regions.name {
         return Ok(verified);
     }
+    // Where the home is out of reach, the region that the copy is pulled from has the same.
+    let is_linked = |region| regions.peer(region).is_some_and(|it| it.link().is_some());
+    let source = regions.routes().source(id).cloned();
+    let home = match source.filter(|_| !is_linked(&home)) {
+        Some(source) => source,
+        None => home,
+    };
+    verified.home = home.clone();
     let mut at = all.start;
     while at < all.end {
         let end = Offset(at.0.saturating_add(RANGE)).min(all.end);

@@ -148,10 +148,19 @@ pub(in crate::server) async fn seek(
                 None => return Ok(()),
                 Some(Elsewhere::Log(log)) => *log,
                 Some(Elsewhere::At(home, _)) => {
-                    if regions.peer(&home).is_none() {
-                        return Err(unreachable(&home));
-                    }
-                    match find(&regions, name, |peer| *peer == home).await? {
+                    let at_home = match regions.peer(&home) {
+                        Some(_) => find(&regions, name, |peer| *peer == home).await,
+                        None => Err(unreachable(&home)),
+                    };
+                    let found = match at_home {
+                        Ok(found) => found,
+                        // Another one may have a copy that is whole.
+                        Err(away) => {
+                            let copy = find(&regions, name, |peer| *peer != home).await;
+                            copy.ok().flatten().map(Some).ok_or(away)?
+                        }
+                    };
+                    match found {
                         None => return check_consent(shared, caller, name),
                         Some(log) => log,
                     }
@@ -184,7 +193,8 @@ fn check_consent(shared: &Shared, caller: &Caller, name: &ChannelName) -> Result
     }
 }
 
-/// The channel as its home has it; none where every peer that is meant was asked and none has it.
+/// The channel as its home has it, or else as a peer that has all of it; none where every peer that is
+/// meant was asked and none has it.
 pub(super) async fn find(
     regions: &Regions,
     name: &ChannelName,
@@ -193,7 +203,7 @@ pub(super) async fn find(
     let Ok(pattern) = ChannelPattern::exactly(name) else {
         return Ok(None);
     };
-    let mut away = None;
+    let (mut away, mut copy) = (None, None);
     for peer in regions.peers().iter().filter(|peer| is_meant(&peer.name)) {
         let Some(link) = peer.link() else {
             away = Some(peer.name.clone());
@@ -209,13 +219,19 @@ pub(super) async fn find(
         match link.ask(request, ASKED).await {
             Ok(RegionResponse::LinkLogs(page)) => {
                 let mut logs = page.logs.into_iter();
-                let log = logs.find(|log| log.name == *name && log.home == peer.name);
-                if log.is_some() {
-                    return Ok(log);
+                let log = logs.find(|log| log.name == *name);
+                match log {
+                    Some(log) if log.home == peer.name => return Ok(Some(log)),
+                    Some(log) => copy = Some(log),
+                    None => {}
                 }
             }
             _ => away = Some(peer.name.clone()),
         }
+    }
+    // Its home is no peer, or away, and a peer has a copy.
+    if copy.is_some() {
+        return Ok(copy);
     }
     match away {
         Some(region) => Err(unreachable(&region)),

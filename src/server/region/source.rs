@@ -3,6 +3,8 @@
 //! One task for each link holds all of it and answers in the order of the requests. A log that has
 //! nothing new costs nothing: it stands among the broker's waiters until it grows.
 
+mod filter;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,9 +14,10 @@ use bytes::{Bytes, BytesMut};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use self::filter::Skipped;
 use super::digest::{batch_at, digest};
 use super::{Regions, create, directory, travel};
-use crate::broker::{BrokerError, Fetch, Place, Residence, Travelling, Wake};
+use crate::broker::{BrokerError, CopyOf, Fetch, Place, Residence, Travelling, Wake};
 use crate::format::BatchHeader;
 use crate::protocol::region::{
     FollowFrom, FollowLog, FollowedLog, LinkFollowed, LinkLog, LinkLogs, LinkLogsPage, LinkOpen,
@@ -68,13 +71,17 @@ pub(in crate::server) fn start(
         shared,
         answers,
         is_open: false,
-        puller: None,
+        region: None,
+        told: 0,
         followed: BTreeMap::new(),
         ready: Arc::default(),
         unsynced: BTreeSet::new(),
+        lingering: BTreeMap::new(),
+        backlog: BTreeSet::new(),
         standing: VecDeque::new(),
         next_number: 0,
         after: 0,
+        after_backlog: 0,
     };
     tokio::spawn(source.run(asks));
     sender
@@ -119,6 +126,12 @@ struct Followed {
     /// Log start and epoch that were last said.
     said: Option<(Offset, LogEpoch)>,
     waker: Arc<dyn Wake>,
+    /// Whether this region is its home, and not a copy that serves for it.
+    is_home: bool,
+    /// Record types wanted; `None` is all.
+    types: Option<BTreeSet<String>>,
+    /// What was passed over and not told yet.
+    skipped: Option<Skipped>,
 }
 
 struct Standing {
@@ -131,15 +144,23 @@ struct Source {
     shared: Arc<Shared>,
     answers: Answers,
     is_open: bool,
-    /// The region that pulls, once it has said so.
-    puller: Option<RegionName>,
+    /// Who pulls.
+    region: Option<RegionName>,
+    /// Bytes of internal topics among those that are sent next.
+    told: u64,
     followed: BTreeMap<u32, Followed>,
     ready: Arc<Ready>,
     unsynced: BTreeSet<u32>,
+    /// Logs of which something was passed over, and when that is to be told.
+    lingering: BTreeMap<u32, Instant>,
+    /// Logs that had more than one turn brought. The others come first.
+    backlog: BTreeSet<u32>,
     standing: VecDeque<Standing>,
     next_number: u64,
     /// The log that had the last turn.
     after: u32,
+    /// The log with a backlog that had the last turn.
+    after_backlog: u32,
 }
 
 impl Source {
@@ -160,6 +181,13 @@ impl Source {
                     None => std::future::pending().await,
                 }
             };
+            let told = self.lingering.values().min().copied();
+            let tell = async move {
+                match told {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             let stop = self.shared.stop.clone();
             tokio::select! {
                 ask = asks.recv() => match ask {
@@ -169,6 +197,11 @@ impl Source {
                 () = ready.notify.notified(), if waits => {}
                 () = due, if waits => {}
                 () = changed(consents.as_mut()) => self.look_at_consent(),
+                () = tell, if waits => {
+                    let now = Instant::from_std(clock::instant());
+                    let due = self.lingering.extract_if(.., |_, at| *at <= now);
+                    due.for_each(|(handle, _)| self.ready.insert(handle));
+                }
                 () = sleep(UNSYNCED), if waits && !self.unsynced.is_empty() => {
                     for handle in std::mem::take(&mut self.unsynced) {
                         self.ready.insert(handle);
@@ -229,14 +262,14 @@ impl Source {
             }
             RegionRequest::LinkUnfollow(unfollow) => {
                 for handle in unfollow.handles {
-                    self.unfollow(handle);
+                    self.unfollow_for_good(handle, &regions);
                 }
                 let answer = RegionResponse::LinkUnfollow(LinkUnfollowed {});
                 self.say(correlation, Ok(answer));
             }
             RegionRequest::LinkDirectory(ask) => {
                 let (shared, answers) = (self.shared.clone(), self.answers.clone());
-                let by = self.puller.clone().unwrap_or_else(|| regions.name.clone());
+                let by = self.region.clone().unwrap_or_else(|| regions.name.clone());
                 tokio::spawn(async move {
                     let response = match directory::serve(&shared, &regions, &by, ask).await {
                         Ok(told) => Response::Region(Box::new(RegionResponse::LinkDirectory(told))),
@@ -261,7 +294,7 @@ impl Source {
             // These hold up nothing else.
             RegionRequest::LinkLogs(logs) => {
                 let (shared, answers) = (self.shared.clone(), self.answers.clone());
-                let puller = self.puller.clone();
+                let puller = self.region.clone();
                 tokio::spawn(async move {
                     let response = match list(&shared, &regions, puller.as_ref(), logs).await {
                         Ok(page) => Response::Region(Box::new(RegionResponse::LinkLogs(page))),
@@ -313,7 +346,7 @@ impl Source {
             return Err(mismatch("a region links to itself".to_owned()));
         }
         self.is_open = true;
-        self.puller = Some(open.region.clone());
+        self.region = Some(open.region.clone());
         Ok(LinkOpened {
             region: regions.name.clone(),
             directory_id: self.shared.directory_id,
@@ -340,10 +373,15 @@ impl Source {
         }
         let name = &log.name;
         self.check_consent(name)?;
-        let (id, log_start, flushed, epoch) = {
+        let (id, is_home, log_start, flushed, epoch) = {
             let broker = self.shared.broker();
-            let id = match broker.residence(name) {
-                Residence::Home(id) if !name.is_internal() || Travelling::of(name).is_some() => id,
+            let (id, is_home) = match broker.residence(name) {
+                Residence::Home(id) if !name.is_internal() || Travelling::of(name).is_some() => {
+                    (id, true)
+                }
+                Residence::Copy(id, _) if broker.copy_of(id).is_some_and(CopyOf::is_whole) => {
+                    (id, false)
+                }
                 Residence::Copy(_, home) => {
                     let channel = name.to_string();
                     let error = BrokerError::LivesElsewhere { channel, home };
@@ -352,7 +390,8 @@ impl Source {
                 _ => return Err(absent(name)),
             };
             let log = broker.storage().log(id).ok_or_else(|| absent(name))?;
-            (id, log.log_start(), log.flushed(), log.last_epoch())
+            let (start, flushed) = (log.log_start(), log.flushed());
+            (id, is_home, start, flushed, log.last_epoch())
         };
         let refused = |error: &BrokerError| answer::refused(error);
         let from = match log.from {
@@ -383,6 +422,10 @@ impl Source {
                     (Before::Batch(last), None),
                 )
             }
+            None if log.last_epoch.is_some() => {
+                let epoch = log.last_epoch.unwrap_or_default();
+                (None, (Before::OwnGap(epoch), None))
+            }
             None => {
                 // A new copy begins with a whole batch.
                 let holds = match readable(from) {
@@ -398,7 +441,7 @@ impl Source {
         let (before_from, holds) = holds;
         let source = Has {
             incarnation: id,
-            is_home: true,
+            is_home,
             log_start,
             flushed,
             epoch,
@@ -410,6 +453,9 @@ impl Source {
             before: before_from,
         };
         let from = check_follow(&source, &wanted, holds).map_err(|error| diverged(&error))?;
+        if !is_home && from < log_start {
+            return Err(lacks(from..log_start));
+        }
         let waker: Arc<dyn Wake> = Arc::new(Grown {
             handle,
             ready: self.ready.clone(),
@@ -421,6 +467,9 @@ impl Source {
             next: from,
             said: None,
             waker,
+            is_home,
+            types: log.types,
+            skipped: None,
         };
         self.followed.insert(handle, followed);
         self.ready.insert(handle);
@@ -433,37 +482,63 @@ impl Source {
 
     /// Checks that who pulls may hold a channel; a refusal is on the record.
     fn check_consent(&self, name: &ChannelName) -> Result<(), WireError> {
-        let Some(puller) = &self.puller else {
+        let Some(region) = &self.region else {
             return Ok(());
         };
         let mut broker = self.shared.broker();
-        if broker.may_hold(name, puller) {
+        if broker.may_hold(name, region) {
             return Ok(());
         }
         let error = answer::refused(&BrokerError::NoConsent {
             channel: name.to_string(),
-            region: puller.clone(),
+            region: region.clone(),
         });
-        auditing::Draft::of_copying(name, puller).refused(&mut broker, &Caller::LOCAL, &error);
+        auditing::Draft::of_copying(name, region).refused(&mut broker, &Caller::LOCAL, &error);
         drop(broker);
         self.shared.wake_committer();
-        tracing::warn!(channel = %name, region = %puller, "a region asked for what it may not hold");
+        tracing::warn!(channel = %name, %region, "a region asked for what it may not hold");
         Err(error)
     }
 
     /// Has the logs looked at that who pulls may not hold any more: they are sent no further.
     fn look_at_consent(&mut self) {
-        let Some(puller) = &self.puller else { return };
+        let Some(region) = &self.region else { return };
         let broker = self.shared.broker();
         for (handle, followed) in &self.followed {
-            if !broker.may_hold(&followed.name, puller) {
+            if !broker.may_hold(&followed.name, region) {
                 self.ready.insert(*handle);
+            }
+        }
+    }
+
+    /// The puller wants a log no longer, and may remove what it has of it.
+    fn unfollow_for_good(&mut self, handle: u32, regions: &Regions) {
+        let id = self.followed.get(&handle).map(|followed| followed.id);
+        if let (Some(id), Some(region)) = (id, &self.region) {
+            regions.held.forgets(id, region);
+        }
+        self.unfollow(handle);
+    }
+
+    /// Takes what the puller holds synced of each log.
+    fn take_held(&self, held: &[(u32, Offset)]) {
+        let (Some(regions), Some(region)) = (&self.shared.regions, &self.region) else {
+            return;
+        };
+        for (handle, offset) in held {
+            // A copy of some types does not hold what was passed over.
+            let followed = self.followed.get(handle);
+            if let Some(followed) = followed.filter(|it| it.types.is_none()) {
+                let offset = (*offset).min(followed.next);
+                regions.held.says(followed.id, region, offset);
             }
         }
     }
 
     fn unfollow(&mut self, handle: u32) {
         self.unsynced.remove(&handle);
+        self.lingering.remove(&handle);
+        self.backlog.remove(&handle);
         if let Some(followed) = self.followed.remove(&handle) {
             let mut broker = self.shared.broker();
             broker.forget_waiter(followed.id, &followed.waker);
@@ -479,6 +554,7 @@ impl Source {
             let text = format!("{MAX_STANDING} requests of the link wait, which is the limit");
             return refused(WireError::new(ErrorCode::Overloaded, text).retry_after_ms(100));
         }
+        self.take_held(&request.held);
         let wait = Duration::from_millis(u64::from(request.max_wait_ms)).min(MAX_WAIT);
         self.standing.push_back(Standing {
             correlation,
@@ -508,63 +584,87 @@ impl Source {
         }
     }
 
-    /// What is new, of each log a part, so that a backlog starves no other log.
+    /// What is new. Logs that have little come first; those with a backlog share what is left, by
+    /// turns, so that it starves no live log.
     async fn collect(&mut self, max_bytes: u64) -> Vec<LinkItem> {
         let ready = self.ready.take();
-        if ready.is_empty() {
+        if ready.is_empty() && self.backlog.is_empty() {
             return Vec::new();
         }
+        let (mut items, mut bytes) = (Vec::new(), 0);
         // Each has its turn: those behind the last one come first.
-        let after = self.after;
-        let turn = ready.range(after.saturating_add(1)..);
-        let turn: Vec<u32> = turn.chain(ready.range(..=after)).copied().collect();
-        let part = max_bytes / turn.len() as u64;
-        let part = part.clamp(MIN_LOG_BYTES, MAX_LOG_BYTES);
-        let (mut items, mut bytes, mut told) = (Vec::new(), 0, 0);
-        for handle in turn {
+        let live = ready.difference(&self.backlog).copied().collect();
+        for handle in behind(&live, self.after) {
             if bytes >= max_bytes {
                 self.ready.insert(handle);
                 continue;
             }
             self.after = handle;
-            let name = self
-                .followed
-                .get(&handle)
-                .map(|followed| followed.name.clone());
-            if let Some(Err(error)) = name.map(|name| self.check_consent(&name)) {
-                self.unfollow(handle);
-                items.push(LinkItem::Stop { handle, error });
-                continue;
-            }
-            let Some(followed) = self.followed.get_mut(&handle) else {
-                continue;
+            bytes += self.read(handle, MAX_LOG_BYTES, &mut items).await;
+        }
+        while bytes < max_bytes {
+            let Some(handle) = behind(&self.backlog, self.after_backlog).next() else {
+                break;
             };
-            match read(&self.shared, handle, followed, part, &mut items).await {
-                Ok(Read { sent, rest }) => {
-                    bytes += sent;
-                    told += if followed.name.is_internal() { sent } else { 0 };
-                    match rest {
-                        Rest::More => self.ready.insert(handle),
-                        Rest::Unsynced => {
-                            self.unsynced.insert(handle);
-                        }
-                        Rest::Nothing => {}
-                    }
-                }
-                Err(error) => {
-                    let error = answer::refused(&error);
-                    self.unfollow(handle);
-                    items.push(LinkItem::Stop { handle, error });
-                }
-            }
+            self.after_backlog = handle;
+            let part = (max_bytes - bytes).clamp(MIN_LOG_BYTES, MAX_LOG_BYTES);
+            bytes += self.read(handle, part, &mut items).await;
         }
         if let Some(regions) = &self.shared.regions {
             regions
                 .sent_bytes
-                .fetch_add(bytes - told, Ordering::Relaxed);
+                .fetch_add(bytes - self.told, Ordering::Relaxed);
+            self.told = 0;
         }
         items
     }
+
+    /// Reads what is new in a log, and notes whether there is more; the bytes of it.
+    async fn read(&mut self, handle: u32, max_bytes: u64, items: &mut Vec<LinkItem>) -> u64 {
+        self.backlog.remove(&handle);
+        let name = self.followed.get(&handle).map(|followed| &followed.name);
+        if let Some(Err(error)) = name.map(|name| self.check_consent(name)) {
+            self.unfollow(handle);
+            items.push(LinkItem::Stop { handle, error });
+            return 0;
+        }
+        let Some(followed) = self.followed.get_mut(&handle) else {
+            return 0;
+        };
+        match read(&self.shared, handle, followed, max_bytes, items).await {
+            Ok(Read { sent, rest }) => {
+                if followed.name.is_internal() {
+                    self.told += sent;
+                }
+                if let Some(skipped) = &followed.skipped {
+                    self.lingering.insert(handle, skipped.due());
+                } else {
+                    self.lingering.remove(&handle);
+                }
+                match rest {
+                    Rest::More => {
+                        self.backlog.insert(handle);
+                    }
+                    Rest::Unsynced => {
+                        self.unsynced.insert(handle);
+                    }
+                    Rest::Nothing => {}
+                }
+                sent
+            }
+            Err(error) => {
+                self.unfollow(handle);
+                items.push(LinkItem::Stop { handle, error });
+                0
+            }
+        }
+    }
+}
+
+/// The handles in order, those behind `after` first.
+fn behind(handles: &BTreeSet<u32>, after: u32) -> impl Iterator<Item = u32> {
+    let first = handles.range(after.saturating_add(1)..);
+    first.chain(handles.range(..=after)).copied()
 }
 
 /// Waits until it changes who may hold what.
@@ -601,17 +701,22 @@ async fn read(
     followed: &mut Followed,
     max_bytes: u64,
     items: &mut Vec<LinkItem>,
-) -> Result<Read, BrokerError> {
+) -> Result<Read, WireError> {
+    let refused = |error: BrokerError| answer::refused(&error);
     let gone = || BrokerError::NoSuchChannel {
         name: followed.name.to_string(),
     };
     let (log_start, flushed, high_watermark, epoch) = {
         let mut broker = shared.broker();
-        broker.channel_is(&followed.name, followed.id)?;
+        let is_it = broker.channel_is(&followed.name, followed.id);
+        is_it.map_err(refused)?;
         // Known before it is looked at, so that nothing that comes meanwhile is missed.
         broker.forget_waiter(followed.id, &followed.waker);
         broker.wake_on_append(followed.id, followed.waker.clone());
-        let log = broker.storage().log(followed.id).ok_or_else(gone)?;
+        let log = broker
+            .storage()
+            .log(followed.id)
+            .ok_or_else(|| refused(gone()))?;
         let end = log.high_watermark();
         (
             log.log_start(),
@@ -630,12 +735,20 @@ async fn read(
         });
     }
     if followed.next < log_start {
+        // Its home may still have what is gone here.
+        if !followed.is_home {
+            return Err(lacks(followed.next..log_start));
+        }
+        filter::tell(handle, followed, flushed, items);
         items.push(LinkItem::Gap {
             handle,
             from: followed.next,
             to: log_start,
         });
         followed.next = log_start;
+    }
+    if followed.skipped.as_ref().is_some_and(Skipped::is_due) {
+        filter::tell(handle, followed, flushed, items);
     }
     if followed.next >= flushed {
         let rest = match high_watermark > flushed {
@@ -658,18 +771,28 @@ async fn read(
                 rest: Rest::More,
             });
         }
-        Err(error) => return Err(error),
+        Err(error) => return Err(refused(error)),
     };
     let (batches, next) = below(&fetched.slices.parts, followed.next, flushed);
-    let sent = batches.len() as u64;
-    if sent > 0 {
-        items.push(LinkItem::Batches {
-            handle,
-            flushed,
-            batches,
-        });
+    if !followed.is_home
+        && let Some(gap) = filter::own_gap(&batches)
+    {
+        return Err(lacks(gap));
     }
     followed.next = next;
+    let sent = match &followed.types {
+        Some(_) => filter::send(handle, followed, &batches, flushed, items),
+        None if batches.is_empty() => 0,
+        None => {
+            let sent = batches.len() as u64;
+            items.push(LinkItem::Batches {
+                handle,
+                flushed,
+                batches,
+            });
+            sent
+        }
+    };
     let rest = match next < flushed {
         true => Rest::More,
         false if high_watermark > flushed => Rest::Unsynced,
@@ -700,7 +823,7 @@ fn below(parts: &[Bytes], mut next: Offset, flushed: Offset) -> (Bytes, Offset) 
     (batches.freeze(), next)
 }
 
-/// The logs that live here and match, once there is something to tell.
+/// The logs that may be pulled from here and match, once there is something to tell.
 async fn list(
     shared: &Shared,
     regions: &Regions,
@@ -755,7 +878,7 @@ fn page(
     }
     let mut logs = Vec::new();
     let mut next = None;
-    for (id, name) in broker.homes(asked.cursor.as_deref().unwrap_or("")) {
+    for (id, name, copy) in broker.offered(asked.cursor.as_deref().unwrap_or("")) {
         let is_asked = asked.patterns.iter().any(|pattern| pattern.matches(name));
         if !is_asked || puller.is_some_and(|puller| !broker.may_hold(name, puller)) {
             continue;
@@ -770,10 +893,11 @@ fn page(
         logs.push(LinkLog {
             name: name.clone(),
             incarnation: id,
-            home: regions.name.clone(),
+            home: copy.map_or(&regions.name, |copy| &copy.home).clone(),
             epoch: log.last_epoch(),
             log_start: log.log_start(),
             flushed: log.flushed(),
+            whole: true,
             config: answer::channel_info(info.value).config,
         });
     }
@@ -802,6 +926,15 @@ fn absent(name: &ChannelName) -> WireError {
     })
 }
 
+/// What a copy that serves for its home answers where it lacks what others may have.
+fn lacks(range: std::ops::Range<Offset>) -> WireError {
+    let text = format!(
+        "this copy does not have offsets {}..{}",
+        range.start, range.end
+    );
+    WireError::new(ErrorCode::SourceBehind, text).with("end", range.start.0)
+}
+
 fn diverged(refusal: &FollowRefusal) -> WireError {
     let text = refusal.to_string();
     match refusal {
@@ -813,6 +946,9 @@ fn diverged(refusal: &FollowRefusal) -> WireError {
         FollowRefusal::HomeEndsBefore { from, end } => WireError::new(ErrorCode::Diverged, text)
             .with("offset", from.0)
             .with("end", end.0),
+        FollowRefusal::SourceBehind { end, .. } => {
+            WireError::new(ErrorCode::SourceBehind, text).with("end", end.0)
+        }
         FollowRefusal::OtherBatch { from, .. } => {
             WireError::new(ErrorCode::Diverged, text).with("offset", from.0)
         }

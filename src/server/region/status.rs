@@ -4,7 +4,9 @@ use std::ops::Range;
 
 use super::Regions;
 use crate::broker::Broker;
-use crate::protocol::region::{CopyStatus, DisputedName, LinkRow, LinkState, PeerRow, RegionTold};
+use crate::protocol::region::{
+    CopyStatus, DisputedName, HeldBy, HeldStatus, LinkRow, LinkState, PeerRow, RegionTold,
+};
 use crate::types::{Incarnation, Offset, RegionName, Timestamp};
 
 /// What is told of a copy whose consent was withdrawn. Nothing is removed by itself: these may be the
@@ -124,6 +126,9 @@ impl Regions {
                 incarnation: id,
                 home: copy.home.clone(),
                 followed: state.is_followed,
+                source: state.source,
+                whole: copy.is_whole(),
+                types: copy.types.clone(),
                 begins_at: copy.begins_at,
                 next,
                 home_flushed: state.home_flushed,
@@ -146,6 +151,26 @@ impl Regions {
             links: links.collect(),
             copies: copies.collect(),
             sent_bytes: self.sent_bytes.load(std::sync::atomic::Ordering::Relaxed),
+            held: self.held_rows(broker),
         }
+    }
+
+    /// What other regions hold of the logs that they pull from here.
+    fn held_rows(&self, broker: &Broker) -> Vec<HeldStatus> {
+        let offered = broker.offered("");
+        let rows = offered.filter_map(|(id, name, _)| {
+            let regions = self.held.of(id).into_iter();
+            let regions: Vec<HeldBy> = regions
+                .map(|(region, offset)| HeldBy { region, offset })
+                .collect();
+            let log = broker.storage().log(id)?;
+            (!regions.is_empty()).then(|| HeldStatus {
+                name: name.clone(),
+                incarnation: id,
+                flushed: log.flushed(),
+                regions,
+            })
+        });
+        rows.collect()
     }
 }

@@ -59,6 +59,7 @@ pub(super) fn offered(broker: &Broker, regions: &Regions, asked: &[ChannelName])
             epoch: log.last_epoch(),
             log_start: log.log_start(),
             flushed: log.flushed(),
+            whole: true,
             config: answer::channel_info(info.value).config,
         })
     });

@@ -20,12 +20,17 @@ fn region(name: &str) -> RegionName {
 fn interest() -> InterestRow {
     InterestRow {
         pattern: "ml.>".parse().unwrap(),
+        types: Some(types()),
         from: Since::Time(TIME),
         retention_days: Some(30),
         automatic: false,
         declared_at: Some(TIME),
         until: None,
     }
+}
+
+fn types() -> std::collections::BTreeSet<String> {
+    ["model.deployed".to_owned()].into()
 }
 
 fn config() -> ChannelConfig {
@@ -84,6 +89,7 @@ pub fn requests() -> Vec<Request> {
             region: region("eu-west"),
             expect: region("us-east"),
             directory_id: LOG,
+            pack: true,
         }),
         RegionRequest::LinkLogs(LinkLogs {
             patterns: vec!["ml.>".parse().unwrap()],
@@ -106,6 +112,17 @@ pub fn requests() -> Vec<Request> {
                         append_time: TIME,
                         body_crc: 0x1234_5678,
                     }),
+                    last_epoch: None,
+                    types: None,
+                },
+                FollowLog {
+                    handle: 3,
+                    name: channel(),
+                    incarnation: Some(LOG),
+                    from: FollowFrom::Offset(Offset(43)),
+                    last: None,
+                    last_epoch: Some(LogEpoch(7)),
+                    types: Some(types()),
                 },
                 FollowLog {
                     handle: 2,
@@ -113,6 +130,8 @@ pub fn requests() -> Vec<Request> {
                     incarnation: None,
                     from: FollowFrom::Since(Since::Start),
                     last: None,
+                    last_epoch: None,
+                    types: None,
                 },
             ],
         }),
@@ -129,6 +148,7 @@ pub fn requests() -> Vec<Request> {
         RegionRequest::RegionPurge(RegionPurge { name: channel() }),
         RegionRequest::InterestAdd(InterestAdd {
             pattern: "ml.>".parse().unwrap(),
+            types: Some(types()),
             from: Since::Time(TIME),
             retention_days: Some(30),
         }),
@@ -165,6 +185,7 @@ pub fn requests() -> Vec<Request> {
     all.push(Request::LinkFetch(LinkFetchRequest {
         max_bytes: 1 << 20,
         max_wait_ms: 55_000,
+        held: vec![(1, Offset(43)), (2, Offset(0))],
     }));
     all.push(Request::LinkForward(Box::new(LinkForwardRequest {
         by: region("eu-west"),
@@ -198,6 +219,7 @@ pub fn responses() -> Vec<Response> {
                 epoch: LogEpoch(7),
                 log_start: Offset(3),
                 flushed: Offset(43),
+                whole: true,
                 config: config(),
             }],
             next: Some("ml.models".to_owned()),
@@ -252,6 +274,9 @@ pub fn responses() -> Vec<Response> {
                 incarnation: LOG,
                 home: region("us-east"),
                 followed: false,
+                source: Some(region("us-east")),
+                whole: false,
+                types: Some(types()),
                 begins_at: Offset(3),
                 next: Offset(43),
                 home_flushed: Some(Offset(50)),
@@ -265,6 +290,15 @@ pub fn responses() -> Vec<Response> {
             disputed: vec![DisputedName {
                 channel: channel(),
                 named_in: region("us-east"),
+            }],
+            held: vec![HeldStatus {
+                name: channel(),
+                incarnation: LOG,
+                flushed: Offset(43),
+                regions: vec![HeldBy {
+                    region: region("ap-south"),
+                    offset: Offset(41),
+                }],
             }],
         }),
         RegionResponse::RegionVerify(Verified {
@@ -286,6 +320,7 @@ pub fn responses() -> Vec<Response> {
                 interest(),
                 InterestRow {
                     pattern: "orders".parse().unwrap(),
+                    types: None,
                     from: Since::End,
                     retention_days: None,
                     automatic: true,
@@ -319,6 +354,38 @@ pub fn responses() -> Vec<Response> {
                 handle: 1,
                 flushed: Offset(43),
                 batches: Bytes::from(stored_batch()),
+            },
+            LinkItem::Packed {
+                handle: 3,
+                flushed: Offset(43),
+                unpacked: 3,
+                frame: Bytes::from_static(&[
+                    0x28, 0xb5, 0x2f, 0xfd, 0x20, 0x03, 0x19, 0x00, 0x00, b'a', b'b', b'c',
+                ]),
+            },
+            LinkItem::Skip {
+                handle: 3,
+                from: Offset(43),
+                to: Offset(50),
+                epoch: LogEpoch(7),
+                append_time: TIME,
+                flushed: Offset(51),
+            },
+            LinkItem::Position {
+                handle: 1,
+                consumer: ConsumerName::parse("billing").unwrap(),
+                offset: Some(Offset(42)),
+                epoch: LogEpoch(7),
+                at: TIME,
+                metadata: "run 7".to_owned(),
+            },
+            LinkItem::Position {
+                handle: 1,
+                consumer: ConsumerName::parse("gone").unwrap(),
+                offset: None,
+                epoch: LogEpoch(0),
+                at: TIME,
+                metadata: String::new(),
             },
             LinkItem::Stop { handle: 2, error },
         ],

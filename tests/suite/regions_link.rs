@@ -1,0 +1,281 @@
+//! From whom a copy is pulled, and what of it: several routes, record types, positions, shares of a
+//! link.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::line::Line;
+use crate::process::wait_for;
+use crate::regions::{Region, raw};
+
+/// A region that pulls over these lines, and wants everything from the start.
+fn wants_all(dir: &Path, name: &'static str, lines: &[(&str, &Line)]) -> Region {
+    let peers = lines.iter();
+    let peers = peers.map(|(peer, line)| format!("{peer}={}", line.url()));
+    let region = Region::start_at(dir, name, peers.collect());
+    region
+        .run(&["interest", "add", ">", "--from", "start"])
+        .ok();
+    region
+}
+
+/// Publishes so many records; the offset after the last.
+fn publish(region: &Region, channel: &str, count: usize) -> u64 {
+    let text = "x".repeat(300);
+    let first = region.publish(channel, &vec![text.as_str(); count]);
+    first + count as u64
+}
+
+/// That two regions serve the same bytes.
+fn is_equal(one: &Region, other: &Region, channel: &str) {
+    assert!(raw(one, channel) == raw(other, channel), "the same bytes");
+    let told = other.copy(channel).expect("a copy");
+    assert!(told["gaps"].is_null() && told["error"].is_null(), "{told}");
+}
+
+/// What a region says that the others hold of a channel.
+fn held(region: &Region, channel: &str) -> Value {
+    let status = region.status();
+    let mut rows = status["held"].as_array().expect("rows").iter();
+    let row = rows.find(|row| row["name"] == channel);
+    row.map_or(Value::Null, |row| row["regions"].clone())
+}
+
+fn is_pulled_from(region: &Region, channel: &str, source: &str) {
+    wait_for(&format!("{channel} to be pulled from {source}"), || {
+        let copy = region.copy(channel)?;
+        (copy["followed"] == true && copy["source"] == source).then_some(())
+    });
+}
+
+#[test]
+fn a_home_knows_what_each_region_holds_synced_and_forgets_who_has_left() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let east = Region::start(dir.path(), "us-east", &[]);
+    let line = Line::to(east.broker().address());
+    let west = wants_all(dir.path(), "eu-west", &[("us-east", &line)]);
+    let mut south = wants_all(dir.path(), "ap-south", &[("us-east", &line)]);
+    let mut end = publish(&east, "orders", 3);
+    let both = |end: u64| {
+        json!([
+            { "region": "ap-south", "offset": end },
+            { "region": "eu-west", "offset": end },
+        ])
+    };
+    let hold = |held_by: Value| {
+        wait_for(&format!("what is held: {held_by}"), || {
+            (held(&east, "orders") == held_by).then_some(())
+        });
+    };
+    hold(both(end));
+    // Nothing else comes that could bring it along.
+    end = publish(&east, "orders", 1);
+    hold(both(end));
+    // What a region that is away has said stays true.
+    south.kill();
+    let more = publish(&east, "orders", 2);
+    hold(json!([
+        { "region": "ap-south", "offset": end },
+        { "region": "eu-west", "offset": more },
+    ]));
+    south.restart();
+    hold(both(more));
+    west.run(&["interest", "remove", ">"]).ok();
+    hold(json!([{ "region": "ap-south", "offset": more }]));
+}
+
+#[test]
+fn a_hub_hands_on_what_it_has_whole_to_those_that_have_no_link_of_their_own() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut east = Region::start(dir.path(), "us-east", &[]);
+    let to_east = Line::to(east.broker().address());
+    let mut hub = wants_all(dir.path(), "hub", &[("us-east", &to_east)]);
+    let to_hub = Line::to(hub.broker().address());
+    let west = wants_all(dir.path(), "eu-west", &[("hub", &to_hub)]);
+    let south = Region::start_at(
+        dir.path(),
+        "ap-south",
+        vec![format!("hub={}", to_hub.url())],
+    );
+    let mut end = publish(&east, "ml.models", 20);
+    west.has("ml.models", end);
+    is_pulled_from(&west, "ml.models", "hub");
+    let copy = west.copy("ml.models").expect("a copy");
+    assert_eq!(
+        (&copy["home"], &copy["whole"]),
+        (&json!("us-east"), &json!(true))
+    );
+    assert_eq!(copy["source"], "hub");
+    // Cuts and kills on either side of the hub.
+    for round in 0..6 {
+        match round % 3 {
+            0 => to_east.flap(),
+            1 => to_hub.flap(),
+            _ => {
+                hub.kill();
+                hub.restart();
+            }
+        }
+        end = publish(&east, "ml.models", 50);
+    }
+    west.has("ml.models", end);
+    is_equal(&east, &west, "ml.models");
+    let verified = west
+        .run(&["region", "verify", "ml.models", "--json"])
+        .json();
+    assert_eq!(
+        (&verified["equal"], &verified["home"]),
+        (&json!(true), &json!("hub"))
+    );
+    // While its home is away, a hub still serves what it has.
+    east.kill();
+    south
+        .run(&["interest", "add", "ml.*", "--from", "start"])
+        .ok();
+    south.has("ml.models", end);
+    assert!(raw(&south, "ml.models") == raw(&west, "ml.models"));
+    east.restart();
+    end = publish(&east, "ml.models", 5);
+    south.has("ml.models", end);
+    is_equal(&east, &south, "ml.models");
+}
+
+#[test]
+fn in_a_ring_a_copy_is_pulled_the_other_way_round_while_its_home_is_out_of_reach() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let east = Region::start(dir.path(), "us-east", &[]);
+    let west_to_east = Line::to(east.broker().address());
+    let south_to_east = Line::to(east.broker().address());
+    let mut west = wants_all(dir.path(), "eu-west", &[("us-east", &west_to_east)]);
+    let to_west = Line::to(west.broker().address());
+    let south = wants_all(
+        dir.path(),
+        "ap-south",
+        &[("us-east", &south_to_east), ("eu-west", &to_west)],
+    );
+    let to_south = Line::to(south.broker().address());
+    west.kill();
+    west.peers.push(format!("ap-south={}", to_south.url()));
+    west.restart();
+    let mut end = publish(&east, "all", 20);
+    for region in [&west, &south] {
+        region.has("all", end);
+        is_pulled_from(region, "all", "us-east");
+    }
+    for (cut, away, other) in [
+        (&south_to_east, &south, "eu-west"),
+        (&west_to_east, &west, "ap-south"),
+    ] {
+        cut.cut();
+        end = publish(&east, "all", 50);
+        away.has("all", end);
+        is_pulled_from(away, "all", other);
+        end = publish(&east, "all", 50);
+        away.has("all", end);
+        // The home comes first again as soon as it is there.
+        cut.mend();
+        is_pulled_from(away, "all", "us-east");
+    }
+    // Both are cut off, and may pull from each other; either way back brings both on.
+    for back in [&west_to_east, &south_to_east] {
+        west_to_east.cut();
+        south_to_east.cut();
+        end = publish(&east, "all", 30);
+        wait_for("both to be cut off", || {
+            let is_off = |region: &Region| {
+                let links = region.status()["links"].clone();
+                let mut links = links.as_array().expect("rows").iter();
+                links.any(|link| link["peer"] == "us-east" && link["state"] != "open")
+            };
+            (is_off(&west) && is_off(&south)).then_some(())
+        });
+        back.mend();
+        west.has("all", end);
+        south.has("all", end);
+    }
+    west_to_east.mend();
+    for region in [&west, &south] {
+        is_equal(&east, region, "all");
+    }
+}
+
+#[test]
+fn batches_without_the_types_asked_for_do_not_cross() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut east = Region::start(dir.path(), "us-east", &[]);
+    let mut west = Region::start(dir.path(), "eu-west", &[&east]);
+    let typed = |east: &Region, record_type: &str, count: usize| {
+        let text = ("x".repeat(500) + "\n").repeat(count);
+        let args = ["publish", "ml.models", "--type", record_type, "--json"];
+        let told = east.broker().run_with(&args, text.as_bytes()).json();
+        told["firstOffset"].as_u64().expect("an offset") + count as u64
+    };
+    typed(&east, "model.trained", 200);
+    let add = [
+        "interest",
+        "add",
+        "ml.>",
+        "--from",
+        "start",
+        "--type",
+        "model.deployed",
+    ];
+    west.run(&add).ok();
+    let wanted = typed(&east, "model.deployed", 1);
+    let mut end = typed(&east, "model.trained", 200);
+    west.has("ml.models", end);
+    let all = raw(&east, "ml.models").len() as u64;
+    assert!(all > 200_000, "{all}");
+    let received = west.received();
+    assert!((500..2_000).contains(&received), "{received}");
+    assert_eq!(east.status()["sentBytes"], json!(received));
+    let copy = west.copy("ml.models").expect("a copy");
+    assert_eq!(copy["types"], json!(["model.deployed"]));
+    assert_eq!(copy["whole"], json!(false));
+    // Nobody takes for all what is a part: it is told, and the wanted record is at its offset.
+    let read = west.run(&["consume", "ml.models", "--json"]);
+    assert_ne!(read.code, 0);
+    let read = west
+        .run(&["consume", "ml.models", "--json", "--gaps", "yield"])
+        .json_lines();
+    let records: Vec<&Value> = read.iter().filter(|line| line["gap"].is_null()).collect();
+    assert_eq!(records.len(), 1, "{read:?}");
+    assert_eq!(records[0]["offset"], json!(wanted - 1));
+    // It goes on behind a range that it passed over, after either side was away.
+    for round in 0..3 {
+        if round != 1 {
+            west.kill();
+            west.restart();
+        }
+        if round != 0 {
+            east.kill();
+            east.restart();
+        }
+        typed(&east, "model.deployed", 1);
+        end = typed(&east, "model.trained", 50);
+        west.has("ml.models", end);
+    }
+    assert!(west.received() < 4_000, "{}", west.received());
+    let copy = west.copy("ml.models").expect("a copy");
+    assert!(copy["error"].is_null(), "{copy}");
+    let verified = west
+        .run(&["region", "verify", "ml.models", "--json"])
+        .json();
+    assert_eq!(
+        (&verified["equal"], &verified["batches"]),
+        (&json!(true), &json!(4))
+    );
+    // A part is no source, and the home does not count on it.
+    let south = Region::start(dir.path(), "ap-south", &[&west]);
+    south
+        .run(&["interest", "add", "ml.>", "--from", "start"])
+        .ok();
+    wait_for("the link", || {
+        (south.status()["links"][0]["state"] == "open").then_some(())
+    });
+    assert_eq!(held(&east, "ml.models"), Value::Null);
+    // What was there is asked for again, and nobody answers with it.
+    assert_ne!(south.run(&["consume", "ml.models"]).code, 0);
+    assert!(south.copy("ml.models").is_none());
+}
