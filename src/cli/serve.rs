@@ -105,7 +105,8 @@ pub struct ServeTlsArgs {
     pub tls_min_version: Option<TlsVersion>,
 }
 
-fn region_name(text: &str) -> Result<RegionName, String> {
+/// A region's name as it is typed.
+pub(super) fn region_name(text: &str) -> Result<RegionName, String> {
     RegionName::parse(text).map_err(|error| error.to_string())
 }
 

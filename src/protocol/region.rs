@@ -7,11 +7,19 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::control::ChannelConfig;
+use super::control::{ChannelConfig, ChannelCreated};
+pub use super::directory::{
+    ChannelNamed, ChannelPlace, ConsentList, ConsentSet, Consents, CrossingRow, DirectoryTold,
+    LinkCreate, LinkDirectory, MAX_NAMES, RegionPeer, ResidencyRow,
+};
 use super::error_code::WireError;
 use super::json_kinds::json_kinds;
 use super::logs::{ChannelLogs, LogRow, RegionLogs};
 use super::primitive::{BodyError, Reader, put_blob, put_name, put_optional_offset};
+pub use super::region_moves::{
+    AsideRow, HomeDecline, HomeDeclined, HomeFence, HomeFenced, HomeTake, MissingRange, MovedRow,
+    RegionMove, RegionMoved, RegionRetried, RegionRetry,
+};
 use crate::region::ChannelPattern;
 use crate::region::copies::BatchMark;
 use crate::region::interest::Since;
@@ -35,14 +43,26 @@ json_kinds! {
     LinkUnfollow(LinkUnfollow) -> LinkUnfollowed;
     /// Digests of a range.
     LinkDigest(LinkDigest) -> RangeDigest;
+    /// Asks a home to stop writing.
+    HomeFence(HomeFence) -> HomeFenced;
+    /// Asks the target of a move to give it up.
+    HomeDecline(HomeDecline) -> HomeDeclined;
+    /// Asks another region to become home.
+    HomeTake(HomeTake) -> RegionMoved;
     /// Lists regions.
     RegionList(RegionList) -> Regions;
     /// Tells how links and copies are.
     RegionStatus(RegionStatus) -> RegionTold;
     /// Compares a copy with its home.
     RegionVerify(RegionVerify) -> Verified;
+    /// Moves a home.
+    RegionMove(RegionMove) -> RegionMoved;
     /// Removes a copy.
     RegionPurge(RegionPurge) -> RegionPurged;
+    /// Follows a stopped copy again.
+    RegionRetry(RegionRetry) -> RegionRetried;
+    /// Adds or removes a peer.
+    RegionPeer(RegionPeer) -> Regions;
     /// Tells which logs a channel has.
     RegionLogs(RegionLogs) -> ChannelLogs;
     /// Declares interest.
@@ -51,6 +71,14 @@ json_kinds! {
     InterestList(InterestList) -> InterestRows;
     /// Withdraws interest.
     InterestRemove(InterestRemove) -> InterestRemoved;
+    /// Asks something of the directory of all regions.
+    LinkDirectory(LinkDirectory) -> DirectoryTold;
+    /// Makes a channel for another region.
+    LinkCreate(LinkCreate) -> ChannelCreated;
+    /// Says who may hold what.
+    ConsentSet(ConsentSet) -> Consents;
+    /// Lists who may hold what.
+    ConsentList(ConsentList) -> Consents;
 }
 
 /// Most logs in one page of [`LinkLogsPage`], and in one [`LinkFollow`].
@@ -93,6 +121,9 @@ pub struct LinkOpened {
 pub struct LinkLogs {
     /// The channels wanted.
     pub patterns: Vec<ChannelPattern>,
+    /// The internal topics wanted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<ChannelName>,
     /// `version` of the answer before: where nothing has changed since, the answer waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
@@ -265,6 +296,15 @@ pub struct Regions {
     pub region: RegionName,
     /// Those that it was told of.
     pub peers: Vec<PeerRow>,
+    /// The region that names channels for all; `None` where none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<RegionName>,
+    /// The regions that belong to its directory, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joined: Vec<RegionName>,
+    /// Channels and organisations of which not every region may hold the bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub residency: Vec<ResidencyRow>,
 }
 
 /// One peer.
@@ -318,6 +358,15 @@ pub struct RegionTold {
     /// The logs here of channels that have one for each region, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<LogRow>,
+    /// The channels here whose home was moved or is being moved, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved: Vec<MovedRow>,
+    /// What lies in `lost+found` of logs that another region has taken over, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aside: Vec<AsideRow>,
+    /// Channels that live here under a name that another region's channel has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disputed: Vec<DisputedName>,
 }
 
 /// An outbox.
@@ -365,6 +414,16 @@ pub struct HeldBy {
     pub region: RegionName,
     /// Everything below is synced there, as it last said.
     pub offset: Offset,
+}
+
+/// A name that channels of two regions have. Neither is copied to where the other lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DisputedName {
+    /// The name.
+    pub channel: ChannelName,
+    /// The region whose channel has it for all.
+    pub named_in: RegionName,
 }
 
 /// One link.
@@ -562,6 +621,11 @@ impl RegionRequest {
                 | Self::LinkFollow(_)
                 | Self::LinkUnfollow(_)
                 | Self::LinkDigest(_)
+                | Self::HomeFence(_)
+                | Self::HomeDecline(_)
+                | Self::HomeTake(_)
+                | Self::LinkDirectory(_)
+                | Self::LinkCreate(_)
         )
     }
 }

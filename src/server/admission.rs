@@ -16,10 +16,12 @@ use crate::broker::asp::EVIDENCE_TOPIC;
 use crate::broker::{Broker, BrokerError};
 use crate::protocol::asp::EvidencePlace;
 use crate::protocol::control::ChannelInfo;
+use crate::protocol::region::ConsentSet;
 use crate::protocol::{
     AspRequest, AtomicPart, ErrorCode, PublishTarget, RegionRequest, RegionResponse, Request,
     Response, WireError,
 };
+use crate::region::directory::{Scope, Side};
 use crate::types::{ChannelName, ConsumerName, DEFAULT_ORG_NAME, OrgId, OrgName, Timestamp};
 
 /// What anybody who has something to do with a channel may see of it.
@@ -206,7 +208,11 @@ impl<'a> Door<'a> {
             return self.own(Operation::ChannelAdmin);
         }
         match request {
-            RegionRequest::InterestList(_) => self.own(Operation::ChannelAdmin),
+            RegionRequest::InterestList(_) | RegionRequest::ConsentList(_) => {
+                self.own(Operation::ChannelAdmin)
+            }
+            RegionRequest::ConsentSet(word) => self.consent(word),
+            RegionRequest::RegionPeer(_) => self.broker(Operation::AccessAdmin),
             RegionRequest::RegionVerify(verify) => {
                 self.broker(Operation::Inspect)?;
                 self.channel(&mut verify.name, ANY_SIGHT)
@@ -222,9 +228,42 @@ impl<'a> Door<'a> {
             RegionRequest::RegionPurge(purge) => {
                 self.channel(&mut purge.name, &[Operation::ChannelAdmin])
             }
+            RegionRequest::RegionMove(moved) => {
+                self.channel(&mut moved.name, &[Operation::ChannelAdmin])
+            }
+            RegionRequest::RegionRetry(retry) => {
+                self.channel(&mut retry.name, &[Operation::ChannelAdmin])
+            }
             request if request.is_of_link() => self.broker(Operation::Replicate),
             _ => self.broker(Operation::Inspect),
         }
+    }
+
+    /// Who may hold a channel is said by who may change it, the rest by who administers the
+    /// organisation that says it.
+    fn consent(&self, word: &mut ConsentSet) -> Result<(), WireError> {
+        let org = match word {
+            ConsentSet::Residency {
+                scope: Scope::Channel(name),
+                ..
+            } => return self.channel(name, &[Operation::ChannelAdmin]),
+            ConsentSet::Residency {
+                scope: Scope::Org(name),
+                ..
+            } => name,
+            ConsentSet::Crossing {
+                owner,
+                side: Side::Owner,
+                ..
+            } => owner,
+            ConsentSet::Crossing { guest, .. } => guest,
+        };
+        let own = self.caller.row().org;
+        if self.caller.org.is_some() && *org != own {
+            let text = format!("organisation `{org}` says that for itself");
+            return Err(WireError::new(ErrorCode::Forbidden, text));
+        }
+        self.own(Operation::AccessAdmin)
     }
 
     /// Whether the caller's key still opens anything.

@@ -745,6 +745,9 @@ impl Connection {
             Request::Region(request) if region::waits(&request) => {
                 self.ask_region(correlation, caller, *request);
             }
+            Request::ChannelCreate(create) if region::asks_others(&self.shared, &create) => {
+                self.create_among_regions(correlation, caller, create);
+            }
             Request::Asp(request) if asp::waits(&request) => {
                 self.listen(correlation, caller, *request, For::Caller);
             }
@@ -849,6 +852,26 @@ impl Connection {
                 }
                 () = closed => {}
             }
+        });
+    }
+
+    /// Makes a channel, for which other regions are asked.
+    fn create_among_regions(
+        &mut self,
+        correlation: u64,
+        caller: Arc<Caller>,
+        create: crate::protocol::control::ChannelCreate,
+    ) {
+        if self.refuses_to_wait(correlation) {
+            return;
+        }
+        self.fetches.push((correlation, None));
+        let (shared, finder) = (self.shared.clone(), self.finder.clone());
+        // Goes on when the connection is closed: a name is not given without its channel.
+        tokio::spawn(async move {
+            let mut response = region::create(&shared, &caller, create, None).await;
+            admission::show(&shared, &caller, &mut response);
+            let _ = finder.send(Found::Linked(correlation, Box::new(response), None, 0));
         });
     }
 

@@ -12,8 +12,8 @@ use super::clock;
 use super::region;
 use super::shared::Shared;
 use crate::broker::{
-    Accepted, Broker, BrokerError, CheckedBatch, CommitRequest, ConsumerInfo, CreateOutcome, Fetch,
-    Part, Refusal, Target, Wait,
+    Accepted, Asked, Broker, BrokerError, CheckedBatch, CommitRequest, ConsumerInfo, CreateOutcome,
+    Fetch, Part, Refusal, Target, Wait,
 };
 use crate::format::check_produced;
 use crate::protocol::control::{self, ChannelList, Health, HelloRequest, HelloResponse};
@@ -414,8 +414,18 @@ fn look(shared: &Shared, caller: &Caller, request: &Request) -> Answered {
         Request::ChannelCreate(create) => {
             let change = answer::config_change(create.config.clone());
             let mut broker = shared.broker();
+            let asks = create.home.is_some() || create.residency.is_some();
+            if asks && broker.region().is_none() {
+                return Err(BrokerError::NotARegion.into());
+            }
+            let asked = Asked {
+                residency: create.residency.clone(),
+                ..Asked::default()
+            };
             let accepted = broker.acting(act(), |broker| {
-                broker.create_channel(create.name.clone(), &change, create.if_not_exists, at)
+                broker.asking(asked, |broker| {
+                    broker.create_channel(create.name.clone(), &change, create.if_not_exists, at)
+                })
             })?;
             let written = broker.own_log(&create.name);
             let info = broker.channel_info(written.as_ref().unwrap_or(&create.name))?;

@@ -409,7 +409,7 @@ fn a_home_that_was_restored_from_an_old_backup_is_not_copied_over_what_a_copy_ha
     assert!(west.copy("ledger").is_none());
 }
 
-fn copy_dir(from: &Path, to: &Path) {
+pub fn copy_dir(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).expect("a directory");
     for entry in std::fs::read_dir(from).expect("a directory") {
         let entry = entry.expect("an entry");

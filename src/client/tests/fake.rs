@@ -525,6 +525,8 @@ fn info(state: &State) -> ChannelInfo {
             encryption: Encryption::Off,
             regions: Default::default(),
         },
+        home: None,
+        residency: None,
         encryption_key: None,
     }
 }

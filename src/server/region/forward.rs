@@ -355,7 +355,11 @@ impl Sent {
                     Response::Error(WireError::new(ErrorCode::Internal, text))
                 }),
             Err(RequestError::Server(error)) => {
-                let is_gone = [ErrorCode::ChannelNotFound, ErrorCode::ChannelRecreated];
+                let is_gone = [
+                    ErrorCode::ChannelNotFound,
+                    ErrorCode::ChannelRecreated,
+                    ErrorCode::NotHome,
+                ];
                 if error.known().is_some_and(|code| is_gone.contains(&code)) {
                     for channel in &self.channels {
                         self.regions.forget_home(channel);

@@ -14,7 +14,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use self::holding::Holding;
-use super::{Peer, Regions, packing};
+use super::{Peer, Regions, following, packing, travel};
 use crate::broker::config::ChannelConfig;
 use crate::broker::{BrokerError, CopiedBatch, NewCopy, Placed, Residence, Wake};
 use crate::client::{Backoff, BackoffLimits, Client, Link, LinkCall, RequestError};
@@ -68,6 +68,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
         let bytes_before = peer.state().bytes;
         let ended = tokio::select! {
             () = shared.stop.cancelled() => return,
+            () = peer.gone.cancelled() => ended("it is no peer any more"),
             ended = pull(&shared, &regions, &peer) => ended,
         };
         peer.set_link(None);
@@ -78,6 +79,9 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
         }
         regions.routes().lost(&peer.name);
         regions.tell_routed();
+        if peer.gone.is_cancelled() {
+            return tracing::info!(peer = %peer.name, "a region is no peer any more");
+        }
         let (state, wait) = if ended.is_refused {
             (LinkState::Refused, REFUSED)
         } else {
@@ -95,6 +99,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
         }
         tokio::select! {
             () = shared.stop.cancelled() => return,
+            () = peer.gone.cancelled() => return,
             () = sleep(wait) => {}
         }
     }
@@ -231,9 +236,9 @@ impl Session<'_> {
         let mut logs: Option<LinkCall> = None;
         let mut look: Option<LinkCall> = None;
         let mut standing: VecDeque<LinkCall> = VecDeque::new();
-        self.patterns = self.shared.broker().interests().patterns();
+        self.patterns = following::patterns(&self.shared.broker());
         loop {
-            if logs.is_none() && !self.patterns.is_empty() {
+            if logs.is_none() {
                 logs = Some(self.ask_logs(None, self.version));
             }
             while standing.len() < STANDING && !self.copying.is_empty() {
@@ -254,8 +259,9 @@ impl Session<'_> {
                 biased;
                 changed = wanted.changed() => {
                     changed.map_err(|_| ended("the server ends"))?;
-                    if self.change_wishes().await? {
-                        logs = None;
+                    match self.change_wishes().await? {
+                        true => logs = None,
+                        false => self.follow_wanted().await?,
                     }
                 }
                 changed = routed.changed() => {
@@ -299,6 +305,7 @@ impl Session<'_> {
     fn ask_logs(&self, cursor: Option<String>, after: Option<u64>) -> LinkCall {
         let request = RegionRequest::LinkLogs(LinkLogs {
             patterns: self.patterns.clone(),
+            topics: travel::topics(),
             after,
             wait_ms: WAIT_MS,
             cursor,
@@ -308,7 +315,7 @@ impl Session<'_> {
 
     /// Takes what this region wants now; true where the peer is to be asked anew.
     async fn change_wishes(&mut self) -> Result<bool, Ended> {
-        let patterns = self.shared.broker().interests().patterns();
+        let patterns = following::patterns(&self.shared.broker());
         let mut left = Vec::new();
         for (handle, copying) in &self.copying {
             let wish = self.wish(&copying.name);
@@ -317,6 +324,14 @@ impl Session<'_> {
             }
         }
         self.leave(left).await?;
+        // What somebody wants to be tried again is due now.
+        let retries: Vec<Incarnation> = self.regions.retries().iter().copied().collect();
+        for id in retries {
+            let name = self.shared.broker().name_of(id).cloned();
+            if let Some((at, _)) = name.and_then(|name| self.stopped.get_mut(&name)) {
+                *at = at.map(|_| Instant::from_std(clock::instant()));
+            }
+        }
         if patterns == self.patterns {
             self.follow_wanted().await?;
             return Ok(false);
@@ -328,7 +343,7 @@ impl Session<'_> {
     }
 
     fn wish(&self, name: &ChannelName) -> Option<Wish> {
-        self.shared.broker().interests().wish(name, |_| true)
+        following::wish(&self.shared.broker(), name)
     }
 
     async fn leave(&mut self, handles: Vec<u32>) -> Result<(), Ended> {
@@ -358,6 +373,7 @@ impl Session<'_> {
         loop {
             let next = page.next.take();
             for log in page.logs {
+                let log = travel::named_here(log, &self.peer.name);
                 self.known.insert(log.name.clone(), log);
             }
             let Some(cursor) = next else { break };
@@ -429,7 +445,7 @@ impl Session<'_> {
             };
             FollowLog {
                 handle,
-                name: log.name.clone(),
+                name: travel::named_there(&log.name),
                 incarnation: Some(log.incarnation),
                 from,
                 last,
@@ -499,6 +515,7 @@ impl Session<'_> {
             return self.leave(vec![handle]).await;
         }
         self.stopped.remove(&log.name);
+        following::resume(self.shared, self.regions, id, &self.peer.name);
         let peer = self.peer.name.clone();
         self.regions.copy_state(id, |state| {
             state.source = Some(peer);
@@ -540,7 +557,13 @@ impl Session<'_> {
             from_start: wish.from == Since::Start && log.whole,
             types: wish.types.clone(),
         };
-        let made = broker.create_copy(new, clock::now());
+        let made = match new.name.is_internal() {
+            true => broker.create_travelled(new, clock::now()),
+            false => broker.create_copy(new, clock::now()),
+        };
+        if made.is_ok() {
+            self.regions.settle_new(&broker, log.incarnation);
+        }
         drop(broker);
         self.shared.wake_committer();
         made.map(drop).map_err(|refusal| refusal.error.to_string())
@@ -592,8 +615,14 @@ impl Session<'_> {
                 if let Err(text) = append(self.shared, copying, batches, flushed).await? {
                     return Ok(Err(text));
                 }
-                self.peer.state().bytes += bytes;
+                self.regions.progressed(id);
                 let next = copying.cursor.next();
+                if copying.name.is_internal() {
+                    self.regions.tell_consents(&self.shared.broker());
+                    self.regions.tell_homes(); // It may say who is home of what.
+                } else {
+                    self.peer.state().bytes += bytes;
+                }
                 self.grown(item_handle);
                 self.regions.copy_state(id, |state| {
                     state.bytes += bytes;
@@ -702,6 +731,8 @@ impl Session<'_> {
                 self.regions.routes().left(&self.peer.name, id);
                 self.regions
                     .copy_state(id, |state| state.is_followed = false);
+                // Another link may follow it now, also where the peer does not list it any more.
+                self.regions.tell_routed();
                 if let Some(log) = log {
                     self.refused(&log, id, &error);
                 }

@@ -37,6 +37,8 @@ fn create(name: &str, config: ConfigChange) -> Request {
         name: ChannelName::parse(name).unwrap(),
         config,
         if_not_exists: true,
+        home: None,
+        residency: None,
     })
 }
 

@@ -208,6 +208,8 @@ fn all_about(channel: &str) -> Vec<Request> {
             name: name(channel),
             config: ConfigChange::default(),
             if_not_exists: false,
+            home: None,
+            residency: None,
         }),
         Request::ChannelInfo(NamedChannel {
             name: name(channel),

@@ -135,6 +135,8 @@ impl Office {
             name: name(channel),
             config,
             if_not_exists: false,
+            home: None,
+            residency: None,
         };
         self.ask(Request::ChannelCreate(create)).map(drop)
     }

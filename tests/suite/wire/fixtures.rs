@@ -226,6 +226,8 @@ pub fn info() -> ChannelInfo {
                 CompressionName::Zstd,
             ],
         },
+        home: None,
+        residency: None,
         encryption_key: None,
     }
 }
@@ -378,6 +380,8 @@ fn requests() -> Vec<Request> {
                 ..ConfigChange::default()
             },
             if_not_exists: true,
+            home: None,
+            residency: None,
         }),
         Request::ChannelList(ChannelList {
             prefix: Some("chat.".to_owned()),
