@@ -179,6 +179,9 @@ proptest! {
         });
         prop_assert_eq!(&before[72..], &batch[72..]);
         prop_assert!(check_stored(&batch).is_ok());
+        let mut taken_back = batch.clone();
+        unstamp(&mut taken_back);
+        prop_assert_eq!(&before, &taken_back);
         let output: Vec<_> = records(&batch.freeze()).unwrap().map(Result::unwrap).collect();
         prop_assert_eq!(output.len(), input.len());
         for ((record, owned), n) in output.into_iter().zip(input).zip(0..) {

@@ -213,3 +213,52 @@ impl Courier {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{BatchBuilder, Compression, NewRecord};
+
+    const PRODUCER: ProducerId = ProducerId(7);
+
+    /// The header of a batch of two records.
+    fn header(epoch: u32, sequence: u64) -> BatchHeader {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.producer(PRODUCER, epoch, sequence);
+        for _ in 0..2 {
+            builder.push(&NewRecord::default()).unwrap();
+        }
+        BatchHeader::peek_produced(&builder.build().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_batch_behind_one_that_was_refused_is_not_kept_before_it() {
+        let mut sequences = Sequences::default();
+        // Whoever comes first is taken at their word: the rest went to the home before.
+        assert_eq!(sequences.gap(&header(1, 40)), None);
+        sequences.passed(&header(1, 40));
+        assert_eq!(sequences.gap(&header(1, 42)), None);
+        assert_eq!(sequences.gap(&header(1, 44)), Some(42));
+        // A retry leaves nothing out, and takes nothing back.
+        assert_eq!(sequences.gap(&header(1, 40)), None);
+        sequences.passed(&header(1, 40));
+        assert_eq!(sequences.gap(&header(1, 44)), Some(42));
+        // A higher epoch counts from 0.
+        assert_eq!(sequences.gap(&header(2, 0)), None);
+        assert_eq!(sequences.gap(&header(2, 2)), Some(0));
+        sequences.passed(&header(2, 0));
+        assert_eq!(sequences.gap(&header(2, 2)), None);
+    }
+
+    #[test]
+    fn one_that_was_refused_first_of_all_is_waited_for() {
+        let mut sequences = Sequences::default();
+        sequences.stopped(&header(1, 40));
+        assert_eq!(sequences.gap(&header(1, 42)), Some(40));
+        assert_eq!(sequences.gap(&header(1, 40)), None);
+        // What is known of it already stays.
+        sequences.passed(&header(1, 40));
+        sequences.stopped(&header(1, 40));
+        assert_eq!(sequences.gap(&header(1, 42)), None);
+    }
+}

@@ -586,3 +586,22 @@ async fn until(then: Option<Instant>) {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_up_to_the_limit_and_what_is_carried_makes_some() {
+        let outboxes = Outboxes::new(1000);
+        assert!(!outboxes.is_in_use());
+        assert!(outboxes.take_room(600));
+        assert!(!outboxes.take_room(401), "nothing is taken of it");
+        assert!(outboxes.take_room(400));
+        assert!(outboxes.is_in_use());
+        outboxes.give_room(600);
+        assert!(outboxes.take_room(600));
+        outboxes.give_room(1000);
+        assert!(!outboxes.is_in_use());
+    }
+}
