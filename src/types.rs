@@ -296,6 +296,16 @@ impl ChannelName {
         Self(format!("{}@{region}", self.channel()).into())
     }
 
+    /// The name under which an internal topic of another region is kept here: `__homes@eu-west`.
+    /// The name of any other channel is the same everywhere.
+    #[must_use]
+    pub fn of_region(&self, region: &RegionName) -> Self {
+        match self.is_internal() {
+            true => Self(format!("{}@{region}", self.0).into()),
+            false => self.clone(),
+        }
+    }
+
     /// The organisation that it names, if it does.
     #[must_use]
     pub fn org(&self) -> Option<&str> {
@@ -493,9 +503,14 @@ impl<'de> Deserialize<'de> for OrgName {
 
 /// Name of a region: one deployment of npayload among those that serve the same channels. 1 to 32
 /// lower-case letters, digits and single `-` between them.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(transparent)]
-pub struct RegionName(Box<str>);
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RegionName(std::sync::Arc<str>);
+
+impl Serialize for RegionName {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(&self.0)
+    }
+}
 
 /// Longest name of a region, in bytes.
 pub const MAX_REGION_NAME_BYTES: usize = 32;
@@ -858,8 +873,14 @@ mod tests {
         ] {
             assert!(ChannelName::parse(bad).is_err(), "{bad}");
         }
-        for topic in ["__channels", "acme/__x"] {
+        for topic in ["__channels", "acme/__x", "__homes@eu-west"] {
             assert!(ChannelName::parse_any(topic).unwrap().is_internal());
+        }
+        let homes = ChannelName::parse_any("__homes").unwrap();
+        let theirs = homes.of_region(&RegionName::parse("eu-west").unwrap());
+        assert_eq!(theirs.as_str(), "__homes@eu-west");
+        for bad in ["__homes@", "__homes@EU", "__homes@a@b", "@eu-west"] {
+            assert!(ChannelName::parse_any(bad).is_err(), "{bad}");
         }
     }
 

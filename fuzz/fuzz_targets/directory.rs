@@ -75,6 +75,7 @@ pub fn publish(channel: &str, batch: BytesMut) -> Request {
             expected_offset: None,
         },
         batch,
+        asks: None,
     })
 }
 

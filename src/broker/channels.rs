@@ -1,5 +1,7 @@
 //! Channels: create, list, info, update, delete, and finding offsets in them.
 
+use std::collections::BTreeSet;
+
 use super::config::{ChannelConfig, ConfigChange};
 use super::core::{Accepted, After, Broker, Refusal, Wait, log_options};
 use super::directory::CreateError;
@@ -7,7 +9,7 @@ use super::encryption::KeyInfo;
 use super::error::BrokerError;
 use crate::format::DamageRow;
 use crate::storage::{LoadTask, Need};
-use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, Timestamp};
+use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, RegionName, Timestamp};
 
 /// What is known of a channel.
 #[derive(Debug, Clone)]
@@ -38,6 +40,10 @@ pub struct ChannelInfo {
     pub errno: Option<i32>,
     /// How it keeps its records.
     pub config: ChannelConfig,
+    /// The region where it lives; `None` where the broker is no region.
+    pub home: Option<RegionName>,
+    /// Regions that alone may hold its bytes; `None` where nobody has said.
+    pub residency: Option<BTreeSet<RegionName>>,
     /// The key that encrypts it, or did before encryption was turned off.
     pub key: Option<KeyInfo>,
 }
@@ -110,6 +116,7 @@ impl Broker {
         let name = self.name_to_create(name, change.regions)?;
         let config = change.apply(&self.defaults_for(&name))?;
         self.check_org_config(&name, &config, None)?;
+        self.check_regions(&config)?;
         let outcome = match self.create_with(name, config, now) {
             Ok(_) => CreateOutcome::Created,
             Err(BrokerError::Create(CreateError::Exists { .. })) if if_not_exists => {
@@ -123,6 +130,21 @@ impl Broker {
             value: outcome,
             wait: self.directory_wait(),
         })
+    }
+
+    /// Only a region can wait for others.
+    fn check_regions(&self, config: &ChannelConfig) -> Result<(), BrokerError> {
+        match config.ack_regions > 1 && self.config.region.is_none() {
+            true => Err(BrokerError::NotARegion),
+            false => Ok(()),
+        }
+    }
+
+    /// How many regions, this one included, hold a batch of a log before it is acknowledged.
+    #[must_use]
+    pub fn ack_regions_of(&self, id: Incarnation) -> u32 {
+        let channel = self.directory.by_incarnation(id);
+        channel.map_or(1, |channel| channel.config.ack_regions)
     }
 
     /// What an answer about the directory waits for.
@@ -146,6 +168,7 @@ impl Broker {
         if let Some(channel) = self.directory.by_incarnation(id) {
             let changed = change.apply(&channel.config)?;
             self.check_org_config(name, &changed, Some(&channel.config))?;
+            self.check_regions(&changed)?;
         }
         let turned = self.turned_encryption(name, id, change, now)?;
         events.extend(turned.iter().flatten().cloned());
@@ -176,15 +199,7 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Accepted<Incarnation>, Refusal> {
         let id = self.channel_to_change(name, incarnation)?;
-        if let Some((range, dispute)) = self.asp.held(name) {
-            let channel = name.to_string();
-            return Err(BrokerError::Held {
-                channel,
-                range,
-                dispute,
-            }
-            .into());
-        }
+        self.check_held(name)?;
         let event = self.directory.check_delete(id, now)?;
         let staged = self.record_directory(&[event], Need::Freeing, now)?;
         self.after.push((staged.entry, After::Drop(id)));
@@ -194,6 +209,18 @@ impl Broker {
             value: id,
             wait: self.directory_wait(),
         })
+    }
+
+    /// Refuses to let records go that an open dispute points to.
+    pub(super) fn check_held(&self, name: &ChannelName) -> Result<(), BrokerError> {
+        match self.asp.held(name) {
+            None => Ok(()),
+            Some((range, dispute)) => Err(BrokerError::Held {
+                channel: name.to_string(),
+                range,
+                dispute,
+            }),
+        }
     }
 
     /// What is known of a channel.
@@ -299,6 +326,11 @@ impl Broker {
             refused: self.refusal_of(id),
             errno: log.errno(),
             config: channel.config.clone(),
+            home: match &channel.copy {
+                Some(copy) => Some(copy.home.clone()),
+                None => self.config.region.clone(),
+            },
+            residency: self.region_directory().residency(&channel.name),
             key: self.key_info(id),
         })
     }
@@ -360,13 +392,7 @@ impl Broker {
             });
         }
         let id = self.channel_to_read(name, incarnation)?;
-        let channel = self.directory.by_incarnation(id);
-        if let Some(copy) = channel.and_then(|channel| channel.copy.as_ref()) {
-            return Err(BrokerError::LivesElsewhere {
-                channel: name.to_string(),
-                home: copy.home.clone(),
-            });
-        }
+        self.check_home(id, name)?;
         Ok(id)
     }
 }

@@ -17,6 +17,9 @@ pub const SEGMENT_BYTES: RangeInclusive<u64> = 4096..=1 << 30;
 /// Bounds of the largest record, in bytes. The lower one is a record's own header.
 pub const MAX_RECORD_BYTES: RangeInclusive<u64> = 24..=64 << 20;
 
+/// Bounds of the number of regions that an acknowledgement waits for.
+pub const ACK_REGIONS: RangeInclusive<u64> = 1..=64;
+
 /// A compression of the records of a batch. The number is the one in the batch header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -76,6 +79,14 @@ pub struct ChannelConfig {
     /// Whether it is one log, or one for each region. Default one. It stays what it was made.
     #[serde(skip_serializing_if = "Spread::is_one")]
     pub regions: Spread,
+    /// How many regions, the home included, hold a batch synced before it is acknowledged. Default 1.
+    #[serde(skip_serializing_if = "is_one")]
+    pub ack_regions: u32,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_one(regions: &u32) -> bool {
+    *regions == 1
 }
 
 impl Default for ChannelConfig {
@@ -94,6 +105,7 @@ impl Default for ChannelConfig {
             ],
             encryption: Encryption::Off,
             regions: Spread::One,
+            ack_regions: 1,
         }
     }
 }
@@ -125,6 +137,7 @@ impl ChannelConfig {
         within("syncIntervalMs", self.sync_interval_ms, &SYNC_INTERVAL_MS)?;
         within("segmentBytes", self.segment_bytes, &SEGMENT_BYTES)?;
         within("maxRecordBytes", self.max_record_bytes, &MAX_RECORD_BYTES)?;
+        within("ackRegions", u64::from(self.ack_regions), &ACK_REGIONS)?;
         let compression = |rule: &str| InvalidConfig {
             field: "compression",
             value: format!("{:?}", self.compression).to_lowercase(),
@@ -211,6 +224,9 @@ pub struct ConfigChange {
     /// See [`ChannelConfig::regions`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regions: Option<Spread>,
+    /// See [`ChannelConfig::ack_regions`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ack_regions: Option<u32>,
 }
 
 impl ConfigChange {
@@ -232,6 +248,7 @@ impl ConfigChange {
                 .unwrap_or_else(|| config.compression.clone()),
             encryption: self.encryption.unwrap_or(config.encryption),
             regions: self.regions.unwrap_or(config.regions),
+            ack_regions: self.ack_regions.unwrap_or(config.ack_regions),
         };
         changed.check()?;
         Ok(changed)
@@ -337,6 +354,8 @@ mod tests {
                 "maxRecordBytes",
                 "67108865",
             ),
+            (r#"{"ackRegions":0}"#, "ackRegions", "0"),
+            (r#"{"ackRegions":65}"#, "ackRegions", "65"),
             (r#"{"compression":[]}"#, "compression", "[]"),
             (
                 r#"{"compression":["lz4","lz4"]}"#,

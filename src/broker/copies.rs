@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::config::ChannelConfig;
 use super::core::{Accepted, After, Broker, ChannelState, Refusal, Wait, appended, log_options};
@@ -137,6 +137,11 @@ impl Broker {
         let mut channel = ChannelState::new(Producers::new(self.config.producers));
         channel.last = self.directory_wait();
         self.channels.insert(id, channel);
+        // Others may have spoken of it before it was here.
+        if self.homes.homes.name(id).is_some() {
+            self.settle_home(id);
+        }
+        self.note_begun(id, now);
         Ok(Accepted {
             value: (),
             wait: self.directory_wait(),
@@ -163,13 +168,17 @@ impl Broker {
             let name = id.to_string();
             return Err(BrokerError::NoSuchChannel { name }.into());
         };
+        let topic = channel.name.is_internal().then(|| channel.name.clone());
         let name = channel.name.to_string();
         let wrong = |what: String| BrokerError::NotCopied {
             channel: name.clone(),
             what,
         };
-        if channel.copy.is_none() {
+        if self.elsewhere(id).is_none() {
             return Err(wrong("comes to the channel's home".to_owned()).into());
+        }
+        if self.held_copies.contains(&id) {
+            return Err(wrong("comes while the copy is compared with its log".to_owned()).into());
         }
         let header = copied.header;
         if header.incarnation() != id {
@@ -193,6 +202,7 @@ impl Broker {
         let Some(CopiedBatch { bytes, .. }) = batch.take() else {
             return Err(BrokerError::Bug("a batch is copied once".into()).into());
         };
+        let travelled = topic.map(|name| (name, Bytes::copy_from_slice(&bytes)));
         let mut batches = vec![NewBatch {
             log: id,
             span: header.offset_span(),
@@ -216,6 +226,9 @@ impl Broker {
         self.booked(id, &staged);
         if let Some(channel) = self.channels.get_mut(&id) {
             channel.producers.record(&appended(&header));
+        }
+        if let Some((name, batch)) = travelled.filter(|_| !header.is_gap()) {
+            self.travelled(&name, id, &header, &batch, now);
         }
         Ok(Accepted {
             value: header.end_offset(),
@@ -242,14 +255,16 @@ impl Broker {
         let id = match self.residence(name) {
             Residence::Copy(id, _) => id,
             Residence::Home(_) => return Err(refused("lives here, and is no copy").into()),
-            Residence::Unknown => return Err(super::positions::no_such(name).into()),
+            Residence::Unknown => return Err(self.no_such_log(name).into()),
         };
-        if self.interests().wish(name, |_| true).is_some() {
+        let is_wanted = self.interests().wish(name, |org| self.may_cross(name, org));
+        if is_wanted.is_some() && self.may_hold_here(name) {
             return Err(refused("is still wanted: withdraw the interest in it first").into());
         }
         let event = self.directory.check_delete(id, now)?;
         let staged = self.record_directory(&[event], Need::Freeing, now)?;
         self.after.push((staged.entry, After::Drop(id)));
+        self.note_purged(id, now);
         self.has_stray_positions = true;
         self.drop_positions(now);
         Ok(Accepted {
@@ -280,7 +295,9 @@ impl Broker {
             name: id.to_string(),
         })?;
         let (epoch, time) = (place.last_epoch, place.last_time.max(Timestamp(0)));
-        self.append_own_gap(id, lost, &gap, (epoch, time), GAP_BYTES, now)
+        self.append_own_gap(id, lost.clone(), &gap, (epoch, time), GAP_BYTES, now)?;
+        self.note_gap(id, lost.start, lost.end, now);
+        Ok(())
     }
 
     /// Puts gaps over records of a copy of some types only, none of which is among them.
@@ -354,9 +371,9 @@ impl Broker {
     pub fn residence(&self, name: &ChannelName) -> Residence {
         match self.directory.by_name(name.as_str()) {
             None => Residence::Unknown,
-            Some((id, channel)) => match &channel.copy {
+            Some((id, _)) => match self.elsewhere(id) {
                 None => Residence::Home(id),
-                Some(copy) => Residence::Copy(id, copy.home.clone()),
+                Some(home) => Residence::Copy(id, home.clone()),
             },
         }
     }
@@ -375,7 +392,7 @@ impl Broker {
     pub fn homes(&self, after: &str) -> impl Iterator<Item = (Incarnation, &ChannelName)> {
         self.directory.iter().filter_map(move |(id, channel)| {
             let is_asked = channel.name.as_str() > after && !channel.name.is_internal();
-            (is_asked && channel.copy.is_none()).then_some((id, &channel.name))
+            (is_asked && self.elsewhere(id).is_none()).then_some((id, &channel.name))
         })
     }
 
@@ -386,12 +403,11 @@ impl Broker {
     pub fn offered(
         &self,
         after: &str,
-    ) -> impl Iterator<Item = (Incarnation, &ChannelName, Option<&CopyOf>)> {
+    ) -> impl Iterator<Item = (Incarnation, &ChannelName, Option<CopyOf>)> {
         self.directory.iter().filter_map(move |(id, channel)| {
             let is_asked = channel.name.as_str() > after && !channel.name.is_internal();
-            let copy = channel.copy.as_ref();
-            let is_whole = copy.is_none_or(CopyOf::is_whole);
-            (is_asked && is_whole).then_some((id, &channel.name, copy))
+            let is_whole = channel.copy.as_ref().is_none_or(CopyOf::is_whole);
+            (is_asked && is_whole).then(|| (id, &channel.name, self.copy_now(id)))
         })
     }
 
@@ -402,10 +418,32 @@ impl Broker {
     }
 
     /// The copies that are here: identity, name, and what each is a copy of.
-    pub fn copies(&self) -> impl Iterator<Item = (Incarnation, &ChannelName, &CopyOf)> {
+    pub fn copies(&self) -> impl Iterator<Item = (Incarnation, &ChannelName, CopyOf)> {
+        self.directory
+            .iter()
+            .filter_map(|(id, channel)| Some((id, &channel.name, self.copy_now(id)?)))
+    }
+
+    /// What a log is a copy of, by what is known of its home now; none where it lives here.
+    fn copy_now(&self, id: Incarnation) -> Option<CopyOf> {
+        let home = self.elsewhere(id)?.clone();
+        let copy = self.directory.by_incarnation(id)?.copy.clone();
+        // One that was made here has all of it.
+        let copy = copy.unwrap_or_else(|| CopyOf {
+            home: home.clone(),
+            begins_at: Offset(0),
+            from_start: true,
+            types: None,
+        });
+        Some(CopyOf { home, ..copy })
+    }
+
+    /// The channels that were made here and live elsewhere now: they are followed whether or not
+    /// anybody has declared interest in them, since this region was to have all of them.
+    pub fn former_homes(&self) -> impl Iterator<Item = &ChannelName> {
         self.directory.iter().filter_map(|(id, channel)| {
-            let copy = channel.copy.as_ref()?;
-            Some((id, &channel.name, copy))
+            let is_former = channel.copy.is_none() && self.elsewhere(id).is_some();
+            (is_former && !channel.name.is_internal()).then_some(&channel.name)
         })
     }
 }

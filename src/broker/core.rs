@@ -1,6 +1,6 @@
 //! The broker's state, and the bookkeeping between an append and its answer.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::audit::Audit;
@@ -8,6 +8,7 @@ use super::config::{AllowedCompression, ChannelConfig};
 use super::directory::Directory;
 use super::error::BrokerError;
 use super::producers::{AppendedBatch, ProducerLimits, Producers};
+use super::regions::Asked;
 use super::secret::DirectorySecret;
 use super::topic::TopicError;
 use crate::access::Access;
@@ -15,12 +16,14 @@ use crate::asp::trust::DEFAULT_HALF_LIFE_HOURS;
 use crate::consumer::Consumers;
 use crate::format::{BatchHeader, DoorLimits, ProducerRow};
 use crate::keys::{Keyring, MasterKeys};
+use crate::region::directory::Regions;
 use crate::region::interest::Interests;
+use crate::region::peers::Peers;
 use crate::storage::{
     EntryId, Finished, LogOptions, Outcome, ProducerRows, RoundEnd, StageError, Storage,
     StorageConfig,
 };
-use crate::types::{Durability, Incarnation, Offset, RegionName, Timestamp};
+use crate::types::{ChannelName, Durability, Incarnation, Offset, RegionName, Timestamp};
 
 /// What a broker is told at its start.
 #[derive(Debug, Clone)]
@@ -206,6 +209,27 @@ pub struct Broker {
     /// The topic of that, once the broker is a region.
     pub(super) interest_log: Option<Incarnation>,
     pub(super) interest_events: u64,
+    /// Who is home of which log.
+    pub(super) homes: super::homes::KnownHomes,
+    /// What became of the copies that are here.
+    pub(super) kept: super::kept_copies::KeptCopies,
+    /// Copies that take no batches for now.
+    pub(super) held_copies: HashSet<Incarnation>,
+    /// How cuts have ended that nobody has asked for yet.
+    pub(super) cuts: HashMap<Incarnation, Result<(), crate::storage::CutError>>,
+    /// What all regions know of each other, where this one has it.
+    pub(super) regions: Regions,
+    pub(super) regions_events: u64,
+    pub(super) consents: u64,
+    /// What was said of peers while the region ran.
+    pub(super) peers: Peers,
+    pub(super) peer_events: u64,
+    /// Names that the home of the directory has given to channels that are yet to be made here.
+    pub(super) granted: HashMap<ChannelName, Incarnation>,
+    /// What the command under way asks for a channel that it makes.
+    pub(super) asked: Asked,
+    /// What other regions ask for.
+    pub(super) interests_of: BTreeMap<RegionName, Interests>,
     pub(super) is_stopping: bool,
     /// The stop does without what could not be stored.
     pub(super) has_given_up: bool,

@@ -120,7 +120,8 @@ impl Broker {
     }
 
     /// What is said of a name that nothing has: nothing at all, or that it means several logs.
-    pub(super) fn no_such_log(&self, name: &ChannelName) -> BrokerError {
+    #[must_use]
+    pub fn no_such_log(&self, name: &ChannelName) -> BrokerError {
         match self.logs_of(name).next() {
             Some(_) => BrokerError::EachRegion {
                 channel: name.to_string(),

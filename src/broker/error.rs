@@ -12,7 +12,9 @@ use super::topic::TopicError;
 use crate::access::AccessError;
 use crate::consumer::{CommitError as PositionError, DeleteError, ResetError};
 use crate::keys::Locked;
+use crate::region::directory::NameError;
 use crate::region::interest::DeclareError;
+use crate::region::{EpochOverflow, RegionNumber};
 use crate::storage::{IoFailure, OpenError, ReadError, StageError};
 use crate::types::{ConsumerName, DisputeId, Incarnation, Offset, RegionName};
 
@@ -67,9 +69,58 @@ pub enum BrokerError {
         /// The channel.
         channel: String,
     },
+    /// The home of the channel is being moved: it takes writes again in a moment, there or here.
+    #[error("the home of channel `{channel}` is being moved to region `{to}`")]
+    HomeMoving {
+        /// The channel.
+        channel: String,
+        /// The region that takes it over.
+        to: RegionName,
+    },
+    /// A step of a move can't be taken.
+    #[error("the home of channel `{channel}` is not moved: {reason}")]
+    MoveRefused {
+        /// The channel.
+        channel: String,
+        /// Why.
+        reason: String,
+    },
+    /// A copy can't be followed again.
+    #[error("the copy of channel `{channel}` {what}")]
+    NotStopped {
+        /// The channel.
+        channel: String,
+        /// Why.
+        what: &'static str,
+    },
     /// The broker has no name as a region.
     #[error("this broker is no region: it has no name, see `npayload serve --region`")]
     NotARegion,
+    /// A peer can't be added or removed.
+    #[error("{what}")]
+    InvalidPeer {
+        /// Why.
+        what: String,
+    },
+    /// The directory of all regions, which names channels, is elsewhere and has not named this one.
+    #[error("channel `{channel}` is not named yet by region `{directory}`, which names channels")]
+    Unnamed {
+        /// The channel.
+        channel: String,
+        /// The home of the directory.
+        directory: RegionName,
+    },
+    /// The directory of all regions does not name the channel.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The region may not hold the channel's bytes.
+    #[error("region `{region}` may not hold channel `{channel}`")]
+    NoConsent {
+        /// The channel.
+        channel: String,
+        /// The region.
+        region: RegionName,
+    },
     /// Interest breaks a limit.
     #[error(transparent)]
     Interest(#[from] DeclareError),
@@ -216,6 +267,14 @@ pub enum BrokerError {
         /// The rule that is broken.
         rule: &'static str,
     },
+    /// A batch can't wait in an outbox.
+    #[error("a batch for channel `{channel}` can't wait in an outbox: {why}")]
+    NoOutbox {
+        /// The channel.
+        channel: String,
+        /// Why.
+        why: String,
+    },
     /// The broker's own state refused an event: a bug, and nothing was changed.
     #[error("{0}")]
     Bug(Arc<str>),
@@ -234,6 +293,17 @@ pub enum BrokerOpenError {
     /// Nobody's API key could be recognised.
     #[error(transparent)]
     Secret(#[from] SecretFileError),
+    /// The data directory was used under another name, or now without one.
+    #[error("{}; the region of this data directory has number {number}, which its epochs carry: start it under the name it had", .name.as_ref().map_or_else(|| "no region is named".to_owned(), |name| format!("region `{name}` is another one")))]
+    OtherRegion {
+        /// The name that it was opened under.
+        name: Option<RegionName>,
+        /// The number of the region that it belongs to.
+        number: RegionNumber,
+    },
+    /// The starts of the broker are more than an epoch holds.
+    #[error(transparent)]
+    Epoch(#[from] EpochOverflow),
     /// The broker's own events were refused.
     #[error(transparent)]
     Own(Box<BrokerError>),

@@ -190,10 +190,9 @@ impl Broker {
         };
         if !fetch.is_epoch_checked {
             // A copy is behind its home, and its epochs are not those of this broker's starts.
-            let channel = self.directory.by_incarnation(id);
-            let is_copy = channel.is_some_and(|channel| channel.copy.is_some());
-            if !is_copy && offset > log.high_watermark() && fetch.last_epoch < self.storage.epoch()
-            {
+            let is_copy = self.elsewhere(id).is_some();
+            let stamp = self.storage.stamp_of(id);
+            if !is_copy && offset > log.high_watermark() && fetch.last_epoch < stamp {
                 return Err(BrokerError::Diverged {
                     offset,
                     seen: fetch.last_epoch.0,

@@ -8,7 +8,11 @@ use super::error::BrokerError;
 use crate::access::AccessEvent;
 use crate::consumer::ConsumerEvent;
 use crate::format::{BatchBuilder, Compression, NewRecord};
+use crate::region::copies::CopyEvent;
+use crate::region::directory::RegionEvent;
+use crate::region::homes::HomeEvent;
 use crate::region::interest::InterestEvent;
+use crate::region::peers::PeerEvent;
 use crate::storage::{Need, NewBatch, Staged};
 use crate::types::{Durability, Incarnation, Timestamp};
 
@@ -23,6 +27,11 @@ pub(super) const ACCESS: &str = "__access";
 
 /// The topic of what the region wants of others.
 pub(super) const INTEREST: &str = "__interest";
+
+/// The topic of the homes that this region fences, takes and declines.
+pub(super) const HOMES: &str = "__homes";
+/// The topic of the copies that this region has.
+pub(super) const COPIES: &str = "__copies";
 
 /// A record of the broker's own.
 pub(super) struct OwnRecord {
@@ -75,6 +84,52 @@ impl OwnRecord {
             InterestEvent::Read(e) => e.channel.to_string(),
             InterestEvent::Idle(e) => e.channel.to_string(),
             InterestEvent::Expired(e) => e.channel.to_string(),
+            _ => String::new(),
+        };
+        Self {
+            record_type: event.record_type().to_owned(),
+            key,
+            payload: event.encode(),
+        }
+    }
+
+    pub fn of_home(event: &HomeEvent) -> Self {
+        let key = event.incarnation().map(|id| id.to_string());
+        Self {
+            record_type: event.record_type().to_owned(),
+            key: key.unwrap_or_default(),
+            payload: event.encode(),
+        }
+    }
+
+    pub fn of_regions(event: &RegionEvent) -> Self {
+        let key = match event {
+            RegionEvent::Joined(e) => e.region.to_string(),
+            RegionEvent::Left(e) => e.region.to_string(),
+            RegionEvent::Named(e) => e.channel.to_string(),
+            RegionEvent::Unnamed(e) => e.channel.to_string(),
+            _ => String::new(),
+        };
+        Self {
+            record_type: event.record_type().to_owned(),
+            key,
+            payload: event.encode(),
+        }
+    }
+
+    pub fn of_copy(event: &CopyEvent) -> Self {
+        let key = event.incarnation().map(|id| id.to_string());
+        Self {
+            record_type: event.record_type().to_owned(),
+            key: key.unwrap_or_default(),
+            payload: event.encode(),
+        }
+    }
+
+    pub fn of_peer(event: &PeerEvent) -> Self {
+        let key = match event {
+            PeerEvent::Set(e) => e.region.to_string(),
+            PeerEvent::Removed(e) => e.region.to_string(),
             _ => String::new(),
         };
         Self {
@@ -142,6 +197,7 @@ impl Broker {
         let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_directory).collect();
         let log = self.storage.directory_id();
         let mut batches = vec![own_batch(log, &records)?];
+        let named = self.draft_names(events, &mut batches, now)?;
         let drafted = self.draft_audit(&mut batches, now)?;
         // What can't be staged must not be applied, and what can't follow must not be staged.
         self.storage.check_stage(&batches, need)?;
@@ -152,6 +208,7 @@ impl Broker {
         let staged = self.storage.stage_for(&mut batches, need, now)?;
         self.directory_events += events.len() as u64;
         self.booked(log, &staged);
+        self.book_names(&named, &staged)?;
         self.book_audit(drafted, &staged);
         Ok(staged)
     }

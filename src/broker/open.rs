@@ -1,6 +1,6 @@
 //! Opening: the storage's recovery, with the directory and the consumers folded from their topics.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,17 +10,27 @@ use super::config::ChannelConfig;
 use super::core::{Broker, BrokerConfig, ChannelState, Wait, appended, log_options, rows_of};
 use super::directory::{Created, Directory, DirectoryEvent, Removed, Updated};
 use super::error::{BrokerError, BrokerOpenError};
-use super::journal::{ACCESS, AUDIT, CHANNELS, CONSUMERS, INTEREST, OwnRecord, own_batch};
+use super::journal::{
+    ACCESS, AUDIT, CHANNELS, CONSUMERS, COPIES, HOMES, INTEREST, OwnRecord, own_batch,
+};
 use super::producers::{ProducerLimits, ProducerState, Producers};
+use super::regions::Asked;
 use super::secret::DirectorySecret;
 use super::topic::{Fold, TopicError, fold_topic, read_topic};
 use crate::access::{Access, AccessEvent};
 use crate::consumer::{ConsumerEvent, Consumers};
+use bytes::Bytes;
+
 use crate::folding::{EventError, IllegalEvent};
+use crate::format::ProducerRow;
+use crate::region::copies::{Copies, CopyEvent};
+use crate::region::directory::Regions;
+use crate::region::homes::HomeEvent;
 use crate::region::interest::{InterestEvent, Interests};
+use crate::region::peers::Peers;
 use crate::storage::disk::Disk;
 use crate::storage::{self, EntryId, LiveLog, Need, Replayed, Storage};
-use crate::types::{ChannelName, Durability, Incarnation, Offset, Timestamp};
+use crate::types::{ChannelName, Durability, Incarnation, Offset, RegionName, Timestamp};
 
 /// A data directory after its recovery, before a broker takes it over: all that was promised is in
 /// the segments, and recorded on disk.
@@ -134,15 +144,39 @@ impl Broker {
             interests: Interests::default(),
             interest_log: None,
             interest_events: 0,
+            homes: super::homes::KnownHomes::default(),
+            kept: super::kept_copies::KeptCopies::default(),
+            held_copies: HashSet::new(),
+            cuts: HashMap::new(),
+            regions: Regions::default(),
+            regions_events: 0,
+            peers: Peers::default(),
+            peer_events: 0,
+            consents: 0,
+            granted: HashMap::new(),
+            asked: Asked::default(),
+            interests_of: BTreeMap::new(),
             is_stopping: false,
             has_given_up: false,
         };
+        if let Some(number) = broker.other_region() {
+            let name = broker.config.region.clone();
+            return Err(BrokerOpenError::OtherRegion { name, number });
+        }
+        let stamp = broker.first_stamp()?;
+        broker.storage.set_stamp(stamp);
         broker.make_own_topics(directory_id, now)?;
         broker.open_keys(now);
         broker.fold_access()?;
         broker.find_audit_head()?;
         broker.fold_consumers()?;
         broker.fold_interests()?;
+        broker.fold_homes()?;
+        broker.fold_copies()?;
+        broker.fold_own_regions()?;
+        broker.fold_peers()?;
+        broker.fold_copies_of_topics()?;
+        broker.settle_homes();
         broker.clamp_positions(now)?;
         broker.drop_positions(now);
         broker.fold_asp(now)?;
@@ -168,13 +202,8 @@ impl Broker {
         directory_id: Incarnation,
         now: Timestamp,
     ) -> Result<(), BrokerOpenError> {
-        let config = ChannelConfig {
-            // They are trimmed behind their folded state, never by age; but for the audit.
-            retention_days: None,
-            segment_bytes: self.config.storage.own_segment_bytes,
-            max_record_bytes: 64 * 1024 * 1024,
-            ..ChannelConfig::default()
-        };
+        // But for the audit.
+        let config = self.own_topic_config();
         let mut events = Vec::new();
         let mut own = |broker: &mut Self, text: &str, id: Option<Incarnation>| {
             let mut config = config.clone();
@@ -217,6 +246,10 @@ impl Broker {
         self.audit.log = own(self, AUDIT, None);
         if self.config.region.is_some() || self.directory.by_name(INTEREST).is_some() {
             self.interest_log = Some(own(self, INTEREST, None));
+        }
+        if self.config.region.is_some() {
+            self.homes.log = Some(own(self, HOMES, None));
+            self.kept.log = Some(own(self, COPIES, None));
         }
         if !events.is_empty() {
             self.record_directory(&events, Need::Own, now)?;
@@ -279,6 +312,58 @@ impl Broker {
             Ok((interests, events)) => (self.interests, self.interest_events) = (interests, events),
             Err(error) if error.refuses_start() => return Err(error.into()),
             Err(error) => tracing::error!(%error, "what this region wants of others is not known"),
+        }
+        Ok(())
+    }
+
+    /// Folds what this region has said of the homes of logs. One that does not know it does not start:
+    /// it might append to a log that another one has taken over.
+    fn fold_homes(&mut self) -> Result<(), BrokerOpenError> {
+        let (Some(me), Some(log)) = (self.config.region.clone(), self.homes.log) else {
+            return Ok(());
+        };
+        let (batches, closed) = read_topic(&mut self.storage, HOMES, log, Offset(0))?;
+        for batches in batches {
+            self.homes.events += self.fold_homes_of(&me, &batches)?;
+        }
+        match closed {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes what a region says on its topic of homes.
+    pub(super) fn fold_homes_of(
+        &mut self,
+        by: &RegionName,
+        batches: &Bytes,
+    ) -> Result<u64, TopicError> {
+        let mut folded = FoldedHomes { broker: self, by };
+        fold_topic(&mut folded, batches)
+    }
+
+    /// Folds what became of the copies that are here. Where that can't be known, they are followed
+    /// as if nothing had become of them.
+    fn fold_copies(&mut self) -> Result<(), BrokerOpenError> {
+        let Some(log) = self.kept.log else {
+            return Ok(());
+        };
+        let folded = read_topic(&mut self.storage, COPIES, log, Offset(0));
+        let folded = folded.and_then(|(batches, closed)| {
+            if let Some(error) = closed {
+                return Err(error);
+            }
+            let mut copies = Copies::default();
+            let mut events = 0;
+            for batches in batches {
+                events += fold_topic(&mut copies, &batches)?;
+            }
+            Ok((copies, events))
+        });
+        match folded {
+            Ok((copies, events)) => (self.kept.copies, self.kept.events) = (copies, events),
+            Err(error) if error.refuses_start() => return Err(error.into()),
+            Err(error) => tracing::error!(%error, "what became of copies is not known"),
         }
         Ok(())
     }
@@ -355,10 +440,9 @@ impl ChannelState {
     }
 }
 
-fn fold_producers(limits: ProducerLimits, replayed: &Replayed) -> Producers {
-    let rows: Vec<ProducerState> = replayed
-        .point
-        .producers
+/// A table as its rows say.
+pub(super) fn producers_of(limits: ProducerLimits, fence: u64, rows: &[ProducerRow]) -> Producers {
+    let rows: Vec<ProducerState> = rows
         .iter()
         .map(|row| ProducerState {
             producer_id: row.producer_id,
@@ -369,11 +453,15 @@ fn fold_producers(limits: ProducerLimits, replayed: &Replayed) -> Producers {
             last_append_time: row.last_append_time,
         })
         .collect();
-    let fence = replayed.point.fence;
-    let mut producers = Producers::from_rows(limits, fence, &rows).unwrap_or_else(|error| {
+    Producers::from_rows(limits, fence, &rows).unwrap_or_else(|error| {
         tracing::error!(%error, "the producers of a checkpoint do not fit; retries are refused");
         Producers::new(limits)
-    });
+    })
+}
+
+fn fold_producers(limits: ProducerLimits, replayed: &Replayed) -> Producers {
+    let point = &replayed.point;
+    let mut producers = producers_of(limits, point.fence, &point.producers);
     for header in &replayed.headers {
         producers.record(&appended(header));
     }
@@ -428,6 +516,48 @@ impl Fold for FoldedConsumers {
              committed before them may be out of date, or missing"
         );
         self.has_gap = true;
+        Ok(())
+    }
+}
+
+/// What a region says of homes.
+struct FoldedHomes<'a> {
+    broker: &'a mut Broker,
+    by: &'a RegionName,
+}
+
+impl Fold for FoldedHomes<'_> {
+    type Event = HomeEvent;
+    const TOPIC: &'static str = HOMES;
+
+    fn decode(record_type: &str, payload: &[u8]) -> Result<HomeEvent, EventError> {
+        HomeEvent::decode(record_type, payload)
+    }
+
+    fn event(&mut self, _: Offset, event: HomeEvent) -> Result<(), IllegalEvent> {
+        self.broker.apply_homes(self.by, &[event]).map(drop)
+    }
+
+    fn gap(&mut self, lost: Range<Offset>) -> Result<(), TopicError> {
+        let topic = Self::TOPIC;
+        Err(TopicError::Lost { topic, lost })
+    }
+}
+
+impl Fold for Copies {
+    type Event = CopyEvent;
+    const TOPIC: &'static str = COPIES;
+
+    fn decode(record_type: &str, payload: &[u8]) -> Result<CopyEvent, EventError> {
+        CopyEvent::decode(record_type, payload)
+    }
+
+    fn event(&mut self, _: Offset, event: CopyEvent) -> Result<(), IllegalEvent> {
+        self.apply(&event)
+    }
+
+    fn gap(&mut self, lost: Range<Offset>) -> Result<(), TopicError> {
+        tracing::warn!(from = %lost.start, to = %lost.end, "records of what became of copies are lost");
         Ok(())
     }
 }

@@ -321,7 +321,7 @@ impl Broker {
         }
     }
 
-    fn record_positions(
+    pub(super) fn record_positions(
         &mut self,
         events: &[ConsumerEvent],
         now: Timestamp,

@@ -287,6 +287,13 @@ impl Producers {
         self.fence
     }
 
+    /// Offset of the last batch of a producer, where it is remembered.
+    #[must_use]
+    pub fn last_of(&self, producer_id: ProducerId) -> Option<Offset> {
+        let producer = self.known.get(&producer_id)?;
+        Some(producer.last().base_offset)
+    }
+
     /// Number of producers remembered.
     #[must_use]
     pub fn len(&self) -> usize {

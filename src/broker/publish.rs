@@ -402,7 +402,7 @@ impl Broker {
 
     /// The answer to a retry. It waits for the level that it names: the channel's may have been
     /// raised since the first try.
-    fn duplicate(
+    pub(super) fn duplicate(
         &self,
         id: Option<Incarnation>,
         header: &BatchHeader,
@@ -469,14 +469,9 @@ impl Broker {
                 name: target.channel.to_string(),
             });
         }
-        if let Some((id, channel)) = self.directory.by_name(target.channel.as_str()) {
+        if let Some((id, _)) = self.directory.by_name(target.channel.as_str()) {
             self.same_life(id, target.incarnation)?;
-            if let Some(copy) = &channel.copy {
-                return Err(BrokerError::LivesElsewhere {
-                    channel: target.channel.to_string(),
-                    home: copy.home.clone(),
-                });
-            }
+            self.check_home(id, &target.channel)?;
             return Ok(Some(id));
         }
         if !self.may_be_made(&target.channel) || target.incarnation.is_some() {
@@ -514,7 +509,8 @@ impl Broker {
         config: ChannelConfig,
         now: Timestamp,
     ) -> Result<Made, BrokerError> {
-        let incarnation = self.new_incarnation();
+        let named = self.named_incarnation(&name)?;
+        let incarnation = named.unwrap_or_else(|| self.new_incarnation());
         let options = log_options(&config);
         let is_encrypted = !config.encryption.is_off();
         let created = Created {
@@ -555,6 +551,8 @@ impl Broker {
             let records: Vec<OwnRecord> = events.map(OwnRecord::of_directory).collect();
             batches.push(own_batch(directory, &records)?);
         }
+        let events = made.iter().flat_map(|made| &made.events);
+        let named = self.draft_names(events, batches, now)?;
         let drafted = match made {
             [] => None,
             _ => self.draft_audit(batches, now)?,
@@ -582,6 +580,7 @@ impl Broker {
         }
         if !made.is_empty() {
             self.booked(directory, &staged);
+            self.book_names(&named, &staged)?;
             self.book_audit(drafted, &staged);
         }
         Ok(staged)

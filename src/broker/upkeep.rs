@@ -42,7 +42,9 @@ impl Broker {
                 tracing::debug!(%error, %incarnation, "a removal is not on the record yet");
             }
         }
-        self.take_failed()
+        let mut wake = self.book_cut(now);
+        wake.extend(self.take_failed());
+        wake
     }
 
     /// The next piece of scrubbing that is due.
@@ -154,7 +156,7 @@ impl Broker {
         }
         let is_pending =
             |(_, after): &(_, After)| matches!(after, After::Trim(log, _) if *log == id);
-        if self.after.iter().any(is_pending) {
+        if self.after.iter().any(is_pending) || self.storage.is_cut(id) {
             return None;
         }
         let dropped = |needed| (self.storage).retention_start(id, oldest, max_bytes, needed);
@@ -168,7 +170,7 @@ impl Broker {
         None
     }
 
-    fn trim(
+    pub(super) fn trim(
         &mut self,
         id: Incarnation,
         log_start: Offset,
@@ -214,6 +216,8 @@ impl Broker {
                 }
             }
         }
+        self.fold_region_topics(now);
+        self.fold_regions(now);
         // What is not known must not be folded: nothing would take the place of what is there.
         let Ok(consumers) = self.known_consumers() else {
             return;
@@ -231,7 +235,37 @@ impl Broker {
         }
     }
 
-    fn fold_topic(&mut self, id: Incarnation, records: &[OwnRecord], now: Timestamp) -> bool {
+    fn fold_region_topics(&mut self, now: Timestamp) {
+        let fold_events = self.config.fold_events;
+        if let (Some(log), Some(me)) = (self.homes.log, self.config.region.clone()) {
+            let rows = self.homes.homes.rows_of(&me) as u64;
+            if self.homes.events >= fold_events.max(4u64.saturating_mul(rows)) {
+                let events = self.homes.homes.fold(&me);
+                let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_home).collect();
+                if self.fold_topic(log, &records, now) {
+                    self.homes.events = 0;
+                }
+            }
+        }
+        if let Some(log) = self.kept.log {
+            let copies = &self.kept.copies;
+            let rows = (copies.list().count() + copies.aside().len()) as u64;
+            if self.kept.events >= fold_events.max(4u64.saturating_mul(rows)) {
+                let events = copies.fold();
+                let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_copy).collect();
+                if self.fold_topic(log, &records, now) {
+                    self.kept.events = 0;
+                }
+            }
+        }
+    }
+
+    pub(super) fn fold_topic(
+        &mut self,
+        id: Incarnation,
+        records: &[OwnRecord],
+        now: Timestamp,
+    ) -> bool {
         let folded = own_batch(id, records)
             .and_then(|batch| Ok(self.storage.stage_for(&mut vec![batch], Need::Own, now)?));
         let staged = match folded {

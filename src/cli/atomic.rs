@@ -23,7 +23,7 @@ use serde_json::value::RawValue;
 
 use super::failure::Failure;
 use super::lines::LineReader;
-use super::publish::{Summary, print_ack};
+use super::publish::{Place, Summary, print_ack};
 use super::{Context, output};
 use crate::client::AtomicBuilder;
 use crate::format::{Compression, NewRecord};
@@ -250,6 +250,7 @@ pub async fn run(
         }
     }
     let mut published = Vec::new();
+    let (mut region, mut held) = (None, 0);
     if !parts.is_empty() {
         let answer = atomic.send().await.map_err(|error| {
             Failure::atomic(
@@ -258,6 +259,7 @@ pub async fn run(
             )
         })?;
         published = answer.published;
+        (region, held) = (answer.region, answer.held);
     }
     let mut done = Done {
         channel: None,
@@ -270,9 +272,14 @@ pub async fn run(
     };
     for (channel, answer) in channels.into_iter().zip(published) {
         let mut summary = Summary::default();
-        summary.add(answer.first_offset, answer.last_offset, answer.level);
+        let at = Place {
+            region: region.as_ref(),
+            held,
+            outbox: false,
+        };
+        summary.add(answer.first_offset, answer.last_offset, answer.level, at);
         if options.acks {
-            print_ack(answer.first_offset, answer.last_offset, answer.level)?;
+            print_ack(answer.first_offset, answer.last_offset, answer.level, at)?;
         }
         let count = counts.get(&channel).copied().unwrap_or(0);
         done.count += count;

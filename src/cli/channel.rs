@@ -7,15 +7,17 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::output::{self, Columns};
+use super::serve::region_name;
 use super::{Context, any_channel, own_channel};
 use crate::client::{Client, RequestError};
 use crate::protocol::control::{
-    ChannelConfig, ChannelInfo, ChannelList, CompressionName, ConfigChange, Encryption,
+    ChannelConfig, ChannelCreate, ChannelInfo, ChannelList, CompressionName, ConfigChange,
+    Encryption,
 };
 use crate::protocol::logs::{ChannelLogs, RegionLogs};
 use crate::region::directory::Spread;
 use crate::region::interest::Since;
-use crate::types::{ChannelName, Durability};
+use crate::types::{ChannelName, Durability, RegionName};
 
 /// What to do with channels.
 #[derive(Clone, Debug, Subcommand)]
@@ -34,6 +36,12 @@ pub enum ChannelCommand {
         /// Succeed when there is one of this name already; it is left as it is
         #[arg(long)]
         if_not_exists: bool,
+        /// The region where it is to live, which has to be a peer; this one unless given
+        #[arg(long, value_name = "REGION", value_parser = region_name)]
+        home: Option<RegionName>,
+        /// The regions that alone may hold its bytes, its home among them; all unless given
+        #[arg(long, value_name = "R1,R2", value_delimiter = ',', value_parser = region_name)]
+        residency: Vec<RegionName>,
     },
     /// List the channels
     #[command(alias = "ls")]
@@ -105,6 +113,9 @@ pub struct ConfigArgs {
     /// Encrypt what comes on the broker's disk, which takes a master key there [default: off]
     #[arg(long, value_enum, value_name = "STATE")]
     encryption: Option<EncryptionArg>,
+    /// How many regions, the home included, hold a record synced before it is acknowledged [default: 1]
+    #[arg(long, value_name = "N")]
+    ack_regions: Option<u32>,
 }
 
 /// Whether a channel is one log.
@@ -169,6 +180,7 @@ impl ConfigArgs {
                 EncryptionArg::Off => Encryption::Off,
             }),
             regions: None,
+            ack_regions: self.ack_regions,
         }
     }
 }
@@ -184,13 +196,22 @@ pub async fn run(command: ChannelCommand, context: &Context) -> Result<(), Failu
             config,
             regions,
             if_not_exists,
+            home,
+            residency,
         } => {
             let mut config = config.change();
             config.regions = regions.map(|regions| match regions {
                 RegionsArg::One => Spread::One,
                 RegionsArg::Each => Spread::Each,
             });
-            create(&name, config, if_not_exists, context).await
+            let request = ChannelCreate {
+                name,
+                config,
+                if_not_exists,
+                home,
+                residency: (!residency.is_empty()).then(|| residency.into_iter().collect()),
+            };
+            create(request, context).await
         }
         ChannelCommand::List { prefix, internal } => list(prefix, internal, context).await,
         ChannelCommand::Info { name } => {
@@ -238,14 +259,10 @@ struct Created<'a> {
     created: bool,
 }
 
-async fn create(
-    name: &ChannelName,
-    config: ConfigChange,
-    if_not_exists: bool,
-    context: &Context,
-) -> Result<(), Failure> {
+async fn create(request: ChannelCreate, context: &Context) -> Result<(), Failure> {
     let client = context.client().await?;
-    let answer = client.create_channel(name, config, if_not_exists).await;
+    let name = &request.name.clone();
+    let answer = client.create_channel_with(request).await;
     let answer = answer.map_err(|error| failure("creating", name, &error))?;
     if context.json {
         return output::print_json(&Created {
@@ -392,9 +409,18 @@ fn print_info(info: &ChannelInfo, context: &Context) -> Result<(), Failure> {
         ),
         ("compression", compression.join(", ")),
     ];
+    if let Some(home) = &info.home {
+        fields.push(("home", home.to_string()));
+    }
+    if let Some(residency) = &info.residency {
+        fields.push(("held by", super::consent::regions(residency)));
+    }
     fields.extend(encryption(info));
     if !config.regions.is_one() {
         fields.push(("regions", "a log for each".to_owned()));
+    }
+    if config.ack_regions > 1 {
+        fields.push(("acknowledged", format!("by {} regions", config.ack_regions)));
     }
     if config.durability == Durability::Written {
         fields.push(("sync interval", output::duration(config.sync_interval_ms)));

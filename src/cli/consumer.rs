@@ -10,10 +10,12 @@ use super::merged;
 use super::output::{self, Columns};
 use super::place::PlaceArg;
 use super::{Context, any_channel, consumer_name};
-use crate::client::RequestError;
-use crate::protocol::control::ConsumerLagRow;
+use crate::client::{Client, RequestError};
+use crate::protocol::control::{ConsumerLagRow, Place};
+use crate::protocol::logs::RegionLogs;
 use crate::protocol::{CommitRequest, ErrorCode, ExpectedPosition};
 use crate::region::Vector;
+use crate::region::interest::Since;
 use crate::types::{ChannelName, ConsumerName, LogEpoch, Offset};
 
 /// What to do with consumers.
@@ -167,6 +169,37 @@ fn print_each(
     ))
 }
 
+/// Moves a consumer in every log of a channel that has one for each region, one log after the other.
+async fn reset_each(
+    client: &Client,
+    channel: &ChannelName,
+    name: &ConsumerName,
+    place: Place,
+    context: &Context,
+) -> Result<(), Failure> {
+    let failed = |error: &RequestError| failure("resetting", channel, name, error);
+    if let Place::Offset(_) = place {
+        let what = format!("resetting consumer {name} of {channel}");
+        let why = "an offset is a place in one region's log";
+        return Err(Failure::usage(what, why)
+            .hint("commit offsets such as eu-west=17,us-east=40, or name the log CHANNEL@REGION"));
+    }
+    let told = client.channel_logs(RegionLogs {
+        channel: channel.clone(),
+        read: false,
+        from: Since::Start,
+        after: None,
+        wait_ms: 0,
+    });
+    let told = told.await.map_err(|error| failed(&error))?;
+    let mut rows = Vec::new();
+    for log in told.logs.iter().filter(|log| log.held) {
+        let row = client.reset_consumer(&log.name, name, place).await;
+        rows.push(row.map_err(|error| failed(&error))?);
+    }
+    print_rows(&rows, context)
+}
+
 /// Carries the command out.
 ///
 /// # Errors
@@ -215,9 +248,13 @@ pub async fn run(command: ConsumerCommand, context: &Context) -> Result<(), Fail
             place,
         } => {
             let client = context.client().await?;
-            let row = client
-                .reset_consumer(&channel, &name, place.at(context.now()))
-                .await;
+            let place = place.at(context.now());
+            let row = client.reset_consumer(&channel, &name, place).await;
+            if let Err(error) = &row
+                && error.is(ErrorCode::EachRegion)
+            {
+                return reset_each(&client, &channel, &name, place, context).await;
+            }
             let row = row.map_err(|error| failure("resetting", &channel, &name, &error))?;
             print_row(&row, context)
         }

@@ -13,6 +13,7 @@ mod cert;
 mod channel;
 mod commitment;
 mod completions;
+mod consent;
 mod consume;
 mod consumer;
 mod dispute;
@@ -169,6 +170,9 @@ enum Command {
     /// Regions: links to others, and copies of their channels
     #[command(subcommand)]
     Region(region::RegionCommand),
+    /// Consent: which regions may hold the bytes of a channel or an organisation
+    #[command(subcommand)]
+    Consent(consent::ConsentCommand),
     /// Interest: which channels of other regions are copied here
     #[command(subcommand)]
     Interest(interest::InterestCommand),
@@ -241,6 +245,7 @@ impl Cli {
             Command::Escrow(command) => block_on(escrow::run(command, &context)),
             Command::Market(command) => block_on(market::run(command, &context)),
             Command::Region(command) => block_on(region::run(command, &context)),
+            Command::Consent(command) => block_on(consent::run(command, &context)),
             Command::Interest(command) => block_on(interest::run(command, &context)),
         }
     }

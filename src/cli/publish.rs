@@ -17,7 +17,7 @@ use super::{CompressionArg, Context, atomic, interrupted, output, own_channel};
 use crate::client::{BatchAck, Client, Producer, PublishError};
 use crate::format::{BatchBuilder, Compression, MAX_RECORD_BYTES, NewRecord, RECORD_HEADER_BYTES};
 use crate::protocol::ErrorCode;
-use crate::types::{ChannelName, Durability, Offset};
+use crate::types::{ChannelName, Durability, Offset, RegionName};
 
 /// Chunks of lines that are read ahead.
 const CHUNKS_AHEAD: usize = 8;
@@ -87,6 +87,10 @@ pub struct PublishArgs {
     /// Fencing token: refused once the channel has seen a higher one
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     fence: Option<u64>,
+    /// Let records wait in the outbox of the region that is asked, while the home of the channel can't
+    /// be reached
+    #[arg(long, conflicts_with_all = ["atomic", "expect_offset", "fence"])]
+    outbox: bool,
     /// How long to go on trying
     #[arg(
         long, value_name = "N", default_value_t = 30,
@@ -146,6 +150,7 @@ pub async fn run(args: PublishArgs, context: &Context) -> Result<(), Failure> {
         .max_unacked_bytes(UNACKED_BYTES)
         .max_in_flight(BATCHES_IN_FLIGHT)
         .fence(args.fence.unwrap_or(0))
+        .outbox(args.outbox)
         .delivery_timeout(timeout);
     if let Some(offset) = args.expect_offset {
         producer = producer.expected_offset(Offset(offset));
@@ -362,13 +367,19 @@ fn progress(is_file: bool, acks: bool, bytes: Option<u64>) -> ProgressBar {
 }
 
 /// What was acknowledged.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Summary {
     pub(super) count: u64,
     pub(super) first: Option<Offset>,
     pub(super) last: Option<Offset>,
     /// The lowest level of all batches.
     pub(super) level: Option<Durability>,
+    /// The region that the last batch is in.
+    region: Option<RegionName>,
+    /// The fewest regions that hold a batch.
+    held: Option<u32>,
+    /// Records that wait in the outbox of the region.
+    outbox: u64,
     /// Whether acknowledgements could no longer be printed.
     output_closed: bool,
 }
@@ -376,10 +387,16 @@ pub(super) struct Summary {
 /// The line that `--acks` prints for a batch.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct AckLine {
+struct AckLine<'a> {
     first_offset: Offset,
     last_offset: Offset,
     level: Durability,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<&'a RegionName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<u32>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    outbox: bool,
 }
 
 /// The line that ends a publish with `--json`.
@@ -391,14 +408,56 @@ struct SummaryLine<'a> {
     first_offset: Option<Offset>,
     last_offset: Option<Offset>,
     level: Option<Durability>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<&'a RegionName>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<u32>,
+    /// Records that wait in the outbox, and have no offsets in the channel yet.
+    #[serde(skip_serializing_if = "is_zero")]
+    outbox: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
+/// Where something that was acknowledged is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Place<'a> {
+    /// The region.
+    pub(super) region: Option<&'a RegionName>,
+    /// How many regions hold it.
+    pub(super) held: u32,
+    /// It waits in the outbox of the region.
+    pub(super) outbox: bool,
+}
+
+impl<'a> Place<'a> {
+    fn of(ack: &'a BatchAck) -> Self {
+        Self {
+            region: ack.region.as_ref(),
+            held: ack.held,
+            outbox: ack.outbox,
+        }
+    }
 }
 
 impl Summary {
-    pub(super) fn add(&mut self, first: Offset, last: Offset, level: Durability) {
-        self.count += last.0 - first.0 + 1;
-        self.first.get_or_insert(first);
-        self.last = Some(last);
+    pub(super) fn add(&mut self, first: Offset, last: Offset, level: Durability, at: Place<'_>) {
+        let records = last.0 - first.0 + 1;
+        self.count += records;
+        if at.outbox {
+            self.outbox += records;
+        } else {
+            self.first.get_or_insert(first);
+            self.last = Some(last);
+        }
         self.level = Some(self.level.map_or(level, |lowest| lowest.min(level)));
+        if let Some(region) = at.region {
+            self.region = Some(region.clone());
+            self.held = Some(self.held.map_or(at.held, |fewest| fewest.min(at.held)));
+        }
     }
 
     fn print(&self, channel: &ChannelName, acks: bool, context: &Context) -> Result<(), Failure> {
@@ -412,6 +471,9 @@ impl Summary {
                 first_offset: self.first,
                 last_offset: self.last,
                 level: self.level,
+                region: self.region.as_ref(),
+                held: self.held,
+                outbox: self.outbox,
             });
         }
         let line = format!(
@@ -429,15 +491,26 @@ impl Summary {
 
     /// Reads on from a channel: where the records are, and how safe.
     pub(super) fn place(&self) -> String {
-        match (self.first, self.last, self.level) {
-            (Some(first), Some(last), Some(level)) if first == last => {
-                format!(": offset {first}, {level}")
-            }
-            (Some(first), Some(last), Some(level)) => {
-                format!(": offsets {first} to {last}, {level}")
-            }
+        let Some(level) = self.level else {
+            return String::new();
+        };
+        let level = match &self.region {
+            Some(region) => format!("{level}@{region}"),
+            None => level.to_string(),
+        };
+        let offsets = match (self.first, self.last) {
+            (Some(first), Some(last)) if first == last => format!("offset {first}, "),
+            (Some(first), Some(last)) => format!("offsets {first} to {last}, "),
             _ => String::new(),
-        }
+        };
+        let waiting = match self.outbox {
+            0 => String::new(),
+            records => format!(
+                ", {} in the outbox until the home can be reached",
+                output::counted(records, "record")
+            ),
+        };
+        format!(": {offsets}{level}{waiting}")
     }
 }
 
@@ -449,21 +522,30 @@ async fn take_acks(
 ) -> Summary {
     let mut summary = Summary::default();
     while let Some(ack) = acks.recv().await {
-        summary.add(ack.first_offset, ack.last_offset, ack.level);
+        let at = Place::of(&ack);
+        summary.add(ack.first_offset, ack.last_offset, ack.level, at);
         bar.tick();
         if print && !summary.output_closed {
             summary.output_closed =
-                print_ack(ack.first_offset, ack.last_offset, ack.level).is_err();
+                print_ack(ack.first_offset, ack.last_offset, ack.level, at).is_err();
         }
     }
     summary
 }
 
-pub(super) fn print_ack(first: Offset, last: Offset, level: Durability) -> Result<(), Failure> {
+pub(super) fn print_ack(
+    first: Offset,
+    last: Offset,
+    level: Durability,
+    at: Place<'_>,
+) -> Result<(), Failure> {
     output::print_json(&AckLine {
         first_offset: first,
         last_offset: last,
         level,
+        region: at.region,
+        held: at.region.map(|_| at.held),
+        outbox: at.outbox,
     })
 }
 

@@ -4,9 +4,10 @@ use clap::Subcommand;
 
 use super::failure::Failure;
 use super::output::{self, Columns};
-use super::{Context, any_channel};
-use crate::protocol::region::{CopyStatus, LinkState, RegionTold};
-use crate::types::ChannelName;
+use super::{Context, any_channel, own_channel};
+use crate::protocol::region::{CopyStatus, LinkState, MissingRange, RegionPeer, RegionTold};
+use crate::server::PeerOptions;
+use crate::types::{ChannelName, RegionName};
 
 /// What to tell of regions.
 #[derive(Clone, Debug, Subcommand)]
@@ -16,6 +17,29 @@ pub enum RegionCommand {
     List,
     /// Tell how links and copies are
     Status,
+    /// Move the home of a channel to another region
+    #[command(after_help = "Example:
+  npayload region move ml.models --to eu-west")]
+    Move {
+        /// The channel
+        #[arg(value_parser = own_channel)]
+        channel: ChannelName,
+        /// Who becomes home
+        #[arg(long, value_parser = RegionName::parse, value_name = "REGION")]
+        to: RegionName,
+        /// Without the home that it has, which is gone: what may be lost with it is named
+        #[arg(long)]
+        force: bool,
+    },
+    /// Follow a copy again that was stopped
+    Retry {
+        /// The channel
+        #[arg(value_parser = own_channel)]
+        channel: ChannelName,
+    },
+    /// Add a peer, or remove one, while the region runs; a restart knows it
+    #[command(subcommand)]
+    Peer(PeerCommand),
     /// Remove a copy that nobody wants any more, with all that is in it
     Purge {
         /// The channel
@@ -32,6 +56,26 @@ pub enum RegionCommand {
         /// The channel
         #[arg(value_parser = any_channel)]
         channel: ChannelName,
+    },
+}
+
+/// What to do with peers.
+#[derive(Clone, Debug, Subcommand)]
+pub enum PeerCommand {
+    /// Add a peer, or give it another address
+    #[command(after_help = "Example:
+  npayload region peer add us-east=npayload+tls://us-east.example:7400")]
+    Add {
+        /// Its name and address
+        #[arg(value_name = "NAME=URL", value_parser = super::serve::peer)]
+        peer: PeerOptions,
+    },
+    /// Remove a peer; copies of its channels stay, and get nothing more
+    #[command(alias = "rm")]
+    Remove {
+        /// Its name
+        #[arg(value_parser = super::serve::region_name)]
+        name: RegionName,
     },
 }
 
@@ -54,7 +98,30 @@ pub async fn run(command: RegionCommand, context: &Context) -> Result<(), Failur
                 let link = state(peer.state).to_owned();
                 table.row([peer.name.to_string(), peer.url.clone(), link]);
             }
-            table.print("there is none")
+            table.print("there is none")?;
+            match &regions.directory {
+                Some(home) => output::print(&format!("channels are named by {home}")),
+                None => Ok(()),
+            }
+        }
+        RegionCommand::Peer(command) => {
+            let (peer, done) = match command {
+                PeerCommand::Add { peer } => {
+                    let (name, url) = (peer.name, Some(peer.url));
+                    (RegionPeer { name, url }, "is a peer")
+                }
+                PeerCommand::Remove { name } => {
+                    (RegionPeer { name, url: None }, "is no peer any more")
+                }
+            };
+            let name = peer.name.clone();
+            let regions = context.client().await?.set_peer(peer).await;
+            let what = "changing a peer";
+            let regions = regions.map_err(|error| Failure::request(what, &error, None))?;
+            if context.json {
+                return output::print_json(&regions);
+            }
+            output::print(&format!("{name} {done}"))
         }
         RegionCommand::Status => {
             let told = context.client().await?.region_status().await;
@@ -64,6 +131,36 @@ pub async fn run(command: RegionCommand, context: &Context) -> Result<(), Failur
                 return output::print_json(&told);
             }
             status(&told)
+        }
+        RegionCommand::Move { channel, to, force } => {
+            let what = format!("moving the home of `{channel}` to `{to}`");
+            let moved = context.client().await?.move_home(&channel, to, force).await;
+            let name = Some(channel.as_str());
+            let moved = moved.map_err(|error| Failure::request(what, &error, name))?;
+            if context.json {
+                return output::print_json(&moved);
+            }
+            let home = format!(
+                "{channel} lives in {} from offset {} on (term {})",
+                moved.home, moved.start, moved.term
+            );
+            output::print(&home)?;
+            match moved.missing {
+                Some(missing) if missing.to != Some(missing.from) => {
+                    output::print(&format!("what may be lost: {}", range(missing)))
+                }
+                _ => Ok(()),
+            }
+        }
+        RegionCommand::Retry { channel } => {
+            let what = format!("following the copy of `{channel}` again");
+            let retried = context.client().await?.retry_copy(&channel).await;
+            let name = Some(channel.as_str());
+            let retried = retried.map_err(|error| Failure::request(what, &error, name))?;
+            if context.json {
+                return output::print_json(&retried);
+            }
+            output::print(&format!("the copy of {channel} is followed again"))
         }
         RegionCommand::Purge { channel, .. } => {
             let what = format!("removing the copy of `{channel}`");
@@ -152,19 +249,74 @@ fn status(told: &RegionTold) -> Result<(), Failure> {
         }
     }
     held.print("nobody pulls from here")?;
-    if told.logs.is_empty() {
-        return Ok(());
+    if !told.logs.is_empty() {
+        let mut logs = Columns::new(&["LOG OF EACH REGION", "HOME", ">LOG START", ">LOG END"]);
+        for log in &told.logs {
+            logs.row([
+                log.name.to_string(),
+                log.home.to_string(),
+                log.log_start.to_string(),
+                log.high_watermark.to_string(),
+            ]);
+        }
+        logs.print("no logs")?;
     }
-    let mut logs = Columns::new(&["LOG OF EACH REGION", "HOME", ">LOG START", ">LOG END"]);
-    for log in &told.logs {
-        logs.row([
-            log.name.to_string(),
-            log.home.to_string(),
-            log.log_start.to_string(),
-            log.high_watermark.to_string(),
-        ]);
+    if !told.outboxes.is_empty() {
+        let mut outboxes =
+            Columns::new(&["OUTBOX", "HOME", ">RECORDS", ">BYTES", "OLDEST", "ERROR"]);
+        for outbox in &told.outboxes {
+            let home = outbox.home.as_ref().map(ToString::to_string);
+            outboxes.row([
+                outbox.channel.to_string(),
+                home.unwrap_or_default(),
+                outbox.records.to_string(),
+                output::bytes(outbox.bytes),
+                outbox.oldest_ms.map(output::duration).unwrap_or_default(),
+                outbox.error.clone().unwrap_or_default(),
+            ]);
+        }
+        outboxes.print("nothing waits")?;
     }
-    logs.print("no logs")
+    if !told.moved.is_empty() {
+        let mut moved = Columns::new(&["MOVED", "HOME", ">TERM", ">EPOCH", "MOVING TO", "MISSING"]);
+        for log in &told.moved {
+            let missing: Vec<String> = log.missing.iter().map(|one| range(*one)).collect();
+            moved.row([
+                log.name.to_string(),
+                log.home.to_string(),
+                log.term.to_string(),
+                log.epoch.clone(),
+                log.moving
+                    .as_ref()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+                missing.join(" "),
+            ]);
+        }
+        moved.print("")?;
+    }
+    if !told.aside.is_empty() {
+        let mut aside = Columns::new(&["SET ASIDE", ">FROM", ">TO", "WHEN"]);
+        for one in &told.aside {
+            let (from, end) = (one.from.to_string(), one.end.to_string());
+            aside.row([one.place.clone(), from, end, output::time(one.at)]);
+        }
+        aside.print("")?;
+    }
+    for name in &told.disputed {
+        output::print(&format!(
+            "channel {} lives here, and another one of the name in {}: neither is copied to the other",
+            name.channel, name.named_in
+        ))?;
+    }
+    Ok(())
+}
+
+fn range(missing: MissingRange) -> String {
+    match missing.to {
+        Some(to) => format!("{}..{to}", missing.from),
+        None => format!("from {} on, nobody knows how much", missing.from),
+    }
 }
 
 /// How a copy is followed.

@@ -60,6 +60,19 @@ pub struct ServeArgs {
     /// [default: 1h]
     #[arg(long, value_name = "AGE", value_parser = super::place::age_ms)]
     pub interest_idle: Option<i64>,
+    /// Bytes of batches sent to each peer in a second at most; 0 is no limit [default: 0]
+    #[arg(long, value_name = "BYTES")]
+    pub peer_bandwidth: Option<u64>,
+    /// Whether peers pack batches that came uncompressed for the way: true or false [default: true]
+    #[arg(long, value_name = "BOOL")]
+    pub peer_pack: Option<bool>,
+    /// Most bytes that wait in outboxes for homes that can't be reached [default: 1073741824]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub outbox_bytes: Option<u64>,
+    /// How long a publish waits by itself for the regions that its channel wants to hold it, as 5s
+    /// [default: 10s]
+    #[arg(long, value_name = "AGE", value_parser = super::place::age_ms)]
+    pub ack_wait: Option<i64>,
     /// File with the API key to show to peers, of scope replicate
     #[arg(long, value_name = "FILE")]
     pub peer_key_file: Option<PathBuf>,
@@ -92,7 +105,8 @@ pub struct ServeTlsArgs {
     pub tls_min_version: Option<TlsVersion>,
 }
 
-fn region_name(text: &str) -> Result<RegionName, String> {
+/// A region's name as it is typed.
+pub(super) fn region_name(text: &str) -> Result<RegionName, String> {
     RegionName::parse(text).map_err(|error| error.to_string())
 }
 

@@ -69,6 +69,10 @@ pub(super) struct ServeConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     peer_ca: Option<PathBuf>,
     interest_idle_s: u64,
+    peer_bandwidth: u64,
+    peer_pack: bool,
+    outbox_bytes: u64,
+    ack_wait_ms: u64,
     storage: StorageTable,
     /// Channels that are created without a configuration of their own; names as in JSON.
     channel: ChannelConfig,
@@ -122,6 +126,10 @@ const FROM_ENVIRONMENT: &[&str] = &[
     "peer_key_file",
     "peer_ca",
     "interest_idle_s",
+    "peer_bandwidth",
+    "peer_pack",
+    "outbox_bytes",
+    "ack_wait_ms",
 ];
 
 /// The variable that holds master keys themselves. It has no name in the file, which others read.
@@ -165,6 +173,10 @@ impl Default for ServeConfig {
             peer_key_file: None,
             peer_ca: None,
             interest_idle_s: 3600,
+            peer_bandwidth: 0,
+            peer_pack: true,
+            outbox_bytes: 1 << 30,
+            ack_wait_ms: 10_000,
             storage: StorageTable {
                 journal_file_bytes: storage.journal_file_bytes,
                 journal_files: storage.journal_files,
@@ -215,6 +227,11 @@ pub(super) fn options(args: &ServeArgs) -> Result<ServeOptions, String> {
         .interest_idle
         .map(|ms| ms.unsigned_abs().div_ceil(1000));
     config.interest_idle_s = idle_s.unwrap_or(config.interest_idle_s);
+    config.peer_bandwidth = args.peer_bandwidth.unwrap_or(config.peer_bandwidth);
+    config.peer_pack = args.peer_pack.unwrap_or(config.peer_pack);
+    config.outbox_bytes = args.outbox_bytes.unwrap_or(config.outbox_bytes);
+    let ack_wait = args.ack_wait.map(i64::unsigned_abs);
+    config.ack_wait_ms = ack_wait.unwrap_or(config.ack_wait_ms);
     let region = region(&config, &args.peers)?;
     let flags = (&args.master_key_file, &args.master_key_command);
     config.master_key_file = flags.0.clone().or(config.master_key_file);
@@ -277,6 +294,10 @@ fn region(config: &ServeConfig, flags: &[PeerOptions]) -> Result<Option<RegionOp
         peers,
         key,
         interest_idle: Duration::from_secs(config.interest_idle_s.max(1)),
+        peer_bandwidth: config.peer_bandwidth,
+        peer_pack: config.peer_pack,
+        outbox_bytes: config.outbox_bytes,
+        ack_wait: Duration::from_millis(config.ack_wait_ms.max(1)),
         tls,
     }))
 }

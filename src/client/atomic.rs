@@ -2,17 +2,17 @@
 
 use bytes::BytesMut;
 
-use super::control::answer;
 use super::error::RequestError;
 use super::handle::{Client, Retry};
 use crate::format::{BatchBuilder, BuildError, Compression, NewRecord};
 use crate::protocol::frame::MAX_FRAME_BYTES;
 use crate::protocol::{
-    AtomicCommit, AtomicPart, ErrorCode, ExpectedPosition, PublishAtomicRequest,
-    PublishAtomicResponse, PublishRequest, PublishTarget, Request, Response, WireError,
+    AtomicCommit, AtomicPart, ErrorCode, ExpectedPosition, PublishAsks, PublishAtomicRequest,
+    PublishAtomicResponse, PublishRequest, PublishResponse, PublishTarget, Request, Response,
+    Whereabouts, WireError,
 };
 use crate::types::{
-    ChannelName, ConsumerName, MAX_LOG_NAME_BYTES, MAX_NAME_BYTES, Offset, ProducerId,
+    ChannelName, ConsumerName, MAX_LOG_NAME_BYTES, MAX_NAME_BYTES, Offset, ProducerId, RegionName,
 };
 
 /// Collects records and commits; made by [`Client::atomic`].
@@ -49,6 +49,21 @@ enum Part {
     Commit(AtomicCommit),
 }
 
+/// What an atomic publish was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AtomicAck {
+    /// One for each channel with records, in order.
+    pub published: Vec<PublishResponse>,
+    /// The position of each commit, in order.
+    pub committed: Vec<Offset>,
+    /// The region that has carried it out; `None` where the broker is no region, or older.
+    pub region: Option<RegionName>,
+    /// How many regions hold it synced, that one included; 0 where it is only written, or the broker
+    /// is older.
+    pub held: u32,
+}
+
 /// Why an atomic publish was not carried out.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -83,6 +98,17 @@ impl Client {
         parts: Vec<AtomicPart>,
         is_idempotent: bool,
     ) -> Result<PublishAtomicResponse, RequestError> {
+        let (answer, _) = self.publish_atomic_as(parts, None, is_idempotent).await?;
+        Ok(answer)
+    }
+
+    /// The same, which tells where the batches are where the broker can tell.
+    async fn publish_atomic_as(
+        &self,
+        parts: Vec<AtomicPart>,
+        asks: Option<PublishAsks>,
+        is_idempotent: bool,
+    ) -> Result<(PublishAtomicResponse, Whereabouts), RequestError> {
         let retry = if is_idempotent {
             Retry::Safe
         } else {
@@ -97,8 +123,14 @@ impl Client {
                 .with("limit", MAX_FRAME_BYTES);
             return Err(RequestError::Server(Box::new(error)));
         }
-        let request = Request::PublishAtomic(PublishAtomicRequest { parts });
-        answer!(self.call(&request, retry).await?, PublishAtomic)
+        let request = Request::PublishAtomic(PublishAtomicRequest { parts, asks });
+        match self.call(&request, retry).await? {
+            Response::PublishAtomic(answer) => Ok((answer, Whereabouts::default())),
+            Response::PublishAtomicAt(answer, at) => Ok((answer, at)),
+            _ => Err(RequestError::Unexpected {
+                kind: request.kind().name(),
+            }),
+        }
     }
 }
 
@@ -174,7 +206,7 @@ impl AtomicBuilder {
     ///
     /// # Errors
     /// [`AtomicError`].
-    pub async fn send(self) -> Result<PublishAtomicResponse, AtomicError> {
+    pub async fn send(self) -> Result<AtomicAck, AtomicError> {
         // A fresh identity each time: two atomic publishes do not have to wait for each other.
         let producer = ProducerId(uuid::Uuid::new_v4().as_u128());
         let mut is_idempotent = false;
@@ -190,11 +222,26 @@ impl AtomicBuilder {
                     builder.producer(producer, 1, 0).fence(fence);
                     let batch: BytesMut = builder.build()?;
                     is_idempotent = true;
-                    AtomicPart::Publish(PublishRequest { target, batch })
+                    AtomicPart::Publish(PublishRequest {
+                        target,
+                        batch,
+                        asks: None,
+                    })
                 }
             });
         }
-        Ok(self.client.publish_atomic(parts, is_idempotent).await?)
+        let client = &self.client;
+        let open = client.open(client.deadline()).await;
+        let open = open.map_err(RequestError::from)?;
+        let asks = open.tells_where.then(PublishAsks::default);
+        let sent = client.publish_atomic_as(parts, asks, is_idempotent);
+        let (answer, at) = sent.await?;
+        Ok(AtomicAck {
+            published: answer.published,
+            committed: answer.committed,
+            region: at.region,
+            held: at.held,
+        })
     }
 
     fn part_of(

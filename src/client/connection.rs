@@ -16,7 +16,7 @@ use super::error::LostError;
 use super::gather::Gather;
 use super::stream::Stream;
 use crate::protocol::{
-    Frame, FrameDecoder, PublishTarget, Request, Response, ResponseError, WireError,
+    Frame, FrameDecoder, PublishAsks, PublishTarget, Request, Response, ResponseError, WireError,
 };
 
 /// How many bytes the writer gathers for one write.
@@ -134,10 +134,15 @@ impl Connection {
     }
 
     /// Sends a publish without copying its batch.
-    pub(super) fn send_publish(&self, target: &PublishTarget, batch: Bytes) -> Call {
+    pub(super) fn send_publish(
+        &self,
+        target: &PublishTarget,
+        asks: Option<PublishAsks>,
+        batch: Bytes,
+    ) -> Call {
         self.send_with(|correlation| {
             let mut head = BytesMut::with_capacity(128);
-            target.encode_before(correlation, batch.len(), &mut head);
+            target.encode_before(asks, correlation, batch.len(), &mut head);
             Outgoing {
                 head: head.freeze(),
                 tail: batch,

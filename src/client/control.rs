@@ -73,16 +73,30 @@ impl Client {
         config: ConfigChange,
         if_not_exists: bool,
     ) -> Result<ChannelCreated, RequestError> {
-        let request = Request::ChannelCreate(ChannelCreate {
+        let create = ChannelCreate {
             name: name.clone(),
             config,
             if_not_exists,
-        });
-        let retry = if if_not_exists {
-            Retry::Safe
-        } else {
-            Retry::Unsafe
+            home: None,
+            residency: None,
         };
+        self.create_channel_with(create).await
+    }
+
+    /// Creates a channel, with all that may be asked for it: the region where it lives, and those
+    /// that may hold it.
+    ///
+    /// # Errors
+    /// As [`Client::create_channel`]; also `UNKNOWN_REGION`, `REGION_UNREACHABLE` and `NO_CONSENT`.
+    pub async fn create_channel_with(
+        &self,
+        create: ChannelCreate,
+    ) -> Result<ChannelCreated, RequestError> {
+        let retry = match create.if_not_exists {
+            true => Retry::Safe,
+            false => Retry::Unsafe,
+        };
+        let request = Request::ChannelCreate(create);
         answer!(self.call(&request, retry).await?, ChannelCreate)
     }
 

@@ -15,7 +15,7 @@ use crate::access::Secret;
 use crate::protocol::control::{HelloRequest, HelloResponse};
 use crate::protocol::frame::MAX_FRAME_BYTES;
 use crate::protocol::version::{MAX_PROTOCOL, MIN_PROTOCOL};
-use crate::protocol::{ErrorCode, Request, Response};
+use crate::protocol::{ErrorCode, Kind, Request, Response};
 use crate::tls::{ClientTls, ClientTlsOptions, TlsFailure};
 
 /// A handle to a broker; cheap to clone, all clones share one connection.
@@ -61,6 +61,14 @@ struct Slot {
 pub(super) struct Open {
     pub(super) connection: Connection,
     pub(super) hello: HelloResponse,
+    /// Whether publishes may be of version 2, which are told where they are.
+    pub(super) tells_where: bool,
+}
+
+/// Whether the broker understands this version of a kind.
+fn speaks(hello: &HelloResponse, kind: Kind, version: u16) -> bool {
+    let mut rows = hello.kinds.iter();
+    rows.any(|row| row.kind == kind.number() && (row.min..=row.max).contains(&version))
 }
 
 /// Whether a client has a connection; see [`Client::state`].
@@ -358,7 +366,12 @@ impl Client {
                 max_version: MAX_PROTOCOL,
             });
             match connection.send(&hello).answer().await {
-                Ok(Response::Hello(hello)) => Ok(Open { connection, hello }),
+                Ok(Response::Hello(hello)) => Ok(Open {
+                    tells_where: speaks(&hello, Kind::Publish, 2)
+                        && speaks(&hello, Kind::PublishAtomic, 2),
+                    connection,
+                    hello,
+                }),
                 Ok(Response::Error(source)) => Err(ConnectError::Refused {
                     url: url.to_string(),
                     source: Box::new(source),

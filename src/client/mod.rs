@@ -39,7 +39,7 @@ pub use asp::{
     Agents, Commitments, Disputes, Escrow, FinishError, Inbox, Market, NewCall, NewMessage, Paged,
     Pages, Sessions, Tail, TailError, ToolCall, Tools, Trust,
 };
-pub use atomic::{AtomicBuilder, AtomicError};
+pub use atomic::{AtomicAck, AtomicBuilder, AtomicError};
 pub use backoff::Backoff;
 pub use backoff::BackoffLimits;
 pub use consumer::{

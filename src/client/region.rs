@@ -4,12 +4,13 @@ use super::error::RequestError;
 use super::handle::{Client, Retry};
 use crate::protocol::logs::{ChannelLogs, RegionLogs};
 use crate::protocol::region::{
-    InterestAdd, InterestList, InterestRemove, InterestRemoved, InterestRow, InterestRows,
-    RegionList, RegionPurge, RegionPurged, RegionStatus, RegionTold, RegionVerify, Regions,
+    ConsentList, ConsentSet, Consents, InterestAdd, InterestList, InterestRemove, InterestRemoved,
+    InterestRow, InterestRows, RegionList, RegionMove, RegionMoved, RegionPeer, RegionPurge,
+    RegionPurged, RegionRetried, RegionRetry, RegionStatus, RegionTold, RegionVerify, Regions,
     Verified,
 };
 use crate::protocol::{RegionRequest, RegionResponse, Request, Response};
-use crate::types::ChannelName;
+use crate::types::{ChannelName, RegionName};
 
 /// Asks, and takes the answer of the right kind.
 macro_rules! ask {
@@ -54,6 +55,35 @@ impl Client {
         ask!(self, RegionVerify, RegionVerify { name }, Retry::Safe)
     }
 
+    /// Moves the home of a channel to another region. Both must be there, but for one that is forced:
+    /// then the answer names what may be lost.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `MOVE_REFUSED`, `UNKNOWN_REGION` and `REGION_UNREACHABLE`.
+    pub async fn move_home(
+        &self,
+        name: &ChannelName,
+        to: RegionName,
+        force: bool,
+    ) -> Result<RegionMoved, RequestError> {
+        let name = name.clone();
+        ask!(
+            self,
+            RegionMove,
+            RegionMove { name, to, force },
+            Retry::Unsafe
+        )
+    }
+
+    /// Follows a copy again that was stopped.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `CHANNEL_NOT_FOUND`.
+    pub async fn retry_copy(&self, name: &ChannelName) -> Result<RegionRetried, RequestError> {
+        let name = name.clone();
+        ask!(self, RegionRetry, RegionRetry { name }, Retry::Safe)
+    }
+
     /// Removes a copy, with all that is in it.
     ///
     /// # Errors
@@ -61,6 +91,31 @@ impl Client {
     pub async fn purge_copy(&self, name: &ChannelName) -> Result<RegionPurged, RequestError> {
         let name = name.clone();
         ask!(self, RegionPurge, RegionPurge { name }, Retry::Unsafe)
+    }
+
+    /// Says which regions may hold what; all that was said comes back.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `REGION_UNREACHABLE` where the home of the directory is,
+    /// `UNKNOWN_REGION`, `CHANNEL_NOT_FOUND` and `NO_CONSENT`.
+    pub async fn set_consent(&self, word: ConsentSet) -> Result<Consents, RequestError> {
+        ask!(self, ConsentSet, word, Retry::Safe)
+    }
+
+    /// Which regions may hold what, as far as somebody has said.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `NOT_A_REGION`.
+    pub async fn consents(&self) -> Result<Consents, RequestError> {
+        ask!(self, ConsentList, ConsentList {}, Retry::Safe)
+    }
+
+    /// Adds a peer, changes its address, or removes it; the peers then.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `NOT_A_REGION` and `INVALID_REQUEST`.
+    pub async fn set_peer(&self, peer: RegionPeer) -> Result<Regions, RequestError> {
+        ask!(self, RegionPeer, peer, Retry::Safe)
     }
 
     /// Declares interest; what was declared of the same pattern before is replaced.

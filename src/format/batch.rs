@@ -161,6 +161,15 @@ impl BatchHeader {
         Ok(header)
     }
 
+    /// Reads the header of a batch as its producer sends it, from its first bytes. Nothing of it is
+    /// checked: [`check_produced`] does that.
+    ///
+    /// # Errors
+    /// Fewer than [`BATCH_HEADER_BYTES`].
+    pub fn peek_produced(bytes: &[u8]) -> Result<Self, DecodeError> {
+        read("batch header", bytes)
+    }
+
     /// Bytes of the whole batch, padding included: a multiple of 8.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "no batch is empty")]
@@ -547,6 +556,22 @@ pub fn stamp(batch: &mut [u8], stamp: &Stamp) -> BatchHeader {
     header.principal = stamp.principal.into();
     header.header_crc = header_crc_of(header.as_bytes()).into();
     *header
+}
+
+/// Takes back what [`stamp`] has filled in: the batch is as its producer has sent it, and another log
+/// may take it.
+///
+/// # Panics
+/// When `batch` is shorter than a batch header: it must have passed [`check_stored`].
+pub fn unstamp(batch: &mut [u8]) {
+    let (header, _) =
+        BatchHeader::mut_from_prefix(batch).expect("a batch that was checked has a header");
+    header.incarnation = 0.into();
+    header.base_offset = 0.into();
+    header.append_time = 0.into();
+    header.log_epoch = 0.into();
+    header.principal = 0.into();
+    header.header_crc = 0.into();
 }
 
 /// Checks a stored batch: both checksums and every rule of its header, without decompressing or

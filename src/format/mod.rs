@@ -28,7 +28,7 @@ mod snapshot;
 pub use batch::{
     BATCH_ALIGNMENT, BATCH_HEADER_BYTES, BatchHeader, DoorLimits, MAX_BATCH_BYTES,
     MAX_RECORDS_PER_BATCH, MAX_STORED_BATCH_BYTES, Stamp, check_produced, check_stored, records,
-    stamp, whole_crc,
+    stamp, unstamp, whole_crc,
 };
 pub use builder::{BatchBuilder, BuildError, NewRecord};
 pub use checkpoint::{Checkpoint, DamageKind, DamageRow, LogRow, ProducerRow};

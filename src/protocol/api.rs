@@ -213,26 +213,46 @@ pub enum Kind {
     LinkUnfollow = 193,
     /// Reads whatever is new in the logs followed, waiting for it.
     LinkFetch = 194,
-    /// Carries a publish out where its channel lives.
+    /// Carries a request out where what it is about lives.
     LinkForward = 195,
     /// Digests a range of a log, to compare it.
     LinkDigest = 196,
+    /// Asks the home of a log to stop writing, for a planned move.
+    HomeFence = 197,
+    /// Asks the target of a planned move to give it up.
+    HomeDecline = 198,
+    /// Asks another region to become home of a log.
+    HomeTake = 199,
     /// Lists regions.
     RegionList = 200,
     /// Tells how links and copies are.
     RegionStatus = 201,
     /// Compares a copy with its home.
     RegionVerify = 202,
+    /// Moves the home of a channel.
+    RegionMove = 203,
     /// Removes a copy.
     RegionPurge = 204,
+    /// Follows a stopped copy again.
+    RegionRetry = 205,
+    /// Adds a peer, changes its address, or removes it.
+    RegionPeer = 206,
     /// Declares interest in channels of other regions.
     InterestAdd = 210,
     /// Lists what the region wants of others.
     InterestList = 211,
     /// Withdraws interest.
     InterestRemove = 212,
+    /// Asks something of the directory of all regions.
+    LinkDirectory = 213,
+    /// Makes a channel in the region that is asked, for another one.
+    LinkCreate = 214,
+    /// Says which regions may hold what.
+    ConsentSet = 215,
+    /// Lists which regions may hold what.
+    ConsentList = 216,
     /// Tells which logs a channel has.
-    RegionLogs = 213,
+    RegionLogs = 217,
 }
 
 /// One row of the table.
@@ -263,22 +283,35 @@ const fn row(kind: Kind, name: &'static str, encoding: Encoding, max_frame_bytes
     }
 }
 
+/// The same kind, which is understood in versions 1 and 2.
+const fn in_two_versions(api: Api) -> Api {
+    Api {
+        max_version: 2,
+        ..api
+    }
+}
+
 /// A row of a kind whose bodies are JSON.
 const fn control(kind: Kind, name: &'static str) -> Api {
     row(kind, name, Encoding::Json, MAX_CONTROL_FRAME_BYTES)
 }
 
 /// Every request kind, by number.
-pub const APIS: [Api; 102] = [
+pub const APIS: [Api; 112] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
-    row(Kind::Publish, "publish", Encoding::Binary, MAX_FRAME_BYTES),
-    row(
+    in_two_versions(row(
+        Kind::Publish,
+        "publish",
+        Encoding::Binary,
+        MAX_FRAME_BYTES,
+    )),
+    in_two_versions(row(
         Kind::PublishAtomic,
         "publish_atomic",
         Encoding::Binary,
         MAX_FRAME_BYTES,
-    ),
+    )),
     row(
         Kind::Fetch,
         "fetch",
@@ -389,13 +422,23 @@ pub const APIS: [Api; 102] = [
         MAX_FRAME_BYTES,
     ),
     control(Kind::LinkDigest, "link.digest"),
+    control(Kind::HomeFence, "home.fence"),
+    control(Kind::HomeDecline, "home.decline"),
+    control(Kind::HomeTake, "home.take"),
     control(Kind::RegionList, "region.list"),
     control(Kind::RegionStatus, "region.status"),
     control(Kind::RegionVerify, "region.verify"),
+    control(Kind::RegionMove, "region.move"),
     control(Kind::RegionPurge, "region.purge"),
+    control(Kind::RegionRetry, "region.retry"),
+    control(Kind::RegionPeer, "region.peer"),
     control(Kind::InterestAdd, "interest.add"),
     control(Kind::InterestList, "interest.list"),
     control(Kind::InterestRemove, "interest.remove"),
+    control(Kind::LinkDirectory, "link.directory"),
+    control(Kind::LinkCreate, "link.create"),
+    control(Kind::ConsentSet, "consent.set"),
+    control(Kind::ConsentList, "consent.list"),
     control(Kind::RegionLogs, "region.logs"),
 ];
 

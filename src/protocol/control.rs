@@ -3,13 +3,15 @@
 //! Requests refuse fields they do not know, so that a misspelt one is noticed. Answers are read
 //! with unknown fields ignored, so that a newer broker may tell more.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::format::Compression;
 use crate::region::directory::Spread;
 use crate::types::{
     ChannelName, ConsumerName, Durability, Incarnation, KeyId, LogEpoch, Offset, OrgName,
-    PrincipalId, Timestamp,
+    PrincipalId, RegionName, Timestamp,
 };
 
 /// Opens a connection. Debug output shows nothing of the key.
@@ -196,6 +198,19 @@ pub struct ChannelConfig {
     /// Whether it is one log, the default, or one for each region.
     #[serde(default, skip_serializing_if = "Spread::is_one")]
     pub regions: Spread,
+    /// How many regions hold a batch synced before it is acknowledged; left out where it is 1, the home
+    /// alone.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub ack_regions: u32,
+}
+
+fn one() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_one(regions: &u32) -> bool {
+    *regions == 1
 }
 
 /// Fields of a configuration to set; those left out keep their value, or take the default when a
@@ -238,6 +253,9 @@ pub struct ConfigChange {
     /// Whether it is one log, or one for each region; set when it is created.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regions: Option<Spread>,
+    /// How many regions hold a batch synced before it is acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ack_regions: Option<u32>,
 }
 
 /// Tells a field that is null from one that is left out.
@@ -261,6 +279,12 @@ pub struct ChannelCreate {
     /// Whether an existing channel of the name is as good; its configuration is left alone.
     #[serde(default)]
     pub if_not_exists: bool,
+    /// The region where it is to live; the one that is asked where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<RegionName>,
+    /// Regions that may hold its bytes; all where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residency: Option<BTreeSet<RegionName>>,
 }
 
 /// The channel that was created, or was there.
@@ -324,6 +348,12 @@ pub struct ChannelInfo {
     pub errno: Option<i32>,
     /// Its configuration.
     pub config: ChannelConfig,
+    /// The region where it lives; `None` where the broker is no region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<RegionName>,
+    /// Regions that alone may hold its bytes, as far as somebody has said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub residency: Option<BTreeSet<RegionName>>,
     /// The newest key that encrypts it at rest, or did; `None` where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption_key: Option<EncryptionKey>,

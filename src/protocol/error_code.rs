@@ -182,12 +182,18 @@ errors! {
     922 RegionMismatch "REGION_MISMATCH" false "Another region, or another data directory, is there than the one that was meant.";
     923 RegionUnreachable "REGION_UNREACHABLE" true "The region that has to answer can't be reached; nothing was carried out, or nobody knows.";
     924 NotHome "NOT_HOME" true "The channel lives in another region, which alone appends to it.";
+    925 HomeMoving "HOME_MOVING" true "The home of the channel is being moved, and takes no writes for a moment.";
     926 SourceBehind "SOURCE_BEHIND" true "A copy that was asked to serve for its home has less than who asks.";
+    929 NoConsent "NO_CONSENT" false "The region may not hold the channel's bytes.";
     930 InvalidPattern "INVALID_PATTERN" false "A pattern of an interest breaks a rule.";
     931 InterestNotFound "INTEREST_NOT_FOUND" false "The region has declared no such interest.";
     932 LinkRequired "LINK_REQUIRED" false "The connection is no link between regions: link.open comes first.";
     933 TooManyFollowed "TOO_MANY_FOLLOWED" false "The link follows as many logs as it may.";
     934 ForwardRefused "FORWARD_REFUSED" false "A request of this kind is not carried out for another region, or spans several homes.";
+    935 OutboxFull "OUTBOX_FULL" true "The outbox of the region has no room.";
+    936 OutboxRefused "OUTBOX_REFUSED" false "The batch can't wait in an outbox: it names an expected offset or a fence, or its channel may have none here.";
+    937 NotEnoughRegions "NOT_ENOUGH_REGIONS" true "The batch is appended, but fewer regions hold it than the channel asks for.";
+    939 MoveRefused "MOVE_REFUSED" false "The home of the channel can't be moved there.";
     941 PurgeRefused "PURGE_REFUSED" false "What is to be removed is no copy, or an interest still wants it.";
     942 EachRegion "EACH_REGION" false "The channel has a log for each region: one of them has to be named, as CHANNEL@REGION.";
 }
@@ -353,6 +359,12 @@ impl WireError {
     #[must_use]
     pub fn is(&self, code: ErrorCode) -> bool {
         self.code == code.number()
+    }
+
+    /// A text among the details.
+    #[must_use]
+    pub fn detail(&self, name: &str) -> Option<&str> {
+        self.details.get(name)?.as_str()
     }
 
     /// A whole number among the details.

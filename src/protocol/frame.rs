@@ -52,6 +52,16 @@ impl FrameHeader {
         }
     }
 
+    /// The header of a request in this version of its kind.
+    #[must_use]
+    pub fn of_version(kind: Kind, version: u16, correlation: u64) -> Self {
+        Self {
+            kind: kind.number(),
+            version,
+            correlation,
+        }
+    }
+
     /// The header of the answer to a request with `self` as its header.
     #[must_use]
     pub fn response(self) -> Self {

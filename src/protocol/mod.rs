@@ -16,28 +16,31 @@
 
 pub mod access;
 pub mod api;
+mod asking;
 pub mod asp;
 pub mod control;
+mod directory;
 pub mod error_code;
+mod forward;
 pub mod frame;
 mod json_kinds;
 pub mod logs;
 mod primitive;
 pub mod region;
+mod region_moves;
 pub mod request;
 pub mod response;
 pub mod version;
 
 pub use access::{AccessRequest, AccessResponse};
 pub use api::{Api, Encoding, Kind};
+pub use asking::{PublishAsks, Whereabouts};
 pub use asp::{AspRequest, AspResponse};
 pub use error_code::{ErrorCode, WireError};
+pub use forward::{LinkForwardRequest, LinkForwardResponse};
 pub use frame::{Frame, FrameDecoder, FrameError, FrameHeader};
 pub use primitive::BodyError;
-pub use region::{
-    LinkFetchRequest, LinkFetchResponse, LinkForwardRequest, LinkForwardResponse, LinkItem,
-    RegionRequest, RegionResponse,
-};
+pub use region::{LinkFetchRequest, LinkFetchResponse, LinkItem, RegionRequest, RegionResponse};
 pub use request::{
     AtomicCommit, AtomicPart, CommitRequest, ExpectedPosition, FetchFrom, FetchRequest,
     PublishAtomicRequest, PublishRequest, PublishTarget, Request,

@@ -3,7 +3,9 @@
 
 use bytes::{Buf, BufMut, BytesMut};
 
-use crate::types::{ChannelName, ConsumerName, Incarnation, InvalidName, Offset, RegionName};
+use crate::types::{
+    ChannelName, ConsumerName, Incarnation, InvalidName, KeyId, Offset, OrgName, RegionName,
+};
 
 /// Stands for "none" in an optional u64.
 pub(super) const NONE: u64 = u64::MAX;
@@ -106,6 +108,11 @@ impl Reader {
         Ok(self.left.get_u8())
     }
 
+    pub(super) fn u16(&mut self, field: &'static str) -> Result<u16, BodyError> {
+        self.need(field, 2)?;
+        Ok(self.left.get_u16_le())
+    }
+
     pub(super) fn u32(&mut self, field: &'static str) -> Result<u32, BodyError> {
         self.need(field, 4)?;
         Ok(self.left.get_u32_le())
@@ -173,6 +180,35 @@ impl Reader {
         let bytes = self.string(field)?;
         let text = std::str::from_utf8(&bytes).map_err(|_| BodyError::NotUtf8 { field })?;
         Ok(RegionName::parse(text)?)
+    }
+
+    /// A region, or none where the text is empty.
+    pub(super) fn optional_region(
+        &mut self,
+        field: &'static str,
+    ) -> Result<Option<RegionName>, BodyError> {
+        let bytes = self.string(field)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| BodyError::NotUtf8 { field })?;
+        match text {
+            "" => Ok(None),
+            text => Ok(Some(RegionName::parse(text)?)),
+        }
+    }
+
+    pub(super) fn org(&mut self, field: &'static str) -> Result<OrgName, BodyError> {
+        let bytes = self.string(field)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| BodyError::NotUtf8 { field })?;
+        Ok(OrgName::parse(text)?)
+    }
+
+    /// A key, or none where the text is empty.
+    pub(super) fn optional_key(&mut self, field: &'static str) -> Result<Option<KeyId>, BodyError> {
+        let bytes = self.string(field)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| BodyError::NotUtf8 { field })?;
+        match text {
+            "" => Ok(None),
+            text => Ok(Some(text.parse()?)),
+        }
     }
 
     pub(super) fn blob(&mut self, field: &'static str) -> Result<BytesMut, BodyError> {

@@ -7,11 +7,19 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::control::ChannelConfig;
+use super::control::{ChannelConfig, ChannelCreated};
+pub use super::directory::{
+    ChannelNamed, ChannelPlace, ConsentList, ConsentSet, Consents, CrossingRow, DirectoryTold,
+    LinkCreate, LinkDirectory, MAX_NAMES, RegionPeer, ResidencyRow,
+};
 use super::error_code::WireError;
 use super::json_kinds::json_kinds;
 use super::logs::{ChannelLogs, LogRow, RegionLogs};
 use super::primitive::{BodyError, Reader, put_blob, put_name, put_optional_offset};
+pub use super::region_moves::{
+    AsideRow, HomeDecline, HomeDeclined, HomeFence, HomeFenced, HomeTake, MissingRange, MovedRow,
+    RegionMove, RegionMoved, RegionRetried, RegionRetry,
+};
 use crate::region::ChannelPattern;
 use crate::region::copies::BatchMark;
 use crate::region::interest::Since;
@@ -35,14 +43,26 @@ json_kinds! {
     LinkUnfollow(LinkUnfollow) -> LinkUnfollowed;
     /// Digests of a range.
     LinkDigest(LinkDigest) -> RangeDigest;
+    /// Asks a home to stop writing.
+    HomeFence(HomeFence) -> HomeFenced;
+    /// Asks the target of a move to give it up.
+    HomeDecline(HomeDecline) -> HomeDeclined;
+    /// Asks another region to become home.
+    HomeTake(HomeTake) -> RegionMoved;
     /// Lists regions.
     RegionList(RegionList) -> Regions;
     /// Tells how links and copies are.
     RegionStatus(RegionStatus) -> RegionTold;
     /// Compares a copy with its home.
     RegionVerify(RegionVerify) -> Verified;
+    /// Moves a home.
+    RegionMove(RegionMove) -> RegionMoved;
     /// Removes a copy.
     RegionPurge(RegionPurge) -> RegionPurged;
+    /// Follows a stopped copy again.
+    RegionRetry(RegionRetry) -> RegionRetried;
+    /// Adds or removes a peer.
+    RegionPeer(RegionPeer) -> Regions;
     /// Tells which logs a channel has.
     RegionLogs(RegionLogs) -> ChannelLogs;
     /// Declares interest.
@@ -51,6 +71,14 @@ json_kinds! {
     InterestList(InterestList) -> InterestRows;
     /// Withdraws interest.
     InterestRemove(InterestRemove) -> InterestRemoved;
+    /// Asks something of the directory of all regions.
+    LinkDirectory(LinkDirectory) -> DirectoryTold;
+    /// Makes a channel for another region.
+    LinkCreate(LinkCreate) -> ChannelCreated;
+    /// Says who may hold what.
+    ConsentSet(ConsentSet) -> Consents;
+    /// Lists who may hold what.
+    ConsentList(ConsentList) -> Consents;
 }
 
 /// Most logs in one page of [`LinkLogsPage`], and in one [`LinkFollow`].
@@ -93,6 +121,9 @@ pub struct LinkOpened {
 pub struct LinkLogs {
     /// The channels wanted.
     pub patterns: Vec<ChannelPattern>,
+    /// The internal topics wanted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub topics: Vec<ChannelName>,
     /// `version` of the answer before: where nothing has changed since, the answer waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<u64>,
@@ -265,6 +296,15 @@ pub struct Regions {
     pub region: RegionName,
     /// Those that it was told of.
     pub peers: Vec<PeerRow>,
+    /// The region that names channels for all; `None` where none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<RegionName>,
+    /// The regions that belong to its directory, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub joined: Vec<RegionName>,
+    /// Channels and organisations of which not every region may hold the bytes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub residency: Vec<ResidencyRow>,
 }
 
 /// One peer.
@@ -310,11 +350,46 @@ pub struct RegionTold {
     pub copies: Vec<CopyStatus>,
     /// Bytes of batches that this region has sent to others since its start.
     pub sent_bytes: u64,
+    /// The outboxes in which something waits, by the name of the channel.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub outboxes: Vec<OutboxStatus>,
     /// What other regions hold synced of the logs that they pull from here, by name.
     pub held: Vec<HeldStatus>,
     /// The logs here of channels that have one for each region, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<LogRow>,
+    /// The channels here whose home was moved or is being moved, by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub moved: Vec<MovedRow>,
+    /// What lies in `lost+found` of logs that another region has taken over, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub aside: Vec<AsideRow>,
+    /// Channels that live here under a name that another region's channel has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disputed: Vec<DisputedName>,
+}
+
+/// An outbox.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutboxStatus {
+    /// The channel that its batches are for.
+    pub channel: ChannelName,
+    /// The identity of that channel.
+    pub incarnation: Incarnation,
+    /// Where the channel lives, as far as this region knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub home: Option<RegionName>,
+    /// Records that wait.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// For how long the oldest has waited.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_ms: Option<u64>,
+    /// Why they were not carried to the home when that was last tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// What other regions hold of one log.
@@ -341,6 +416,16 @@ pub struct HeldBy {
     pub offset: Offset,
 }
 
+/// A name that channels of two regions have. Neither is copied to where the other lives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DisputedName {
+    /// The name.
+    pub channel: ChannelName,
+    /// The region whose channel has it for all.
+    pub named_in: RegionName,
+}
+
 /// One link.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -355,6 +440,8 @@ pub struct LinkRow {
     pub round_trip_us: Option<u64>,
     /// Bytes of batches that came on it since the start of this broker.
     pub bytes: u64,
+    /// Bytes that they took on the way, where some of them came packed.
+    pub wire_bytes: u64,
     /// How often it was opened since then.
     pub opened: u64,
     /// Why it was last lost or refused.
@@ -534,6 +621,11 @@ impl RegionRequest {
                 | Self::LinkFollow(_)
                 | Self::LinkUnfollow(_)
                 | Self::LinkDigest(_)
+                | Self::HomeFence(_)
+                | Self::HomeDecline(_)
+                | Self::HomeTake(_)
+                | Self::LinkDirectory(_)
+                | Self::LinkCreate(_)
         )
     }
 }
@@ -900,53 +992,6 @@ impl LinkItem {
                 put_blob(&text, dst);
             }
         }
-    }
-}
-
-/// Carries a publish out in the region where its channel lives, for another region.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkForwardRequest {
-    /// The region that was asked. A forwarded request is not forwarded again.
-    pub by: RegionName,
-    /// The body of the publish.
-    pub publish: super::request::PublishRequest,
-}
-
-/// What the home has answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LinkForwardResponse {
-    /// The home.
-    pub region: RegionName,
-    /// Its answer.
-    pub published: super::response::PublishResponse,
-}
-
-impl LinkForwardRequest {
-    pub(super) fn decode(body: BytesMut) -> Result<Self, BodyError> {
-        let mut from = Reader::new(body);
-        let by = from.region("by")?;
-        let publish = super::request::PublishRequest::decode(from.rest())?;
-        Ok(Self { by, publish })
-    }
-
-    pub(super) fn encode(&self, dst: &mut BytesMut) {
-        put_name(self.by.as_str(), dst);
-        self.publish.encode(dst);
-    }
-}
-
-impl LinkForwardResponse {
-    pub(super) fn decode(body: BytesMut) -> Result<Self, BodyError> {
-        let mut from = Reader::new(body);
-        let region = from.region("region")?;
-        let published = super::response::PublishResponse::decode(&mut from)?;
-        from.end()?;
-        Ok(Self { region, published })
-    }
-
-    pub(super) fn encode(&self, dst: &mut BytesMut) {
-        put_name(self.region.as_str(), dst);
-        self.published.encode(dst);
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::access::AccessRequest;
 use super::api::Kind;
+use super::asking::PublishAsks;
 use super::asp::AspRequest;
 use super::control::{
     BrokerInfoRequest, BrokerScrubRequest, ChannelCreate, ChannelDelete, ChannelList,
@@ -14,11 +15,12 @@ use super::control::{
     NamedChannel, OneChannel,
 };
 use super::error_code::{ErrorCode, WireError};
+use super::forward::LinkForwardRequest;
 use super::frame::{Frame, FrameHeader, encode_frame, encode_frame_before};
 use super::primitive::{
     BodyError, NONE, Reader, put_blob, put_incarnation, put_name, put_optional_offset, writable,
 };
-use super::region::{LinkFetchRequest, LinkForwardRequest, RegionRequest};
+use super::region::{LinkFetchRequest, RegionRequest};
 use crate::types::{ChannelName, ConsumerName, Incarnation, LogEpoch, Offset, Timestamp};
 
 /// Largest metadata of a commit, in bytes.
@@ -81,7 +83,7 @@ pub enum Request {
     Region(Box<RegionRequest>),
     /// Reads what is new in the logs that a link follows.
     LinkFetch(LinkFetchRequest),
-    /// Carries a publish out for another region.
+    /// Carries a request out for another region.
     LinkForward(Box<LinkForwardRequest>),
 }
 
@@ -103,6 +105,8 @@ pub struct PublishRequest {
     pub target: PublishTarget,
     /// One produced batch, not looked at yet: `storage-format.md`, "Batch header".
     pub batch: BytesMut,
+    /// What version 2 asks for; `None` is version 1, as it is in a part of an atomic publish.
+    pub asks: Option<PublishAsks>,
 }
 
 /// Body of an atomic publish: at most [`MAX_ATOMIC_PARTS`] parts, applied in order.
@@ -110,6 +114,8 @@ pub struct PublishRequest {
 pub struct PublishAtomicRequest {
     /// The parts.
     pub parts: Vec<AtomicPart>,
+    /// What version 2 asks for; `None` is version 1.
+    pub asks: Option<PublishAsks>,
 }
 
 /// One part of an atomic publish.
@@ -224,18 +230,20 @@ impl Request {
                 .with("min", api.min_version)
                 .with("max", api.max_version));
         }
-        Self::decode_body(kind, frame.body).map_err(|error| error.to_wire(api.name))
+        Self::decode_body(kind, version, frame.body).map_err(|error| error.to_wire(api.name))
     }
 
-    fn decode_body(kind: Kind, body: BytesMut) -> Result<Self, BodyError> {
+    fn decode_body(kind: Kind, version: u16, body: BytesMut) -> Result<Self, BodyError> {
         Ok(match kind {
             Kind::Hello => Self::Hello(json(&body)?),
             Kind::Ping => {
                 Reader::new(body).end()?;
                 Self::Ping
             }
-            Kind::Publish => Self::Publish(PublishRequest::decode(body)?),
-            Kind::PublishAtomic => Self::PublishAtomic(PublishAtomicRequest::decode(body)?),
+            Kind::Publish => Self::Publish(PublishRequest::decode(version, body)?),
+            Kind::PublishAtomic => {
+                Self::PublishAtomic(PublishAtomicRequest::decode(version, body)?)
+            }
             Kind::Fetch => Self::Fetch(FetchRequest::decode(body)?),
             Kind::Commit => Self::Commit(CommitRequest::decode(body)?),
             Kind::ChannelCreate => {
@@ -316,13 +324,27 @@ impl Request {
         }
     }
 
+    /// The version of its kind that it is written in.
+    #[must_use]
+    pub fn version(&self) -> u16 {
+        match self {
+            Self::Publish(request) => PublishAsks::version(request.asks),
+            Self::PublishAtomic(request) => PublishAsks::version(request.asks),
+            _ => 1,
+        }
+    }
+
     /// Appends the whole frame of the request to `dst`.
     ///
     /// # Panics
     /// When the body has 4 GiB or more; the broker refuses far smaller ones.
     pub fn encode(&self, correlation: u64, dst: &mut BytesMut) {
-        let header = FrameHeader::request(self.kind(), correlation);
-        encode_frame(header, dst, |dst| match self {
+        let header = FrameHeader::of_version(self.kind(), self.version(), correlation);
+        encode_frame(header, dst, |dst| self.encode_body(dst));
+    }
+
+    pub(super) fn encode_body(&self, dst: &mut BytesMut) {
+        match self {
             Self::Ping => {}
             Self::Publish(request) => request.encode(dst),
             Self::PublishAtomic(request) => request.encode(dst),
@@ -348,7 +370,7 @@ impl Request {
             Self::Region(request) => request.encode(dst),
             Self::LinkFetch(request) => request.encode(dst),
             Self::LinkForward(request) => request.encode(dst),
-        });
+        }
     }
 }
 
@@ -377,46 +399,71 @@ impl PublishTarget {
         put_optional_offset(self.expected_offset, dst);
     }
 
-    fn encode_publish(&self, dst: &mut BytesMut) {
+    fn encode_publish(&self, asks: Option<PublishAsks>, dst: &mut BytesMut) {
         self.encode(dst);
-        dst.put_u8(0);
+        match asks {
+            None => dst.put_u8(0),
+            Some(asks) => asks.encode(dst),
+        }
     }
 
     /// Appends the frame of a publish up to its batch; the sender lets the batch follow from where
     /// it lies.
-    pub fn encode_before(&self, correlation: u64, batch_bytes: usize, dst: &mut BytesMut) {
-        let header = FrameHeader::request(Kind::Publish, correlation);
-        encode_frame_before(header, batch_bytes, dst, |dst| self.encode_publish(dst));
+    ///
+    /// - `asks`: what version 2 asks for; without it the frame is one of version 1.
+    pub fn encode_before(
+        &self,
+        asks: Option<PublishAsks>,
+        correlation: u64,
+        batch_bytes: usize,
+        dst: &mut BytesMut,
+    ) {
+        let version = PublishAsks::version(asks);
+        let header = FrameHeader::of_version(Kind::Publish, version, correlation);
+        encode_frame_before(header, batch_bytes, dst, |dst| {
+            self.encode_publish(asks, dst);
+        });
     }
 }
 
 impl PublishRequest {
-    pub(super) fn encode(&self, dst: &mut BytesMut) {
-        self.target.encode_publish(dst);
+    fn encode(&self, dst: &mut BytesMut) {
+        self.target.encode_publish(self.asks, dst);
         dst.put_slice(&self.batch);
     }
 
-    pub(super) fn decode(body: BytesMut) -> Result<Self, BodyError> {
+    fn decode(version: u16, body: BytesMut) -> Result<Self, BodyError> {
         let mut from = Reader::new(body);
         let target = PublishTarget::decode(&mut from)?;
-        let flags = from.u8("flags")?;
-        if flags != 0 {
-            return Err(BodyError::Field {
-                field: "flags",
-                found: u64::from(flags),
-                allowed: "0",
-            });
-        }
+        let asks = match version {
+            1 => {
+                let flags = from.u8("flags")?;
+                if flags != 0 {
+                    return Err(BodyError::Field {
+                        field: "flags",
+                        found: u64::from(flags),
+                        allowed: "0",
+                    });
+                }
+                None
+            }
+            _ => Some(PublishAsks::decode(&mut from)?),
+        };
         Ok(Self {
             target,
             batch: from.rest(),
+            asks,
         })
     }
 }
 
 impl PublishAtomicRequest {
-    fn decode(body: BytesMut) -> Result<Self, BodyError> {
+    fn decode(version: u16, body: BytesMut) -> Result<Self, BodyError> {
         let mut from = Reader::new(body);
+        let asks = match version {
+            1 => None,
+            _ => Some(PublishAsks::decode_atomic(&mut from)?),
+        };
         let count = from.u32("part_count")?;
         let count = usize::try_from(count).expect("usize has at least 32 bits");
         if count == 0 {
@@ -439,14 +486,17 @@ impl PublishAtomicRequest {
             parts.push(decoded.map_err(|source| BodyError::Part { part, source })?);
         }
         from.end()?;
-        Ok(Self { parts })
+        Ok(Self { parts, asks })
     }
 
     fn encode(&self, dst: &mut BytesMut) {
+        if let Some(asks) = self.asks {
+            asks.encode(dst);
+        }
         dst.put_u32_le(u32::try_from(self.parts.len()).unwrap_or(u32::MAX));
         for part in &self.parts {
             match part {
-                AtomicPart::Publish(PublishRequest { target, batch }) => {
+                AtomicPart::Publish(PublishRequest { target, batch, .. }) => {
                     dst.put_u8(1);
                     target.encode(dst);
                     put_blob(batch, dst);
@@ -470,6 +520,7 @@ impl AtomicPart {
             1 => Ok(Self::Publish(PublishRequest {
                 target: PublishTarget::decode(from)?,
                 batch: from.blob("batch")?,
+                asks: None,
             })),
             2 => Ok(Self::Commit(AtomicCommit {
                 channel: from.channel()?,
@@ -671,6 +722,7 @@ impl From<(PublishTarget, Bytes)> for PublishRequest {
         Self {
             target,
             batch: BytesMut::from(batch),
+            asks: None,
         }
     }
 }

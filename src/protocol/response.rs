@@ -5,17 +5,19 @@ use serde::de::DeserializeOwned;
 
 use super::access::AccessResponse;
 use super::api::Kind;
+use super::asking::{PublishAsks, Whereabouts};
 use super::asp::AspResponse;
 use super::control::{
     BrokerInfo, ChannelCreated, ChannelDeleted, ChannelInfo, ChannelPage, ConsumerDeleted,
     ConsumerLagRow, Consumers, HelloResponse, Resolved, Scrub,
 };
 use super::error_code::WireError;
+use super::forward::LinkForwardResponse;
 use super::frame::{
     ERROR_KIND, Frame, FrameHeader, RESPONSE_BIT, encode_frame, encode_frame_before,
 };
 use super::primitive::{BodyError, Reader};
-use super::region::{LinkFetchResponse, LinkForwardResponse, RegionResponse};
+use super::region::{LinkFetchResponse, RegionResponse};
 use super::request::put_json;
 use crate::types::{Durability, Incarnation, LogEpoch, Offset, Timestamp};
 
@@ -28,8 +30,12 @@ pub enum Response {
     Pong,
     /// Offsets of a batch.
     Publish(PublishResponse),
+    /// The same, and where it is: version 2.
+    PublishAt(PublishResponse, Whereabouts),
     /// Offsets of the parts.
     PublishAtomic(PublishAtomicResponse),
+    /// The same, and where they are: version 2.
+    PublishAtomicAt(PublishAtomicResponse, Whereabouts),
     /// Whole batches.
     Fetch(FetchResponse),
     /// The position stored.
@@ -70,7 +76,7 @@ pub enum Response {
     Region(Box<RegionResponse>),
     /// What is new in the logs that a link follows.
     LinkFetch(LinkFetchResponse),
-    /// What the home of a channel has answered.
+    /// What the home of a channel, or of a session, has answered.
     LinkForward(Box<LinkForwardResponse>),
     /// The request was refused or failed.
     Error(WireError),
@@ -196,10 +202,11 @@ impl Response {
         if !(api.min_version..=api.max_version).contains(&version) {
             return Err(ResponseError::UnsupportedVersion { kind, version });
         }
-        Self::decode_body(request, frame.body).map_err(|error| ResponseError::Body { kind, error })
+        let decoded = Self::decode_body(request, version, frame.body);
+        decoded.map_err(|error| ResponseError::Body { kind, error })
     }
 
-    fn decode_body(kind: Kind, body: BytesMut) -> Result<Self, BodyError> {
+    fn decode_body(kind: Kind, version: u16, body: BytesMut) -> Result<Self, BodyError> {
         Ok(match kind {
             Kind::Hello => Self::Hello(json(&body)?),
             Kind::Ping => {
@@ -209,10 +216,29 @@ impl Response {
             Kind::Publish => {
                 let mut from = Reader::new(body);
                 let response = PublishResponse::decode(&mut from)?;
+                let at = match version {
+                    1 => None,
+                    _ => Some(Whereabouts::decode(&mut from)?),
+                };
                 from.end()?;
-                Self::Publish(response)
+                match at {
+                    None => Self::Publish(response),
+                    Some(at) => Self::PublishAt(response, at),
+                }
             }
-            Kind::PublishAtomic => Self::PublishAtomic(PublishAtomicResponse::decode(body)?),
+            Kind::PublishAtomic => {
+                let mut from = Reader::new(body);
+                let response = PublishAtomicResponse::decode(&mut from)?;
+                let at = match version {
+                    1 => None,
+                    _ => Some(Whereabouts::decode(&mut from)?),
+                };
+                from.end()?;
+                match at {
+                    None => Self::PublishAtomic(response),
+                    Some(at) => Self::PublishAtomicAt(response, at),
+                }
+            }
             Kind::Fetch => Self::Fetch(FetchResponse::decode(body)?),
             Kind::Commit => {
                 let mut from = Reader::new(body);
@@ -256,8 +282,8 @@ impl Response {
         Some(match self {
             Self::Hello(_) => Kind::Hello,
             Self::Pong => Kind::Ping,
-            Self::Publish(_) => Kind::Publish,
-            Self::PublishAtomic(_) => Kind::PublishAtomic,
+            Self::Publish(_) | Self::PublishAt(..) => Kind::Publish,
+            Self::PublishAtomic(_) | Self::PublishAtomicAt(..) => Kind::PublishAtomic,
             Self::Fetch(_) => Kind::Fetch,
             Self::Commit(_) => Kind::Commit,
             Self::ChannelCreate(_) => Kind::ChannelCreate,
@@ -283,19 +309,42 @@ impl Response {
         })
     }
 
+    /// The version of its kind that it is written in: that of its request.
+    #[must_use]
+    pub fn version(&self) -> u16 {
+        match self {
+            Self::PublishAt(..) | Self::PublishAtomicAt(..) => {
+                PublishAsks::version(Some(PublishAsks::default()))
+            }
+            _ => 1,
+        }
+    }
+
     /// Appends the whole frame of the answer to the request with this correlation id.
     ///
     /// # Panics
     /// When the body has 4 GiB or more; answers are bounded far below.
     pub fn encode(&self, correlation: u64, dst: &mut BytesMut) {
         let header = match self.kind() {
-            Some(kind) => FrameHeader::request(kind, correlation).response(),
+            Some(kind) => FrameHeader::of_version(kind, self.version(), correlation).response(),
             None => FrameHeader::error(correlation),
         };
-        encode_frame(header, dst, |dst| match self {
+        encode_frame(header, dst, |dst| self.encode_body(dst));
+    }
+
+    pub(super) fn encode_body(&self, dst: &mut BytesMut) {
+        match self {
             Self::Pong => {}
             Self::Publish(response) => response.encode(dst),
+            Self::PublishAt(response, at) => {
+                response.encode(dst);
+                at.encode(dst);
+            }
             Self::PublishAtomic(response) => response.encode(dst),
+            Self::PublishAtomicAt(response, at) => {
+                response.encode(dst);
+                at.encode(dst);
+            }
             Self::Fetch(response) => {
                 response.head.encode(dst);
                 dst.put_slice(&response.batches);
@@ -321,12 +370,12 @@ impl Response {
             Self::LinkFetch(response) => response.encode(dst),
             Self::LinkForward(response) => response.encode(dst),
             Self::Error(error) => put_json(error, dst),
-        });
+        }
     }
 }
 
 impl PublishResponse {
-    pub(super) fn decode(from: &mut Reader) -> Result<Self, BodyError> {
+    fn decode(from: &mut Reader) -> Result<Self, BodyError> {
         Ok(Self {
             first_offset: Offset(from.u64("first_offset")?),
             last_offset: Offset(from.u64("last_offset")?),
@@ -355,7 +404,7 @@ impl PublishResponse {
         })
     }
 
-    pub(super) fn encode(&self, dst: &mut BytesMut) {
+    fn encode(&self, dst: &mut BytesMut) {
         dst.put_u64_le(self.first_offset.0);
         dst.put_u64_le(self.last_offset.0);
         dst.put_i64_le(self.append_time.0);
@@ -367,17 +416,15 @@ impl PublishResponse {
 }
 
 impl PublishAtomicResponse {
-    fn decode(body: BytesMut) -> Result<Self, BodyError> {
-        let mut from = Reader::new(body);
+    fn decode(from: &mut Reader) -> Result<Self, BodyError> {
         let mut published = Vec::new();
         for _ in 0..from.u32("publish_count")? {
-            published.push(PublishResponse::decode(&mut from)?);
+            published.push(PublishResponse::decode(from)?);
         }
         let mut committed = Vec::new();
         for _ in 0..from.u32("commit_count")? {
             committed.push(Offset(from.u64("offset")?));
         }
-        from.end()?;
         Ok(Self {
             published,
             committed,

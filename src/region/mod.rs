@@ -16,6 +16,7 @@ pub mod interest;
 pub mod link;
 mod log_name;
 mod pattern;
+pub mod peers;
 pub mod routes;
 mod vector;
 

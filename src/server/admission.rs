@@ -16,10 +16,12 @@ use crate::broker::asp::EVIDENCE_TOPIC;
 use crate::broker::{Broker, BrokerError};
 use crate::protocol::asp::EvidencePlace;
 use crate::protocol::control::ChannelInfo;
+use crate::protocol::region::ConsentSet;
 use crate::protocol::{
     AspRequest, AtomicPart, ErrorCode, PublishTarget, RegionRequest, RegionResponse, Request,
     Response, WireError,
 };
+use crate::region::directory::{Scope, Side};
 use crate::types::{ChannelName, ConsumerName, DEFAULT_ORG_NAME, OrgId, OrgName, Timestamp};
 
 /// What anybody who has something to do with a channel may see of it.
@@ -54,6 +56,23 @@ pub(super) fn admit(
         Err(error) => Err(Box::new((Draft::of(&request), error))),
     }
 }
+/// Lets a request in that another region has let in before, whose channels and consumers have the
+/// broker's names already.
+///
+/// # Errors
+/// What to answer instead. Nothing was done then.
+pub(super) fn admit_kept(
+    broker: &Broker,
+    caller: &Caller,
+    request: &mut Request,
+) -> Result<(), WireError> {
+    let door = Door {
+        has_kept_names: true,
+        ..Door::new(broker, caller)
+    };
+    door.admit(request)
+}
+
 /// The requests of whoever needs no key, for their own channels: nothing can refuse them.
 fn is_plain(caller: &Caller, request: &Request) -> bool {
     let is_local = |name: &ChannelName| name.org().is_none();
@@ -72,6 +91,8 @@ struct Door<'a> {
     broker: &'a Broker,
     caller: &'a Caller,
     now: Timestamp,
+    /// Names of channels are the broker's already.
+    has_kept_names: bool,
 }
 
 impl<'a> Door<'a> {
@@ -81,6 +102,7 @@ impl<'a> Door<'a> {
             broker,
             caller,
             now,
+            has_kept_names: false,
         }
     }
 
@@ -150,6 +172,7 @@ impl<'a> Door<'a> {
             // Judged with the change itself, by the state that it changes.
             Request::Access(_) => self.alive()?,
             Request::Region(request) => self.region(request)?,
+            // Whoever asks in another region is judged with what they ask for.
             Request::LinkFetch(_) | Request::LinkForward(_) => {
                 self.broker(Operation::Replicate)?;
             }
@@ -185,7 +208,11 @@ impl<'a> Door<'a> {
             return self.own(Operation::ChannelAdmin);
         }
         match request {
-            RegionRequest::InterestList(_) => self.own(Operation::ChannelAdmin),
+            RegionRequest::InterestList(_) | RegionRequest::ConsentList(_) => {
+                self.own(Operation::ChannelAdmin)
+            }
+            RegionRequest::ConsentSet(word) => self.consent(word),
+            RegionRequest::RegionPeer(_) => self.broker(Operation::AccessAdmin),
             RegionRequest::RegionVerify(verify) => {
                 self.broker(Operation::Inspect)?;
                 self.channel(&mut verify.name, ANY_SIGHT)
@@ -201,9 +228,42 @@ impl<'a> Door<'a> {
             RegionRequest::RegionPurge(purge) => {
                 self.channel(&mut purge.name, &[Operation::ChannelAdmin])
             }
+            RegionRequest::RegionMove(moved) => {
+                self.channel(&mut moved.name, &[Operation::ChannelAdmin])
+            }
+            RegionRequest::RegionRetry(retry) => {
+                self.channel(&mut retry.name, &[Operation::ChannelAdmin])
+            }
             request if request.is_of_link() => self.broker(Operation::Replicate),
             _ => self.broker(Operation::Inspect),
         }
+    }
+
+    /// Who may hold a channel is said by who may change it, the rest by who administers the
+    /// organisation that says it.
+    fn consent(&self, word: &mut ConsentSet) -> Result<(), WireError> {
+        let org = match word {
+            ConsentSet::Residency {
+                scope: Scope::Channel(name),
+                ..
+            } => return self.channel(name, &[Operation::ChannelAdmin]),
+            ConsentSet::Residency {
+                scope: Scope::Org(name),
+                ..
+            } => name,
+            ConsentSet::Crossing {
+                owner,
+                side: Side::Owner,
+                ..
+            } => owner,
+            ConsentSet::Crossing { guest, .. } => guest,
+        };
+        let own = self.caller.row().org;
+        if self.caller.org.is_some() && *org != own {
+            let text = format!("organisation `{org}` says that for itself");
+            return Err(WireError::new(ErrorCode::Forbidden, text));
+        }
+        self.own(Operation::AccessAdmin)
     }
 
     /// Whether the caller's key still opens anything.
@@ -234,7 +294,7 @@ impl<'a> Door<'a> {
 
     /// Lets a channel through for one of these operations, and gives it the broker's name.
     fn channel(&self, name: &mut ChannelName, any_of: &[Operation]) -> Result<(), WireError> {
-        let within = match is_evidence(name) {
+        let within = match self.has_kept_names || is_evidence(name) {
             true => name.within(None),
             false => name.within(self.caller.org.as_ref()),
         };
@@ -513,7 +573,9 @@ pub(super) fn show(shared: &Shared, caller: &Caller, response: &mut Response) {
         Response::Hello(_)
         | Response::Pong
         | Response::Publish(_)
+        | Response::PublishAt(..)
         | Response::PublishAtomic(_)
+        | Response::PublishAtomicAt(..)
         | Response::Fetch(_)
         | Response::Commit(_)
         | Response::ChannelResolve(_)

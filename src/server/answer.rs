@@ -15,6 +15,7 @@ use crate::consumer::Expected;
 use crate::format::DamageKind;
 use crate::protocol::control;
 use crate::protocol::{ErrorCode, ExpectedPosition, FetchFrom, PublishResponse, WireError};
+use crate::region::directory::NameError;
 use crate::storage::{Closed, CommitError, IoFailure, ReadError, StageError};
 use crate::types::Timestamp;
 
@@ -84,6 +85,7 @@ pub(super) fn config_change(change: control::ConfigChange) -> ConfigChange {
             control::Encryption::On => Encryption::On,
         }),
         regions: change.regions,
+        ack_regions: change.ack_regions,
     }
 }
 
@@ -111,6 +113,7 @@ fn config(config: ChannelConfig) -> control::ChannelConfig {
             Encryption::On => control::Encryption::On,
         },
         regions: config.regions,
+        ack_regions: config.ack_regions,
     }
 }
 
@@ -143,6 +146,8 @@ pub(super) fn channel_info(info: ChannelInfo) -> control::ChannelInfo {
         writes_refused: info.refused,
         errno: info.errno,
         config: config(info.config),
+        home: info.home,
+        residency: info.residency,
         encryption_key: info.key.map(|key| control::EncryptionKey {
             id: key.id,
             created_at: key.created_at,
@@ -312,13 +317,35 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
         BrokerError::EachRegion { channel } => {
             plain(ErrorCode::EachRegion).with("channel", channel.clone())
         }
+        BrokerError::HomeMoving { channel, to } => plain(ErrorCode::HomeMoving)
+            .with("channel", channel.clone())
+            .with("to", to.as_str())
+            .retry_after_ms(RETRY_MS),
+        BrokerError::MoveRefused { channel, reason } => plain(ErrorCode::MoveRefused)
+            .with("channel", channel.clone())
+            .with("reason", reason.clone()),
+        BrokerError::NotStopped { channel, .. } => {
+            plain(ErrorCode::InvalidRequest).with("channel", channel.clone())
+        }
         BrokerError::NotARegion => plain(ErrorCode::NotARegion),
+        BrokerError::Unnamed { channel, directory } => plain(ErrorCode::RegionUnreachable)
+            .with("region", directory.as_str())
+            .with("channel", channel.clone())
+            .retry_after_ms(500),
+        BrokerError::InvalidPeer { .. } => plain(ErrorCode::InvalidRequest),
+        BrokerError::Name(error) => unnamed(error, &text),
+        BrokerError::NoConsent { channel, region } => plain(ErrorCode::NoConsent)
+            .with("channel", channel.clone())
+            .with("region", region.as_str()),
         BrokerError::Interest(_) => plain(ErrorCode::InvalidRequest),
         BrokerError::NoSuchInterest { pattern } => {
             plain(ErrorCode::InterestNotFound).with("pattern", pattern.clone())
         }
         BrokerError::NotPurged { channel, .. } => {
             plain(ErrorCode::PurgeRefused).with("channel", channel.clone())
+        }
+        BrokerError::NoOutbox { channel, .. } => {
+            plain(ErrorCode::OutboxRefused).with("channel", channel.clone())
         }
         BrokerError::NotCopied { .. } => plain(ErrorCode::Internal),
         BrokerError::NoSecret => plain(ErrorCode::Internal),
@@ -336,6 +363,26 @@ fn create(error: &CreateError, text: &str) -> WireError {
         CreateError::Internal { .. } => WireError::new(ErrorCode::InternalTopic, text),
         CreateError::NamesLog { .. } => WireError::new(ErrorCode::InvalidName, text),
         _ => WireError::new(ErrorCode::Internal, text),
+    }
+}
+
+fn unnamed(error: &NameError, text: &str) -> WireError {
+    let plain = |code| WireError::new(code, text);
+    match error {
+        NameError::Exists { channel } => {
+            plain(ErrorCode::ChannelExists).with("channel", channel.as_str())
+        }
+        NameError::UnknownRegion { region } => {
+            plain(ErrorCode::UnknownRegion).with("region", region.as_str())
+        }
+        NameError::NoConsent { channel, region } => plain(ErrorCode::NoConsent)
+            .with("channel", channel.as_str())
+            .with("region", region.as_str()),
+        NameError::TooFewRegions {
+            wanted, allowed, ..
+        } => plain(ErrorCode::InvalidRequest)
+            .with("wanted", *wanted)
+            .with("allowed", *allowed),
     }
 }
 
@@ -365,6 +412,7 @@ fn stage(error: &StageError, text: &str) -> WireError {
         StageError::Refused { reason, .. } => plain(match reason {
             Closed::Damaged(_) => ErrorCode::Damaged,
             Closed::Failed(_) => ErrorCode::ChannelPoisoned,
+            Closed::Cutting => ErrorCode::HomeMoving,
         }),
         StageError::JournalFailed(_) => plain(ErrorCode::JournalFailed),
         StageError::EpochFell { .. } | StageError::TimeFell { .. } => plain(ErrorCode::Internal),

@@ -11,8 +11,10 @@ use crate::asp::escrow::Currency;
 use crate::asp::registry::AgentRef;
 use crate::broker::Broker;
 use crate::protocol::access::AccessRequest;
+use crate::protocol::region::ConsentSet;
 use crate::protocol::{AspRequest, ErrorCode, Kind, RegionRequest, Request, WireError};
-use crate::types::{ChannelName, OrgName, SessionId};
+use crate::region::directory::Scope;
+use crate::types::{ChannelName, OrgName, RegionName, SessionId};
 
 /// What is recorded of a request before it is carried out.
 #[derive(Clone, Debug)]
@@ -61,6 +63,14 @@ impl Draft {
         Self { kind, target }
     }
 
+    /// A copy that a region asks for.
+    pub fn of_copying(channel: &ChannelName, region: &RegionName) -> Self {
+        Self {
+            kind: Kind::LinkFollow,
+            target: format!("{channel} {region}"),
+        }
+    }
+
     /// The act, done by somebody.
     pub fn done_by(self, caller: &Caller) -> AuditAct {
         let (who, from) = (Some(caller.principal), caller.peer);
@@ -72,7 +82,12 @@ impl Draft {
     pub fn refused(self, broker: &mut Broker, caller: &Caller, error: &WireError) {
         let is_denied = matches!(
             error.known(),
-            Some(ErrorCode::Forbidden | ErrorCode::NotYourAgent | ErrorCode::OrgKeyRequired)
+            Some(
+                ErrorCode::Forbidden
+                    | ErrorCode::NotYourAgent
+                    | ErrorCode::OrgKeyRequired
+                    | ErrorCode::NoConsent
+            )
         );
         if !(is_denied || is_administrative(self.kind)) || error.retryable {
             return;
@@ -140,6 +155,10 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::EscrowDeposit
         | Kind::EscrowWithdraw
         | Kind::RegionPurge
+        | Kind::RegionMove
+        | Kind::RegionRetry
+        | Kind::RegionPeer
+        | Kind::ConsentSet
         | Kind::InterestAdd
         | Kind::InterestRemove
         | Kind::MarketReview => true,
@@ -214,11 +233,17 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::LinkFetch
         | Kind::LinkForward
         | Kind::LinkDigest
+        | Kind::HomeFence
+        | Kind::HomeDecline
+        | Kind::HomeTake
         | Kind::RegionList
         | Kind::RegionStatus
         | Kind::RegionVerify
         | Kind::InterestList
         | Kind::RegionLogs
+        | Kind::LinkDirectory
+        | Kind::LinkCreate
+        | Kind::ConsentList
         | Kind::MarketUsage => false,
     }
 }
@@ -258,7 +283,7 @@ fn target_of(request: &Request) -> String {
         },
         Request::Asp(request) => target_among_agents(request),
         Request::Region(request) => target_among_regions(request),
-        Request::LinkForward(forward) => forward.publish.target.channel.to_string(),
+        Request::LinkForward(forward) => format!("for {}", forward.forwarded_by),
         Request::LinkFetch(_) => String::new(),
         Request::Hello(_)
         | Request::Ping
@@ -364,7 +389,18 @@ fn target_among_regions(request: &RegionRequest) -> String {
         RegionRequest::RegionVerify(verify) => verify.name.to_string(),
         RegionRequest::RegionPurge(purge) => purge.name.to_string(),
         RegionRequest::RegionLogs(logs) => logs.channel.to_string(),
+        RegionRequest::RegionMove(moved) => format!("{} {}", moved.name, moved.to),
+        RegionRequest::RegionRetry(retry) => retry.name.to_string(),
         RegionRequest::LinkOpen(open) => open.region.to_string(),
+        RegionRequest::LinkCreate(asked) => format!("{} {}", asked.create.name, asked.by),
+        RegionRequest::RegionPeer(peer) => peer.name.to_string(),
+        RegionRequest::ConsentSet(word) => match word {
+            ConsentSet::Residency { scope, .. } => match scope {
+                Scope::Channel(name) => name.to_string(),
+                Scope::Org(name) => name.to_string(),
+            },
+            ConsentSet::Crossing { owner, guest, .. } => format!("{owner} {guest}"),
+        },
         _ => String::new(),
     }
 }

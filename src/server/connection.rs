@@ -34,8 +34,8 @@ use super::socket::Socket;
 use super::waiting::{Pending, Waiting};
 use crate::broker::{Fetched, Wait, Wake};
 use crate::protocol::{
-    AspRequest, AspResponse, ErrorCode, FetchRequest, Frame, FrameDecoder, FrameError,
-    RegionRequest, Request, Response, WireError,
+    AspRequest, ErrorCode, FetchRequest, Frame, FrameDecoder, FrameError, RegionRequest, Request,
+    Response, WireError,
 };
 use crate::storage::Outcome;
 use crate::tls::PeerCertificate;
@@ -78,10 +78,11 @@ struct Stalled {
 enum Found {
     Fetched(u64, Result<Answer, WireError>),
     /// What a request about agents has found.
-    Said(u64, Result<(Box<AspResponse>, Option<Wait>), WireError>),
+    Said(u64, Result<(Box<Response>, Option<Wait>), WireError>),
     Looked(u64, Box<Response>, Option<Wait>),
-    /// What a link, or another region, has answered; and the bytes of the request that waited.
-    Linked(u64, Box<Response>, u64),
+    /// What a link, or another region, has answered, what that waits for here; and the bytes of the
+    /// request that waited.
+    Linked(u64, Box<Response>, Option<Wait>, u64),
     /// Other regions were asked for the channel of a request, which goes on now.
     Sought(u64, u64, Box<Request>, Result<(), WireError>),
     /// Room to receive a large frame.
@@ -187,6 +188,28 @@ async fn receive_room(shared: &Shared, kib: Option<u32>) -> Option<OwnedSemaphor
         .acquire_many_owned(kib)
         .await
         .ok()
+}
+
+/// Who is answered.
+#[derive(Clone, Copy, Debug)]
+enum For {
+    /// Whoever is connected.
+    Caller,
+    /// Another region, which asks for somebody that it has let in.
+    Region,
+}
+
+impl For {
+    /// The answer as they are told.
+    fn told(self, shared: &Shared, caller: &Caller, mut response: Response) -> Response {
+        match self {
+            Self::Caller => {
+                admission::show(shared, caller, &mut response);
+                response
+            }
+            Self::Region => region::told_region(shared, response),
+        }
+    }
 }
 
 /// What woke a connection.
@@ -539,6 +562,17 @@ impl Connection {
                     correlation,
                     response,
                     wait,
+                    held: None,
+                    bytes,
+                });
+                true
+            }
+            Handled::Held(response, wait, held) => {
+                self.waiting.push(Pending {
+                    correlation,
+                    response,
+                    wait,
+                    held: Some(held),
                     bytes,
                 });
                 true
@@ -562,12 +596,16 @@ impl Connection {
                 self.read(correlation, request);
                 false
             }
+            Handled::ReadFor(caller, request) => {
+                self.read_for(correlation, caller, request);
+                false
+            }
             Handled::Seek(request) => {
                 self.seek(correlation, bytes, *request);
                 false
             }
             Handled::Forward(forward) => {
-                self.forward(correlation, bytes, forward);
+                self.forward(correlation, bytes, *forward);
                 false
             }
         }
@@ -661,9 +699,36 @@ impl Connection {
                     let error = Response::Error(answer::never_acknowledged(&error));
                     self.answer(pending.correlation, &error);
                 }
+                _ if pending.held.is_some() => self.wait_for_regions(pending),
                 _ => self.answer(pending.correlation, &pending.response),
             }
         }
+    }
+
+    /// Sends an answer that is durable here once enough regions hold what it tells of.
+    fn wait_for_regions(&mut self, pending: Pending) {
+        let Pending {
+            correlation,
+            response,
+            held: Some(held),
+            bytes,
+            ..
+        } = pending
+        else {
+            return;
+        };
+        self.fetches.push((correlation, None));
+        self.forwarded_bytes += bytes;
+        let (shared, finder) = (self.shared.clone(), self.finder.clone());
+        tokio::spawn(async move {
+            let closed = finder.closed();
+            tokio::select! {
+                response = held.done(&shared, *response) => {
+                    let _ = finder.send(Found::Linked(correlation, Box::new(response), None, bytes));
+                }
+                () = closed => {}
+            }
+        });
     }
 
     /// Answers a request that may read from the disk; a fetch is tried at once.
@@ -680,31 +745,46 @@ impl Connection {
             Request::Region(request) if region::waits(&request) => {
                 self.ask_region(correlation, caller, *request);
             }
+            Request::ChannelCreate(create) if region::asks_others(&self.shared, &create) => {
+                self.create_among_regions(correlation, caller, create);
+            }
             Request::Asp(request) if asp::waits(&request) => {
-                self.listen(correlation, caller, *request);
+                self.listen(correlation, caller, *request, For::Caller);
             }
-            request => {
-                self.looks += 1;
-                let (shared, finder) = (self.shared.clone(), self.finder.clone());
-                tokio::spawn(async move {
-                    let looking = shared.clone();
-                    let asking = caller.clone();
-                    let looked =
-                        shared.on_disk(move || dispatch::read(&looking, &asking, &request));
-                    let (mut response, wait) = match looked.await {
-                        Ok(answered) => answered,
-                        Err(refusal) => {
-                            let error = Response::Error(answer::refused(&refusal.error));
-                            (error, refusal.wait)
-                        }
-                    };
-                    admission::show(&shared, &caller, &mut response);
-                    shared.wake_committer();
-                    // A closed connection takes no answers.
-                    let _ = finder.send(Found::Looked(correlation, Box::new(response), wait));
-                });
-            }
+            request => self.look(correlation, caller, request, For::Caller),
         }
+    }
+
+    /// The same for whom another region has let in.
+    fn read_for(&mut self, correlation: u64, caller: Arc<Caller>, request: Request) {
+        match request {
+            Request::Asp(request) if asp::waits(&request) => {
+                self.listen(correlation, caller, *request, For::Region);
+            }
+            request => self.look(correlation, caller, request, For::Region),
+        }
+    }
+
+    /// Has a request looked after by a thread that may wait for the disk.
+    fn look(&mut self, correlation: u64, caller: Arc<Caller>, request: Request, asked: For) {
+        self.looks += 1;
+        let (shared, finder) = (self.shared.clone(), self.finder.clone());
+        tokio::spawn(async move {
+            let looking = shared.clone();
+            let asking = caller.clone();
+            let looked = shared.on_disk(move || dispatch::read(&looking, &asking, &request));
+            let (response, wait) = match looked.await {
+                Ok(answered) => answered,
+                Err(refusal) => {
+                    let error = Response::Error(answer::refused(&refusal.error));
+                    (error, refusal.wait)
+                }
+            };
+            let response = asked.told(&shared, &caller, response);
+            shared.wake_committer();
+            // A closed connection takes no answers.
+            let _ = finder.send(Found::Looked(correlation, Box::new(response), wait));
+        });
     }
 
     fn fetch(&mut self, correlation: u64, request: FetchRequest) {
@@ -742,7 +822,7 @@ impl Connection {
             let finder = self.finder.clone();
             let answers = move |correlation, response| {
                 // A closed connection takes no answers.
-                let _ = finder.send(Found::Linked(correlation, Box::new(response), 0));
+                let _ = finder.send(Found::Linked(correlation, Box::new(response), None, 0));
             };
             source::start(self.shared.clone(), Arc::new(answers))
         });
@@ -750,6 +830,7 @@ impl Connection {
             self.book(Found::Linked(
                 correlation,
                 Box::new(Response::Error(shutting_down())),
+                None,
                 0,
             ));
         }
@@ -767,10 +848,30 @@ impl Connection {
             tokio::select! {
                 mut response = region::ask(&shared, &caller, &request) => {
                     admission::show(&shared, &caller, &mut response);
-                    let _ = finder.send(Found::Linked(correlation, Box::new(response), 0));
+                    let _ = finder.send(Found::Linked(correlation, Box::new(response), None, 0));
                 }
                 () = closed => {}
             }
+        });
+    }
+
+    /// Makes a channel, for which other regions are asked.
+    fn create_among_regions(
+        &mut self,
+        correlation: u64,
+        caller: Arc<Caller>,
+        create: crate::protocol::control::ChannelCreate,
+    ) {
+        if self.refuses_to_wait(correlation) {
+            return;
+        }
+        self.fetches.push((correlation, None));
+        let (shared, finder) = (self.shared.clone(), self.finder.clone());
+        // Goes on when the connection is closed: a name is not given without its channel.
+        tokio::spawn(async move {
+            let mut response = region::create(&shared, &caller, create, None).await;
+            admission::show(&shared, &caller, &mut response);
+            let _ = finder.send(Found::Linked(correlation, Box::new(response), None, 0));
         });
     }
 
@@ -810,7 +911,7 @@ impl Connection {
         }
     }
 
-    /// Has a request carried out where its channel lives. It is sent at once, so that those of one
+    /// Has a request carried out where what it is about lives. It is sent at once, so that those of one
     /// connection arrive in order.
     fn forward(&mut self, correlation: u64, bytes: u64, forward: region::Forward) {
         if self.refuses_to_wait(correlation) {
@@ -824,8 +925,8 @@ impl Connection {
         self.forwarded_bytes += bytes;
         let finder = self.finder.clone();
         tokio::spawn(async move {
-            let response = Box::new(call.answer().await);
-            let _ = finder.send(Found::Linked(correlation, response, bytes));
+            let (response, wait) = call.answer().await;
+            let _ = finder.send(Found::Linked(correlation, Box::new(response), wait, bytes));
         });
     }
 
@@ -842,7 +943,7 @@ impl Connection {
     }
 
     /// Answers a request that reads what agents say, and may wait for it.
-    fn listen(&mut self, correlation: u64, caller: Arc<Caller>, request: AspRequest) {
+    fn listen(&mut self, correlation: u64, caller: Arc<Caller>, request: AspRequest, asked: For) {
         if self.refuses_to_wait(correlation) {
             return;
         }
@@ -853,6 +954,14 @@ impl Connection {
             let closed = finder.closed();
             tokio::select! {
                 found = asp::find(&shared, &caller, &request) => {
+                    let found = found.map(|(response, wait)| {
+                        let response = Response::Asp(response);
+                        let response = match asked {
+                            For::Caller => response,
+                            For::Region => region::told_region(&shared, response),
+                        };
+                        (Box::new(response), wait)
+                    });
                     let _ = finder.send(Found::Said(correlation, found));
                 }
                 () = closed => {}
@@ -907,10 +1016,12 @@ impl Connection {
                     Err(error) => self.answer(correlation, &Response::Error(error)),
                 }
             }
-            Found::Linked(correlation, response, bytes) => {
+            Found::Linked(correlation, response, wait, bytes) => {
                 self.forwarded_bytes -= bytes;
                 if self.waits_no_more(correlation).is_some() {
-                    self.answer(correlation, &response);
+                    let mut handled = Handled::Answer(response, wait);
+                    self.show(&mut handled);
+                    self.handled(correlation, bytes, handled);
                 }
             }
             Found::Said(correlation, found) => {
@@ -919,7 +1030,6 @@ impl Connection {
                 }
                 match found {
                     Ok((response, wait)) => {
-                        let response = Box::new(Response::Asp(response));
                         self.handled(correlation, 0, Handled::Answer(response, wait));
                     }
                     Err(error) => self.answer(correlation, &Response::Error(error)),

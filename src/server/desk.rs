@@ -93,7 +93,13 @@ impl Desk {
         for _ in 0..TRIES {
             handled = match handled {
                 Handled::Answer(response, wait) => return self.due(*response, wait),
+                // A desk has no links on which another region could say that it holds it.
+                Handled::Held(response, wait, _) => return self.due(*response, Some(wait)),
                 Handled::Read(request) => return self.read(caller, &request),
+                Handled::ReadFor(caller, request) => {
+                    let response = self.read(&caller, &request);
+                    return super::region::told_region(&self.shared, response);
+                }
                 // A desk has no links to other regions.
                 Handled::Forward(_) | Handled::Seek(_) => {
                     let text = "the region where the channel lives can't be reached";

@@ -1,5 +1,6 @@
 //! One request to the broker, one answer back: what a connection does with a frame.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::access::{self, Caller};
@@ -11,13 +12,13 @@ use super::clock;
 use super::region;
 use super::shared::Shared;
 use crate::broker::{
-    Accepted, Broker, BrokerError, CheckedBatch, CommitRequest, ConsumerInfo, CreateOutcome, Fetch,
-    Part, Refusal, Target, Wait,
+    Accepted, Asked, Broker, BrokerError, CheckedBatch, CommitRequest, ConsumerInfo, CreateOutcome,
+    Fetch, Part, Refusal, Target, Wait,
 };
 use crate::format::check_produced;
 use crate::protocol::control::{self, ChannelList, Health, HelloRequest, HelloResponse};
 use crate::protocol::{
-    AspRequest, AtomicPart, CommitResponse, ErrorCode, Kind, PublishAtomicRequest,
+    AspRequest, AtomicPart, CommitResponse, ErrorCode, Kind, PublishAsks, PublishAtomicRequest,
     PublishAtomicResponse, PublishRequest, PublishTarget, Request, Response, WireError,
 };
 use crate::storage::BatchAt;
@@ -31,10 +32,14 @@ pub(super) enum Handled {
     Answer(Box<Response>, Option<Wait>),
     /// The broker's buffers are full: the same command is to be tried after a round.
     Busy(Command),
+    /// The answer, to be sent once its wait is over and enough regions hold what it tells of.
+    Held(Box<Response>, Wait, Box<region::HeldWait>),
     /// A fetch, or another request that may read from the disk.
     Read(Request),
-    /// A publish to a channel that lives in another region.
-    Forward(region::Forward),
+    /// The same, for whom another region has let in; that region is told.
+    ReadFor(Arc<Caller>, Request),
+    /// A request about what lives in another region.
+    Forward(Box<region::Forward>),
     /// It names a channel that is not here, for which other regions are to be asked first.
     Seek(Box<Request>),
 }
@@ -42,12 +47,12 @@ pub(super) enum Handled {
 /// A write that was checked at the door and may have to wait for buffers.
 #[derive(Debug)]
 pub(super) enum Command {
-    Publish(Box<Target>, Option<CheckedBatch>),
+    Publish(Box<Target>, Option<CheckedBatch>, Option<PublishAsks>),
     Atomic(Box<Atomic>),
     Send(Box<asp::Prepared>),
     Other(Box<Request>),
-    /// For another region, which is told where it was carried out.
-    Forwarded(Box<Command>),
+    /// For whom another region has let in; that region is told.
+    Forwarded(Arc<Caller>, Box<Command>),
 }
 
 /// An atomic publish: what the broker takes, and where each part stood in the request.
@@ -57,6 +62,7 @@ pub(super) struct Atomic {
     commits: Vec<CommitRequest>,
     batch_at: Vec<usize>,
     commit_at: Vec<usize>,
+    asks: Option<PublishAsks>,
 }
 
 impl Atomic {
@@ -109,27 +115,29 @@ pub(super) fn handle_sought(shared: &Shared, caller: &Caller, mut request: Reque
 
 /// Takes a request whose channel is here, or in a region that is known, or nowhere.
 fn take(shared: &Shared, caller: &Caller, request: Request) -> Handled {
+    match region::route(shared, caller, request) {
+        Ok(region::Route::Here(request)) => handle_here(shared, caller, request),
+        Ok(region::Route::There(forward)) => Handled::Forward(forward),
+        Err(error) => error_now(*error),
+    }
+}
+
+/// Takes a request about what lives here, or has no home.
+pub(super) fn handle_here(shared: &Shared, caller: &Caller, request: Request) -> Handled {
     match request {
-        Request::Publish(publish) if region::lives_elsewhere(shared, &publish) => {
-            Handled::Forward(region::Forward::new(publish))
-        }
-        Request::LinkForward(forward) => match check_publish(shared, caller, forward.publish) {
-            Ok((target, batch)) => {
-                let command = Command::Publish(Box::new(target), Some(batch));
-                let command = Command::Forwarded(Box::new(command));
-                carry_out(&mut shared.broker(), shared, caller, command)
+        Request::LinkForward(forward) => region::carry_out_for(shared, caller, *forward),
+        Request::Publish(publish) => {
+            let asks = publish.asks;
+            match check_publish(shared, caller, publish) {
+                Ok((target, batch)) => carry_out(
+                    &mut shared.broker(),
+                    shared,
+                    caller,
+                    Command::Publish(Box::new(target), Some(batch), asks),
+                ),
+                Err(error) => error_now(error),
             }
-            Err(error) => error_now(error),
-        },
-        Request::Publish(publish) => match check_publish(shared, caller, publish) {
-            Ok((target, batch)) => carry_out(
-                &mut shared.broker(),
-                shared,
-                caller,
-                Command::Publish(Box::new(target), Some(batch)),
-            ),
-            Err(error) => error_now(error),
-        },
+        }
         Request::PublishAtomic(publish) => match check_atomic(shared, caller, publish) {
             Ok(atomic) => carry_out(
                 &mut shared.broker(),
@@ -188,7 +196,7 @@ pub(super) fn carry_out(
 ) -> Handled {
     let at = clock::now();
     match command {
-        Command::Publish(target, mut batch) => {
+        Command::Publish(target, mut batch, asks) => {
             let bytes = batch.as_ref().map_or(0, |batch| batch.bytes.len() as u64);
             let makes = broker.identity_of(&target.channel).is_none();
             let act = makes.then(|| Draft::of_making(Kind::Publish, &[&target.channel]));
@@ -204,9 +212,19 @@ pub(super) fn carry_out(
                         shared.metrics.published_bytes.increment(bytes);
                     }
                     let published = answer::published(&accepted.value);
-                    accepted_answer(Response::Publish(published), accepted.wait)
+                    let response = match asks {
+                        None => Response::Publish(published),
+                        Some(_) => Response::PublishAt(
+                            published,
+                            region::whereabouts(shared, &[accepted.value]),
+                        ),
+                    };
+                    let wanted = region::held_wait(shared, broker, &[accepted.value], asks);
+                    answer_once_held(response, accepted.wait, wanted)
                 }
-                Err(refusal) if refusal.is_busy() => Handled::Busy(Command::Publish(target, batch)),
+                Err(refusal) if refusal.is_busy() => {
+                    Handled::Busy(Command::Publish(target, batch, asks))
+                }
                 Err(refusal) => refused(&refusal),
             }
         }
@@ -227,7 +245,16 @@ pub(super) fn carry_out(
                         published,
                         committed: value.committed,
                     };
-                    accepted_answer(Response::PublishAtomic(response), wait)
+                    let response = match atomic.asks {
+                        None => Response::PublishAtomic(response),
+                        Some(_) => Response::PublishAtomicAt(
+                            response,
+                            region::whereabouts(shared, &value.published),
+                        ),
+                    };
+                    let asks = atomic.asks;
+                    let wanted = region::held_wait(shared, broker, &value.published, asks);
+                    answer_once_held(response, wait, wanted)
                 }
                 Err(refusal) if refusal.is_busy() => Handled::Busy(Command::Atomic(atomic)),
                 Err(refusal) => {
@@ -239,8 +266,9 @@ pub(super) fn carry_out(
                 }
             }
         }
-        Command::Forwarded(command) => {
-            region::told_where(shared, carry_out(broker, shared, caller, *command))
+        Command::Forwarded(caller, command) => {
+            let handled = carry_out(broker, shared, &caller, *command);
+            region::for_another(shared, &caller, handled)
         }
         Command::Send(send) => match send.take(broker, caller) {
             Ok(Accepted { value, wait }) => accepted_answer(Response::Asp(Box::new(value)), wait),
@@ -269,6 +297,18 @@ fn acting<T>(
     match act {
         Some(act) => broker.acting(act.done_by(caller), command),
         None => command(broker),
+    }
+}
+
+/// An answer that may have to wait for other regions too.
+fn answer_once_held(
+    response: Response,
+    wait: Wait,
+    wanted: Option<Box<region::HeldWait>>,
+) -> Handled {
+    match wanted {
+        None => accepted_answer(response, wait),
+        Some(wanted) => Handled::Held(Box::new(response), wait, wanted),
     }
 }
 
@@ -374,8 +414,18 @@ fn look(shared: &Shared, caller: &Caller, request: &Request) -> Answered {
         Request::ChannelCreate(create) => {
             let change = answer::config_change(create.config.clone());
             let mut broker = shared.broker();
+            let asks = create.home.is_some() || create.residency.is_some();
+            if asks && broker.region().is_none() {
+                return Err(BrokerError::NotARegion.into());
+            }
+            let asked = Asked {
+                residency: create.residency.clone(),
+                ..Asked::default()
+            };
             let accepted = broker.acting(act(), |broker| {
-                broker.create_channel(create.name.clone(), &change, create.if_not_exists, at)
+                broker.asking(asked, |broker| {
+                    broker.create_channel(create.name.clone(), &change, create.if_not_exists, at)
+                })
             })?;
             let written = broker.own_log(&create.name);
             let info = broker.channel_info(written.as_ref().unwrap_or(&create.name))?;
@@ -627,7 +677,10 @@ fn check_atomic(
     caller: &Caller,
     request: PublishAtomicRequest,
 ) -> Result<Atomic, WireError> {
-    let mut atomic = Atomic::default();
+    let mut atomic = Atomic {
+        asks: request.asks,
+        ..Atomic::default()
+    };
     for (at, part) in request.parts.into_iter().enumerate() {
         match part {
             AtomicPart::Publish(publish) => {

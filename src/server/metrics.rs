@@ -51,6 +51,9 @@ pub(crate) struct Metrics {
     region_copies: Gauge,
     region_copies_stopped: Gauge,
     region_lag_records: Gauge,
+    region_outbox_records: Gauge,
+    region_outbox_bytes: Gauge,
+    region_outbox_age: Gauge,
 }
 
 /// Upper bounds of the round histogram, in seconds: a sync takes 0.1 ms on a good disk.
@@ -212,6 +215,18 @@ impl Metrics {
                 "npayload_region_lag_records",
                 "Records that homes had when they last said, and their copies here do not.",
             ),
+            region_outbox_records: gauge(
+                "npayload_region_outbox_records",
+                "Records that wait in outboxes for their home.",
+            ),
+            region_outbox_bytes: gauge(
+                "npayload_region_outbox_bytes",
+                "Bytes of records that wait in outboxes for their home.",
+            ),
+            region_outbox_age: gauge(
+                "npayload_region_outbox_age_seconds",
+                "For how long the oldest record in an outbox has waited; 0 where none waits.",
+            ),
             scrub_last_pass_age: gauge(
                 "npayload_scrub_last_pass_age_seconds",
                 "Since the end of the last pass that read everything, or since the start.",
@@ -273,6 +288,14 @@ impl Metrics {
             .set(float(stopped.count() as u64));
         let lag: u64 = told.copies.iter().filter_map(|copy| copy.lag_records).sum();
         self.region_lag_records.set(float(lag));
+        let outboxes = || told.outboxes.iter();
+        let records: u64 = outboxes().map(|outbox| outbox.records).sum();
+        self.region_outbox_records.set(float(records));
+        let bytes: u64 = outboxes().map(|outbox| outbox.bytes).sum();
+        self.region_outbox_bytes.set(float(bytes));
+        let oldest = outboxes().filter_map(|outbox| outbox.oldest_ms).max();
+        self.region_outbox_age
+            .set(float(oldest.unwrap_or(0)) / 1000.0);
     }
 
     /// All metrics as text.

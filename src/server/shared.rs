@@ -71,7 +71,6 @@ impl Shared {
             readers: Arc::new(Semaphore::new(options.max_readers)),
             directory_id: broker.storage().directory_id(),
             epoch: broker.storage().epoch(),
-            broker: Mutex::new(broker),
             staged: Condvar::new(),
             upkeep: (Mutex::new(false), Condvar::new()),
             scrub: (Mutex::new(false), Condvar::new()),
@@ -81,7 +80,8 @@ impl Shared {
             regions: options
                 .region
                 .as_ref()
-                .map(|region| Arc::new(Regions::new(region, now))),
+                .map(|region| Arc::new(Regions::new(region, &broker, now))),
+            broker: Mutex::new(broker),
             options,
             metrics,
             connections: AtomicUsize::new(0),

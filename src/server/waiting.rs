@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::commit::is_over;
+use super::region::HeldWait;
 use crate::broker::Wait;
 use crate::protocol::Response;
 use crate::storage::{EntryId, Outcome};
@@ -16,6 +17,8 @@ pub(super) struct Pending {
     pub correlation: u64,
     pub response: Box<Response>,
     pub wait: Wait,
+    /// The regions that are to hold what it tells of then.
+    pub held: Option<Box<HeldWait>>,
     /// Bytes of its request.
     pub bytes: u64,
 }
@@ -108,6 +111,7 @@ mod tests {
             correlation,
             response: Box::new(Response::Pong),
             wait: Wait { entry, level },
+            held: None,
             bytes: 100,
         }
     }

@@ -69,6 +69,8 @@ pub(super) struct Checkpoints {
     /// The last one freed nothing: the next comes at this time.
     retry_at: Option<Timestamp>,
     retry: Vec<Removal>,
+    /// The last one freed nothing: a log that failed keeps all of the journal.
+    is_pinned: bool,
 }
 
 #[derive(Debug)]
@@ -163,6 +165,7 @@ impl Checkpoints {
             last_tries: 0,
             retry_at: None,
             retry: Vec::new(),
+            is_pinned: false,
         }
     }
 
@@ -228,6 +231,31 @@ impl Checkpoints {
     /// Number of the last one that was taken.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// The rows of the last one.
+    pub fn rows(&self) -> impl Iterator<Item = &LogRow> {
+        self.rows.values()
+    }
+
+    /// Whether nothing in the journal from where a replay starts is older than the last one, which
+    /// may be replaced: none is under way, nor is one kept for another try.
+    pub fn is_settled(&self) -> bool {
+        matches!(self.phase, Phase::Idle) && self.kept.is_none() && !self.is_pinned && !self.is_last
+    }
+
+    /// Another is being taken, which begins where the last one does.
+    pub fn replacing(&mut self) {
+        self.phase = Phase::Running { is_clean: false };
+    }
+
+    /// It was taken, with another row of one log; or not.
+    pub fn replaced(&mut self, taken: Option<(u64, LogRow)>) {
+        self.phase = Phase::Idle;
+        if let Some((number, row)) = taken {
+            self.number = number;
+            self.rows.insert(row.incarnation, row);
+        }
     }
 
     /// Keeps a removal that failed for the time after the next checkpoint.
@@ -479,6 +507,7 @@ impl Storage {
         self.checkpoints
             .rows
             .retain(|id, _| self.logs.contains_key(id));
+        self.checkpoints.is_pinned = end.is_pinned;
         if end.is_pinned {
             self.checkpoints.retry_at = Some(now.saturating_add_ms(RETRY_MS));
         }

@@ -160,8 +160,8 @@ pub enum StageError {
         /// What the next record will get.
         actual: Offset,
     },
-    /// A copied batch has a lower log epoch than the one before it.
-    #[error("log epoch {found} of a copied batch is below {last}, the one before")]
+    /// A batch would have a lower log epoch than the one before it.
+    #[error("log epoch {found} of a batch is below {last}, the one before")]
     EpochFell {
         /// Its epoch.
         found: LogEpoch,
@@ -212,6 +212,46 @@ pub enum Closed {
     /// A write or sync of a segment failed: until a restart.
     #[error(transparent)]
     Failed(IoFailure),
+    /// Its end is being cut off: until that is done.
+    #[error("the end of the log is being cut off")]
+    Cutting,
+}
+
+/// Why the end of a log is not cut off. The log is as it was.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum CutError {
+    /// There is no such log, or it is closed for another reason.
+    #[error("the log {0} is not there, or takes no writes")]
+    Closed(Incarnation),
+    /// Another cut is under way.
+    #[error("another log is being cut")]
+    Busy,
+    /// The offset is not above the log start, or not below the log end.
+    #[error("offset {at} is not behind the log start {} and before the log end {}", .within.start, .within.end)]
+    Outside {
+        /// The offset.
+        at: Offset,
+        /// Log start and log end.
+        within: Range<Offset>,
+    },
+    /// No batch begins at the offset.
+    #[error("no batch begins at offset {at}, where the log was to be cut")]
+    NoBatch {
+        /// The offset.
+        at: Offset,
+    },
+    /// Damage lies where the log is to be cut.
+    #[error("offset {first} is damaged, in front of offset {at}, where the log was to be cut")]
+    Damaged {
+        /// The first offset that can't be read.
+        first: Offset,
+        /// The offset.
+        at: Offset,
+    },
+    /// The operating system refused.
+    #[error(transparent)]
+    Io(#[from] IoFailure),
 }
 
 /// How much space is left, and how much an entry must leave.

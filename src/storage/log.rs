@@ -187,6 +187,10 @@ pub struct Log {
     pub(super) active: Option<Active>,
     pub(super) last_time: Timestamp,
     pub(super) last_epoch: LogEpoch,
+    /// What its new batches are stamped with, if not with what those of all logs are.
+    pub(super) stamp: Option<LogEpoch>,
+    /// It is being cut: what lies from here on may not be read any more.
+    pub(super) cut_at: Option<Offset>,
     /// The next batch starts on a fresh block.
     pub(super) align_next: bool,
     /// The next batch begins a new segment.
@@ -290,6 +294,8 @@ impl Log {
             active,
             last_time: point.last_time,
             last_epoch: point.last_epoch,
+            stamp: None,
+            cut_at: None,
             align_next: true,
             rolls_next: false,
             tail: VecDeque::new(),
@@ -367,10 +373,11 @@ impl Log {
 
     /// Everything below may be read.
     pub fn high_watermark(&self) -> Offset {
-        match self.options.durability {
+        let readable = match self.options.durability {
             Durability::Synced => self.flushed.max(self.shown),
             Durability::Written => self.written,
-        }
+        };
+        self.cut_at.map_or(readable, |at| at.min(readable))
     }
 
     /// Append time of the last batch; the earliest time before there is one.

@@ -10,6 +10,7 @@
 
 mod checkpoint;
 mod copy_forward;
+mod cutting;
 pub mod disk;
 mod error;
 mod index;
@@ -34,8 +35,11 @@ mod upkeep;
 mod walk;
 
 pub use checkpoint::ProducerRows;
+pub use cutting::{CutEnd, CutJob, FoldHeaders};
 pub(crate) use error::While;
-pub use error::{Closed, CommitError, IoFailure, OpenError, ReadError, Shortage, StageError};
+pub use error::{
+    Closed, CommitError, CutError, IoFailure, OpenError, ReadError, Shortage, StageError,
+};
 pub use layout::Layout;
 pub use load::{LoadTask, Loaded};
 pub use log::{Log, LogOptions, LogPoint};

@@ -175,7 +175,8 @@ impl Segment {
             syncing: Mutex::new(()),
             failed: OnceLock::new(),
             is_created: AtomicBool::new(true),
-            is_entered: AtomicBool::new(true),
+            // A cut may have put the file in its place right before the crash.
+            is_entered: AtomicBool::new(false),
             may_be_long: AtomicBool::new(false),
             direct_end: AtomicU64::new(0),
             spares: None,
@@ -214,6 +215,11 @@ impl Segment {
     /// The byte after the last batch that may be read.
     pub fn length(&self) -> u64 {
         self.length.load(Ordering::Acquire)
+    }
+
+    /// The byte after the last batch that may be read from now on.
+    pub(super) fn set_length(&self, length: u64) {
+        self.length.store(length, Ordering::Release);
     }
 
     /// The offset after the last batch that the journal only has a reference to.

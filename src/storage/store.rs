@@ -231,6 +231,8 @@ pub struct Storage {
     pub(super) points: Arc<Points>,
     pub(super) directory_id: Incarnation,
     pub(super) epoch: LogEpoch,
+    /// What new batches are stamped with, in logs that have no stamp of their own.
+    stamp: LogEpoch,
     pub(super) logs: HashMap<Incarnation, Log>,
     pub(super) queue: Vec<QueuedEntry>,
     pub(super) queue_bytes: u64,
@@ -278,6 +280,8 @@ pub struct Storage {
     pub(super) awaited: Option<(u64, u64)>,
     /// Somebody made way for it while nothing was under way that ends: a round without work.
     pub(super) makes_way: bool,
+    /// The log whose end is to be cut off.
+    pub(super) cutting: Option<super::cutting::Cutting>,
 }
 
 impl Storage {
@@ -293,6 +297,7 @@ impl Storage {
             points: from.points,
             directory_id: from.directory_id,
             epoch: from.epoch,
+            stamp: from.epoch,
             logs: from.logs,
             queue: Vec::new(),
             queue_bytes: 0,
@@ -325,6 +330,7 @@ impl Storage {
             rounds: 0,
             awaited: None,
             makes_way: false,
+            cutting: None,
         }
     }
 
@@ -355,6 +361,26 @@ impl Storage {
     #[must_use]
     pub fn epoch(&self) -> LogEpoch {
         self.epoch
+    }
+
+    /// Gives the epoch that new batches are stamped with from now on: that of this start, with what
+    /// else the broker wants to be told from it. No log takes one below that of its last batch.
+    pub fn set_stamp(&mut self, stamp: LogEpoch) {
+        self.stamp = stamp;
+    }
+
+    /// As [`Storage::set_stamp`], of one log.
+    pub fn set_stamp_of(&mut self, id: Incarnation, stamp: LogEpoch) {
+        if let Some(log) = self.logs.get_mut(&id) {
+            log.stamp = Some(stamp);
+        }
+    }
+
+    /// The epoch that the next batch of a log is stamped with.
+    #[must_use]
+    pub fn stamp_of(&self, id: Incarnation) -> LogEpoch {
+        let log = self.logs.get(&id);
+        log.and_then(|log| log.stamp).unwrap_or(self.stamp)
     }
 
     /// A log by its identity.
@@ -501,6 +527,12 @@ impl Storage {
                     log_epoch: log.last_epoch,
                 });
                 new.check_follows(&last)?;
+            } else {
+                let found = log.stamp.unwrap_or(self.stamp);
+                if found < log.last_epoch {
+                    let last = log.last_epoch;
+                    return Err(StageError::EpochFell { found, last });
+                }
             }
             let span = u64::from(batch.span);
             match known {
@@ -593,7 +625,7 @@ impl Storage {
         for new in batches.drain(..) {
             let log = self.logs.get_mut(&new.log).expect("checked above");
             level = level.max(log.options.durability);
-            let (one, batch) = append(log, &self.layout, new, now, self.epoch);
+            let (one, batch) = append(log, &self.layout, new, now, self.stamp);
             let len = batch.bytes.len() as u64;
             log.queued_bytes += len;
             log.queued_shared += u32::from(is_shared);
@@ -782,7 +814,7 @@ fn append(
     let span = u64::from(new.span);
     let (append_time, epoch) = match new.copied {
         Some(copied) => (copied.append_time, copied.log_epoch),
-        None => (now.max(log.last_time), epoch),
+        None => (now.max(log.last_time), log.stamp.unwrap_or(epoch)),
     };
     let place = log.place(layout, new.stored_len(), span, now, epoch);
     let offsets = log.end..Offset(log.end.0 + span);

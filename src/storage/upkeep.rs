@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::checkpoint::{CheckpointEnd, CheckpointJob};
 use super::copy_forward::{CopyEnd, CopyJob};
+use super::cutting::{CutEnd, CutJob};
 use super::disk::{Disk, DiskFile, OpenMode};
 use super::error::{IoFailure, While};
 use super::journal::prepare_file;
@@ -56,6 +57,8 @@ pub enum Upkeep {
     Copy(CopyJob),
     /// Take a checkpoint.
     Checkpoint(Box<CheckpointJob>),
+    /// Cut off the end of a log.
+    Cut(Box<CutJob>),
     /// Save indexes.
     Index(IndexJob),
     /// Remove files.
@@ -73,6 +76,8 @@ pub enum UpkeepEnd {
     Copy(CopyEnd),
     /// A checkpoint was taken, or not.
     Checkpoint(Box<CheckpointEnd>),
+    /// The end of a log was cut off, or not.
+    Cut(Box<CutEnd>),
     /// Indexes were saved as far as they could be.
     Index,
     /// Files were removed, or not.
@@ -174,6 +179,9 @@ impl Storage {
         if let Some(job) = self.plan_checkpoint() {
             return Some(Upkeep::Checkpoint(Box::new(job)));
         }
+        if let Some(job) = self.plan_cut() {
+            return Some(Upkeep::Cut(Box::new(job)));
+        }
         if let Some(job) = self.plan_write_behind() {
             return Some(Upkeep::WriteBehind(job));
         }
@@ -236,7 +244,10 @@ impl Storage {
     /// Whether a log has waiting work for upkeep that is not bound to a time.
     #[must_use]
     pub fn has_upkeep(&self) -> bool {
-        !self.behind_queue.is_empty() || !self.removals.is_empty() || self.checkpoints.is_wanted()
+        !self.behind_queue.is_empty()
+            || !self.removals.is_empty()
+            || self.checkpoints.is_wanted()
+            || self.may_cut()
     }
 
     fn plan_write_behind(&mut self) -> Option<WriteBehindJob> {
@@ -308,6 +319,7 @@ impl Storage {
             }
             UpkeepEnd::Copy(end) => self.finish_copy(end),
             UpkeepEnd::Checkpoint(end) => self.finish_checkpoint(*end, now),
+            UpkeepEnd::Cut(end) => self.finish_cut(*end),
             UpkeepEnd::Index => {}
             UpkeepEnd::Remove(job, Ok(())) => return job.removed_log(),
             UpkeepEnd::Remove(job, Err(failure)) => {
@@ -365,6 +377,7 @@ impl Upkeep {
             Self::Prepare(job) => UpkeepEnd::Prepare(job.run()),
             Self::Copy(job) => UpkeepEnd::Copy(job.run()),
             Self::Checkpoint(job) => UpkeepEnd::Checkpoint(Box::new(job.run())),
+            Self::Cut(job) => UpkeepEnd::Cut(Box::new(job.run())),
             Self::Index(job) => {
                 job.run();
                 UpkeepEnd::Index

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use npayload::broker::config::ChannelConfig;
 use npayload::broker::{
-    Broker, BrokerConfig, BrokerError, CheckedBatch, CopiedBatch, Fetch, FetchStep, NewCopy, Place,
-    Target,
+    Broker, BrokerConfig, BrokerError, BrokerOpenError, CheckedBatch, CopiedBatch, Fetch,
+    FetchStep, NewCopy, Place, Published, Refusal, Target,
 };
 use npayload::format::{
     BatchBuilder, BatchHeader, Compression, DoorLimits, NewRecord, check_produced,
@@ -21,19 +21,35 @@ use npayload::types::{
 use crate::storage_harness::{CHECKPOINT_MS, ROOT, small};
 
 /// A broker driven from one thread.
-struct Driven {
-    broker: Broker,
-    disk: CrashingDisk,
-    now: i64,
+pub struct Driven {
+    pub broker: Broker,
+    pub disk: CrashingDisk,
+    pub now: i64,
+    region: Option<RegionName>,
 }
 
-fn name() -> ChannelName {
+pub fn name() -> ChannelName {
     ChannelName::parse("ml.models").unwrap()
 }
 
 impl Driven {
     fn open(disk: CrashingDisk, now: i64) -> Option<Self> {
+        Self::open_as(disk, now, None)
+    }
+
+    /// Opens it as a region.
+    pub fn open_as(disk: CrashingDisk, now: i64, region: Option<&str>) -> Option<Self> {
+        Self::try_open(disk, now, region).ok()
+    }
+
+    pub fn try_open(
+        disk: CrashingDisk,
+        now: i64,
+        region: Option<&str>,
+    ) -> Result<Self, BrokerOpenError> {
+        let region = region.map(|region| RegionName::parse(region).unwrap());
         let mut config = BrokerConfig {
+            region: region.clone(),
             storage: StorageConfig {
                 reserve_bytes: 0,
                 ..small()
@@ -55,16 +71,18 @@ impl Driven {
             Timestamp(now),
             random,
         );
-        Some(Self {
-            broker: broker.ok()?,
+        Ok(Self {
+            broker: broker?,
             disk,
             now,
+            region,
         })
     }
 
-    fn reopen(self, loss: Loss) -> Self {
+    pub fn reopen(self, loss: Loss) -> Self {
         let now = self.now + 1;
-        Self::open(self.disk.after(loss), now).expect("a disk that works opens")
+        let region = self.region.as_ref().map(RegionName::as_str);
+        Self::open_as(self.disk.after(loss), now, region).expect("a disk that works opens")
     }
 
     fn round(&mut self) {
@@ -77,7 +95,7 @@ impl Driven {
         }
     }
 
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         for _ in 0..4 {
             self.now += 2_000;
             let now = Timestamp(self.now);
@@ -93,7 +111,18 @@ impl Driven {
     }
 
     fn publish(&mut self, sequence: u64, sizes: &[usize]) {
-        self.now += 1;
+        let mut batch = Some(Self::built(sequence, sizes));
+        loop {
+            match self.try_publish(&mut batch) {
+                Ok(_) => return,
+                Err(refusal) => assert!(refusal.is_busy(), "{:?}", refusal.error),
+            }
+            self.settle();
+        }
+    }
+
+    /// A batch of one producer from a sequence on.
+    pub fn built(sequence: u64, sizes: &[usize]) -> CheckedBatch {
         let mut builder = BatchBuilder::new(Compression::None);
         for size in sizes {
             let payload = vec![u8::try_from(sequence % 251).unwrap(); *size];
@@ -111,27 +140,33 @@ impl Driven {
             zstd: true,
         };
         let header = check_produced(&bytes, &limits).unwrap();
+        CheckedBatch { header, bytes }
+    }
+
+    pub fn try_publish(&mut self, batch: &mut Option<CheckedBatch>) -> Result<Published, Refusal> {
+        self.now += 1;
         let target = Target {
             channel: name(),
             incarnation: None,
             expected: None,
             principal: 9,
         };
-        let batch = CheckedBatch { header, bytes };
         let now = Timestamp(self.now);
-        let mut batch = Some(batch);
-        while let Err(refusal) = self.broker.publish(&target, &mut batch, now) {
-            assert!(refusal.is_busy(), "{:?}", refusal.error);
-            self.settle();
-        }
+        let accepted = self.broker.publish(&target, batch, now);
+        accepted.map(|accepted| accepted.value)
     }
 
     /// All stored batches from `from` on.
-    fn batches(&mut self, from: Offset) -> Vec<Bytes> {
+    pub fn batches(&mut self, from: Offset) -> Vec<Bytes> {
+        self.batches_of(&name(), from)
+    }
+
+    /// As [`Driven::batches`], of another log.
+    pub fn batches_of(&mut self, of: &ChannelName, from: Offset) -> Vec<Bytes> {
         let mut found = Vec::new();
         let mut at = from;
         loop {
-            let mut fetch = Fetch::new(name(), None, Place::Offset(at), LogEpoch(0), 1 << 20);
+            let mut fetch = Fetch::new(of.clone(), None, Place::Offset(at), LogEpoch(0), 1 << 20);
             let fetched = loop {
                 match self.broker.fetch_step(&mut fetch).expect("readable") {
                     FetchStep::Done(fetched) => break fetched,
@@ -154,11 +189,11 @@ impl Driven {
         }
     }
 
-    fn id(&self) -> Option<Incarnation> {
+    pub fn id(&self) -> Option<Incarnation> {
         self.broker.identity_of(&name())
     }
 
-    fn begin_copy(&mut self, id: Incarnation, begins_at: Offset) {
+    pub fn begin_copy(&mut self, id: Incarnation, begins_at: Offset) {
         let config = ChannelConfig {
             segment_bytes: 8 * 1024,
             ..ChannelConfig::default()
@@ -177,7 +212,7 @@ impl Driven {
 
     /// Appends what a copy lacks of these batches, as far as its disk goes; gives the offset below
     /// which all was acknowledged as synced.
-    fn pull(&mut self, home: &[Bytes], id: Incarnation) -> Offset {
+    pub fn pull(&mut self, home: &[Bytes], id: Incarnation) -> Offset {
         let mut sure = Offset(0);
         let mut waits = Vec::new();
         for (n, bytes) in home.iter().enumerate() {

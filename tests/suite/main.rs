@@ -23,6 +23,7 @@ mod copies; // logs that live elsewhere: the same bytes, whatever happens
 mod copy_forward; // logs whose segments failed hold up nobody, and lose nothing
 mod corruption; // every kind of file damaged in every way, against the matrix in docs/durability.md
 mod crash; // a crash at every call that changes the disk, with every outcome
+mod cutting; // the end of a log is cut off, and a crash at every call of that
 mod damage; // every synced byte damaged in turn: reported at its place, no other record touched
 mod directories; // data directories that are held, exchanged, mixed up or gone
 mod encryption; // channels encrypted at rest: what shows on the disk, and what becomes of it without a key
@@ -31,6 +32,7 @@ mod full_disk; // a disk that fills up under the real binary, and has room again
 mod fuzz_corpus; // the bodies of the fuzz targets, over their corpora and over random bytes
 mod gaps; // a gap in place of a lost batch: told exactly, never passed over
 mod golden; // the files of tests/golden: format stability, and every bit of them flipped
+mod homes; // homes of logs, broker by broker: epochs of terms and regions, the steps of a move
 mod hostile; // hostile and broken clients, byte by byte
 mod kill; // the real binary killed at random moments under load, in its start and in its stop
 mod leftovers; // what crashes and older lives of a file leave lying about is never data
@@ -55,6 +57,12 @@ mod regions; // processes that are regions: what one publishes, those that asked
 mod regions_each; // channels with a log for each region: written everywhere, read merged, the same in every region
 mod regions_link; // which peer a copy is pulled from, what of it, and how much at once
 mod regions_long; // a link cut and both of its sides killed all the time: the copy holds every record once
+mod regions_dir; // one directory for all regions: names, homes, who may hold what; peers that come and go
+mod regions_each; // channels with a log for each region: written everywhere, read merged, the same in every region
+mod regions_link; // which peer a copy is pulled from, what of it, and how much at once
+mod regions_long; // a link cut and both of its sides killed all the time: the copy holds every record once
+mod regions_move; // homes that are moved, planned and by force, and losers that come back
+mod regions_out; // what leaves a region for another: forwarded requests, acknowledgements that say where, outboxes
 mod scrub; // the running broker checks what is stored: what it finds, marks, and leaves alone
 mod server; // a server in this process, with the Rust client
 mod sim; // the whole broker from one seed: clock, disk, network, randomness, order; and a checker

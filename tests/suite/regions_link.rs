@@ -279,3 +279,133 @@ fn batches_without_the_types_asked_for_do_not_cross() {
     assert_ne!(south.run(&["consume", "ml.models"]).code, 0);
     assert!(south.copy("ml.models").is_none());
 }
+
+/// Where a consumer stands.
+fn position(region: &Region, channel: &str, consumer: &str) -> Option<u64> {
+    let told = region.run(&["consumer", "position", channel, consumer, "--json"]);
+    (told.code == 0).then(|| told.json()["offset"].as_u64().expect("an offset"))
+}
+
+fn commit(region: &Region, channel: &str, consumer: &str, offset: u64) {
+    let offset = offset.to_string();
+    region
+        .run(&["consumer", "commit", channel, consumer, &offset])
+        .ok();
+}
+
+#[test]
+fn f6_40_a_consumer_goes_on_in_another_region_at_its_offset_and_never_ahead_of_the_data() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut east = Region::start(dir.path(), "us-east", &[]);
+    let line = Line::to(east.broker().address());
+    let mut west = wants_all(dir.path(), "eu-west", &[("us-east", &line)]);
+    let mut end = publish(&east, "orders", 20);
+    commit(&east, "orders", "billing", 7);
+    let stands = |region: &Region, consumer: &str, offset: Option<u64>| {
+        wait_for(&format!("{consumer} at {offset:?}"), || {
+            (position(region, "orders", consumer) == offset).then_some(())
+        });
+    };
+    west.has("orders", end);
+    stands(&west, "billing", Some(7));
+    // It is as far as its records: those come over a narrow line, cut again and again.
+    for round in 0..3 {
+        line.set(|line| line.bytes_per_s = Some(100_000));
+        end = publish(&east, "orders", 200);
+        commit(&east, "orders", "billing", end);
+        let mut seen = 0;
+        while seen < end {
+            // The position is looked at first: the copy may grow in between.
+            seen = position(&west, "orders", "billing").expect("it stands");
+            let next = west.copy("orders").expect("a copy")["next"].as_u64();
+            assert!(Some(seen) <= next, "{seen} is ahead of {next:?}");
+            if next < Some(end) && round != 1 {
+                line.flap();
+                line.mend();
+            }
+        }
+        line.mend();
+        west.kill();
+        west.restart();
+        assert_eq!(position(&west, "orders", "billing"), Some(end));
+    }
+    // One that is new, one that is moved back, one that is gone.
+    commit(&east, "orders", "audit", 3);
+    east.run(&["consumer", "reset", "orders", "billing", "5"])
+        .ok();
+    stands(&west, "audit", Some(3));
+    stands(&west, "billing", Some(5));
+    east.run(&["consumer", "delete", "orders", "audit", "--yes"])
+        .ok();
+    stands(&west, "audit", None);
+    // The home is gone, and it goes on here; what it commits here is not taken back.
+    east.kill();
+    commit(&west, "orders", "billing", 9);
+    east.restart();
+    end = publish(&east, "orders", 1);
+    west.has("orders", end);
+    commit(&east, "orders", "audit", 1);
+    stands(&west, "audit", Some(1));
+    assert_eq!(position(&west, "orders", "billing"), Some(9));
+}
+
+#[test]
+fn a_backlog_on_a_limited_link_holds_up_no_live_channel() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut east = Region::start(dir.path(), "us-east", &[]);
+    east.kill();
+    east.more = &["--peer-bandwidth", "1000000"];
+    east.restart();
+    let mut west = Region::start(dir.path(), "eu-west", &[&east]);
+    west.kill();
+    west.more = &["--peer-pack", "false"];
+    west.restart();
+    west.run(&["interest", "add", ">", "--from", "start"]).ok();
+    let mut live = publish(&east, "live", 1);
+    west.has("live", live);
+    west.kill();
+    let text = "x".repeat(1000);
+    let big = east.publish("backlog", &vec![text.as_str(); 8000]) + 8000;
+    west.restart();
+    wait_for("the backlog to begin", || {
+        let next = west.copy("backlog")?["next"].as_u64();
+        next.filter(|next| *next > 0)
+    });
+    for _ in 0..3 {
+        live = publish(&east, "live", 1);
+        west.has("live", live);
+    }
+    // Eight seconds of it were there.
+    let next = west.copy("backlog").expect("a copy")["next"].as_u64();
+    assert!(next < Some(big), "{next:?}");
+    west.has("backlog", big);
+    is_equal(&east, &west, "backlog");
+}
+
+#[test]
+fn batches_that_came_uncompressed_are_packed_for_the_way_and_are_the_same_there() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let east = Region::start(dir.path(), "us-east", &[]);
+    let line = Line::to(east.broker().address());
+    let west = wants_all(dir.path(), "eu-west", &[("us-east", &line)]);
+    let mut plain = Region::start(dir.path(), "ap-south", &[&east]);
+    plain.kill();
+    plain.more = &["--peer-pack", "false"];
+    plain.restart();
+    plain.run(&["interest", "add", ">", "--from", "start"]).ok();
+    let end = publish(&east, "orders", 500);
+    for region in [&west, &plain] {
+        region.has("orders", end);
+        is_equal(&east, region, "orders");
+    }
+    let bytes = |region: &Region| {
+        let link = region.status()["links"][0].clone();
+        (
+            link["bytes"].as_u64().expect("bytes"),
+            link["wireBytes"].as_u64().expect("bytes"),
+        )
+    };
+    let (stored, way) = bytes(&west);
+    assert!(way * 10 < stored, "{way} of {stored}");
+    assert_eq!(bytes(&plain), (stored, stored));
+}

@@ -110,6 +110,16 @@ describe("golden frames", () => {
       });
       continue;
     }
+    // Written and read by clients that ask for a newer version; this one asks for the first.
+    const newer = /^(.+)_v(\d+)_(request|response)$/.exec(name);
+    if (newer !== null) {
+      test(`${name} is framed as every other`, () => {
+        const { bytes, frame } = golden(name);
+        expect(frame).toMatchObject({ version: Number(newer[2]), correlation: 7 });
+        expect(encodeFrame(frame.kind, frame.version, 7, frame.body).toString("hex")).toBe(bytes.toString("hex"));
+      });
+      continue;
+    }
     const kind = ofKind(name);
     const number = told.get(kind) as number;
     if (BETWEEN_BROKERS.includes(kind)) {

@@ -18,6 +18,7 @@ use crate::asp::session::{
 use crate::asp::trust::TrustFor;
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
+use crate::region::RegionNumber;
 use crate::storage::Need;
 use crate::types::{
     AgentId, AgentName, CommitmentId, MessageId, Offset, OrgId, OrgName, SessionId, Timestamp,
@@ -93,6 +94,16 @@ pub struct SessionSeen {
 }
 
 impl Broker {
+    /// An id for a session that lives here: its last 16 bits are the number of the region, so that
+    /// others know whom to ask.
+    fn new_session_id(&mut self, now: Timestamp) -> SessionId {
+        let id = self.new_uuid(now);
+        SessionId(match &self.config.region {
+            None => id,
+            Some(region) => id & !u128::from(u16::MAX) | u128::from(RegionNumber::of(region).0),
+        })
+    }
+
     /// Creates a session. Agents of the caller's organisation are in at once; those of others are
     /// invited by a PROPOSE of the coordinator in the same entry, unless the coordinator has
     /// enrolled a key: then it has to invite them itself.
@@ -123,7 +134,7 @@ impl Broker {
         }
         let rule = "a coordinator of one's own organisation that the key speaks for must take part";
         let coordinator = coordinator.ok_or(AspError::Session { rule })?;
-        let session = SessionId(self.new_uuid(now));
+        let session = self.new_session_id(now);
         let has_guests = participants.iter().any(|one| one.org != by.org);
         let invites = has_guests && self.key_of(by.org, coordinator).is_none();
         let invitation = invites.then(|| MessageId(self.new_uuid(now)));

@@ -384,10 +384,10 @@ impl Batches {
         self.inner().listeners.push(sender);
     }
 
-    pub(super) fn tell(&self, ack: BatchAck) {
+    pub(super) fn tell(&self, ack: &BatchAck) {
         self.inner()
             .listeners
-            .retain(|listener| listener.send(ack).is_ok());
+            .retain(|listener| listener.send(ack.clone()).is_ok());
     }
 
     pub(super) fn close(&self) {

@@ -21,7 +21,9 @@ use crate::client::connection::{Answer, Call, CallError};
 use crate::client::error::RequestError;
 use crate::client::handle::{Client, Open as OpenConnection};
 use crate::format::{BatchBuilder, NewRecord, records};
-use crate::protocol::{ErrorCode, PublishResponse, PublishTarget, Response, WireError};
+use crate::protocol::{
+    ErrorCode, PublishAsks, PublishResponse, PublishTarget, Response, Whereabouts, WireError,
+};
 use crate::types::{Incarnation, Offset};
 
 pub(super) struct Driver {
@@ -194,6 +196,18 @@ impl Driver {
         let Some(open) = &self.connection else {
             return;
         };
+        let options = &self.shared.options;
+        if options.outbox && !open.tells_where {
+            let text = "the broker keeps no batches in an outbox: it is of an older version";
+            let error = WireError::new(ErrorCode::UnsupportedVersion, text);
+            return self.fail(PublishError::Server(Box::new(error)));
+        }
+        let wait = options.regions_wait.unwrap_or(options.delivery_timeout / 2);
+        let wait_ms = u32::try_from(wait.as_millis().max(1)).unwrap_or(u32::MAX);
+        let asks = open.tells_where.then_some(PublishAsks {
+            outbox: options.outbox,
+            wait_ms,
+        });
         for batch in &mut self.unacked {
             if batch.call.is_some() {
                 continue;
@@ -204,7 +218,10 @@ impl Driver {
                 expected_offset: batch.expected_offset,
             };
             batch.tries += 1;
-            batch.call = Some(open.connection.send_publish(&target, batch.bytes.clone()));
+            batch.call = Some(
+                open.connection
+                    .send_publish(&target, asks, batch.bytes.clone()),
+            );
         }
     }
 
@@ -241,7 +258,10 @@ impl Driver {
 
     async fn answered(&mut self, answer: Answer) {
         match answer {
-            Ok(Response::Publish(response)) => self.acknowledged(&response),
+            Ok(Response::Publish(response)) => {
+                self.acknowledged(&response, Whereabouts::default());
+            }
+            Ok(Response::PublishAt(response, at)) => self.acknowledged(&response, at),
             Ok(Response::Error(error)) => self.refused(error).await,
             Ok(_) => {
                 let error = RequestError::Unexpected { kind: "publish" };
@@ -259,7 +279,7 @@ impl Driver {
         }
     }
 
-    fn acknowledged(&mut self, response: &PublishResponse) {
+    fn acknowledged(&mut self, response: &PublishResponse, at: Whereabouts) {
         let Some(front) = self.unacked.pop_front() else {
             return;
         };
@@ -276,8 +296,11 @@ impl Driver {
         }
         self.backoff.reset();
         self.last_error = None;
-        self.incarnation = Some(response.incarnation);
-        self.acked_to = Some(Offset(last.0 + 1));
+        // What waits in an outbox has no place in the channel yet.
+        if !at.outbox {
+            self.incarnation = Some(response.incarnation);
+            self.acked_to = Some(Offset(last.0 + 1));
+        }
         self.shared.batches.give_back(front.permits);
         let ack = BatchAck {
             first_offset: first,
@@ -287,9 +310,12 @@ impl Driver {
             log_epoch: response.log_epoch,
             incarnation: response.incarnation,
             duplicate: response.duplicate,
+            region: at.region,
+            held: at.held,
+            outbox: at.outbox,
         };
-        front.outcome.resolve(Ok(ack));
-        self.shared.batches.tell(ack);
+        front.outcome.resolve(Ok(ack.clone()));
+        self.shared.batches.tell(&ack);
         self.shared.batches.reuse(front.bytes);
     }
 
@@ -328,7 +354,7 @@ impl Driver {
             sequence: front.sequence,
         };
         match super::locate::locate(&self.client, &wanted, from).await {
-            Ok(response) => self.acknowledged(&response),
+            Ok(response) => self.acknowledged(&response, Whereabouts::default()),
             Err(error) => self.fail(error),
         }
     }

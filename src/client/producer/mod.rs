@@ -61,6 +61,8 @@ struct Options {
     delivery_timeout: Duration,
     max_in_flight: usize,
     producer: ProducerId,
+    outbox: bool,
+    regions_wait: Option<Duration>,
 }
 
 impl Client {
@@ -82,6 +84,8 @@ impl Client {
                 delivery_timeout: Duration::from_secs(30),
                 max_in_flight: 5,
                 producer: ProducerId(uuid::Uuid::new_v4().as_u128()),
+                outbox: false,
+                regions_wait: None,
             },
         }
     }
@@ -166,6 +170,24 @@ impl ProducerBuilder {
     #[must_use]
     pub fn producer_id(mut self, id: ProducerId) -> Self {
         self.options.producer = id;
+        self
+    }
+
+    /// Whether batches may wait in the outbox of the region that the broker is, while the home of the
+    /// channel can't be reached: they are kept there, synced, and carried to the home in order, each
+    /// once. Not unless set. Excludes a fence and expected offsets.
+    #[must_use]
+    pub fn outbox(mut self, allow: bool) -> Self {
+        self.options.outbox = allow;
+        self
+    }
+
+    /// Longest wait for the regions that the channel wants to hold a batch, before the broker answers
+    /// that there are too few; half of the delivery timeout unless set, so that a timeout says why.
+    /// Such a batch is sent again until then.
+    #[must_use]
+    pub fn regions_wait(mut self, wait: Duration) -> Self {
+        self.options.regions_wait = Some(wait);
         self
     }
 

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use super::error::PublishError;
-use crate::types::{Durability, Incarnation, LogEpoch, Offset, Timestamp};
+use crate::types::{Durability, Incarnation, LogEpoch, Offset, RegionName, Timestamp};
 
 /// What the broker promised about one record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Ack {
     /// The record's offset.
@@ -18,10 +18,14 @@ pub struct Ack {
     pub level: Durability,
     /// When it was appended, by the broker's clock.
     pub append_time: Timestamp,
+    /// The region that has appended it; `None` where the broker is no region, or older.
+    pub region: Option<RegionName>,
+    /// Whether it waits in the outbox of that region: see [`BatchAck::outbox`].
+    pub outbox: bool,
 }
 
 /// What the broker promised about one batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BatchAck {
     /// Offset of its first record.
@@ -38,6 +42,14 @@ pub struct BatchAck {
     pub incarnation: Incarnation,
     /// Whether an earlier try had appended it.
     pub duplicate: bool,
+    /// The region that has appended it; `None` where the broker is no region, or older.
+    pub region: Option<RegionName>,
+    /// How many regions hold it synced, that one included; 0 where it is only written, or the broker
+    /// is older.
+    pub held: u32,
+    /// Whether it waits in the outbox of that region. Its offsets are those of the outbox then; it
+    /// gets others in the channel once it is carried to its home.
+    pub outbox: bool,
 }
 
 /// A record that was taken; resolves to its offset and durability, never before they are promised.
@@ -66,6 +78,8 @@ impl Future for Ticket {
             offset: Offset(batch.first_offset.0 + u64::from(self.index)),
             level: batch.level,
             append_time: batch.append_time,
+            region: batch.region,
+            outbox: batch.outbox,
         })
     }
 }

@@ -325,7 +325,9 @@ fn answer(state: &mut State, request: Request) -> Response {
 }
 
 fn append(state: &mut State, publish: PublishRequest) -> Result<PublishResponse, WireError> {
-    let PublishRequest { target, mut batch } = publish;
+    let PublishRequest {
+        target, mut batch, ..
+    } = publish;
     let limits = DoorLimits {
         max_record_bytes: 1 << 20,
         lz4: true,
@@ -512,6 +514,7 @@ fn info(state: &State) -> ChannelInfo {
         writes_refused: None,
         errno: None,
         config: ChannelConfig {
+            ack_regions: 1,
             retention_days: None,
             retention_bytes: None,
             durability: Durability::Synced,
@@ -522,6 +525,8 @@ fn info(state: &State) -> ChannelInfo {
             encryption: Encryption::Off,
             regions: Default::default(),
         },
+        home: None,
+        residency: None,
         encryption_key: None,
     }
 }

@@ -149,6 +149,22 @@ pub struct Purged {
     pub at: Timestamp,
 }
 
+impl CopyEvent {
+    /// The log that it is about.
+    #[must_use]
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        match self {
+            Self::Begun(event) => Some(event.incarnation),
+            Self::Gap(event) => Some(event.incarnation),
+            Self::Stopped(event) => Some(event.incarnation),
+            Self::Resumed(event) => Some(event.incarnation),
+            Self::SetAside(event) => Some(event.incarnation),
+            Self::Purged(event) => Some(event.incarnation),
+            Self::Folded(_) | Self::Unknown { .. } => None,
+        }
+    }
+}
+
 folding::topic_event! {
     CopyEvent {
         Begun = "copy.begun",

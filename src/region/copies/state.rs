@@ -272,15 +272,9 @@ impl Copies {
 }
 
 fn subject(event: &CopyEvent) -> String {
-    let incarnation = match event {
-        CopyEvent::Begun(event) => event.incarnation,
-        CopyEvent::Gap(event) => event.incarnation,
-        CopyEvent::Stopped(event) => event.incarnation,
-        CopyEvent::Resumed(event) => event.incarnation,
-        CopyEvent::SetAside(event) => event.incarnation,
-        CopyEvent::Purged(event) => event.incarnation,
-        CopyEvent::Folded(part) => return format!("part {} of {}", part.part, part.parts),
-        CopyEvent::Unknown { .. } => return "nobody known".to_owned(),
-    };
-    format!("the copy of {incarnation}")
+    match (event, event.incarnation()) {
+        (_, Some(incarnation)) => format!("the copy of {incarnation}"),
+        (CopyEvent::Folded(part), None) => format!("part {} of {}", part.part, part.parts),
+        _ => "nobody known".to_owned(),
+    }
 }

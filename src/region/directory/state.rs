@@ -177,6 +177,44 @@ impl Regions {
         self.regions.iter().map(|(name, at)| (name, *at))
     }
 
+    /// Whether a region has joined.
+    #[must_use]
+    pub fn is_known(&self, region: &RegionName) -> bool {
+        self.regions.contains_key(region)
+    }
+
+    /// The regions that alone may hold a channel's bytes, where it or its organisation says so;
+    /// `None` where neither does.
+    #[must_use]
+    pub fn residency(&self, channel: &ChannelName) -> Option<BTreeSet<RegionName>> {
+        let own = self.channels.get(channel);
+        let own = own.and_then(|channel| channel.residency.as_ref());
+        let org = match self.orgs.is_empty() {
+            true => None,
+            false => self.orgs.get(&owner(channel)),
+        };
+        let both = || own.zip(org).map(|(own, org)| own & org);
+        both().or_else(|| own.or(org).cloned())
+    }
+
+    /// The organisations that say which regions may hold their bytes, and these; sorted.
+    pub fn orgs(&self) -> impl Iterator<Item = (&OrgName, &BTreeSet<RegionName>)> {
+        self.orgs.iter()
+    }
+
+    /// What was said of bytes of one organisation in the hands of another: owner, guest, and the
+    /// word of each; sorted.
+    pub fn crossings(&self) -> impl Iterator<Item = (&OrgName, &OrgName, bool, bool)> {
+        let crossings = self.crossings.iter();
+        crossings.map(|((owner, guest), words)| (owner, guest, words.owner, words.guest))
+    }
+
+    /// How many rows the state has.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.regions.len() + self.channels.len() + self.orgs.len() + self.crossings.len()
+    }
+
     /// The region that has a number.
     #[must_use]
     pub fn by_number(&self, number: RegionNumber) -> Option<&RegionName> {

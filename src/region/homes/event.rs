@@ -103,6 +103,19 @@ pub struct Declined {
     pub at: Timestamp,
 }
 
+impl HomeEvent {
+    /// The log that it is about.
+    #[must_use]
+    pub fn incarnation(&self) -> Option<Incarnation> {
+        match self {
+            Self::Fenced(event) => Some(event.incarnation),
+            Self::Taken(event) => Some(event.incarnation),
+            Self::Declined(event) => Some(event.incarnation),
+            Self::Folded(_) | Self::Unknown { .. } => None,
+        }
+    }
+}
+
 folding::topic_event! {
     HomeEvent {
         Fenced = "home.fenced",

@@ -155,6 +155,19 @@ impl Homes {
         logs.filter(move |log| last.replace(*log) != Some(*log))
     }
 
+    /// The name under which a log was last spoken of.
+    #[must_use]
+    pub fn name(&self, log: Incarnation) -> Option<&LogName> {
+        let said = self.of(log).max_by_key(|(_, said)| said.spent);
+        said.map(|(_, said)| &said.log)
+    }
+
+    /// How many rows there are of all that a region has said.
+    #[must_use]
+    pub fn rows_of(&self, by: &RegionName) -> usize {
+        self.said.keys().filter(|(_, region)| region == by).count()
+    }
+
     /// The claims of a log with who made them, by region and term: what may be missing stands in
     /// those that were forced.
     pub fn claims(&self, log: Incarnation) -> impl Iterator<Item = (&RegionName, &Claim)> {
@@ -181,10 +194,10 @@ impl Homes {
         &self,
         log: Incarnation,
     ) -> impl Iterator<Item = (&RegionName, &Said)> + Clone {
-        // A region's name is never empty, so this is before all of them.
+        // No region's name is before this one.
+        let first = RegionName::parse("0").expect("a digit is a name");
         self.said
-            .iter()
-            .skip_while(move |((id, _), _)| *id < log)
+            .range((log, first)..)
             .take_while(move |((id, _), _)| *id == log)
             .map(|((_, region), said)| (region, said))
     }

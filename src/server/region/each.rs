@@ -104,7 +104,7 @@ pub(super) async fn logs(
         return Ok(known(shared, &regions, &channel, Vec::new(), Vec::new()));
     }
     let (found, away) = at_peers(&regions, &channel).await;
-    if asked.read && !regions.peers.is_empty() {
+    if asked.read && !regions.is_alone() {
         want(shared, caller, &regions, &channel, &found, asked.from)?;
         let deadline = Instant::from_std(clock::instant()) + COPIED;
         for log in &found {
@@ -129,9 +129,10 @@ async fn at_peers(regions: &Regions, channel: &ChannelName) -> (Vec<LinkLog>, Ve
     let Ok(pattern) = ChannelPattern::exactly(channel) else {
         return (found, away);
     };
-    for peer in &regions.peers {
+    for peer in regions.peers() {
         let request = RegionRequest::LinkLogs(LinkLogs {
             patterns: vec![pattern.clone()],
+            topics: Vec::new(),
             after: None,
             wait_ms: 0,
             cursor: None,

@@ -1,119 +1,374 @@
-//! Publishes to channels that live in another region: sent there, answered from there.
+//! Requests about what lives in another region: sent there, answered from there.
 
 use std::sync::Arc;
 
-use super::Regions;
-use super::requests::unreachable;
-use crate::broker::Residence;
-use crate::client::{LinkCall, RequestError};
-use crate::protocol::{
-    ErrorCode, LinkForwardRequest, LinkForwardResponse, PublishRequest, Request, Response,
-    WireError,
-};
-use crate::server::answer;
-use crate::server::dispatch::{Command, Handled};
-use crate::server::shared::Shared;
-use crate::types::{ChannelName, RegionName};
+use tokio::sync::oneshot;
 
-/// Whether a publish is to be carried out in another region.
-pub(in crate::server) fn lives_elsewhere(shared: &Shared, publish: &PublishRequest) -> bool {
-    let channel = &publish.target.channel;
-    let Some(regions) = &shared.regions else {
-        return false;
-    };
-    match shared.broker().residence(channel) {
-        Residence::Home(_) => false,
-        Residence::Copy(..) => true,
-        Residence::Unknown => regions.known_home(channel).is_some(),
+use super::Regions;
+use super::agents::home_of_session;
+use super::outbox::{Handed, Reply};
+use super::requests::unreachable;
+use crate::broker::{Broker, Outbox, Residence};
+use crate::client::{LinkCall, RequestError};
+use crate::format::BatchHeader;
+use crate::protocol::{
+    AtomicPart, ErrorCode, Kind, LinkForwardRequest, PublishRequest, Request, Response, WireError,
+};
+use crate::server::access::Caller;
+use crate::server::answer;
+use crate::server::shared::Shared;
+use crate::types::{ChannelName, DEFAULT_ORG_NAME, Incarnation, KeyId, OrgName, RegionName};
+
+/// Where a request is carried out.
+pub(in crate::server) enum Route {
+    /// Here.
+    Here(Request),
+    /// In the region where what it is about lives.
+    There(Box<Forward>),
+}
+
+/// A request on its way to its home.
+#[derive(Debug)]
+pub(in crate::server) struct Forward {
+    home: RegionName,
+    /// The identity of the channel, where the request is a publish.
+    id: Option<Incarnation>,
+    request: Request,
+    by: Asker,
+}
+
+/// Who asks, as another region is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Asker {
+    pub principal: u32,
+    pub key: Option<KeyId>,
+    pub org: OrgName,
+}
+
+impl Asker {
+    fn of(caller: &Caller) -> Self {
+        Self {
+            principal: caller.principal.id.0,
+            key: caller.principal.key,
+            org: caller.row().org,
+        }
+    }
+
+    /// Whoever a batch for a channel is stamped with.
+    pub fn of_principal(broker: &Broker, principal: u32, channel: &ChannelName) -> Self {
+        let access = broker.access();
+        let mut orgs = access.orgs();
+        let known = orgs.find_map(|org| {
+            let key = access
+                .keys(org.org)
+                .find(|key| key.principal.0 == principal)?;
+            Some((org.name.clone(), key.key))
+        });
+        let (org, key) = match known {
+            Some((org, key)) => (org, Some(key)),
+            None => {
+                let org = channel.org().unwrap_or(DEFAULT_ORG_NAME);
+                (OrgName::parse(org).expect("a channel has it"), None)
+            }
+        };
+        Self {
+            principal,
+            key,
+            org,
+        }
     }
 }
 
-/// A publish on its way to the channel's home.
-#[derive(Debug)]
-pub(in crate::server) struct Forward(PublishRequest);
+/// A request whose answer is awaited.
+pub(in crate::server) enum Forwarded {
+    /// It was sent.
+    Sent(Sent),
+    /// The courier of its channel has it.
+    Handed(RegionName, oneshot::Receiver<Reply>),
+}
 
-/// A publish whose answer is awaited.
-pub(in crate::server) struct Forwarded {
+/// A request that was sent.
+pub(in crate::server) struct Sent {
     home: RegionName,
     call: LinkCall,
-    channel: ChannelName,
+    kind: Kind,
+    version: u16,
+    channels: Vec<ChannelName>,
     regions: Arc<Regions>,
 }
 
-impl Forward {
-    /// A publish to be forwarded.
-    pub fn new(publish: PublishRequest) -> Self {
-        Self(publish)
+/// Calls `visit` with every channel that has to live where a request is carried out, and the
+/// identity that it must have, where the request says one.
+fn each_channel<'a>(
+    request: &'a mut Request,
+    mut visit: impl FnMut(&'a ChannelName, Option<&'a mut Option<Incarnation>>),
+) {
+    match request {
+        Request::Publish(publish) => {
+            let target = &mut publish.target;
+            visit(&target.channel, Some(&mut target.incarnation));
+        }
+        Request::PublishAtomic(atomic) => {
+            for part in &mut atomic.parts {
+                match part {
+                    AtomicPart::Publish(publish) => {
+                        let target = &mut publish.target;
+                        visit(&target.channel, Some(&mut target.incarnation));
+                    }
+                    AtomicPart::Commit(commit) => visit(&commit.channel, None),
+                }
+            }
+        }
+        Request::Commit(commit) => visit(&commit.channel, Some(&mut commit.incarnation)),
+        Request::ChannelUpdate(update) => visit(&update.name, None),
+        Request::ChannelDelete(delete) => visit(&delete.name, Some(&mut delete.incarnation)),
+        Request::ConsumerReset(reset) => visit(&reset.channel, None),
+        Request::ConsumerDelete(target) | Request::ConsumerPosition(target) => {
+            visit(&target.channel, None);
+        }
+        _ => {}
     }
+}
 
-    /// Sends it. It names the channel's identity, so that the home makes no other channel for it.
+/// The channels that have to live where a request is carried out.
+pub(super) fn channels(request: &Request) -> Vec<&ChannelName> {
+    match request {
+        Request::Publish(publish) => vec![&publish.target.channel],
+        Request::PublishAtomic(atomic) => {
+            let names = atomic.parts.iter().map(|part| match part {
+                AtomicPart::Publish(publish) => &publish.target.channel,
+                AtomicPart::Commit(commit) => &commit.channel,
+            });
+            names.collect()
+        }
+        Request::Commit(commit) => vec![&commit.channel],
+        Request::ChannelUpdate(update) => vec![&update.name],
+        Request::ChannelDelete(delete) => vec![&delete.name],
+        Request::ConsumerReset(reset) => vec![&reset.channel],
+        Request::ConsumerDelete(target) | Request::ConsumerPosition(target) => {
+            vec![&target.channel]
+        }
+        _ => Vec::new(),
+    }
+}
+
+/// The region where a channel lives, and its identity, where that is not this one.
+pub(super) fn home_of(
+    broker: &Broker,
+    regions: &Regions,
+    channel: &ChannelName,
+) -> Option<(RegionName, Incarnation)> {
+    match broker.residence(channel) {
+        Residence::Home(_) => None,
+        Residence::Copy(id, home) => Some((home, id)),
+        Residence::Unknown => regions.known_home(channel),
+    }
+}
+
+/// Where a request is carried out. One that is forwarded names the identity of its channels, so that
+/// their home makes no others for it.
+///
+/// # Errors
+/// `FORWARD_REFUSED`: what it is about lives in several regions; `FORBIDDEN`: the caller does not
+/// speak for the agent of a session that lives elsewhere.
+pub(in crate::server) fn route(
+    shared: &Shared,
+    caller: &Caller,
+    mut request: Request,
+) -> Result<Route, Box<WireError>> {
+    let Some(regions) = &shared.regions else {
+        return Ok(Route::Here(request));
+    };
+    let mut homes: Vec<RegionName> = Vec::new();
+    let mut lives_here = false;
+    let mut known = None;
+    {
+        let broker = shared.broker();
+        each_channel(&mut request, |channel, incarnation| {
+            match home_of(&broker, regions, channel) {
+                None => lives_here = true,
+                Some((home, id)) => {
+                    known = Some(id);
+                    if let Some(incarnation) = incarnation {
+                        incarnation.get_or_insert(id);
+                    }
+                    if !homes.contains(&home) {
+                        homes.push(home);
+                    }
+                }
+            }
+        });
+    }
+    if let Request::Asp(asp) = &request {
+        homes.extend(home_of_session(shared, regions, caller, asp)?);
+    }
+    if lives_here && !homes.is_empty() {
+        homes.push(regions.name.clone());
+    }
+    if homes.is_empty()
+        && regions.outboxes.is_in_use()
+        && let Request::Publish(publish) = &mut request
+        && let Some(id) = waits_here(shared, regions, publish)
+    {
+        if !publish.asks.is_some_and(|asks| asks.outbox) {
+            return Err(Box::new(behind_others(&regions.name)));
+        }
+        publish.target.incarnation = Some(id);
+        return Ok(Route::There(Box::new(Forward {
+            home: regions.name.clone(),
+            id: Some(id),
+            by: Asker::of(caller),
+            request,
+        })));
+    }
+    match homes.as_slice() {
+        [] => Ok(Route::Here(request)),
+        // Where a consumer stands is told as it is known here rather than not at all.
+        [home] if is_position(&request) && regions.link_to(home).is_none() => {
+            Ok(Route::Here(request))
+        }
+        [home] => Ok(Route::There(Box::new(Forward {
+            home: home.clone(),
+            id: known.filter(|_| matches!(request, Request::Publish(_))),
+            by: Asker::of(caller),
+            request,
+        }))),
+        _ => Err(Box::new(spans(&homes))),
+    }
+}
+
+/// The identity of a channel that lives here by now, while earlier batches of the producer wait in its
+/// outbox.
+fn waits_here(shared: &Shared, regions: &Regions, publish: &PublishRequest) -> Option<Incarnation> {
+    let broker = shared.broker();
+    let channel = &publish.target.channel;
+    let id = broker.identity_of(channel)?;
+    let outbox = Outbox::of(channel, id).ok()?;
+    let header = BatchHeader::peek_produced(&publish.batch).ok()?;
+    let waits = regions.outboxes.is_waiting(&outbox)
+        && broker.waits_in_outbox(&outbox, header.producer_id());
+    waits.then_some(id)
+}
+
+fn is_position(request: &Request) -> bool {
+    matches!(request, Request::ConsumerPosition(_))
+}
+
+fn spans(homes: &[RegionName]) -> WireError {
+    let names: Vec<&str> = homes.iter().map(RegionName::as_str).collect();
+    let text = format!(
+        "its channels live in several regions ({}), and one request is carried out in one",
+        names.join(", ")
+    );
+    WireError::new(ErrorCode::ForwardRefused, text).with("homes", names)
+}
+
+impl Forward {
+    /// Sends it.
     ///
     /// # Errors
     /// What to answer where the home can't be reached.
-    pub fn send(self, shared: &Shared) -> Result<Forwarded, WireError> {
-        let Self(mut publish) = self;
-        let residence = shared.broker().residence(&publish.target.channel);
-        let found = match (residence, &shared.regions) {
-            (Residence::Copy(id, home), Some(_)) => Some((home, id)),
-            (_, Some(regions)) => regions.known_home(&publish.target.channel),
-            _ => None,
-        };
-        // It was deleted meanwhile.
-        let Some((home, id)) = found else {
-            let name = publish.target.channel.to_string();
-            let error = crate::broker::BrokerError::NoSuchChannel { name };
-            return Err(answer::refused(&error));
-        };
-        let channel = publish.target.channel.clone();
-        publish.target.incarnation.get_or_insert(id);
+    pub fn send(self, shared: &Arc<Shared>) -> Result<Forwarded, WireError> {
+        let Self {
+            home,
+            id,
+            request,
+            by,
+        } = self;
         let regions = shared.regions.clone().ok_or_else(|| unreachable(&home))?;
-        let link = regions.peer(&home).and_then(|peer| peer.link());
-        let link = link.ok_or_else(|| unreachable(&home))?;
-        let by = regions.name.clone();
-        let request = LinkForwardRequest { by, publish };
-        let call = link.send(&Request::LinkForward(Box::new(request)));
-        Ok(Forwarded {
+        let request = match (request, id) {
+            // Of another life than the one that is known, its home knows.
+            (Request::Publish(publish), Some(id)) if publish.target.incarnation == Some(id) => {
+                let outbox = Outbox::of(&publish.target.channel, id);
+                if publish.asks.is_some_and(|asks| asks.outbox) {
+                    let outbox = outbox.map_err(|error| answer::refused(&error))?;
+                    let (reply, answer) = oneshot::channel();
+                    let handed = Handed { publish, by, reply };
+                    regions.hand_over(shared, outbox, handed);
+                    return Ok(Forwarded::Handed(home, answer));
+                }
+                if let Ok(outbox) = outbox
+                    && regions.outboxes.is_waiting(&outbox)
+                    && let Ok(header) = BatchHeader::peek_produced(&publish.batch)
+                    && shared
+                        .broker()
+                        .waits_in_outbox(&outbox, header.producer_id())
+                {
+                    return Err(behind_others(&home));
+                }
+                Request::Publish(publish)
+            }
+            (request, _) => request,
+        };
+        let link = regions.link_to(&home).ok_or_else(|| unreachable(&home))?;
+        let forward = regions.forwarding(by, &request);
+        let channels = channels(&request).into_iter().cloned().collect();
+        let call = link.send(&Request::LinkForward(Box::new(forward)));
+        Ok(Forwarded::Sent(Sent {
             home,
             call,
-            channel,
+            kind: request.kind(),
+            version: request.version(),
+            channels,
             regions,
-        })
+        }))
+    }
+}
+
+/// What is told whose earlier batches wait in the outbox, and who may not wait there.
+fn behind_others(home: &RegionName) -> WireError {
+    let error = unreachable(home);
+    WireError {
+        message: "earlier batches of this producer wait in the outbox of this region".into(),
+        ..error
+    }
+}
+
+impl Regions {
+    /// A request as another region is asked to carry it out.
+    pub(super) fn forwarding(&self, by: Asker, request: &Request) -> LinkForwardRequest {
+        LinkForwardRequest::new(by.principal, by.key, by.org, self.name.clone(), request)
     }
 }
 
 impl Forwarded {
-    /// What to answer.
-    pub async fn answer(mut self) -> Response {
+    /// What to answer, and what that has to wait for here.
+    pub async fn answer(self) -> Reply {
+        match self {
+            Self::Sent(sent) => (sent.answer().await, None),
+            Self::Handed(home, answer) => match answer.await {
+                Ok(reply) => reply,
+                // The broker is stopping.
+                Err(_) => (Response::Error(unreachable(&home)), None),
+            },
+        }
+    }
+}
+
+impl Sent {
+    async fn answer(mut self) -> Response {
         match self.call.answer().await {
-            Ok(Response::LinkForward(answer)) => Response::Publish(answer.published),
+            Ok(Response::LinkForward(answer)) => answer
+                .response(self.kind, self.version)
+                .unwrap_or_else(|error| {
+                    let text = format!("region `{}` has answered: {error}", self.home);
+                    Response::Error(WireError::new(ErrorCode::Internal, text))
+                }),
             Err(RequestError::Server(error)) => {
-                let is_gone = [ErrorCode::ChannelNotFound, ErrorCode::ChannelRecreated];
+                let is_gone = [
+                    ErrorCode::ChannelNotFound,
+                    ErrorCode::ChannelRecreated,
+                    ErrorCode::NotHome,
+                ];
                 if error.known().is_some_and(|code| is_gone.contains(&code)) {
-                    self.regions.forget_home(&self.channel);
+                    for channel in &self.channels {
+                        self.regions.forget_home(channel);
+                    }
                 }
                 Response::Error(*error)
             }
             // Nobody knows whether it was carried out; a retry with the same sequence finds out.
             Ok(_) | Err(_) => Response::Error(unreachable(&self.home)),
         }
-    }
-}
-
-/// Says where a publish was carried out, to the region that has forwarded it.
-pub(in crate::server) fn told_where(shared: &Shared, handled: Handled) -> Handled {
-    match handled {
-        Handled::Busy(command) => Handled::Busy(Command::Forwarded(Box::new(command))),
-        Handled::Answer(response, wait) => {
-            let response = match (*response, &shared.regions) {
-                (Response::Publish(published), Some(regions)) => {
-                    let region = regions.name.clone();
-                    let answer = LinkForwardResponse { region, published };
-                    Response::LinkForward(Box::new(answer))
-                }
-                (other, _) => other,
-            };
-            Handled::Answer(Box::new(response), wait)
-        }
-        other => other,
     }
 }

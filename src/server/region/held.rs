@@ -78,19 +78,11 @@ impl Held {
             .collect()
     }
 
-    #[cfg_attr(
-        not(test),
-        allow(dead_code, reason = "for acknowledgements by regions")
-    )]
     /// How many other regions hold everything of a log below an offset.
     pub fn holders(&self, log: Incarnation, offset: Offset) -> usize {
         self.logs().get(&log).map_or(0, |row| row.holders(offset))
     }
 
-    #[cfg_attr(
-        not(test),
-        allow(dead_code, reason = "for acknowledgements by regions")
-    )]
     /// Waits until that many other regions hold everything of a log below an offset. Cancel-safe;
     /// for a log that is deleted meanwhile it never ends.
     pub async fn wait(&self, log: Incarnation, offset: Offset, regions: usize) {

@@ -3,6 +3,7 @@
 mod holding;
 mod own_gaps;
 mod place;
+mod positions;
 mod routing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -13,9 +14,9 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use self::holding::Holding;
-use super::{Peer, Regions};
+use super::{Peer, Regions, following, packing, travel};
 use crate::broker::config::ChannelConfig;
-use crate::broker::{BrokerError, CopiedBatch, NewCopy, Residence, Wake};
+use crate::broker::{BrokerError, CopiedBatch, NewCopy, Placed, Residence, Wake};
 use crate::client::{Backoff, BackoffLimits, Client, Link, LinkCall, RequestError};
 use crate::format::BatchHeader;
 use crate::protocol::region::{
@@ -67,6 +68,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
         let bytes_before = peer.state().bytes;
         let ended = tokio::select! {
             () = shared.stop.cancelled() => return,
+            () = peer.gone.cancelled() => ended("it is no peer any more"),
             ended = pull(&shared, &regions, &peer) => ended,
         };
         peer.set_link(None);
@@ -77,6 +79,9 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
         }
         regions.routes().lost(&peer.name);
         regions.tell_routed();
+        if peer.gone.is_cancelled() {
+            return tracing::info!(peer = %peer.name, "a region is no peer any more");
+        }
         let (state, wait) = if ended.is_refused {
             (LinkState::Refused, REFUSED)
         } else {
@@ -94,6 +99,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
         }
         tokio::select! {
             () = shared.stop.cancelled() => return,
+            () = peer.gone.cancelled() => return,
             () = sleep(wait) => {}
         }
     }
@@ -190,7 +196,7 @@ async fn session(
         region: regions.name.clone(),
         expect: peer.name.clone(),
         directory_id: shared.directory_id,
-        pack: false,
+        pack: regions.peer_pack,
     });
     let asked = clock::instant();
     let (link, opened) = Link::connect(builder, &peer.url, open).await?;
@@ -230,9 +236,9 @@ impl Session<'_> {
         let mut logs: Option<LinkCall> = None;
         let mut look: Option<LinkCall> = None;
         let mut standing: VecDeque<LinkCall> = VecDeque::new();
-        self.patterns = self.shared.broker().interests().patterns();
+        self.patterns = following::patterns(&self.shared.broker());
         loop {
-            if logs.is_none() && !self.patterns.is_empty() {
+            if logs.is_none() {
                 logs = Some(self.ask_logs(None, self.version));
             }
             while standing.len() < STANDING && !self.copying.is_empty() {
@@ -253,8 +259,9 @@ impl Session<'_> {
                 biased;
                 changed = wanted.changed() => {
                     changed.map_err(|_| ended("the server ends"))?;
-                    if self.change_wishes().await? {
-                        logs = None;
+                    match self.change_wishes().await? {
+                        true => logs = None,
+                        false => self.follow_wanted().await?,
                     }
                 }
                 changed = routed.changed() => {
@@ -298,6 +305,7 @@ impl Session<'_> {
     fn ask_logs(&self, cursor: Option<String>, after: Option<u64>) -> LinkCall {
         let request = RegionRequest::LinkLogs(LinkLogs {
             patterns: self.patterns.clone(),
+            topics: travel::topics(),
             after,
             wait_ms: WAIT_MS,
             cursor,
@@ -307,7 +315,7 @@ impl Session<'_> {
 
     /// Takes what this region wants now; true where the peer is to be asked anew.
     async fn change_wishes(&mut self) -> Result<bool, Ended> {
-        let patterns = self.shared.broker().interests().patterns();
+        let patterns = following::patterns(&self.shared.broker());
         let mut left = Vec::new();
         for (handle, copying) in &self.copying {
             let wish = self.wish(&copying.name);
@@ -316,6 +324,14 @@ impl Session<'_> {
             }
         }
         self.leave(left).await?;
+        // What somebody wants to be tried again is due now.
+        let retries: Vec<Incarnation> = self.regions.retries().iter().copied().collect();
+        for id in retries {
+            let name = self.shared.broker().name_of(id).cloned();
+            if let Some((at, _)) = name.and_then(|name| self.stopped.get_mut(&name)) {
+                *at = at.map(|_| Instant::from_std(clock::instant()));
+            }
+        }
         if patterns == self.patterns {
             self.follow_wanted().await?;
             return Ok(false);
@@ -327,7 +343,7 @@ impl Session<'_> {
     }
 
     fn wish(&self, name: &ChannelName) -> Option<Wish> {
-        self.shared.broker().interests().wish(name, |_| true)
+        following::wish(&self.shared.broker(), name)
     }
 
     async fn leave(&mut self, handles: Vec<u32>) -> Result<(), Ended> {
@@ -357,6 +373,7 @@ impl Session<'_> {
         loop {
             let next = page.next.take();
             for log in page.logs {
+                let log = travel::named_here(log, &self.peer.name);
                 self.known.insert(log.name.clone(), log);
             }
             let Some(cursor) = next else { break };
@@ -428,7 +445,7 @@ impl Session<'_> {
             };
             FollowLog {
                 handle,
-                name: log.name.clone(),
+                name: travel::named_there(&log.name),
                 incarnation: Some(log.incarnation),
                 from,
                 last,
@@ -498,6 +515,7 @@ impl Session<'_> {
             return self.leave(vec![handle]).await;
         }
         self.stopped.remove(&log.name);
+        following::resume(self.shared, self.regions, id, &self.peer.name);
         let peer = self.peer.name.clone();
         self.regions.copy_state(id, |state| {
             state.source = Some(peer);
@@ -539,7 +557,13 @@ impl Session<'_> {
             from_start: wish.from == Since::Start && log.whole,
             types: wish.types.clone(),
         };
-        let made = broker.create_copy(new, clock::now());
+        let made = match new.name.is_internal() {
+            true => broker.create_travelled(new, clock::now()),
+            false => broker.create_copy(new, clock::now()),
+        };
+        if made.is_ok() {
+            self.regions.settle_new(&broker, log.incarnation);
+        }
         drop(broker);
         self.shared.wake_committer();
         made.map(drop).map_err(|refusal| refusal.error.to_string())
@@ -560,7 +584,14 @@ impl Session<'_> {
             if !self.copying.contains_key(&handle) {
                 continue; // It was left while this was on its way.
             }
-            if let Err(text) = self.take_item(item).await? {
+            let taken = match unpacked(item).await {
+                Ok((item, way)) => {
+                    self.peer.state().wire_bytes += way;
+                    self.take_item(item).await?
+                }
+                Err(text) => Err(text),
+            };
+            if let Err(text) = taken {
                 if let Some(log) = self.log_of(handle) {
                     self.hold(&log, log.incarnation, &text, Refusal::Passing);
                 }
@@ -584,8 +615,14 @@ impl Session<'_> {
                 if let Err(text) = append(self.shared, copying, batches, flushed).await? {
                     return Ok(Err(text));
                 }
-                self.peer.state().bytes += bytes;
+                self.regions.progressed(id);
                 let next = copying.cursor.next();
+                if copying.name.is_internal() {
+                    self.regions.tell_consents(&self.shared.broker());
+                    self.regions.tell_homes(); // It may say who is home of what.
+                } else {
+                    self.peer.state().bytes += bytes;
+                }
                 self.grown(item_handle);
                 self.regions.copy_state(id, |state| {
                     state.bytes += bytes;
@@ -637,8 +674,29 @@ impl Session<'_> {
                 self.regions
                     .copy_state(id, |state| state.saw(flushed, next, clock::now()));
             }
-            LinkItem::Packed { .. } | LinkItem::Position { .. } => {
-                return Ok(Err("an item that was not asked for".to_owned()));
+            // It was unpacked before.
+            LinkItem::Packed { .. } => return Ok(Err("a packed item in another one".to_owned())),
+            LinkItem::Position {
+                consumer,
+                offset,
+                epoch,
+                at,
+                metadata,
+                ..
+            } => {
+                if let Err(refused) = copying.cursor.accept(&Item::Position { offset }) {
+                    return Ok(Err(refused.to_string()));
+                }
+                let placed = Placed {
+                    consumer,
+                    offset,
+                    log_epoch: epoch,
+                    at,
+                    metadata,
+                };
+                if let Err(text) = positions::place(self.shared, copying, placed).await? {
+                    return Ok(Err(text));
+                }
             }
             LinkItem::Gap { from, to, .. } => {
                 // Others may have what a copy has not.
@@ -673,12 +731,42 @@ impl Session<'_> {
                 self.regions.routes().left(&self.peer.name, id);
                 self.regions
                     .copy_state(id, |state| state.is_followed = false);
+                // Another link may follow it now, also where the peer does not list it any more.
+                self.regions.tell_routed();
                 if let Some(log) = log {
                     self.refused(&log, id, &error);
                 }
             }
         }
         Ok(Ok(()))
+    }
+}
+
+/// An item with its batches as they are stored, and the bytes that they took on the way. Batches are
+/// unpacked where that holds up nobody.
+async fn unpacked(item: LinkItem) -> Result<(LinkItem, u64), String> {
+    match item {
+        LinkItem::Packed {
+            handle,
+            flushed,
+            unpacked,
+            frame,
+        } => {
+            let way = frame.len() as u64;
+            let work = tokio::task::spawn_blocking(move || packing::unpack(&frame, unpacked));
+            let batches = work.await.map_err(|error| error.to_string())??;
+            let item = LinkItem::Batches {
+                handle,
+                flushed,
+                batches,
+            };
+            Ok((item, way))
+        }
+        LinkItem::Batches { ref batches, .. } => {
+            let way = batches.len() as u64;
+            Ok((item, way))
+        }
+        other => Ok((other, 0)),
     }
 }
 

@@ -6,20 +6,24 @@ use std::time::Duration;
 
 use super::Regions;
 use super::digest::digest;
+use super::directory::settled;
+use super::naming::directory;
 use crate::broker::{BrokerError, Residence};
 use crate::protocol::region::{
-    InterestAdd, InterestRemove, InterestRemoved, InterestRow, InterestRows, LinkDigest,
-    RangeDigest, RegionPurged, RegionVerify, Regions as RegionRows, Verified,
+    ConsentSet, Consents, InterestAdd, InterestRemove, InterestRemoved, InterestRow, InterestRows,
+    LinkDigest, LinkDirectory, RangeDigest, RegionPeer, RegionPurged, RegionVerify,
+    Regions as RegionRows, Verified,
 };
 use crate::protocol::{ErrorCode, RegionRequest, RegionResponse, Response, WireError};
 use crate::region::ChannelPattern;
+use crate::region::directory::Scope;
 use crate::region::interest::{Declared, Wish};
 use crate::server::access::Caller;
 use crate::server::auditing::Draft;
 use crate::server::dispatch::Answered;
 use crate::server::shared::Shared;
 use crate::server::{answer, clock};
-use crate::types::Offset;
+use crate::types::{Offset, OrgName};
 
 /// Carries out a request that is not one of a link; it was admitted before.
 pub(in crate::server) fn carry_out(
@@ -32,15 +36,16 @@ pub(in crate::server) fn carry_out(
     let act = || Draft::of_region(request).done_by(caller);
     let (answer, wait) = match request {
         RegionRequest::RegionList(_) => {
-            let rows = RegionRows {
-                region: regions.name.clone(),
-                peers: regions.peer_rows(),
-            };
+            let rows = region_rows(shared, regions, caller);
             (RegionResponse::RegionList(rows), None)
         }
         RegionRequest::RegionStatus(_) => {
             let told = regions.told(&shared.broker(), now);
             (RegionResponse::RegionStatus(told), None)
+        }
+        RegionRequest::ConsentList(_) => {
+            let rows = consents_of(shared, caller);
+            (RegionResponse::ConsentList(rows), None)
         }
         RegionRequest::InterestList(_) => {
             let rows = interests(shared, caller);
@@ -73,10 +78,40 @@ pub(in crate::server) fn carry_out(
             let answer = RegionPurged { name, incarnation };
             (RegionResponse::RegionPurge(answer), Some(purged.wait))
         }
+        RegionRequest::RegionRetry(asked) => {
+            let retried = super::moving::retry(shared, asked)?;
+            let wait = shared.broker().audit(act(), now);
+            (RegionResponse::RegionRetry(retried), wait)
+        }
         // Those of a link are answered by the link, and a comparison asks another region.
         _ => return Err(BrokerError::Bug("a request without a handler".into()).into()),
     };
     Ok((Response::Region(Box::new(answer)), wait))
+}
+
+/// This region, its peers, and what all of them know.
+fn region_rows(shared: &Shared, regions: &Regions, caller: &Caller) -> RegionRows {
+    let residency = consents_of(shared, caller).residency;
+    let broker = shared.broker();
+    let joined = broker.region_directory().regions();
+    RegionRows {
+        region: regions.name.clone(),
+        peers: regions.peer_rows(),
+        directory: regions.directory_home(&broker),
+        joined: joined.map(|(name, _)| name.clone()).collect(),
+        residency,
+    }
+}
+
+/// Who may hold what, of what the caller's organisation has; all of it for who runs the broker.
+fn consents_of(shared: &Shared, caller: &Caller) -> Consents {
+    let own = caller.org.as_ref().map(OrgName::as_str);
+    let is_theirs = |org: &str| own.is_none() || own == Some(org);
+    let is_seen = |scope: &Scope| match scope {
+        Scope::Channel(name) => own.is_none() || name.org() == own,
+        Scope::Org(name) => is_theirs(name.as_str()),
+    };
+    super::directory::consents(&shared.broker(), is_seen, is_theirs)
 }
 
 fn declared(caller: &Caller, add: &InterestAdd) -> (Declared, InterestRow) {
@@ -147,7 +182,11 @@ fn interests(shared: &Shared, caller: &Caller) -> InterestRows {
 pub(in crate::server) fn waits(request: &RegionRequest) -> bool {
     matches!(
         request,
-        RegionRequest::RegionVerify(_) | RegionRequest::RegionLogs(_)
+        RegionRequest::RegionVerify(_)
+            | RegionRequest::RegionLogs(_)
+            | RegionRequest::RegionMove(_)
+            | RegionRequest::ConsentSet(_)
+            | RegionRequest::RegionPeer(_)
     )
 }
 
@@ -158,6 +197,19 @@ pub(in crate::server) async fn ask(
     request: &RegionRequest,
 ) -> Response {
     let answer = match request {
+        RegionRequest::RegionMove(asked) => {
+            let act = Draft::of_region(request).done_by(caller);
+            shared.broker().audit(act, clock::now());
+            super::moving::move_home(shared, asked)
+                .await
+                .map(RegionResponse::RegionMove)
+        }
+        RegionRequest::RegionPeer(peer) => set_peer(shared, caller, peer)
+            .await
+            .map(RegionResponse::RegionPeer),
+        RegionRequest::ConsentSet(word) => set_consent(shared, caller, word)
+            .await
+            .map(RegionResponse::ConsentSet),
         RegionRequest::RegionVerify(asked) => verify(shared, asked)
             .await
             .map(RegionResponse::RegionVerify),
@@ -175,6 +227,57 @@ pub(in crate::server) async fn ask(
     }
 }
 
+/// Adds or removes a peer.
+async fn set_peer(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    peer: &RegionPeer,
+) -> Result<RegionRows, WireError> {
+    let regions = shared.regions.clone();
+    let regions = regions.ok_or_else(|| answer::refused(&BrokerError::NotARegion))?;
+    let draft = Draft::of_region(&RegionRequest::RegionPeer(peer.clone()));
+    let changed = super::peers::change(shared, &regions, caller, peer, draft.clone());
+    let wait = changed.map_err(|refusal| {
+        let error = answer::refused(&refusal.error);
+        draft.refused(&mut shared.broker(), caller, &error);
+        error
+    })?;
+    settled(shared, wait).await?;
+    Ok(region_rows(shared, &regions, caller))
+}
+
+/// Has it recorded who may hold what, and waits until this region knows it.
+async fn set_consent(
+    shared: &Arc<Shared>,
+    caller: &Caller,
+    word: &ConsentSet,
+) -> Result<Consents, WireError> {
+    let regions = shared.regions.clone();
+    let regions = regions.ok_or_else(|| answer::refused(&BrokerError::NotARegion))?;
+    let mut consents = regions.consents.subscribe();
+    consents.mark_unchanged();
+    let ask = LinkDirectory::Consent { word: word.clone() };
+    let told = directory(shared, &regions, ask).await;
+    let draft = Draft::of_region(&RegionRequest::ConsentSet(word.clone()));
+    {
+        let mut broker = shared.broker();
+        match &told {
+            Ok(_) => {
+                broker.audit(draft.done_by(caller), clock::now());
+            }
+            Err(error) => draft.refused(&mut broker, caller, error),
+        }
+    }
+    shared.wake_committer();
+    if told?.home.as_ref() != Some(&regions.name) {
+        // The word comes back with the directory's topic.
+        let _ = tokio::time::timeout(CONSENT, consents.changed()).await;
+    }
+    Ok(consents_of(shared, caller))
+}
+
+/// How long consent may take to come back from the home of the directory.
+const CONSENT: Duration = Duration::from_secs(5);
 /// Offsets that are compared at once.
 const RANGE: u64 = 1 << 20;
 /// How long a digest of one range may take.
@@ -190,10 +293,7 @@ async fn verify(shared: &Arc<Shared>, asked: &RegionVerify) -> Result<Verified, 
         let (id, home) = match broker.residence(&asked.name) {
             Residence::Copy(id, home) => (id, home),
             Residence::Home(id) => (id, regions.name.clone()),
-            Residence::Unknown => {
-                let name = asked.name.to_string();
-                return Err(refused(BrokerError::NoSuchChannel { name }));
-            }
+            Residence::Unknown => return Err(refused(broker.no_such_log(&asked.name))),
         };
         let log = broker.storage().log(id);
         let log = log.ok_or_else(|| WireError::new(ErrorCode::Internal, "no log"))?;

@@ -3,7 +3,9 @@
 //! One task for each link holds all of it and answers in the order of the requests. A log that has
 //! nothing new costs nothing: it stands among the broker's waiters until it grows.
 
+mod budget;
 mod filter;
+mod places;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
@@ -11,13 +13,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use self::budget::Budget;
 use self::filter::Skipped;
-use super::Regions;
+use self::places::Places;
 use super::digest::{batch_at, digest};
-use crate::broker::{BrokerError, CopyOf, Fetch, Place, Residence, Wake};
+use super::{Regions, create, directory, packing, travel};
+use crate::broker::{BrokerError, CopyOf, Fetch, Place, Residence, Travelling, Wake};
 use crate::format::BatchHeader;
 use crate::protocol::region::{
     FollowFrom, FollowLog, FollowedLog, LinkFollowed, LinkLog, LinkLogs, LinkLogsPage, LinkOpen,
@@ -27,11 +31,13 @@ use crate::protocol::{
     ErrorCode, LinkFetchRequest, LinkFetchResponse, LinkItem, RegionRequest, RegionResponse,
     Response, WireError,
 };
+use crate::region::RegionNumber;
 use crate::region::copies::{Before, FollowRefusal, Source as Has, Wanted, check_follow};
 use crate::region::interest::Since;
+use crate::server::access::Caller;
 use crate::server::connection::shutting_down;
 use crate::server::shared::{Shared, TaskWake};
-use crate::server::{answer, clock, fetching};
+use crate::server::{answer, auditing, clock, fetching};
 use crate::storage::ReadError;
 use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, RegionName};
 
@@ -66,11 +72,18 @@ pub(in crate::server) fn start(
     answers: Answers,
 ) -> mpsc::UnboundedSender<(u64, Ask)> {
     let (sender, asks) = mpsc::unbounded_channel();
+    let bandwidth = shared.regions.as_ref().map_or(0, |it| it.peer_bandwidth);
+    let now = Instant::from_std(clock::instant());
     let source = Source {
         shared,
         answers,
         is_open: false,
-        region: None,
+        puller: None,
+        told: 0,
+        packs: false,
+        places: Places::new(),
+        budget: Budget::new(bandwidth, now),
+        pause: None,
         followed: BTreeMap::new(),
         ready: Arc::default(),
         unsynced: BTreeSet::new(),
@@ -132,6 +145,13 @@ struct Followed {
     skipped: Option<Skipped>,
 }
 
+impl Followed {
+    /// The puller was sent, or told to have passed over, everything below.
+    fn sent(&self) -> Offset {
+        self.skipped.as_ref().map_or(self.next, Skipped::from)
+    }
+}
+
 struct Standing {
     correlation: u64,
     max_bytes: u64,
@@ -142,8 +162,14 @@ struct Source {
     shared: Arc<Shared>,
     answers: Answers,
     is_open: bool,
-    /// Who pulls.
-    region: Option<RegionName>,
+    /// The region that pulls, once it has said so.
+    puller: Option<RegionName>,
+    /// Whether it takes packed items.
+    packs: bool,
+    places: Places,
+    budget: Option<Budget>,
+    /// When something may be sent again.
+    pause: Option<Instant>,
     followed: BTreeMap<u32, Followed>,
     ready: Arc<Ready>,
     unsynced: BTreeSet<u32>,
@@ -157,10 +183,17 @@ struct Source {
     after: u32,
     /// The log with a backlog that had the last turn.
     after_backlog: u32,
+    /// Bytes of internal topics in the answer under way.
+    told: u64,
 }
 
 impl Source {
     async fn run(mut self, mut asks: mpsc::UnboundedReceiver<(u64, Ask)>) {
+        let mut consents = self
+            .shared
+            .regions
+            .as_ref()
+            .map(|it| it.consents.subscribe());
         loop {
             self.answer_standing().await;
             let deadline = self.standing.front().map(|first| first.deadline);
@@ -172,7 +205,13 @@ impl Source {
                     None => std::future::pending().await,
                 }
             };
+            // Whatever has its time, also for what the link has to spend.
             let told = self.lingering.values().min().copied();
+            let told = self.pause.or(match (told, self.places.due()) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            });
+            let moved = self.places.moved.clone();
             let tell = async move {
                 match told {
                     Some(at) => sleep_until(at).await,
@@ -187,11 +226,13 @@ impl Source {
                 },
                 () = ready.notify.notified(), if waits => {}
                 () = due, if waits => {}
+                () = moved.0.notified() => self.places.moves(),
                 () = tell, if waits => {
                     let now = Instant::from_std(clock::instant());
                     let due = self.lingering.extract_if(.., |_, at| *at <= now);
                     due.for_each(|(handle, _)| self.ready.insert(handle));
                 }
+                () = changed(consents.as_mut()) => self.look_at_consent(),
                 () = sleep(UNSYNCED), if waits && !self.unsynced.is_empty() => {
                     for handle in std::mem::take(&mut self.unsynced) {
                         self.ready.insert(handle);
@@ -204,6 +245,12 @@ impl Source {
                     break;
                 }
             }
+        }
+        {
+            let moved = self.places.moved.clone() as Arc<dyn Wake>;
+            let mut broker = self.shared.broker();
+            let log = broker.positions_log();
+            broker.forget_waiter(log, &moved);
         }
         let handles: Vec<u32> = self.followed.keys().copied().collect();
         handles.into_iter().for_each(|handle| self.unfollow(handle));
@@ -257,11 +304,36 @@ impl Source {
                 let answer = RegionResponse::LinkUnfollow(LinkUnfollowed {});
                 self.say(correlation, Ok(answer));
             }
+            RegionRequest::LinkDirectory(ask) => {
+                let (shared, answers) = (self.shared.clone(), self.answers.clone());
+                let by = self.puller.clone().unwrap_or_else(|| regions.name.clone());
+                tokio::spawn(async move {
+                    let response = match directory::serve(&shared, &regions, &by, ask).await {
+                        Ok(told) => Response::Region(Box::new(RegionResponse::LinkDirectory(told))),
+                        Err(error) => Response::Error(error),
+                    };
+                    answers(correlation, response);
+                });
+            }
+            RegionRequest::LinkCreate(asked) => {
+                let (shared, answers) = (self.shared.clone(), self.answers.clone());
+                tokio::spawn(async move {
+                    let (caller, by) = (Caller::LOCAL, Some(&asked.by));
+                    let response = match create(&shared, &caller, asked.create, by).await {
+                        Response::ChannelCreate(created) => {
+                            Response::Region(Box::new(RegionResponse::LinkCreate(created)))
+                        }
+                        other => other,
+                    };
+                    answers(correlation, response);
+                });
+            }
             // These hold up nothing else.
             RegionRequest::LinkLogs(logs) => {
                 let (shared, answers) = (self.shared.clone(), self.answers.clone());
+                let puller = self.puller.clone();
                 tokio::spawn(async move {
-                    let response = match list(&shared, &regions, logs).await {
+                    let response = match list(&shared, &regions, puller.as_ref(), logs).await {
                         Ok(page) => Response::Region(Box::new(RegionResponse::LinkLogs(page))),
                         Err(error) => Response::Error(error),
                     };
@@ -278,6 +350,20 @@ impl Source {
                             Response::Region(Box::new(RegionResponse::LinkDigest(digest)))
                         }
                         Err(error) => Response::Error(answer::refused(&error)),
+                    };
+                    answers(correlation, response);
+                });
+            }
+            // Nor do these, which wait for disks and other regions.
+            request @ (RegionRequest::HomeFence(_)
+            | RegionRequest::HomeDecline(_)
+            | RegionRequest::HomeTake(_)) => {
+                let (shared, answers) = (self.shared.clone(), self.answers.clone());
+                let answer = super::moving::answer_link(shared, self.puller.clone(), request);
+                tokio::spawn(async move {
+                    let response = match answer.await {
+                        Ok(response) => Response::Region(Box::new(response)),
+                        Err(error) => Response::Error(error),
                     };
                     answers(correlation, response);
                 });
@@ -310,8 +396,16 @@ impl Source {
         if open.directory_id == self.shared.directory_id || open.region == regions.name {
             return Err(mismatch("a region links to itself".to_owned()));
         }
+        if RegionNumber::of(&open.region) == RegionNumber::of(&regions.name) {
+            let text = format!(
+                "regions `{}` and `{}` have the same number: one of them needs another name",
+                open.region, regions.name
+            );
+            return Err(mismatch(text));
+        }
         self.is_open = true;
-        self.region = Some(open.region.clone());
+        self.puller = Some(open.region.clone());
+        self.packs = open.pack;
         Ok(LinkOpened {
             region: regions.name.clone(),
             directory_id: self.shared.directory_id,
@@ -337,11 +431,17 @@ impl Source {
             return Err(error.with("limit", MAX_FOLLOWED));
         }
         let name = &log.name;
+        self.check_consent(name)?;
         let (id, is_home, log_start, flushed, epoch) = {
             let broker = self.shared.broker();
             let (id, is_home) = match broker.residence(name) {
-                Residence::Home(id) if !name.is_internal() => (id, true),
-                Residence::Copy(id, _) if broker.copy_of(id).is_some_and(CopyOf::is_whole) => {
+                Residence::Home(id) if !name.is_internal() || Travelling::of(name).is_some() => {
+                    (id, true)
+                }
+                Residence::Copy(id, _)
+                    if broker.copy_of(id).is_none_or(CopyOf::is_whole)
+                        && regions.is_settled(&broker, id) =>
+                {
                     (id, false)
                 }
                 Residence::Copy(_, home) => {
@@ -434,6 +534,7 @@ impl Source {
             skipped: None,
         };
         self.followed.insert(handle, followed);
+        self.places.followed(handle, id);
         self.ready.insert(handle);
         Ok(FollowedLog::Followed {
             handle,
@@ -445,7 +546,7 @@ impl Source {
     /// The puller wants a log no longer, and may remove what it has of it.
     fn unfollow_for_good(&mut self, handle: u32, regions: &Regions) {
         let id = self.followed.get(&handle).map(|followed| followed.id);
-        if let (Some(id), Some(region)) = (id, &self.region) {
+        if let (Some(id), Some(region)) = (id, &self.puller) {
             regions.held.forgets(id, region);
         }
         self.unfollow(handle);
@@ -453,7 +554,7 @@ impl Source {
 
     /// Takes what the puller holds synced of each log.
     fn take_held(&self, held: &[(u32, Offset)]) {
-        let (Some(regions), Some(region)) = (&self.shared.regions, &self.region) else {
+        let (Some(regions), Some(region)) = (&self.shared.regions, &self.puller) else {
             return;
         };
         for (handle, offset) in held {
@@ -466,11 +567,43 @@ impl Source {
         }
     }
 
+    /// Checks that who pulls may hold a channel; a refusal is on the record.
+    fn check_consent(&self, name: &ChannelName) -> Result<(), WireError> {
+        let Some(puller) = &self.puller else {
+            return Ok(());
+        };
+        let mut broker = self.shared.broker();
+        if broker.may_hold(name, puller) {
+            return Ok(());
+        }
+        let error = answer::refused(&BrokerError::NoConsent {
+            channel: name.to_string(),
+            region: puller.clone(),
+        });
+        auditing::Draft::of_copying(name, puller).refused(&mut broker, &Caller::LOCAL, &error);
+        drop(broker);
+        self.shared.wake_committer();
+        tracing::warn!(channel = %name, region = %puller, "a region asked for what it may not hold");
+        Err(error)
+    }
+
+    /// Has the logs looked at that who pulls may not hold any more: they are sent no further.
+    fn look_at_consent(&mut self) {
+        let Some(puller) = &self.puller else { return };
+        let broker = self.shared.broker();
+        for (handle, followed) in &self.followed {
+            if !broker.may_hold(&followed.name, puller) {
+                self.ready.insert(*handle);
+            }
+        }
+    }
+
     fn unfollow(&mut self, handle: u32) {
         self.unsynced.remove(&handle);
         self.lingering.remove(&handle);
         self.backlog.remove(&handle);
         if let Some(followed) = self.followed.remove(&handle) {
+            self.places.left(handle, followed.id);
             let mut broker = self.shared.broker();
             broker.forget_waiter(followed.id, &followed.waker);
         }
@@ -518,8 +651,18 @@ impl Source {
     /// What is new. Logs that have little come first; those with a backlog share what is left, by
     /// turns, so that it starves no live log.
     async fn collect(&mut self, max_bytes: u64) -> Vec<LinkItem> {
+        let now = Instant::from_std(clock::instant());
+        self.pause = None;
+        let max_bytes = match self.budget.as_mut().map(|budget| budget.allowed(now)) {
+            None => max_bytes,
+            Some(Some(allowed)) => max_bytes.min(allowed),
+            Some(None) => {
+                self.pause = self.budget.as_ref().map(Budget::due);
+                return Vec::new();
+            }
+        };
         let ready = self.ready.take();
-        if ready.is_empty() && self.backlog.is_empty() {
+        if ready.is_empty() && self.backlog.is_empty() && !self.places.is_due() {
             return Vec::new();
         }
         let (mut items, mut bytes) = (Vec::new(), 0);
@@ -531,7 +674,8 @@ impl Source {
                 continue;
             }
             self.after = handle;
-            bytes += self.read(handle, MAX_LOG_BYTES, &mut items).await;
+            let part = (max_bytes - bytes).clamp(MIN_LOG_BYTES, MAX_LOG_BYTES);
+            bytes += self.read(handle, part, &mut items).await;
         }
         while bytes < max_bytes {
             let Some(handle) = behind(&self.backlog, self.after_backlog).next() else {
@@ -542,19 +686,38 @@ impl Source {
             bytes += self.read(handle, part, &mut items).await;
         }
         if let Some(regions) = &self.shared.regions {
-            regions.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
+            let told = std::mem::take(&mut self.told);
+            let sent = bytes - told;
+            regions.sent_bytes.fetch_add(sent, Ordering::Relaxed);
         }
+        let mut way = bytes;
+        if self.packs && bytes > 0 {
+            (items, way) = packed(items).await;
+        }
+        if let Some(budget) = &mut self.budget {
+            budget.spend(way);
+        }
+        let mut broker = self.shared.broker();
+        self.places.tell(&mut broker, &self.followed, &mut items);
+        drop(broker);
         items
     }
 
     /// Reads what is new in a log, and notes whether there is more; the bytes of it.
     async fn read(&mut self, handle: u32, max_bytes: u64, items: &mut Vec<LinkItem>) -> u64 {
         self.backlog.remove(&handle);
+        let name = self.followed.get(&handle).map(|it| it.name.clone());
+        if let Some(Err(error)) = name.map(|name| self.check_consent(&name)) {
+            self.unfollow(handle);
+            items.push(LinkItem::Stop { handle, error });
+            return 0;
+        }
         let Some(followed) = self.followed.get_mut(&handle) else {
             return 0;
         };
         match read(&self.shared, handle, followed, max_bytes, items).await {
             Ok(Read { sent, rest }) => {
+                self.told += if followed.name.is_internal() { sent } else { 0 };
                 if let Some(skipped) = &followed.skipped {
                     self.lingering.insert(handle, skipped.due());
                 } else {
@@ -580,10 +743,64 @@ impl Source {
     }
 }
 
+/// The items with their batches packed, where that is worth it; and the bytes of batches that go on
+/// the way.
+async fn packed(items: Vec<LinkItem>) -> (Vec<LinkItem>, u64) {
+    let pack = move || {
+        let mut way = 0;
+        let each = items.into_iter().map(|item| {
+            let LinkItem::Batches {
+                handle,
+                flushed,
+                batches,
+            } = item
+            else {
+                return item;
+            };
+            let packed = packing::pack(&batches).zip(u32::try_from(batches.len()).ok());
+            way += packed
+                .as_ref()
+                .map_or(batches.len(), |(frame, _)| frame.len()) as u64;
+            match packed {
+                Some((frame, unpacked)) => LinkItem::Packed {
+                    handle,
+                    flushed,
+                    unpacked,
+                    frame,
+                },
+                None => LinkItem::Batches {
+                    handle,
+                    flushed,
+                    batches,
+                },
+            }
+        });
+        let items: Vec<LinkItem> = each.collect();
+        (items, way)
+    };
+    match tokio::task::spawn_blocking(pack).await {
+        Ok(packed) => packed,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The runtime ends, and with it the link.
+        Err(_) => std::future::pending().await,
+    }
+}
+
 /// The handles in order, those behind `after` first.
 fn behind(handles: &BTreeSet<u32>, after: u32) -> impl Iterator<Item = u32> {
     let first = handles.range(after.saturating_add(1)..);
     first.chain(handles.range(..=after)).copied()
+}
+
+/// Waits until it changes who may hold what.
+async fn changed(consents: Option<&mut watch::Receiver<u64>>) {
+    let changed = match consents {
+        Some(consents) => consents.changed().await.is_ok(),
+        None => false,
+    };
+    if !changed {
+        std::future::pending::<()>().await;
+    }
 }
 
 /// What was read of a log.
@@ -618,6 +835,15 @@ async fn read(
         let mut broker = shared.broker();
         let is_it = broker.channel_is(&followed.name, followed.id);
         is_it.map_err(refused)?;
+        // What is another's here is to be taken out first; then this region is a source again.
+        let home = broker.home_of(followed.id).map(|home| home.region);
+        let is_home = home.as_ref() == broker.region();
+        let regions = shared.regions.as_ref();
+        let is_settled = regions.is_none_or(|it| it.is_settled(&broker, followed.id));
+        if let Some(home) = home.filter(|_| is_home != followed.is_home || !is_settled) {
+            let channel = followed.name.to_string();
+            return Err(refused(BrokerError::LivesElsewhere { channel, home }));
+        }
         // Known before it is looked at, so that nothing that comes meanwhile is missed.
         broker.forget_waiter(followed.id, &followed.waker);
         broker.wake_on_append(followed.id, followed.waker.clone());
@@ -735,17 +961,20 @@ fn below(parts: &[Bytes], mut next: Offset, flushed: Offset) -> (Bytes, Offset) 
 async fn list(
     shared: &Shared,
     regions: &Regions,
+    puller: Option<&RegionName>,
     asked: LinkLogs,
 ) -> Result<LinkLogsPage, WireError> {
     let wait = Duration::from_millis(u64::from(asked.wait_ms)).min(MAX_WAIT);
     let deadline = Instant::from_std(clock::instant()) + wait;
+    let mut homes = regions.homes_changes();
+    let mut consents = regions.consents.subscribe();
     loop {
         let waiter = TaskWake::new();
         let as_wake: Arc<dyn Wake> = waiter.clone();
         let page = {
             let mut broker = shared.broker();
             broker.wake_on_append(shared.directory_id, as_wake.clone());
-            page(&broker, shared, regions, &asked)
+            page(&broker, shared, regions, puller, &asked)
         };
         let is_new = asked.after != Some(page.version) || asked.cursor.is_some();
         let is_over = Instant::from_std(clock::instant()) >= deadline;
@@ -755,6 +984,8 @@ async fn list(
         }
         tokio::select! {
             () = waiter.0.notified() => {}
+            _ = homes.changed() => {}
+            () = changed(Some(&mut consents)) => {}
             () = sleep_until(deadline) => {}
             () = shared.stop.cancelled() => return Err(shutting_down()),
         }
@@ -766,14 +997,31 @@ fn page(
     broker: &crate::broker::Broker,
     shared: &Shared,
     regions: &Regions,
+    puller: Option<&RegionName>,
     asked: &LinkLogs,
 ) -> LinkLogsPage {
     let version = broker.storage().log(shared.directory_id);
-    let version = version.map_or(0, |log| log.flushed().0);
+    // All of them only grow, so their sum changes whenever one does.
+    let version =
+        version.map_or(0, |log| log.flushed().0) + broker.consents() + regions.homes_version();
+    let offered = travel::offered(broker, regions, &asked.topics);
+    if asked.patterns.is_empty() {
+        // Whoever asks for topics alone waits for another topic, not for any channel.
+        return LinkLogsPage {
+            version: offered.len() as u64,
+            logs: offered,
+            next: None,
+        };
+    }
     let mut logs = Vec::new();
     let mut next = None;
     for (id, name, copy) in broker.offered(asked.cursor.as_deref().unwrap_or("")) {
-        if !asked.patterns.iter().any(|pattern| pattern.matches(name)) {
+        let is_asked = asked.patterns.iter().any(|pattern| pattern.matches(name));
+        if !is_asked || puller.is_some_and(|puller| !broker.may_hold(name, puller)) {
+            continue;
+        }
+        // What is another's in it is to be taken out first.
+        if !regions.is_settled(broker, id) {
             continue;
         }
         if logs.len() == MAX_LOGS {
@@ -786,13 +1034,16 @@ fn page(
         logs.push(LinkLog {
             name: name.clone(),
             incarnation: id,
-            home: copy.map_or(&regions.name, |copy| &copy.home).clone(),
+            home: copy.map_or_else(|| regions.name.clone(), |copy| copy.home),
             epoch: log.last_epoch(),
             log_start: log.log_start(),
             flushed: log.flushed(),
             whole: true,
             config: answer::channel_info(info.value).config,
         });
+    }
+    if next.is_none() {
+        logs.extend(offered);
     }
     LinkLogsPage {
         version,

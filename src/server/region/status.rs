@@ -5,9 +5,15 @@ use std::ops::Range;
 use super::Regions;
 use crate::broker::Broker;
 use crate::protocol::region::{
-    CopyStatus, HeldBy, HeldStatus, LinkRow, LinkState, PeerRow, RegionTold,
+    CopyStatus, DisputedName, HeldBy, HeldStatus, LinkRow, LinkState, MissingRange, MovedRow,
+    PeerRow, RegionTold,
 };
 use crate::types::{Incarnation, Offset, RegionName, Timestamp};
+
+/// What is told of a copy whose consent was withdrawn. Nothing is removed by itself: these may be the
+/// last bytes there are.
+const WITHDRAWN: &str = "NO_CONSENT: this region may not hold the channel any more, and holds this \
+    copy; remove it with `npayload region purge`";
 
 /// How the link to a peer is.
 #[derive(Debug, Clone)]
@@ -16,6 +22,7 @@ pub(super) struct PeerState {
     pub since: Timestamp,
     pub round_trip_us: Option<u64>,
     pub bytes: u64,
+    pub wire_bytes: u64,
     pub opened: u64,
     pub error: Option<String>,
 }
@@ -27,6 +34,7 @@ impl PeerState {
             since: now,
             round_trip_us: None,
             bytes: 0,
+            wire_bytes: 0,
             opened: 0,
             error: None,
         }
@@ -74,7 +82,35 @@ impl CopyState {
     }
 }
 
+/// The channels here whose home was moved or is being moved.
+fn moved(broker: &Broker) -> Vec<MovedRow> {
+    let rows = broker.moved_logs().into_iter().map(|log| {
+        let place = broker.copy_place(log.incarnation);
+        let epoch = place.map_or(0, |place| place.last_epoch.0);
+        MovedRow {
+            name: log.name,
+            incarnation: log.incarnation,
+            home: log.home.region,
+            term: log.home.tenure.term,
+            epoch: epoch.to_string(),
+            moving: log.home.moving.map(|fence| fence.to),
+            missing: (log.missing.into_iter())
+                .map(|(_, missing)| MissingRange {
+                    from: missing.from,
+                    to: missing.to,
+                })
+                .collect(),
+        }
+    });
+    rows.collect()
+}
+
 impl Regions {
+    /// What the home of a copy had synced when it last said.
+    pub fn home_flushed(&self, id: Incarnation) -> Option<Offset> {
+        self.copies().get(&id)?.home_flushed
+    }
+
     /// Changes what is known of a copy.
     pub(super) fn copy_state(&self, id: Incarnation, change: impl FnOnce(&mut CopyState)) {
         change(self.copies().entry(id).or_default());
@@ -82,7 +118,8 @@ impl Regions {
 
     /// The peers.
     pub fn peer_rows(&self) -> Vec<PeerRow> {
-        let peers = self.peers.iter().map(|peer| PeerRow {
+        let known = self.peers();
+        let peers = known.iter().map(|peer| PeerRow {
             name: peer.name.clone(),
             url: peer.url.clone(),
             state: peer.state().state,
@@ -92,7 +129,8 @@ impl Regions {
 
     /// The links and copies.
     pub fn told(&self, broker: &Broker, now: Timestamp) -> RegionTold {
-        let links = self.peers.iter().map(|peer| {
+        let known = self.peers();
+        let links = known.iter().map(|peer| {
             let state = peer.state().clone();
             LinkRow {
                 peer: peer.name.clone(),
@@ -100,12 +138,14 @@ impl Regions {
                 since: state.since,
                 round_trip_us: state.round_trip_us,
                 bytes: state.bytes,
+                wire_bytes: state.wire_bytes,
                 opened: state.opened,
                 error: state.error,
             }
         });
         let states = self.copies();
-        let copies = broker.copies().map(|(id, name, copy)| {
+        let copies = broker.copies().filter(|(_, name, _)| !name.is_internal());
+        let copies = copies.map(|(id, name, copy)| {
             let state = states.get(&id).cloned().unwrap_or_default();
             let next = broker.copy_place(id).map_or(copy.begins_at, |it| it.next);
             let lag_ms = match (state.home_flushed, state.behind_since) {
@@ -127,16 +167,26 @@ impl Regions {
                 lag_records: state.home_flushed.map(|at| at.0.saturating_sub(next.0)),
                 lag_ms,
                 bytes: state.bytes,
-                error: state.error,
+                error: match broker.may_hold_here(name) {
+                    true => state.error,
+                    false => Some(WITHDRAWN.to_owned()),
+                },
                 gaps: state.gaps.iter().map(|gap| (gap.start, gap.end)).collect(),
             }
         });
+        let disputed = broker.disputed().into_iter();
         RegionTold {
+            disputed: disputed
+                .map(|(channel, named_in)| DisputedName { channel, named_in })
+                .collect(),
             region: self.name.clone(),
             links: links.collect(),
             copies: copies.collect(),
             logs: super::each::all_here(broker, &self.name),
             sent_bytes: self.sent_bytes.load(std::sync::atomic::Ordering::Relaxed),
+            outboxes: self.outboxes_told(broker),
+            moved: moved(broker),
+            aside: broker.kept_copies().aside().to_vec(),
             held: self.held_rows(broker),
         }
     }

@@ -130,6 +130,11 @@ pub(super) struct RebuiltIndex {
 }
 
 impl RebuiltIndex {
+    /// The log that it is of.
+    pub fn log(&self) -> Incarnation {
+        self.segment.id().log
+    }
+
     /// Writes both files. The segment forgets what it knew of the old ones.
     pub fn write(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
         index::save(disk, self.segment.id(), &self.image)?;
@@ -432,7 +437,8 @@ impl Storage {
             let mut segments = log.segments.iter();
             segments.any(|segment| Arc::ptr_eq(segment, &check.segment))
         };
-        let is_gone = !self.logs.get(&check.log).is_some_and(is_there);
+        // A file that is being replaced by a shorter one is looked at in the next pass.
+        let is_gone = !self.logs.get(&check.log).is_some_and(is_there) || self.is_cut(check.log);
         let after = Some(check.segment.id().base);
         self.scrub.status.at = Some((check.log, path.clone(), check.position));
         if is_gone {

@@ -132,11 +132,15 @@ fn every_channel_that_one_request_makes_is_on_the_record() {
         AtomicPart::Publish(PublishRequest {
             target: PublishTarget::any(name(channel)),
             batch: batch_of(b"x"),
+            asks: None,
         })
     };
     assert_eq!(code(&desk.ask(publish("there", b"x"))), None);
     let parts = ["there", "first", "second"].map(part).into();
-    let made = desk.ask(Request::PublishAtomic(PublishAtomicRequest { parts }));
+    let made = desk.ask(Request::PublishAtomic(PublishAtomicRequest {
+        parts,
+        asks: None,
+    }));
     assert_eq!(code(&made), None);
     let read = desk.ask(fetch("__audit"));
     assert!(holds(&read, br#""target":"first second""#), "{read:?}");
@@ -158,6 +162,7 @@ fn a_guest_fences_no_owner_out_of_their_channel() {
         Request::Publish(PublishRequest {
             target: PublishTarget::any(name(channel)),
             batch: bytes::BytesMut::from(&builder.build().unwrap()[..]),
+            asks: None,
         })
     };
     let told = |key: &Secret, request: Request| code(&desk.ask_with(Some(key), request));
@@ -173,7 +178,7 @@ fn a_guest_fences_no_owner_out_of_their_channel() {
             other => panic!("{other:?}"),
         };
         let parts = vec![part(fenced("acme/inbox", fence))];
-        let atomic = Request::PublishAtomic(PublishAtomicRequest { parts });
+        let atomic = Request::PublishAtomic(PublishAtomicRequest { parts, asks: None });
         assert_eq!(told(&beta, atomic), forbidden);
     }
     assert_eq!(told(&acme, publish("inbox", b"y")), None);

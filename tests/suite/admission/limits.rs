@@ -37,6 +37,8 @@ fn create(name: &str, config: ConfigChange) -> Request {
         name: ChannelName::parse(name).unwrap(),
         config,
         if_not_exists: true,
+        home: None,
+        residency: None,
     })
 }
 
@@ -51,9 +53,11 @@ fn an_organisation_makes_as_many_channels_as_it_may_whichever_way() {
         AtomicPart::Publish(PublishRequest {
             target: PublishTarget::any(ChannelName::parse(name).unwrap()),
             batch: batch(b"x"),
+            asks: None,
         })
     };
-    let both = |parts: Vec<AtomicPart>| Request::PublishAtomic(PublishAtomicRequest { parts });
+    let both =
+        |parts: Vec<AtomicPart>| Request::PublishAtomic(PublishAtomicRequest { parts, asks: None });
     let three = both(vec![publish_to("a"), publish_to("b"), publish_to("c")]);
     assert_eq!(told(three), Some(ErrorCode::AccessLimit));
     assert_eq!(told(create("a", ConfigChange::default())), None);

@@ -136,9 +136,19 @@ fn row(kind: Kind) -> Option<Needs> {
         Kind::RegionVerify => Needs::Operator(Inspect),
         Kind::RegionPurge => Needs::Channel(&[ChannelAdmin]),
         Kind::RegionLogs => Needs::Channel(&[Consume]),
+        Kind::HomeFence => Needs::Operator(Replicate),
+        Kind::HomeDecline => Needs::Operator(Replicate),
+        Kind::HomeTake => Needs::Operator(Replicate),
+        Kind::RegionMove => Needs::Channel(&[ChannelAdmin]),
+        Kind::RegionRetry => Needs::Channel(&[ChannelAdmin]),
         Kind::InterestAdd => Needs::Own(ChannelAdmin),
         Kind::InterestList => Needs::Own(ChannelAdmin),
         Kind::InterestRemove => Needs::Own(ChannelAdmin),
+        Kind::RegionPeer => Needs::Operator(AccessAdmin),
+        Kind::LinkDirectory => Needs::Operator(Replicate),
+        Kind::LinkCreate => Needs::Operator(Replicate),
+        Kind::ConsentSet => Needs::Channel(&[ChannelAdmin]),
+        Kind::ConsentList => Needs::Own(ChannelAdmin),
         // No row: the test fails.
         #[expect(unreachable_patterns, reason = "a new kind comes here first")]
         _ => return None,
@@ -240,6 +250,8 @@ fn fresh(require_keys: bool) -> (Desk, Keys) {
         name: ChannelName::parse("chat.log").unwrap(),
         config: ConfigChange::default(),
         if_not_exists: false,
+        home: None,
+        residency: None,
     }));
     assert_eq!(code(&created), None);
     (desk, keys)

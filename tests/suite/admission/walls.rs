@@ -36,6 +36,7 @@ pub fn publish(channel: &str, payload: &[u8]) -> Request {
     Request::Publish(PublishRequest {
         target: PublishTarget::any(name(channel)),
         batch: batch(payload),
+        asks: None,
     })
 }
 
@@ -191,12 +192,15 @@ fn all_about(channel: &str) -> Vec<Request> {
                 expected_previous: ExpectedPosition::Any,
                 metadata: String::new(),
             })],
+            asks: None,
         }),
         Request::PublishAtomic(PublishAtomicRequest {
             parts: vec![AtomicPart::Publish(PublishRequest {
                 target: PublishTarget::any(name(channel)),
                 batch: batch(b"x"),
+                asks: None,
             })],
+            asks: None,
         }),
         fetch(channel),
         commit(channel, "reader", 0),
@@ -204,6 +208,8 @@ fn all_about(channel: &str) -> Vec<Request> {
             name: name(channel),
             config: ConfigChange::default(),
             if_not_exists: false,
+            home: None,
+            residency: None,
         }),
         Request::ChannelInfo(NamedChannel {
             name: name(channel),

@@ -135,6 +135,8 @@ impl Office {
             name: name(channel),
             config,
             if_not_exists: false,
+            home: None,
+            residency: None,
         };
         self.ask(Request::ChannelCreate(create)).map(drop)
     }
@@ -192,7 +194,11 @@ impl Office {
             incarnation: None,
             expected_offset: None,
         };
-        match self.ask(Request::Publish(PublishRequest { target, batch }))? {
+        match self.ask(Request::Publish(PublishRequest {
+            target,
+            batch,
+            asks: None,
+        }))? {
             Response::Publish(published) => Ok(published.first_offset.0),
             other => panic!("{other:?}"),
         }

@@ -145,11 +145,15 @@ fn channels_that_a_publish_makes_are_encrypted_where_that_is_the_default() {
                 expected_offset: None,
             },
             batch: small(),
+            asks: None,
         })
     };
     let parts = vec![part("both"), part("other"), part("both"), part("small")];
     office
-        .ask(Request::PublishAtomic(PublishAtomicRequest { parts }))
+        .ask(Request::PublishAtomic(PublishAtomicRequest {
+            parts,
+            asks: None,
+        }))
         .unwrap();
     let disk = office.disk.after(Loss::All);
     assert!(showing(&disk, CANARY).is_empty());

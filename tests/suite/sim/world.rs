@@ -422,6 +422,7 @@ impl World {
                     Upkeep::Prepare(_) => "journal file prepared",
                     Upkeep::Checkpoint(_) => "checkpoint",
                     Upkeep::Copy(_) => "copied forward",
+                    Upkeep::Cut(_) => "end of a log cut off",
                     Upkeep::Index(_) => "indexes saved",
                     Upkeep::Remove(job) if job.removed_log().is_some() => "channel removed",
                     Upkeep::Remove(_) => "segments removed",

@@ -27,6 +27,13 @@ pub enum Message {
 pub const CORRELATION: u64 = 7;
 
 impl Message {
+    pub fn version(&self) -> u16 {
+        match self {
+            Self::Request(request) => request.version(),
+            Self::Response(response) => response.version(),
+        }
+    }
+
     pub fn encode(&self) -> Bytes {
         let mut bytes = BytesMut::new();
         match self {
@@ -212,12 +219,15 @@ pub fn info() -> ChannelInfo {
             max_record_bytes: 1 << 20,
             encryption: Encryption::Off,
             regions: Spread::One,
+            ack_regions: 1,
             compression: vec![
                 CompressionName::None,
                 CompressionName::Lz4,
                 CompressionName::Zstd,
             ],
         },
+        home: None,
+        residency: None,
         encryption_key: None,
     }
 }
@@ -248,6 +258,14 @@ pub fn published() -> PublishResponse {
     }
 }
 
+pub fn whereabouts() -> Whereabouts {
+    Whereabouts {
+        region: Some(RegionName::parse("us-east").unwrap()),
+        held: 2,
+        outbox: false,
+    }
+}
+
 /// Every example.
 pub fn examples() -> Vec<Example> {
     let mut all = Vec::new();
@@ -261,7 +279,7 @@ pub fn examples() -> Vec<Example> {
     let mut all: Vec<_> = all
         .into_iter()
         .map(|(kind, side, message)| Example {
-            name: format!("{}_{side}", kind.name().replace('.', "_")).leak(),
+            name: name_of(kind, message.version(), side),
             message,
         })
         .collect();
@@ -278,6 +296,15 @@ pub fn examples() -> Vec<Example> {
     all
 }
 
+fn name_of(kind: Kind, version: u16, side: &str) -> &'static str {
+    let name = kind.name().replace('.', "_");
+    match version {
+        1 => format!("{name}_{side}"),
+        version => format!("{name}_v{version}_{side}"),
+    }
+    .leak()
+}
+
 fn requests() -> Vec<Request> {
     let batch = || BytesMut::from(&produced_batch()[..]);
     vec![
@@ -292,12 +319,30 @@ fn requests() -> Vec<Request> {
         Request::Publish(PublishRequest {
             target: target(None),
             batch: batch(),
+            asks: None,
+        }),
+        Request::Publish(PublishRequest {
+            target: target(None),
+            batch: batch(),
+            asks: Some(PublishAsks {
+                outbox: true,
+                wait_ms: 5000,
+            }),
+        }),
+        Request::PublishAtomic(PublishAtomicRequest {
+            parts: vec![AtomicPart::Publish(PublishRequest {
+                target: target(None),
+                batch: batch(),
+                asks: None,
+            })],
+            asks: Some(PublishAsks::default()),
         }),
         Request::PublishAtomic(PublishAtomicRequest {
             parts: vec![
                 AtomicPart::Publish(PublishRequest {
                     target: target(Some(Offset(41))),
                     batch: batch(),
+                    asks: None,
                 }),
                 AtomicPart::Commit(AtomicCommit {
                     channel: channel(),
@@ -307,6 +352,7 @@ fn requests() -> Vec<Request> {
                     metadata: "step 12".to_owned(),
                 }),
             ],
+            asks: None,
         }),
         Request::Fetch(FetchRequest {
             channel: channel(),
@@ -334,6 +380,8 @@ fn requests() -> Vec<Request> {
                 ..ConfigChange::default()
             },
             if_not_exists: true,
+            home: None,
+            residency: None,
         }),
         Request::ChannelList(ChannelList {
             prefix: Some("chat.".to_owned()),
@@ -411,10 +459,18 @@ fn responses() -> Vec<Response> {
         }),
         Response::Pong,
         Response::Publish(published()),
+        Response::PublishAt(published(), whereabouts()),
         Response::PublishAtomic(PublishAtomicResponse {
             published: vec![published()],
             committed: vec![Offset(41)],
         }),
+        Response::PublishAtomicAt(
+            PublishAtomicResponse {
+                published: vec![published()],
+                committed: vec![Offset(41)],
+            },
+            whereabouts(),
+        ),
         Response::Fetch(FetchResponse {
             head: FetchHead {
                 incarnation: INCARNATION,
@@ -521,10 +577,10 @@ fn responses() -> Vec<Response> {
     .collect()
 }
 
-const KEY: KeyId = KeyId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0607);
+pub const KEY: KeyId = KeyId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0607);
 const GRANT: GrantId = GrantId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0608);
 
-fn org(name: &str) -> OrgName {
+pub fn org(name: &str) -> OrgName {
     OrgName::parse(name).unwrap()
 }
 

@@ -1,16 +1,18 @@
 //! One example of every request between regions or about them, and of every answer.
 
 use bytes::{Bytes, BytesMut};
-use npayload::protocol::control::ChannelConfig;
+use npayload::protocol::control::{self, ChannelConfig};
 use npayload::protocol::logs::*;
 use npayload::protocol::region::*;
 use npayload::protocol::*;
-use npayload::region::copies::BatchMark;
-use npayload::region::directory::Spread;
+use npayload::region::copies::{AsideReason, BatchMark};
+use npayload::region::directory::{Scope, Spread};
 use npayload::region::interest::Since;
 use npayload::types::*;
 
-use super::fixtures::{TIME, channel, info, produced_batch, published, stored_batch};
+use super::fixtures::{
+    KEY, TIME, channel, info, org, produced_batch, published, stored_batch, whereabouts,
+};
 
 const LOG: Incarnation = Incarnation(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff);
 
@@ -27,6 +29,21 @@ fn interest() -> InterestRow {
         automatic: false,
         declared_at: Some(TIME),
         until: None,
+    }
+}
+
+fn moved() -> RegionMoved {
+    RegionMoved {
+        name: channel(),
+        incarnation: LOG,
+        home: region("eu-west"),
+        term: 1,
+        start: Offset(43),
+        forced: true,
+        missing: Some(MissingRange {
+            from: Offset(43),
+            to: Some(Offset(50)),
+        }),
     }
 }
 
@@ -51,6 +68,52 @@ fn config() -> ChannelConfig {
     info().config
 }
 
+fn named() -> ChannelNamed {
+    ChannelNamed {
+        channel: channel(),
+        incarnation: LOG,
+        residency: Some([region("eu-west"), region("us-east")].into()),
+        ack_regions: 1,
+    }
+}
+
+fn place() -> ChannelPlace {
+    ChannelPlace {
+        channel: channel(),
+        home: region("us-east"),
+        incarnation: LOG,
+    }
+}
+
+fn consents() -> Consents {
+    Consents {
+        residency: vec![ResidencyRow {
+            scope: Scope::Org(OrgName::parse("acme").unwrap()),
+            residency: [region("eu-west")].into(),
+        }],
+        crossings: vec![CrossingRow {
+            owner: OrgName::parse("acme").unwrap(),
+            guest: OrgName::parse("beta").unwrap(),
+            owner_allows: true,
+            guest_allows: false,
+        }],
+    }
+}
+
+fn regions() -> Regions {
+    Regions {
+        region: region("eu-west"),
+        peers: vec![PeerRow {
+            name: region("us-east"),
+            url: "npayload+tls://us-east.example:7400".to_owned(),
+            state: LinkState::Open,
+        }],
+        directory: Some(region("eu-west")),
+        joined: vec![region("eu-west"), region("us-east")],
+        residency: consents().residency,
+    }
+}
+
 pub fn requests() -> Vec<Request> {
     let json = [
         RegionRequest::LinkOpen(LinkOpen {
@@ -61,6 +124,7 @@ pub fn requests() -> Vec<Request> {
         }),
         RegionRequest::LinkLogs(LinkLogs {
             patterns: vec!["ml.>".parse().unwrap()],
+            topics: vec![ChannelName::parse_any("__regions").unwrap()],
             after: Some(41),
             wait_ms: 55_000,
             cursor: Some("ml.models".to_owned()),
@@ -109,6 +173,25 @@ pub fn requests() -> Vec<Request> {
             from: Offset(0),
             to: Offset(43),
         }),
+        RegionRequest::HomeFence(HomeFence {
+            name: channel(),
+            incarnation: LOG,
+            to: region("eu-west"),
+        }),
+        RegionRequest::HomeDecline(HomeDecline {
+            name: channel(),
+            incarnation: LOG,
+        }),
+        RegionRequest::HomeTake(HomeTake {
+            name: channel(),
+            force: true,
+        }),
+        RegionRequest::RegionMove(RegionMove {
+            name: channel(),
+            to: region("eu-west"),
+            force: true,
+        }),
+        RegionRequest::RegionRetry(RegionRetry { name: channel() }),
         RegionRequest::RegionList(RegionList {}),
         RegionRequest::RegionStatus(RegionStatus {}),
         RegionRequest::RegionVerify(RegionVerify { name: channel() }),
@@ -130,6 +213,29 @@ pub fn requests() -> Vec<Request> {
         RegionRequest::InterestRemove(InterestRemove {
             pattern: "ml.>".parse().unwrap(),
         }),
+        RegionRequest::RegionPeer(RegionPeer {
+            name: region("us-east"),
+            url: Some("npayload+tls://us-east.example:7400".to_owned()),
+        }),
+        RegionRequest::LinkDirectory(LinkDirectory::Join {
+            channels: vec![named()],
+            last: true,
+        }),
+        RegionRequest::LinkCreate(LinkCreate {
+            by: region("eu-west"),
+            create: control::ChannelCreate {
+                name: channel(),
+                config: control::ConfigChange::default(),
+                if_not_exists: false,
+                home: None,
+                residency: named().residency,
+            },
+        }),
+        RegionRequest::ConsentSet(ConsentSet::Residency {
+            scope: Scope::Channel(channel()),
+            residency: named().residency,
+        }),
+        RegionRequest::ConsentList(ConsentList {}),
     ];
     let json = json.map(|request| Request::Region(Box::new(request)));
     let mut all: Vec<Request> = json.into();
@@ -138,13 +244,14 @@ pub fn requests() -> Vec<Request> {
         max_wait_ms: 55_000,
         held: vec![(1, Offset(43)), (2, Offset(0))],
     }));
-    all.push(Request::LinkForward(Box::new(LinkForwardRequest {
-        by: region("eu-west"),
-        publish: PublishRequest {
-            target: PublishTarget::any(channel()),
-            batch: BytesMut::from(&produced_batch()[..]),
-        },
-    })));
+    let publish = Request::Publish(PublishRequest {
+        target: PublishTarget::any(channel()),
+        batch: BytesMut::from(&produced_batch()[..]),
+        asks: Some(PublishAsks::default()),
+    });
+    let (key, org) = (Some(KEY), org("acme"));
+    let forward = LinkForwardRequest::new(5, key, org, region("eu-west"), &publish);
+    all.push(Request::LinkForward(Box::new(forward)));
     all
 }
 
@@ -195,15 +302,34 @@ pub fn responses() -> Vec<Response> {
             batches: 3,
             sha256: "ab".repeat(32),
         }),
-        RegionResponse::RegionList(Regions {
-            region: region("eu-west"),
-            peers: vec![PeerRow {
-                name: region("us-east"),
-                url: "npayload+tls://us-east.example:7400".to_owned(),
-                state: LinkState::Open,
-            }],
+        RegionResponse::HomeFence(HomeFenced {
+            term: 0,
+            end: Offset(43),
+            next: 1,
         }),
+        RegionResponse::HomeDecline(HomeDeclined {}),
+        RegionResponse::HomeTake(moved()),
+        RegionResponse::RegionMove(moved()),
+        RegionResponse::RegionRetry(RegionRetried {
+            name: channel(),
+            incarnation: LOG,
+        }),
+        RegionResponse::RegionList(regions()),
+        RegionResponse::RegionPeer(regions()),
+        RegionResponse::LinkDirectory(DirectoryTold {
+            home: Some(region("eu-west")),
+            regions: vec![region("eu-west"), region("us-east")],
+            place: Some(place()),
+            taken: vec![place()],
+        }),
+        RegionResponse::LinkCreate(control::ChannelCreated {
+            created: true,
+            channel: info(),
+        }),
+        RegionResponse::ConsentSet(consents()),
+        RegionResponse::ConsentList(consents()),
         RegionResponse::RegionStatus(RegionTold {
+            outboxes: Vec::new(),
             region: region("eu-west"),
             links: vec![LinkRow {
                 peer: region("us-east"),
@@ -211,6 +337,7 @@ pub fn responses() -> Vec<Response> {
                 since: TIME,
                 round_trip_us: Some(101_000),
                 bytes: 4096,
+                wire_bytes: 1024,
                 opened: 3,
                 error: Some("the broker closed the connection".to_owned()),
             }],
@@ -232,6 +359,26 @@ pub fn responses() -> Vec<Response> {
                 error: Some("DIVERGED: the batch before 43 is another one here".to_owned()),
             }],
             sent_bytes: 8192,
+            moved: vec![MovedRow {
+                name: channel(),
+                incarnation: LOG,
+                home: region("us-east"),
+                term: 3,
+                epoch: (3u64 << 40 | 3_692 << 24 | 7).to_string(),
+                moving: Some(region("eu-west")),
+                missing: vec![MissingRange {
+                    from: Offset(40),
+                    to: None,
+                }],
+            }],
+            aside: vec![AsideRow {
+                incarnation: LOG,
+                reason: AsideReason::Overtaken,
+                from: Offset(40),
+                end: Offset(43),
+                place: format!("lost+found/ml.models-{LOG}-40.batches"),
+                at: TIME,
+            }],
             held: vec![HeldStatus {
                 name: channel(),
                 incarnation: LOG,
@@ -242,6 +389,10 @@ pub fn responses() -> Vec<Response> {
                 }],
             }],
             logs: vec![log("eu-west")],
+            disputed: vec![DisputedName {
+                channel: channel(),
+                named_in: region("us-east"),
+            }],
         }),
         RegionResponse::RegionVerify(Verified {
             name: channel(),
@@ -339,9 +490,8 @@ pub fn responses() -> Vec<Response> {
             LinkItem::Stop { handle: 2, error },
         ],
     }));
-    all.push(Response::LinkForward(Box::new(LinkForwardResponse {
-        region: region("us-east"),
-        published: published(),
-    })));
+    let published = Response::PublishAt(published(), whereabouts());
+    let forwarded = LinkForwardResponse::of(region("us-east"), &published);
+    all.push(Response::LinkForward(Box::new(forwarded)));
     all
 }

@@ -283,8 +283,9 @@ impl Writer {
             let from = if arrivals.is_some() { due } else { clock() };
             self.shared.sent().insert(correlation, from);
             let target = &targets[n % targets.len()];
-            let head =
-                |output: &mut BytesMut| target.encode_before(correlation, ready.len(), output);
+            let head = |output: &mut BytesMut| {
+                target.encode_before(None, correlation, ready.len(), output)
+            };
             sending.frame(head, &ready).await?;
         }
         // Its answer tells the reader that no more requests follow.

@@ -98,6 +98,7 @@ fn kind_of_name(path: &Path) -> Option<Kind> {
         "log" => Kind::Segment,
         "index" => Kind::OffsetIndex,
         "timeindex" => Kind::TimeIndex,
+        "batches" => Kind::Batches,
         _ => return None,
     })
 }

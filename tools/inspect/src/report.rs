@@ -33,6 +33,8 @@ pub enum Kind {
     OffsetIndex,
     /// When a segment's offsets were appended.
     TimeIndex,
+    /// Batches that were taken out of a log, end to end.
+    Batches,
 }
 
 impl fmt::Display for Kind {
@@ -47,6 +49,7 @@ impl fmt::Display for Kind {
             Self::Segment => "segment",
             Self::OffsetIndex => "offset index",
             Self::TimeIndex => "time index",
+            Self::Batches => "batches set aside",
         })
     }
 }

@@ -1441,6 +1441,17 @@ export class NotHomeError extends NPayloadError {
 }
 
 /**
+ * A copy that was asked to serve for its home has less than who asks. Code `SOURCE_BEHIND` (926); worth another try.
+ * @example `error instanceof SourceBehindError`
+ */
+export class SourceBehindError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "SourceBehindError";
+  static readonly code = "SOURCE_BEHIND";
+  declare readonly details: ErrorDetails & { readonly end: number | bigint };
+}
+
+/**
  * A pattern of an interest breaks a rule. Code `INVALID_PATTERN` (930).
  * @example `error instanceof InvalidPatternError`
  */
@@ -1490,6 +1501,36 @@ export class ForwardRefusedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "ForwardRefusedError";
   static readonly code = "FORWARD_REFUSED";
+}
+
+/**
+ * The outbox of the region has no room. Code `OUTBOX_FULL` (935); worth another try.
+ * @example `error instanceof OutboxFullError`
+ */
+export class OutboxFullError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "OutboxFullError";
+  static readonly code = "OUTBOX_FULL";
+}
+
+/**
+ * The batch can't wait in an outbox: it names an expected offset or a fence, or its channel may have none here. Code `OUTBOX_REFUSED` (936).
+ * @example `error instanceof OutboxRefusedError`
+ */
+export class OutboxRefusedError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "OutboxRefusedError";
+  static readonly code = "OUTBOX_REFUSED";
+}
+
+/**
+ * The batch is appended, but fewer regions hold it than the channel asks for. Code `NOT_ENOUGH_REGIONS` (937); worth another try.
+ * @example `error instanceof NotEnoughRegionsError`
+ */
+export class NotEnoughRegionsError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "NotEnoughRegionsError";
+  static readonly code = "NOT_ENOUGH_REGIONS";
 }
 
 /**
@@ -1661,6 +1702,7 @@ export type BrokerErrorCode =
   | "REGION_MISMATCH"
   | "REGION_UNREACHABLE"
   | "NOT_HOME"
+  | "SOURCE_BEHIND"
   | "INVALID_PATTERN"
   | "INTEREST_NOT_FOUND"
   | "LINK_REQUIRED"
@@ -1668,6 +1710,10 @@ export type BrokerErrorCode =
   | "FORWARD_REFUSED"
   | "PURGE_REFUSED"
   | "EACH_REGION";
+  | "OUTBOX_FULL"
+  | "OUTBOX_REFUSED"
+  | "NOT_ENOUGH_REGIONS"
+  | "PURGE_REFUSED";
 
 type ErrorClass = new (fields: ErrorFields) => NPayloadError;
 
@@ -1818,11 +1864,15 @@ export const BROKER_ERRORS: Readonly<Record<BrokerErrorCode, { readonly number: 
   REGION_MISMATCH: { number: 922, retryable: false, type: RegionMismatchError },
   REGION_UNREACHABLE: { number: 923, retryable: true, type: RegionUnreachableError },
   NOT_HOME: { number: 924, retryable: true, type: NotHomeError },
+  SOURCE_BEHIND: { number: 926, retryable: true, type: SourceBehindError },
   INVALID_PATTERN: { number: 930, retryable: false, type: InvalidPatternError },
   INTEREST_NOT_FOUND: { number: 931, retryable: false, type: InterestNotFoundError },
   LINK_REQUIRED: { number: 932, retryable: false, type: LinkRequiredError },
   TOO_MANY_FOLLOWED: { number: 933, retryable: false, type: TooManyFollowedError },
   FORWARD_REFUSED: { number: 934, retryable: false, type: ForwardRefusedError },
+  OUTBOX_FULL: { number: 935, retryable: true, type: OutboxFullError },
+  OUTBOX_REFUSED: { number: 936, retryable: false, type: OutboxRefusedError },
+  NOT_ENOUGH_REGIONS: { number: 937, retryable: true, type: NotEnoughRegionsError },
   PURGE_REFUSED: { number: 941, retryable: false, type: PurgeRefusedError },
   EACH_REGION: { number: 942, retryable: false, type: EachRegionError },
 };

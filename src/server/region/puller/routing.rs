@@ -12,6 +12,7 @@ use crate::protocol::{ErrorCode, Response, WireError};
 use crate::region::interest::Wish;
 use crate::region::routes::{Refusal, Turn};
 use crate::server::clock;
+use crate::server::region::{following, travel};
 use crate::types::{Incarnation, Offset, RegionName};
 
 /// A copy that was stopped is followed again after this, doubled each time.
@@ -29,6 +30,16 @@ impl Session<'_> {
     pub(super) fn turn(&mut self, log: &LinkLog, handle: Option<u32>) -> Turn {
         if log.home == self.regions.name {
             return Turn::Wait;
+        }
+        if travel::is_other_directory(&self.shared.broker(), self.regions, log) {
+            return handle.map_or(Turn::Wait, |_| Turn::Leave);
+        }
+        // A log that was moved is followed where it is known to live, and once it is known what of it
+        // is here.
+        if !following::may_follow(&self.shared.broker(), self.regions, log)
+            || self.regions.is_stopped(log.incarnation)
+        {
+            return handle.map_or(Turn::Wait, |_| Turn::Leave);
         }
         let is_home = log.home == self.peer.name;
         // What was refused is not tried again before its time.
@@ -90,7 +101,7 @@ impl Session<'_> {
 
     /// Plans the next look at what the peer has, where it might serve better than who does.
     pub(super) fn plan_look(&mut self) {
-        let is_due = self.regions.peers.len() > 1 && {
+        let is_due = self.regions.peers().len() > 1 && {
             let routes = self.regions.routes();
             let mut known = self.known.values();
             known.any(|log| {
@@ -154,6 +165,7 @@ impl Session<'_> {
         self.hold_for(log, wait, refusal);
         let (peer, name) = (&self.peer.name, &log.name);
         tracing::warn!(%peer, channel = %name, error = text, "a copy is stopped");
+        following::refused(self.shared, self.regions, id, text);
         // Another link may follow it meanwhile.
         if self.regions.routes().source(id).is_none() {
             self.regions.copy_state(id, |state| {

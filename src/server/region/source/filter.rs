@@ -33,6 +33,11 @@ impl Skipped {
         self.due
     }
 
+    /// First offset that was passed over.
+    pub fn from(&self) -> Offset {
+        self.from
+    }
+
     pub fn is_due(&self) -> bool {
         Instant::from_std(clock::instant()) >= self.due
     }

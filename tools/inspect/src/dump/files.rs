@@ -277,7 +277,16 @@ impl Dump<'_> {
             )?,
             Err(error) => self.out.error("segment", error)?,
         }
-        let mut at = SegmentHeader::BYTES as u64;
+        self.batches_from(&source, SegmentHeader::BYTES as u64)
+    }
+
+    /// Batches end to end, which were taken out of a log.
+    pub(super) fn batches(&mut self, path: &Path) -> Result<()> {
+        self.batches_from(&Source::open(path)?, 0)
+    }
+
+    fn batches_from(&mut self, source: &Source, from: u64) -> Result<()> {
+        let mut at = from;
         while at < source.len() && !self.out.is_full() {
             let head = source.read(at, BATCH_HEADER_BYTES as u64)?;
             match BatchHeader::peek(&head) {
@@ -286,7 +295,7 @@ impl Dump<'_> {
                         .range
                         .overlaps(header.base_offset().0, header.end_offset().0)
                     {
-                        self.batch(&source, at)?;
+                        self.batch(source, at)?;
                     }
                     at += header.len() as u64;
                 }

@@ -230,6 +230,7 @@ impl Dump<'_> {
             Kind::Checkpoint => self.checkpoint(path),
             Kind::Journal => self.journal(path),
             Kind::Segment => self.segment(path),
+            Kind::Batches => self.batches(path),
             Kind::OffsetIndex | Kind::TimeIndex => self.index(path, kind),
         }
     }

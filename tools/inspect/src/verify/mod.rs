@@ -25,7 +25,10 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use npayload::format::{Checkpoint, IndexKind, RecoveryPoint, SegmentHeader};
+use npayload::format::{
+    BATCH_HEADER_BYTES, BatchHeader, Checkpoint, IndexKind, RecoveryPoint, SegmentHeader,
+    check_stored,
+};
 use npayload::types::Incarnation;
 
 use crate::directory::{self, ACCESS, Channels};
@@ -438,6 +441,7 @@ fn verify_alone(path: &Path, kind: Kind) -> io::Result<Report> {
         }
         Kind::Segment => segment_alone(path)?,
         Kind::OffsetIndex | Kind::TimeIndex => index_alone(path, kind)?,
+        Kind::Batches => vec![batches_alone(path)?],
     };
     let wanted = files
         .into_iter()
@@ -467,6 +471,33 @@ fn segment_alone(path: &Path) -> io::Result<Vec<FileReport>> {
             Ok(vec![report])
         }
     }
+}
+
+/// Batches that were taken out of a log, end to end: each is whole, and follows the one before.
+fn batches_alone(path: &Path) -> io::Result<FileReport> {
+    let source = Source::open(path)?;
+    let mut report = FileReport::new(path, Kind::Batches);
+    let (mut at, mut next) = (0, None);
+    while at < source.len() {
+        let head = source.read(at, BATCH_HEADER_BYTES as u64)?;
+        let header = match BatchHeader::peek(&head) {
+            Ok(header) => header,
+            Err(error) => {
+                report.checked(at, source.len());
+                report.damaged(at, source.len(), error);
+                return Ok(report);
+            }
+        };
+        let end = at + header.len() as u64;
+        report.checked(at, end.min(source.len()));
+        if let Err(error) = check_stored(&source.read(at, header.len() as u64)?) {
+            report.damaged(at, end.min(source.len()), error);
+        } else if next.is_some_and(|next| next != header.base_offset()) {
+            report.damaged(at, end, "it does not follow the batch before it");
+        }
+        (at, next) = (end, Some(header.end_offset()));
+    }
+    Ok(report)
 }
 
 /// An index beside its segment is checked against it, one alone against its own checksums.

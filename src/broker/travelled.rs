@@ -1,0 +1,214 @@
+//! Internal topics that travel between regions: kept here as copies that only the broker writes, and
+//! folded as they come and at a start.
+//!
+//! `__regions` has one home and the same name everywhere. `__homes` and `__interest` every region has
+//! for itself, so those of others are kept under their names: `__homes@eu-west`.
+
+use bytes::Bytes;
+
+use super::config::ChannelConfig;
+use super::copies::NewCopy;
+use super::core::{Accepted, Broker, ChannelState, Refusal, log_options};
+use super::directory::{CopyOf, CreateError, Created, DirectoryEvent};
+use super::error::{BrokerError, BrokerOpenError};
+use super::journal::{HOMES, INTEREST};
+use super::producers::Producers;
+use super::regions::{CopiedRegions, REGIONS};
+use super::topic::{TopicError, fold_topic, read_topic};
+use crate::format::{BatchHeader, records};
+use crate::region::interest::Interests;
+use crate::storage::Need;
+use crate::types::{ChannelName, Incarnation, Offset, RegionName, Timestamp};
+
+/// An internal topic that travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Travelling {
+    /// Which regions and channels there are, from the one home of it.
+    Regions,
+    /// What a region says of the homes of logs.
+    Homes,
+    /// What a region asks for.
+    Interest,
+}
+
+impl Travelling {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Regions, Self::Homes, Self::Interest];
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::Regions => REGIONS,
+            Self::Homes => HOMES,
+            Self::Interest => INTEREST,
+        }
+    }
+
+    /// The name that it has in the region that writes it.
+    #[must_use]
+    pub fn name(self) -> ChannelName {
+        ChannelName::parse_any(self.text()).expect("a constant that follows the rule")
+    }
+
+    /// The name under which it is kept here when it comes from another region.
+    #[must_use]
+    pub fn name_from(self, region: &RegionName) -> ChannelName {
+        match self {
+            Self::Regions => self.name(),
+            Self::Homes | Self::Interest => self.name().of_region(region),
+        }
+    }
+
+    /// The topic that has that name, in the region that writes it or here.
+    #[must_use]
+    pub fn of(name: &ChannelName) -> Option<Self> {
+        let text = name.as_str();
+        let text = text.split_once('@').map_or(text, |(topic, _)| topic);
+        Self::ALL.into_iter().find(|topic| topic.text() == text)
+    }
+}
+
+impl Broker {
+    /// Makes the copy of an internal topic of another region, under the name that it has here.
+    ///
+    /// # Errors
+    /// [`Refusal`]: no topic of that name travels, there is one, or no room.
+    pub fn create_travelled(
+        &mut self,
+        new: NewCopy,
+        now: Timestamp,
+    ) -> Result<Accepted<()>, Refusal> {
+        if Travelling::of(&new.name).is_none() {
+            return Err(BrokerError::Internal {
+                name: new.name.to_string(),
+            }
+            .into());
+        }
+        let (name, incarnation) = (new.name.clone(), new.incarnation);
+        let is_known = self.directory.by_incarnation(incarnation).is_some();
+        if is_known || self.directory.by_name(name.as_str()).is_some() {
+            return Err(BrokerError::from(CreateError::Exists { name, incarnation }).into());
+        }
+        let config = self.own_topic_config();
+        let options = log_options(&config);
+        let created = DirectoryEvent::Created(Created {
+            name: new.name,
+            incarnation,
+            config,
+            at: now,
+            copy: Some(CopyOf {
+                home: new.home,
+                begins_at: new.begins_at,
+                from_start: new.from_start,
+                types: None,
+            }),
+        });
+        self.record_directory(&[created], Need::Own, now)?;
+        self.storage
+            .create_log_at(incarnation, options, new.begins_at);
+        let mut channel = ChannelState::new(Producers::new(self.config.producers));
+        channel.last = self.directory_wait();
+        self.channels.insert(incarnation, channel);
+        Ok(Accepted {
+            value: (),
+            wait: self.directory_wait(),
+        })
+    }
+
+    /// How the broker's own topics keep their records: they are trimmed behind their folded state,
+    /// never by age.
+    pub(super) fn own_topic_config(&self) -> ChannelConfig {
+        ChannelConfig {
+            retention_days: None,
+            segment_bytes: self.config.storage.own_segment_bytes,
+            max_record_bytes: 64 * 1024 * 1024,
+            ..ChannelConfig::default()
+        }
+    }
+
+    /// Takes a batch that was appended to the copy of an internal topic into what is folded from
+    /// it. One that holds the whole state makes those before it needless here too.
+    pub(super) fn travelled(
+        &mut self,
+        name: &ChannelName,
+        id: Incarnation,
+        header: &BatchHeader,
+        batch: &Bytes,
+        now: Timestamp,
+    ) {
+        let copy = self.directory.by_incarnation(id);
+        let from = copy.and_then(|channel| Some(channel.copy.as_ref()?.home.clone()));
+        let (Some(topic), Some(from)) = (Travelling::of(name), from) else {
+            return;
+        };
+        if let Err(error) = self.fold_travelled(topic, &from, batch) {
+            tracing::error!(%error, %name, region = %from, "what another region says is not taken");
+            return;
+        }
+        let begins = header.base_offset();
+        let start = self.storage.log(id).map_or(begins, |log| log.log_start());
+        if start < begins && is_whole_state(batch) {
+            self.trim(id, begins, now).unwrap_or_else(|error| {
+                tracing::debug!(%error, %name, "a copy of a folded topic is trimmed later");
+            });
+        }
+    }
+
+    /// Takes what a region says on a topic: where it comes, and again at a start.
+    fn fold_travelled(
+        &mut self,
+        topic: Travelling,
+        from: &RegionName,
+        batches: &Bytes,
+    ) -> Result<(), TopicError> {
+        match topic {
+            Travelling::Regions => {
+                let mut copied = CopiedRegions {
+                    regions: &mut self.regions,
+                    consents: &mut self.consents,
+                };
+                fold_topic(&mut copied, batches).map(drop)
+            }
+            Travelling::Interest => {
+                let theirs = self.interests_of.entry(from.clone()).or_default();
+                fold_topic(theirs, batches).map(drop)
+            }
+            Travelling::Homes => self.fold_homes_of(from, batches).map(drop),
+        }
+    }
+
+    /// Folds the copies of other regions' topics at a start. What can't be known comes again with
+    /// the next state record of its home.
+    pub(super) fn fold_copies_of_topics(&mut self) -> Result<(), BrokerOpenError> {
+        let copies = self.directory.iter().filter_map(|(id, channel)| {
+            let home = &channel.copy.as_ref()?.home;
+            Some((id, Travelling::of(&channel.name)?, home.clone()))
+        });
+        for (id, topic, from) in copies.collect::<Vec<_>>() {
+            let read = read_topic(&mut self.storage, topic.text(), id, Offset(0));
+            let folded = read.and_then(|(batches, _)| {
+                let mut batches = batches.iter();
+                batches.try_for_each(|batches| self.fold_travelled(topic, &from, batches))
+            });
+            match folded {
+                Ok(()) => {}
+                Err(error) if error.refuses_start() => return Err(error.into()),
+                Err(error) => tracing::error!(%error, region = %from, "what it says is not known"),
+            }
+        }
+        Ok(())
+    }
+
+    /// What another region asks for, as far as it has told.
+    #[must_use]
+    pub fn interests_of(&self, region: &RegionName) -> Option<&Interests> {
+        self.interests_of.get(region)
+    }
+}
+
+/// Whether a batch holds the state that a topic folds to, all parts of it.
+fn is_whole_state(batch: &Bytes) -> bool {
+    let first = records(batch).ok().and_then(|mut all| all.next());
+    first.is_some_and(|first| {
+        first.is_ok_and(|record| record.record_type.as_str().ends_with(".folded"))
+    })
+}

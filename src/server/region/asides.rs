@@ -1,0 +1,326 @@
+//! What a region does with records that are not in a log's lineage: they are written to
+//! `lost+found/`, recorded, and taken out of the log. Also: moves to this region that nobody carries
+//! out are declined.
+
+use std::io::IoSlice;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::Regions;
+use super::moving::{durable, give_up, synced};
+use super::runs::runs;
+use crate::broker::{Broker, BrokerError, Residence, Wake};
+use crate::protocol::WireError;
+use crate::region::Tenure;
+use crate::region::copies::{AsideReason, CopyEvent, SetAside};
+use crate::region::homes::Verdict;
+use crate::server::shared::{Shared, TaskWake};
+use crate::server::{answer, clock};
+use crate::storage::disk::{Disk, OpenMode};
+use crate::storage::{Read, While};
+use crate::types::{ChannelName, Incarnation, Offset};
+
+/// What could not be done is tried again after this.
+const AGAIN: Duration = Duration::from_secs(10);
+/// How long all of a log may take to be synced.
+const SYNCED: Duration = Duration::from_secs(60);
+/// How often a cut under way is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+/// Bytes of batches that are set aside at once.
+const ASIDE_BYTES: u64 = 1 << 20;
+
+impl Regions {
+    /// Whether what is here of a log is known to belong to it, by the claims that are known now.
+    pub fn is_settled(&self, broker: &Broker, id: Incarnation) -> bool {
+        if !broker.was_moved(id) {
+            return true;
+        }
+        let newest = broker.lineage_of(id).newest().map(|(tenure, _)| tenure);
+        self.settled().get(&id).copied() == newest
+    }
+
+    /// Books a copy that is begun now: it has nothing that does not come from its home.
+    pub fn settle_new(&self, broker: &Broker, id: Incarnation) {
+        if let Some((tenure, _)) = broker.lineage_of(id).newest() {
+            self.settled().insert(id, tenure);
+        }
+    }
+}
+
+/// Looks at every log whose home was moved, until the server stops.
+pub(super) async fn run(shared: Arc<Shared>, regions: Arc<Regions>) {
+    let mut changes = regions.homes_changes();
+    loop {
+        let is_done = look(&shared, &regions).await;
+        let again = async {
+            match is_done {
+                true => std::future::pending().await,
+                false => sleep(AGAIN).await,
+            }
+        };
+        tokio::select! {
+            () = shared.stop.cancelled() => return,
+            changed = changes.changed() => if changed.is_err() { return },
+            () = again => {}
+        }
+    }
+}
+
+/// Whether nothing is left to do until something changes.
+async fn look(shared: &Arc<Shared>, regions: &Regions) -> bool {
+    let moved = shared.broker().moved_logs();
+    let mut is_done = true;
+    let mut has_settled = false;
+    for log in moved {
+        let (name, id) = (&log.name, log.incarnation);
+        let is_idle = !regions.moves().contains(&id);
+        if is_idle && shared.broker().fence_for_me(id).is_some() {
+            is_done &= give_up(shared, name, id).await.is_ok();
+        }
+        let is_settled = regions.is_settled(&shared.broker(), id);
+        if is_settled {
+            continue;
+        }
+        match settle(shared, regions, name, id).await {
+            Ok(settled) => has_settled |= settled,
+            Err(error) => {
+                tracing::error!(channel = %name, %error, "what is here of a moved log is not settled");
+                regions.copy_state(id, |state| state.error = Some(error.to_string()));
+                is_done = false;
+            }
+        }
+    }
+    if has_settled {
+        regions.tell_wanted();
+    }
+    is_done
+}
+
+/// Compares what is here of a log with its lineage, and sets aside what is not of it; false where
+/// that can't be judged yet.
+async fn settle(
+    shared: &Arc<Shared>,
+    regions: &Regions,
+    name: &ChannelName,
+    id: Incarnation,
+) -> Result<bool, WireError> {
+    let newest = |broker: &Broker| broker.lineage_of(id).newest().map(|(tenure, _)| tenure);
+    let tenure = newest(&shared.broker());
+    let Some(tenure) = tenure else {
+        return Ok(true);
+    };
+    if matches!(shared.broker().residence(name), Residence::Home(_)) {
+        // It was judged before this region has taken it.
+        regions.settled().insert(id, tenure);
+        return Ok(true);
+    }
+    // What is on its way from the home before would only be set aside too.
+    shared.broker().hold_copy(id);
+    let settled = judge(shared, name, id, tenure).await;
+    shared.broker().release_copy(id);
+    if matches!(settled, Ok(true)) {
+        regions.settled().insert(id, tenure);
+        regions.copy_state(id, |state| state.error = None);
+    }
+    settled
+}
+
+async fn judge(
+    shared: &Arc<Shared>,
+    name: &ChannelName,
+    id: Incarnation,
+    tenure: Tenure,
+) -> Result<bool, WireError> {
+    let error = |error: BrokerError| answer::refused(&error);
+    let end = synced(shared, id, SYNCED).await.map_err(error)?;
+    let runs = runs(shared, name, id, end).await.map_err(error)?;
+    let lineage = shared.broker().lineage_of(id);
+    if lineage.newest().map(|(newest, _)| newest) != Some(tenure) {
+        return Ok(false); // Somebody has claimed it meanwhile: it is looked at again.
+    }
+    let from = match lineage.judge(&runs) {
+        Verdict::Belongs => return Ok(true),
+        Verdict::Unknown => return Ok(false),
+        Verdict::Cut(from) => from,
+    };
+    let place = {
+        let shared = shared.clone();
+        let name = name.clone();
+        let work = move || write_aside(&shared, &name, id, from..end);
+        let disk = tokio::task::spawn_blocking(work).await;
+        let written = disk.unwrap_or_else(|_| Err(BrokerError::Bug("a panic".into())));
+        written.map_err(error)?
+    };
+    let aside = SetAside {
+        incarnation: id,
+        reason: AsideReason::Overtaken,
+        from,
+        end,
+        place: place.clone(),
+        at: clock::now(),
+    };
+    record(shared, aside).await?;
+    tracing::error!(
+        channel = %name, %from, %end, %place,
+        "another region has taken the log over: what it does not have of this one is set aside"
+    );
+    take_out(shared, name, id, from).await?;
+    Ok(true)
+}
+
+/// Records what was set aside, once.
+async fn record(shared: &Arc<Shared>, aside: SetAside) -> Result<(), WireError> {
+    let recorded = {
+        let mut broker = shared.broker();
+        let is_it = |known: &SetAside| {
+            (known.incarnation, known.from, known.end, &known.place)
+                == (aside.incarnation, aside.from, aside.end, &aside.place)
+        };
+        if broker.kept_copies().aside().iter().any(is_it) {
+            return Ok(());
+        }
+        broker.record_copy(CopyEvent::SetAside(aside), clock::now())
+    };
+    let recorded = recorded.map_err(|refusal| answer::refused(&refusal.error))?;
+    durable(shared, recorded.wait).await
+}
+
+/// Takes out of the log what lies elsewhere by now.
+async fn take_out(
+    shared: &Arc<Shared>,
+    name: &ChannelName,
+    id: Incarnation,
+    from: Offset,
+) -> Result<(), WireError> {
+    let refused = |error: &dyn std::fmt::Display| {
+        answer::refused(&BrokerError::Bug(error.to_string().into()))
+    };
+    let begun = {
+        let mut broker = shared.broker();
+        match broker.stays(id, from) {
+            true => broker.begin_cut(id, from),
+            false => {
+                let dropped = broker.drop_copy(name, id, clock::now());
+                return dropped.map_err(|refusal| answer::refused(&refusal.error));
+            }
+        }
+    };
+    begun.map_err(|error| refused(&error))?;
+    loop {
+        shared.wake_committer();
+        shared.wake_keeper();
+        let waiter = TaskWake::new();
+        {
+            let mut broker = shared.broker();
+            if let Some(ended) = broker.take_cut(id) {
+                return ended.map_err(|error| refused(&error));
+            }
+            broker.wake_after_round(waiter.clone() as Arc<dyn Wake>);
+        }
+        tokio::select! {
+            _ = timeout(LOOK, waiter.0.notified()) => {}
+            () = shared.stop.cancelled() => return Err(crate::server::connection::shutting_down()),
+        }
+    }
+}
+
+/// Writes stored batches to a file in `lost+found/`, synced; gives its place in the data directory.
+/// The same records are written to the same file again.
+fn write_aside(
+    shared: &Shared,
+    name: &ChannelName,
+    id: Incarnation,
+    range: std::ops::Range<Offset>,
+) -> Result<String, BrokerError> {
+    let (disk, dir, log_start) = {
+        let broker = shared.broker();
+        let (disk, dir, _) = broker.aside();
+        let log_start = broker.storage().log(id).map(|log| log.log_start());
+        (disk, dir, log_start.unwrap_or(range.start))
+    };
+    let from = range.start.max(log_start);
+    let flat = name.as_str().replace('/', "-");
+    let mut number = 1;
+    loop {
+        let suffix = match number {
+            1 => String::new(),
+            number => format!("-{number}"),
+        };
+        let file = format!("{flat}-{id}-{from}{suffix}.batches");
+        let path = dir.join(&file);
+        let is_there = disk.exists(&path).or_while("looking for", &path)?;
+        let new = dir.join(format!("{file}.new"));
+        write_batches(shared, &*disk, &new, id, from..range.end)?;
+        if !is_there || is_same(&*disk, &path, &new)? {
+            disk.rename(&new, &path).or_while("renaming", &new)?;
+            disk.sync_dir(&dir).or_while("syncing", &dir)?;
+            return Ok(format!("lost+found/{file}"));
+        }
+        disk.remove_file(&new).or_while("removing", &new)?;
+        number += 1;
+    }
+}
+
+fn write_batches(
+    shared: &Shared,
+    disk: &dyn Disk,
+    path: &Path,
+    id: Incarnation,
+    range: std::ops::Range<Offset>,
+) -> Result<(), BrokerError> {
+    let file = disk
+        .open(path, OpenMode::Create)
+        .or_while("creating", path)?;
+    file.set_len(0).or_while("cutting", path)?;
+    let (mut at, mut position) = (range.start, 0);
+    while at < range.end {
+        let planned = shared.broker().storage().plan_read(id, at, ASIDE_BYTES)?;
+        let slices = match planned {
+            Read::Ready(slices) => slices,
+            Read::Segment(job) => job.run_copied()?,
+            Read::Load(task) => {
+                let loaded = task.run();
+                shared.broker().finish_load(loaded)?;
+                continue;
+            }
+        };
+        if slices.parts.is_empty() {
+            return Err(BrokerError::Bug("a log ends before its end".into()));
+        }
+        for part in &slices.parts {
+            let written = file.write_at(position, &[IoSlice::new(part)]);
+            written.or_while("writing", path)?;
+            position += part.len() as u64;
+        }
+        at = slices.next;
+    }
+    Ok(file.sync_data().or_while("syncing", path)?)
+}
+
+/// Whether two files hold the same.
+fn is_same(disk: &dyn Disk, one: &Path, other: &Path) -> Result<bool, BrokerError> {
+    let one = disk.open(one, OpenMode::Read).or_while("opening", one)?;
+    let path = other;
+    let other = disk
+        .open(other, OpenMode::Read)
+        .or_while("opening", other)?;
+    let len = one.len().or_while("reading the length of", path)?;
+    if len != other.len().or_while("reading the length of", path)? {
+        return Ok(false);
+    }
+    let mut at = 0;
+    let mut buffers = [vec![0; 1 << 16], vec![0; 1 << 16]];
+    while at < len {
+        let [left, right] = &mut buffers;
+        let read = one.read_at(at, left).or_while("reading", path)?;
+        let found = other.read_at(at, right).or_while("reading", path)?;
+        if read == 0 || read != found || left[..read] != right[..found] {
+            return Ok(false);
+        }
+        at += read as u64;
+    }
+    Ok(true)
+}

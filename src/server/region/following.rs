@@ -1,0 +1,125 @@
+//! What a region wants of a peer, and which of the peer's logs may be followed: from who is home.
+
+use super::{Regions, travel};
+use crate::broker::{Broker, Residence};
+use crate::protocol::region::LinkLog;
+use crate::region::ChannelPattern;
+use crate::region::interest::{Since, Wish};
+use crate::server::clock;
+use crate::server::shared::Shared;
+use crate::types::{ChannelName, Incarnation, OrgName, RegionName};
+
+/// Most channels that were home here and are asked for by name.
+const MAX_FORMER: usize = 10_000;
+
+/// A copy that was refused so often in a row, without progress, stays stopped.
+const REFUSALS: u32 = 3;
+
+/// Whether a refusal counts for that: another source, or the same one in a moment, may not change it.
+fn is_final(text: &str) -> bool {
+    let passing = ["NOT_HOME", "SOURCE_BEHIND", "HOME_MOVING"];
+    !passing.iter().any(|code| text.starts_with(code))
+}
+
+impl Regions {
+    /// Something has come into a copy: what was refused before counts no more.
+    pub fn progressed(&self, id: Incarnation) {
+        self.refusals().remove(&id);
+    }
+}
+
+/// Counts a refusal of a copy; the third in a row stops it.
+pub(super) fn refused(shared: &Shared, regions: &Regions, id: Incarnation, text: &str) {
+    regions.retries().remove(&id);
+    if !is_final(text) {
+        return;
+    }
+    let times = {
+        let mut refusals = regions.refusals();
+        let times = refusals.entry(id).or_insert(0);
+        *times += 1;
+        *times
+    };
+    if times >= REFUSALS {
+        stop(shared, regions, id, text);
+    }
+}
+
+/// Stops a copy until somebody asks for it, or a restart; on the record, and once.
+fn stop(shared: &Shared, regions: &Regions, id: Incarnation, text: &str) {
+    let mut broker = shared.broker();
+    let is_copy = broker.copies().any(|(copy, ..)| copy == id);
+    if !is_copy || !regions.stopped().insert(id) {
+        return;
+    }
+    let is_code = |word: &&str| {
+        word.bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte == b'_')
+    };
+    let split = text.split_once(": ").filter(|(word, _)| is_code(word));
+    let (code, message) = split.unwrap_or(("ITEM_REFUSED", text));
+    let (code, message) = (code.to_owned(), message.to_owned());
+    if let Err(refusal) = broker.stop_copy(id, code, message, clock::now()) {
+        tracing::warn!(log = %id, error = %refusal.error, "a stop of a copy is not on the record");
+    }
+    drop(broker);
+    shared.wake_committer();
+    tracing::error!(log = %id, error = text, "a copy stays stopped until `region retry`");
+}
+
+/// Books that a copy is followed again, where it was stopped.
+pub(super) fn resume(shared: &Shared, regions: &Regions, id: Incarnation, source: &RegionName) {
+    regions.retries().remove(&id);
+    regions.stopped().remove(&id);
+    let resumed = shared
+        .broker()
+        .resume_copy(id, source.clone(), clock::now());
+    shared.wake_committer();
+    if let Err(refusal) = resumed {
+        tracing::warn!(log = %id, error = %refusal.error, "that a copy goes on is not on the record");
+    }
+}
+
+/// The channels that this region asks its peers for: those of interest, and those that lived here.
+pub(super) fn patterns(broker: &Broker) -> Vec<ChannelPattern> {
+    let mut patterns = broker.interests().patterns();
+    for name in broker.former_homes().take(MAX_FORMER) {
+        if patterns.iter().any(|pattern| pattern.matches(name)) {
+            continue;
+        }
+        patterns.extend(ChannelPattern::exactly(name));
+    }
+    patterns
+}
+
+/// What is wanted of a channel; none where nothing is.
+pub(super) fn wish(broker: &Broker, name: &ChannelName) -> Option<Wish> {
+    let allowed = |org: &OrgName| broker.may_cross(name, org);
+    let interest = travel::wish(name).or_else(|| broker.interests().wish(name, allowed));
+    let is_former = || broker.former_homes().any(|former| former == name);
+    let former = || {
+        is_former().then_some(Wish {
+            types: None,
+            from: Since::Start,
+            retention_days: None,
+        })
+    };
+    if name.is_internal() {
+        return interest;
+    }
+    interest
+        .or_else(former)
+        .filter(|_| broker.may_hold_here(name))
+}
+
+/// Whether a log of a peer's list may be followed: it lives where it is known to live here too, and
+/// what is here of it belongs to it. A peer that has not heard of a move may have another's records.
+pub(super) fn may_follow(broker: &Broker, regions: &Regions, log: &LinkLog) -> bool {
+    match broker.residence(&log.name) {
+        Residence::Unknown => true,
+        // Another life of the channel: what becomes of that, the puller says.
+        Residence::Home(id) | Residence::Copy(id, _) if id != log.incarnation => true,
+        Residence::Home(_) => false,
+        Residence::Copy(id, home) => home == log.home && regions.is_settled(broker, id),
+    }
+}

@@ -1,0 +1,215 @@
+//! What may wait in an outbox, and in which order: the checks before a batch is kept.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::outbox::{Courier, Handed, Reply};
+use crate::broker::config::ChannelConfig;
+use crate::broker::{BrokerError, CheckedBatch, Refusal, Wake};
+use crate::format::{BatchHeader, DoorLimits, check_produced};
+use crate::protocol::{ErrorCode, Response, Whereabouts, WireError};
+use crate::server::shared::TaskWake;
+use crate::server::{answer, clock};
+use crate::types::ProducerId;
+
+/// How long a batch waits for room in the broker's buffers.
+const BUSY: Duration = Duration::from_secs(20);
+/// Most producers whose sequences are remembered; past that the oldest are looked at no more.
+const MAX_PRODUCERS: usize = 10_000;
+
+/// Where the producers of a channel stand, as far as their batches passed here: a batch is kept only
+/// where none before it was left out.
+#[derive(Debug, Default)]
+pub(super) struct Sequences(HashMap<ProducerId, (u32, u64)>);
+
+impl Sequences {
+    fn set(&mut self, producer: ProducerId, stands: (u32, u64)) {
+        if self.0.len() >= MAX_PRODUCERS && !self.0.contains_key(&producer) {
+            self.0.clear();
+        }
+        self.0.insert(producer, stands);
+    }
+
+    /// A batch is at home.
+    pub fn went(&mut self, batch: &[u8]) {
+        if let Ok(header) = BatchHeader::peek_produced(batch) {
+            self.passed(&header);
+        }
+    }
+
+    /// A batch is at home, or kept.
+    fn passed(&mut self, header: &BatchHeader) {
+        let next = header.base_sequence() + u64::from(header.record_count());
+        let stands = (header.producer_epoch(), next);
+        let known = self.0.get(&header.producer_id());
+        // A retry of an older one takes nothing back.
+        if known.is_none_or(|known| *known < stands) {
+            self.set(header.producer_id(), stands);
+        }
+    }
+
+    /// A batch was refused: its producer goes on with it.
+    pub fn stands_at(&mut self, batch: &[u8]) {
+        if let Ok(header) = BatchHeader::peek_produced(batch) {
+            self.stopped(&header);
+        }
+    }
+
+    fn stopped(&mut self, header: &BatchHeader) {
+        let stands = (header.producer_epoch(), header.base_sequence());
+        if !self.0.contains_key(&header.producer_id()) {
+            self.set(header.producer_id(), stands);
+        }
+    }
+
+    /// Whether a batch leaves out what is before it; the sequence that is expected then.
+    fn gap(&self, header: &BatchHeader) -> Option<u64> {
+        let (epoch, next) = *self.0.get(&header.producer_id())?;
+        let expected = match header.producer_epoch() > epoch {
+            true => 0,
+            false => next,
+        };
+        (header.base_sequence() > expected).then_some(expected)
+    }
+}
+
+fn refused(why: &str) -> WireError {
+    WireError::new(ErrorCode::OutboxRefused, why)
+}
+
+fn full(limit: u64) -> WireError {
+    let text =
+        format!("what waits in the outbox of this region would have more than {limit} bytes");
+    let error = WireError::new(ErrorCode::OutboxFull, text);
+    error.with("limit", limit).retry_after_ms(500)
+}
+
+/// What a batch for a channel is checked against, whose configuration is this.
+fn limits(config: &ChannelConfig) -> DoorLimits {
+    DoorLimits {
+        max_record_bytes: u32::try_from(config.max_record_bytes).unwrap_or(u32::MAX),
+        lz4: config.allows(2),
+        zstd: config.allows(3),
+    }
+}
+
+impl Courier {
+    /// Keeps a publish, and answers it.
+    pub(super) async fn keep(&mut self, handed: Handed) {
+        let Handed { publish, by, reply } = handed;
+        let kept = self.kept(publish, by.principal).await;
+        let answer = kept.unwrap_or_else(|error| (Response::Error(error), None));
+        // Whoever has gone asks again.
+        let _ = reply.send(answer);
+    }
+
+    async fn kept(
+        &mut self,
+        publish: crate::protocol::PublishRequest,
+        principal: u32,
+    ) -> Result<Reply, WireError> {
+        if publish.target.expected_offset.is_some() {
+            let why = "a batch with an expected offset does not wait: nobody knows its offset";
+            return Err(refused(why));
+        }
+        if let Some(error) = &self.refusal {
+            return Err(error.clone());
+        }
+        let (limits, encrypted) = self.rules()?;
+        let bytes = publish.batch;
+        let header = check_produced(&bytes, &limits);
+        let header = header.map_err(|error| WireError::from_batch(&error))?;
+        if header.fence() != 0 {
+            let why = "a fenced batch does not wait: its fence may have been overtaken";
+            return Err(refused(why));
+        }
+        if let Some(expected) = self.sequences.gap(&header) {
+            let found = header.base_sequence();
+            let text = format!("sequence {found} leaves a gap, expected {expected}");
+            return Err(WireError::new(ErrorCode::SequenceGap, text)
+                .with("expected", expected)
+                .with("actual", found));
+        }
+        let len = bytes.len() as u64;
+        if !self.regions.outboxes.take_room(len) {
+            self.sequences.stopped(&header);
+            return Err(full(self.regions.outboxes.limit));
+        }
+        let mut batch = Some(CheckedBatch { header, bytes });
+        let kept = self.append(&mut batch, encrypted, principal).await;
+        let accepted = kept.map_err(|refusal| {
+            self.regions.outboxes.give_room(len);
+            self.sequences.stopped(&header);
+            answer::refused(&refusal.error)
+        })?;
+        if accepted.value.is_duplicate {
+            self.regions.outboxes.give_room(len);
+        } else {
+            self.bytes += len;
+            self.end = crate::types::Offset(accepted.value.last.0 + 1);
+            self.kept_at(accepted.value.append_time);
+        }
+        self.sequences.passed(&header);
+        let at = Whereabouts {
+            region: Some(self.regions.name.clone()),
+            held: 1,
+            outbox: true,
+        };
+        let published = answer::published(&accepted.value);
+        Ok((Response::PublishAt(published, at), Some(accepted.wait)))
+    }
+
+    /// What batches of the channel are checked against, and whether they are encrypted at rest: as a
+    /// copy of it says, or its home did.
+    fn rules(&self) -> Result<(DoorLimits, bool), WireError> {
+        let channel = &self.outbox.channel;
+        {
+            let broker = self.shared.broker();
+            if let Some(encrypted) = broker.is_encrypted(self.outbox.incarnation) {
+                let limits = broker.door(channel);
+                return Ok((limits.map_err(|error| answer::refused(&error))?, encrypted));
+            }
+        }
+        match self.regions.known_config(channel) {
+            Some(config) => Ok((limits(&config), !config.encryption.is_off())),
+            None => Err(self.home_unreachable()),
+        }
+    }
+
+    async fn append(
+        &self,
+        batch: &mut Option<CheckedBatch>,
+        encrypted: bool,
+        principal: u32,
+    ) -> Result<crate::broker::Accepted<crate::broker::Published>, Refusal> {
+        let since = clock::instant();
+        loop {
+            let waiter = TaskWake::new();
+            let kept = {
+                let mut broker = self.shared.broker();
+                let now = clock::now();
+                let kept = broker.keep_in_outbox(&self.outbox, encrypted, batch, principal, now);
+                if kept.as_ref().is_err_and(Refusal::is_busy) {
+                    broker.wake_after_round(waiter.clone() as Arc<dyn Wake>);
+                }
+                kept
+            };
+            self.shared.wake_committer();
+            match kept {
+                Err(refusal) if refusal.is_busy() && since.elapsed() < BUSY => {}
+                kept => return kept,
+            }
+            self.shared.wake_keeper();
+            tokio::select! {
+                woken = timeout(Duration::from_millis(200), waiter.0.notified()) => drop(woken),
+                () = self.shared.stop.cancelled() => {
+                    sleep(Duration::from_millis(1)).await;
+                    return Err(BrokerError::Bug("the server ends".into()).into());
+                }
+            }
+        }
+    }
+}

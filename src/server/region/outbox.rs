@@ -1,0 +1,588 @@
+//! Outboxes, and the couriers who empty them.
+//!
+//! Publishes that may wait pass one task for each channel, in the order in which they came. While the
+//! home can be reached and nothing is kept, it sends them there at once. When the home is lost it
+//! keeps what is not answered and what comes after, in the outbox of the channel; then it carries
+//! that to the home, in order, under the producers' own identities and sequences, so that the home
+//! takes each batch once. Only when all is carried are publishes sent at once again.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+
+use super::Regions;
+use super::forward::{Asker, home_of};
+use super::keeping::Sequences;
+use super::requests::unreachable;
+use crate::broker::{BrokerError, Fetch, Outbox, Place, Wait};
+use crate::client::{Backoff, BackoffLimits, LinkCall, RequestError};
+use crate::format::{BatchHeader, check_stored, unstamp};
+use crate::protocol::region::OutboxStatus;
+use crate::protocol::{
+    ErrorCode, PublishAsks, PublishRequest, PublishTarget, Request, Response, WireError,
+};
+use crate::server::shared::Shared;
+use crate::server::{clock, fetching};
+use crate::types::{Incarnation, LogEpoch, Offset, Timestamp};
+
+/// Batches that are on their way to the home at once, and bytes that are read for them.
+const WINDOW: usize = 16;
+const READ_BYTES: u64 = 1 << 20;
+/// How long a home may take to answer, beside what it waits for other regions.
+const ANSWER: Duration = Duration::from_secs(15);
+/// Waits before what could not be carried is tried again.
+const AGAIN: BackoffLimits = BackoffLimits {
+    min: Duration::from_millis(200),
+    max: Duration::from_secs(60),
+};
+/// What was carried is recorded after so many bytes, or when nothing is left.
+const RECORD_BYTES: u64 = 1 << 20;
+/// A courier without work ends after this.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// What becomes of a publish: its answer, and what that waits for here.
+pub(super) type Reply = (Response, Option<Wait>);
+
+/// A publish that may wait.
+pub(super) struct Handed {
+    pub publish: PublishRequest,
+    pub by: Asker,
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// The outboxes of this region.
+pub(super) struct Outboxes {
+    /// Most bytes that wait in all of them.
+    pub limit: u64,
+    /// Bytes that wait.
+    bytes: AtomicU64,
+    couriers: Mutex<HashMap<Incarnation, Known>>,
+}
+
+struct Known {
+    inbox: mpsc::UnboundedSender<Handed>,
+    told: Arc<Mutex<Told>>,
+}
+
+/// What is told of an outbox.
+#[derive(Debug, Clone, Default)]
+struct Told {
+    records: u64,
+    bytes: u64,
+    /// When the oldest record was kept.
+    oldest: Option<Timestamp>,
+    error: Option<String>,
+}
+
+fn lock(told: &Mutex<Told>) -> MutexGuard<'_, Told> {
+    told.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Outboxes {
+    pub fn new(limit: u64) -> Self {
+        Self {
+            limit,
+            bytes: AtomicU64::new(0),
+            couriers: Mutex::default(),
+        }
+    }
+
+    fn couriers(&self) -> MutexGuard<'_, HashMap<Incarnation, Known>> {
+        self.couriers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes room for bytes that are to wait; false where there is none.
+    pub(super) fn take_room(&self, bytes: u64) -> bool {
+        let more = |held: u64| {
+            let total = held.saturating_add(bytes);
+            (total <= self.limit).then_some(total)
+        };
+        let relaxed = Ordering::Relaxed;
+        self.bytes.fetch_update(relaxed, relaxed, more).is_ok()
+    }
+
+    /// Gives room back.
+    pub(super) fn give_room(&self, bytes: u64) {
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    /// Whether anything waits in any of them.
+    pub(super) fn is_in_use(&self) -> bool {
+        self.bytes.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether anything waits in an outbox.
+    pub(super) fn is_waiting(&self, outbox: &Outbox) -> bool {
+        let couriers = self.couriers();
+        let known = couriers.get(&outbox.log);
+        known.is_some_and(|known| lock(&known.told).records > 0)
+    }
+
+    /// Ends a courier that has nothing to do, unless something came for it.
+    fn let_go(&self, outbox: &Outbox, inbox: &mpsc::UnboundedReceiver<Handed>) -> bool {
+        let mut couriers = self.couriers();
+        let is_over = inbox.is_empty();
+        if is_over {
+            couriers.remove(&outbox.log);
+        }
+        is_over
+    }
+}
+
+impl Regions {
+    /// Hands a publish to the courier of its channel.
+    pub(super) fn hand_over(
+        self: &Arc<Self>,
+        shared: &Arc<Shared>,
+        outbox: Outbox,
+        handed: Handed,
+    ) {
+        let mut couriers = self.outboxes.couriers();
+        let known = couriers
+            .entry(outbox.log)
+            .or_insert_with(|| begin(shared, self, outbox));
+        // A courier that has ended answers nobody: its publishes are sent again.
+        let _ = known.inbox.send(handed);
+    }
+
+    /// Begins to carry what was kept before this start.
+    pub(super) fn carry_kept(self: &Arc<Self>, shared: &Arc<Shared>) {
+        let outboxes: Vec<Outbox> = {
+            let broker = shared.broker();
+            let kept = broker.outboxes().filter(|outbox| {
+                let place = broker.outbox_place(outbox);
+                place.is_some_and(|place| place.start < place.end)
+            });
+            kept.collect()
+        };
+        let mut couriers = self.outboxes.couriers();
+        for outbox in outboxes {
+            couriers
+                .entry(outbox.log)
+                .or_insert_with(|| begin(shared, self, outbox));
+        }
+    }
+
+    /// How the outboxes are in which something waits, or that something is wrong with.
+    pub(super) fn outboxes_told(&self, broker: &crate::broker::Broker) -> Vec<OutboxStatus> {
+        let now = clock::now();
+        let couriers = self.outboxes.couriers();
+        let rows = broker.outboxes().filter_map(|outbox| {
+            let told = lock(&couriers.get(&outbox.log)?.told).clone();
+            if told.records == 0 && told.error.is_none() {
+                return None;
+            }
+            let age = |oldest: Timestamp| (now.0 - oldest.0).max(0).unsigned_abs();
+            Some(OutboxStatus {
+                home: home_of(broker, self, &outbox.channel).map(|(home, _)| home),
+                channel: outbox.channel,
+                incarnation: outbox.incarnation,
+                records: told.records,
+                bytes: told.bytes,
+                oldest_ms: told.oldest.map(age),
+                error: told.error,
+            })
+        });
+        rows.collect()
+    }
+}
+
+fn begin(shared: &Arc<Shared>, regions: &Arc<Regions>, outbox: Outbox) -> Known {
+    let (sender, inbox) = mpsc::unbounded_channel();
+    let told = Arc::new(Mutex::new(Told::default()));
+    let place = shared.broker().outbox_place(&outbox);
+    let (start, end, bytes) = place.map_or((Offset(0), Offset(0), 0), |place| {
+        (place.start, place.end, place.bytes)
+    });
+    regions.outboxes.bytes.fetch_add(bytes, Ordering::Relaxed);
+    let courier = Courier {
+        shared: shared.clone(),
+        regions: regions.clone(),
+        outbox,
+        inbox,
+        told: told.clone(),
+        flight: VecDeque::new(),
+        carried: start,
+        next: start,
+        end,
+        bytes,
+        unrecorded: 0,
+        sequences: Sequences::default(),
+        askers: HashMap::new(),
+        not_before: None,
+        backoff: Backoff::new(AGAIN),
+        refusal: None,
+        oldest: None,
+    };
+    courier.tell();
+    tokio::spawn(courier.run());
+    Known {
+        inbox: sender,
+        told,
+    }
+}
+
+/// What is on its way to the home.
+enum Load {
+    /// A publish whose client waits.
+    Publish(Handed),
+    /// A batch of the outbox: the offset after it, and its bytes.
+    Kept(Offset, u64),
+}
+
+struct Sent {
+    load: Load,
+    call: LinkCall,
+    deadline: Instant,
+}
+
+/// Who brings the batches of one channel to its home.
+pub(super) struct Courier {
+    pub(super) shared: Arc<Shared>,
+    pub(super) regions: Arc<Regions>,
+    pub(super) outbox: Outbox,
+    inbox: mpsc::UnboundedReceiver<Handed>,
+    told: Arc<Mutex<Told>>,
+    flight: VecDeque<Sent>,
+    /// Everything of the outbox below is at home.
+    carried: Offset,
+    /// The record of the outbox that is sent next.
+    next: Offset,
+    pub(super) end: Offset,
+    /// Bytes that wait.
+    pub(super) bytes: u64,
+    /// Bytes that were carried, which is not on the record yet.
+    unrecorded: u64,
+    pub(super) sequences: Sequences,
+    /// Who wrote what is kept, by the principal that it is stamped with.
+    askers: HashMap<u32, Asker>,
+    /// Nothing is sent before.
+    not_before: Option<Instant>,
+    backoff: Backoff,
+    /// Why the home does not take what is kept.
+    pub(super) refusal: Option<WireError>,
+    oldest: Option<Timestamp>,
+}
+
+impl Courier {
+    async fn run(mut self) {
+        let mut linked = self.regions.linked.subscribe();
+        let stop = self.shared.stop.clone();
+        loop {
+            if let Err(error) = self.fill().await {
+                self.pause(None, &error.to_string());
+            }
+            self.tell();
+            let not_before = self.not_before;
+            let is_idle = self.flight.is_empty() && self.is_empty();
+            let front = self.flight.front_mut();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                answer = answer_of(front) => self.answered(answer).await,
+                handed = self.inbox.recv() => match handed {
+                    Some(handed) => self.take(handed).await,
+                    None => return,
+                },
+                _ = linked.changed() => self.not_before = None,
+                () = until(not_before) => self.not_before = None,
+                () = sleep(IDLE), if is_idle => {
+                    if self.regions.outboxes.let_go(&self.outbox, &self.inbox) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.carried == self.end
+    }
+
+    /// Says how the outbox is.
+    fn tell(&self) {
+        let mut told = lock(&self.told);
+        told.records = self.end.0 - self.carried.0;
+        told.bytes = self.bytes;
+        told.oldest = self.oldest.filter(|_| !self.is_empty());
+        if self.is_empty() {
+            told.error = None;
+        }
+    }
+
+    /// Takes a publish: sends it at once, or keeps it.
+    async fn take(&mut self, mut handed: Handed) {
+        let link = match self.is_empty() && self.not_before.is_none() {
+            true => self.link(),
+            false => None,
+        };
+        let Some(link) = link else {
+            // What was sent before it and is not answered comes first.
+            self.fall_back().await;
+            return self.keep(handed).await;
+        };
+        let wait_ms = handed.publish.asks.map_or(0, |asks| asks.wait_ms);
+        handed.publish.asks = Some(PublishAsks {
+            outbox: false,
+            wait_ms,
+        });
+        let request = Request::Publish(handed.publish.clone());
+        let forward = self.regions.forwarding(handed.by.clone(), &request);
+        let wait = Duration::from_millis(u64::from(wait_ms)) + self.regions.ack_wait;
+        self.flight.push_back(Sent {
+            load: Load::Publish(handed),
+            call: link.send(&Request::LinkForward(Box::new(forward))),
+            deadline: Instant::from_std(clock::instant()) + ANSWER + wait,
+        });
+    }
+
+    /// The link to the home of the channel.
+    fn link(&self) -> Option<crate::client::Link> {
+        let home = {
+            let broker = self.shared.broker();
+            home_of(&broker, &self.regions, &self.outbox.channel)
+        };
+        let (home, _) = home?;
+        self.regions.link_to(&home)
+    }
+
+    /// Keeps what was sent at once and is not answered: nobody knows whether it has arrived.
+    async fn fall_back(&mut self) {
+        for sent in std::mem::take(&mut self.flight) {
+            if let Load::Publish(handed) = sent.load {
+                self.keep(handed).await;
+            }
+        }
+        self.next = self.carried;
+    }
+
+    async fn answered(&mut self, answer: Option<Result<Response, RequestError>>) {
+        let Some(sent) = self.flight.pop_front() else {
+            return;
+        };
+        match (sent.load, answer) {
+            (Load::Publish(handed), Some(Ok(Response::LinkForward(answer)))) => {
+                self.backoff.reset();
+                let kind = crate::protocol::Kind::Publish;
+                let response = answer.response(kind, 2).unwrap_or_else(|error| {
+                    let text = format!("the home of the channel has answered: {error}");
+                    Response::Error(WireError::new(ErrorCode::Internal, text))
+                });
+                self.sequences.went(&handed.publish.batch);
+                let _ = handed.reply.send((response, None));
+            }
+            (Load::Publish(handed), Some(Err(RequestError::Server(error)))) => {
+                self.sequences.stands_at(&handed.publish.batch);
+                let _ = handed.reply.send((Response::Error(*error), None));
+            }
+            (load @ Load::Publish(_), _) => {
+                let error = self.home_unreachable().to_string();
+                self.flight.push_front(Sent { load, ..sent });
+                self.pause(None, &error);
+                self.fall_back().await;
+            }
+            (Load::Kept(end, bytes), Some(Ok(Response::LinkForward(_)))) => {
+                self.arrived(end, bytes);
+            }
+            (Load::Kept(end, bytes), Some(Err(RequestError::Server(error)))) => {
+                match error.known() {
+                    // It is there: only where, or how safe, is not known.
+                    Some(ErrorCode::SequenceTooOld | ErrorCode::NotEnoughRegions) => {
+                        self.arrived(end, bytes);
+                    }
+                    _ => self.refused(*error),
+                }
+            }
+            (Load::Kept(..), _) => {
+                let error = self.home_unreachable().to_string();
+                self.pause(None, &error);
+            }
+        }
+    }
+
+    pub(super) fn home_unreachable(&self) -> WireError {
+        let home = home_of(&self.shared.broker(), &self.regions, &self.outbox.channel);
+        let home = home.map_or_else(|| self.regions.name.clone(), |(home, _)| home);
+        unreachable(&home)
+    }
+
+    /// A batch of the outbox is at home.
+    fn arrived(&mut self, end: Offset, bytes: u64) {
+        self.backoff.reset();
+        self.refusal = None;
+        lock(&self.told).error = None;
+        self.carried = end;
+        self.unrecorded += bytes;
+        let bytes = bytes.min(self.bytes);
+        self.bytes -= bytes;
+        self.regions.outboxes.give_room(bytes);
+        if self.is_empty() {
+            self.regions.outboxes.give_room(self.bytes);
+            self.bytes = 0;
+            self.oldest = None;
+        }
+        if self.is_empty() || self.unrecorded >= RECORD_BYTES {
+            let now = clock::now();
+            let recorded = self.shared.broker().carried(&self.outbox, end, now);
+            self.shared.wake_committer();
+            match recorded {
+                Ok(()) => self.unrecorded = 0,
+                Err(error) => {
+                    tracing::debug!(channel = %self.outbox.channel, %error, "an outbox is trimmed later");
+                }
+            }
+        }
+    }
+
+    /// The same of one that was appended here.
+    pub(super) fn arrived_here(&mut self, end: Offset, bytes: u64) {
+        self.next = end;
+        self.arrived(end, bytes);
+    }
+
+    /// The home does not take a batch of the outbox.
+    pub(super) fn refused(&mut self, error: WireError) {
+        let text = format!("{}: {}", error.name, error.message);
+        let after = error.retry_after_ms;
+        if !error.retryable {
+            tracing::error!(
+                channel = %self.outbox.channel, offset = %self.carried, error = text,
+                "the home does not take what waits in the outbox"
+            );
+            self.refusal = Some(error);
+        }
+        self.pause(after, &text);
+    }
+
+    /// Sends nothing for a while; what was on its way is sent again.
+    fn pause(&mut self, after_ms: Option<u64>, text: &str) {
+        self.flight
+            .retain(|sent| matches!(sent.load, Load::Publish(_)));
+        self.next = self.carried;
+        let wait = self.backoff.next(after_ms);
+        self.not_before = Some(Instant::from_std(clock::instant()) + wait);
+        lock(&self.told).error = Some(text.to_owned());
+    }
+
+    /// Sends what is kept, as much as may be on its way.
+    async fn fill(&mut self) -> Result<(), BrokerError> {
+        let is_full = self.flight.len() >= WINDOW;
+        if self.next >= self.end || is_full || self.not_before.is_some() {
+            return Ok(());
+        }
+        if self.lives_here() {
+            return self.empty_here().await;
+        }
+        let Some(link) = self.link() else {
+            self.look_at_oldest().await?;
+            let error = self.home_unreachable().to_string();
+            self.pause(None, &error);
+            return Ok(());
+        };
+        for batch in self.read(READ_BYTES).await? {
+            if self.flight.len() >= WINDOW {
+                break;
+            }
+            let (header, request) = self.request_of(batch)?;
+            let by = self.asker(header.principal());
+            let forward = self.regions.forwarding(by, &request);
+            let end = header.end_offset();
+            self.flight.push_back(Sent {
+                load: Load::Kept(end, header.len() as u64),
+                call: link.send(&Request::LinkForward(Box::new(forward))),
+                deadline: Instant::from_std(clock::instant()) + ANSWER + self.regions.ack_wait,
+            });
+            self.next = end;
+        }
+        Ok(())
+    }
+
+    /// Finds out how old the oldest record is.
+    async fn look_at_oldest(&mut self) -> Result<(), BrokerError> {
+        if self.oldest.is_none() {
+            self.read(1).await?;
+        }
+        Ok(())
+    }
+
+    /// The next batches of the outbox.
+    pub(super) async fn read(&mut self, max_bytes: u64) -> Result<Vec<BytesMut>, BrokerError> {
+        let (name, id) = (self.outbox.name.clone(), Some(self.outbox.log));
+        let place = Place::Offset(self.next);
+        let mut fetch = Fetch::new(name, id, place, LogEpoch(0), max_bytes);
+        let fetched = fetching::run(&self.shared, &mut fetch).await?;
+        let mut batches = Vec::new();
+        for part in &fetched.slices.parts {
+            let mut rest = &part[..];
+            while let Ok(header) = BatchHeader::peek(rest) {
+                let Some((batch, after)) = rest.split_at_checked(header.len()) else {
+                    break;
+                };
+                if header.end_offset() > self.next {
+                    self.oldest.get_or_insert(header.append_time());
+                    batches.push(BytesMut::from(batch));
+                }
+                rest = after;
+            }
+        }
+        Ok(batches)
+    }
+
+    /// A kept batch as its producer has sent it.
+    pub(super) fn request_of(
+        &self,
+        mut batch: BytesMut,
+    ) -> Result<(BatchHeader, Request), BrokerError> {
+        let header = check_stored(&batch)
+            .map_err(|error| BrokerError::Bug(format!("a batch of an outbox: {error}").into()))?;
+        unstamp(&mut batch);
+        let target = PublishTarget {
+            channel: self.outbox.channel.clone(),
+            incarnation: Some(self.outbox.incarnation),
+            expected_offset: None,
+        };
+        let publish = PublishRequest {
+            target,
+            batch,
+            asks: Some(PublishAsks::default()),
+        };
+        Ok((header, Request::Publish(publish)))
+    }
+
+    /// Who wrote a batch.
+    fn asker(&mut self, principal: u32) -> Asker {
+        let (shared, channel) = (&self.shared, &self.outbox.channel);
+        let asker = self.askers.entry(principal);
+        asker
+            .or_insert_with(|| Asker::of_principal(&shared.broker(), principal, channel))
+            .clone()
+    }
+
+    /// Notes when a record was kept.
+    pub(super) fn kept_at(&mut self, at: Timestamp) {
+        self.oldest.get_or_insert(at);
+    }
+}
+
+/// The answer to what was sent first; none where it does not come in time.
+async fn answer_of(front: Option<&mut Sent>) -> Option<Result<Response, RequestError>> {
+    match front {
+        Some(sent) => {
+            let deadline = sent.deadline;
+            timeout_at(deadline, sent.call.answer()).await.ok()
+        }
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(then: Option<Instant>) {
+    match then {
+        Some(then) => sleep_until(then).await,
+        None => std::future::pending().await,
+    }
+}

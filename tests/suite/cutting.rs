@@ -1,0 +1,204 @@
+//! Cutting off the end of a log, and a crash at every call to the disk while that goes on.
+
+use npayload::storage::disk::{CrashingDisk, Loss};
+use npayload::types::Offset;
+
+use crate::copies::Driven;
+
+const SIZES: [&[usize]; 12] = [
+    &[40, 10],
+    &[700],
+    &[2_000, 1_500],
+    &[30],
+    &[5_000],
+    &[200; 3],
+    &[9_000],
+    &[1_200],
+    &[60],
+    &[3_500],
+    &[40; 7],
+    &[800],
+];
+
+/// A log over several segments, of two starts.
+fn filled(disk: CrashingDisk) -> Driven {
+    let mut home = Driven::open_as(disk, 1, Some("us-east")).expect("it opens");
+    let mut sequence = 0;
+    for part in 0..2 {
+        for sizes in SIZES {
+            publish(&mut home, sequence, sizes);
+            sequence += sizes.len() as u64;
+        }
+        home.settle();
+        if part == 0 {
+            home = home.reopen(Loss::None);
+        }
+    }
+    home.settle();
+    home
+}
+
+/// Publishes a batch; false where the disk has crashed.
+fn publish(home: &mut Driven, sequence: u64, sizes: &[usize]) -> bool {
+    let mut batch = Some(Driven::built(sequence, sizes));
+    loop {
+        match home.try_publish(&mut batch) {
+            Ok(_) => return true,
+            Err(_) if home.disk.is_crashed() => return false,
+            Err(refusal) => assert!(refusal.is_busy(), "{:?}", refusal.error),
+        }
+        home.settle();
+    }
+}
+
+/// Cuts the log and waits until that is done; false where the disk has crashed.
+fn cut(home: &mut Driven, at: Offset) -> bool {
+    let id = home.id().expect("a log");
+    home.broker.begin_cut(id, at).expect("it begins");
+    let mut batch = Some(Driven::built(0, &[1]));
+    let refused = home
+        .try_publish(&mut batch)
+        .map(|_| ())
+        .map_err(|refusal| refusal.error);
+    let is_retry = refused.is_ok();
+    assert!(
+        is_retry || refused.is_err(),
+        "nothing new is taken meanwhile"
+    );
+    for _ in 0..20 {
+        home.settle();
+        if home.disk.is_crashed() {
+            return false;
+        }
+        if let Some(ended) = home.broker.take_cut(id) {
+            ended.expect("it is cut");
+            return true;
+        }
+    }
+    panic!("the cut at {at} does not end");
+}
+
+fn ends(home: &mut Driven) -> Vec<u64> {
+    let mut end = 0;
+    let batches = home.batches(Offset(0));
+    let ends = batches.iter().map(|batch| {
+        let header = npayload::format::BatchHeader::peek(batch).expect("a batch");
+        end = header.end_offset().0;
+        end
+    });
+    ends.collect()
+}
+
+#[test]
+fn a_log_is_cut_at_any_batch_and_goes_on_there() {
+    let mut whole = filled(CrashingDisk::new());
+    let (batches, ends) = (whole.batches(Offset(0)), ends(&mut whole));
+    for (kept, end) in ends.iter().enumerate().take(ends.len() - 1) {
+        let mut home = filled(CrashingDisk::new());
+        let at = Offset(*end);
+        assert!(cut(&mut home, at));
+        assert_eq!(home.batches(Offset(0)), batches[..=kept], "cut at {at}");
+        // The table of producers is that of what is left: the next sequence is the one after it.
+        let more = Driven::built(*end + 1, &[10]);
+        assert!(
+            home.try_publish(&mut Some(more)).is_err(),
+            "a sequence left out"
+        );
+        let last = &SIZES[kept % SIZES.len()];
+        let again = Driven::built(*end - last.len() as u64, last);
+        let again = home.try_publish(&mut Some(again)).expect("a retry");
+        assert!(again.is_duplicate);
+        assert_eq!(again.last, Offset(*end - 1));
+        let mut sequence = *end;
+        for sizes in SIZES {
+            publish(&mut home, sequence, sizes);
+            sequence += sizes.len() as u64;
+        }
+        home.settle();
+        let grown = home.batches(Offset(0));
+        assert_eq!(grown[..=kept], batches[..=kept]);
+        assert_eq!(grown.len(), kept + 1 + SIZES.len());
+        for loss in [Loss::All, Loss::None] {
+            home = home.reopen(loss);
+            assert_eq!(home.batches(Offset(0)), grown, "cut at {at}");
+            let report = home.broker.storage().recovery_report();
+            assert_eq!((&report.damage, &report.moved), (&Vec::new(), &Vec::new()));
+        }
+    }
+}
+
+#[test]
+fn a_crash_at_any_call_of_a_cut_leaves_the_log_whole_or_cut() {
+    let mut whole = filled(CrashingDisk::new());
+    let (batches, ends) = (whole.batches(Offset(0)), ends(&mut whole));
+    for kept in [2, 13, 20] {
+        let at = Offset(ends[kept]);
+        let counted = CrashingDisk::new();
+        let mut home = filled(counted.clone());
+        let before = home.disk.calls();
+        assert!(cut(&mut home, at));
+        let calls = home.disk.calls();
+        assert!(calls - before > 15, "{before}..{calls}");
+        for call in before..calls {
+            let mut home = filled(CrashingDisk::new());
+            match call % 2 {
+                0 => home.disk.crash_during(call),
+                _ => home.disk.crash_after(call),
+            }
+            cut(&mut home, at);
+            let loss = match call % 3 {
+                0 => Loss::All,
+                1 => Loss::None,
+                _ => Loss::Random(call),
+            };
+            let mut home = home.reopen(loss);
+            let report = home.broker.storage().recovery_report();
+            assert_eq!(report.damage, [], "call {call}, {loss:?}");
+            let found = home.batches(Offset(0));
+            if found.len() == batches.len() {
+                assert_eq!(found, batches, "call {call}, {loss:?}");
+                assert!(cut(&mut home, at));
+            }
+            assert_eq!(
+                home.batches(Offset(0)),
+                batches[..=kept],
+                "call {call}, {loss:?}"
+            );
+            publish(&mut home, at.0, &[100, 200]);
+            home.settle();
+            let mut home = home.reopen(Loss::All);
+            assert_eq!(
+                home.batches(Offset(0)).len(),
+                kept + 2,
+                "call {call}, {loss:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_cut_anywhere_else_is_refused_and_changes_nothing() {
+    let mut home = filled(CrashingDisk::new());
+    let (batches, ends) = (home.batches(Offset(0)), ends(&mut home));
+    let id = home.id().expect("a log");
+    for at in [0, ends[ends.len() - 1], u64::MAX] {
+        assert!(home.broker.begin_cut(id, Offset(at)).is_err(), "at {at}");
+    }
+    // In the middle of a batch: found out once it is looked at.
+    home.broker.begin_cut(id, Offset(1)).expect("it begins");
+    assert!(
+        home.broker.begin_cut(id, Offset(2)).is_err(),
+        "one at a time"
+    );
+    home.settle();
+    let ended = home.broker.take_cut(id).expect("it ends");
+    assert!(ended.is_err());
+    assert_eq!(home.batches(Offset(0)), batches);
+    assert!(
+        publish(&mut home, ends[ends.len() - 1], &[10]),
+        "it takes batches again"
+    );
+    home.settle();
+    let mut home = home.reopen(Loss::All);
+    assert_eq!(home.batches(Offset(0)).len(), batches.len() + 1);
+}
