@@ -291,7 +291,9 @@ impl Broker {
             ..Gap::default()
         };
         let place = self.copy_place(id);
-        let place = place.ok_or(BrokerError::Bug("a gap in no log".into()))?;
+        let place = place.ok_or_else(|| BrokerError::NoSuchChannel {
+            name: id.to_string(),
+        })?;
         let (epoch, time) = (place.last_epoch, place.last_time.max(Timestamp(0)));
         self.append_own_gap(id, lost.clone(), &gap, (epoch, time), GAP_BYTES, now)?;
         self.note_gap(id, lost.start, lost.end, now);

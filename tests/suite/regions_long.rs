@@ -5,6 +5,7 @@
 //! `NPAYLOAD_SEED` sets what is written and done, not how far it had come by then.
 
 use std::io::Write;
+use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
@@ -19,11 +20,12 @@ use crate::regions::{Region, raw};
 
 const CHANNEL: &str = "all";
 
-/// What is done to the regions.
+/// What is done to a chain of regions, each of which pulls from the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Blow {
     Cut,
     KillHome,
+    /// Of one that holds a copy.
     KillCopy,
 }
 
@@ -87,8 +89,53 @@ fn caught_up(copy: &Region, end: u64) {
     }
 }
 
-#[test]
-fn what_is_written_through_cuts_and_kills_of_either_side_is_copied_once_and_whole() {
+/// A home, and the regions that pull from it, one from the other, each over a line of its own.
+struct Chain {
+    home: Region,
+    hops: Vec<(Line, Region)>,
+}
+
+impl Chain {
+    fn start(dir: &Path, names: &[&'static str]) -> Self {
+        let home = Region::start(dir, "us-east", &[]);
+        let mut chain = Self {
+            home,
+            hops: Vec::new(),
+        };
+        let mut before = "us-east";
+        for name in names {
+            let last = chain.hops.last().map_or(&chain.home, |(_, region)| region);
+            let line = Line::to(last.broker().address());
+            let peer = format!("{before}={}", line.url());
+            let region = Region::start_at(dir, name, vec![peer]);
+            region
+                .run(&["interest", "add", ">", "--from", "start"])
+                .ok();
+            chain.hops.push((line, region));
+            before = name;
+        }
+        chain
+    }
+
+    fn strike(&mut self, blow: Blow, draws: &mut Draws) {
+        let at = usize::try_from(draws.below(self.hops.len() as u64)).expect("small");
+        let (line, region) = &mut self.hops[at];
+        match blow {
+            Blow::Cut => cut(line, draws),
+            Blow::KillHome => {
+                self.home.kill();
+                self.home.restart();
+            }
+            Blow::KillCopy => {
+                region.kill();
+                region.restart();
+            }
+        }
+    }
+}
+
+/// Writes through blows of every kind, until every region of the chain has all of it.
+fn write_through(mut chain: Chain) {
     let (records, cuts, kills) = if is_soak() {
         (1_000_000, 100, 50)
     } else {
@@ -96,17 +143,8 @@ fn what_is_written_through_cuts_and_kills_of_either_side_is_copied_once_and_whol
     };
     let records = from_env("RECORDS", records);
     let mut draws = Draws(seed());
-    let dir = tempfile::tempdir().expect("a directory");
-    let mut east = Region::start(dir.path(), "us-east", &[]);
-    let line = Line::to(east.broker().address());
-    let mut west = Region::start_at(
-        dir.path(),
-        "eu-west",
-        vec![format!("us-east={}", line.url())],
-    );
-    west.run(&["interest", "add", ">", "--from", "start"]).ok();
     let blows = blows(&mut draws, from_env("CUTS", cuts), from_env("KILLS", kills));
-    let mut writer = Writer::start(&east);
+    let mut writer = Writer::start(&chain.home);
     let part = records / (blows.len() as u64 + 1);
     let mut written = 0;
     for blow in &blows {
@@ -114,29 +152,50 @@ fn what_is_written_through_cuts_and_kills_of_either_side_is_copied_once_and_whol
         written += part;
         // Somewhere in the middle of writing and pulling it.
         std::thread::sleep(Duration::from_millis(draws.below(60)));
-        match blow {
-            Blow::Cut => cut(&line, &mut draws),
-            Blow::KillHome => {
-                east.kill();
-                east.restart();
-            }
-            Blow::KillCopy => {
-                west.kill();
-                west.restart();
-            }
-        }
+        chain.strike(*blow, &mut draws);
     }
     writer.write(written..records);
     let told = writer.end();
-    line.mend();
     assert_eq!(told["count"], json!(records), "{told}");
-    caught_up(&west, records);
-    is_once_and_whole(&east, &west, records);
-    println!(
-        "{records} records, {} connections of the link, {} blows",
-        line.connections(),
-        blows.len()
-    );
+    for (line, copy) in &chain.hops {
+        line.mend();
+        caught_up(copy, records);
+        is_once_and_whole(&chain.home, copy, records);
+        println!(
+            "{records} records, {} connections of a link, {} blows",
+            line.connections(),
+            blows.len()
+        );
+    }
+}
+
+#[test]
+fn what_is_written_through_cuts_and_kills_of_either_side_is_copied_once_and_whole() {
+    let dir = tempfile::tempdir().expect("a directory");
+    write_through(Chain::start(dir.path(), &["eu-west"]));
+}
+
+#[test]
+fn what_a_hub_hands_on_through_cuts_and_kills_is_copied_once_and_whole() {
+    let dir = tempfile::tempdir().expect("a directory");
+    write_through(Chain::start(dir.path(), &["hub", "eu-west"]));
+}
+
+#[test]
+fn what_goes_round_a_ring_through_cuts_and_kills_is_copied_once_and_whole() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut chain = Chain::start(dir.path(), &["ap-south", "eu-west"]);
+    // The home pulls from the last one, and wants all of it.
+    let last = &chain.hops[1].1;
+    let peer = format!("eu-west={}", last.url());
+    chain.home.kill();
+    chain.home.peers = vec![peer];
+    chain.home.restart();
+    chain
+        .home
+        .run(&["interest", "add", ">", "--from", "start"])
+        .ok();
+    write_through(chain);
 }
 
 /// Ends the link's connection: at once, or in the middle of an answer.
@@ -157,9 +216,15 @@ fn cut(line: &Line, draws: &mut Draws) {
 
 /// That home and copy hold every record once, in order, as the same bytes.
 fn is_once_and_whole(home: &Region, copy: &Region, records: u64) {
-    let all = raw(home, CHANNEL);
-    assert!(all == raw(copy, CHANNEL), "the same bytes");
-    drop(all);
+    // The end of a copy is told before it is synced, and readable then.
+    wait_for("the end to be synced", || {
+        let info = copy.run(&["channel", "info", CHANNEL, "--json"]).json();
+        (info["highWatermark"] == json!(records)).then_some(())
+    });
+    let (there, here) = (raw(home, CHANNEL), raw(copy, CHANNEL));
+    assert_eq!(there.len(), here.len(), "as many bytes");
+    assert!(there == here, "the same bytes");
+    drop((there, here));
     let found = Raw::greeted(copy.broker().address()).all(CHANNEL);
     assert_eq!(found.len() as u64, records, "0 gaps, 0 repeats");
     for (n, (offset, payload)) in (0..).zip(&found) {

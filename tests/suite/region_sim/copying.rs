@@ -42,6 +42,8 @@ pub enum Stop {
     Diverged(String),
     /// The channel was made again at its home.
     Recreated,
+    /// The source goes on elsewhere than the copy ends.
+    Elsewhere,
     /// Calls of a disk fail, or the channel is gone meanwhile.
     Passing(String),
 }
@@ -51,6 +53,7 @@ impl Stop {
     pub fn text(&self) -> &str {
         match self {
             Self::Recreated => "made again at its home",
+            Self::Elsewhere => "the source goes on elsewhere",
             Self::Diverged(text) | Self::Passing(text) => text,
         }
     }
@@ -178,8 +181,7 @@ impl Pulling {
             _ => None,
         };
         let Some(place) = place.filter(|place| place.next == from) else {
-            let stop = Stop::Passing("it is another one meanwhile".to_owned());
-            hold(region, stops, &name, id, stop);
+            hold(region, stops, &name, id, Stop::Elsewhere);
             return true;
         };
         judge_follow(region, home, id, from);
@@ -536,7 +538,7 @@ fn hold(region: &Region, stops: &mut Stops, name: &ChannelName, id: Incarnation,
     let kind = match &why {
         Stop::Diverged(_) => "stop: diverged",
         Stop::Recreated => "stop: made again",
-        Stop::Passing(_) => "stop: passing",
+        Stop::Passing(_) | Stop::Elsewhere => "stop: passing",
     };
     region.trace.count(kind);
     region

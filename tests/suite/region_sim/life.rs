@@ -139,6 +139,7 @@ impl World {
         self.end(at, Loss::None, 0);
         let region = &mut self.regions[at];
         region.disk = backup.after(Loss::None);
+        region.disk.heal();
         region.restores += 1;
         region.contents.clear();
         if region.open(&mut self.chance).is_err() {
@@ -215,7 +216,9 @@ impl World {
             let mut removed = Vec::new();
             for (name, stopped) in &self.links[link].stops {
                 match stopped.why {
-                    Stop::Passing(_) => continue,
+                    // An empty copy that begins where its restored home has no batch begin.
+                    Stop::Elsewhere if self.regions[source].restores > 0 => {}
+                    Stop::Passing(_) | Stop::Elsewhere => continue,
                     Stop::Diverged(_) if self.regions[source].restores == 0 => {
                         anomaly!("diverged", "{name} is stopped: {}", stopped.why.text());
                     }

@@ -55,6 +55,8 @@ pub struct Region {
     pub dropped: BTreeSet<Incarnation>,
     /// A copy of the disk from earlier.
     pub backup: Option<SimDisk>,
+    /// A call of its disk was struck in an earlier life.
+    was_struck: bool,
     /// How often it was put back to a copy of its disk.
     pub restores: u32,
     committer: Committer,
@@ -78,6 +80,7 @@ impl Region {
             waits: Vec::new(),
             dropped: BTreeSet::new(),
             backup: None,
+            was_struck: false,
             restores: 0,
             committer: Committer::Idle,
             keeper: Keeper::Idle,
@@ -106,6 +109,7 @@ impl Region {
 
     /// The process is gone; what is on the disk is what `loss` leaves.
     pub fn end(&mut self, loss: Loss) {
+        self.was_struck |= self.disk.was_struck();
         self.broker = None;
         self.committer = Committer::Idle;
         self.keeper = Keeper::Idle;
@@ -118,7 +122,9 @@ impl Region {
         let Some(broker) = self.broker.as_ref() else {
             return;
         };
-        let damage = &broker.storage().recovery_report().damage;
+        // One copy of a checkpoint may be unreadable where a call was struck, in this life or before.
+        let mut damage = broker.storage().recovery_report().damage.clone();
+        damage.retain(|one| one.log.is_some() || !self.was_struck);
         let is_excused = self.disk.was_struck() || !self.disk.lost_syncs().is_empty();
         if !damage.is_empty() && !is_excused {
             anomaly!("lost-write", "{}: damage {damage:?}", self.name);
