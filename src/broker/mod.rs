@@ -33,6 +33,7 @@ mod secret;
 mod topic;
 mod unsealing;
 mod upkeep;
+mod waiters;
 
 pub use channels::{ChannelInfo, ChannelRefusal, CreateOutcome, Place, Sick};
 pub use copies::{CopiedBatch, CopyPlace, NewCopy, Residence};
