@@ -11,6 +11,7 @@ use super::producers::{AppendedBatch, ProducerLimits, Producers};
 use super::regions::Asked;
 use super::secret::DirectorySecret;
 use super::topic::TopicError;
+use super::waiters::RoundWaiters;
 use crate::access::Access;
 use crate::asp::trust::DEFAULT_HALF_LIFE_HOURS;
 use crate::consumer::Consumers;
@@ -197,7 +198,7 @@ pub struct Broker {
     pub(super) random: Box<dyn FnMut() -> u64 + Send>,
     /// What follows once an entry is flushed.
     pub(super) after: Vec<(EntryId, After)>,
-    pub(super) round_waiters: Vec<Arc<dyn Wake>>,
+    pub(super) round_waiters: RoundWaiters,
     pub(super) log_waiters: HashMap<Incarnation, Vec<Arc<dyn Wake>>>,
     /// Positions of deleted channels may be left, whose dropping is not on the record.
     pub(super) has_stray_positions: bool,
@@ -331,6 +332,11 @@ impl Broker {
         self.round_waiters.push(waiter);
     }
 
+    /// Wakes `waiter` once, when `wait` is over, or anything has failed.
+    pub fn wake_when_over(&mut self, wait: Wait, waiter: Arc<dyn Wake>) {
+        self.round_waiters.push_for(wait, waiter);
+    }
+
     /// Wakes `waiter` once, when the log's high watermark may have moved or the channel is gone.
     pub fn wake_on_append(&mut self, log: Incarnation, waiter: Arc<dyn Wake>) {
         self.log_waiters.entry(log).or_default().push(waiter);
@@ -367,7 +373,13 @@ impl Broker {
     }
 
     fn take_waiters(&mut self, finished: &Finished) -> Vec<Arc<dyn Wake>> {
-        let mut wake = std::mem::take(&mut self.round_waiters);
+        let storage = &self.storage;
+        let failures = storage.failed_entries() + usize::from(storage.journal_failure().is_some());
+        let is_over = |wait: Wait| {
+            let outcome = storage.outcome(wait.entry, wait.level);
+            !matches!(outcome, Outcome::Pending)
+        };
+        let mut wake = self.round_waiters.take_over(is_over, failures);
         for log in &finished.logs {
             if let Some(waiters) = self.log_waiters.remove(log) {
                 wake.extend(waiters);

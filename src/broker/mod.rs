@@ -42,6 +42,7 @@ mod travelled;
 mod travelling;
 mod unsealing;
 mod upkeep;
+mod waiters;
 
 pub use channels::{ChannelInfo, ChannelRefusal, CreateOutcome, Place, Sick};
 pub use copies::{CopiedBatch, CopyPlace, NewCopy, Residence, is_of_copy};

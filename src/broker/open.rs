@@ -17,6 +17,7 @@ use super::producers::{ProducerLimits, ProducerState, Producers};
 use super::regions::Asked;
 use super::secret::DirectorySecret;
 use super::topic::{Fold, TopicError, fold_topic, read_topic};
+use super::waiters::RoundWaiters;
 use crate::access::{Access, AccessEvent};
 use crate::consumer::{ConsumerEvent, Consumers};
 use bytes::Bytes;
@@ -135,7 +136,7 @@ impl Broker {
             asp: super::asp::Asp::default(),
             random,
             after: Vec::new(),
-            round_waiters: Vec::new(),
+            round_waiters: RoundWaiters::default(),
             log_waiters: HashMap::new(),
             has_stray_positions: true,
             retention_cursor: None,

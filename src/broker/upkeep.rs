@@ -95,7 +95,7 @@ impl Broker {
     /// Those who wait for a round, once the journal has failed: no round will wake them.
     fn take_failed(&mut self) -> Vec<Arc<dyn Wake>> {
         match self.storage.journal_failure() {
-            Some(_) => std::mem::take(&mut self.round_waiters),
+            Some(_) => self.round_waiters.take_all(),
             None => Vec::new(),
         }
     }

@@ -22,6 +22,9 @@ use crate::protocol::{
 /// How many bytes the writer gathers for one write.
 const WRITE_BYTES: usize = 1 << 20;
 
+/// Room made for each read.
+const READ_BYTES: usize = 16 << 10;
+
 /// How long the end of a connection may take to be said.
 const GOODBYE: Duration = Duration::from_secs(1);
 
@@ -241,7 +244,13 @@ async fn read(
                 Err(error) => return LostError::Frame(Arc::new(error)),
             }
         }
-        src.reserve(16 << 10);
+        // In the middle of a large frame there is room for the rest of it: more would move all that
+        // has come to another place.
+        src.reserve(if src.len() < READ_BYTES {
+            READ_BYTES
+        } else {
+            1
+        });
         match reader.read_buf(&mut src).await {
             Ok(0) => return LostError::Closed,
             Ok(_) => shared.reads.fetch_add(1, Ordering::Relaxed),

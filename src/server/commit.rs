@@ -23,10 +23,12 @@ const LAST_WAIT: Duration = Duration::from_secs(10);
 
 /// Runs rounds until the server ends.
 pub(super) fn run(shared: &Arc<Shared>) {
-    let mut again = None;
+    // The round to run next, where it is known: one that found the disk full, or what was staged
+    // while the last was under way.
+    let mut next = None;
     let mut last_tries = 0;
     loop {
-        let round = match again.take() {
+        let round = match next.take() {
             Some(round) => round,
             None => match next_round(shared) {
                 Some(round) => round,
@@ -39,6 +41,10 @@ pub(super) fn run(shared: &Arc<Shared>) {
         let is_done = matches!(end, RoundEnd::Done(_));
         let mut broker = shared.broker();
         let result = broker.finish_round(end);
+        if result.again.is_none() {
+            // Under the same lock, which those who are woken want next.
+            next = broker.plan_round(clock::now());
+        }
         drop(broker);
         if is_done {
             shared.metrics.round(took);
@@ -62,7 +68,7 @@ pub(super) fn run(shared: &Arc<Shared>) {
                 return;
             }
             std::thread::sleep(FULL);
-            again = Some(round);
+            next = Some(round);
         }
     }
 }

@@ -100,6 +100,10 @@ struct Connection {
     waker: Arc<TaskWake>,
     /// The broker will wake this connection when the next round ends.
     is_registered: bool,
+    /// And when these waits are over, one of each level.
+    registered: Vec<Wait>,
+    /// Failed entries as of the last look: with any of them the broker has woken everybody.
+    failures: usize,
     found: mpsc::UnboundedReceiver<Found>,
     finder: mpsc::UnboundedSender<Found>,
     /// The requests that wait for records, by correlation, and the channel that each fetch reads.
@@ -154,6 +158,8 @@ pub(super) async fn serve(
         stalled: None,
         waker: TaskWake::new(),
         is_registered: false,
+        registered: Vec::new(),
+        failures: 0,
         found,
         finder,
         fetches: Vec::new(),
@@ -682,14 +688,24 @@ impl Connection {
         let done = {
             let mut broker = self.shared.broker();
             let failures = broker.storage().failed_entries();
+            if failures != std::mem::replace(&mut self.failures, failures) {
+                // A failure has woken everybody.
+                self.registered.clear();
+            }
             let done = self
                 .waiting
                 .take_done(|wait| broker.outcome(wait), failures);
-            let is_waiting = !self.waiting.is_empty() || self.stalled.is_some();
-            if is_waiting && !self.is_registered {
+            if self.stalled.is_some() && !self.is_registered {
                 self.is_registered = true;
-                let waiter: Arc<dyn Wake> = self.waker.clone();
-                broker.wake_after_round(waiter);
+                broker.wake_after_round(self.waker.clone() as Arc<dyn Wake>);
+            }
+            // Of one level, what is waited for first is over first.
+            for wait in self.waiting.firsts() {
+                if !self.registered.contains(&wait) {
+                    self.registered.retain(|known| known.level != wait.level);
+                    self.registered.push(wait);
+                    broker.wake_when_over(wait, self.waker.clone() as Arc<dyn Wake>);
+                }
             }
             done
         };

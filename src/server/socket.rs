@@ -33,7 +33,7 @@ impl Socket {
             Self::Plain(socket) => {
                 std::future::poll_fn(|cx| {
                     ready!(socket.poll_read_ready(cx))?;
-                    input.reserve(READ_BYTES);
+                    input.reserve(room_to_make(input.len()));
                     // A read that leaves room has emptied the socket: no other finds out.
                     pin!(socket.read_buf(input)).poll(cx)
                 })
@@ -60,6 +60,12 @@ impl Socket {
             tracing::debug!(%error, "the peer was gone before it was told of the end");
         }
     }
+}
+
+/// Room for the next read behind so many bytes. In the middle of a large frame there is what the rest
+/// of it needs: more would move all that has come to another place.
+fn room_to_make(len: usize) -> usize {
+    if len < READ_BYTES { READ_BYTES } else { 1 }
 }
 
 /// Everything that records which are here already hold, up to the room of one read.

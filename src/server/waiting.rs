@@ -51,6 +51,12 @@ impl Waiting {
         self.bytes
     }
 
+    /// For each level, what is waited for first.
+    pub fn firsts(&self) -> impl Iterator<Item = Wait> {
+        let levels = [&self.written, &self.synced].into_iter();
+        levels.filter_map(|level| level.values().next().map(|pending| pending.wait))
+    }
+
     /// Takes what is over, in the order in which it came.
     ///
     /// - `failures`: how many entries have failed so far. A failed entry may stand behind one that

@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -24,6 +24,10 @@ use super::spares::Spares;
 use super::walk::BLOCK_BYTES;
 use crate::format::{DamageKind, DamageRow, LogRow, ProducerRow};
 use crate::types::{Durability, Incarnation, LogEpoch, Offset, Timestamp};
+
+/// A log that was not read from its segments while so many bytes were appended has no reader who is
+/// a little behind.
+const READ_BYTES: u64 = 1024 * 1024 * 1024;
 
 /// What a log is told of its channel's configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,6 +208,8 @@ pub struct Log {
     pub(super) recent: Recent,
     /// Somebody has read up to the end, and waits for more.
     pub(super) is_followed: AtomicBool,
+    /// Bytes appended since somebody last read from a segment.
+    unread_bytes: AtomicU64,
     /// The segments known so far, in order; the last is the active one.
     pub(super) segments: Vec<Arc<Segment>>,
     /// Files that its next segments are written over.
@@ -304,6 +310,7 @@ impl Log {
             unsynced_behind: 0,
             recent: Recent::default(),
             is_followed: AtomicBool::new(false),
+            unread_bytes: AtomicU64::new(READ_BYTES),
             refused: point.refused.then(|| {
                 let what = "damage was found; see the channel's info and npayload-inspect";
                 Closed::Damaged(what.into())
@@ -501,8 +508,16 @@ impl Log {
         self.end = batch.offsets.end;
         self.last_time = batch.append_time;
         self.last_epoch = batch.epoch;
-        self.unwritten_bytes += batch.bytes.len() as u64;
+        let len = batch.bytes.len() as u64;
+        self.unwritten_bytes += len;
+        *self.unread_bytes.get_mut() = self.unread_bytes.get_mut().saturating_add(len);
         self.tail.push_back(batch);
+    }
+
+    /// Whether somebody reads segments of this log while it is written: then what is written next is
+    /// likely to be read from memory, which is where the operating system has it.
+    pub(super) fn is_read(&self) -> bool {
+        self.unread_bytes.load(Ordering::Relaxed) < READ_BYTES
     }
 
     /// The batches in front of `below` that the segment files lack.
@@ -635,11 +650,14 @@ impl Log {
         let segments = &self.segments;
         let at = segments.partition_point(|segment| segment.id().base <= from);
         match at.checked_sub(1) {
-            Some(at) => Ok(ReadPlan::Segment {
-                segment: segments[at].clone(),
-                after: segments.get(at + 1).map(|next| next.id().base),
-                until: self.next_damage(&segments[at], from)?,
-            }),
+            Some(at) => {
+                self.unread_bytes.store(0, Ordering::Relaxed);
+                Ok(ReadPlan::Segment {
+                    segment: segments[at].clone(),
+                    after: segments.get(at + 1).map(|next| next.id().base),
+                    until: self.next_damage(&segments[at], from)?,
+                })
+            }
             None if !self.is_loaded => Ok(ReadPlan::Load),
             None => Err(ReadError::Damaged {
                 segment: "the log's directory".into(),
@@ -789,4 +807,50 @@ pub(super) enum ReadPlan {
         /// The first batch at or behind this offset is known to be damaged.
         until: Option<Offset>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log() -> Log {
+        let point = LogPoint {
+            end: Offset(10),
+            active: Some(ActivePoint {
+                base: Offset(0),
+                position: FIRST_BATCH + 1000,
+                start_time: Timestamp(1),
+                previous: None,
+            }),
+            ..LogPoint::empty()
+        };
+        let options = LogOptions {
+            segment_bytes: 1 << 20,
+            durability: Durability::Synced,
+            sync_interval_ms: 100,
+        };
+        let layout = Layout::new(std::path::Path::new("/data"));
+        Log::new(&layout, Incarnation(1), options, &point)
+    }
+
+    #[test]
+    fn a_log_is_read_while_somebody_needs_its_segments() {
+        let log = log();
+        assert!(!log.is_read(), "nobody has read it yet");
+        // Who follows its end needs none of them.
+        assert!(matches!(
+            log.plan_read(Offset(10), 100),
+            Ok(ReadPlan::Memory(_))
+        ));
+        assert!(!log.is_read());
+        assert!(matches!(
+            log.plan_read(Offset(3), 100),
+            Ok(ReadPlan::Segment { .. })
+        ));
+        assert!(log.is_read());
+        log.unread_bytes.store(READ_BYTES - 1, Ordering::Relaxed);
+        assert!(log.is_read());
+        log.unread_bytes.store(READ_BYTES, Ordering::Relaxed);
+        assert!(!log.is_read(), "the reader is gone");
+    }
 }

@@ -17,7 +17,7 @@ use super::disk::{Disk, DiskFile};
 use super::error::{CommitError, IoFailure, While};
 use super::journal::{GroupEnd, Room};
 use super::layout::Layout;
-use super::log::TailBatch;
+use super::log::{Log, TailBatch};
 use super::open_files::OpenFiles;
 use super::segment::{FIRST_BATCH, Segment};
 use super::store::{EntryId, QueuedBatch, QueuedEntry, Storage};
@@ -36,6 +36,8 @@ struct DirectRun {
     before: Vec<TailBatch>,
     entries: Vec<EntryId>,
     batches: Vec<QueuedBatch>,
+    /// Whether somebody is likely to read it from its segment soon.
+    is_kept: bool,
 }
 
 impl DirectRun {
@@ -204,6 +206,7 @@ impl Storage {
                             before: before.map_or(Vec::new(), |log| log.unwritten_before(first)),
                             entries: Vec::new(),
                             batches: Vec::new(),
+                            is_kept: before.is_some_and(Log::is_read),
                         });
                         runs.last_mut().expect("just pushed")
                     }
@@ -592,7 +595,9 @@ impl Round {
             let mut buffer = std::mem::take(&mut self.buffer);
             let group = self.group(&mut buffer);
             let room = self.room.as_ref().expect("seen above");
-            let written = room.file.write_at(room.position, &group.slices(&buffer));
+            let written = room
+                .file
+                .write_blocks(room.position, &group.slices(&buffer));
             let header = group.header;
             self.buffer = buffer;
             written
@@ -767,7 +772,7 @@ fn write_direct(
             .map(|(_, position, bytes)| (*position, Bytes::clone(bytes)))
             .collect();
         let segment = part[0].0;
-        segment.write_run(disk, open_files, &batches)?;
+        segment.write_run(disk, open_files, &batches, run.is_kept)?;
         if is_synced {
             segment.sync(disk)?;
         }

@@ -24,6 +24,23 @@ pub const FIRST_BATCH: u64 = 4096;
 /// Padding.
 static ZEROS: [u8; GROUP_ALIGNMENT] = [0; GROUP_ALIGNMENT];
 
+/// How batches are written to a segment.
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    /// What follows begins on a block of its own.
+    is_run: bool,
+    /// They stay in memory for readers.
+    is_kept: bool,
+}
+
+impl Written {
+    /// From a tail: the block that it ends in is written again.
+    const BEHIND: Self = Self {
+        is_run: false,
+        is_kept: true,
+    };
+}
+
 /// Which segment, and where its files are.
 #[derive(Debug, Clone)]
 pub struct SegmentId {
@@ -268,17 +285,33 @@ impl Segment {
         open_files: &OpenFiles,
         batches: &[(u64, Bytes)],
     ) -> Result<(), IoFailure> {
-        self.write_or_fail(disk, open_files, batches, false)
+        self.write_or_fail(disk, open_files, batches, Written::BEHIND)
     }
 
     /// As [`Segment::write`], where whatever follows begins on a block of its own.
+    ///
+    /// - `is_kept`: whether somebody is likely to read it soon.
     pub(super) fn write_run(
         self: &Arc<Self>,
         disk: &dyn Disk,
         open_files: &OpenFiles,
         batches: &[(u64, Bytes)],
+        is_kept: bool,
     ) -> Result<(), IoFailure> {
-        self.write_or_fail(disk, open_files, batches, true)
+        let run = Written {
+            is_run: true,
+            is_kept,
+        };
+        self.write_or_fail(disk, open_files, batches, run)
+    }
+
+    /// Has the operating system let go of the whole blocks in front of `position`, which were synced:
+    /// nobody reads them.
+    pub(super) fn uncache(&self, from: u64, position: u64) {
+        let whole = position - position % BLOCK_BYTES;
+        if let Some(open) = self.lock().as_ref() {
+            open.file.uncache(from..whole.max(from));
+        }
     }
 
     /// A write that failed is not tried again, it fails for ever.
@@ -287,12 +320,12 @@ impl Segment {
         disk: &dyn Disk,
         open_files: &OpenFiles,
         batches: &[(u64, Bytes)],
-        is_run: bool,
+        how: Written,
     ) -> Result<(), IoFailure> {
         if let Some(failure) = self.failed.get() {
             return Err(failure.clone());
         }
-        let written = self.write_all(disk, open_files, batches, is_run);
+        let written = self.write_all(disk, open_files, batches, how);
         written.map_err(|failure| self.keep_failure(failure))
     }
 
@@ -309,7 +342,7 @@ impl Segment {
         if !self.is_reused() || is_padded || position == end {
             return Ok(());
         }
-        self.write_run(disk, open_files, &[(position, Bytes::new())])
+        self.write_run(disk, open_files, &[(position, Bytes::new())], true)
     }
 
     /// Whether its file was a spare one, and bytes of another segment may lie in it.
@@ -352,7 +385,7 @@ impl Segment {
         disk: &dyn Disk,
         open_files: &OpenFiles,
         batches: &[(u64, Bytes)],
-        is_run: bool,
+        Written { is_run, is_kept }: Written,
     ) -> Result<(), IoFailure> {
         self.set_dirty();
         let file = self.file_for_writing(disk, open_files)?;
@@ -381,8 +414,11 @@ impl Segment {
             let padded = end.next_multiple_of(BLOCK_BYTES);
             let zeros = padding(end, padded).filter(|_| is_run && batches.peek().is_none());
             parts.extend(zeros.map(IoSlice::new));
-            file.write_at(*start, &parts)
-                .or_while("writing", &self.id.path)?;
+            let written = match is_kept {
+                true => file.write_at(*start, &parts),
+                false => file.write_uncached(*start, &parts),
+            };
+            written.or_while("writing", &self.id.path)?;
             if zeros.is_some() {
                 self.padded_to.fetch_max(padded, Ordering::AcqRel);
             }

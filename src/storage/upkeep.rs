@@ -104,6 +104,8 @@ pub(super) struct Tail {
     pub runs: Vec<WriteRun>,
     /// Much was written since the last sync.
     is_sync_due: bool,
+    /// Somebody reads the log's segments while it is written.
+    is_kept: bool,
 }
 
 impl Tail {
@@ -112,7 +114,14 @@ impl Tail {
             run.segment.write(disk, open_files, &run.batches)?;
             if self.is_sync_due {
                 // A segment keeps that its sync has failed: the next checkpoint meets it again.
-                let _ = run.segment.sync(disk);
+                let synced = run.segment.sync(disk);
+                if let (Ok(()), false, Some((position, bytes))) =
+                    (synced, self.is_kept, run.batches.last())
+                {
+                    let end = position + bytes.len() as u64;
+                    let from = end.saturating_sub(2 * SYNC_BEHIND_BYTES);
+                    run.segment.uncache(from, end);
+                }
             }
         }
         Ok(())
@@ -286,6 +295,7 @@ impl Storage {
         if is_sync_due {
             log.unsynced_behind = 0;
         }
+        let is_kept = log.is_read();
         let end = log.high_watermark().min(below);
         let start = log.tail.front().map_or(end, |batch| batch.offsets.start);
         Some(Tail {
@@ -293,6 +303,7 @@ impl Storage {
             offsets: start..end,
             runs,
             is_sync_due,
+            is_kept,
         })
     }
 

@@ -17,6 +17,8 @@
 
 mod crash_state;
 mod crashing;
+#[cfg(target_os = "linux")]
+mod direct;
 mod failing;
 mod memory;
 mod power_loss;
@@ -94,6 +96,19 @@ pub trait DiskFile: Send + Sync + Debug {
     /// Writes all of `parts`, one after the other, from byte `position` on; the file grows as
     /// needed, and a gap reads as zeros. After an error any part of the bytes may be written.
     fn write_at(&self, position: u64, parts: &[IoSlice<'_>]) -> io::Result<()>;
+
+    /// As [`DiskFile::write_at`], of bytes that nobody is likely to read soon. Where the operating
+    /// system can, it begins at once to bring them to the medium and lets go of them then, so that
+    /// what is written next finds memory that is in use already.
+    fn write_uncached(&self, position: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        self.write_at(position, parts)
+    }
+
+    /// As [`DiskFile::write_at`], of whole blocks of 4 KiB into a file that is as long already, and is
+    /// written by nobody else meanwhile. Where the operating system can, they go past its memory.
+    fn write_blocks(&self, position: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        self.write_at(position, parts)
+    }
 
     /// Reads from byte `position` until `buf` is full or the file ends; returns the bytes read.
     fn read_at(&self, position: u64, buf: &mut [u8]) -> io::Result<usize>;

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 
@@ -60,6 +61,9 @@ impl Disk for RealDisk {
         };
         Ok(Arc::new(RealFile {
             file: options.open(path)?,
+            keeps_all: AtomicBool::new(false),
+            #[cfg(target_os = "linux")]
+            direct: super::direct::Direct::default(),
         }))
     }
 
@@ -131,7 +135,15 @@ impl Drop for RealLock {
 #[derive(Debug)]
 struct RealFile {
     file: File,
+    /// The operating system knows no writes that it does not keep in memory.
+    keeps_all: AtomicBool,
+    #[cfg(target_os = "linux")]
+    direct: super::direct::Direct,
 }
+
+/// `RWF_DONTCACHE`, since Linux 6.14.
+#[cfg(target_os = "linux")]
+const DONT_CACHE: rustix::io::ReadWriteFlags = rustix::io::ReadWriteFlags::from_bits_retain(0x80);
 
 /// One byte of each stretch is read to wait for all of it: what Linux reads ahead by default.
 const WARM_BYTES: u64 = 128 * 1024;
@@ -141,6 +153,31 @@ impl DiskFile for RealFile {
         write_all(position, parts, |position, parts| {
             Ok(rustix::io::pwritev(&self.file, parts, position)?)
         })
+    }
+
+    #[cfg(target_os = "linux")]
+    fn write_uncached(&self, position: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        if !self.keeps_all.load(Ordering::Relaxed) {
+            let written = write_all(position, parts, |position, parts| {
+                Ok(rustix::io::pwritev2(
+                    &self.file, parts, position, DONT_CACHE,
+                )?)
+            });
+            match written {
+                // An older system, or a file system that can't.
+                Err(error) if is_unknown(&error) => self.keeps_all.store(true, Ordering::Relaxed),
+                written => return written,
+            }
+        }
+        self.write_at(position, parts)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn write_blocks(&self, position: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        match self.direct.write(&self.file, position, parts) {
+            Some(written) => written,
+            None => self.write_at(position, parts),
+        }
     }
 
     fn read_at(&self, position: u64, buf: &mut [u8]) -> io::Result<usize> {
@@ -203,6 +240,14 @@ impl DiskFile for RealFile {
             };
         }
     }
+}
+
+/// Whether a call with a flag failed because of the flag.
+#[cfg(target_os = "linux")]
+fn is_unknown(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::OPNOTSUPP | Errno::INVAL | Errno::NOSYS))
 }
 
 /// Calls `write` until all of `parts` is written. A call may take less than it was given, and at

@@ -42,6 +42,21 @@ fn kind<T>(result: io::Result<T>) -> ErrorKind {
 }
 
 #[test]
+fn what_is_not_kept_in_memory_is_written_all_the_same() {
+    for (disk, dir, _temp) in every_disk() {
+        let file = disk.open(&dir.join("a"), OpenMode::Create).unwrap();
+        let parts = [&b"one"[..], b"", b"two", b"three"];
+        file.write_uncached(5, &parts.map(IoSlice::new)).unwrap();
+        // The second goes over a part of the first, and over its end.
+        file.write_uncached(14, &[IoSlice::new(b"EEs")]).unwrap();
+        file.sync_data().unwrap();
+        let mut buf = [9; 20];
+        assert_eq!(file.read_at(0, &mut buf).unwrap(), 17, "{disk:?}");
+        assert_eq!(&buf[..17], b"\0\0\0\0\0onetwothrEEs");
+    }
+}
+
+#[test]
 fn bytes_written_are_bytes_read_on_every_disk() {
     for (disk, dir, _temp) in every_disk() {
         let file = disk.open(&dir.join("a"), OpenMode::Create).unwrap();
