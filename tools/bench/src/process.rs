@@ -23,16 +23,24 @@ fn anonymous_kib(pid: u32) -> Option<u64> {
     line.trim().trim_end_matches(" kB").parse().ok()
 }
 
-/// Bytes that a process had written to disks, as far as the system has counted them.
-pub fn written_bytes(pid: u32) -> Result<u64> {
-    let path = format!("/proc/{pid}/io");
-    let io = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-    let field = |name: &str| -> Option<u64> {
-        let line = io.lines().find_map(|line| line.strip_prefix(name))?;
-        line.trim().parse().ok()
-    };
-    let written = field("write_bytes:").with_context(|| format!("no write_bytes in {path}"))?;
-    Ok(written.saturating_sub(field("cancelled_write_bytes:").unwrap_or(0)))
+/// Bytes that the disk of a directory was given to write, by all processes: nothing else may write there
+/// meanwhile. What the system counts for a process is no measure: of a file cached in large folios it counts the
+/// whole folio for each page of it that is written.
+pub fn written_bytes(dir: &Path) -> Result<u64> {
+    const SECTOR_BYTES: u64 = 512;
+    let device = rustix::fs::stat(dir)
+        .with_context(|| format!("asking {}", dir.display()))?
+        .st_dev;
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let path = format!("/sys/dev/block/{major}:{minor}/stat");
+    let stat = std::fs::read_to_string(&path)
+        .with_context(|| format!("{} is on no disk that counts: {path}", dir.display()))?;
+    let sectors: u64 = stat
+        .split_ascii_whitespace()
+        .nth(6)
+        .with_context(|| format!("no count of sectors written in {path}"))?
+        .parse()?;
+    Ok(sectors * SECTOR_BYTES)
 }
 
 /// Watches the anonymous memory of a process from now on.
@@ -122,6 +130,20 @@ mod tests {
             refused.to_string().contains("1099511629824 MiB"),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn what_is_synced_to_a_disk_is_counted() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).expect("a directory");
+        // In a container the disk may be one that does not count.
+        let Ok(before) = written_bytes(dir.path()) else {
+            return;
+        };
+        let path = dir.path().join("written");
+        std::fs::write(&path, vec![7; 1 << 20]).expect("a file");
+        let file = std::fs::File::open(&path).expect("the file");
+        file.sync_all().expect("synced");
+        assert!(written_bytes(dir.path()).expect("a count") >= before + (1 << 20));
     }
 
     #[test]

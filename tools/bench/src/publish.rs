@@ -185,10 +185,7 @@ pub async fn run(
     let mut last = window.start;
     for (reading, writing) in tasks {
         // A reader that has failed says why; its writer may wait for it in vain.
-        let (counting, last_answer) = match timeout(GRACE + load.duration(), reading).await {
-            Ok(read) => read??,
-            Err(_) => bail!("answers are missing {GRACE:?} after the last batch"),
-        };
+        let (counting, last_answer) = reading.await??;
         let missed = writing.await??;
         all.add(&counting);
         if load.rate.is_some() {
@@ -330,7 +327,9 @@ async fn receive(shared: Arc<Shared>, mut receiving: Receiving) -> Result<(Count
     let mut last = shared.window.start;
     let mut is_last_sent = false;
     loop {
-        receiving.read().await?;
+        timeout(GRACE, receiving.read())
+            .await
+            .with_context(|| format!("no answer came for {GRACE:?}"))??;
         let now = clock();
         while let Some((correlation, response)) = receiving.ready()? {
             let ack = match response {
