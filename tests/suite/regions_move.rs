@@ -388,4 +388,17 @@ fn a_copy_that_was_refused_three_times_stays_stopped_until_somebody_asks() {
     let error = refused.fails(1);
     assert!(error.contains("lives here"), "{error}");
     is_stopped("DIVERGED");
+    // The copy is right: its region takes the home over, and what the other one has otherwise is set
+    // aside, also below where the new home begins.
+    east.publish("orders", &["drei", "vier"]);
+    move_to(west, "orders", "eu-west", true);
+    knows_home(east, "orders", "eu-west");
+    is_equal(west, east, "orders", 3);
+    let aside: Vec<String> = aside(east).iter().flat_map(|path| payloads(path)).collect();
+    assert_eq!(aside.len(), 2, "{aside:?}");
+    assert!(
+        ["drei", "vier"]
+            .iter()
+            .all(|text| aside.iter().any(|it| it == text))
+    );
 }

@@ -3,6 +3,7 @@
 //! out are declined.
 
 use std::io::IoSlice;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +11,14 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::Regions;
+use super::digest::{batch_at, digest};
 use super::moving::{durable, give_up, synced};
+use super::requests::unreachable;
 use super::runs::runs;
 use crate::broker::{Broker, BrokerError, Residence, Wake};
-use crate::protocol::WireError;
+use crate::client::{Link, RequestError};
+use crate::protocol::region::LinkDigest;
+use crate::protocol::{RegionRequest, RegionResponse, WireError};
 use crate::region::Tenure;
 use crate::region::copies::{AsideReason, CopyEvent, SetAside};
 use crate::region::homes::Verdict;
@@ -21,7 +26,7 @@ use crate::server::shared::{Shared, TaskWake};
 use crate::server::{answer, clock};
 use crate::storage::disk::{Disk, OpenMode};
 use crate::storage::{Read, While};
-use crate::types::{ChannelName, Incarnation, Offset};
+use crate::types::{ChannelName, Incarnation, Offset, RegionName};
 
 /// What could not be done is tried again after this.
 const AGAIN: Duration = Duration::from_secs(10);
@@ -29,13 +34,18 @@ const AGAIN: Duration = Duration::from_secs(10);
 const SYNCED: Duration = Duration::from_secs(60);
 /// How often a cut under way is looked at.
 const LOOK: Duration = Duration::from_millis(50);
+/// How long a digest of a log may take.
+const DIGEST: Duration = Duration::from_secs(600);
 /// Bytes of batches that are set aside at once.
 const ASIDE_BYTES: u64 = 1 << 20;
 
 impl Regions {
     /// Whether what is here of a log is known to belong to it, by the claims that are known now.
     pub fn is_settled(&self, broker: &Broker, id: Incarnation) -> bool {
-        if !broker.was_moved(id) {
+        // What a region claims it has judged before.
+        let home = broker.home_of(id);
+        let is_home = home.is_some_and(|home| home.region == self.name);
+        if is_home || !broker.was_moved(id) {
             return true;
         }
         let newest = broker.lineage_of(id).newest().map(|(tenure, _)| tenure);
@@ -81,6 +91,13 @@ async fn look(shared: &Arc<Shared>, regions: &Regions) -> bool {
             is_done &= give_up(shared, name, id).await.is_ok();
         }
         let is_settled = regions.is_settled(&shared.broker(), id);
+        if is_settled && regions.diverged().contains(&id) {
+            let compared = diverge(shared, regions, name, id, &log.home.region).await;
+            is_done &= compared.is_ok();
+            if let Err(error) = compared {
+                tracing::warn!(channel = %name, %error, "a copy is not compared with its home yet");
+            }
+        }
         if is_settled {
             continue;
         }
@@ -94,7 +111,8 @@ async fn look(shared: &Arc<Shared>, regions: &Regions) -> bool {
         }
     }
     if has_settled {
-        regions.tell_wanted();
+        // Others are offered it again, and their lists have to say so.
+        regions.tell_homes();
     }
     is_done
 }
@@ -146,6 +164,20 @@ async fn judge(
         Verdict::Unknown => return Ok(false),
         Verdict::Cut(from) => from,
     };
+    set_aside(shared, name, id, from..end, AsideReason::Overtaken).await?;
+    Ok(true)
+}
+
+/// Writes what a log has of some offsets on to a file, records that, and takes it out of the log.
+async fn set_aside(
+    shared: &Arc<Shared>,
+    name: &ChannelName,
+    id: Incarnation,
+    range: Range<Offset>,
+    reason: AsideReason,
+) -> Result<(), WireError> {
+    let error = |error: BrokerError| answer::refused(&error);
+    let (from, end) = (range.start, range.end);
     let place = {
         let shared = shared.clone();
         let name = name.clone();
@@ -156,7 +188,7 @@ async fn judge(
     };
     let aside = SetAside {
         incarnation: id,
-        reason: AsideReason::Overtaken,
+        reason,
         from,
         end,
         place: place.clone(),
@@ -167,8 +199,83 @@ async fn judge(
         channel = %name, %from, %end, %place,
         "another region has taken the log over: what it does not have of this one is set aside"
     );
-    take_out(shared, name, id, from).await?;
-    Ok(true)
+    take_out(shared, name, id, from).await
+}
+
+/// Sets aside what a home that was overtaken by force, or a copy of it, has otherwise than the home
+/// now: who forced the move has said who is right.
+async fn diverge(
+    shared: &Arc<Shared>,
+    regions: &Regions,
+    name: &ChannelName,
+    id: Incarnation,
+    home: &RegionName,
+) -> Result<(), WireError> {
+    let error = |error: BrokerError| answer::refused(&error);
+    let link = regions.peer(home).and_then(|peer| peer.link());
+    let link = link.ok_or_else(|| unreachable(home))?;
+    shared.broker().hold_copy(id);
+    let done = async {
+        let end = synced(shared, id, SYNCED).await.map_err(error)?;
+        let Some(from) = first_other(shared, &link, home, name, id, end).await? else {
+            return Ok(());
+        };
+        set_aside(shared, name, id, from..end, AsideReason::Diverged).await
+    };
+    let done = done.await;
+    shared.broker().release_copy(id);
+    if done.is_ok() {
+        regions.diverged().remove(&id);
+        regions.want_retry(id);
+    }
+    done
+}
+
+/// Where the first batch begins that the home has otherwise, or not at all.
+async fn first_other(
+    shared: &Arc<Shared>,
+    link: &Link,
+    home: &RegionName,
+    name: &ChannelName,
+    id: Incarnation,
+    end: Offset,
+) -> Result<Option<Offset>, WireError> {
+    let error = |error: BrokerError| answer::refused(&error);
+    let there = async |range: Range<Offset>| {
+        let request = RegionRequest::LinkDigest(LinkDigest {
+            name: name.clone(),
+            incarnation: id,
+            from: range.start,
+            to: range.end,
+        });
+        match link.ask(request, DIGEST).await {
+            Ok(RegionResponse::LinkDigest(digest)) => Ok(digest),
+            Err(RequestError::Server(error)) => Err(*error),
+            _ => Err(unreachable(home)),
+        }
+    };
+    let log_start = shared.broker().storage().log(id).map(|log| log.log_start());
+    let all = log_start.unwrap_or(end)..end;
+    // What retention has removed there can't be compared.
+    let start = there(all.clone()).await?.from.max(all.start);
+    let is_same = async |to: Offset| {
+        let here = digest(shared, name, id, start..to).await.map_err(error)?;
+        Ok::<bool, WireError>(here == there(start..to).await?)
+    };
+    if start >= end || is_same(end).await? {
+        return Ok(None);
+    }
+    // Up to `same` all is as there, up to `other` it is not.
+    let (mut same, mut other) = (start, end);
+    while other.0 - same.0 > 1 {
+        let middle = Offset(same.0.midpoint(other.0));
+        match is_same(middle).await? {
+            true => same = middle,
+            false => other = middle,
+        }
+    }
+    let first = batch_at(shared, name, id, same).await.map_err(error)?;
+    Ok(first.map(|first| first.base))
 }
 
 /// Records what was set aside, once.
@@ -233,7 +340,7 @@ fn write_aside(
     shared: &Shared,
     name: &ChannelName,
     id: Incarnation,
-    range: std::ops::Range<Offset>,
+    range: Range<Offset>,
 ) -> Result<String, BrokerError> {
     let (disk, dir, log_start) = {
         let broker = shared.broker();
@@ -269,7 +376,7 @@ fn write_batches(
     disk: &dyn Disk,
     path: &Path,
     id: Incarnation,
-    range: std::ops::Range<Offset>,
+    range: Range<Offset>,
 ) -> Result<(), BrokerError> {
     let file = disk
         .open(path, OpenMode::Create)

@@ -3,8 +3,8 @@
 use super::{Regions, travel};
 use crate::broker::{Broker, Residence};
 use crate::protocol::region::LinkLog;
-use crate::region::ChannelPattern;
 use crate::region::interest::{Since, Wish};
+use crate::region::{ChannelPattern, RegionNumber};
 use crate::server::clock;
 use crate::server::shared::Shared;
 use crate::types::{ChannelName, Incarnation, OrgName, RegionName};
@@ -65,6 +65,20 @@ fn stop(shared: &Shared, regions: &Regions, id: Incarnation, text: &str) {
     drop(broker);
     shared.wake_committer();
     tracing::error!(log = %id, error = text, "a copy stays stopped until `region retry`");
+}
+
+/// Notes that a copy has something else than its home, where the home was taken over by force: then
+/// that has said who is right.
+pub(super) fn diverged(shared: &Shared, regions: &Regions, id: Incarnation) {
+    let is_forced = {
+        let broker = shared.broker();
+        let newest = broker.known_homes().claims(id);
+        let newest = newest.max_by_key(|(by, claim)| (claim.term, RegionNumber::of(by)));
+        newest.is_some_and(|(_, claim)| claim.forced)
+    };
+    if is_forced && regions.diverged().insert(id) {
+        regions.tell_homes();
+    }
 }
 
 /// Books that a copy is followed again, where it was stopped.

@@ -145,6 +145,8 @@ pub(super) struct Regions {
     settled: Mutex<HashMap<Incarnation, Tenure>>,
     /// Copies that stay stopped, since the start of this broker.
     stopped: Mutex<HashSet<Incarnation>>,
+    /// Copies that have something else than the region that has taken their home over by force.
+    diverged: Mutex<HashSet<Incarnation>>,
     /// How often copies were refused in a row without progress.
     refusals: Mutex<HashMap<Incarnation, u32>>,
     /// Stopped copies that somebody wants to be followed again.
@@ -189,6 +191,7 @@ impl Regions {
             moves: Mutex::default(),
             settled: Mutex::default(),
             stopped: Mutex::default(),
+            diverged: Mutex::default(),
             refusals: Mutex::default(),
             retries: Mutex::default(),
             sent_bytes: AtomicU64::new(0),
@@ -255,6 +258,10 @@ impl Regions {
 
     fn retries(&self) -> MutexGuard<'_, HashSet<Incarnation>> {
         self.retries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn diverged(&self) -> MutexGuard<'_, HashSet<Incarnation>> {
+        self.diverged.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn refusals(&self) -> MutexGuard<'_, HashMap<Incarnation, u32>> {

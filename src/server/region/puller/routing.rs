@@ -151,6 +151,9 @@ impl Session<'_> {
             _ => Refusal::Passing,
         };
         let text = format!("{}: {}", error.name, error.message);
+        if error.known() == Some(ErrorCode::Diverged) {
+            following::diverged(self.shared, self.regions, id);
+        }
         self.hold(log, id, &text, refusal);
     }
 
