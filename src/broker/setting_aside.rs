@@ -88,7 +88,7 @@ impl Broker {
             self.clamp_positions_of(id, now);
         });
         self.cuts.insert(id, ended);
-        let mut wake = std::mem::take(&mut self.round_waiters);
+        let mut wake = self.round_waiters.take_all();
         wake.extend(self.log_waiters.remove(&id).unwrap_or_default());
         wake
     }

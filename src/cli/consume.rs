@@ -1,5 +1,6 @@
 //! `npayload consume`: the records of a channel on stdout.
 
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::time::Duration;
@@ -67,6 +68,10 @@ pub struct ConsumeArgs {
     /// With --json: keys, headers and payloads byte by byte in base64, for computing digests
     #[arg(long, requires = "json")]
     pub(super) base64: bool,
+    /// Only records of this type; may be given more than once. A copy of some record types is read
+    /// with these, or fewer
+    #[arg(long = "type", value_name = "TYPE", allow_hyphen_values = true)]
+    pub(super) types: Vec<String>,
     /// Where a repair found that records were lost: end with an error, or tell of them and go on
     ///
     /// With --json they are a line {"gap":{"firstOffset","endOffset","reason",…}}, else a line on stderr.
@@ -147,6 +152,11 @@ async fn one(args: &ConsumeArgs, client: &Client, context: &Context) -> Result<(
         .follow(args.follow)
         .gaps(args.gaps())
         .retry_for(args.retry_for());
+    let types: Option<BTreeSet<String>> =
+        (!args.types.is_empty()).then(|| args.types.iter().cloned().collect());
+    if let Some(types) = types.clone() {
+        consumer = consumer.types(types);
+    }
     consumer = match args.from.at(now)? {
         Place::Start => consumer.from_start(),
         Place::End => consumer.from_end(),
@@ -168,6 +178,7 @@ async fn one(args: &ConsumeArgs, client: &Client, context: &Context) -> Result<(
     let limits = Limits {
         left: args.max,
         until,
+        types,
     };
     let ended = pump(consumer.build(), limits, &mut output).await;
     let flushed = output.flush();
@@ -217,6 +228,8 @@ struct Limits {
     left: Option<u64>,
     /// Records appended then or later are not printed.
     until: Option<Timestamp>,
+    /// Types of the records that are printed; all of them where it is not set.
+    types: Option<BTreeSet<String>>,
 }
 
 enum Ended {
@@ -294,6 +307,10 @@ fn print_batch<W: Write>(
         }
         if record.offset >= batch.end {
             break;
+        }
+        let types = limits.types.as_ref();
+        if types.is_some_and(|types| !types.contains(record.record_type.as_str())) {
+            continue;
         }
         output.record(&record).map_err(Stopped::Output)?;
         if let Some(left) = &mut limits.left {

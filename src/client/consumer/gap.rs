@@ -1,10 +1,14 @@
 //! Records that were lost, as a consumer is told of them.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::RawBatch;
 use crate::format::{Gap, Record};
 use crate::types::Offset;
+
+/// Reason of a gap that a copy of some record types puts over batches of others.
+const FILTERED: &str = "filtered";
 
 /// What a consumer does where a repair found that records were lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +42,15 @@ pub struct LostRecords {
     pub gap: Gap,
 }
 
+impl RawBatch {
+    /// Whether it stands for records that a copy passed over because they are of other types than
+    /// the copy is of, and the copy is of all of these.
+    pub(super) fn lacks_only_others(&self, types: &BTreeSet<String>) -> bool {
+        let gap = self.gap.as_deref().filter(|gap| gap.reason == FILTERED);
+        gap.is_some_and(|gap| types.iter().all(|one| gap.types.contains(one)))
+    }
+}
+
 impl LostRecords {
     pub(super) fn of(batch: &RawBatch) -> Option<Self> {
         Some(Self {
@@ -51,6 +64,14 @@ impl LostRecords {
 impl fmt::Display for LostRecords {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (first, end, gap) = (self.first, self.end, &self.gap);
+        if gap.reason == FILTERED {
+            let types = gap.types.join(", ");
+            return write!(
+                f,
+                "the records from offset {first} up to {end} are not in this copy, which is of \
+                 these record types only: {types}; offset {end} follows"
+            );
+        }
         write!(f, "the records from offset {first} up to {end} are lost")?;
         match (gap.reason.as_str(), gap.what.as_str()) {
             ("", "") => Ok(()),

@@ -10,6 +10,7 @@ mod error;
 mod fetcher;
 mod gap;
 
+use std::collections::BTreeSet;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -51,6 +52,7 @@ struct Options {
     prefetch: usize,
     retry_for: Duration,
     gaps: Gaps,
+    types: Option<BTreeSet<String>>,
 }
 
 impl Client {
@@ -72,6 +74,7 @@ impl Client {
                 prefetch: 4,
                 retry_for: Duration::from_secs(60),
                 gaps: Gaps::Raise,
+                types: None,
             },
         }
     }
@@ -175,6 +178,15 @@ impl ConsumerBuilder {
         self
     }
 
+    /// Hands out only records of these types; of all unless set. Only so is a copy read that is of
+    /// some types itself: where it has passed over others, it is said to be a gap to everybody who
+    /// asks for more than it has.
+    #[must_use]
+    pub fn types(mut self, types: impl IntoIterator<Item = String>) -> Self {
+        self.options.types = Some(types.into_iter().collect());
+        self
+    }
+
     /// Starts fetching.
     ///
     /// # Panics
@@ -191,6 +203,7 @@ impl ConsumerBuilder {
             last_epoch: options.last_epoch,
         };
         let (channel, gaps) = (options.channel.clone(), options.gaps);
+        let types = options.types.clone();
         let max_bytes = usize::try_from(options.max_bytes).unwrap_or(usize::MAX);
         let permits = max_bytes
             .saturating_mul(options.prefetch)
@@ -209,6 +222,7 @@ impl ConsumerBuilder {
             current: None,
             position,
             gaps,
+            types,
             is_done: false,
         }
     }
@@ -299,6 +313,7 @@ pub struct Consumer {
     current: Option<Current>,
     position: Position,
     gaps: Gaps,
+    types: Option<BTreeSet<String>>,
     is_done: bool,
 }
 
@@ -407,6 +422,10 @@ impl Consumer {
                         self.position.offset = Some(Offset(record.offset.0 + 1));
                         self.position.incarnation = Some(current.batch.incarnation);
                         self.position.last_epoch = current.batch.log_epoch;
+                        let types = self.types.as_ref();
+                        if types.is_some_and(|it| !it.contains(record.record_type.as_str())) {
+                            continue;
+                        }
                         return Poll::Ready(Some(Ok(Item::Record(record))));
                     }
                     // The last record that is wanted was handed out: in a sparse batch the
@@ -456,6 +475,18 @@ impl Consumer {
         loop {
             if let Some(fetched) = &mut self.fetched {
                 if let Some(batch) = fetched.batches.next() {
+                    if self
+                        .types
+                        .as_ref()
+                        .is_some_and(|types| batch.lacks_only_others(types))
+                    {
+                        self.position = Position {
+                            offset: Some(batch.end),
+                            incarnation: Some(batch.incarnation),
+                            last_epoch: batch.log_epoch,
+                        };
+                        continue;
+                    }
                     return Poll::Ready(Some(Ok(batch)));
                 }
                 self.position = fetched.then;

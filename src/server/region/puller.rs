@@ -1,6 +1,8 @@
 //! The side of a link that pulls: one task for each peer keeps it open and appends what comes.
 
 mod holding;
+#[cfg(test)]
+mod idle;
 mod own_gaps;
 mod place;
 mod positions;
@@ -368,6 +370,10 @@ impl Session<'_> {
     /// Takes the list of the peer's logs, all pages of it.
     async fn learn(&mut self, answer: Response) -> Result<(), Ended> {
         let mut page = logs_page(answer)?;
+        // The wait has ended, and nothing has changed.
+        if page.logs.is_empty() && self.version == Some(page.version) {
+            return Ok(());
+        }
         self.version = Some(page.version);
         self.known.clear();
         loop {

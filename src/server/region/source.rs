@@ -735,7 +735,12 @@ impl Source {
                 sent
             }
             Err(error) => {
-                self.unfollow(handle);
+                match (error.known(), self.shared.regions.clone()) {
+                    (Some(ErrorCode::ChannelNotFound), Some(regions)) => {
+                        self.unfollow_for_good(handle, &regions);
+                    }
+                    _ => self.unfollow(handle),
+                }
                 items.push(LinkItem::Stop { handle, error });
                 0
             }
@@ -976,10 +981,16 @@ async fn list(
             broker.wake_on_append(shared.directory_id, as_wake.clone());
             page(&broker, shared, regions, puller, &asked)
         };
+        let mut page = page;
         let is_new = asked.after != Some(page.version) || asked.cursor.is_some();
         let is_over = Instant::from_std(clock::instant()) >= deadline;
         if is_new || is_over {
             shared.broker().forget_waiter(shared.directory_id, &as_wake);
+            // Who knows it all is not told it again.
+            if !is_new {
+                page.logs.clear();
+                page.next = None;
+            }
             return Ok(page);
         }
         tokio::select! {

@@ -330,11 +330,20 @@ fn requests() -> Vec<Request> {
             }),
         }),
         Request::PublishAtomic(PublishAtomicRequest {
-            parts: vec![AtomicPart::Publish(PublishRequest {
-                target: target(None),
-                batch: batch(),
-                asks: None,
-            })],
+            parts: vec![
+                AtomicPart::Publish(PublishRequest {
+                    target: target(None),
+                    batch: batch(),
+                    asks: None,
+                }),
+                AtomicPart::Commit(AtomicCommit {
+                    channel: channel(),
+                    consumer: consumer(),
+                    offset: Offset(41),
+                    expected_previous: ExpectedPosition::Any,
+                    metadata: String::new(),
+                }),
+            ],
             asks: Some(PublishAsks::default()),
         }),
         Request::PublishAtomic(PublishAtomicRequest {

@@ -137,3 +137,136 @@ fn each(batches: &Bytes) -> impl Iterator<Item = (BatchHeader, Bytes)> {
         (header.len() <= rest.len()).then(|| (header, rest.split_to(header.len())))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{BatchBuilder, Compression, NewRecord, Stamp, stamp};
+    use crate::server::shared::TaskWake;
+    use crate::types::{ChannelName, Incarnation};
+
+    const LOG: Incarnation = Incarnation(7);
+
+    fn stamp_at(base: u64) -> Stamp {
+        Stamp {
+            incarnation: LOG,
+            base_offset: Offset(base),
+            append_time: Timestamp(100 + i64::try_from(base).unwrap()),
+            log_epoch: LogEpoch(base + 1),
+            principal: 0,
+        }
+    }
+
+    fn batch(base: u64, types: &[&str]) -> Vec<u8> {
+        let mut builder = BatchBuilder::new(Compression::Zstd);
+        for record_type in types {
+            let record = NewRecord {
+                record_type,
+                payload: Some(b"payload"),
+                ..NewRecord::default()
+            };
+            builder.push(&record).unwrap();
+        }
+        let mut bytes = builder.build().unwrap().to_vec();
+        stamp(&mut bytes, &stamp_at(base));
+        bytes
+    }
+
+    fn gap(base: u64, reason: &str) -> Vec<u8> {
+        let gap = Gap {
+            reason: reason.to_owned(),
+            ..Gap::default()
+        };
+        gap.encode(&stamp_at(base), 1, 512)
+    }
+
+    fn followed(types: &[&str]) -> Followed {
+        Followed {
+            name: ChannelName::parse("orders").unwrap(),
+            id: LOG,
+            next: Offset(0),
+            said: None,
+            waker: TaskWake::new(),
+            is_home: true,
+            types: Some(types.iter().map(|name| (*name).to_owned()).collect()),
+            skipped: None,
+        }
+    }
+
+    fn sent(followed: &mut Followed, batches: &[Vec<u8>]) -> Vec<LinkItem> {
+        let mut items = Vec::new();
+        let batches = Bytes::from(batches.concat());
+        let bytes = send(1, followed, &batches, Offset(100), &mut items);
+        let crossed = items.iter().map(|item| match item {
+            LinkItem::Batches { batches, .. } => batches.len() as u64,
+            _ => 0,
+        });
+        assert_eq!(crossed.sum::<u64>(), bytes);
+        items
+    }
+
+    fn batches_of(batches: &[Vec<u8>]) -> LinkItem {
+        LinkItem::Batches {
+            handle: 1,
+            flushed: Offset(100),
+            batches: batches.concat().into(),
+        }
+    }
+
+    fn skip(from: u64, to: u64, last: u64) -> LinkItem {
+        let stamp = stamp_at(last);
+        LinkItem::Skip {
+            handle: 1,
+            from: Offset(from),
+            to: Offset(to),
+            epoch: stamp.log_epoch,
+            append_time: stamp.append_time,
+            flushed: Offset(100),
+        }
+    }
+
+    #[test]
+    fn batches_with_none_of_the_types_become_one_range_between_the_others() {
+        let mut link = followed(&["a"]);
+        let [first, last] = [batch(0, &["b", "a"]), batch(7, &["a"])];
+        let between = [
+            batch(2, &["b"]),
+            batch(3, &["b", "c", ""]),
+            batch(6, &["A"]),
+        ];
+        let mut all = vec![first.clone()];
+        all.extend(between.clone());
+        all.push(last.clone());
+        let items = sent(&mut link, &all);
+        assert_eq!(
+            items,
+            [batches_of(&[first]), skip(2, 7, 6), batches_of(&[last])]
+        );
+        // What stands last waits for more of it, over several answers.
+        let mut link = followed(&["z", "y"]);
+        for one in &between {
+            assert_eq!(sent(&mut link, std::slice::from_ref(one)), []);
+        }
+        assert_eq!(link.sent(), Offset(2));
+        assert!(link.skipped.is_some());
+        let mut items = Vec::new();
+        tell(1, &mut link, Offset(100), &mut items);
+        assert_eq!(items, [skip(2, 7, 6)]);
+        tell(1, &mut link, Offset(100), &mut items);
+        assert_eq!(items.len(), 1, "once");
+    }
+
+    #[test]
+    fn what_was_lost_at_home_is_told_to_everybody_and_what_a_copy_lacks_is_found() {
+        let lost = gap(1, "damaged");
+        let mut link = followed(&["a"]);
+        let items = sent(&mut link, &[batch(0, &["b"]), lost.clone()]);
+        assert_eq!(items, [skip(0, 1, 0), batches_of(&[lost.clone()])]);
+        let all = |batches: &[Vec<u8>]| own_gap(&Bytes::from(batches.concat()));
+        assert_eq!(all(&[batch(0, &["b"]), lost.clone()]), None);
+        for reason in ["trimmed", "filtered"] {
+            let found = all(&[lost.clone(), gap(2, reason)]);
+            assert_eq!(found, Some(Offset(2)..Offset(3)));
+        }
+    }
+}
