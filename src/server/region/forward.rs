@@ -115,10 +115,15 @@ fn each_channel<'a>(
                         let target = &mut publish.target;
                         visit(&target.channel, Some(&mut target.incarnation));
                     }
+                    AtomicPart::Commit(commit) if is_kept_here(&commit.channel) => {}
                     AtomicPart::Commit(commit) => visit(&commit.channel, None),
                 }
             }
         }
+        Request::Commit(commit) if is_kept_here(&commit.channel) => {}
+        Request::ConsumerReset(reset) if is_kept_here(&reset.channel) => {}
+        Request::ConsumerDelete(target) | Request::ConsumerPosition(target)
+            if is_kept_here(&target.channel) => {}
         Request::Commit(commit) => visit(&commit.channel, Some(&mut commit.incarnation)),
         Request::ChannelUpdate(update) => visit(&update.name, None),
         Request::ChannelDelete(delete) => visit(&delete.name, Some(&mut delete.incarnation)),
@@ -130,16 +135,30 @@ fn each_channel<'a>(
     }
 }
 
+/// Whether positions in a log are those of the region that is asked: a vector over the logs of all
+/// regions is stored as one, and while any of them is cut off.
+fn is_kept_here(log: &ChannelName) -> bool {
+    log.region().is_some()
+}
+
 /// The channels that have to live where a request is carried out.
 pub(super) fn channels(request: &Request) -> Vec<&ChannelName> {
     match request {
         Request::Publish(publish) => vec![&publish.target.channel],
         Request::PublishAtomic(atomic) => {
-            let names = atomic.parts.iter().map(|part| match part {
-                AtomicPart::Publish(publish) => &publish.target.channel,
-                AtomicPart::Commit(commit) => &commit.channel,
+            let names = atomic.parts.iter().filter_map(|part| match part {
+                AtomicPart::Publish(publish) => Some(&publish.target.channel),
+                AtomicPart::Commit(commit) if is_kept_here(&commit.channel) => None,
+                AtomicPart::Commit(commit) => Some(&commit.channel),
             });
             names.collect()
+        }
+        Request::Commit(commit) if is_kept_here(&commit.channel) => Vec::new(),
+        Request::ConsumerReset(reset) if is_kept_here(&reset.channel) => Vec::new(),
+        Request::ConsumerDelete(target) | Request::ConsumerPosition(target)
+            if is_kept_here(&target.channel) =>
+        {
+            Vec::new()
         }
         Request::Commit(commit) => vec![&commit.channel],
         Request::ChannelUpdate(update) => vec![&update.name],
