@@ -381,6 +381,7 @@ fn consent_that_is_withdrawn_stops_a_copy_and_what_it_holds_is_named_until_it_is
     assert_eq!(west.copy("ml.models").expect("it stays")["next"], json!(1));
     let mut fetch = 1_048_576_u32.to_le_bytes().to_vec();
     fetch.extend(1000_u32.to_le_bytes());
+    fetch.extend(0_u32.to_le_bytes());
     let items = link.request(194, &fetch);
     let items = String::from_utf8_lossy(items.of(194)).into_owned();
     assert!(
