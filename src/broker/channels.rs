@@ -330,7 +330,7 @@ impl Broker {
                 Some(copy) => Some(copy.home.clone()),
                 None => self.config.region.clone(),
             },
-            residency: self.region_directory().residency(&channel.name),
+            residency: self.region_directory().residency(&channel.name.channel()),
             key: self.key_info(id),
         })
     }

@@ -103,7 +103,8 @@ impl Broker {
     #[must_use]
     pub fn may_hold(&self, channel: &ChannelName, region: &RegionName) -> bool {
         channel.is_internal()
-            || (self.regions.residency(channel)).is_none_or(|regions| regions.contains(region))
+            || (self.regions.residency(&channel.channel()))
+                .is_none_or(|regions| regions.contains(region))
     }
 
     /// Whether this region may hold the bytes of a channel.

@@ -8,14 +8,16 @@ use super::Regions;
 use super::directory::{begin_if_alone, place, serve, settled};
 use super::requests::unreachable;
 use super::seek::find;
-use crate::broker::{Asked, BrokerError, Residence, Seat};
+use crate::broker::{Asked, BrokerError, Residence, Seat, Travelling};
 use crate::client::RequestError;
 use crate::protocol::control::{ChannelCreate, ChannelDelete};
-use crate::protocol::region::{ChannelNamed, DirectoryTold, LinkCreate, LinkDirectory, LinkLog};
+use crate::protocol::region::{
+    ChannelNamed, ChannelPlace, DirectoryTold, LinkCreate, LinkDirectory, LinkLog,
+};
 use crate::protocol::{ErrorCode, RegionRequest, RegionResponse, Request, Response, WireError};
 use crate::region::directory::Spread;
 use crate::server::access::Caller;
-use crate::server::shared::Shared;
+use crate::server::shared::{Shared, TaskWake};
 use crate::server::{answer, clock, dispatch};
 use crate::types::{ChannelName, Incarnation, RegionName};
 
@@ -91,10 +93,38 @@ pub(super) async fn whereabouts(
         return Ok(Some(Elsewhere::At(place.home, place.incarnation)));
     }
     if making.is_some() {
+        known_here(shared, &home, &place).await?;
         let mut broker = shared.broker();
         broker.grant(place.channel, place.incarnation);
     }
     Ok(None)
+}
+
+/// Waits until the name that was given is in this region's copy of the directory: from then on links
+/// know who may hold the channel.
+async fn known_here(
+    shared: &Shared,
+    home: &RegionName,
+    named: &ChannelPlace,
+) -> Result<(), WireError> {
+    let deadline = tokio::time::Instant::from_std(clock::instant()) + ASKED;
+    loop {
+        let waiter = TaskWake::new();
+        {
+            let mut broker = shared.broker();
+            if place(&broker, &named.channel).as_ref() == Some(named) {
+                return Ok(());
+            }
+            match broker.identity_of(&Travelling::Regions.name()) {
+                Some(log) => broker.wake_on_append(log, waiter.clone()),
+                None => return Err(unreachable(home)),
+            }
+        }
+        tokio::select! {
+            () = waiter.0.notified() => {}
+            () = tokio::time::sleep_until(deadline) => return Err(unreachable(home)),
+        }
+    }
 }
 
 /// Asks the home of the directory, which is another region.
