@@ -106,6 +106,10 @@ pub(super) async fn run(
 ) -> Result<(), Failure> {
     let channel = &args.channel;
     let what = format!("consuming {channel}");
+    if !args.types.is_empty() {
+        let why = "records of some types are read of one region's log";
+        return Err(Failure::usage(what, why).hint("add --region NAME"));
+    }
     let failed = |error: &MergedError| Failure::merged(&what, error, channel.as_str());
     let now = context.now();
     let mut reader = client
