@@ -164,6 +164,9 @@ async fn judge(
         Verdict::Unknown => return Ok(false),
         Verdict::Cut(from) => from,
     };
+    // Where a home was restored from a backup, a batch of its own may lie across that offset.
+    let first = batch_at(shared, name, id, from).await.map_err(error)?;
+    let from = first.map_or(from, |first| first.base.min(from));
     set_aside(shared, name, id, from..end, AsideReason::Overtaken).await?;
     Ok(true)
 }
