@@ -85,6 +85,8 @@ enum Found {
     Linked(u64, Box<Response>, Option<Wait>, u64),
     /// Other regions were asked for the channel of a request, which goes on now.
     Sought(u64, u64, Box<Request>, Result<(), WireError>),
+    /// The same for whom another region has let in.
+    SoughtFor(u64, u64, Arc<Caller>, Box<Request>, Result<(), WireError>),
     /// Room to receive a large frame.
     Room,
 }
@@ -610,6 +612,10 @@ impl Connection {
                 self.seek(correlation, bytes, *request);
                 false
             }
+            Handled::SeekFor(caller, request) => {
+                self.seek_for(correlation, bytes, caller, *request);
+                false
+            }
             Handled::Forward(forward) => {
                 self.forward(correlation, bytes, *forward);
                 false
@@ -911,6 +917,26 @@ impl Connection {
         });
     }
 
+    /// The same for whom another region has let in. The link takes other requests meanwhile.
+    fn seek_for(&mut self, correlation: u64, bytes: u64, caller: Arc<Caller>, request: Request) {
+        if self.refuses_to_wait(correlation) {
+            return;
+        }
+        self.fetches.push((correlation, None));
+        let (shared, finder) = (self.shared.clone(), self.finder.clone());
+        tokio::spawn(async move {
+            let closed = finder.closed();
+            tokio::select! {
+                sought = region::seek(&shared, &caller, &request) => {
+                    let request = Box::new(request);
+                    let sought = Found::SoughtFor(correlation, bytes, caller, request, sought);
+                    let _ = finder.send(sought);
+                }
+                () = closed => {}
+            }
+        });
+    }
+
     /// Goes on with a request whose channel other regions were asked for.
     fn sought(&mut self, correlation: u64, bytes: u64, request: Request) {
         let Some(caller) = self.key.as_ref().map(|key| key.caller().clone()) else {
@@ -1012,6 +1038,19 @@ impl Connection {
                 self.is_seeking = false;
                 match sought {
                     Ok(()) => self.sought(correlation, bytes, *request),
+                    Err(error) => self.answer(correlation, &Response::Error(error)),
+                }
+            }
+            Found::SoughtFor(correlation, bytes, caller, request, sought) => {
+                if self.waits_no_more(correlation).is_none() {
+                    return;
+                }
+                match sought {
+                    Ok(()) => {
+                        let handled = region::sought_for(&self.shared, &caller, *request);
+                        self.handled(correlation, bytes, handled);
+                        self.shared.wake_committer();
+                    }
                     Err(error) => self.answer(correlation, &Response::Error(error)),
                 }
             }

@@ -101,7 +101,7 @@ impl Desk {
                     return super::region::told_region(&self.shared, response);
                 }
                 // A desk has no links to other regions.
-                Handled::Forward(_) | Handled::Seek(_) => {
+                Handled::Forward(_) | Handled::Seek(_) | Handled::SeekFor(..) => {
                     let text = "the region where the channel lives can't be reached";
                     let error = WireError::new(ErrorCode::RegionUnreachable, text);
                     return Response::Error(error);

@@ -42,6 +42,8 @@ pub(super) enum Handled {
     Forward(Box<region::Forward>),
     /// It names a channel that is not here, for which other regions are to be asked first.
     Seek(Box<Request>),
+    /// The same for whom another region has let in; that region is told.
+    SeekFor(Arc<Caller>, Box<Request>),
 }
 
 /// A write that was checked at the door and may have to wait for buffers.

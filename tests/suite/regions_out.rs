@@ -798,3 +798,41 @@ fn a_key_speaks_for_no_other_agent_through_another_region_either() {
     let refused = send(agents["agent"].as_str().expect("an identity"));
     assert!(refused.err.contains("FORBIDDEN"), "{}", refused.err);
 }
+
+#[test]
+fn nothing_waits_where_the_channel_may_not_be_held_and_its_name_is_free_once_it_is_deleted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let south = Region::start(dir.path(), "ap-south", &[]);
+    let east = Region::start(dir.path(), "us-east", &[&south]);
+    east.linked();
+    let line = Line::to(east.broker().address());
+    let peers = [
+        format!("us-east={}", line.url()),
+        format!("ap-south={}", south.url()),
+    ];
+    let west = Region::start_at(dir.path(), "eu-west", peers.into());
+    west.linked();
+    let create = ["channel", "create", "secret", "--residency", "us-east"];
+    east.run(&create).ok();
+    // Publishing needs no copy; waiting would be one.
+    assert_eq!(west.publish("secret", &["zero"]), 0);
+    line.cut();
+    wait_for("the link to be missed", || {
+        let status = west.status();
+        let mut links = status["links"].as_array().expect("rows").iter();
+        let east = links.find(|link| link["peer"] == "us-east")?;
+        (east["state"] != "open").then_some(())
+    });
+    let args = ["publish", "secret", "--outbox", "--timeout-s", "5"];
+    let refused = west.broker().run_with(&args, b"one\n");
+    assert!(refused.err.contains("may not hold"), "{}", refused.err);
+    assert!(outbox(&west).is_empty());
+    line.mend();
+    west.linked();
+    // The directory, a third region's, has the name back when the deletion is carried out.
+    west.run(&["channel", "delete", "secret", "--yes"]).ok();
+    let listed = east.run(&["channel", "list", "--json"]).ok();
+    assert!(!String::from_utf8_lossy(&listed).contains("secret"));
+    assert_eq!(south.publish("secret", &["another one"]), 0);
+    assert_eq!(west.publish("secret", &["of it"]), 1);
+}

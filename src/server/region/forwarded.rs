@@ -25,7 +25,6 @@ fn may_be_forwarded(kind: Kind) -> bool {
         Kind::Publish
             | Kind::PublishAtomic
             | Kind::Commit
-            | Kind::ChannelCreate
             | Kind::ChannelUpdate
             | Kind::ChannelDelete
             | Kind::ConsumerPosition
@@ -51,8 +50,21 @@ pub(in crate::server) fn carry_out_for(
         Ok(taken) => taken,
         Err(error) => return refused(error),
     };
-    let handled = dispatch::handle_here(shared, &caller, request);
-    for_another(shared, &caller, handled)
+    // The name of a channel is given back first, which another region may have to record.
+    if matches!(request, Request::ChannelDelete(_)) && super::seeks(shared, &request) {
+        return Handled::SeekFor(caller, Box::new(request));
+    }
+    sought_for(shared, &caller, request)
+}
+
+/// Carries out what another region has let in, once no other is to be asked for it.
+pub(in crate::server) fn sought_for(
+    shared: &Shared,
+    caller: &Arc<Caller>,
+    request: Request,
+) -> Handled {
+    let handled = dispatch::handle_here(shared, caller, request);
+    for_another(shared, caller, handled)
 }
 
 fn refused(error: WireError) -> Handled {
@@ -195,7 +207,7 @@ pub(in crate::server) fn for_another(
         Handled::Read(request) => Handled::ReadFor(caller.clone(), request),
         Handled::ReadFor(caller, request) => Handled::ReadFor(caller, request),
         // One hop only: what is taken for another region is not routed again.
-        Handled::Forward(_) | Handled::Seek(_) => {
+        Handled::Forward(_) | Handled::Seek(_) | Handled::SeekFor(..) => {
             let text = "a forwarded request was to be forwarded";
             refused(WireError::new(ErrorCode::Internal, text))
         }

@@ -118,6 +118,11 @@ impl Courier {
         if let Some(error) = &self.refusal {
             return Err(error.clone());
         }
+        let channel = &self.outbox.channel;
+        if !self.shared.broker().may_hold_here(channel) {
+            let why = "this region may not hold the channel's bytes";
+            return Err(refused(why).with("channel", channel.as_str()));
+        }
         let (limits, encrypted) = self.rules()?;
         let bytes = publish.batch;
         let header = check_produced(&bytes, &limits);

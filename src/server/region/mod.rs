@@ -57,7 +57,7 @@ use crate::types::{ChannelName, Incarnation, RegionName, Timestamp};
 pub(super) use acks::{HeldWait, held_wait};
 pub(super) use each::name_logs;
 pub(super) use forward::{Forward, Route, route};
-pub(super) use forwarded::{carry_out_for, for_another, told_region, whereabouts};
+pub(super) use forwarded::{carry_out_for, for_another, sought_for, told_region, whereabouts};
 pub(super) use naming::{asks_others, create};
 pub(super) use readers::note_fetch;
 pub(super) use requests::{ask, carry_out, waits};
