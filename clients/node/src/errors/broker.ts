@@ -1405,6 +1405,7 @@ export class UnknownRegionError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "UnknownRegionError";
   static readonly code = "UNKNOWN_REGION";
+  declare readonly details: ErrorDetails & { readonly region: number | bigint };
 }
 
 /**
@@ -1441,6 +1442,16 @@ export class NotHomeError extends NPayloadError {
 }
 
 /**
+ * The home of the channel is being moved, and takes no writes for a moment. Code `HOME_MOVING` (925); worth another try.
+ * @example `error instanceof HomeMovingError`
+ */
+export class HomeMovingError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "HomeMovingError";
+  static readonly code = "HOME_MOVING";
+}
+
+/**
  * A copy that was asked to serve for its home has less than who asks. Code `SOURCE_BEHIND` (926); worth another try.
  * @example `error instanceof SourceBehindError`
  */
@@ -1449,6 +1460,17 @@ export class SourceBehindError extends NPayloadError {
   static override readonly brand: string = "SourceBehindError";
   static readonly code = "SOURCE_BEHIND";
   declare readonly details: ErrorDetails & { readonly end: number | bigint };
+}
+
+/**
+ * The region may not hold the channel's bytes. Code `NO_CONSENT` (929).
+ * @example `error instanceof NoConsentError`
+ */
+export class NoConsentError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "NoConsentError";
+  static readonly code = "NO_CONSENT";
+  declare readonly details: ErrorDetails & { readonly channel: string; readonly region: number | bigint };
 }
 
 /**
@@ -1531,6 +1553,16 @@ export class NotEnoughRegionsError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "NotEnoughRegionsError";
   static readonly code = "NOT_ENOUGH_REGIONS";
+}
+
+/**
+ * The home of the channel can't be moved there. Code `MOVE_REFUSED` (939).
+ * @example `error instanceof MoveRefusedError`
+ */
+export class MoveRefusedError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "MoveRefusedError";
+  static readonly code = "MOVE_REFUSED";
 }
 
 /**
@@ -1702,18 +1734,20 @@ export type BrokerErrorCode =
   | "REGION_MISMATCH"
   | "REGION_UNREACHABLE"
   | "NOT_HOME"
+  | "HOME_MOVING"
   | "SOURCE_BEHIND"
+  | "NO_CONSENT"
   | "INVALID_PATTERN"
   | "INTEREST_NOT_FOUND"
   | "LINK_REQUIRED"
   | "TOO_MANY_FOLLOWED"
   | "FORWARD_REFUSED"
-  | "PURGE_REFUSED"
-  | "EACH_REGION";
   | "OUTBOX_FULL"
   | "OUTBOX_REFUSED"
   | "NOT_ENOUGH_REGIONS"
-  | "PURGE_REFUSED";
+  | "MOVE_REFUSED"
+  | "PURGE_REFUSED"
+  | "EACH_REGION";
 
 type ErrorClass = new (fields: ErrorFields) => NPayloadError;
 
@@ -1864,7 +1898,9 @@ export const BROKER_ERRORS: Readonly<Record<BrokerErrorCode, { readonly number: 
   REGION_MISMATCH: { number: 922, retryable: false, type: RegionMismatchError },
   REGION_UNREACHABLE: { number: 923, retryable: true, type: RegionUnreachableError },
   NOT_HOME: { number: 924, retryable: true, type: NotHomeError },
+  HOME_MOVING: { number: 925, retryable: true, type: HomeMovingError },
   SOURCE_BEHIND: { number: 926, retryable: true, type: SourceBehindError },
+  NO_CONSENT: { number: 929, retryable: false, type: NoConsentError },
   INVALID_PATTERN: { number: 930, retryable: false, type: InvalidPatternError },
   INTEREST_NOT_FOUND: { number: 931, retryable: false, type: InterestNotFoundError },
   LINK_REQUIRED: { number: 932, retryable: false, type: LinkRequiredError },
@@ -1873,6 +1909,7 @@ export const BROKER_ERRORS: Readonly<Record<BrokerErrorCode, { readonly number: 
   OUTBOX_FULL: { number: 935, retryable: true, type: OutboxFullError },
   OUTBOX_REFUSED: { number: 936, retryable: false, type: OutboxRefusedError },
   NOT_ENOUGH_REGIONS: { number: 937, retryable: true, type: NotEnoughRegionsError },
+  MOVE_REFUSED: { number: 939, retryable: false, type: MoveRefusedError },
   PURGE_REFUSED: { number: 941, retryable: false, type: PurgeRefusedError },
   EACH_REGION: { number: 942, retryable: false, type: EachRegionError },
 };
