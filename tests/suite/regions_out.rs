@@ -64,12 +64,14 @@ fn configuration_deletion_and_positions_are_carried_out_at_home() {
     assert_eq!(told["config"]["retentionDays"], 30, "{told}");
     let info = east.run(&["channel", "info", "orders", "--json"]).json();
     assert_eq!(info["config"]["retentionDays"], 30);
-    // Where a consumer stands is one thing, whoever is asked.
+    // Where a consumer stands is one thing; a copy tells it once it has come back there.
     west.run(&["consumer", "commit", "orders", "reader", "2"])
         .ok();
     for region in [&east, &west] {
-        let args = ["consumer", "position", "orders", "reader", "--json"];
-        assert_eq!(region.run(&args).json()["offset"], 2);
+        wait_for("the position", || {
+            let ran = region.run(&["consumer", "position", "orders", "reader", "--json"]);
+            (ran.code == 0 && ran.json()["offset"] == 2).then_some(())
+        });
     }
     let stale = [
         "consumer", "commit", "orders", "reader", "3", "--expect", "1",

@@ -199,11 +199,12 @@ pub(in crate::server) fn route(
         return Ok(Route::Here(request));
     };
     let mut homes: Vec<RegionName> = Vec::new();
-    let mut lives_here = false;
+    let (mut lives_here, mut is_copied) = (false, false);
     let mut known = None;
     {
         let broker = shared.broker();
         each_channel(&mut request, |channel, incarnation| {
+            is_copied |= matches!(broker.residence(channel), Residence::Copy(..));
             match home_of(&broker, regions, channel) {
                 None => lives_here = true,
                 Some((home, id)) => {
@@ -242,8 +243,8 @@ pub(in crate::server) fn route(
     }
     match homes.as_slice() {
         [] => Ok(Route::Here(request)),
-        // Where a consumer stands is told as it is known here rather than not at all.
-        [home] if is_position(&request) && regions.link_to(home).is_none() => {
+        // Where a consumer stands is told as it is known here: in a copy never ahead of the data.
+        [home] if is_position(&request) && (is_copied || regions.link_to(home).is_none()) => {
             Ok(Route::Here(request))
         }
         [home] => Ok(Route::There(Box::new(Forward {
@@ -365,14 +366,26 @@ impl Forwarded {
 }
 
 impl Sent {
+    /// Forgets where the channels live.
+    fn forget_homes(&self) {
+        for channel in &self.channels {
+            self.regions.forget_home(channel);
+        }
+    }
+
     async fn answer(mut self) -> Response {
         match self.call.answer().await {
-            Ok(Response::LinkForward(answer)) => answer
-                .response(self.kind, self.version)
-                .unwrap_or_else(|error| {
+            Ok(Response::LinkForward(answer)) => {
+                // Its name is anybody's now.
+                if self.kind == Kind::ChannelDelete {
+                    self.forget_homes();
+                }
+                let response = answer.response(self.kind, self.version);
+                response.unwrap_or_else(|error| {
                     let text = format!("region `{}` has answered: {error}", self.home);
                     Response::Error(WireError::new(ErrorCode::Internal, text))
-                }),
+                })
+            }
             Err(RequestError::Server(error)) => {
                 let is_gone = [
                     ErrorCode::ChannelNotFound,
@@ -380,9 +393,7 @@ impl Sent {
                     ErrorCode::NotHome,
                 ];
                 if error.known().is_some_and(|code| is_gone.contains(&code)) {
-                    for channel in &self.channels {
-                        self.regions.forget_home(channel);
-                    }
+                    self.forget_homes();
                 }
                 Response::Error(*error)
             }

@@ -115,6 +115,10 @@ impl Places {
         followed: &Followed,
         items: &mut Vec<LinkItem>,
     ) {
+        // A vector over the logs of all regions is each region's own.
+        if followed.name.region().is_some() {
+            return;
+        }
         let told = self.told.entry(handle).or_default();
         let begun = items.len();
         let mut gone: BTreeSet<ConsumerName> = told.keys().cloned().collect();
