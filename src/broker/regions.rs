@@ -311,10 +311,10 @@ impl Broker {
         let mut drafted = DraftedNames::default();
         for event in events {
             match event {
-                DirectoryEvent::Created(created) if created.copy.is_none() => {
-                    if !created.name.is_internal() {
-                        self.draft_name(created, &mut drafted, now)?;
-                    }
+                DirectoryEvent::Created(created)
+                    if created.copy.is_none() && !created.name.is_internal() =>
+                {
+                    self.draft_name(created, &mut drafted, now)?;
                 }
                 DirectoryEvent::Deleted(deleted) => {
                     let (channel, incarnation) = (deleted.name.channel(), deleted.incarnation);

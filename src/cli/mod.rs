@@ -120,7 +120,7 @@ pub struct Cli {
 #[derive(Clone, Debug, Subcommand)]
 enum Command {
     /// Start the broker; it stops on SIGINT and SIGTERM
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Create, list, describe, change and delete channels
     #[command(subcommand)]
     Channel(channel::ChannelCommand),
@@ -224,7 +224,7 @@ impl Cli {
             return Err(Failure::usage(flag, why));
         }
         match self.command {
-            Command::Serve(args) => serve::run(args, context.json),
+            Command::Serve(args) => serve::run(*args, context.json),
             Command::Completions(args) => completions::run(&args),
             Command::Cert(command) => cert::run(command, context.json),
             Command::Channel(command) => block_on(channel::run(command, &context)),

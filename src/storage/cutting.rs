@@ -53,7 +53,7 @@ pub(super) struct Cutting {
     fold: Option<Box<dyn FoldHeaders>>,
     is_running: bool,
     /// How it ended.
-    ended: Option<Result<(u64, Vec<ProducerRow>), CutError>>,
+    ended: Option<Cut>,
 }
 
 /// One cut, ready to run.
@@ -107,6 +107,9 @@ struct Place {
     last_epoch: LogEpoch,
 }
 
+/// How a cut ended: the highest fence and the producers of what is left of the log.
+pub type Cut = Result<(u64, Vec<ProducerRow>), CutError>;
+
 impl Storage {
     /// Begins to cut off what a log has from an offset on. It takes nothing more until that is done.
     ///
@@ -154,8 +157,8 @@ impl Storage {
         cutting.is_some_and(|cutting| cutting.id == id)
     }
 
-    /// How a cut ended, once: the highest fence and the producers of what is left of the log.
-    pub fn take_cut(&mut self) -> Option<(Incarnation, Result<(u64, Vec<ProducerRow>), CutError>)> {
+    /// How a cut ended, once.
+    pub fn take_cut(&mut self) -> Option<(Incarnation, Cut)> {
         let ended = self.cutting.as_mut()?.ended.take()?;
         let cutting = self.cutting.take()?;
         Some((cutting.id, ended))
@@ -261,7 +264,7 @@ impl Storage {
         }
     }
 
-    fn end_cut(&mut self, ended: Result<(u64, Vec<ProducerRow>), CutError>) {
+    fn end_cut(&mut self, ended: Cut) {
         if let Some(cutting) = &mut self.cutting {
             cutting.is_running = false;
             cutting.ended = Some(ended);

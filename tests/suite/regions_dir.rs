@@ -17,11 +17,11 @@ const LINK_FOLLOW: u16 = 192;
 fn mesh<const N: usize>(dir: &Path, names: [&'static str; N]) -> [Region; N] {
     let mut regions = names.map(|name| Region::start(dir, name, &[]));
     let urls = std::array::from_fn::<_, N, _>(|at| format!("{}={}", names[at], regions[at].url()));
-    for at in 0..N {
-        regions[at].kill();
+    for (at, region) in regions.iter_mut().enumerate() {
+        region.kill();
         let others = urls.iter().enumerate().filter(|(other, _)| *other != at);
-        regions[at].peers = others.map(|(_, url)| url.clone()).collect();
-        regions[at].restart();
+        region.peers = others.map(|(_, url)| url.clone()).collect();
+        region.restart();
     }
     for region in &regions {
         has_joined(region, &names);

@@ -153,7 +153,7 @@ mod tests {
         let direct = Direct::default();
         // More than one piece, from parts that end anywhere.
         let len = 2 * PIECE_BYTES + 3 * BLOCK_BYTES;
-        let bytes: Vec<u8> = (0..len).map(|at| (at % 251) as u8).collect();
+        let bytes: Vec<u8> = (0..=250_u8).cycle().take(len).collect();
         let parts: Vec<IoSlice<'_>> = bytes.chunks(70_001).map(IoSlice::new).collect();
         file.set_len(4 * 4096 + len as u64).unwrap();
         for position in [4096, 4 * 4096] {
