@@ -42,6 +42,7 @@ fn an_idle_link_costs_less_than_200_bytes_a_second() {
     let patterns = (0..10).map(|n| format!("department-{n}.models.>").parse().unwrap());
     let logs = Request::Region(Box::new(RegionRequest::LinkLogs(LinkLogs {
         patterns: patterns.collect(),
+        topics: Vec::new(),
         after: Some(1_000_000),
         wait_ms: WAIT_MS,
         cursor: None,
