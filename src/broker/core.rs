@@ -231,6 +231,8 @@ pub struct Broker {
     pub(super) asked: Asked,
     /// What other regions ask for.
     pub(super) interests_of: BTreeMap<RegionName, Interests>,
+    /// Deleted logs whose files are gone, and of which a start would still find something.
+    pub(super) removed: Vec<Incarnation>,
     pub(super) is_stopping: bool,
     /// The stop does without what could not be stored.
     pub(super) has_given_up: bool,

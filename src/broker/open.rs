@@ -157,6 +157,7 @@ impl Broker {
             granted: HashMap::new(),
             asked: Asked::default(),
             interests_of: BTreeMap::new(),
+            removed: Vec::new(),
             is_stopping: false,
             has_given_up: false,
         };

@@ -34,17 +34,36 @@ impl Broker {
     /// Books how a piece of upkeep ended. Those it gives are to be woken without the lock.
     pub fn finish_upkeep(&mut self, end: UpkeepEnd, now: Timestamp) -> Vec<Arc<dyn Wake>> {
         if let Some(incarnation) = self.storage.finish_upkeep(end, now)
-            && self.directory.by_incarnation(incarnation).is_some()
+            && let Some(channel) = self.directory.by_incarnation(incarnation)
         {
-            let removed = DirectoryEvent::Removed(Removed { incarnation });
-            // If this is not recorded, the next start finds no files and records it.
-            if let Err(error) = self.record_directory(&[removed], Need::Freeing, now) {
-                tracing::debug!(%error, %incarnation, "a removal is not on the record yet");
+            // What may come from another region again has the same identity then, and what the
+            // journal still has of this log would pass for the other's.
+            let may_return = self.config.region.is_some() || channel.copy.is_some();
+            if may_return && self.storage.has_traces(incarnation) {
+                self.removed.push(incarnation);
+                self.storage.want_traces_gone();
+            } else {
+                self.record_removed(incarnation, now);
+            }
+        }
+        // Behind the last checkpoint nothing is recorded any more: the next start does it.
+        let is_over = |id: &mut Incarnation| !self.storage.has_traces(*id);
+        if !self.is_stopping {
+            for incarnation in self.removed.extract_if(.., is_over).collect::<Vec<_>>() {
+                self.record_removed(incarnation, now);
             }
         }
         let mut wake = self.book_cut(now);
         wake.extend(self.take_failed());
         wake
+    }
+
+    fn record_removed(&mut self, incarnation: Incarnation, now: Timestamp) {
+        let removed = DirectoryEvent::Removed(Removed { incarnation });
+        // If this is not recorded, the next start finds no files and records it.
+        if let Err(error) = self.record_directory(&[removed], Need::Freeing, now) {
+            tracing::debug!(%error, %incarnation, "a removal is not on the record yet");
+        }
     }
 
     /// The next piece of scrubbing that is due.

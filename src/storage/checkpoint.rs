@@ -90,6 +90,8 @@ pub(super) struct Cut {
     pub copies_forward: bool,
     pub copying: Option<Copying>,
     rows: Vec<(Incarnation, LogRow)>,
+    /// Logs that were dropped before it.
+    dropped: Vec<Incarnation>,
 }
 
 /// What a broker knows of its producers, for the rows of a checkpoint.
@@ -319,8 +321,9 @@ impl Storage {
         // A stop does without: the next start replays the originals.
         let may_copy = !self.checkpoints.is_last && !self.checkpoints.cannot_copy;
         let kept = self.checkpoints.kept.take();
-        // What was staged since a kept cut is not in it: another follows at once.
-        self.checkpoints.is_wanted = kept.is_some() && !self.dirty.is_empty();
+        // What was staged or dropped since a kept cut is not in it: another follows at once.
+        let is_behind = !self.dirty.is_empty() || !self.dropped.is_empty();
+        self.checkpoints.is_wanted = kept.is_some() && is_behind;
         let mut cut = kept.unwrap_or_else(|| self.cut(producers));
         cut.copies_forward = may_copy && (frees || cut.copies_forward);
         self.checkpoints.phase = Phase::Cut(cut);
@@ -349,6 +352,7 @@ impl Storage {
             copies_forward: false,
             copying: None,
             rows,
+            dropped: self.dropped.iter().copied().collect(),
         }
     }
 
@@ -508,6 +512,10 @@ impl Storage {
             .rows
             .retain(|id, _| self.logs.contains_key(id));
         self.checkpoints.is_pinned = end.is_pinned;
+        // A replay no longer begins before they were dropped.
+        for id in end.cut.dropped.iter().filter(|_| !end.is_pinned) {
+            self.dropped.remove(id);
+        }
         if end.is_pinned {
             self.checkpoints.retry_at = Some(now.saturating_add_ms(RETRY_MS));
         }

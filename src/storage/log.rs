@@ -200,6 +200,8 @@ pub struct Log {
     /// The next batch begins a new segment.
     pub(super) rolls_next: bool,
     pub(super) tail: VecDeque<TailBatch>,
+    /// Append time and epoch of the batch in front of the tail.
+    before_tail: (Timestamp, LogEpoch),
     /// Bytes of the tail that its segment files lack.
     pub(super) unwritten_bytes: u64,
     /// Bytes written behind since the keeper last synced them.
@@ -305,6 +307,7 @@ impl Log {
             align_next: true,
             rolls_next: false,
             tail: VecDeque::new(),
+            before_tail: (point.last_time, point.last_epoch),
             is_unlisted: false,
             unwritten_bytes: 0,
             unsynced_behind: 0,
@@ -539,6 +542,10 @@ impl Log {
             }
             self.end = batch.offsets.start;
         }
+        // What follows is compared with the batch that is the last one now.
+        let last = self.tail.back();
+        (self.last_time, self.last_epoch) =
+            last.map_or(self.before_tail, |last| (last.append_time, last.epoch));
         // A segment that only these batches would have begun: there is no file of it.
         let end = self.end;
         self.segments.retain(|segment| segment.id().base < end);
@@ -586,6 +593,9 @@ impl Log {
             .iter()
             .take_while(|batch| batch.is_behind && batch.offsets.end <= limit)
             .count();
+        if let Some(last) = ready.checked_sub(1).and_then(|last| self.tail.get(last)) {
+            self.before_tail = (last.append_time, last.epoch);
+        }
         if *self.is_followed.get_mut() {
             for batch in self.tail.range(..ready) {
                 self.recent.push(batch.offsets.clone(), batch.bytes.clone());
@@ -831,6 +841,50 @@ mod tests {
         };
         let layout = Layout::new(std::path::Path::new("/data"));
         Log::new(&layout, Incarnation(1), options, &point)
+    }
+
+    #[test]
+    fn what_is_taken_back_leaves_the_time_and_epoch_of_the_batch_before() {
+        let mut log = log();
+        let append = |log: &mut Log, time, epoch| {
+            let place = log.place(
+                &Layout::new(std::path::Path::new("/data")),
+                100,
+                1,
+                Timestamp(time),
+                LogEpoch(epoch),
+            );
+            log.append(TailBatch {
+                offsets: log.end..Offset(log.end.0 + 1),
+                position: place.position,
+                append_time: Timestamp(time),
+                epoch: LogEpoch(epoch),
+                bytes: Bytes::from_static(&[0; 100]),
+                segment: place.segment,
+                is_behind: false,
+            });
+        };
+        let first = (log.last_time, log.last_epoch);
+        append(&mut log, 50, 2);
+        log.roll_back(Offset(10));
+        assert_eq!((log.last_time, log.last_epoch), first);
+        append(&mut log, 60, 3);
+        append(&mut log, 70, 4);
+        append(&mut log, 80, 5);
+        log.roll_back(Offset(11));
+        assert_eq!(
+            (log.last_time, log.last_epoch),
+            (Timestamp(60), LogEpoch(3))
+        );
+        // It is in its segment alone, and no longer in the tail.
+        (log.written, log.flushed) = (Offset(11), Offset(11));
+        log.book_behind(&(Offset(10)..Offset(11)));
+        append(&mut log, 90, 6);
+        log.roll_back(Offset(11));
+        assert_eq!(
+            (log.end, log.last_time, log.last_epoch),
+            (Offset(11), Timestamp(60), LogEpoch(3))
+        );
     }
 
     #[test]

@@ -72,6 +72,8 @@ pub struct Round {
     ends: BTreeMap<Incarnation, Offset>,
     /// Logs whose segment failed in this round.
     failed: Vec<(Incarnation, IoFailure)>,
+    /// The log that says which others there are: without its entries those of others are nobody's.
+    directory: Incarnation,
     is_segment_work_done: bool,
     /// Where the group is gathered; handed on from round to round.
     buffer: Vec<u8>,
@@ -307,6 +309,7 @@ impl Storage {
             through: 0,
             ends: BTreeMap::new(),
             failed: Vec::new(),
+            directory: self.directory_id,
             is_segment_work_done: false,
             buffer: std::mem::take(&mut self.group_buffer),
         }
@@ -329,6 +332,10 @@ impl Storage {
     }
 
     /// The logs that have enough staged for a direct run, and no entry shared with others.
+    ///
+    /// The directory's own log is not among them: its entries would be lost with its segment, and
+    /// what is acknowledged of a channel that one of them makes needs that one. It goes straight to
+    /// its segment only with a batch that has no room in the journal, and then fails with it.
     fn take_direct_logs(&self) -> Vec<Incarnation> {
         let mut direct = Vec::new();
         for entry in &self.queue {
@@ -336,7 +343,16 @@ impl Storage {
             let Some(log) = self.logs.get(&id) else {
                 continue;
             };
-            let is_large = log.queued_bytes >= self.config.direct_bytes;
+            let is_huge = |batch: &QueuedBatch| {
+                let bytes = batch.bytes.len() as u64;
+                batch.log == id && bytes > self.config.always_direct_bytes
+            };
+            let is_large = if id == self.directory_id {
+                let batches = self.queue.iter().flat_map(|entry| &entry.batches);
+                batches.into_iter().any(is_huge)
+            } else {
+                log.queued_bytes >= self.config.direct_bytes
+            };
             if is_large && log.queued_shared == 0 && !direct.contains(&id) {
                 direct.push(id);
             }
@@ -534,6 +550,12 @@ impl Round {
             match self.run_segments() {
                 Ok(()) => self.is_segment_work_done = true,
                 Err(failure) => return RoundEnd::Full(self, failure),
+            }
+            // What is in this round may be of channels that nobody would know of any more.
+            let directory = self.failed.iter().find(|(id, _)| *id == self.directory);
+            if let Some((_, failure)) = directory {
+                let failure = failure.clone();
+                return RoundEnd::Failed(self, failure);
             }
             self.drop_failed();
         }
@@ -783,7 +805,10 @@ fn write_direct(
 /// One reference for each stretch of adjacent batches.
 fn references(run: &DirectRun, is_synced: bool, entry: &mut u32) -> Vec<GroupItem> {
     let is_adjacent = |a: &QueuedBatch, b: &QueuedBatch| {
-        Arc::ptr_eq(&a.segment, &b.segment) && a.position + a.bytes.len() as u64 == b.position
+        // A checkpoint may have been cut between the two, even where they follow each other: a
+        // start goes on behind the one, and finds the other by its own reference.
+        let is_one = !b.is_on_fresh_block && Arc::ptr_eq(&a.segment, &b.segment);
+        is_one && a.position + a.bytes.len() as u64 == b.position
     };
     let mut items = Vec::new();
     for part in run.batches.chunk_by(is_adjacent) {

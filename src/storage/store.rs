@@ -186,6 +186,8 @@ pub(super) struct QueuedBatch {
     pub position: u64,
     pub bytes: Bytes,
     pub header_crc: u32,
+    /// It was put on a fresh block: a checkpoint or a direct run ends before it.
+    pub is_on_fresh_block: bool,
 }
 
 #[derive(Debug)]
@@ -261,6 +263,8 @@ pub struct Storage {
     pub(super) checkpoints: Checkpoints,
     pub(super) space: Space,
     pub(super) removals: VecDeque<super::upkeep::Removal>,
+    /// Logs that were dropped and that a start would still find in the journal or the checkpoint.
+    pub(super) dropped: BTreeSet<Incarnation>,
     /// Logs with spare files, and when they last got or needed one.
     pub(super) spared: BTreeMap<Incarnation, Timestamp>,
     pub(super) scrub: Scrub,
@@ -320,6 +324,7 @@ impl Storage {
             checkpoints: from.checkpoints,
             space,
             removals: VecDeque::new(),
+            dropped: BTreeSet::new(),
             spared: BTreeMap::new(),
             scrub,
             rebuilt_indexes: Vec::new(),
@@ -768,6 +773,19 @@ impl Storage {
         self.dirty.remove(&id);
         self.spared.remove(&id);
         self.removals.push_back(super::upkeep::Removal::Log(id));
+        self.dropped.insert(id);
+    }
+
+    /// Whether a start would still find something of a log that was dropped: no other may have its
+    /// identity until a checkpoint was taken.
+    #[must_use]
+    pub fn has_traces(&self, id: Incarnation) -> bool {
+        self.dropped.contains(&id)
+    }
+
+    /// Asks for the checkpoint after which nothing is left of the logs that were dropped.
+    pub fn want_traces_gone(&mut self) {
+        self.checkpoints.want();
     }
 
     /// Closes a log to writers after a segment failed. What its segments lack stays in memory for
@@ -817,6 +835,7 @@ fn append(
         None => (now.max(log.last_time), log.stamp.unwrap_or(epoch)),
     };
     let place = log.place(layout, new.stored_len(), span, now, epoch);
+    let is_on_fresh_block = log.align_next;
     let offsets = log.end..Offset(log.end.0 + span);
     let mut bytes = new.bytes;
     let mut header = match new.copied {
@@ -864,6 +883,7 @@ fn append(
         position: place.position,
         bytes,
         header_crc,
+        is_on_fresh_block,
     };
     (staged, queued)
 }

@@ -210,6 +210,17 @@ impl Driven {
         self.broker.create_copy(new, Timestamp(self.now)).unwrap();
     }
 
+    /// Appends batches to a copy, each in a round of its own.
+    fn take(&mut self, batches: &[Bytes], id: Incarnation) {
+        for bytes in batches {
+            let mut batch = Some(CopiedBatch::check(BytesMut::from(&bytes[..])).unwrap());
+            let now = Timestamp(self.now);
+            self.broker.append_copied(id, &mut batch, now).unwrap();
+            self.round();
+        }
+        self.round();
+    }
+
     /// Appends what a copy lacks of these batches, as far as its disk goes; gives the offset below
     /// which all was acknowledged as synced.
     pub fn pull(&mut self, home: &[Bytes], id: Incarnation) -> Offset {
@@ -428,6 +439,41 @@ fn a_copy_may_begin_in_the_middle_and_begins_there_after_any_restart() {
         let mut copy = copy.reopen(Loss::All);
         assert_eq!(copy.batches(first), batches[5..]);
         assert_eq!(copy.broker.storage().recovery_report().damage, []);
+    }
+}
+
+/// The journal still has batches of a copy that was removed when it is begun anew, with the same
+/// identity: none of them belongs to it.
+#[test]
+fn a_copy_that_is_begun_anew_has_nothing_of_the_one_before() {
+    let (home, batches) = home();
+    let id = home.id().unwrap();
+    let base = |n: usize| BatchHeader::peek(&batches[n]).unwrap().base_offset();
+    for (taken, again) in [(8, 3..6), (3, 0..7), (6, 5..6), (7, 2..2), (9, 11..13)] {
+        for loss in [Loss::None, Loss::All] {
+            let mut copy = Driven::open_as(CrashingDisk::new(), 5, Some("eu-west")).unwrap();
+            copy.settle();
+            copy.begin_copy(id, Offset(0));
+            copy.take(&batches[..taken], id);
+            let now = Timestamp(copy.now);
+            copy.broker.purge_copy(&name(), now).unwrap();
+            // No time passes in which a checkpoint would be due.
+            copy.round();
+            while let Some(job) = copy.broker.plan_upkeep(now) {
+                copy.broker.finish_upkeep(job.run(), now);
+                copy.round();
+            }
+            let first = base(again.start);
+            copy.begin_copy(id, first);
+            copy.take(&batches[again.clone()], id);
+            let mut copy = copy.reopen(loss);
+            assert_eq!(copy.broker.storage().recovery_report().damage, []);
+            let place = copy.broker.copy_place(id).unwrap();
+            assert_eq!(place.next, base(again.end), "{taken} {again:?}");
+            assert_eq!(copy.batches(first), batches[again.clone()]);
+            copy.pull(&batches[again.end..], id);
+            assert_eq!(copy.batches(first), batches[again.start..]);
+        }
     }
 }
 

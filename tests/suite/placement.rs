@@ -10,7 +10,9 @@ use npayload::storage::disk::{Disk, FailingDisk, Fault, MemoryDisk, OpenMode, Op
 use npayload::storage::{CommitError, LogOptions, Outcome, Upkeep};
 use npayload::types::{Durability, Offset, Timestamp};
 
-use crate::storage_harness::{CHECKPOINT_MS, Harness, Model, ROOT, log_id, options, small};
+use crate::storage_harness::{
+    CHECKPOINT_MS, Harness, Mercy, Model, ROOT, batch, log_id, options, small,
+};
 
 const BLOCK: u64 = 4096;
 
@@ -93,6 +95,28 @@ fn a_direct_run_shares_no_block_with_what_is_written_later() {
     let places = places(&disk, 1);
     assert!(places[2].1.is_multiple_of(BLOCK), "{places:?}");
     harness.check();
+}
+
+#[test]
+fn a_checkpoint_that_is_cut_within_a_direct_run_finds_what_follows_it() {
+    let (disk, mut harness) = new();
+    // It fills its block, so that the next one follows it although it begins a fresh one.
+    let whole = |size: &usize| batch(0, &[*size]).len() as u64 == BLOCK;
+    let whole = (3_000..4_096).find(whole).unwrap();
+    harness.append(&[(1, &[whole])]).unwrap();
+    harness.now += CHECKPOINT_MS;
+    harness.step_upkeep(); // it is cut, and waits for the round
+    harness.append(&[(1, &[500])]).unwrap();
+    harness.append(&[(1, &[500])]).unwrap();
+    let before = harness.storage.checkpoint_number();
+    harness.flush();
+    assert_eq!(harness.storage.checkpoint_number(), before + 1);
+    let places = places(&disk, 1);
+    assert_eq!(places[..2], [(0, BLOCK), (1, 2 * BLOCK)]);
+    let (now, model) = (harness.now + 1, harness.kill());
+    let mut harness = Harness::open(Arc::new(disk.clone()), model, now).unwrap();
+    harness.check_recovered(Mercy::Power);
+    assert_eq!(harness.storage.log(log_id(1)).unwrap().end(), Offset(3));
 }
 
 #[test]

@@ -384,6 +384,11 @@ fn append(
                 if is_closed(region, id) {
                     return Err(Stop::Passing(refused.to_string()));
                 }
+                // One that was put back to a backup goes on otherwise than what is here, and where
+                // retention has removed the rest of it only the times tell.
+                if home.region.restores > 0 {
+                    return Err(Stop::Diverged(refused.to_string()));
+                }
                 anomaly!("refused", "{} of {}: {refused}", copying.name, region.name);
             }
             batch

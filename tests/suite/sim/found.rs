@@ -28,11 +28,16 @@ fn name() -> ChannelName {
 
 impl Small {
     fn open(disk: CrashingDisk, now: i64) -> Self {
+        Self::open_with(disk, now, StorageConfig::default().always_direct_bytes)
+    }
+
+    fn open_with(disk: CrashingDisk, now: i64, always_direct_bytes: u64) -> Self {
         let failing = FailingDisk::new(Arc::new(disk.clone()));
         let config = BrokerConfig {
             storage: StorageConfig {
                 journal_file_bytes: 32 * 1024,
                 direct_bytes: 3 * 1024,
+                always_direct_bytes,
                 min_free_bytes: 1000,
                 ..StorageConfig::default()
             },
@@ -40,6 +45,7 @@ impl Small {
                 segment_bytes: 4096,
                 ..ChannelConfig::default()
             },
+            fold_events: 10,
             ..BrokerConfig::default()
         };
         let mut random = now as u64;
@@ -263,4 +269,69 @@ fn retention_leaves_a_failed_channel_its_last_segment() {
     let wait = small.publish(100);
     small.settle();
     assert!(small.is_done(wait));
+}
+
+impl Small {
+    fn create(&mut self, name: ChannelName) {
+        let now = Timestamp(self.now);
+        let change = ConfigChange::default();
+        let created = self.broker.create_channel(name, &change, false, now);
+        created.unwrap();
+    }
+
+    fn rounds(&mut self) {
+        while let Some(round) = self.broker.plan_round(Timestamp(self.now)) {
+            self.broker.finish_round(round.run());
+        }
+    }
+}
+
+/// The records of new channels went straight to the directory's segment where there were many of
+/// them. When that failed, what was published to the channels was acknowledged all the same, and the
+/// next start knew no such channels.
+#[test]
+fn nothing_is_acknowledged_of_a_channel_that_is_not_on_the_record() {
+    let many = StorageConfig::default().always_direct_bytes;
+    // The records have room in the journal, or what they are folded to has none.
+    for (always_direct_bytes, is_huge) in [(many, false), (2_000, true)] {
+        let mut small = Small::open_with(CrashingDisk::new(), 1_000, always_direct_bytes);
+        small.settle();
+        for n in 0..20 {
+            small.create(ChannelName::parse(&format!("others.{n}")).unwrap());
+            if is_huge {
+                small.settle();
+            }
+        }
+        if is_huge {
+            for n in 1..150 {
+                let change = ConfigChange {
+                    retention_bytes: Some(Some(n)),
+                    ..ConfigChange::default()
+                };
+                let (first, now) = (ChannelName::parse("others.0").unwrap(), small.now);
+                let updated = small.broker.update_channel(&first, &change, Timestamp(now));
+                updated.unwrap();
+                small.settle();
+            }
+        }
+        let directory = small.broker.storage().directory_id().to_string();
+        let fault = Fault::new(Fault::IO).on(Operation::Write);
+        small.failing.plan(fault.at(directory));
+        small.create(name());
+        let wait = small.publish(100);
+        if is_huge {
+            assert!(small.broker.tick(Timestamp(small.now)).is_none());
+        }
+        small.rounds();
+        assert_eq!(small.failing.struck(), u64::from(is_huge));
+        assert_eq!(small.is_done(wait), !is_huge);
+        assert_eq!(small.broker.storage().journal_failure().is_some(), is_huge);
+        let mut small = small.restart();
+        let found = small.broker.identity_of(&name());
+        assert_eq!(found.is_some(), !is_huge, "what was acknowledged is there");
+        if found.is_some() {
+            let fetched = small.begin(FetchFrom::Start);
+            assert!(small.end(fetched).unwrap().slices.bytes > 0);
+        }
+    }
 }
