@@ -393,7 +393,7 @@ fn an_unknown_event_is_kept_as_it_is_and_a_newer_version_is_called_unsupported()
     let error = DirectoryEvent::decode("channel.created", newer).unwrap_err();
     assert!(matches!(
         error,
-        EventError::UnsupportedVersion { found: 4, .. }
+        EventError::UnsupportedVersion { found: 5, .. }
     ));
 }
 

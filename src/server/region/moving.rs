@@ -491,7 +491,10 @@ pub(super) fn retry(
 }
 
 /// Carries out what another region asks on its link.
-#[expect(clippy::manual_async_fn, reason = "it is spawned, and calls itself by way of others")]
+#[expect(
+    clippy::manual_async_fn,
+    reason = "it is spawned, and calls itself by way of others"
+)]
 pub(super) fn answer_link(
     shared: Arc<Shared>,
     from: Option<RegionName>,

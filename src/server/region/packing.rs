@@ -54,7 +54,16 @@ pub(super) fn unpack(frame: &[u8], unpacked: u32) -> Result<Bytes, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{BatchBuilder, NewRecord};
+    use crate::format::{BatchBuilder, NewRecord, Stamp, stamp};
+    use crate::types::{Incarnation, LogEpoch, Offset, Timestamp};
+
+    const STAMP: Stamp = Stamp {
+        incarnation: Incarnation(7),
+        base_offset: Offset(0),
+        append_time: Timestamp(1),
+        log_epoch: LogEpoch(1),
+        principal: 0,
+    };
 
     fn batches(compression: Compression) -> Vec<u8> {
         let mut builder = BatchBuilder::new(compression);
@@ -64,7 +73,9 @@ mod tests {
             ..NewRecord::default()
         };
         builder.push(&record).unwrap();
-        builder.build().unwrap().to_vec().repeat(3)
+        let mut batch = builder.build().unwrap().to_vec();
+        stamp(&mut batch, &STAMP);
+        batch.repeat(3)
     }
 
     #[test]

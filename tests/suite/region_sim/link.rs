@@ -39,11 +39,7 @@ pub struct Link {
 }
 
 /// The two ends of a link, out of all regions.
-pub fn ends(
-    regions: &mut [Region],
-    puller: usize,
-    source: usize,
-) -> (&mut Region, &mut Region) {
+pub fn ends(regions: &mut [Region], puller: usize, source: usize) -> (&mut Region, &mut Region) {
     let (low, high) = regions.split_at_mut(puller.max(source));
     match puller < source {
         true => (&mut low[puller], &mut high[0]),

@@ -261,7 +261,10 @@ mod tests {
         let lost = gap(1, "damaged");
         let mut link = followed(&["a"]);
         let items = sent(&mut link, &[batch(0, &["b"]), lost.clone()]);
-        assert_eq!(items, [skip(0, 1, 0), batches_of(std::slice::from_ref(&lost))]);
+        assert_eq!(
+            items,
+            [skip(0, 1, 0), batches_of(std::slice::from_ref(&lost))]
+        );
         let all = |batches: &[Vec<u8>]| own_gap(&Bytes::from(batches.concat()));
         assert_eq!(all(&[batch(0, &["b"]), lost.clone()]), None);
         for reason in ["trimmed", "filtered"] {

@@ -86,8 +86,8 @@ impl World {
             regions: Vec::new(),
             data,
         };
-        for at in 0..NAMES.len() {
-            let region = world.region(bench, at, addresses[at]).await?;
+        for (at, address) in addresses.iter().enumerate() {
+            let region = world.region(bench, at, *address).await?;
             world.regions.push(region);
         }
         let linked = |told: &RegionTold| told.links.iter().all(|it| it.state == LinkState::Open);

@@ -533,6 +533,7 @@ impl LogRepair<'_> {
             length: hole.bytes.end - hole.bytes.start,
             repaired_at: self.all.now,
             tool: self.all.tool.to_owned(),
+            ..Gap::default()
         };
         let last = self.write_gaps(file, &gap, &bytes, &hole.offsets, self.time_of(hole, one))?;
         self.lost_step(Action::Gap, base, bytes, &hole.offsets, gap.what);
