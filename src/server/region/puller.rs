@@ -248,7 +248,13 @@ impl Session<'_> {
                 standing.push_back(self.ask_new(held));
             }
             // What was synced since is said at once: somebody may wait for it.
-            if self.holding.is_due() && standing.len() < MOST_STANDING {
+            // The last request that may stand is kept for when there is no more to say: what is said
+            // of a part of it would leave none for the rest until the peer answers.
+            let is_last = standing.len() + 1 >= MOST_STANDING;
+            if self.holding.is_due()
+                && standing.len() < MOST_STANDING
+                && (!is_last || self.is_synced())
+            {
                 let held = self.held();
                 if !held.is_empty() {
                     standing.push_back(self.ask_new(held));
@@ -295,6 +301,12 @@ impl Session<'_> {
             max_wait_ms: WAIT_MS,
             held,
         }))
+    }
+
+    /// Whether all that the peer is to be told of is synced; else a wake-up comes.
+    fn is_synced(&self) -> bool {
+        let log = |handle: u32| self.copying.get(&handle).map(|one| one.id);
+        self.holding.is_synced(&mut self.shared.broker(), log)
     }
 
     /// What the peer is to be told of what is synced here.

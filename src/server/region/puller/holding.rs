@@ -36,6 +36,20 @@ impl Holding {
         !self.unsaid.is_empty()
     }
 
+    /// Whether all that is to be said is synced. Where it is not, [`Holding::synced`] wakes.
+    ///
+    /// - `log`: the log of a handle.
+    pub fn is_synced(&self, broker: &mut Broker, log: impl Fn(u32) -> Option<Incarnation>) -> bool {
+        let is_waiting = self.unsaid.iter().any(|handle| {
+            let place = log(*handle).and_then(|id| broker.copy_place(id));
+            place.is_some_and(|place| place.flushed < place.next)
+        });
+        if is_waiting {
+            broker.wake_after_round(self.synced.clone() as Arc<dyn Wake>);
+        }
+        !is_waiting
+    }
+
     /// What is to be said now. For what is not synced yet, [`Holding::synced`] wakes.
     ///
     /// - `log`: the log of a handle.
