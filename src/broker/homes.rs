@@ -5,11 +5,10 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::core::{Accepted, Broker, Refusal};
 use super::error::BrokerError;
-use super::journal::{OwnRecord, own_batch};
+use super::journal::OwnRecord;
 use crate::folding::IllegalEvent;
 use crate::region::homes::{Fence, Held, Home, HomeEvent, Homes, Lineage, Move, MoveError, Run};
 use crate::region::{HomeEpoch, LogName, RegionNumber, Tenure};
-use crate::storage::Need;
 use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, RegionName, Timestamp};
 
 /// What is known of homes.
@@ -229,27 +228,14 @@ impl Broker {
     fn record_home(&mut self, event: &HomeEvent, now: Timestamp) -> Result<Accepted<()>, Refusal> {
         let me = self.config.region.clone().ok_or(BrokerError::NotARegion)?;
         let log = self.homes.log.ok_or(BrokerError::NotARegion)?;
-        let mut batches = vec![own_batch(log, &[OwnRecord::of_home(event)])?];
-        let drafted = self.draft_audit(&mut batches, now)?;
-        self.storage
-            .check_stage(&batches, Need::Own)
-            .map_err(BrokerError::from)?;
-        self.homes
-            .homes
-            .apply(&me, event)
-            .map_err(|error| BrokerError::Bug(error.to_string().into()))?;
-        let staged = self.storage.stage_for(&mut batches, Need::Own, now);
-        let staged = staged.map_err(BrokerError::from)?;
+        let accepted = self.record_own(log, &[OwnRecord::of_home(event)], now, |broker| {
+            broker.homes.homes.apply(&me, event)
+        })?;
         self.homes.events += 1;
-        self.booked(log, &staged);
-        self.book_audit(drafted, &staged);
         if let Some(id) = event.incarnation() {
             self.settle_home(id);
         }
-        Ok(Accepted {
-            value: (),
-            wait: self.wait_for(log),
-        })
+        Ok(accepted)
     }
 
     /// Stops writes to a log of which this region is home, for a move; nothing is recorded yet.

@@ -2,10 +2,9 @@
 
 use super::core::{Accepted, Broker, Refusal};
 use super::error::BrokerError;
-use super::journal::{OwnRecord, own_batch};
+use super::journal::OwnRecord;
 use crate::region::ChannelPattern;
 use crate::region::interest::{Declared, InterestEvent, Interests, ReadBegun, Removed, Wish};
-use crate::storage::Need;
 use crate::types::{ChannelName, OrgName, RegionName, Timestamp};
 
 impl Broker {
@@ -88,23 +87,11 @@ impl Broker {
         let log = self.interest_log.filter(|_| self.config.region.is_some());
         let log = log.ok_or(BrokerError::NotARegion)?;
         let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_interest).collect();
-        let mut batches = vec![own_batch(log, &records)?];
-        let drafted = self.draft_audit(&mut batches, now)?;
-        self.storage
-            .check_stage(&batches, Need::Own)
-            .map_err(BrokerError::from)?;
-        for event in events {
-            let applied = self.interests.apply(event);
-            applied.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
-        }
-        let staged = self.storage.stage_for(&mut batches, Need::Own, now);
-        let staged = staged.map_err(BrokerError::from)?;
+        let accepted = self.record_own(log, &records, now, |broker| {
+            let mut events = events.iter();
+            events.try_for_each(|event| broker.interests.apply(event))
+        })?;
         self.interest_events += events.len() as u64;
-        self.booked(log, &staged);
-        self.book_audit(drafted, &staged);
-        Ok(Accepted {
-            value: (),
-            wait: self.wait_for(log),
-        })
+        Ok(accepted)
     }
 }

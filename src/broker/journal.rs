@@ -2,11 +2,12 @@
 
 use bytes::BytesMut;
 
-use super::core::{Broker, Wait};
+use super::core::{Accepted, Broker, Refusal, Wait};
 use super::directory::DirectoryEvent;
 use super::error::BrokerError;
 use crate::access::AccessEvent;
 use crate::consumer::ConsumerEvent;
+use crate::folding::IllegalEvent;
 use crate::format::{BatchBuilder, Compression, NewRecord};
 use crate::region::copies::CopyEvent;
 use crate::region::directory::RegionEvent;
@@ -221,6 +222,34 @@ impl Broker {
                 level: staged.level,
             };
         }
+    }
+
+    /// Records facts of one of the broker's own topics in one entry, with what it says to the audit,
+    /// and applies them: neither where there is no room for the entry.
+    ///
+    /// # Errors
+    /// [`Refusal`]: there is no room, or a fact can't follow.
+    pub(super) fn record_own(
+        &mut self,
+        log: Incarnation,
+        records: &[OwnRecord],
+        now: Timestamp,
+        apply: impl FnOnce(&mut Self) -> Result<(), IllegalEvent>,
+    ) -> Result<Accepted<()>, Refusal> {
+        let mut batches = vec![own_batch(log, records)?];
+        let drafted = self.draft_audit(&mut batches, now)?;
+        self.storage
+            .check_stage(&batches, Need::Own)
+            .map_err(BrokerError::from)?;
+        apply(self).map_err(|error| BrokerError::Bug(error.to_string().into()))?;
+        let staged = self.storage.stage_for(&mut batches, Need::Own, now);
+        let staged = staged.map_err(BrokerError::from)?;
+        self.booked(log, &staged);
+        self.book_audit(drafted, &staged);
+        Ok(Accepted {
+            value: (),
+            wait: self.wait_for(log),
+        })
     }
 
     /// What an answer about a log must wait for, so that it reveals nothing that could be lost.

@@ -3,10 +3,9 @@
 
 use super::core::{Accepted, Broker, Refusal};
 use super::error::BrokerError;
-use super::journal::{OwnRecord, own_batch};
+use super::journal::OwnRecord;
 use crate::region::LogName;
 use crate::region::copies::{Begun, Copies, CopyEvent, Gapped, Purged, Resumed, Stopped};
-use crate::storage::Need;
 use crate::types::{ChannelName, Incarnation, Offset, RegionName, Timestamp};
 
 /// What is on the record of the copies that are here.
@@ -48,18 +47,12 @@ impl Broker {
             applied.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
         }
         let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_copy).collect();
-        let mut batches = vec![own_batch(log, &records)?];
-        let drafted = self.draft_audit(&mut batches, now)?;
-        let staged = self.storage.stage_for(&mut batches, Need::Own, now);
-        let staged = staged.map_err(BrokerError::from)?;
-        self.kept.copies = next;
+        let accepted = self.record_own(log, &records, now, |broker| {
+            broker.kept.copies = next;
+            Ok(())
+        })?;
         self.kept.events += events.len() as u64;
-        self.booked(log, &staged);
-        self.book_audit(drafted, &staged);
-        Ok(Accepted {
-            value: (),
-            wait: self.wait_for(log),
-        })
+        Ok(accepted)
     }
 
     /// The event that records a log here as a copy, as it is.

@@ -4,7 +4,7 @@ use super::copies::Residence;
 use super::core::{Accepted, Broker, ChannelState, Refusal, log_options};
 use super::directory::{Created, DirectoryEvent};
 use super::error::{BrokerError, BrokerOpenError};
-use super::journal::{OwnRecord, own_batch};
+use super::journal::OwnRecord;
 use super::producers::Producers;
 use super::topic::{Fold, TopicError, fold_topic, read_topic};
 use crate::folding::{EventError, IllegalEvent};
@@ -42,14 +42,9 @@ impl Broker {
             Residence::Home(log) => log,
             _ => self.make_own_topic(topic(), now)?,
         };
-        let mut batches = vec![own_batch(log, &[OwnRecord::of_peer(event)])?];
-        let drafted = self.draft_audit(&mut batches, now)?;
-        let staged = self.storage.stage_for(&mut batches, Need::Own, now);
-        let staged = staged.map_err(BrokerError::from)?;
-        let applied = self.peers.apply(event);
-        applied.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
-        self.booked(log, &staged);
-        self.book_audit(drafted, &staged);
+        self.record_own(log, &[OwnRecord::of_peer(event)], now, |broker| {
+            broker.peers.apply(event)
+        })?;
         // There are few words on peers, so the state is written anew when they are many for what
         // they come to.
         self.peer_events += 1;

@@ -16,7 +16,7 @@ use super::topic::{Fold, TopicError, fold_topic, read_topic};
 use super::travelled::Travelling;
 use crate::folding::{EventError, IllegalEvent};
 use crate::region::directory::{Joined, Named, RegionEvent, Regions, Spread, Unnamed};
-use crate::storage::{Need, NewBatch, Staged};
+use crate::storage::{NewBatch, Staged};
 use crate::types::{ChannelName, Incarnation, Offset, OrgName, RegionName, Timestamp};
 
 /// The topic of which regions and channels there are.
@@ -200,21 +200,12 @@ impl Broker {
         };
         for events in events.chunks(AT_ONCE) {
             let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_regions).collect();
-            let mut batches = vec![own_batch(log, &records)?];
-            let drafted = self.draft_audit(&mut batches, now)?;
-            self.storage
-                .check_stage(&batches, Need::Own)
-                .map_err(BrokerError::from)?;
-            for event in events {
-                let applied = self.regions.apply(event);
-                applied.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
-            }
-            let staged = self.storage.stage_for(&mut batches, Need::Own, now);
-            let staged = staged.map_err(BrokerError::from)?;
+            self.record_own(log, &records, now, |broker| {
+                let mut events = events.iter();
+                events.try_for_each(|event| broker.regions.apply(event))
+            })?;
             self.regions_events += events.len() as u64;
             self.consents += u64::from(events.iter().any(is_consent));
-            self.booked(log, &staged);
-            self.book_audit(drafted, &staged);
         }
         Ok(Accepted {
             value: (),
