@@ -266,27 +266,29 @@ impl Driven {
     }
 }
 
+/// Batches that fill several segments: the payloads of each.
+pub const SIZES: [&[usize]; 12] = [
+    &[40, 10],
+    &[700],
+    &[2_000, 1_500],
+    &[30],
+    &[5_000],
+    &[200; 3],
+    &[9_000],
+    &[1_200],
+    &[60],
+    &[3_500],
+    &[40; 7],
+    &[800],
+];
+
 /// A home of many kinds of batches, small ones, large ones that pass the journal by, and of two
 /// starts: with two log epochs.
 fn home() -> (Driven, Vec<Bytes>) {
     let mut home = Driven::open(CrashingDisk::new(), 1).unwrap();
-    let sizes: &[&[usize]] = &[
-        &[40, 10],
-        &[700],
-        &[2_000, 1_500],
-        &[30],
-        &[5_000],
-        &[200; 3],
-        &[9_000],
-        &[1_200],
-        &[60],
-        &[3_500],
-        &[40; 7],
-        &[800],
-    ];
     let mut sequence = 0;
     for part in 0..2 {
-        for sizes in sizes {
+        for sizes in SIZES {
             home.publish(sequence, sizes);
             sequence += sizes.len() as u64;
         }
@@ -297,7 +299,7 @@ fn home() -> (Driven, Vec<Bytes>) {
     }
     home.settle();
     let batches = home.batches(Offset(0));
-    assert_eq!(batches.len(), 2 * sizes.len());
+    assert_eq!(batches.len(), 2 * SIZES.len());
     (home, batches)
 }
 

@@ -3,22 +3,7 @@
 use npayload::storage::disk::{CrashingDisk, Loss};
 use npayload::types::Offset;
 
-use crate::copies::Driven;
-
-const SIZES: [&[usize]; 12] = [
-    &[40, 10],
-    &[700],
-    &[2_000, 1_500],
-    &[30],
-    &[5_000],
-    &[200; 3],
-    &[9_000],
-    &[1_200],
-    &[60],
-    &[3_500],
-    &[40; 7],
-    &[800],
-];
+use crate::copies::{Driven, SIZES};
 
 /// A log over several segments, of two starts.
 fn filled(disk: CrashingDisk) -> Driven {

@@ -613,12 +613,10 @@ fn what_the_home_does_not_take_stays_and_says_why() {
     assert_eq!(kept.into_values().collect::<Vec<_>>(), ["kept"]);
 }
 
-#[test]
-fn a_session_is_used_from_any_region_and_lives_where_it_was_made() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let (east, line, west) = pair(dir.path());
+/// A session of two agents that lives in a region; its id.
+fn survey(region: &Region) -> String {
     for agent in ["writer", "editor"] {
-        east.run(&["agent", "register", agent]).ok();
+        region.run(&["agent", "register", agent]).ok();
     }
     let create = [
         "session",
@@ -630,8 +628,15 @@ fn a_session_is_used_from_any_region_and_lives_where_it_was_made() {
         "editor:specialist",
         "--json",
     ];
-    let made = east.run(&create).json();
-    let session = made["sessionId"].as_str().expect("an id").to_owned();
+    let made = region.run(&create).json();
+    made["sessionId"].as_str().expect("an id").to_owned()
+}
+
+#[test]
+fn a_session_is_used_from_any_region_and_lives_where_it_was_made() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (east, line, west) = pair(dir.path());
+    let session = survey(&east);
     // Asked for elsewhere, it is the same session.
     let info = west.run(&["session", "show", &session, "--json"]).json();
     assert_eq!(
@@ -756,21 +761,7 @@ fn a_broker_without_a_name_waits_for_no_regions() {
 fn a_key_speaks_for_no_other_agent_through_another_region_either() {
     let dir = tempfile::tempdir().expect("a directory");
     let (east, _line, mut west) = pair(dir.path());
-    for agent in ["writer", "editor"] {
-        east.run(&["agent", "register", agent]).ok();
-    }
-    let create = [
-        "session",
-        "create",
-        "a survey",
-        "--participant",
-        "writer:coordinator",
-        "--participant",
-        "editor:specialist",
-        "--json",
-    ];
-    let made = east.run(&create).json();
-    let session = made["sessionId"].as_str().expect("an id").to_owned();
+    let session = survey(&east);
     let admin = dir.path().join("admin");
     let admin = admin.to_str().expect("a path").to_owned();
     west.kill();

@@ -7,7 +7,6 @@ use npayload::format::{DoorLimits, check_produced};
 use npayload::keys::MasterKeys;
 use npayload::region::ChannelPattern;
 use npayload::region::interest::{Declared, Since, Wish};
-use npayload::storage::StorageConfig;
 use npayload::storage::disk::Loss;
 use npayload::types::{ChannelName, DEFAULT_ORG_NAME, OrgName, RegionName};
 
@@ -17,6 +16,7 @@ use crate::sim::chance::Chance;
 use crate::sim::faults::any_strike;
 use crate::sim::request::{Sender, new_batch};
 use crate::sim::trace::Trace;
+use crate::sim::world::small_storage;
 
 pub const NAMES: [&str; 3] = ["us-east", "eu-west", "ap-south"];
 /// A channel that keeps all, one whose retention is short, one that is made again.
@@ -44,21 +44,7 @@ pub struct World {
 
 fn config(seed: u64, name: &RegionName, chance: &mut Chance) -> BrokerConfig {
     BrokerConfig {
-        storage: StorageConfig {
-            journal_file_bytes: 32 * 1024,
-            journal_files: u32::try_from(chance.within(2..5)).unwrap(),
-            max_round_bytes: 16 * 1024,
-            direct_bytes: 3 * 1024,
-            always_direct_bytes: 8 * 1024,
-            write_behind_bytes: chance.within(512..4096),
-            max_unwritten_bytes: 64 * 1024,
-            own_segment_bytes: 4096 * chance.within(1..4),
-            max_open_segments: 3,
-            min_free_bytes: 100_000,
-            reserve_bytes: 20_000,
-            checkpoint_interval_ms: *chance.pick(&[200, 2_000, 30_000]),
-            ..StorageConfig::default()
-        },
+        storage: small_storage(chance),
         defaults: ChannelConfig {
             segment_bytes: 4096 * chance.within(1..4),
             encryption: *chance.pick(&[Encryption::On, Encryption::Off, Encryption::Off]),

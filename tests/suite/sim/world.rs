@@ -72,25 +72,29 @@ pub struct World {
     pub stopping: Option<u32>,
 }
 
+/// Small limits, so that rolls, direct runs and a full ring happen within a few appends.
+pub fn small_storage(chance: &mut Chance) -> StorageConfig {
+    StorageConfig {
+        journal_file_bytes: 32 * 1024,
+        journal_files: u32::try_from(chance.within(2..5)).unwrap(),
+        max_round_bytes: 16 * 1024,
+        direct_bytes: 3 * 1024,
+        always_direct_bytes: 8 * 1024,
+        write_behind_bytes: chance.within(512..4096),
+        max_unwritten_bytes: 64 * 1024,
+        own_segment_bytes: 4096 * chance.within(1..4),
+        max_open_segments: 3,
+        min_free_bytes: 100_000,
+        reserve_bytes: 20_000,
+        checkpoint_interval_ms: *chance.pick(&[200, 2_000, 30_000]),
+        ..StorageConfig::default()
+    }
+}
+
 fn config(seed: u64, chance: &mut Chance) -> BrokerConfig {
     let mut own = Chance::new(seed ^ 0x5ea1);
     BrokerConfig {
-        // Small limits, so that rolls, direct runs and a full ring happen within a few appends.
-        storage: StorageConfig {
-            journal_file_bytes: 32 * 1024,
-            journal_files: u32::try_from(chance.within(2..5)).unwrap(),
-            max_round_bytes: 16 * 1024,
-            direct_bytes: 3 * 1024,
-            always_direct_bytes: 8 * 1024,
-            write_behind_bytes: chance.within(512..4096),
-            max_unwritten_bytes: 64 * 1024,
-            own_segment_bytes: 4096 * chance.within(1..4),
-            max_open_segments: 3,
-            min_free_bytes: 100_000,
-            reserve_bytes: 20_000,
-            checkpoint_interval_ms: *chance.pick(&[200, 2_000, 30_000]),
-            ..StorageConfig::default()
-        },
+        storage: small_storage(chance),
         auto_create: !chance.one_in(4),
         defaults: ChannelConfig {
             segment_bytes: 4096 * chance.within(1..4),
