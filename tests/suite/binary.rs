@@ -294,14 +294,33 @@ fn a_tail_is_served_as_soon_as_records_come() {
         .stderr(Stdio::null())
         .spawn()
         .expect("the consumer starts");
-    let mut out = BufReader::new(tail.stdout.take().expect("piped"));
-    // The tail must stand at the end before something comes.
-    std::thread::sleep(std::time::Duration::from_millis(300));
+    let out = BufReader::new(tail.stdout.take().expect("piped"));
+    let (told, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        out.lines()
+            .map_while(Result::ok)
+            .try_for_each(|line| told.send(line))
+    });
+    let patience = std::time::Duration::from_secs(20);
+    let next = || lines.recv_timeout(patience).expect("a line");
+    // Where the end is for the tail shows in what it prints first.
+    let mut sent = 0;
+    let first: u32 = wait_for("the tail to stand at the end", || {
+        sent += 1;
+        broker
+            .run_with(&["publish", "t"], format!("{sent}\n").as_bytes())
+            .ok();
+        let line = lines
+            .recv_timeout(std::time::Duration::from_millis(100))
+            .ok()?;
+        Some(line.parse().expect("nothing from before"))
+    });
+    for number in first + 1..=sent {
+        assert_eq!(next(), number.to_string());
+    }
     for text in ["first", "second"] {
         broker.run_with(&["publish", "t"], text.as_bytes()).ok();
-        let mut line = String::new();
-        out.read_line(&mut line).expect("a line");
-        assert_eq!(line.trim_end(), text);
+        assert_eq!(next(), text);
     }
     tail.kill().expect("still following");
     tail.wait().expect("killed");

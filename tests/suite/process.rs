@@ -5,10 +5,14 @@ use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+/// How long a command may take that ends by itself: far longer than any does.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(300);
 
 /// A broker in a process of its own; killed when dropped.
 pub struct Broker {
@@ -240,7 +244,12 @@ impl Broker {
 
     /// Runs a command against this broker.
     pub fn run(&self, args: &[&str]) -> Ran {
-        ran(self.command(args).output().expect("the binary runs"))
+        let mut command = self.command(args);
+        let child = command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        ran(ended(child.expect("the binary starts")))
     }
 
     /// Runs a command with this stdin.
@@ -258,7 +267,7 @@ impl Broker {
             // A command that fails early reads no further.
             let _ = stdin.write_all(&input);
         });
-        let output = child.wait_with_output().expect("the command ends");
+        let output = ended(child);
         writer.join().expect("the writer ends");
         ran(output)
     }
@@ -337,6 +346,49 @@ impl Starting {
     /// Kills it wherever it is.
     pub fn kill(self) {
         drop(self);
+    }
+}
+
+/// Waits until a command ends by itself; one that does not is killed, and fails the test.
+pub fn ended(mut child: Child) -> Output {
+    fn read(pipe: Option<impl Read + Send + 'static>) -> JoinHandle<Vec<u8>> {
+        std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            if let Some(mut pipe) = pipe {
+                pipe.read_to_end(&mut bytes).expect("readable");
+            }
+            bytes
+        })
+    }
+    drop(child.stdin.take());
+    let (out, err) = (read(child.stdout.take()), read(child.stderr.take()));
+    let began = clock();
+    let mut pause = Duration::from_millis(1);
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child") {
+            break Some(status);
+        }
+        if began.elapsed() > COMMAND_PATIENCE {
+            child.kill().expect("still running");
+            child.wait().expect("killed");
+            break None;
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    };
+    let stdout = out.join().expect("no panic");
+    let stderr = err.join().expect("no panic");
+    let Some(status) = status else {
+        panic!(
+            "a command went on for {COMMAND_PATIENCE:?}: stdout {:?}, stderr {:?}",
+            String::from_utf8_lossy(&stdout),
+            String::from_utf8_lossy(&stderr),
+        );
+    };
+    Output {
+        status,
+        stdout,
+        stderr,
     }
 }
 

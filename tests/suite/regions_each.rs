@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::kill::{from_env, is_soak, seed};
 use crate::line::Line;
 use crate::load::Draws;
-use crate::process::{Broker, wait_for};
+use crate::process::{Broker, ended, wait_for};
 use crate::raw::Raw;
 use crate::regions::{Region, raw};
 
@@ -143,7 +143,7 @@ fn tail(region: &Region, channel: &str, more: &[&str]) -> Child {
 }
 
 fn told(tail: Child) -> Vec<Read> {
-    let output = tail.wait_with_output().expect("it ends");
+    let output = ended(tail);
     let text = String::from_utf8(output.stdout).expect("JSON");
     let lines: Vec<Value> = text
         .lines()

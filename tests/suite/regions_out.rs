@@ -20,7 +20,7 @@ use npayload::types::{
 use serde_json::{Value, json};
 
 use crate::line::Line;
-use crate::process::{Ran, wait_for};
+use crate::process::{Ran, ended, wait_for};
 use crate::regions::Region;
 
 fn texts(count: usize, prefix: &str) -> Vec<String> {
@@ -720,7 +720,7 @@ fn a_channel_may_want_more_regions_to_hold_what_is_acknowledged() {
                 .expect("piped")
                 .write_all(b"later\n")
                 .expect("written");
-            child.wait_with_output().expect("it ends").stdout
+            ended(child).stdout
         });
         wait_for("it to be appended", || {
             (east.records("orders").len() == 5).then_some(())
