@@ -84,7 +84,7 @@ message.max.bytes=10485760
 	}
 	cluster := base64.RawURLEncoding.EncodeToString(id)
 	format := exec.CommandContext(ctx, "java", "-cp", classes, "kafka.tools.StorageTool",
-		"format", "--cluster-id", cluster, "--config", properties)
+		"format", "--cluster-id="+cluster, "--config", properties)
 	if out, err := format.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("formatting Kafka's storage: %w: %s", err, out)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -210,7 +211,8 @@ type redisReader struct {
 func (r *redisReader) Next(ctx context.Context) ([][]byte, error) {
 	read := r.client.B().Xread().Count(1_000).Block(500).Streams().Key(r.topic).Id(r.last).Build()
 	entries, err := r.client.Do(ctx, read).AsXRead()
-	if rueidis.IsRedisNil(err) || ctx.Err() != nil {
+	// The client holds a deadline by a clock of its own, which may run out a little earlier.
+	if rueidis.IsRedisNil(err) || ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded) {
 		return nil, nil
 	}
 	if err != nil {

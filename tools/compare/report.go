@@ -75,7 +75,7 @@ func (row Row) markdown(isApart bool) string {
 	case speed.Median < 2:
 		said = append(said, "below 2 ×")
 	}
-	hasTimes := !strings.HasPrefix(row.Workload, "replay")
+	hasTimes := !isReplay(row.Workload)
 	if hasTimes && late.Median > 1 {
 		said = append(said, "**"+row.Peer+" has the lower p99**")
 	} else if hasTimes && late.Median > 0.5 {

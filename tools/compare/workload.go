@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +22,10 @@ type Workload struct {
 	// Clients and bytes of a record.
 	Clients, RecordBytes int
 }
+
+func isReplay(name string) bool { return strings.HasPrefix(name, "replay") }
+
+func (workload Workload) isReplay() bool { return isReplay(workload.Name) }
 
 // Sizes of what is replayed.
 type Sizes struct{ ReplayBytes uint64 }
