@@ -146,6 +146,14 @@ pub enum BrokerError {
         /// What is wrong with it.
         what: String,
     },
+    /// A former life of a channel can't be kept beside the one that there is now.
+    #[error("channel `{channel}` {what}")]
+    NotBeside {
+        /// The channel.
+        channel: String,
+        /// Why not.
+        what: String,
+    },
     /// There are as many channels as there may be.
     #[error("{found} channels would be more than the limit of {limit}")]
     TooManyChannels {

@@ -347,7 +347,7 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
         BrokerError::NoOutbox { channel, .. } => {
             plain(ErrorCode::OutboxRefused).with("channel", channel.clone())
         }
-        BrokerError::NotCopied { .. } => plain(ErrorCode::Internal),
+        BrokerError::NotCopied { .. } | BrokerError::NotBeside { .. } => plain(ErrorCode::Internal),
         BrokerError::NoSecret => plain(ErrorCode::Internal),
         BrokerError::Io(failure) => io(failure),
         BrokerError::Bug(_) => plain(ErrorCode::Internal),

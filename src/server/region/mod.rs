@@ -50,6 +50,7 @@ use crate::access::Secret;
 use crate::broker::Broker;
 use crate::client::Link;
 use crate::region::Tenure;
+use crate::region::interest::Wish;
 use crate::region::routes::Routes;
 use crate::tls::ClientTls;
 use crate::types::{ChannelName, Incarnation, RegionName, Timestamp};
@@ -159,6 +160,12 @@ pub(super) struct Regions {
     routes: Mutex<Routes>,
     /// Counts the changes of what a link may have to follow or to leave.
     routed: watch::Sender<u64>,
+    /// Copies that are written beside others, which have less.
+    beside: Mutex<HashMap<Incarnation, puller::Beside>>,
+    /// Copies in whose place others are being put.
+    replaced: Mutex<HashSet<Incarnation>>,
+    /// What was found to be no more than a copy has.
+    narrow: Mutex<HashMap<Incarnation, Wish>>,
 }
 
 impl Regions {
@@ -198,6 +205,9 @@ impl Regions {
             held: Held::default(),
             routes: Mutex::new(Routes::new(names)),
             routed: watch::Sender::new(0),
+            beside: Mutex::default(),
+            replaced: Mutex::default(),
+            narrow: Mutex::default(),
         }
     }
 
