@@ -138,7 +138,7 @@ impl Broker {
             return;
         };
         let log = self.storage.log(id);
-        if !log.is_some_and(|log| log.log_start() >= log.end()) || self.elsewhere(id).is_none() {
+        if log.is_none_or(|log| log.log_start() < log.end()) || self.elsewhere(id).is_none() {
             return;
         }
         match self.drop_log_of_copy(id, now) {

@@ -126,6 +126,9 @@ impl<'a> Door<'a> {
                 }
             }
             Request::Fetch(fetch) => self.channel(&mut fetch.channel, &[Operation::Consume])?,
+            Request::FetchBeyond(beyond) => {
+                self.channel(&mut beyond.fetch.channel, &[Operation::Consume])?;
+            }
             Request::Commit(commit) => {
                 self.channel(&mut commit.channel, &[Operation::Consume])?;
                 self.consumer(&commit.channel, &mut commit.consumer)?;
@@ -581,6 +584,7 @@ pub(super) fn show(shared: &Shared, caller: &Caller, response: &mut Response) {
         | Response::PublishAtomic(_)
         | Response::PublishAtomicAt(..)
         | Response::Fetch(_)
+        | Response::FetchBeyond(_)
         | Response::Commit(_)
         | Response::ChannelResolve(_)
         | Response::BrokerInfo(_)

@@ -1,6 +1,11 @@
 //! Copies that are not whole, and lives of a channel beside each other: what a region keeps when its
 //! home makes a channel again.
 
+use std::time::Duration;
+
+use npayload::client::{Client, RequestError};
+use npayload::protocol::{ErrorCode, FetchBeyondRequest, FetchFrom, FetchRequest, Lacking};
+use npayload::types::{ChannelName, LogEpoch, Offset};
 use serde_json::Value;
 
 use crate::process::wait_for;
@@ -311,5 +316,115 @@ fn a_copy_that_is_killed_while_it_becomes_wider_is_the_one_or_the_other_and_ends
     assert_eq!(verified["equal"], true, "{verified}");
     wait_for("the old one's space", || {
         (left_beside(&west) == 0).then_some(())
+    });
+}
+
+/// Whether any file below a folder holds these bytes.
+fn is_kept(dir: &std::path::Path, bytes: &[u8]) -> bool {
+    let entries = std::fs::read_dir(dir).expect("a folder");
+    entries
+        .map(|entry| entry.expect("an entry").path())
+        .any(|path| match path.is_dir() {
+            true => is_kept(&path, bytes),
+            false => {
+                let found = std::fs::read(&path).unwrap_or_default();
+                found.windows(bytes.len()).any(|window| window == bytes)
+            }
+        })
+}
+
+#[test]
+fn what_a_copy_does_not_have_is_read_at_its_home_and_does_not_stay() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut east = Region::start(dir.path(), "us-east", &[]);
+    let west = Region::start(dir.path(), "eu-west", &[&east]);
+    west.linked();
+    publish_typed(&east, "orders", "a", "early one");
+    publish_typed(&east, "orders", "b", "early two");
+    declare(&west, "orders", &["--from", "end", "--type", "a"]);
+    wait_for("the copy", || west.copy("orders"));
+    publish_typed(&east, "orders", "a", "late one");
+    publish_typed(&east, "orders", "b", "late two");
+    west.has("orders", 4);
+    let all = east.records("orders");
+    let consume = |more: &[&str]| west.run(&[&["consume", "orders", "--json"][..], more].concat());
+    let texts = |more: &[&str]| {
+        let lines = consume(more).json_lines();
+        let texts = lines
+            .iter()
+            .map(|line| line["payloadText"].as_str().expect("text").to_owned());
+        texts.collect::<Vec<_>>()
+    };
+    wait_for("what is late", || {
+        (texts(&["--from", "2", "--type", "a"]) == ["late one"]).then_some(())
+    });
+    let received = west.received();
+    // Below its first offset, and of other types: in order, at the same offsets.
+    assert_eq!(
+        texts(&["--from", "0", "--type", "a"]),
+        ["early one", "late one"]
+    );
+    assert_eq!(west.records_from("orders", 0), all);
+    assert_eq!(west.records_from("orders", 1).len(), 3);
+    // Nothing of that stays, and nobody takes it for interest.
+    assert_eq!(west.received(), received);
+    for text in ["early one", "early two", "late two"] {
+        assert!(!is_kept(&west.data, text.as_bytes()), "{text}");
+    }
+    assert!(is_kept(&west.data, b"late one"));
+    assert_eq!(west.copy("orders").expect("a copy")["beginsAt"], 2);
+    // Who does not want the home to be asked is told what the copy has.
+    for more in [
+        &["--from", "0", "--type", "a"][..],
+        &["--from", "2", "--type", "a", "--type", "b"],
+        &["--from", "2"],
+    ] {
+        let refused = consume(&[more, &["--no-home"]].concat());
+        assert_ne!(refused.code, 0);
+        assert!(
+            refused.err.contains("begins at offset 2"),
+            "{}",
+            refused.err
+        );
+        assert!(refused.err.contains("only: a"), "{}", refused.err);
+    }
+    // While the home is away the copy serves what it has.
+    east.kill();
+    let more = ["--from", "2", "--type", "a", "--no-home"];
+    assert_eq!(texts(&more), ["late one"]);
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let refused = runtime.block_on(async {
+        let builder = Client::builder().request_timeout(Duration::from_secs(1));
+        let client = builder.connect(&west.url()).await.expect("a connection");
+        let beyond = FetchBeyondRequest {
+            lacking: Lacking::ReadHome,
+            types: Vec::new(),
+            fetch: FetchRequest {
+                channel: ChannelName::parse("orders").expect("a name"),
+                incarnation: None,
+                from: FetchFrom::Offset(Offset(0)),
+                last_epoch: LogEpoch(0),
+                max_bytes: 1 << 20,
+                min_bytes: 0,
+                max_wait_ms: 0,
+            },
+        };
+        client
+            .fetch_beyond(beyond)
+            .await
+            .expect_err("the home is away")
+    });
+    let RequestError::Server(error) = refused else {
+        panic!("{refused}");
+    };
+    assert_eq!(
+        error.known(),
+        Some(ErrorCode::RegionUnreachable),
+        "{error:?}"
+    );
+    east.restart();
+    wait_for("the home", || {
+        let read = consume(&["--from", "0", "--type", "a"]);
+        (read.code == 0 && read.json_lines().len() == 2).then_some(())
     });
 }
