@@ -33,6 +33,58 @@ pub fn is_of_copy(gap: &Gap) -> bool {
     [TRIMMED, FILTERED].contains(&gap.reason.as_str())
 }
 
+/// The gap over batches without any of these types, and its length as a batch.
+fn filtered(types: &BTreeSet<String>) -> (Gap, usize) {
+    let gap = Gap {
+        reason: FILTERED.to_owned(),
+        types: types.iter().cloned().collect(),
+        ..Gap::default()
+    };
+    // All of it is told, however many types there are.
+    let text = serde_json::to_vec(&gap).map_or(0, |text| text.len());
+    let room = MIN_GAP_BYTES + GAP_TYPE.len() + text;
+    (gap, room.next_multiple_of(8).min(Gap::MAX_BYTES & !7))
+}
+
+/// The gap batches that a copy of some types puts over batches without any of them.
+///
+/// - `last`: epoch and append time of the last batch that was passed over.
+#[must_use]
+pub fn skip_batches(
+    id: Incarnation,
+    skipped: Range<Offset>,
+    types: &BTreeSet<String>,
+    last: (LogEpoch, Timestamp),
+) -> Vec<Bytes> {
+    let (gap, bytes) = filtered(types);
+    gap_batches(id, skipped, &gap, last, bytes)
+}
+
+/// The batches of a gap over a range, which one alone may be too short for.
+fn gap_batches(
+    id: Incarnation,
+    range: Range<Offset>,
+    gap: &Gap,
+    (log_epoch, append_time): (LogEpoch, Timestamp),
+    gap_bytes: usize,
+) -> Vec<Bytes> {
+    let mut batches = Vec::new();
+    let mut at = range.start;
+    while at < range.end {
+        let span = u32::try_from(range.end.0 - at.0).unwrap_or(u32::MAX);
+        let stamp = Stamp {
+            incarnation: id,
+            base_offset: at,
+            append_time,
+            log_epoch,
+            principal: 0,
+        };
+        batches.push(Bytes::from(gap.encode(&stamp, span, gap_bytes)));
+        at.0 += u64::from(span);
+    }
+    batches
+}
+
 /// A copy that is to be made.
 #[derive(Debug, Clone)]
 pub struct NewCopy {
@@ -83,6 +135,24 @@ pub enum Residence {
     Unknown,
 }
 
+impl NewCopy {
+    /// What is recorded of it.
+    pub(super) fn created(&self, at: Timestamp) -> Created {
+        Created {
+            name: self.name.clone(),
+            incarnation: self.incarnation,
+            config: self.config.clone(),
+            at,
+            copy: Some(CopyOf {
+                home: self.home.clone(),
+                begins_at: self.begins_at,
+                from_start: self.from_start,
+                types: self.types.clone(),
+            }),
+        }
+    }
+}
+
 impl CopiedBatch {
     /// Checks a batch that a home has sent: both of its checksums and every rule of its header.
     ///
@@ -111,27 +181,34 @@ impl Broker {
     /// [`Refusal`]: a channel here has the name, the identity is taken, or there is no room.
     pub fn create_copy(&mut self, new: NewCopy, now: Timestamp) -> Result<Accepted<()>, Refusal> {
         self.check_room(&[&new.name])?;
-        let options = log_options(&new.config);
-        let is_encrypted = !new.config.encryption.is_off();
-        let id = new.incarnation;
-        let created = Created {
-            name: new.name.clone(),
-            incarnation: id,
-            config: new.config,
-            at: now,
-            copy: Some(CopyOf {
-                home: new.home,
-                begins_at: new.begins_at,
-                from_start: new.from_start,
-                types: new.types,
-            }),
-        };
-        let mut events = vec![self.directory.check_create(created)?];
-        if is_encrypted {
-            let key = self.new_data_key(&new.name, id, 1, new.begins_at, now)?;
+        let created = self.directory.check_create(new.created(now))?;
+        let events = self.with_key(created, &new, now)?;
+        self.record_directory(&events, Need::Producer, now)?;
+        self.open_copy(&new, now);
+        Ok(Accepted {
+            value: (),
+            wait: self.directory_wait(),
+        })
+    }
+
+    /// The event that makes a copy, and the one of its first key where it is encrypted.
+    pub(super) fn with_key(
+        &mut self,
+        created: DirectoryEvent,
+        new: &NewCopy,
+        now: Timestamp,
+    ) -> Result<Vec<DirectoryEvent>, BrokerError> {
+        let mut events = vec![created];
+        if !new.config.encryption.is_off() {
+            let key = self.new_data_key(&new.name, new.incarnation, 1, new.begins_at, now)?;
             events.push(DirectoryEvent::clone(&key.event));
         }
-        self.record_directory(&events, Need::Producer, now)?;
+        Ok(events)
+    }
+
+    /// Opens a copy that was recorded.
+    pub(super) fn open_copy(&mut self, new: &NewCopy, now: Timestamp) {
+        let (id, options) = (new.incarnation, log_options(&new.config));
         self.open_keyring(id);
         self.storage.create_log_at(id, options, new.begins_at);
         let mut channel = ChannelState::new(Producers::new(self.config.producers));
@@ -142,10 +219,6 @@ impl Broker {
             self.settle_home(id);
         }
         self.note_begun(id, now);
-        Ok(Accepted {
-            value: (),
-            wait: self.directory_wait(),
-        })
     }
 
     /// Appends a batch to a copy, as it is. A batch that the copy holds already changes nothing: a
@@ -261,16 +334,26 @@ impl Broker {
         if is_wanted.is_some() && self.may_hold_here(name) {
             return Err(refused("is still wanted: withdraw the interest in it first").into());
         }
-        let event = self.directory.check_delete(id, now)?;
+        self.drop_log_of_copy(id, now)?;
+        Ok(Accepted {
+            value: id,
+            wait: self.directory_wait(),
+        })
+    }
+
+    /// Records that a copy is gone, and removes what it has once that is synced.
+    pub(super) fn drop_log_of_copy(
+        &mut self,
+        id: Incarnation,
+        now: Timestamp,
+    ) -> Result<(), BrokerError> {
+        let event = self.directory.check_drop(id, now)?;
         let staged = self.record_directory(&[event], Need::Freeing, now)?;
         self.after.push((staged.entry, After::Drop(id)));
         self.note_purged(id, now);
         self.has_stray_positions = true;
         self.drop_positions(now);
-        Ok(Accepted {
-            value: id,
-            wait: self.directory_wait(),
-        })
+        Ok(())
     }
 
     /// Puts gaps over records of a copy that retention at its home removed before they came.
@@ -314,15 +397,7 @@ impl Broker {
         last: (LogEpoch, Timestamp),
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        let gap = Gap {
-            reason: FILTERED.to_owned(),
-            types: types.iter().cloned().collect(),
-            ..Gap::default()
-        };
-        // All of it is told, however many types there are.
-        let text = serde_json::to_vec(&gap).map_or(0, |text| text.len());
-        let room = MIN_GAP_BYTES + GAP_TYPE.len() + text;
-        let bytes = room.next_multiple_of(8).min(Gap::MAX_BYTES & !7);
+        let (gap, bytes) = filtered(types);
         self.append_own_gap(id, skipped, &gap, last, bytes, now)
     }
 
@@ -331,25 +406,14 @@ impl Broker {
         id: Incarnation,
         range: Range<Offset>,
         gap: &Gap,
-        (log_epoch, append_time): (LogEpoch, Timestamp),
+        last: (LogEpoch, Timestamp),
         gap_bytes: usize,
         now: Timestamp,
     ) -> Result<(), Refusal> {
-        let mut at = range.start;
-        while at < range.end {
-            let span = u32::try_from(range.end.0 - at.0).unwrap_or(u32::MAX);
-            let stamp = Stamp {
-                incarnation: id,
-                base_offset: at,
-                append_time,
-                log_epoch,
-                principal: 0,
-            };
-            let bytes = gap.encode(&stamp, span, gap_bytes);
+        for bytes in gap_batches(id, range, gap, last, gap_bytes) {
             let checked = CopiedBatch::check(BytesMut::from(&bytes[..]));
             let checked = checked.map_err(|text| BrokerError::Bug(text.into()))?;
             self.append_copied(id, &mut Some(checked), now)?;
-            at.0 += u64::from(span);
         }
         Ok(())
     }

@@ -216,6 +216,8 @@ pub struct Broker {
     pub(super) kept: super::kept_copies::KeptCopies,
     /// Copies that take no batches for now.
     pub(super) held_copies: HashSet<Incarnation>,
+    /// Copies that are being put in the place of those that have less.
+    pub(super) wider: super::widening::Widenings,
     /// How cuts have ended that nobody has asked for yet.
     pub(super) cuts: HashMap<Incarnation, Result<(), crate::storage::CutError>>,
     /// What all regions know of each other, where this one has it.

@@ -11,8 +11,8 @@ use std::ops::Bound;
 use serde::{Deserialize, Serialize};
 
 pub use event::{
-    ChannelRow, CopyOf, Created, Deleted, DirectoryEvent, KeyAdded, KeyRewrapped, Removed, Trimmed,
-    Updated,
+    ChannelRow, CopyOf, Created, Deleted, DirectoryEvent, KeyAdded, KeyRewrapped, Removed, Renamed,
+    Trimmed, Updated, Widened,
 };
 
 use crate::broker::config::{ChannelConfig, ConfigChange, InvalidConfig};
@@ -126,16 +126,16 @@ pub enum ChangeError {
 /// All channels. For each incarnation:
 ///
 /// ```text
-///           +--updated, trimmed, keyAdded, keyRewrapped--+
-///           v                                           |
-/// Absent --created--> Live -----------------------------+
+///           +--updated, renamed, widened, trimmed, keyAdded, keyRewrapped--+
+///           v                                                             |
+/// Absent --created--> Live -----------------------------------------------+
 ///                      |
 ///                   deleted
 ///                      v
 ///                   Deleting --removed--> Absent
 /// ```
 ///
-/// The name of a channel is free as soon as it is deleted. A trim raises the log start, and drops
+/// The name of a channel is free as soon as it is deleted or has another. A trim raises the log start, and drops
 /// the keys that encrypt nothing from there on, but never the newest. A state
 /// record replaces all once its last part is there; no other event may stand between its parts.
 /// An unknown event changes nothing.
@@ -231,6 +231,27 @@ impl Directory {
         at: Timestamp,
     ) -> Result<DirectoryEvent, ChangeError> {
         let name = self.changeable(incarnation)?.name.clone();
+        Ok(DirectoryEvent::Deleted(Deleted {
+            incarnation,
+            name,
+            at,
+        }))
+    }
+
+    /// The event that records a copy to be gone, whatever its name.
+    ///
+    /// # Errors
+    /// [`ChangeError`]: it is not there any more.
+    pub fn check_drop(
+        &self,
+        incarnation: Incarnation,
+        at: Timestamp,
+    ) -> Result<DirectoryEvent, ChangeError> {
+        let channel = self.channels.get(&incarnation).filter(|it| it.is_live());
+        let name = channel
+            .ok_or(ChangeError::NotFound { incarnation })?
+            .name
+            .clone();
         Ok(DirectoryEvent::Deleted(Deleted {
             incarnation,
             name,
@@ -401,6 +422,26 @@ impl Directory {
                 channel.deleted_at = Some(event.at);
                 self.names.remove(&event.name);
             }
+            DirectoryEvent::Renamed(event) => {
+                if self.names.contains_key(&event.to) {
+                    return Err("a live channel has that name");
+                }
+                let channel = self.live(event.incarnation)?;
+                if channel.name != event.name {
+                    return Err("the channel has another name");
+                }
+                channel.name = event.to.clone();
+                self.names.remove(&event.name);
+                self.names.insert(event.to.clone(), event.incarnation);
+            }
+            DirectoryEvent::Widened(event) => {
+                let channel = self.live(event.incarnation)?;
+                if channel.copy.is_none() {
+                    return Err("the channel is no copy");
+                }
+                channel.copy = Some(event.copy.clone());
+                channel.log_start = event.log_start;
+            }
             DirectoryEvent::Removed(event) => match self.channels.get(&event.incarnation) {
                 None => return Err("there is no such channel"),
                 Some(channel) if channel.is_live() => return Err("the channel is not deleted"),
@@ -474,6 +515,8 @@ fn subject(event: &DirectoryEvent) -> String {
             format!("channel `{}` ({})", event.name, event.incarnation)
         }
         DirectoryEvent::Updated(Updated { incarnation, .. })
+        | DirectoryEvent::Renamed(Renamed { incarnation, .. })
+        | DirectoryEvent::Widened(Widened { incarnation, .. })
         | DirectoryEvent::Deleted(Deleted { incarnation, .. })
         | DirectoryEvent::Removed(Removed { incarnation })
         | DirectoryEvent::KeyAdded(KeyAdded { incarnation, .. })

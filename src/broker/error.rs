@@ -146,6 +146,24 @@ pub enum BrokerError {
         /// What is wrong with it.
         what: String,
     },
+    /// The copy that is here lacks what is read, and nobody is to be asked for it.
+    #[error("the copy of channel `{channel}` begins at offset {from}{}, and its home is not to be asked", of_types(.types))]
+    CopyPartial {
+        /// The channel.
+        channel: String,
+        /// The copy's first offset.
+        from: Offset,
+        /// Record types that it is of; `None` is all.
+        types: Option<Vec<String>>,
+    },
+    /// A former life of a channel can't be kept beside the one that there is now.
+    #[error("channel `{channel}` {what}")]
+    NotBeside {
+        /// The channel.
+        channel: String,
+        /// Why not.
+        what: String,
+    },
     /// There are as many channels as there may be.
     #[error("{found} channels would be more than the limit of {limit}")]
     TooManyChannels {
@@ -318,5 +336,12 @@ impl From<OpenError> for BrokerOpenError {
 impl From<BrokerError> for BrokerOpenError {
     fn from(error: BrokerError) -> Self {
         Self::Own(Box::new(error))
+    }
+}
+
+fn of_types(types: &Option<Vec<String>>) -> String {
+    match types {
+        Some(types) => format!(" and is of these record types only: {}", types.join(", ")),
+        None => String::new(),
     }
 }

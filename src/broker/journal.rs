@@ -195,9 +195,21 @@ impl Broker {
         need: Need,
         now: Timestamp,
     ) -> Result<Staged, BrokerError> {
+        self.record_directory_with(events, None, need, now)
+    }
+
+    /// As [`Broker::record_directory`], with a batch of another topic of the broker's in the entry.
+    pub(super) fn record_directory_with(
+        &mut self,
+        events: &[DirectoryEvent],
+        more: Option<NewBatch>,
+        need: Need,
+        now: Timestamp,
+    ) -> Result<Staged, BrokerError> {
         let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_directory).collect();
         let log = self.storage.directory_id();
         let mut batches = vec![own_batch(log, &records)?];
+        batches.extend(more);
         let named = self.draft_names(events, &mut batches, now)?;
         let drafted = self.draft_audit(&mut batches, now)?;
         // What can't be staged must not be applied, and what can't follow must not be staged.

@@ -17,6 +17,14 @@ pub(super) struct KeptCopies {
     pub events: u64,
 }
 
+/// Records of an event of a copy that are to be staged.
+pub(super) struct DraftedCopy {
+    pub log: Incarnation,
+    pub records: Vec<OwnRecord>,
+    /// All copies behind it.
+    pub next: Copies,
+}
+
 impl Broker {
     /// What is on the record of the copies that are here.
     #[must_use]
@@ -34,25 +42,38 @@ impl Broker {
         event: CopyEvent,
         now: Timestamp,
     ) -> Result<Accepted<()>, Refusal> {
+        let drafted = self.draft_copy(event, now)?;
+        let (log, events) = (drafted.log, drafted.records.len() as u64);
+        let accepted = self.record_own(log, &drafted.records, now, |broker| {
+            broker.kept.copies = drafted.next;
+            Ok(())
+        })?;
+        self.kept.events += events;
+        Ok(accepted)
+    }
+
+    /// What records an event of a copy, and what is true behind it.
+    pub(super) fn draft_copy(
+        &self,
+        event: CopyEvent,
+        now: Timestamp,
+    ) -> Result<DraftedCopy, BrokerError> {
         let log = self.kept.log.filter(|_| self.config.region.is_some());
         let log = log.ok_or(BrokerError::NotARegion)?;
         let id = event.incarnation();
         let is_begun = matches!(event, CopyEvent::Begun(_));
-        let unknown = id.filter(|id| !is_begun && self.kept.copies.copy(*id).is_none());
+        let copies = &self.kept.copies;
+        let is_known = |id: Incarnation| copies.copy(id).is_some() || copies.is_beside(id);
+        let unknown = id.filter(|id| !is_begun && !is_known(*id));
         let begun = unknown.and_then(|id| self.begun_copy(id, now));
         let events: Vec<CopyEvent> = begun.into_iter().chain([event]).collect();
-        let mut next = self.kept.copies.clone();
+        let mut next = copies.clone();
         for event in &events {
             let applied = next.apply(event);
             applied.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
         }
-        let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_copy).collect();
-        let accepted = self.record_own(log, &records, now, |broker| {
-            broker.kept.copies = next;
-            Ok(())
-        })?;
-        self.kept.events += events.len() as u64;
-        Ok(accepted)
+        let records = events.iter().map(OwnRecord::of_copy).collect();
+        Ok(DraftedCopy { log, records, next })
     }
 
     /// The event that records a log here as a copy, as it is.
@@ -99,7 +120,8 @@ impl Broker {
     }
 
     pub(super) fn note_purged(&mut self, id: Incarnation, at: Timestamp) {
-        if self.kept.copies.copy(id).is_some() {
+        let copies = &self.kept.copies;
+        if copies.copy(id).is_some() || copies.is_beside(id) {
             let incarnation = id;
             self.note_copy(CopyEvent::Purged(Purged { incarnation, at }), at);
         }

@@ -14,6 +14,7 @@
 mod access;
 pub mod asp;
 mod audit;
+mod beside;
 mod channels;
 pub mod config;
 mod copies;
@@ -43,9 +44,11 @@ mod travelling;
 mod unsealing;
 mod upkeep;
 mod waiters;
+mod widening;
 
+pub use beside::lived_before;
 pub use channels::{ChannelInfo, ChannelRefusal, CreateOutcome, Place, Sick};
-pub use copies::{CopiedBatch, CopyPlace, NewCopy, Residence, is_of_copy};
+pub use copies::{CopiedBatch, CopyPlace, NewCopy, Residence, is_of_copy, skip_batches};
 pub use core::{Accepted, Broker, BrokerConfig, Part, Refusal, RoundResult, Wait, Wake};
 pub use directory::CopyOf;
 pub use encryption::KeyInfo;
@@ -63,3 +66,4 @@ pub use travelled::Travelling;
 pub use travelling::Placed;
 pub use unsealing::UnsealJob;
 pub use upkeep::Stop;
+pub use widening::Wider;

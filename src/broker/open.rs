@@ -148,6 +148,7 @@ impl Broker {
             homes: super::homes::KnownHomes::default(),
             kept: super::kept_copies::KeptCopies::default(),
             held_copies: HashSet::new(),
+            wider: super::widening::Widenings::default(),
             cuts: HashMap::new(),
             regions: Regions::default(),
             regions_events: 0,

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::core::{After, Broker, Refusal, Wake, appended, rows_of};
+use super::core::{Broker, Refusal, Wake, appended, rows_of};
 use super::error::BrokerError;
 use super::journal::{OwnRecord, own_batch};
 use super::open::producers_of;
@@ -30,7 +30,8 @@ impl FoldHeaders for Refold {
     }
 }
 
-fn empty(limits: ProducerLimits) -> Box<Refold> {
+/// An empty table, for a log that is written or cut.
+pub(super) fn empty(limits: ProducerLimits) -> Box<dyn FoldHeaders> {
     Box::new(Refold(Producers::new(limits)))
 }
 
@@ -127,12 +128,6 @@ impl Broker {
         if self.elsewhere(id).is_none() {
             return Err(BrokerError::Bug("a home is not dropped".into()).into());
         }
-        let event = self.directory.check_delete(id, now)?;
-        let staged = self.record_directory(&[event], Need::Freeing, now)?;
-        self.after.push((staged.entry, After::Drop(id)));
-        self.note_purged(id, now);
-        self.has_stray_positions = true;
-        self.drop_positions(now);
-        Ok(())
+        Ok(self.drop_log_of_copy(id, now)?)
     }
 }

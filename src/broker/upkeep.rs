@@ -54,6 +54,7 @@ impl Broker {
             }
         }
         let mut wake = self.book_cut(now);
+        wake.extend(self.book_wider(now));
         wake.extend(self.take_failed());
         wake
     }
@@ -134,6 +135,7 @@ impl Broker {
         }
         self.rewrap(now);
         self.fold_topics(now);
+        self.record_wider(now);
         self.drop_positions(now);
         self.audit_suppressed(now);
         let after = self.retention_cursor;
@@ -154,6 +156,7 @@ impl Broker {
             if let Some(channel) = self.channels.get_mut(&id) {
                 channel.producers.expire(now);
             }
+            self.drop_spent(id, now);
             self.retention_cursor = Some(id);
         }
         None

@@ -14,8 +14,8 @@ use super::record_json::{write_exactly, write_record};
 use super::{Context, any_channel, interrupted, region_name};
 use crate::client::{Client, ConsumeError, Consumer, Gaps, RawBatch, RequestError};
 use crate::format::{Gap, Record, records};
-use crate::protocol::ErrorCode;
 use crate::protocol::control::Place;
+use crate::protocol::{ErrorCode, Lacking};
 use crate::types::{ChannelName, Offset, RegionName, Timestamp};
 
 /// Output is written from this size on.
@@ -72,6 +72,10 @@ pub struct ConsumeArgs {
     /// with these, or fewer
     #[arg(long = "type", value_name = "TYPE", allow_hyphen_values = true)]
     pub(super) types: Vec<String>,
+    /// Fail where the broker has a copy of the channel that lacks what is read, rather than have it
+    /// read at the channel's home.
+    #[arg(long)]
+    pub(super) no_home: bool,
     /// Where a repair found that records were lost: end with an error, or tell of them and go on
     ///
     /// With --json they are a line {"gap":{"firstOffset","endOffset","reason",…}}, else a line on stderr.
@@ -154,6 +158,9 @@ async fn one(args: &ConsumeArgs, client: &Client, context: &Context) -> Result<(
         .retry_for(args.retry_for());
     let types: Option<BTreeSet<String>> =
         (!args.types.is_empty()).then(|| args.types.iter().cloned().collect());
+    if args.no_home {
+        consumer = consumer.lacking(Lacking::Refuse);
+    }
     if let Some(types) = types.clone() {
         consumer = consumer.types(types);
     }

@@ -13,7 +13,8 @@ use crate::protocol::control::{
     LagRequest, NamedChannel, OneChannel, Place, Resolved, Scrub,
 };
 use crate::protocol::{
-    CommitRequest, ErrorCode, ExpectedPosition, FetchRequest, FetchResponse, Request, Response,
+    CommitRequest, ErrorCode, ExpectedPosition, FetchBeyondRequest, FetchRequest, FetchResponse,
+    Request, Response,
 };
 use crate::types::{ChannelName, ConsumerName, Offset};
 
@@ -326,5 +327,21 @@ impl Client {
         let request = Request::Fetch(request);
         let (response, _) = self.call_until(&request, Retry::Safe, deadline).await?;
         answer!(response, Fetch)
+    }
+
+    /// One fetch of what the broker's copy of a channel may not have: its home is asked for that, or the
+    /// caller is told.
+    ///
+    /// # Errors
+    /// As for [`Client::fetch`], and `REGION_UNREACHABLE` and `COPY_PARTIAL`.
+    pub async fn fetch_beyond(
+        &self,
+        request: FetchBeyondRequest,
+    ) -> Result<FetchResponse, RequestError> {
+        let wait = Duration::from_millis(u64::from(request.fetch.max_wait_ms));
+        let deadline = self.deadline() + wait;
+        let request = Request::FetchBeyond(Box::new(request));
+        let (response, _) = self.call_until(&request, Retry::Safe, deadline).await?;
+        answer!(response, FetchBeyond)
     }
 }

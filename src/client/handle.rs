@@ -63,6 +63,8 @@ pub(super) struct Open {
     pub(super) hello: HelloResponse,
     /// Whether publishes may be of version 2, which are told where they are.
     pub(super) tells_where: bool,
+    /// Whether it reads at a channel's home what a copy does not have.
+    pub(super) reads_beyond: bool,
 }
 
 /// Whether the broker understands this version of a kind.
@@ -367,6 +369,7 @@ impl Client {
             });
             match connection.send(&hello).answer().await {
                 Ok(Response::Hello(hello)) => Ok(Open {
+                    reads_beyond: speaks(&hello, Kind::FetchBeyond, 1),
                     tells_where: speaks(&hello, Kind::Publish, 2)
                         && speaks(&hello, Kind::PublishAtomic, 2),
                     connection,

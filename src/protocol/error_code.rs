@@ -184,6 +184,7 @@ errors! {
     924 NotHome "NOT_HOME" true "The channel lives in another region, which alone appends to it.";
     925 HomeMoving "HOME_MOVING" true "The home of the channel is being moved, and takes no writes for a moment.";
     926 SourceBehind "SOURCE_BEHIND" true "A copy that was asked to serve for its home has less than who asks.";
+    928 CopyPartial "COPY_PARTIAL" false "The copy here does not have what is read, and a read of the channel's home was not wanted.";
     929 NoConsent "NO_CONSENT" false "The region may not hold the channel's bytes.";
     930 InvalidPattern "INVALID_PATTERN" false "A pattern of an interest breaks a rule.";
     931 InterestNotFound "INTEREST_NOT_FOUND" false "The region has declared no such interest.";

@@ -42,8 +42,8 @@ pub use frame::{Frame, FrameDecoder, FrameError, FrameHeader};
 pub use primitive::BodyError;
 pub use region::{LinkFetchRequest, LinkFetchResponse, LinkItem, RegionRequest, RegionResponse};
 pub use request::{
-    AtomicCommit, AtomicPart, CommitRequest, ExpectedPosition, FetchFrom, FetchRequest,
-    PublishAtomicRequest, PublishRequest, PublishTarget, Request,
+    AtomicCommit, AtomicPart, CommitRequest, ExpectedPosition, FetchBeyondRequest, FetchFrom,
+    FetchRequest, Lacking, PublishAtomicRequest, PublishRequest, PublishTarget, Request,
 };
 pub use response::{
     CommitResponse, FetchHead, FetchResponse, PublishAtomicResponse, PublishResponse, Response,

@@ -156,6 +156,13 @@ impl Reader {
         Ok(self.left.split_to(length))
     }
 
+    /// A text of any kind.
+    pub(super) fn text(&mut self, field: &'static str) -> Result<String, BodyError> {
+        let bytes = self.string(field)?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| BodyError::NotUtf8 { field })?;
+        Ok(text.to_owned())
+    }
+
     /// A channel that is read: any valid name.
     pub(super) fn channel(&mut self) -> Result<ChannelName, BodyError> {
         let bytes = self.string("channel")?;

@@ -484,6 +484,9 @@ pub struct CopyStatus {
     /// Records that it will never have, as ranges of offsets, found since the start of this broker.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub gaps: Vec<(Offset, Offset)>,
+    /// First offset and end of what is written beside it, where more is wanted of it than it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beside: Option<(Offset, Offset)>,
     /// Why it is not followed, if something is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

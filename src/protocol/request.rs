@@ -45,6 +45,8 @@ pub enum Request {
     PublishAtomic(PublishAtomicRequest),
     /// Reads whole batches.
     Fetch(FetchRequest),
+    /// Fetches what a copy may not have.
+    FetchBeyond(Box<FetchBeyondRequest>),
     /// Stores a consumer's position.
     Commit(CommitRequest),
     /// Creates a channel.
@@ -175,6 +177,30 @@ pub struct FetchRequest {
     pub max_wait_ms: u32,
 }
 
+/// What becomes of a read of what a copy does not have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Lacking {
+    /// The channel's home is asked.
+    #[default]
+    ReadHome,
+    /// The reader is told.
+    Refuse,
+}
+
+/// Body of a fetch of what a copy may not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FetchBeyondRequest {
+    /// What becomes of what it does not have.
+    pub lacking: Lacking,
+    /// The record types that the reader wants; none is all.
+    pub types: Vec<String>,
+    /// What is read.
+    pub fetch: FetchRequest,
+}
+
+/// Most record types that a fetch names.
+pub const MAX_FETCH_TYPES: usize = 100;
+
 /// The position that a consumer must have for a commit to be carried out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExpectedPosition {
@@ -245,6 +271,7 @@ impl Request {
                 Self::PublishAtomic(PublishAtomicRequest::decode(version, body)?)
             }
             Kind::Fetch => Self::Fetch(FetchRequest::decode(body)?),
+            Kind::FetchBeyond => Self::FetchBeyond(Box::new(FetchBeyondRequest::decode(body)?)),
             Kind::Commit => Self::Commit(CommitRequest::decode(body)?),
             Kind::ChannelCreate => {
                 let request: ChannelCreate = json(&body)?;
@@ -301,6 +328,7 @@ impl Request {
             Self::Publish(_) => Kind::Publish,
             Self::PublishAtomic(_) => Kind::PublishAtomic,
             Self::Fetch(_) => Kind::Fetch,
+            Self::FetchBeyond(_) => Kind::FetchBeyond,
             Self::Commit(_) => Kind::Commit,
             Self::ChannelCreate(_) => Kind::ChannelCreate,
             Self::ChannelList(_) => Kind::ChannelList,
@@ -349,6 +377,7 @@ impl Request {
             Self::Publish(request) => request.encode(dst),
             Self::PublishAtomic(request) => request.encode(dst),
             Self::Fetch(request) => request.encode(dst),
+            Self::FetchBeyond(request) => request.encode(dst),
             Self::Commit(request) => request.encode(dst),
             Self::Hello(request) => put_json(request, dst),
             Self::ChannelCreate(request) => put_json(request, dst),
@@ -562,6 +591,52 @@ impl FetchFrom {
         };
         dst.put_u8(kind);
         dst.put_u64_le(value);
+    }
+}
+
+impl FetchBeyondRequest {
+    fn decode(body: BytesMut) -> Result<Self, BodyError> {
+        let mut from = Reader::new(body);
+        let lacking = match from.u8("lacking")? {
+            1 => Lacking::ReadHome,
+            2 => Lacking::Refuse,
+            found => {
+                return Err(BodyError::Field {
+                    field: "lacking",
+                    found: u64::from(found),
+                    allowed: "1 or 2",
+                });
+            }
+        };
+        let count = usize::from(from.u16("type_count")?);
+        if count > MAX_FETCH_TYPES {
+            return Err(BodyError::Limit {
+                field: "type_count",
+                found: count,
+                limit: MAX_FETCH_TYPES,
+            });
+        }
+        let mut types = Vec::with_capacity(count);
+        for _ in 0..count {
+            types.push(from.text("type")?);
+        }
+        Ok(Self {
+            lacking,
+            types,
+            fetch: FetchRequest::decode(from.rest())?,
+        })
+    }
+
+    fn encode(&self, dst: &mut BytesMut) {
+        dst.put_u8(match self.lacking {
+            Lacking::ReadHome => 1,
+            Lacking::Refuse => 2,
+        });
+        dst.put_u16_le(u16::try_from(self.types.len()).unwrap_or(u16::MAX));
+        for one in &self.types {
+            put_name(one, dst);
+        }
+        self.fetch.encode(dst);
     }
 }
 

@@ -38,6 +38,8 @@ pub enum Response {
     PublishAtomicAt(PublishAtomicResponse, Whereabouts),
     /// Whole batches.
     Fetch(FetchResponse),
+    /// The same, also from another region.
+    FetchBeyond(FetchResponse),
     /// The position stored.
     Commit(CommitResponse),
     /// The channel that was created, or was there.
@@ -240,6 +242,7 @@ impl Response {
                 }
             }
             Kind::Fetch => Self::Fetch(FetchResponse::decode(body)?),
+            Kind::FetchBeyond => Self::FetchBeyond(FetchResponse::decode(body)?),
             Kind::Commit => {
                 let mut from = Reader::new(body);
                 let offset = Offset(from.u64("offset")?);
@@ -285,6 +288,7 @@ impl Response {
             Self::Publish(_) | Self::PublishAt(..) => Kind::Publish,
             Self::PublishAtomic(_) | Self::PublishAtomicAt(..) => Kind::PublishAtomic,
             Self::Fetch(_) => Kind::Fetch,
+            Self::FetchBeyond(_) => Kind::FetchBeyond,
             Self::Commit(_) => Kind::Commit,
             Self::ChannelCreate(_) => Kind::ChannelCreate,
             Self::ChannelList(_) => Kind::ChannelList,
@@ -345,7 +349,7 @@ impl Response {
                 response.encode(dst);
                 at.encode(dst);
             }
-            Self::Fetch(response) => {
+            Self::Fetch(response) | Self::FetchBeyond(response) => {
                 response.head.encode(dst);
                 dst.put_slice(&response.batches);
             }

@@ -13,7 +13,7 @@ use super::clock;
 use super::shared::Shared;
 use crate::access::{Access, Ask, Denied, Operation};
 use crate::broker::asp::EVIDENCE_TOPIC;
-use crate::broker::{Broker, BrokerError};
+use crate::broker::{Broker, BrokerError, lived_before};
 use crate::protocol::asp::EvidencePlace;
 use crate::protocol::control::ChannelInfo;
 use crate::protocol::region::ConsentSet;
@@ -126,6 +126,9 @@ impl<'a> Door<'a> {
                 }
             }
             Request::Fetch(fetch) => self.channel(&mut fetch.channel, &[Operation::Consume])?,
+            Request::FetchBeyond(beyond) => {
+                self.channel(&mut beyond.fetch.channel, &[Operation::Consume])?;
+            }
             Request::Commit(commit) => {
                 self.channel(&mut commit.channel, &[Operation::Consume])?;
                 self.consumer(&commit.channel, &mut commit.consumer)?;
@@ -333,6 +336,10 @@ impl<'a> Door<'a> {
 
     /// Whether a channel, under the broker's name, may be used for one of these operations.
     fn judge(&self, name: &ChannelName, any_of: &[Operation]) -> Result<(), Denied> {
+        // A former life of a channel is whose the channel is.
+        if let Some(channel) = lived_before(name) {
+            return self.judge(&channel, any_of);
+        }
         if name.org().is_none() && is_brokers_own(name) {
             let operation = Operation::Inspect;
             if self.caller.principal.org != OrgId::DEFAULT {
@@ -577,6 +584,7 @@ pub(super) fn show(shared: &Shared, caller: &Caller, response: &mut Response) {
         | Response::PublishAtomic(_)
         | Response::PublishAtomicAt(..)
         | Response::Fetch(_)
+        | Response::FetchBeyond(_)
         | Response::Commit(_)
         | Response::ChannelResolve(_)
         | Response::BrokerInfo(_)

@@ -347,7 +347,14 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
         BrokerError::NoOutbox { channel, .. } => {
             plain(ErrorCode::OutboxRefused).with("channel", channel.clone())
         }
-        BrokerError::NotCopied { .. } => plain(ErrorCode::Internal),
+        BrokerError::CopyPartial { from, types, .. } => {
+            let error = plain(ErrorCode::CopyPartial).with("from", from.0);
+            match types {
+                Some(types) => error.with("types", types.clone()),
+                None => error,
+            }
+        }
+        BrokerError::NotCopied { .. } | BrokerError::NotBeside { .. } => plain(ErrorCode::Internal),
         BrokerError::NoSecret => plain(ErrorCode::Internal),
         BrokerError::Io(failure) => io(failure),
         BrokerError::Bug(_) => plain(ErrorCode::Internal),

@@ -167,6 +167,7 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::Publish
         | Kind::PublishAtomic
         | Kind::Fetch
+        | Kind::FetchBeyond
         | Kind::Commit
         | Kind::ChannelList
         | Kind::ChannelInfo
@@ -253,6 +254,7 @@ fn target_of(request: &Request) -> String {
     match request {
         Request::Publish(publish) => publish.target.channel.to_string(),
         Request::Fetch(fetch) => fetch.channel.to_string(),
+        Request::FetchBeyond(beyond) => beyond.fetch.channel.to_string(),
         Request::Commit(commit) => commit.channel.to_string(),
         Request::ChannelCreate(create) => create.name.to_string(),
         Request::ChannelInfo(named) | Request::ChannelRotateKey(named) => named.name.to_string(),

@@ -34,8 +34,8 @@ use super::socket::Socket;
 use super::waiting::{Pending, Waiting};
 use crate::broker::{Fetched, Wait, Wake};
 use crate::protocol::{
-    AspRequest, ErrorCode, FetchRequest, Frame, FrameDecoder, FrameError, RegionRequest, Request,
-    Response, WireError,
+    AspRequest, ErrorCode, FetchBeyondRequest, FetchRequest, FetchResponse, Frame, FrameDecoder,
+    FrameError, RegionRequest, Request, Response, WireError,
 };
 use crate::storage::Outcome;
 use crate::tls::PeerCertificate;
@@ -474,7 +474,7 @@ impl Connection {
             self.answer(correlation, &error);
             return false;
         }
-        let is_fetch = matches!(request, Request::Fetch(_));
+        let is_fetch = matches!(request, Request::Fetch(_) | Request::FetchBeyond(_));
         if let Err(error) = key.usage().admit(bytes, is_fetch) {
             self.answer(correlation, &Response::Error(error));
             return false;
@@ -760,6 +760,7 @@ impl Connection {
         };
         match request {
             Request::Fetch(request) => self.fetch(correlation, request),
+            Request::FetchBeyond(request) => self.fetch_beyond(correlation, &caller, *request),
             Request::LinkFetch(request) => self.ask_link(correlation, source::Ask::Fetch(request)),
             Request::Region(request) if request.is_of_link() => {
                 self.ask_link(correlation, source::Ask::Json(request));
@@ -780,6 +781,9 @@ impl Connection {
     /// The same for whom another region has let in.
     fn read_for(&mut self, correlation: u64, caller: Arc<Caller>, request: Request) {
         match request {
+            Request::FetchBeyond(beyond) => {
+                self.fetch_wholly(correlation, beyond.fetch, For::Region);
+            }
             Request::Asp(request) if asp::waits(&request) => {
                 self.listen(correlation, caller, *request, For::Region);
             }
@@ -832,6 +836,72 @@ impl Connection {
                 });
             }
         }
+    }
+
+    /// Reads what a copy here may not have: here, or at the channel's home.
+    fn fetch_beyond(
+        &mut self,
+        correlation: u64,
+        caller: &Arc<Caller>,
+        request: FetchBeyondRequest,
+    ) {
+        region::note_fetch(&self.shared, &request.fetch.channel);
+        let forward = match region::beyond(&self.shared, caller, &request) {
+            None => return self.fetch_wholly(correlation, request.fetch, For::Caller),
+            Some(Err(error)) => return self.answer(correlation, &Response::Error(*error)),
+            Some(Ok(forward)) => forward,
+        };
+        if self.refuses_to_wait(correlation) {
+            return;
+        }
+        let call = match forward.send(&self.shared) {
+            Ok(call) => call,
+            Err(error) => return self.answer(correlation, &Response::Error(error)),
+        };
+        self.fetches
+            .push((correlation, Some(request.fetch.channel)));
+        let finder = self.finder.clone();
+        tokio::spawn(async move {
+            let closed = finder.closed();
+            tokio::select! {
+                (response, wait) = call.answer() => {
+                    let _ = finder.send(Found::Linked(correlation, Box::new(response), wait, 0));
+                }
+                () = closed => {}
+            }
+        });
+    }
+
+    /// Reads into one answer, for who is not sent batches as they lie.
+    fn fetch_wholly(&mut self, correlation: u64, request: FetchRequest, asked: For) {
+        if self.refuses_to_wait(correlation) {
+            return;
+        }
+        self.fetches
+            .push((correlation, Some(request.channel.clone())));
+        let (shared, finder) = (self.shared.clone(), self.finder.clone());
+        let room = self.answer_room.clone();
+        tokio::spawn(async move {
+            let closed = finder.closed();
+            let fetch = fetching::fetch_of(&request);
+            tokio::select! {
+                found = fetching::find(&shared, &room, &request, fetch) => {
+                    let response = match found {
+                        Ok((fetched, _held)) => Response::FetchBeyond(FetchResponse {
+                            head: fetching::head(&fetched),
+                            batches: fetched.slices.parts.concat().into(),
+                        }),
+                        Err(error) => Response::Error(error),
+                    };
+                    let response = match asked {
+                        For::Caller => response,
+                        For::Region => region::told_region(&shared, response),
+                    };
+                    let _ = finder.send(Found::Linked(correlation, Box::new(response), None, 0));
+                }
+                () = closed => {}
+            }
+        });
     }
 
     /// Hands a request of a link to the task that serves it, which begins with the first.

@@ -120,6 +120,14 @@ impl Desk {
     }
 
     fn read(&self, caller: &Caller, request: &Request) -> Response {
+        // A desk has no links to other regions.
+        if let Request::FetchBeyond(request) = request {
+            let fetch = Request::Fetch(request.fetch.clone());
+            return match self.read(caller, &fetch) {
+                Response::Fetch(fetched) => Response::FetchBeyond(fetched),
+                other => other,
+            };
+        }
         if let Request::Fetch(request) = request {
             let mut fetch = fetching::fetch_of(request);
             return match fetching::run_here(&self.shared, &mut fetch) {

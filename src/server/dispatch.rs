@@ -155,6 +155,7 @@ pub(super) fn handle_here(shared: &Shared, caller: &Caller, request: Request) ->
             error_now(WireError::new(ErrorCode::InvalidRequest, text))
         }
         Request::Fetch(_)
+        | Request::FetchBeyond(_)
         | Request::ChannelInfo(_)
         | Request::ChannelList(_)
         | Request::ChannelResolve(_)

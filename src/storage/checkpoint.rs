@@ -260,6 +260,11 @@ impl Checkpoints {
         }
     }
 
+    /// Removals that failed and wait for the next one.
+    pub fn waiting_removals(&self) -> impl Iterator<Item = &Removal> {
+        self.retry.iter()
+    }
+
     /// Keeps a removal that failed for the time after the next checkpoint.
     pub fn retry_removal(&mut self, removal: Removal) {
         self.retry.push(removal);

@@ -123,7 +123,7 @@ impl Storage {
         at: Offset,
         fold: Box<dyn FoldHeaders>,
     ) -> Result<(), CutError> {
-        if self.cutting.is_some() {
+        if self.cutting.is_some() || self.replacing.is_some() {
             return Err(CutError::Busy);
         }
         let log = self.logs.get_mut(&id).ok_or(CutError::Closed(id))?;
@@ -150,11 +150,11 @@ impl Storage {
         Ok(())
     }
 
-    /// Whether the end of this log is being cut off.
+    /// Whether the end of this log is being cut off, or another one put in its place.
     #[must_use]
     pub fn is_cut(&self, id: Incarnation) -> bool {
         let cutting = self.cutting.as_ref();
-        cutting.is_some_and(|cutting| cutting.id == id)
+        cutting.is_some_and(|cutting| cutting.id == id) || self.is_replaced(id)
     }
 
     /// How a cut ended, once.
@@ -178,7 +178,7 @@ impl Storage {
     }
 
     /// Whether all that a log has is in its segments, and a checkpoint vouches for it.
-    fn is_quiet(&self, id: Incarnation) -> bool {
+    pub(super) fn is_quiet(&self, id: Incarnation) -> bool {
         let Some(log) = self.logs.get(&id) else {
             return false;
         };
@@ -248,14 +248,14 @@ impl Storage {
     }
 
     /// No index of this log is saved that was made before.
-    fn forget_indexes(&mut self, id: Incarnation) {
+    pub(super) fn forget_indexes(&mut self, id: Incarnation) {
         self.unsaved_indexes
             .retain(|(_, segment)| segment.id().log != id);
         self.rebuilt_indexes.retain(|index| index.log() != id);
     }
 
     /// The log takes batches again.
-    fn reopen(&mut self, id: Incarnation) {
+    pub(super) fn reopen(&mut self, id: Incarnation) {
         if let Some(log) = self.logs.get_mut(&id) {
             log.cut_at = None;
             if matches!(log.refused, Some(Closed::Cutting)) {

@@ -8,6 +8,7 @@
 //! Deliberately not here: channels, names and consumers (`broker/`), and any knowledge of what
 //! a record means.
 
+mod beside;
 mod checkpoint;
 mod copy_forward;
 mod cutting;
@@ -24,6 +25,7 @@ mod points;
 mod read;
 mod recent;
 mod recovery;
+mod replacing;
 mod retention;
 mod round;
 mod scrub;
@@ -34,6 +36,7 @@ mod store;
 mod upkeep;
 mod walk;
 
+pub use beside::{BesideError, BesideLog};
 pub use checkpoint::ProducerRows;
 pub use cutting::{CutEnd, CutJob, FoldHeaders};
 pub(crate) use error::While;
@@ -45,6 +48,7 @@ pub use load::{LoadTask, Loaded};
 pub use log::{Log, LogOptions, LogPoint};
 pub use read::{BatchAt, BatchJob, Read, ReadJob, TimeJob};
 pub use recovery::{Damage, FoldProducers, LiveLog, RecoveryReport, Replayed, Unrecovered, open};
+pub use replacing::{ReplaceEnd, ReplaceJob};
 pub use round::{Finished, PointJob, Round, RoundEnd};
 pub use scrub::{FaultyFile, LastPass, ScrubEnd, ScrubJob, ScrubStatus};
 pub use segment::Slices;

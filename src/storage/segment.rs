@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
+use super::beside::BesidePlace;
 use super::disk::{Disk, DiskFile, OpenMode, read_exact_at};
 use super::error::{IoFailure, ReadError, While, is_no_file};
 use super::index::{self, Index, Run};
@@ -60,6 +61,16 @@ impl SegmentId {
         }
     }
 
+    /// The same segment, in another folder.
+    fn in_folder(&self, folder: &std::path::Path) -> Self {
+        let file = self.path.file_name().unwrap_or_default();
+        Self {
+            log: self.log,
+            base: self.base,
+            path: folder.join(file),
+        }
+    }
+
     /// The segment file.
     pub fn path(&self) -> PathBuf {
         self.path.clone()
@@ -99,6 +110,8 @@ impl Previous {
 #[derive(Debug)]
 pub struct Segment {
     id: SegmentId,
+    /// Where its files are since another log was put in the place of its own.
+    moved: OnceLock<SegmentId>,
     previous: Option<Previous>,
     created_at: Timestamp,
     epoch: LogEpoch,
@@ -143,6 +156,11 @@ impl AsRef<[u8]> for Map {
     }
 }
 
+/// A segment that nobody opens for as long as this lives.
+pub(super) struct SegmentHeld<'a> {
+    _open: MutexGuard<'a, Option<Open>>,
+}
+
 #[derive(Debug)]
 struct Open {
     file: Arc<dyn DiskFile>,
@@ -161,6 +179,7 @@ impl Segment {
     ) -> Self {
         Self {
             id,
+            moved: OnceLock::new(),
             previous,
             created_at,
             epoch,
@@ -184,6 +203,7 @@ impl Segment {
     pub(super) fn existing(id: SegmentId, previous: Option<Previous>, length: u64) -> Self {
         Self {
             id,
+            moved: OnceLock::new(),
             previous,
             created_at: Timestamp(0),
             epoch: LogEpoch(0),
@@ -661,6 +681,14 @@ impl Segment {
         true
     }
 
+    /// Books that its files go to the folder of what lay beside. Whoever reads waits until the guard
+    /// is dropped.
+    pub(super) fn move_to(&self, place: &BesidePlace) -> SegmentHeld<'_> {
+        let held = self.lock();
+        let _ = self.moved.set(self.id.in_folder(&place.old()));
+        SegmentHeld { _open: held }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<Open>> {
         self.open
             .lock()
@@ -674,7 +702,8 @@ impl Segment {
     ) -> Result<MutexGuard<'_, Option<Open>>, IoFailure> {
         let mut guard = self.lock();
         if guard.is_none() {
-            let path = &self.id.path;
+            let id = self.moved.get().unwrap_or(&self.id);
+            let path = &id.path;
             let file = disk
                 .open(path, OpenMode::ReadWrite)
                 .or_while("opening", path)?;
@@ -683,10 +712,10 @@ impl Segment {
                 if file.len().or_while("reading the length of", path)? > length {
                     file.set_len(length).or_while("cutting", path)?;
                 }
-                index::trim(disk, &self.id, length)?;
+                index::trim(disk, id, length)?;
                 self.may_be_long.store(false, Ordering::Release);
             }
-            let index = Index::load(disk, &self.id, &*file, length)?;
+            let index = Index::load(disk, id, &*file, length)?;
             for gap in index.gaps() {
                 tracing::error!(
                     segment = %path.display(), position = gap.position, length = gap.length,

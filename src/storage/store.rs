@@ -286,6 +286,8 @@ pub struct Storage {
     pub(super) makes_way: bool,
     /// The log whose end is to be cut off.
     pub(super) cutting: Option<super::cutting::Cutting>,
+    /// The log that another one is put in the place of.
+    pub(super) replacing: Option<super::replacing::Replacing>,
 }
 
 impl Storage {
@@ -336,6 +338,7 @@ impl Storage {
             awaited: None,
             makes_way: false,
             cutting: None,
+            replacing: None,
         }
     }
 

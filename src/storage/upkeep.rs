@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::beside::BesidePlace;
 use super::checkpoint::{CheckpointEnd, CheckpointJob};
 use super::copy_forward::{CopyEnd, CopyJob};
 use super::cutting::{CutEnd, CutJob};
@@ -16,6 +17,7 @@ use super::journal::prepare_file;
 use super::layout::Layout;
 use super::log::WriteRun;
 use super::open_files::OpenFiles;
+use super::replacing::{ReplaceEnd, ReplaceJob};
 use super::scrub::RebuiltIndex;
 use super::segment::{Segment, remove_file};
 use super::spares::Spares;
@@ -44,6 +46,19 @@ pub(super) enum Removal {
     },
     /// A deleted log with all it has.
     Log(Incarnation),
+    /// What was written beside a log, or lay in its place before.
+    Beside(BesidePlace),
+}
+
+impl Removal {
+    /// Whether it takes files of this log away, one by one.
+    pub fn is_of(&self, id: Incarnation) -> bool {
+        match self {
+            Self::Segments { log, .. } | Self::Spares { log, .. } => *log == id,
+            Self::Log(log) => *log == id,
+            Self::Beside(_) => false,
+        }
+    }
 }
 
 /// One piece of upkeep.
@@ -59,6 +74,8 @@ pub enum Upkeep {
     Checkpoint(Box<CheckpointJob>),
     /// Cut off the end of a log.
     Cut(Box<CutJob>),
+    /// Put a log in the place of another.
+    Replace(Box<ReplaceJob>),
     /// Save indexes.
     Index(IndexJob),
     /// Remove files.
@@ -78,6 +95,8 @@ pub enum UpkeepEnd {
     Checkpoint(Box<CheckpointEnd>),
     /// The end of a log was cut off, or not.
     Cut(Box<CutEnd>),
+    /// A log was put in the place of another, or not.
+    Replace(Box<ReplaceEnd>),
     /// Indexes were saved as far as they could be.
     Index,
     /// Files were removed, or not.
@@ -162,7 +181,7 @@ impl RemoveJob {
     pub fn removed_log(&self) -> Option<Incarnation> {
         match self.removal {
             Removal::Log(id) => Some(id),
-            Removal::Segments { .. } | Removal::Spares { .. } => None,
+            Removal::Segments { .. } | Removal::Spares { .. } | Removal::Beside(_) => None,
         }
     }
 }
@@ -191,6 +210,9 @@ impl Storage {
         if let Some(job) = self.plan_cut() {
             return Some(Upkeep::Cut(Box::new(job)));
         }
+        if let Some(job) = self.plan_replace() {
+            return Some(Upkeep::Replace(Box::new(job)));
+        }
         if let Some(job) = self.plan_write_behind() {
             return Some(Upkeep::WriteBehind(job));
         }
@@ -208,7 +230,7 @@ impl Storage {
         let is_free = |removal: &Removal| match removal {
             Removal::Log(id) => !self.in_flight.contains(id),
             Removal::Segments { log, segments } => !self.is_needed(*log, segments),
-            Removal::Spares { .. } => true,
+            Removal::Spares { .. } | Removal::Beside(_) => true,
         };
         let at = self.removals.iter().position(is_free);
         let removal = match at.and_then(|at| self.removals.remove(at)) {
@@ -257,6 +279,7 @@ impl Storage {
             || !self.removals.is_empty()
             || self.checkpoints.is_wanted()
             || self.may_cut()
+            || self.may_replace()
     }
 
     fn plan_write_behind(&mut self) -> Option<WriteBehindJob> {
@@ -331,6 +354,7 @@ impl Storage {
             UpkeepEnd::Copy(end) => self.finish_copy(end),
             UpkeepEnd::Checkpoint(end) => self.finish_checkpoint(*end, now),
             UpkeepEnd::Cut(end) => self.finish_cut(*end),
+            UpkeepEnd::Replace(end) => self.finish_replace(*end),
             UpkeepEnd::Index => {}
             UpkeepEnd::Remove(job, Ok(())) => return job.removed_log(),
             UpkeepEnd::Remove(job, Err(failure)) => {
@@ -389,6 +413,7 @@ impl Upkeep {
             Self::Copy(job) => UpkeepEnd::Copy(job.run()),
             Self::Checkpoint(job) => UpkeepEnd::Checkpoint(Box::new(job.run())),
             Self::Cut(job) => UpkeepEnd::Cut(Box::new(job.run())),
+            Self::Replace(job) => UpkeepEnd::Replace(Box::new(job.run())),
             Self::Index(job) => {
                 job.run();
                 UpkeepEnd::Index
@@ -487,6 +512,7 @@ impl RemoveJob {
                 self.sync_names(*log)
             }
             Removal::Log(id) => remove_log_dir(&*self.disk, &self.layout, *id),
+            Removal::Beside(place) => place.remove(&*self.disk),
         }
     }
 

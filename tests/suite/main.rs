@@ -16,6 +16,7 @@ mod asp_market; // the tables of the market in docs/asp.md against the code, cel
 mod asp_table; // the transition table drawn in docs/asp.md against the code, cell by cell and role by role
 #[cfg(target_os = "linux")]
 mod bad_disk; // the real binary on a disk whose syncs fail, or take seconds
+mod beside; // lives of a channel beside each other in one broker: one entry, either side of a crash
 mod binary; // the real binary, end to end, also across kills
 mod broker_failures; // the broker on a failing disk: who waits is told, one channel holds up no other
 mod chain; // damage in the chain of a log's segments: headers that are lost, segments that are missing
@@ -60,6 +61,7 @@ mod regions_link; // which peer a copy is pulled from, what of it, and how much 
 mod regions_long; // a link cut and both of its sides killed all the time: the copy holds every record once
 mod regions_move; // homes that are moved, planned and by force, and losers that come back
 mod regions_out; // what leaves a region for another: forwarded requests, acknowledgements that say where, outboxes
+mod regions_partial; // copies that are not whole, and lives of a channel beside each other
 mod scrub; // the running broker checks what is stored: what it finds, marks, and leaves alone
 mod server; // a server in this process, with the Rust client
 mod sim; // the whole broker from one seed: clock, disk, network, randomness, order; and a checker

@@ -189,12 +189,25 @@ fn f6_35_a_channel_made_again_is_never_mixed_into_the_copy_of_the_old_one() {
     east.publish("orders", &["new 1", "new 2", "new 3"]);
     line.mend();
     east.publish("other", &["1"]);
-    is_stopped(&west, "orders", "created again");
+    west.has("orders", 3);
     west.has("other", 1);
+    let new = west.records("orders");
+    assert_eq!(new, east.records("orders"));
+    let place = |west: &Region| {
+        let status = west.status();
+        let aside = status["aside"].as_array().expect("rows");
+        assert_eq!(aside.len(), 1, "{status}");
+        assert_eq!(aside[0]["reason"], "recreated");
+        aside[0]["place"].as_str().expect("a name").to_owned()
+    };
+    let aside = place(&west);
+    assert_eq!(west.records(&aside), old);
     west.kill();
     west.restart();
-    is_stopped(&west, "orders", "created again");
-    assert_eq!(west.records("orders"), old);
+    west.has("orders", 3);
+    assert_eq!(place(&west), aside);
+    assert_eq!(west.records(&aside), old);
+    assert_eq!(west.records("orders"), new);
 }
 
 #[test]

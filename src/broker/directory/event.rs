@@ -15,12 +15,16 @@ const ENCRYPTION_VERSION: u16 = 2;
 const COPY_VERSION: u16 = 3;
 /// Version of the events that tell of channels with a log for each region.
 const EACH_VERSION: u16 = 4;
+/// Version of the events that tell of copies beside each other: under another name than they were
+/// made with, or with more than they were begun with.
+const RENAMED_VERSION: u16 = 5;
 
 /// A fact about channels, stored as one JSON record of the topic `__channels`. The record's type
 /// is the member `type`; the member `v` is the version: 1, 2 where the event tells of encryption,
 /// so that a broker that knows nothing of it does not go on in plain text, or forget keys, or 3 where
 /// it tells of a copy, to which a broker that knows nothing of them would write records of its own,
-/// or 4 where it tells of a channel with a log for each region.
+/// or 4 where it tells of a channel with a log for each region, or 5 where a channel goes on under
+/// another name, which a broker that knows nothing of it would give to two.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 #[non_exhaustive]
@@ -34,6 +38,12 @@ pub enum DirectoryEvent {
     /// A channel was deleted: its name is free again, its files are still there.
     #[serde(rename = "channel.deleted")]
     Deleted(Deleted),
+    /// A channel goes on under another name: another life of it takes the name it had.
+    #[serde(rename = "channel.renamed")]
+    Renamed(Renamed),
+    /// A copy was begun anew with more than it had, and is that now.
+    #[serde(rename = "channel.widened")]
+    Widened(Widened),
     /// The files of a deleted channel are gone.
     #[serde(rename = "channel.removed")]
     Removed(Removed),
@@ -123,6 +133,32 @@ pub struct Deleted {
     pub at: Timestamp,
 }
 
+/// See [`DirectoryEvent::Renamed`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Renamed {
+    /// Which channel.
+    pub incarnation: Incarnation,
+    /// The name that it had, which is free now.
+    pub name: ChannelName,
+    /// Its name from now on, which no other live channel has.
+    pub to: ChannelName,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// See [`DirectoryEvent::Widened`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Widened {
+    /// Which channel.
+    pub incarnation: Incarnation,
+    /// What it is a copy of now.
+    pub copy: CopyOf,
+    /// Lowest offset still readable, which may be lower than before.
+    pub log_start: Offset,
+}
+
 /// See [`DirectoryEvent::Removed`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -187,6 +223,9 @@ impl DirectoryEvent {
             }
             _ => false,
         };
+        if matches!(self, Self::Renamed(_) | Self::Widened(_)) {
+            return RENAMED_VERSION;
+        }
         if is_each {
             return EACH_VERSION;
         }
@@ -217,10 +256,12 @@ impl DirectoryEvent {
 }
 
 folding::topic_event! {
-    DirectoryEvent, versions up to EACH_VERSION {
+    DirectoryEvent, versions up to RENAMED_VERSION {
         Created = "channel.created",
         Updated = "channel.updated",
         Deleted = "channel.deleted",
+        Renamed = "channel.renamed",
+        Widened = "channel.widened",
         Removed = "channel.removed",
         Trimmed = "channel.trimmed",
         KeyAdded = "channel.keyAdded",

@@ -47,6 +47,15 @@ fn delete(text: &str, incarnation: Incarnation) -> DirectoryEvent {
     })
 }
 
+fn rename(text: &str, incarnation: Incarnation, to: &str) -> DirectoryEvent {
+    DirectoryEvent::Renamed(Renamed {
+        incarnation,
+        name: name(text),
+        to: name(to),
+        at: Timestamp(15),
+    })
+}
+
 fn remove(incarnation: Incarnation) -> DirectoryEvent {
     DirectoryEvent::Removed(Removed { incarnation })
 }
@@ -389,11 +398,11 @@ fn an_unknown_event_is_kept_as_it_is_and_a_newer_version_is_called_unsupported()
         after(&[create("a", FIRST), event]),
         after(&[create("a", FIRST)])
     );
-    let newer = br#"{"v":5,"type":"channel.created"}"#;
+    let newer = br#"{"v":6,"type":"channel.created"}"#;
     let error = DirectoryEvent::decode("channel.created", newer).unwrap_err();
     assert!(matches!(
         error,
-        EventError::UnsupportedVersion { found: 5, .. }
+        EventError::UnsupportedVersion { found: 6, .. }
     ));
 }
 
@@ -586,5 +595,79 @@ fn a_channel_has_one_log_or_a_log_for_each_region_and_stays_so() {
     assert!(
         refused.starts_with("regions is one, but must be"),
         "{refused}"
+    );
+}
+
+#[test]
+fn a_channel_that_has_another_name_leaves_its_own_to_another_life() {
+    let renamed = rename("a", FIRST, "__aside.00000000.a");
+    let mut state = after(&[create("a", FIRST), trim(FIRST, 5), renamed.clone()]);
+    assert!(state.by_name("a").is_none());
+    let (id, channel) = state.by_name("__aside.00000000.a").unwrap();
+    assert_eq!((id, channel.log_start), (FIRST, Offset(5)));
+    state.apply(&create("a", SECOND)).unwrap();
+    assert_eq!(state.by_name("a").map(|(id, _)| id), Some(SECOND));
+    // It is configured, trimmed and deleted under its new name, and folded with it.
+    let mut again = Directory::default();
+    for event in state.fold() {
+        again.apply(&event).unwrap();
+    }
+    assert_eq!(again, state);
+    refused(&state, &delete("a", FIRST));
+    state.apply(&delete("__aside.00000000.a", FIRST)).unwrap();
+    for (state, event) in [
+        (after(&[]), renamed.clone()),
+        (after(&[create("b", FIRST)]), renamed.clone()),
+        (after(&[create("a", FIRST), delete("a", FIRST)]), renamed),
+        (
+            after(&[create("a", FIRST), create("b", SECOND)]),
+            rename("a", FIRST, "b"),
+        ),
+    ] {
+        refused(&state, &event);
+    }
+    let text = rename("a", FIRST, "b");
+    let text = String::from_utf8(text.encode()).unwrap();
+    assert!(
+        text.starts_with(r#"{"v":5,"type":"channel.renamed""#),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_copy_that_became_wider_may_be_read_from_an_earlier_offset() {
+    let copy = |begins_at: u64| CopyOf {
+        home: crate::types::RegionName::parse("us-east").unwrap(),
+        begins_at: Offset(begins_at),
+        from_start: false,
+        types: None,
+    };
+    let widened = DirectoryEvent::Widened(Widened {
+        incarnation: FIRST,
+        copy: copy(2),
+        log_start: Offset(2),
+    });
+    let created = DirectoryEvent::Created(Created {
+        copy: Some(copy(7)),
+        ..created("a", FIRST)
+    });
+    let state = after(&[created.clone(), trim(FIRST, 9), widened.clone()]);
+    let channel = state.by_incarnation(FIRST).unwrap();
+    assert_eq!(
+        (channel.log_start, channel.begins_at()),
+        (Offset(2), Offset(2))
+    );
+    let mut again = Directory::default();
+    for event in state.fold() {
+        again.apply(&event).unwrap();
+    }
+    assert_eq!(again, state);
+    refused(&after(&[]), &widened);
+    refused(&after(&[create("a", FIRST)]), &widened);
+    refused(&after(&[created, delete("a", FIRST)]), &widened);
+    assert!(
+        widened
+            .encode()
+            .starts_with(br#"{"v":5,"type":"channel.widened""#)
     );
 }

@@ -7,11 +7,13 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::check::{Expected, check};
-use super::{ConsumeError, Fetched, Options, Position};
+use super::{ConsumeError, Fetched, Options, Position, RawBatch};
 use crate::client::control::answer;
 use crate::client::error::RequestError;
 use crate::client::handle::{Client, Retry};
-use crate::protocol::{FetchFrom, FetchRequest, FetchResponse, Request, Response};
+use crate::protocol::{
+    ErrorCode, FetchBeyondRequest, FetchFrom, FetchRequest, FetchResponse, Request, Response,
+};
 use crate::types::{Incarnation, LogEpoch, Offset};
 
 pub(super) struct Fetcher {
@@ -27,6 +29,8 @@ pub(super) struct Fetcher {
     to: Option<Offset>,
     /// Whether the next batch may begin below the offset that is asked for: until the first came.
     may_begin_below: bool,
+    /// The broker's copy lacks what is read: it is asked for with that in mind from now on.
+    is_beyond: bool,
 }
 
 impl Fetcher {
@@ -46,6 +50,7 @@ impl Fetcher {
             last_epoch: options.last_epoch,
             to: None,
             may_begin_below: true,
+            is_beyond: false,
             options,
         }
     }
@@ -100,7 +105,16 @@ impl Fetcher {
             may_begin_below: self.may_begin_below,
             to: self.to,
         };
-        let batches = check(batches, expected)?;
+        let mut batches = check(batches, expected)?;
+        // A copy has passed over what is wanted: from there on it is asked for otherwise.
+        let lacks = |batch: &RawBatch| batch.lacks(self.options.types.as_ref());
+        if !self.is_beyond
+            && let Some(at) = batches.iter().position(lacks)
+            && self.can_read_beyond().await
+        {
+            self.is_beyond = true;
+            batches.truncate(at);
+        }
         let mut next = head.from_offset;
         if let Some(last) = batches.last() {
             next = last.end;
@@ -137,7 +151,7 @@ impl Fetcher {
         } else {
             Duration::ZERO
         };
-        let request = Request::Fetch(FetchRequest {
+        let fetch = FetchRequest {
             channel: self.options.channel.clone(),
             incarnation: self.incarnation,
             from: self.from,
@@ -145,12 +159,62 @@ impl Fetcher {
             max_bytes: self.options.max_bytes,
             min_bytes: self.options.min_bytes,
             max_wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
-        });
+        };
         let deadline = Instant::now() + wait + self.options.retry_for;
-        let (response, _): (Response, bool) = self
+        if self.is_beyond {
+            return self.fetch_beyond(fetch, deadline).await;
+        }
+        let request = Request::Fetch(fetch.clone());
+        let answered = self
             .client
             .call_until(&request, Retry::Safe, deadline)
-            .await?;
-        answer!(response, Fetch)
+            .await;
+        let refused = match answered {
+            Ok((response, _)) => return answer!(response, Fetch),
+            Err(error) => error,
+        };
+        let is_trimmed = matches!(&refused, RequestError::Server(error)
+            if error.known() == Some(ErrorCode::OffsetTrimmed));
+        if !is_trimmed || !self.can_read_beyond().await {
+            return Err(refused);
+        }
+        // A copy begins later, and its home may have it.
+        match self.fetch_beyond(fetch, deadline).await {
+            Ok(answer) => {
+                self.is_beyond = true;
+                Ok(answer)
+            }
+            Err(RequestError::Server(error))
+                if matches!(
+                    error.known(),
+                    Some(ErrorCode::RegionUnreachable | ErrorCode::CopyPartial)
+                ) =>
+            {
+                Err(RequestError::Server(error))
+            }
+            Err(_) => Err(refused),
+        }
+    }
+
+    async fn fetch_beyond(
+        &self,
+        fetch: FetchRequest,
+        deadline: Instant,
+    ) -> Result<FetchResponse, RequestError> {
+        let request = Request::FetchBeyond(Box::new(FetchBeyondRequest {
+            lacking: self.options.lacking,
+            types: self.options.types.iter().flatten().cloned().collect(),
+            fetch,
+        }));
+        let answered = self.client.call_until(&request, Retry::Safe, deadline);
+        let (response, _): (Response, bool) = answered.await?;
+        answer!(response, FetchBeyond)
+    }
+
+    /// Whether the broker reads at a channel's home what a copy does not have.
+    async fn can_read_beyond(&self) -> bool {
+        let deadline = Instant::now() + self.options.retry_for;
+        let open = self.client.open(deadline).await;
+        open.is_ok_and(|open| open.reads_beyond)
     }
 }

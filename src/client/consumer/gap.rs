@@ -43,6 +43,15 @@ pub struct LostRecords {
 }
 
 impl RawBatch {
+    /// Whether it stands for records that a copy passed over, and that may be among what is wanted.
+    ///
+    /// - `types`: what is wanted; `None` is all.
+    pub(super) fn lacks(&self, types: Option<&BTreeSet<String>>) -> bool {
+        let gap = self.gap.as_deref();
+        let is_filtered = gap.is_some_and(|gap| gap.reason == FILTERED);
+        is_filtered && !types.is_some_and(|types| self.lacks_only_others(types))
+    }
+
     /// Whether it stands for records that a copy passed over because they are of other types than
     /// the copy is of, and the copy is of all of these.
     pub(super) fn lacks_only_others(&self, types: &BTreeSet<String>) -> bool {

@@ -27,7 +27,7 @@ pub use gap::{Gaps, Item, LostRecords};
 use super::error::RequestError;
 use super::handle::Client;
 use crate::format::{Gap, Record, Records, records};
-use crate::protocol::{CommitRequest, ExpectedPosition, FetchFrom};
+use crate::protocol::{CommitRequest, ExpectedPosition, FetchFrom, Lacking};
 use crate::types::{ChannelName, ConsumerName, Incarnation, LogEpoch, Offset, Timestamp};
 use fetcher::Fetcher;
 
@@ -53,6 +53,7 @@ struct Options {
     retry_for: Duration,
     gaps: Gaps,
     types: Option<BTreeSet<String>>,
+    lacking: Lacking,
 }
 
 impl Client {
@@ -75,6 +76,7 @@ impl Client {
                 retry_for: Duration::from_secs(60),
                 gaps: Gaps::Raise,
                 types: None,
+                lacking: Lacking::ReadHome,
             },
         }
     }
@@ -178,9 +180,18 @@ impl ConsumerBuilder {
         self
     }
 
-    /// Hands out only records of these types; of all unless set. Only so is a copy read that is of
-    /// some types itself: where it has passed over others, it is said to be a gap to everybody who
-    /// asks for more than it has.
+    /// What becomes of a read of what the broker's copy of the channel does not have: records below its
+    /// first one, or of types that it is not of. The channel's home is asked unless set, and has to be
+    /// in reach then.
+    #[must_use]
+    pub fn lacking(mut self, lacking: Lacking) -> Self {
+        self.options.lacking = lacking;
+        self
+    }
+
+    /// Hands out only records of these types; of all unless set. A copy that is of some types serves
+    /// who asks for no others; for everybody else the channel's home is asked, see
+    /// [`ConsumerBuilder::lacking`].
     #[must_use]
     pub fn types(mut self, types: impl IntoIterator<Item = String>) -> Self {
         self.options.types = Some(types.into_iter().collect());

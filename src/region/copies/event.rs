@@ -29,6 +29,12 @@ pub enum CopyEvent {
     /// What it held lies elsewhere.
     #[serde(rename = "copy.setAside")]
     SetAside(SetAside),
+    /// One with more is begun beside it.
+    #[serde(rename = "copy.widening")]
+    Widening(Widening),
+    /// That one has taken its name.
+    #[serde(rename = "copy.widened")]
+    Widened(Widening),
     /// Its bytes are removed.
     #[serde(rename = "copy.purged")]
     Purged(Purged),
@@ -139,6 +145,21 @@ pub struct SetAside {
     pub at: Timestamp,
 }
 
+/// See [`CopyEvent::Widening`] and [`CopyEvent::Widened`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Widening {
+    /// Which log.
+    pub incarnation: Incarnation,
+    /// First offset of the one with more.
+    pub from: Offset,
+    /// Record types that it is of; `None` is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub types: Option<Vec<String>>,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// See [`CopyEvent::Purged`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -159,6 +180,7 @@ impl CopyEvent {
             Self::Stopped(event) => Some(event.incarnation),
             Self::Resumed(event) => Some(event.incarnation),
             Self::SetAside(event) => Some(event.incarnation),
+            Self::Widening(event) | Self::Widened(event) => Some(event.incarnation),
             Self::Purged(event) => Some(event.incarnation),
             Self::Folded(_) | Self::Unknown { .. } => None,
         }
@@ -172,6 +194,8 @@ folding::topic_event! {
         Stopped = "copy.stopped",
         Resumed = "copy.resumed",
         SetAside = "copy.setAside",
+        Widening = "copy.widening",
+        Widened = "copy.widened",
         Purged = "copy.purged",
         Folded = "copies.folded",
     }

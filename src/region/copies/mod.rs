@@ -9,6 +9,8 @@ mod state;
 mod tests;
 
 pub use cursor::{BatchMark, Cursor, GapReason, Item, RefusedItem, Step};
-pub use event::{AsideReason, Begun, CopyEvent, Gapped, Purged, Resumed, SetAside, Stopped};
+pub use event::{
+    AsideReason, Begun, CopyEvent, Gapped, Purged, Resumed, SetAside, Stopped, Widening,
+};
 pub use follow::{Before, FollowRefusal, Source, Wanted, check_follow};
 pub use state::{Copies, Copy, CopyGap, CopyRow, Stop};

@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::cursor::GapReason;
-use super::event::{AsideReason, CopyEvent, SetAside};
+use super::event::{AsideReason, CopyEvent, SetAside, Widening};
 use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES};
 use crate::region::LogName;
 use crate::types::{Incarnation, Offset, RegionName, Timestamp};
@@ -32,6 +32,9 @@ pub struct Copy {
     pub stop: Option<Stop>,
     /// When it was begun.
     pub at: Timestamp,
+    /// One with more is written beside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wider: Option<Widening>,
 }
 
 /// Records that a copy will never have.
@@ -110,10 +113,12 @@ impl Copy {
 /// ```text
 /// Absent --begun--> Copying --stopped--> Stopped --resumed--> Copying
 ///                    |  ^ gap, setAside   |  ^ stopped, setAside
+///                    |  | widening, widened  | widening, widened
 ///                    |  +--               |  +--
-///                    +-- purged, setAside as recreated --> Absent
+///                    +-- purged, setAside as recreated --> Absent --purged--> Absent
 /// ```
 ///
+/// What was set aside as recreated is kept whole under a name of its own, and is purged by itself.
 /// Records set aside because another region has them otherwise leave a copy that ends before them.
 /// A gap follows the ones before it. A state record replaces all once its last part is there; no
 /// other event may stand between its parts. An unknown event changes nothing.
@@ -154,6 +159,13 @@ impl Copies {
         &self.aside
     }
 
+    /// Whether a copy of this log is kept beside the one that has its name.
+    #[must_use]
+    pub fn is_beside(&self, incarnation: Incarnation) -> bool {
+        let mut aside = self.aside.iter();
+        aside.any(|it| it.incarnation == incarnation && it.reason == AsideReason::Recreated)
+    }
+
     /// The whole state as events, to be appended as one entry. Applied in order, to any state that
     /// stands between two entries, they give a state identical to this one.
     #[must_use]
@@ -188,6 +200,7 @@ impl Copies {
                     gaps: Vec::new(),
                     stop: None,
                     at: event.at,
+                    wider: None,
                 };
                 if self.copies.contains_key(&event.incarnation) {
                     return Err("there is a copy of this log");
@@ -242,9 +255,31 @@ impl Copies {
                 self.aside.push(event.clone());
                 Ok(())
             }
+            CopyEvent::Widening(event) => {
+                self.known(event.incarnation)?.wider = Some(event.clone());
+                Ok(())
+            }
+            CopyEvent::Widened(event) => {
+                let copy = self.known(event.incarnation)?;
+                let wider = copy.wider.as_ref();
+                if wider.is_none_or(|it| (it.from, &it.types) != (event.from, &event.types)) {
+                    return Err("no such copy is written beside it");
+                }
+                // It has everything from there on.
+                copy.wider = None;
+                copy.gaps.clear();
+                copy.from = event.from;
+                copy.types = event.types.clone();
+                Ok(())
+            }
             CopyEvent::Purged(event) => {
-                self.known(event.incarnation)?;
-                self.copies.remove(&event.incarnation);
+                let (known, id) = (self.aside.len(), event.incarnation);
+                self.aside.retain(|aside| {
+                    aside.incarnation != id || aside.reason != AsideReason::Recreated
+                });
+                if self.copies.remove(&id).is_none() && self.aside.len() == known {
+                    return Err("there is no copy of this log");
+                }
                 Ok(())
             }
         }

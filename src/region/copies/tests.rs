@@ -411,6 +411,65 @@ fn stopped_is_resumed_stopped_again_or_ends() {
 }
 
 #[test]
+fn what_was_recreated_is_kept_beside_until_it_is_purged() {
+    for begun in [vec![begun()], vec![begun(), stopped()]] {
+        let mut state = after(&begun);
+        state.apply(&set_aside(AsideReason::Recreated)).unwrap();
+        assert!(state.is_beside(LOG));
+        assert_eq!(after(&state.fold()), state);
+        refused(&state, &stopped());
+        state.apply(&purged()).unwrap();
+        assert_eq!((state.is_beside(LOG), state.aside().len()), (false, 0));
+        refused(&state, &purged());
+    }
+    // What lies in a file is no copy, and stays told.
+    let state = after(&[begun(), set_aside(AsideReason::Overtaken), purged()]);
+    assert_eq!((state.is_beside(LOG), state.aside().len()), (false, 1));
+    refused(&state, &purged());
+}
+
+fn wider(from: u64, types: Option<&str>) -> Widening {
+    Widening {
+        incarnation: LOG,
+        from: Offset(from),
+        types: types.map(|one| vec![one.to_owned()]),
+        at: Timestamp(7),
+    }
+}
+
+#[test]
+fn a_copy_is_wider_once_the_one_beside_it_takes_its_place() {
+    let (begins, takes) = (CopyEvent::Widening, CopyEvent::Widened);
+    refused(&Copies::default(), &begins(wider(0, None)));
+    refused(&Copies::default(), &takes(wider(0, None)));
+    for before in [
+        vec![begun(), gapped(6, 9)],
+        vec![begun(), gapped(6, 9), stopped()],
+    ] {
+        let mut state = after(&before);
+        refused(&state, &takes(wider(0, None)));
+        // Begun again, the last counts.
+        state.apply(&begins(wider(2, None))).unwrap();
+        state.apply(&begins(wider(0, Some("a")))).unwrap();
+        let copy = state.copy(LOG).unwrap();
+        assert_eq!(
+            (copy.from, &copy.types, copy.gaps.len()),
+            (Offset(5), &None, 1)
+        );
+        assert_eq!(after(&state.fold()), state);
+        for other in [wider(2, None), wider(0, None), wider(1, Some("a"))] {
+            refused(&state, &takes(other));
+        }
+        state.apply(&takes(wider(0, Some("a")))).unwrap();
+        let copy = state.copy(LOG).unwrap();
+        assert_eq!((copy.from, copy.gaps.len()), (Offset(0), 0));
+        assert_eq!(copy.types, Some(vec!["a".to_owned()]));
+        assert_eq!(copy.wider, None);
+        refused(&state, &takes(wider(0, Some("a"))));
+    }
+}
+
+#[test]
 fn gaps_follow_one_another() {
     for bad in [gapped(4, 6), gapped(6, 6)] {
         refused(&after(&[begun()]), &bad);

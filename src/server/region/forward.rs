@@ -12,7 +12,8 @@ use crate::broker::{Broker, Outbox, Residence};
 use crate::client::{LinkCall, RequestError};
 use crate::format::BatchHeader;
 use crate::protocol::{
-    AtomicPart, ErrorCode, Kind, LinkForwardRequest, PublishRequest, Request, Response, WireError,
+    AtomicPart, ErrorCode, FetchBeyondRequest, Kind, LinkForwardRequest, PublishRequest, Request,
+    Response, WireError,
 };
 use crate::server::access::Caller;
 use crate::server::answer;
@@ -161,6 +162,7 @@ pub(super) fn channels(request: &Request) -> Vec<&ChannelName> {
             Vec::new()
         }
         Request::Commit(commit) => vec![&commit.channel],
+        Request::FetchBeyond(beyond) => vec![&beyond.fetch.channel],
         Request::ChannelUpdate(update) => vec![&update.name],
         Request::ChannelDelete(delete) => vec![&delete.name],
         Request::ConsumerReset(reset) => vec![&reset.channel],
@@ -284,6 +286,16 @@ fn spans(homes: &[RegionName]) -> WireError {
 }
 
 impl Forward {
+    /// A read that the home of its channel is to answer.
+    pub(super) fn of_read(home: RegionName, caller: &Caller, read: FetchBeyondRequest) -> Self {
+        Self {
+            home,
+            id: None,
+            request: Request::FetchBeyond(Box::new(read)),
+            by: Asker::of(caller),
+        }
+    }
+
     /// Sends it.
     ///
     /// # Errors

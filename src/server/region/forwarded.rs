@@ -24,6 +24,7 @@ fn may_be_forwarded(kind: Kind) -> bool {
         kind,
         Kind::Publish
             | Kind::PublishAtomic
+            | Kind::FetchBeyond
             | Kind::Commit
             | Kind::ChannelUpdate
             | Kind::ChannelDelete

@@ -22,6 +22,7 @@ mod moving;
 mod naming;
 mod outbox;
 mod packing;
+mod partial;
 mod peers;
 mod puller;
 mod readers;
@@ -50,6 +51,7 @@ use crate::access::Secret;
 use crate::broker::Broker;
 use crate::client::Link;
 use crate::region::Tenure;
+use crate::region::interest::Wish;
 use crate::region::routes::Routes;
 use crate::tls::ClientTls;
 use crate::types::{ChannelName, Incarnation, RegionName, Timestamp};
@@ -59,6 +61,7 @@ pub(super) use each::name_logs;
 pub(super) use forward::{Forward, Route, route};
 pub(super) use forwarded::{carry_out_for, for_another, sought_for, told_region, whereabouts};
 pub(super) use naming::{asks_others, create};
+pub(super) use partial::beyond;
 pub(super) use readers::note_fetch;
 pub(super) use requests::{ask, carry_out, waits};
 pub(super) use seek::{seek, seeks};
@@ -159,6 +162,12 @@ pub(super) struct Regions {
     routes: Mutex<Routes>,
     /// Counts the changes of what a link may have to follow or to leave.
     routed: watch::Sender<u64>,
+    /// Copies that are written beside others, which have less.
+    beside: Mutex<HashMap<Incarnation, puller::Beside>>,
+    /// Copies in whose place others are being put.
+    replaced: Mutex<HashSet<Incarnation>>,
+    /// What was found to be no more than a copy has.
+    narrow: Mutex<HashMap<Incarnation, Wish>>,
 }
 
 impl Regions {
@@ -198,6 +207,9 @@ impl Regions {
             held: Held::default(),
             routes: Mutex::new(Routes::new(names)),
             routed: watch::Sender::new(0),
+            beside: Mutex::default(),
+            replaced: Mutex::default(),
+            narrow: Mutex::default(),
         }
     }
 

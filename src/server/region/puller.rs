@@ -7,6 +7,7 @@ mod own_gaps;
 mod place;
 mod positions;
 mod routing;
+mod widening;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use self::holding::Holding;
+pub(super) use self::widening::Beside;
 use super::{Peer, Regions, following, packing, travel};
 use crate::broker::config::ChannelConfig;
 use crate::broker::{BrokerError, CopiedBatch, NewCopy, Placed, Residence, Wake};
@@ -147,6 +149,8 @@ struct Copying {
     is_home: bool,
     /// Record types that cross; `None` is all.
     types: Option<BTreeSet<String>>,
+    /// It is written beside the copy, which has less.
+    is_beside: bool,
 }
 
 /// A link while it is open.
@@ -365,7 +369,12 @@ impl Session<'_> {
             return Ok(());
         }
         for handle in &handles {
-            if let Some(copying) = self.copying.remove(handle) {
+            let copying = self.copying.remove(handle);
+            if let Some(beside) = copying.as_ref().filter(|one| one.is_beside) {
+                // The peer forgets what was said of the log.
+                let rest = self.copying.iter().filter(|(_, one)| one.id == beside.id);
+                rest.for_each(|(handle, _)| self.holding.again(*handle));
+            } else if let Some(copying) = copying {
                 self.regions
                     .copy_state(copying.id, |state| state.is_followed = false);
                 self.holding.left(*handle);
@@ -410,7 +419,7 @@ impl Session<'_> {
         self.forgive_due();
         let mut asked: Vec<(FollowLog, LinkLog, Wish)> = Vec::new();
         let mut left = Vec::new();
-        let handles = self.copying.iter();
+        let handles = self.copying.iter().filter(|(_, one)| !one.is_beside);
         let handles: HashMap<Incarnation, u32> = handles.map(|(at, one)| (one.id, *at)).collect();
         for log in self.known.values().cloned().collect::<Vec<_>>() {
             let Some(wish) = self.wish(&log.name) else {
@@ -447,7 +456,7 @@ impl Session<'_> {
             }
             asked = rest;
         }
-        Ok(())
+        self.follow_wider().await
     }
 
     /// How a log is to be followed; none where it can't be, which is noted.
@@ -478,11 +487,15 @@ impl Session<'_> {
                 self.hold(log, log.incarnation, text, Refusal::Differs);
                 return None;
             }
-            Residence::Copy(id, _) if id != log.incarnation => {
-                let text = "the channel was deleted and created again at its home; this copy is \
-                            of the old one";
-                self.hold(log, id, text, Refusal::Differs);
-                return None;
+            // Another life of the channel: it is begun from its start, beside what is here of the old.
+            Residence::Copy(id, home) if id != log.incarnation => {
+                if home != self.peer.name || log.home != self.peer.name {
+                    let text = "the channel was deleted and created again; this copy is of the old \
+                                one, whose home has not said so";
+                    self.hold(log, id, text, Refusal::Differs);
+                    return None;
+                }
+                follow(FollowFrom::Since(Since::Start), Before::Nothing)
             }
             Residence::Copy(id, _) => {
                 let (next, before) = match place::end_of(self.shared, &log.name, id).await {
@@ -548,6 +561,7 @@ impl Session<'_> {
             cursor: Cursor::new(id, from, epoch, time, types.is_some()),
             is_home: log.home == self.peer.name,
             types,
+            is_beside: false,
         };
         self.copying.insert(handle, copying);
         self.holding.grown(handle);
@@ -557,9 +571,11 @@ impl Session<'_> {
     /// Makes the copy, where there is none.
     fn make(&self, log: &LinkLog, wish: &Wish, from: Offset) -> Result<(), String> {
         let mut broker = self.shared.broker();
-        if broker.residence(&log.name) != Residence::Unknown {
-            return Ok(());
-        }
+        let is_again = match broker.residence(&log.name) {
+            Residence::Unknown => false,
+            Residence::Copy(id, _) if id != log.incarnation && !log.name.is_internal() => true,
+            _ => return Ok(()),
+        };
         // Both are the same names in JSON.
         let config = serde_json::to_value(&log.config).and_then(serde_json::from_value);
         let mut config: ChannelConfig = config.map_err(|error| error.to_string())?;
@@ -572,11 +588,12 @@ impl Session<'_> {
             config,
             home: log.home.clone(),
             begins_at: from,
-            from_start: wish.from == Since::Start && log.whole,
+            from_start: (is_again || wish.from == Since::Start) && log.whole,
             types: wish.types.clone(),
         };
         let made = match new.name.is_internal() {
             true => broker.create_travelled(new, clock::now()),
+            false if is_again => broker.create_recreated(new, clock::now()),
             false => broker.create_copy(new, clock::now()),
         };
         if made.is_ok() {
@@ -610,6 +627,10 @@ impl Session<'_> {
                 Err(text) => Err(text),
             };
             if let Err(text) = taken {
+                if self.is_beside(handle) {
+                    self.give_up(handle, &text).await?;
+                    continue;
+                }
                 if let Some(log) = self.log_of(handle) {
                     self.hold(&log, log.incarnation, &text, Refusal::Passing);
                 }
@@ -625,6 +646,9 @@ impl Session<'_> {
             return Ok(Ok(()));
         };
         let (id, item_handle) = (copying.id, item.handle());
+        if copying.is_beside {
+            return self.take_beside(item).await;
+        }
         match item {
             LinkItem::Batches {
                 flushed, batches, ..

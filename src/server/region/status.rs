@@ -172,6 +172,7 @@ impl Regions {
                     false => Some(WITHDRAWN.to_owned()),
                 },
                 gaps: state.gaps.iter().map(|gap| (gap.start, gap.end)).collect(),
+                beside: self.beside_place(id),
             }
         });
         let disputed = broker.disputed().into_iter();

@@ -18,6 +18,7 @@ mod replay;
 mod scan;
 
 pub(super) use keep::set_aside;
+pub(super) use prepare::read_file;
 pub use prepare::{Unrecovered, open};
 pub use replay::{FoldProducers, LiveLog, Replayed};
 pub(super) use scan::{FoundItem, JournalFiles};

@@ -5,6 +5,7 @@ use std::io::IoSlice;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::super::beside::BesidePlace;
 use super::super::checkpoint::write_checkpoint;
 use super::super::disk::{Disk, DiskFile, DiskLock, LockError, OpenMode};
 use super::super::error::{IoFailure, OpenError, While};
@@ -13,6 +14,7 @@ use super::super::layout::Layout;
 use super::super::log::LogPoint;
 use super::super::open_files::OpenFiles;
 use super::super::points::Points;
+use super::super::replacing::finish_at_start;
 use super::super::store::StorageConfig;
 use super::scan::{JournalFiles, Scan};
 use super::{Damage, RecoveryReport};
@@ -44,6 +46,8 @@ pub struct Unrecovered {
     pub(super) damaged_checkpoints: Vec<PathBuf>,
     pub(super) salt: u64,
     pub(super) directory_log: Option<super::Replayed>,
+    /// What was written beside logs: in its place, or given up.
+    pub(super) beside: Vec<BesidePlace>,
 }
 
 /// Opens a data directory, making it if it is new.
@@ -104,11 +108,10 @@ pub fn open(
     );
     let mut scan = journal.scan(from, &point, &mut report)?;
     scan.damaged_files.extend(opened.damaged);
-    let rows = checkpoint
-        .logs
-        .iter()
-        .map(|row| (row.incarnation, LogPoint::from_row(row)))
-        .collect();
+    let rows = checkpoint.logs.iter();
+    let rows = rows.map(|row| (row.incarnation, LogPoint::from_row(row)));
+    let mut rows = rows.collect();
+    let beside = finish_at_start(&*disk, &layout, checkpoint.number, &mut rows)?;
     let open_files = Arc::new(OpenFiles::new(config.max_open_segments));
     Ok(Unrecovered {
         points: Arc::new(Points::new(layout.recovery_point(), file, point)),
@@ -126,6 +129,7 @@ pub fn open(
         damaged_checkpoints,
         salt: random(),
         directory_log: None,
+        beside,
     })
 }
 
@@ -142,6 +146,7 @@ fn refuse_foreign(disk: &dyn Disk, layout: &Layout) -> Result<(), OpenError> {
         "journal",
         "checkpoints",
         "channels",
+        "beside",
         "lost+found",
         "recovery-point.new",
     ];
@@ -272,7 +277,7 @@ pub(super) fn write_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> Result<(
     file.sync_data().or_while("syncing", path)
 }
 
-pub(super) fn read_file(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, IoFailure> {
+pub(in crate::storage) fn read_file(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, IoFailure> {
     let file = disk.open(path, OpenMode::Read).or_while("opening", path)?;
     let len = file.len().or_while("reading the length of", path)?;
     let mut bytes = vec![0; usize::try_from(len).unwrap_or(usize::MAX)];

@@ -186,6 +186,10 @@ impl Unrecovered {
             point.flushed_end = 0;
         })?;
         remove_other_checkpoints(&*self.disk, &self.layout, checkpoint.number)?;
+        // What was decided is in this checkpoint, and the rest is of no use.
+        for place in std::mem::take(&mut self.beside) {
+            place.remove(&*self.disk)?;
+        }
         self.log_report();
         let storage = self.into_storage(checkpoint, live, &replayed, now)?;
         Ok((storage, replayed))

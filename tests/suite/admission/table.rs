@@ -39,7 +39,7 @@ fn row(kind: Kind) -> Option<Needs> {
         Kind::Ping => Needs::Anybody,
         Kind::Publish => Needs::Channel(&[Publish]),
         Kind::PublishAtomic => Needs::All(&[Publish, Consume]),
-        Kind::Fetch => Needs::Channel(&[Consume]),
+        Kind::Fetch | Kind::FetchBeyond => Needs::Channel(&[Consume]),
         Kind::Commit => Needs::Channel(&[Consume]),
         Kind::ChannelCreate => Needs::Channel(&[ChannelAdmin]),
         Kind::ChannelList => Needs::Filtered,

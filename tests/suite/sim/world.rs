@@ -429,6 +429,7 @@ impl World {
                     Upkeep::Cut(_) => "end of a log cut off",
                     Upkeep::Index(_) => "indexes saved",
                     Upkeep::Remove(job) if job.removed_log().is_some() => "channel removed",
+                    Upkeep::Replace(_) => "log replaced",
                     Upkeep::Remove(_) => "segments removed",
                 };
                 self.trace.note(event, &[], String::new);

@@ -372,6 +372,19 @@ fn requests() -> Vec<Request> {
             min_bytes: 1,
             max_wait_ms: 500,
         }),
+        Request::FetchBeyond(Box::new(FetchBeyondRequest {
+            lacking: Lacking::ReadHome,
+            types: vec!["model.deployed".to_owned()],
+            fetch: FetchRequest {
+                channel: channel(),
+                incarnation: Some(INCARNATION),
+                from: FetchFrom::Offset(Offset(42)),
+                last_epoch: LogEpoch(3),
+                max_bytes: 1 << 20,
+                min_bytes: 1,
+                max_wait_ms: 500,
+            },
+        })),
         Request::Commit(CommitRequest {
             channel: channel(),
             incarnation: Some(INCARNATION),
@@ -481,6 +494,17 @@ fn responses() -> Vec<Response> {
             whereabouts(),
         ),
         Response::Fetch(FetchResponse {
+            head: FetchHead {
+                incarnation: INCARNATION,
+                log_start: Offset(0),
+                high_watermark: Offset(43),
+                log_end: Offset(43),
+                from_offset: Offset(42),
+                log_epoch: LogEpoch(3),
+            },
+            batches: stored_batch().into(),
+        }),
+        Response::FetchBeyond(FetchResponse {
             head: FetchHead {
                 incarnation: INCARNATION,
                 log_start: Offset(0),

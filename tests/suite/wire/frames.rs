@@ -78,7 +78,9 @@ fn a_frame_cut_anywhere_is_not_a_frame_yet_and_a_binary_body_cut_anywhere_is_ref
             let open_end = matches!(
                 example.message,
                 Message::Request(Request::Publish(_) | Request::LinkForward(_))
-                    | Message::Response(Response::Fetch(_) | Response::LinkForward(_))
+                    | Message::Response(
+                        Response::Fetch(_) | Response::FetchBeyond(_) | Response::LinkForward(_)
+                    )
             );
             assert!(found.is_err() || open_end, "{} cut at {cut}", example.name);
         }

@@ -356,6 +356,7 @@ pub fn responses() -> Vec<Response> {
                 lag_ms: Some(250),
                 bytes: 4096,
                 gaps: vec![(Offset(5), Offset(9))],
+                beside: Some((Offset(0), Offset(20))),
                 error: Some("DIVERGED: the batch before 43 is another one here".to_owned()),
             }],
             sent_bytes: 8192,

@@ -25,6 +25,12 @@ impl Holding {
         self.unsaid.insert(handle);
     }
 
+    /// What the peer was told of a copy is to be told again.
+    pub fn again(&mut self, handle: u32) {
+        self.told.remove(&handle);
+        self.unsaid.insert(handle);
+    }
+
     /// A copy is not followed any more.
     pub fn left(&mut self, handle: u32) {
         self.told.remove(&handle);

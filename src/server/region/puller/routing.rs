@@ -38,6 +38,7 @@ impl Session<'_> {
         // is here.
         if !following::may_follow(&self.shared.broker(), self.regions, log)
             || self.regions.is_stopped(log.incarnation)
+            || self.regions.is_replaced(log.incarnation)
         {
             return handle.map_or(Turn::Wait, |_| Turn::Leave);
         }
