@@ -129,6 +129,10 @@ struct Connection {
     turned_away: Option<(u64, WireError, tokio::time::Instant)>,
     /// Room for the large frame that is being received.
     room: Option<OwnedSemaphorePermit>,
+    /// Bytes of the last frame, where it was a large one and the buffer still holds on to its memory.
+    behind_large: Option<usize>,
+    /// The last frame was a large one, and the next is likely to be another.
+    expects_large: bool,
     /// Since when the buffer holds a part of a frame.
     partial_since: Option<std::time::Instant>,
     /// The peer has stopped sending, and may still take what it asked for.
@@ -177,6 +181,8 @@ pub(super) async fn serve(
         last_words: None,
         turned_away: None,
         room: None,
+        behind_large: None,
+        expects_large: false,
         partial_since: None,
         is_read_out: false,
         is_closing: false,
@@ -361,8 +367,13 @@ impl Connection {
         let late = partial.map(|since| patience.saturating_sub(since.elapsed()));
         if self.input.is_empty() {
             // A connection that is idle keeps no buffer.
-            self.input = BytesMut::new();
+            let rest = std::mem::take(&mut self.input);
+            if let Some(bytes) = self.behind_large.take() {
+                self.shared.buffers.keep(rest, bytes);
+            }
         }
+        let (buffers, expects_large) = (&self.shared.buffers, self.expects_large);
+        let spare = || expects_large.then(|| buffers.take()).flatten();
         tokio::select! {
             biased;
             found = self.found.recv() => match found {
@@ -378,7 +389,7 @@ impl Connection {
                 self.partial_since = Some(clock::instant());
                 Ok(Event::Found(Found::Room))
             }
-            read = self.socket.read_some(&mut self.input), if may_read => Ok(Event::Read(read?)),
+            read = self.socket.read_some(&mut self.input, spare), if may_read => Ok(Event::Read(read?)),
             () = self.shared.stop.cancelled(), if !self.is_closing => Ok(Event::Stop),
             () = due, if is_turned_away => Ok(Event::Round),
             () = key_changed, if !self.is_closing => Ok(Event::Key),
@@ -420,6 +431,9 @@ impl Connection {
             match self.decoder.decode(&mut self.input) {
                 Ok(Some(frame)) => {
                     has_taken = true;
+                    let bytes = frame.body.len();
+                    self.expects_large = bytes > LARGE_FRAME_BYTES;
+                    self.behind_large = self.expects_large.then_some(bytes);
                     has_staged |= self.take(frame);
                     self.room = None;
                 }
@@ -691,16 +705,22 @@ impl Connection {
         if self.waiting.is_empty() && self.stalled.is_none() {
             return;
         }
-        let done = {
+        // Without the lock, which all whom a round has woken want at once.
+        let failures = self.failures;
+        let mut done = self
+            .waiting
+            .take_done(|wait| self.shared.outcome(wait), failures);
+        if self.has_to_ask() {
             let mut broker = self.shared.broker();
             let failures = broker.storage().failed_entries();
             if failures != std::mem::replace(&mut self.failures, failures) {
                 // A failure has woken everybody.
                 self.registered.clear();
             }
-            let done = self
-                .waiting
-                .take_done(|wait| broker.outcome(wait), failures);
+            done.extend(
+                self.waiting
+                    .take_done(|wait| broker.outcome(wait), failures),
+            );
             if self.stalled.is_some() && !self.is_registered {
                 self.is_registered = true;
                 broker.wake_after_round(self.waker.clone() as Arc<dyn Wake>);
@@ -713,8 +733,7 @@ impl Connection {
                     broker.wake_when_over(wait, self.waker.clone() as Arc<dyn Wake>);
                 }
             }
-            done
-        };
+        }
         for (pending, outcome) in done {
             match outcome {
                 Outcome::Failed(error) => {
@@ -725,6 +744,17 @@ impl Connection {
                 _ => self.answer(pending.correlation, &pending.response),
             }
         }
+    }
+
+    /// Whether something waits of which the broker does not know that this connection is to be woken
+    /// for it, or anything has failed.
+    fn has_to_ask(&self) -> bool {
+        self.stalled.is_some()
+            || self.shared.has_failed()
+            || self
+                .waiting
+                .firsts()
+                .any(|wait| !self.registered.contains(&wait))
     }
 
     /// Sends an answer that is durable here once enough regions hold what it tells of.

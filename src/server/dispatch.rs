@@ -1,5 +1,6 @@
 //! One request to the broker, one answer back: what a connection does with a frame.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -15,7 +16,7 @@ use crate::broker::{
     Accepted, Asked, Broker, BrokerError, CheckedBatch, CommitRequest, ConsumerInfo, CreateOutcome,
     Fetch, Part, Refusal, Target, Wait,
 };
-use crate::format::check_produced;
+use crate::format::{BatchHeader, Compression, DoorLimits, check_produced};
 use crate::protocol::control::{self, ChannelList, Health, HelloRequest, HelloResponse};
 use crate::protocol::{
     AspRequest, AtomicPart, CommitResponse, ErrorCode, Kind, PublishAsks, PublishAtomicRequest,
@@ -130,13 +131,18 @@ pub(super) fn handle_here(shared: &Shared, caller: &Caller, request: Request) ->
         Request::LinkForward(forward) => region::carry_out_for(shared, caller, *forward),
         Request::Publish(publish) => {
             let asks = publish.asks;
-            match check_publish(shared, caller, publish) {
-                Ok((target, batch)) => carry_out(
-                    &mut shared.broker(),
-                    shared,
-                    caller,
-                    Command::Publish(Box::new(target), Some(batch), asks),
-                ),
+            let command = |(target, batch)| Command::Publish(Box::new(target), Some(batch), asks);
+            if is_checked_at_once(&publish.batch) {
+                let mut broker = shared.broker();
+                let limits = broker.door(&publish.target.channel);
+                let checked = check_published(&limits, caller, publish, || &*broker);
+                return match checked.map(command) {
+                    Ok(command) => carry_out(&mut broker, shared, caller, command),
+                    Err(error) => error_now(error),
+                };
+            }
+            match check_publish(shared, caller, publish).map(command) {
+                Ok(command) => carry_out(&mut shared.broker(), shared, caller, command),
                 Err(error) => error_now(error),
             }
         }
@@ -651,20 +657,43 @@ fn target(caller: &Caller, target: PublishTarget) -> Target {
     }
 }
 
+/// A batch up to this size is checked under the lock that it is published with: taking that once more
+/// costs more.
+const CHECKED_AT_ONCE_BYTES: usize = 4096;
+
+/// Whether a batch is checked under the broker's lock: a small one that need not be decompressed.
+fn is_checked_at_once(batch: &[u8]) -> bool {
+    let is_plain = || {
+        let header = BatchHeader::peek_produced(batch);
+        header.is_ok_and(|header| header.compression() == Some(Compression::None))
+    };
+    batch.len() <= CHECKED_AT_ONCE_BYTES && is_plain()
+}
+
 fn check_publish(
     shared: &Shared,
     caller: &Caller,
     publish: PublishRequest,
 ) -> Result<(Target, CheckedBatch), WireError> {
+    let limits = shared.broker().door(&publish.target.channel);
+    check_published(&limits, caller, publish, || shared.broker())
+}
+
+/// Checks a batch against the limits of its channel.
+///
+/// - `broker`: asked where a guest publishes.
+fn check_published<B: Deref<Target = Broker>>(
+    limits: &Result<DoorLimits, BrokerError>,
+    caller: &Caller,
+    publish: PublishRequest,
+    broker: impl FnOnce() -> B,
+) -> Result<(Target, CheckedBatch), WireError> {
     let target = target(caller, publish.target);
-    let limits = shared
-        .broker()
-        .door(&target.channel)
-        .map_err(|error| answer::refused(&error))?;
+    let limits = limits.as_ref().map_err(answer::refused)?;
     let batch = publish.batch;
-    let header = check_produced(&batch, &limits).map_err(|error| WireError::from_batch(&error))?;
+    let header = check_produced(&batch, limits).map_err(|error| WireError::from_batch(&error))?;
     if !caller.owns(target.channel.org()) {
-        admission::check_guests_fence(&shared.broker(), &target.channel, header.fence())?;
+        admission::check_guests_fence(&broker(), &target.channel, header.fence())?;
     }
     Ok((
         target,

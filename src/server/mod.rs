@@ -15,6 +15,7 @@ mod admitted;
 mod answer;
 mod asp;
 mod auditing;
+mod buffers;
 mod clock;
 mod commit;
 mod connection;

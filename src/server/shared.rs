@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use super::buffers::Buffers;
 use super::clock;
 use super::doorstep::Doorstep;
 use super::entrance::Complaints;
@@ -15,7 +16,8 @@ use super::options::ServeOptions;
 use super::quota::Quotas;
 use super::region::Regions;
 use super::room::AnswerRoom;
-use crate::broker::{Broker, Wake};
+use crate::broker::{Broker, Wait, Wake};
+use crate::storage::{Outcome, Progress};
 use crate::tls::ServerTls;
 use crate::types::{Incarnation, LogEpoch, Timestamp};
 
@@ -25,6 +27,8 @@ const ROOM_TIMEOUT: Duration = Duration::from_secs(20);
 /// The broker and the ways to wake those who work on it.
 pub(crate) struct Shared {
     broker: Mutex<Broker>,
+    /// How far its rounds have come.
+    progress: Arc<Progress>,
     /// Signalled when something was staged; waited for by the committer with the broker's lock.
     pub staged: Condvar,
     /// Set and signalled when the keeper has work.
@@ -41,6 +45,8 @@ pub(crate) struct Shared {
     /// KiB of large frames that may be received at once, and the room for them.
     pub receive_kib: u32,
     pub receive_room: Arc<Semaphore>,
+    /// Memory of large frames.
+    pub buffers: Buffers,
     /// Room for fetched batches until they are written.
     pub answer_room: AnswerRoom,
     readers: Arc<Semaphore>,
@@ -67,6 +73,7 @@ impl Shared {
         Self {
             receive_kib,
             receive_room: Arc::new(Semaphore::new(receive_kib as usize)),
+            buffers: Buffers::default(),
             answer_room: AnswerRoom::new(options.send_bytes, ROOM_TIMEOUT),
             readers: Arc::new(Semaphore::new(options.max_readers)),
             directory_id: broker.storage().directory_id(),
@@ -81,6 +88,7 @@ impl Shared {
                 .region
                 .as_ref()
                 .map(|region| Arc::new(Regions::new(region, &broker, now))),
+            progress: broker.storage().progress().clone(),
             broker: Mutex::new(broker),
             options,
             metrics,
@@ -98,6 +106,20 @@ impl Shared {
         self.broker
             .lock()
             .expect("a panic under the broker's lock ends the process")
+    }
+
+    /// What became of the append that an answer waits for, as far as that can be told without the
+    /// broker's lock: pending, too, where anything has failed.
+    pub fn outcome(&self, wait: Wait) -> Outcome {
+        match self.progress.has_reached(wait.entry, wait.level) {
+            Some(true) => Outcome::Done,
+            Some(false) | None => Outcome::Pending,
+        }
+    }
+
+    /// Whether anything has failed: what became of an append is then told by the broker alone.
+    pub fn has_failed(&self) -> bool {
+        self.progress.has_failed()
     }
 
     /// Books what the broker's state shows in the metrics.

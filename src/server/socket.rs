@@ -28,11 +28,22 @@ pub(super) enum Socket {
 impl Socket {
     /// Reads what has come, once something has. While nothing has, the buffer is left as it is: a
     /// connection that is idle keeps none.
-    pub async fn read_some(&mut self, input: &mut BytesMut) -> io::Result<usize> {
+    ///
+    /// - `spare`: memory to read into where the buffer has none.
+    pub async fn read_some(
+        &mut self,
+        input: &mut BytesMut,
+        spare: impl Fn() -> Option<BytesMut>,
+    ) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => {
                 std::future::poll_fn(|cx| {
                     ready!(socket.poll_read_ready(cx))?;
+                    if input.capacity() == 0
+                        && let Some(spare) = spare()
+                    {
+                        *input = spare;
+                    }
                     input.reserve(room_to_make(input.len()));
                     // A read that leaves room has emptied the socket: no other finds out.
                     pin!(socket.read_buf(input)).poll(cx)

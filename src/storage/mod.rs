@@ -22,6 +22,7 @@ mod log;
 mod mmap;
 mod open_files;
 mod points;
+mod progress;
 mod read;
 mod recent;
 mod recovery;
@@ -46,6 +47,7 @@ pub use error::{
 pub use layout::Layout;
 pub use load::{LoadTask, Loaded};
 pub use log::{Log, LogOptions, LogPoint};
+pub use progress::Progress;
 pub use read::{BatchAt, BatchJob, Read, ReadJob, TimeJob};
 pub use recovery::{Damage, FoldProducers, LiveLog, RecoveryReport, Replayed, Unrecovered, open};
 pub use replacing::{ReplaceEnd, ReplaceJob};

@@ -410,6 +410,7 @@ impl Storage {
         self.queue.clear();
         self.queue_bytes = 0;
         self.journal_failed = Some(failure);
+        self.tell_progress();
     }
 
     fn finish_done(&mut self, round: Round) -> Finished {
@@ -474,6 +475,7 @@ impl Storage {
             self.synced_through = round.through;
         }
         self.written_through = round.through;
+        self.tell_progress();
         for run in &round.direct {
             let Some(log) = self.logs.get_mut(&run.log) else {
                 continue;

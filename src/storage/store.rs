@@ -17,6 +17,7 @@ use super::layout::Layout;
 use super::log::{Log, LogOptions, LogPoint, TailBatch};
 use super::open_files::OpenFiles;
 use super::points::Points;
+use super::progress::Progress;
 use super::recent::RecentOrder;
 use super::scrub::{RebuiltIndex, Scrub};
 use super::segment::Segment;
@@ -242,6 +243,8 @@ pub struct Storage {
     pub(super) written_through: u64,
     pub(super) synced_through: u64,
     pub(super) failed: BTreeMap<u64, CommitError>,
+    /// Of the three above and the journal's failure, what whoever waits is told without the lock.
+    progress: Arc<Progress>,
     pub(super) journal: Journal,
     pub(super) journal_failed: Option<IoFailure>,
     pub(super) is_round_running: bool,
@@ -311,6 +314,7 @@ impl Storage {
             written_through: 0,
             synced_through: 0,
             failed: BTreeMap::new(),
+            progress: Arc::default(),
             journal: from.journal,
             journal_failed: None,
             is_round_running: false,
@@ -692,6 +696,8 @@ impl Storage {
     /// What became of an entry.
     #[must_use]
     pub fn outcome(&self, entry: EntryId, level: Durability) -> Outcome {
+        let (written, synced) = (self.written_through, self.synced_through);
+        debug_assert!(self.progress.is(self.has_failed(), written, synced));
         if let Some(error) = self.failed.get(&entry.0) {
             return Outcome::Failed(error.clone());
         }
@@ -707,6 +713,22 @@ impl Storage {
             Some(failure) => Outcome::Failed(CommitError::Journal(failure.clone())),
             None => Outcome::Pending,
         }
+    }
+
+    /// How far rounds have come, for whoever waits for one without the lock.
+    #[must_use]
+    pub fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
+    /// Tells how far rounds have come, and whether anything has failed.
+    pub(super) fn tell_progress(&self) {
+        self.progress
+            .book(self.has_failed(), self.written_through, self.synced_through);
+    }
+
+    fn has_failed(&self) -> bool {
+        !self.failed.is_empty() || self.journal_failed.is_some()
     }
 
     /// How many entries will never be acknowledged.
@@ -772,6 +794,7 @@ impl Storage {
             self.queue_bytes -= bytes.sum::<u64>();
             self.failed.insert(entry.id.0, CommitError::Deleted(id));
         }
+        self.tell_progress();
         self.owing.remove(&id);
         self.dirty.remove(&id);
         self.spared.remove(&id);

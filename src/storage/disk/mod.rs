@@ -104,8 +104,9 @@ pub trait DiskFile: Send + Sync + Debug {
         self.write_at(position, parts)
     }
 
-    /// As [`DiskFile::write_at`], of whole blocks of 4 KiB into a file that is as long already, and is
-    /// written by nobody else meanwhile. Where the operating system can, they go past its memory.
+    /// As [`DiskFile::write_at`], of whole blocks of 4 KiB into a file that is as long already or ends
+    /// where they begin, and is written by nobody else meanwhile. Where the operating system can, they
+    /// go past its memory.
     fn write_blocks(&self, position: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
         self.write_at(position, parts)
     }
@@ -209,7 +210,9 @@ pub fn read_exact_at(file: &dyn DiskFile, position: u64, buf: &mut [u8]) -> io::
 
 /// Writes zeros over the first `len` bytes, synced. A file prepared like this takes synced writes at
 /// full speed, because no later sync has to record a new block or length. Each piece is synced by
-/// itself, so that the disk is never kept from others for longer than one takes.
+/// itself, so that the disk is never kept from others for longer than one takes, and goes past the
+/// operating system's memory where it can: fresh pages for all of it would keep a processor from
+/// others.
 ///
 /// # Errors
 /// As [`DiskFile::write_at`] and [`DiskFile::sync_data`].
@@ -219,7 +222,7 @@ pub fn zero_fill(file: &dyn DiskFile, len: u64) -> io::Result<()> {
     let mut position = 0;
     while position < len {
         let bytes = usize::try_from(len - position).map_or(PIECE_BYTES, |n| n.min(PIECE_BYTES));
-        file.write_at(position, &[IoSlice::new(&zeros[..bytes])])?;
+        file.write_blocks(position, &[IoSlice::new(&zeros[..bytes])])?;
         position += bytes as u64;
         file.sync_data()?;
     }

@@ -145,6 +145,11 @@ struct RealFile {
 #[cfg(target_os = "linux")]
 const DONT_CACHE: rustix::io::ReadWriteFlags = rustix::io::ReadWriteFlags::from_bits_retain(0x80);
 
+/// Most bytes of one call that is not cached: the system begins to bring them to the medium when a
+/// call ends, so the medium is at work on one piece while the next is copied.
+#[cfg(target_os = "linux")]
+const UNCACHED_BYTES: usize = 512 * 1024;
+
 /// One byte of each stretch is read to wait for all of it: what Linux reads ahead by default.
 const WARM_BYTES: u64 = 128 * 1024;
 
@@ -158,10 +163,16 @@ impl DiskFile for RealFile {
     #[cfg(target_os = "linux")]
     fn write_uncached(&self, position: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
         if !self.keeps_all.load(Ordering::Relaxed) {
-            let written = write_all(position, parts, |position, parts| {
+            let write = |position, parts: &[IoSlice<'_>]| {
                 Ok(rustix::io::pwritev2(
                     &self.file, parts, position, DONT_CACHE,
                 )?)
+            };
+            let written = write_all(position, parts, |position, parts| {
+                match whole_within(parts, UNCACHED_BYTES) {
+                    0 => write(position, &[IoSlice::new(&parts[0][..UNCACHED_BYTES])]),
+                    count => write(position, &parts[..count]),
+                }
             });
             match written {
                 // An older system, or a file system that can't.
@@ -240,6 +251,17 @@ impl DiskFile for RealFile {
             };
         }
     }
+}
+
+/// How many of the first slices have no more than so many bytes together.
+#[cfg(target_os = "linux")]
+fn whole_within(parts: &[IoSlice<'_>], most: usize) -> usize {
+    let mut bytes = 0;
+    let within = parts.iter().take_while(|part| {
+        bytes += part.len();
+        bytes <= most
+    });
+    within.count()
 }
 
 /// Whether a call with a flag failed because of the flag.
