@@ -197,6 +197,9 @@ pub struct FollowLog {
     /// The epoch that the copy ends with, where it ends with a gap of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_epoch: Option<LogEpoch>,
+    /// The first offset that the copy was to have; a new one has what follows `from`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins_at: Option<Offset>,
     /// Record types wanted; `None` is all. Batches without any of them cross as skips.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub types: Option<BTreeSet<String>>,

@@ -135,6 +135,7 @@ async fn settle(
         regions.settled().insert(id, tenure);
         return Ok(true);
     }
+    regions.held.moved(id);
     // What is on its way from the home before would only be set aside too.
     shared.broker().hold_copy(id);
     let settled = judge(shared, name, id, tenure).await;

@@ -455,6 +455,11 @@ impl Session<'_> {
         let handle = self.next_handle;
         let residence = self.shared.broker().residence(&log.name);
         let types = self.types(log.incarnation, wish);
+        // What was here and was purged says nothing of a copy that is to be begun.
+        let begins_at = match residence {
+            Residence::Copy(id, _) => self.shared.broker().begins_at(id),
+            _ => None,
+        };
         let follow = |from, before| {
             let (last, last_epoch) = match before {
                 Before::Nothing => (None, None),
@@ -468,6 +473,7 @@ impl Session<'_> {
                 from,
                 last,
                 last_epoch,
+                begins_at,
                 types,
             }
         };

@@ -144,6 +144,7 @@ pub fn requests() -> Vec<Request> {
                         body_crc: 0x1234_5678,
                     }),
                     last_epoch: None,
+                    begins_at: None,
                     types: None,
                 },
                 FollowLog {
@@ -153,6 +154,7 @@ pub fn requests() -> Vec<Request> {
                     from: FollowFrom::Offset(Offset(43)),
                     last: None,
                     last_epoch: Some(LogEpoch(7)),
+                    begins_at: Some(Offset(40)),
                     types: Some(types()),
                 },
                 FollowLog {
@@ -162,6 +164,7 @@ pub fn requests() -> Vec<Request> {
                     from: FollowFrom::Since(Since::Start),
                     last: None,
                     last_epoch: None,
+                    begins_at: None,
                     types: None,
                 },
             ],
