@@ -132,18 +132,20 @@ async fn a_copy_that_was_begun_later_does_not_count_for_what_came_before() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_held_before_a_move_does_not_count_behind_it() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (east, line, west, mut south) = three(dir.path());
+    let (east, line, mut west, mut south) = three(dir.path());
     let link = link_to(&east).await;
     for sequence in 0..2 {
         publish(&link, sequence).await.expect("held by two");
     }
     west.has("orders", 2);
-    line.cut();
+    west.kill();
     for sequence in 2..5 {
         publish(&link, sequence).await.expect("held by two");
     }
     is_held(&east, "ap-south", 5);
     south.kill();
+    line.cut();
+    west.restart();
     let force = ["region", "move", "orders", "--to", "eu-west", "--force"];
     let told = west.run(&[&force[..], &["--json"]].concat()).json();
     assert_eq!(told["start"], json!(2), "{told}");
@@ -156,6 +158,10 @@ async fn what_was_held_before_a_move_does_not_count_behind_it() {
         });
     };
     moved(&east, "eu-west");
+    for region in [&east, &west] {
+        let info = region.run(&["channel", "info", "orders", "--json"]).json();
+        assert_eq!(info["home"], "eu-west", "{info}");
+    }
     wait_for("what was set aside", || {
         let status = east.status();
         let aside = status["aside"].as_array()?;

@@ -72,7 +72,11 @@ impl HeldWait {
         let others = async {
             for one in &self.logs {
                 let others = usize::try_from(one.regions).unwrap_or(usize::MAX) - 1;
-                if !regions.held.wait(one.log, one.offsets.clone(), others).await {
+                if !regions
+                    .held
+                    .wait(one.log, one.offsets.clone(), others)
+                    .await
+                {
                     return false;
                 }
             }

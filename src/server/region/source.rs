@@ -719,12 +719,7 @@ impl Source {
 
     /// Reads what is new in a log, and notes whether there is more; the bytes of it that are sent,
     /// and of all that was read.
-    async fn read(
-        &mut self,
-        handle: u32,
-        max_bytes: u64,
-        items: &mut Vec<LinkItem>,
-    ) -> (u64, u64) {
+    async fn read(&mut self, handle: u32, max_bytes: u64, items: &mut Vec<LinkItem>) -> (u64, u64) {
         self.backlog.remove(&handle);
         let name = self.followed.get(&handle).map(|it| it.name.clone());
         if let Some(Err(error)) = name.map(|name| self.check_consent(&name)) {
