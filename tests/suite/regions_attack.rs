@@ -180,7 +180,7 @@ async fn what_was_held_before_a_move_does_not_count_behind_it() {
     wait_for("the link to be missed", || {
         let status = west.status();
         let mut links = status["links"].as_array()?.iter();
-        let link = links.find(|link| link["region"] == "us-east")?;
+        let link = links.find(|link| link["peer"] == "us-east")?;
         (link["state"] != "open").then_some(())
     });
     let told = publish(&link, 2).await;
