@@ -12,8 +12,8 @@ use super::runs::runs;
 use crate::broker::{BrokerError, Residence, Wait, Wake};
 use crate::client::{Link, RequestError};
 use crate::protocol::region::{
-    HomeDecline, HomeDeclined, HomeFence, HomeFenced, HomeTake, LinkLog, LinkLogs, MissingRange,
-    RegionMove, RegionMoved, RegionRetried, RegionRetry,
+    HomeDecline, HomeDeclined, HomeFence, HomeFenced, HomeTake, LinkLog, LinkLogs, LinkSeen,
+    MissingRange, RegionMove, RegionMoved, RegionRetried, RegionRetry,
 };
 use crate::protocol::{ErrorCode, RegionRequest, RegionResponse, WireError};
 use crate::region::ChannelPattern;
@@ -427,12 +427,30 @@ async fn take_by_force(
     name: &ChannelName,
     id: Incarnation,
 ) -> Result<Home, WireError> {
-    let mut seen = regions.home_flushed(id);
+    let home = shared.broker().home_of(id);
+    let home = home.ok_or_else(|| no_channel(name))?;
+    let mut seen = regions.seen_of(&shared.broker(), id, &home);
+    // What can still be had, as against what is only known of.
+    let mut held = None;
     for peer in regions.peers() {
         let Some(link) = peer.link() else { continue };
+        let asked = RegionRequest::LinkSeen(LinkSeen {
+            name: name.clone(),
+            incarnation: id,
+            home: home.region.clone(),
+            term: home.tenure.term,
+        });
+        if let Ok(RegionResponse::LinkSeen(told)) = ask(&link, &peer.name, asked, ANSWER).await {
+            held = held.max(told.holds);
+            seen = seen.max(told.flushed).max(told.holds);
+            continue;
+        }
+        // One of an older version tells what it holds, and no more.
         let asked = told_of(&link, &peer.name, name).await;
         let log = asked.ok().flatten().filter(|log| log.incarnation == id);
-        seen = seen.max(log.map(|log| log.flushed));
+        let flushed = log.map(|log| log.flushed);
+        held = held.max(flushed);
+        seen = seen.max(flushed);
     }
     let next = || {
         let place = shared.broker().copy_place(id);
@@ -440,7 +458,7 @@ async fn take_by_force(
     };
     // As long as more comes, more is waited for.
     let mut at = next();
-    while seen.is_some_and(|seen| at < seen) {
+    while held.is_some_and(|held| at < held) {
         let more = until(regions, NO_MORE, || next() > at).await;
         if more.is_none() {
             break;
