@@ -50,7 +50,9 @@ pub use error::{ConnectError, LostError, RequestError};
 pub use handle::{Client, ClientBuilder, ConnectionState};
 pub use link::{Link, LinkCall};
 pub use merged::{
-    DeleteEverywhereError, DeletedEverywhere, DeletedLog, Merged, MergedBuilder, MergedError, MergedItem, MergedRecord};
+    DeleteEverywhereError, DeletedEverywhere, DeletedLog, Merged, MergedBuilder, MergedError,
+    MergedItem, MergedRecord,
+};
 pub use producer::{Ack, BatchAck, OnFull, Producer, ProducerBuilder, PublishError, Ticket};
 pub use republish::{Republish, RepublishDone, RepublishError};
 pub use url::{BrokerUrl, DEFAULT_PORT, InvalidUrl};

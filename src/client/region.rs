@@ -5,9 +5,9 @@ use super::handle::{Client, Retry};
 use crate::protocol::logs::{ChannelLogs, RegionLogs};
 use crate::protocol::region::{
     ConsentList, ConsentSet, Consents, InterestAdd, InterestList, InterestRemove, InterestRemoved,
-    InterestRow, InterestRows, RegionAcknowledge, RegionAcknowledged, RegionList, RegionMove, RegionMoved, RegionPeer, RegionPurge,
-    RegionPurged, RegionRetried, RegionRetry, RegionStatus, RegionTold, RegionVerify, Regions,
-    Verified,
+    InterestRow, InterestRows, RegionAcknowledge, RegionAcknowledged, RegionList, RegionMove,
+    RegionMoved, RegionPeer, RegionPurge, RegionPurged, RegionRetried, RegionRetry, RegionStatus,
+    RegionTold, RegionVerify, Regions, Verified,
 };
 use crate::protocol::{RegionRequest, RegionResponse, Request, Response};
 use crate::types::{ChannelName, RegionName};

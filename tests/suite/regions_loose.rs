@@ -287,12 +287,14 @@ fn what_a_forced_move_may_have_lost_is_what_anybody_has_heard_of_and_listed_unti
     west.has("orders", 1);
     south.has("orders", 1);
     west.kill();
+    south.kill();
     east.kill();
     east.more = &["--peer-bandwidth", "65536"];
     east.restart();
     let line = "x".repeat(60_000);
     let lines = vec![line.as_str(); 40];
     east.publish("orders", &lines);
+    south.restart();
     // The one that hears of it is killed, and its own home with it.
     let heard = wait_for("the record of what was heard", || {
         let seen = facts(south, "__copies", "copy.seen");

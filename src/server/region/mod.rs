@@ -54,7 +54,7 @@ use crate::client::Link;
 use crate::region::Tenure;
 use crate::region::routes::Routes;
 use crate::tls::ClientTls;
-use crate::types::{ChannelName, Incarnation, Offset, RegionName, Timestamp};
+use crate::types::{ChannelName, Incarnation, RegionName, Timestamp};
 
 pub(super) use acks::{HeldWait, held_wait};
 pub(super) use each::name_logs;
@@ -162,7 +162,7 @@ pub(super) struct Regions {
     /// Counts the changes of what a link may have to follow or to leave.
     routed: watch::Sender<u64>,
     /// What the home of each copy was heard to have synced, in the tenure of that home.
-    seen: Mutex<HashMap<Incarnation, ((RegionName, u32), Offset)>>,
+    seen: Mutex<HashMap<Incarnation, seen::Heard>>,
 }
 
 impl Regions {
@@ -277,7 +277,7 @@ impl Regions {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn seen(&self) -> MutexGuard<'_, HashMap<Incarnation, ((RegionName, u32), Offset)>> {
+    fn seen(&self) -> MutexGuard<'_, HashMap<Incarnation, seen::Heard>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -429,6 +429,12 @@ async fn take_by_force(
 ) -> Result<Home, WireError> {
     let home = shared.broker().home_of(id);
     let home = home.ok_or_else(|| no_channel(name))?;
+    // The home is gone, whoever says so: others are followed without waiting for what becomes of the
+    // first try to reach it.
+    if regions.link_to(&home.region).is_none() {
+        regions.routes().lost(&home.region);
+        regions.tell_routed();
+    }
     let mut seen = regions.seen_of(&shared.broker(), id, &home);
     // What can still be had, as against what is only known of.
     let mut held = None;

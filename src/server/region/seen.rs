@@ -20,6 +20,9 @@ use crate::types::{Incarnation, Offset, RegionName};
 /// How often what was heard is recorded, where it is more than the copy holds.
 const EVERY: Duration = Duration::from_secs(1);
 
+/// A home and the term in which it is that, and the offset below which it has all synced.
+pub(super) type Heard = ((RegionName, u32), Offset);
+
 impl Regions {
     /// Notes what a home has synced, as it is told by its region or by a copy that has it.
     pub(super) fn saw_home(&self, id: Incarnation, home: &Home, flushed: Offset) {
