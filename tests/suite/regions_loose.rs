@@ -298,8 +298,7 @@ fn what_a_forced_move_may_have_lost_is_what_anybody_has_heard_of_and_listed_unti
     // The one that hears of it is killed, and its own home with it.
     let heard = wait_for("the record of what was heard", || {
         let seen = facts(south, "__copies", "copy.seen");
-        let seen = seen.into_iter().filter(|seen| seen["flushed"] == 41);
-        seen.last()
+        seen.into_iter().rfind(|seen| seen["flushed"] == 41)
     });
     assert_eq!(
         (&heard["home"], &heard["term"]),
