@@ -253,6 +253,12 @@ pub enum Kind {
     ConsentList = 216,
     /// Tells which logs a channel has.
     RegionLogs = 217,
+    /// Looks at what the region has set aside, reads it, notes that it was published again.
+    RegionAside = 224,
+    /// Takes what a forced move may have lost off the list.
+    RegionAcknowledge = 225,
+    /// Asks what a region has ever heard of the home of a log.
+    LinkSeen = 226,
 }
 
 /// One row of the table.
@@ -297,7 +303,7 @@ const fn control(kind: Kind, name: &'static str) -> Api {
 }
 
 /// Every request kind, by number.
-pub const APIS: [Api; 112] = [
+pub const APIS: [Api; 115] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
     in_two_versions(row(
@@ -440,6 +446,9 @@ pub const APIS: [Api; 112] = [
     control(Kind::ConsentSet, "consent.set"),
     control(Kind::ConsentList, "consent.list"),
     control(Kind::RegionLogs, "region.logs"),
+    control(Kind::RegionAside, "region.aside"),
+    control(Kind::RegionAcknowledge, "region.acknowledge"),
+    control(Kind::LinkSeen, "link.seen"),
 ];
 
 impl Kind {

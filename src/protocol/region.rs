@@ -7,6 +7,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use super::aside::{
+    AcknowledgedRange, AsideLook, AsidePart, AsideTold, LinkSaw, LinkSeen, MAX_ASIDE_BYTES,
+    RegionAcknowledge, RegionAcknowledged, RegionAside,
+};
 use super::control::{ChannelConfig, ChannelCreated};
 pub use super::directory::{
     ChannelNamed, ChannelPlace, ConsentList, ConsentSet, Consents, CrossingRow, DirectoryTold,
@@ -79,6 +83,12 @@ json_kinds! {
     ConsentSet(ConsentSet) -> Consents;
     /// Lists who may hold what.
     ConsentList(ConsentList) -> Consents;
+    /// Looks at what was set aside.
+    RegionAside(RegionAside) -> AsideTold;
+    /// Takes what a forced move may have lost off the list.
+    RegionAcknowledge(RegionAcknowledge) -> RegionAcknowledged;
+    /// What a region has heard of a log's home.
+    LinkSeen(LinkSeen) -> LinkSaw;
 }
 
 /// Most logs in one page of [`LinkLogsPage`], and in one [`LinkFollow`].
@@ -629,6 +639,7 @@ impl RegionRequest {
                 | Self::HomeTake(_)
                 | Self::LinkDirectory(_)
                 | Self::LinkCreate(_)
+                | Self::LinkSeen(_)
         )
     }
 }

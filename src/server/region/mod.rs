@@ -7,6 +7,7 @@
 
 mod acks;
 mod agents;
+mod aside_files;
 mod asides;
 mod carry_here;
 mod digest;
@@ -28,6 +29,7 @@ mod readers;
 mod requests;
 mod runs;
 mod seek;
+mod seen;
 pub(super) mod source;
 mod status;
 mod travel;
@@ -159,6 +161,8 @@ pub(super) struct Regions {
     routes: Mutex<Routes>,
     /// Counts the changes of what a link may have to follow or to leave.
     routed: watch::Sender<u64>,
+    /// What the home of each copy was heard to have synced, in the tenure of that home.
+    seen: Mutex<HashMap<Incarnation, seen::Heard>>,
 }
 
 impl Regions {
@@ -198,6 +202,7 @@ impl Regions {
             held: Held::default(),
             routes: Mutex::new(Routes::new(names)),
             routed: watch::Sender::new(0),
+            seen: Mutex::default(),
         }
     }
 
@@ -270,6 +275,10 @@ impl Regions {
 
     fn stopped(&self) -> MutexGuard<'_, HashSet<Incarnation>> {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, HashMap<Incarnation, seen::Heard>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_stopped(&self, id: Incarnation) -> bool {
@@ -354,6 +363,7 @@ pub(super) fn start(shared: &Arc<Shared>, tracker: &TaskTracker) {
     tracker.spawn(readers::run(shared.clone(), regions.clone()));
     regions.carry_kept(shared);
     tracker.spawn(asides::run(shared.clone(), regions.clone()));
+    tracker.spawn(seen::run(shared.clone(), regions.clone()));
     tracker.spawn(joining::run(shared.clone(), regions.clone()));
     let _ = regions.tracker.set(tracker.clone());
     for peer in regions.peers() {

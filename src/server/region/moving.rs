@@ -12,8 +12,8 @@ use super::runs::runs;
 use crate::broker::{BrokerError, Residence, Wait, Wake};
 use crate::client::{Link, RequestError};
 use crate::protocol::region::{
-    HomeDecline, HomeDeclined, HomeFence, HomeFenced, HomeTake, LinkLog, LinkLogs, MissingRange,
-    RegionMove, RegionMoved, RegionRetried, RegionRetry,
+    HomeDecline, HomeDeclined, HomeFence, HomeFenced, HomeTake, LinkLog, LinkLogs, LinkSeen,
+    MissingRange, RegionMove, RegionMoved, RegionRetried, RegionRetry,
 };
 use crate::protocol::{ErrorCode, RegionRequest, RegionResponse, WireError};
 use crate::region::ChannelPattern;
@@ -249,7 +249,7 @@ pub(super) async fn take_home(
     }
     let taken = match asked.force {
         true => {
-            let taken = take_by_force(shared, &regions, name, id, &home).await;
+            let taken = take_by_force(shared, &regions, name, id).await;
             regions.routes().forgiven(&home, id);
             regions.tell_routed();
             taken
@@ -435,20 +435,43 @@ async fn take_by_force(
     regions: &Regions,
     name: &ChannelName,
     id: Incarnation,
-    home: &RegionName,
 ) -> Result<Home, WireError> {
-    let mut seen = regions.home_flushed(id);
+    let home = shared.broker().home_of(id);
+    let home = home.ok_or_else(|| no_channel(name))?;
+    // The home is gone, whoever says so: others are followed without waiting for what becomes of the
+    // first try to reach it.
+    if regions.link_to(&home.region).is_none() {
+        regions.routes().lost(&home.region);
+        regions.tell_routed();
+    }
+    let mut seen = regions.seen_of(&shared.broker(), id, &home);
+    // What can still be had, as against what is only known of.
+    let mut held = None;
     for peer in regions.peers() {
         let Some(link) = peer.link() else { continue };
+        let seeing = RegionRequest::LinkSeen(LinkSeen {
+            name: name.clone(),
+            incarnation: id,
+            home: home.region.clone(),
+            term: home.tenure.term,
+        });
+        if let Ok(RegionResponse::LinkSeen(told)) = ask(&link, &peer.name, seeing, TOLD).await {
+            held = held.max(told.holds);
+            seen = seen.max(told.flushed).max(told.holds);
+            continue;
+        }
+        // One of an older version tells what it holds, and no more.
         let asked = told_of(&link, &peer.name, name, TOLD).await;
-        if asked.is_err() && peer.name == *home {
+        if asked.is_err() && peer.name == home.region {
             // A home that has fallen silent is still linked for a while, and would be waited for
             // instead of those that have what it has acknowledged.
-            regions.routes().refused(home, id, Refusal::Passing);
+            regions.routes().refused(&home.region, id, Refusal::Passing);
             regions.tell_routed();
         }
         let log = asked.ok().flatten().filter(|log| log.incarnation == id);
-        seen = seen.max(log.map(|log| log.flushed));
+        let flushed = log.map(|log| log.flushed);
+        held = held.max(flushed);
+        seen = seen.max(flushed);
     }
     let next = || {
         let place = shared.broker().copy_place(id);
@@ -456,7 +479,7 @@ async fn take_by_force(
     };
     // As long as more comes, more is waited for.
     let mut at = next();
-    while seen.is_some_and(|seen| at < seen) {
+    while held.is_some_and(|held| at < held) {
         let more = until(regions, NO_MORE, || next() > at).await;
         if more.is_none() {
             break;

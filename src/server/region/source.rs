@@ -344,6 +344,10 @@ impl Source {
                     answers(correlation, response);
                 });
             }
+            RegionRequest::LinkSeen(asked) => {
+                let saw = super::seen::told(&self.shared, &regions, &asked);
+                self.say(correlation, Ok(RegionResponse::LinkSeen(saw)));
+            }
             RegionRequest::LinkDigest(asked) => {
                 let (shared, answers) = (self.shared.clone(), self.answers.clone());
                 tokio::spawn(async move {
