@@ -326,10 +326,7 @@ impl Broker {
             refused: self.refusal_of(id),
             errno: log.errno(),
             config: channel.config.clone(),
-            home: match &channel.copy {
-                Some(copy) => Some(copy.home.clone()),
-                None => self.config.region.clone(),
-            },
+            home: self.elsewhere(id).or(self.config.region.as_ref()).cloned(),
             residency: self.region_directory().residency(&channel.name.channel()),
             key: self.key_info(id),
         })

@@ -481,6 +481,12 @@ impl Broker {
         self.directory.by_incarnation(id)?.copy.as_ref()
     }
 
+    /// The first offset that a log that is here was to have: of a copy where it was begun.
+    #[must_use]
+    pub fn begins_at(&self, id: Incarnation) -> Option<Offset> {
+        Some(self.directory.by_incarnation(id)?.begins_at())
+    }
+
     /// The copies that are here: identity, name, and what each is a copy of.
     pub fn copies(&self) -> impl Iterator<Item = (Incarnation, &ChannelName, CopyOf)> {
         self.directory

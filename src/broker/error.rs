@@ -60,6 +60,14 @@ pub enum BrokerError {
         /// The region.
         home: RegionName,
     },
+    /// A file of records that were set aside can't be read, or is none.
+    #[error("file `{file}` {what}")]
+    Aside {
+        /// Its name in `lost+found`.
+        file: String,
+        /// What is wrong, to follow the name.
+        what: String,
+    },
     /// The channel has a log for each region, of which one has to be named.
     #[error(
         "channel `{channel}` has a log for each region: name one, as `{channel}@REGION`, or read \

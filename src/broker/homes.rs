@@ -7,7 +7,9 @@ use super::core::{Accepted, Broker, Refusal};
 use super::error::BrokerError;
 use super::journal::OwnRecord;
 use crate::folding::IllegalEvent;
-use crate::region::homes::{Fence, Held, Home, HomeEvent, Homes, Lineage, Move, MoveError, Run};
+use crate::region::homes::{
+    Acknowledged, Fence, Held, Home, HomeEvent, Homes, Lineage, Move, MoveError, Run,
+};
 use crate::region::{HomeEpoch, LogName, RegionNumber, Tenure};
 use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, RegionName, Timestamp};
 
@@ -36,6 +38,12 @@ pub struct MovedLog {
     /// What forced moves may have lost, the oldest first.
     pub missing: Vec<(RegionName, crate::region::homes::Missing)>,
 }
+
+/// The log, and what was on the list: who forced the move, in which term, what may be lost.
+pub type AcknowledgedMissing = (
+    Incarnation,
+    Vec<(RegionName, u32, crate::region::homes::Missing)>,
+);
 
 /// The number that a region's batches carry; 0 for a broker without a name.
 fn number_of(region: Option<&RegionName>) -> RegionNumber {
@@ -161,7 +169,9 @@ impl Broker {
             claims.sort_by_key(|(_, claim)| claim.term);
             let missing = claims.into_iter().filter_map(|(by, claim)| {
                 let missing = claim.missing?;
-                Some((by.clone(), missing)).filter(|_| missing.to != Some(missing.from))
+                let is_seen_to = self.homes.homes.is_acknowledged(*id, by, claim.term);
+                let is_told = !is_seen_to && missing.to != Some(missing.from);
+                is_told.then(|| (by.clone(), missing))
             });
             moved.push(MovedLog {
                 name: channel.name.clone(),
@@ -363,6 +373,61 @@ impl Broker {
     ) -> Result<Accepted<()>, Refusal> {
         let event = self.home_step(name, id, now, |homes, step| homes.decline(step))?;
         self.record_home(&event, now)
+    }
+
+    /// Takes what forced moves of a log may have lost off the list of what is told of it. The claims
+    /// keep it. Gives what was on the list: who forced the move, in which term, and what.
+    ///
+    /// # Errors
+    /// [`Refusal`]: no such channel is here, the broker is no region, or there is no room.
+    pub fn acknowledge_missing(
+        &mut self,
+        name: &ChannelName,
+        now: Timestamp,
+    ) -> Result<Accepted<AcknowledgedMissing>, Refusal> {
+        let me = self.config.region.clone().ok_or(BrokerError::NotARegion)?;
+        let id = match self.residence(name) {
+            super::Residence::Home(id) | super::Residence::Copy(id, _) => id,
+            super::Residence::Unknown => return Err(self.no_such_log(name).into()),
+        };
+        let log: Result<LogName, _> = name.as_str().parse();
+        let log_name = log.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
+        let homes = &self.homes.homes;
+        let claims = homes.claims(id).filter_map(|(by, claim)| {
+            let missing = claim.missing?;
+            let is_seen_to = homes.is_acknowledged(id, by, claim.term);
+            let is_told = !is_seen_to && missing.to != Some(missing.from);
+            is_told.then(|| (by.clone(), claim.term, missing))
+        });
+        let claims: Vec<_> = claims.collect();
+        let log = self.homes.log.ok_or(BrokerError::NotARegion)?;
+        if claims.is_empty() {
+            return Ok(Accepted {
+                value: (id, claims),
+                wait: self.wait_for(log),
+            });
+        }
+        let events: Vec<HomeEvent> = (claims.iter())
+            .map(|(by, term, _)| {
+                HomeEvent::Acknowledged(Acknowledged {
+                    incarnation: id,
+                    log: log_name.clone(),
+                    by: by.clone(),
+                    term: *term,
+                    at: now,
+                })
+            })
+            .collect();
+        let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_home).collect();
+        let accepted = self.record_own(log, &records, now, |broker| {
+            let homes = &mut broker.homes.homes;
+            events.iter().try_for_each(|event| homes.apply(&me, event))
+        })?;
+        self.homes.events += events.len() as u64;
+        Ok(Accepted {
+            value: (id, claims),
+            wait: accepted.wait,
+        })
     }
 
     fn home_step<T>(

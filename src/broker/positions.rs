@@ -1,5 +1,7 @@
 //! Consumers: commits, positions, resets, and how far behind they are.
 
+use std::collections::BTreeSet;
+
 use super::core::{Accepted, Broker, Part, Refusal, Wait};
 use super::directory::Channel;
 use super::error::BrokerError;
@@ -296,7 +298,9 @@ impl Broker {
             channel.is_some_and(Channel::is_live)
         };
         let channels = self.consumers.channels().map(|(id, _)| id);
-        channels.filter(move |id| !is_live(*id))
+        let channels: BTreeSet<Incarnation> =
+            channels.chain(self.consumers.forgotten_in()).collect();
+        channels.into_iter().filter(move |id| !is_live(*id))
     }
 
     /// Drops the positions of channels that are no more. What can't be recorded now is left for the

@@ -45,6 +45,15 @@ impl Broker {
         known.flat_map(move |consumers| consumers.list(id))
     }
 
+    /// The consumers of a channel that were forgotten here, and when.
+    pub fn forgotten_of(
+        &self,
+        id: Incarnation,
+    ) -> impl Iterator<Item = (&ConsumerName, Timestamp)> {
+        let known = self.known_consumers().into_iter();
+        known.flat_map(move |consumers| consumers.forgotten(id))
+    }
+
     /// Takes where a consumer stands in the region that a copy is pulled from. Where it was moved
     /// here later than there, it stays where it is.
     ///
@@ -64,6 +73,11 @@ impl Broker {
         let consumers = self.known_consumers()?;
         let here = consumers.position(id, placed.consumer.as_str());
         if here.is_some_and(|here| here.at >= placed.at) {
+            return Ok(());
+        }
+        // One that was forgotten here later than it was placed there stays forgotten.
+        let forgotten = consumers.forgotten_at(id, placed.consumer.as_str());
+        if placed.offset.is_some() && forgotten.is_some_and(|at| at >= placed.at) {
             return Ok(());
         }
         let event = match placed.offset {

@@ -9,12 +9,12 @@ use super::failure::Failure;
 use super::output::{self, Columns};
 use super::serve::region_name;
 use super::{Context, any_channel, own_channel};
-use crate::client::{Client, RequestError};
+use crate::client::{Client, DeleteEverywhereError, DeletedEverywhere, RequestError};
 use crate::protocol::control::{
     ChannelConfig, ChannelCreate, ChannelInfo, ChannelList, CompressionName, ConfigChange,
     Encryption,
 };
-use crate::protocol::logs::{ChannelLogs, RegionLogs};
+use crate::protocol::logs::{ChannelLogs, LogRow, RegionLogs};
 use crate::region::directory::Spread;
 use crate::region::interest::Since;
 use crate::types::{ChannelName, Durability, RegionName};
@@ -74,11 +74,15 @@ pub enum ChannelCommand {
         #[arg(value_parser = own_channel)]
         name: ChannelName,
     },
-    /// Delete a channel, its records and its consumers
+    /// Delete a channel, its records and its consumers; of one with a log for each region, this
+    /// region's log alone
     Delete {
         /// The channel
         #[arg(value_parser = own_channel)]
         name: ChannelName,
+        /// The logs of all regions, where each has one
+        #[arg(long)]
+        everywhere: bool,
         /// Yes, really
         #[arg(long)]
         yes: bool,
@@ -247,7 +251,11 @@ pub async fn run(command: ChannelCommand, context: &Context) -> Result<(), Failu
             let info = info.map_err(|error| failure("rotating the key of", &name, &error))?;
             print_info(&info, context)
         }
-        ChannelCommand::Delete { name, yes } => delete(&name, yes, context).await,
+        ChannelCommand::Delete {
+            name,
+            everywhere,
+            yes,
+        } => delete(&name, everywhere, yes, context).await,
     }
 }
 
@@ -322,20 +330,105 @@ async fn list(prefix: Option<String>, internal: bool, context: &Context) -> Resu
     columns.print("there are no channels yet; create one with `npayload channel create NAME`")
 }
 
-async fn delete(name: &ChannelName, yes: bool, context: &Context) -> Result<(), Failure> {
+async fn delete(
+    name: &ChannelName,
+    everywhere: bool,
+    yes: bool,
+    context: &Context,
+) -> Result<(), Failure> {
     if !yes {
         return Err(Failure::usage(
             format!("deleting channel {name}"),
-            "this removes all its records and consumers for ever",
+            removes(name, everywhere, context).await,
         )
         .hint("add --yes if that is meant"));
     }
-    let gone = context.client().await?.delete_channel(name).await;
+    let client = context.client().await?;
+    if everywhere {
+        let done = client.delete_everywhere(name).await;
+        return deleted(
+            name,
+            &done.map_err(|error| not_everywhere(name, error))?,
+            context,
+        );
+    }
+    let gone = client.delete_channel(name).await;
     let gone = gone.map_err(|error| failure("deleting", name, &error))?;
     if context.json {
         return output::print_json(&gone);
     }
-    output::print(&format!("deleted channel {name}"))
+    if gone.name == *name {
+        return output::print(&format!("deleted channel {name}"));
+    }
+    // It has a log for each region.
+    let mut text = format!("deleted {}, the log of this region", gone.name);
+    if let Ok(told) = logs(&client, name).await {
+        let others: Vec<&str> = told.logs.iter().map(|log| log.name.as_str()).collect();
+        text = format!("{text}; {} stay: see --everywhere", others.join(", "));
+    }
+    output::print(&text)
+}
+
+/// What deleting a channel removes, as far as its broker can be asked.
+async fn removes(name: &ChannelName, everywhere: bool, context: &Context) -> String {
+    let all = "this removes all its records and consumers for ever".to_owned();
+    let Ok(client) = context.client().await else {
+        return all;
+    };
+    let told = match logs(&client, name).await {
+        Ok(told) if told.regions == Spread::Each => told,
+        _ => return all,
+    };
+    let me = client.regions().await.map(|regions| regions.region).ok();
+    let row = |log: &LogRow| {
+        let records = log.high_watermark.0.saturating_sub(log.log_start.0);
+        format!("{} ({})", log.name, output::counted(records, "record"))
+    };
+    let is_own = |log: &&LogRow| Some(&log.home) == me.as_ref();
+    let (own, others): (Vec<_>, Vec<_>) = told.logs.iter().partition(is_own);
+    let own: Vec<String> = own.into_iter().map(row).collect();
+    let others: Vec<String> = others.into_iter().map(row).collect();
+    match (everywhere, own.is_empty()) {
+        (true, _) => {
+            let all = [own, others].concat().join(", ");
+            format!("it has a log for each region, and this removes all of them for ever: {all}")
+        }
+        (false, true) => format!(
+            "it has a log for each region, and none of them is this region's: {}",
+            others.join(", ")
+        ),
+        (false, false) => format!(
+            "it has a log for each region, and this removes that of this region for ever: {}; \
+             with --everywhere also {}",
+            own.join(", "),
+            others.join(", ")
+        ),
+    }
+}
+
+fn deleted(name: &ChannelName, done: &DeletedEverywhere, context: &Context) -> Result<(), Failure> {
+    if context.json {
+        return output::print_json(done);
+    }
+    for log in &done.deleted {
+        output::print(&format!("deleted {} in {}", log.name, log.home))?;
+    }
+    for (copy, why) in &done.kept {
+        output::print(&format!("the copy of {copy} that is here stays: {why}"))?;
+    }
+    output::print(&format!(
+        "deleted channel {name} everywhere; copies in other regions stay there until they are purged"
+    ))
+}
+
+fn not_everywhere(name: &ChannelName, error: DeleteEverywhereError) -> Failure {
+    let what = format!("deleting channel {name} everywhere");
+    match error {
+        DeleteEverywhereError::Request(error) => {
+            Failure::request(what, &error, Some(name.as_str())).hint("nothing was deleted")
+        }
+        error => Failure::new(what, &error).hint("the same command goes on with it"),
+    }
 }
 
 /// The logs of a channel, as this region and its peers know them.

@@ -12,10 +12,8 @@ use super::place::PlaceArg;
 use super::{Context, any_channel, consumer_name};
 use crate::client::{Client, RequestError};
 use crate::protocol::control::{ConsumerLagRow, Place};
-use crate::protocol::logs::RegionLogs;
 use crate::protocol::{CommitRequest, ErrorCode, ExpectedPosition};
 use crate::region::Vector;
-use crate::region::interest::Since;
 use crate::types::{ChannelName, ConsumerName, LogEpoch, Offset};
 
 /// What to do with consumers.
@@ -169,7 +167,7 @@ fn print_each(
     ))
 }
 
-/// Moves a consumer in every log of a channel that has one for each region, one log after the other.
+/// Moves a consumer in every log of a channel that has one for each region: in all of them or in none.
 async fn reset_each(
     client: &Client,
     channel: &ChannelName,
@@ -184,19 +182,11 @@ async fn reset_each(
         return Err(Failure::usage(what, why)
             .hint("commit offsets such as eu-west=17,us-east=40, or name the log CHANNEL@REGION"));
     }
-    let told = client.channel_logs(RegionLogs {
-        channel: channel.clone(),
-        read: false,
-        from: Since::Start,
-        after: None,
-        wait_ms: 0,
-    });
-    let told = told.await.map_err(|error| failed(&error))?;
-    let mut rows = Vec::new();
-    for log in told.logs.iter().filter(|log| log.held) {
-        let row = client.reset_consumer(&log.name, name, place).await;
-        rows.push(row.map_err(|error| failed(&error))?);
-    }
+    let done = client.reset_merged(channel, name, place).await;
+    done.map_err(|error| failed(&error))?;
+    let rows = client.consumers(channel).await;
+    let mut rows = rows.map_err(|error| failed(&error))?;
+    rows.retain(|row| row.consumer == *name);
     print_rows(&rows, context)
 }
 

@@ -34,6 +34,7 @@ mod promised;
 mod publish;
 mod record_json;
 mod region;
+mod republish;
 mod serve;
 mod serve_config;
 mod session;

@@ -37,6 +37,21 @@ pub enum RegionCommand {
         #[arg(value_parser = own_channel)]
         channel: ChannelName,
     },
+    /// Take what a forced move may have lost off the list, once it was seen to; the record stays
+    #[command(after_help = "Example:
+  npayload region acknowledge ml.models")]
+    Acknowledge {
+        /// The channel
+        #[arg(value_parser = own_channel)]
+        channel: ChannelName,
+    },
+    /// Publish again what this region has set aside
+    #[command(after_help = "Examples:
+  npayload region republish lost+found/orders-0192f0c1-2.batches --dry-run
+  npayload region republish lost+found/orders-0192f0c1-2.batches --to orders.late
+
+Each record is published once, however often this is tried.")]
+    Republish(super::republish::RepublishArgs),
     /// Add a peer, or remove one, while the region runs; a restart knows it
     #[command(subcommand)]
     Peer(PeerCommand),
@@ -162,6 +177,31 @@ pub async fn run(command: RegionCommand, context: &Context) -> Result<(), Failur
             }
             output::print(&format!("the copy of {channel} is followed again"))
         }
+        RegionCommand::Acknowledge { channel } => {
+            let what = format!("acknowledging what may be lost of `{channel}`");
+            let told = context.client().await?.acknowledge_missing(&channel).await;
+            let name = Some(channel.as_str());
+            let told = told.map_err(|error| Failure::request(what, &error, name))?;
+            if context.json {
+                return output::print_json(&told);
+            }
+            if told.acknowledged.is_empty() {
+                return output::print(&format!("nothing of {channel} is on the list"));
+            }
+            for one in &told.acknowledged {
+                let missing = MissingRange {
+                    from: one.from,
+                    to: one.to,
+                };
+                let what = range(missing);
+                let (by, term) = (&one.by, one.term);
+                output::print(&format!(
+                    "{channel}, taken over by {by} (term {term}): {what} is off the list"
+                ))?;
+            }
+            Ok(())
+        }
+        RegionCommand::Republish(args) => super::republish::run(args, context).await,
         RegionCommand::Purge { channel, .. } => {
             let what = format!("removing the copy of `{channel}`");
             let purged = context.client().await?.purge_copy(&channel).await;
@@ -296,10 +336,21 @@ fn status(told: &RegionTold) -> Result<(), Failure> {
         moved.print("")?;
     }
     if !told.aside.is_empty() {
-        let mut aside = Columns::new(&["SET ASIDE", ">FROM", ">TO", "WHEN"]);
+        let mut aside = Columns::new(&["SET ASIDE", ">FROM", ">TO", "WHEN", "PUBLISHED AGAIN"]);
         for one in &told.aside {
             let (from, end) = (one.from.to_string(), one.end.to_string());
-            aside.row([one.place.clone(), from, end, output::time(one.at)]);
+            let again = one.republished.iter().map(|again| match again.done {
+                true => format!("in {}", again.to),
+                false => format!("{} records in {}", again.records, again.to),
+            });
+            let again: Vec<String> = again.collect();
+            aside.row([
+                one.place.clone(),
+                from,
+                end,
+                output::time(one.at),
+                again.join(", "),
+            ]);
         }
         aside.print("")?;
     }

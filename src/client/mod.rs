@@ -29,6 +29,7 @@ mod link;
 mod merged;
 mod producer;
 mod region;
+mod republish;
 mod stream;
 mod url;
 
@@ -48,6 +49,10 @@ pub use consumer::{
 pub use error::{ConnectError, LostError, RequestError};
 pub use handle::{Client, ClientBuilder, ConnectionState};
 pub use link::{Link, LinkCall};
-pub use merged::{Merged, MergedBuilder, MergedError, MergedItem, MergedRecord};
+pub use merged::{
+    DeleteEverywhereError, DeletedEverywhere, DeletedLog, Merged, MergedBuilder, MergedError,
+    MergedItem, MergedRecord,
+};
 pub use producer::{Ack, BatchAck, OnFull, Producer, ProducerBuilder, PublishError, Ticket};
+pub use republish::{Republish, RepublishDone, RepublishError};
 pub use url::{BrokerUrl, DEFAULT_PORT, InvalidUrl};

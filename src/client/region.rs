@@ -5,9 +5,9 @@ use super::handle::{Client, Retry};
 use crate::protocol::logs::{ChannelLogs, RegionLogs};
 use crate::protocol::region::{
     ConsentList, ConsentSet, Consents, InterestAdd, InterestList, InterestRemove, InterestRemoved,
-    InterestRow, InterestRows, RegionList, RegionMove, RegionMoved, RegionPeer, RegionPurge,
-    RegionPurged, RegionRetried, RegionRetry, RegionStatus, RegionTold, RegionVerify, Regions,
-    Verified,
+    InterestRow, InterestRows, RegionAcknowledge, RegionAcknowledged, RegionList, RegionMove,
+    RegionMoved, RegionPeer, RegionPurge, RegionPurged, RegionRetried, RegionRetry, RegionStatus,
+    RegionTold, RegionVerify, Regions, Verified,
 };
 use crate::protocol::{RegionRequest, RegionResponse, Request, Response};
 use crate::types::{ChannelName, RegionName};
@@ -82,6 +82,19 @@ impl Client {
     pub async fn retry_copy(&self, name: &ChannelName) -> Result<RegionRetried, RequestError> {
         let name = name.clone();
         ask!(self, RegionRetry, RegionRetry { name }, Retry::Safe)
+    }
+
+    /// Takes what forced moves of a channel may have lost off the list; gives what was on it.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `CHANNEL_NOT_FOUND`.
+    pub async fn acknowledge_missing(
+        &self,
+        name: &ChannelName,
+    ) -> Result<RegionAcknowledged, RequestError> {
+        let name = name.clone();
+        let asked = RegionAcknowledge { name };
+        ask!(self, RegionAcknowledge, asked, Retry::Safe)
     }
 
     /// Removes a copy, with all that is in it.

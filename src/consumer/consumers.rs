@@ -7,14 +7,17 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::event::{
-    ChannelDropped, Committed, ConsumerEvent, ConsumerRow, Deleted, RepositionReason, Repositioned,
-    Reset,
+    ChannelDropped, Committed, ConsumerEvent, ConsumerRow, Deleted, Forgotten, RepositionReason,
+    Repositioned, Reset,
 };
 use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES};
 use crate::types::{ChannelName, ConsumerName, Incarnation, LogEpoch, Offset, Timestamp};
 
 /// Most bytes of the metadata that a consumer may store with its position.
 pub const MAX_METADATA_BYTES: usize = 4096;
+
+/// Most consumers of a channel of which it is known that they were forgotten: the latest ones.
+pub const MAX_FORGOTTEN: usize = 1000;
 
 /// Where a consumer stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,11 +147,16 @@ fn at(offset: &Option<Offset>) -> String {
 /// once its last part is there; no other event may stand between its parts. An unknown event
 /// changes nothing.
 ///
+/// That a consumer was forgotten, and when, is known until it is placed again or its channel is
+/// dropped, of the latest [`MAX_FORGOTTEN`] of a channel: copies in other regions learn it from there.
+///
 /// The limits on a commit are judged once, at the door ([`Consumers::check_commit`]), and not
 /// again by a replay: a log written under wider limits stays readable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Consumers {
     channels: BTreeMap<Incarnation, Channel>,
+    /// Consumers without a position that had one, and when that was forgotten; no channel without any.
+    forgotten: BTreeMap<Incarnation, BTreeMap<ConsumerName, Timestamp>>,
     assembly: Option<Assembly<ConsumerRow>>,
 }
 
@@ -326,6 +334,26 @@ impl Consumers {
             .flat_map(|channel| &channel.positions)
     }
 
+    /// The consumers of a channel that were forgotten, and when; sorted by name.
+    pub fn forgotten(
+        &self,
+        channel: Incarnation,
+    ) -> impl Iterator<Item = (&ConsumerName, Timestamp)> {
+        let known = self.forgotten.get(&channel).into_iter().flatten();
+        known.map(|(consumer, at)| (consumer, *at))
+    }
+
+    /// The channels of which it is known that consumers were forgotten.
+    pub fn forgotten_in(&self) -> impl Iterator<Item = Incarnation> {
+        self.forgotten.keys().copied()
+    }
+
+    /// When a consumer of a channel was forgotten, if it was.
+    #[must_use]
+    pub fn forgotten_at(&self, channel: Incarnation, consumer: &str) -> Option<Timestamp> {
+        self.forgotten.get(&channel)?.get(consumer).copied()
+    }
+
     /// The channels that have consumers, sorted by incarnation, each with its name as last
     /// recorded.
     pub fn channels(&self) -> impl Iterator<Item = (Incarnation, &ChannelName)> {
@@ -353,10 +381,15 @@ impl Consumers {
                     position: position.clone(),
                 })
         });
-        folding::split(rows, max_part_bytes)
-            .into_iter()
-            .map(ConsumerEvent::Folded)
-            .collect()
+        let folded = folding::split(rows, max_part_bytes);
+        let folded = folded.into_iter().map(ConsumerEvent::Folded);
+        let forgotten = self.forgotten.iter().map(|(channel, known)| {
+            ConsumerEvent::Forgotten(Forgotten {
+                channel: *channel,
+                consumers: known.iter().map(|(name, at)| (name.clone(), *at)).collect(),
+            })
+        });
+        folded.chain(forgotten).collect()
     }
 
     fn transition(&mut self, event: &ConsumerEvent) -> Result<(), &'static str> {
@@ -405,6 +438,16 @@ impl Consumers {
             ConsumerEvent::Repositioned(event) => self.reposition(event),
             ConsumerEvent::ChannelDropped(ChannelDropped { channel, .. }) => {
                 self.channels.remove(channel);
+                self.forgotten.remove(channel);
+                Ok(())
+            }
+            ConsumerEvent::Forgotten(event) => {
+                for (consumer, at) in &event.consumers {
+                    // Where records are lost between, it may have a position: that counts.
+                    if self.position(event.channel, consumer.as_str()).is_none() {
+                        self.forget(event.channel, consumer, *at);
+                    }
+                }
                 Ok(())
             }
         }
@@ -417,6 +460,12 @@ impl Consumers {
         consumer: &ConsumerName,
         position: Position,
     ) {
+        if let Some(known) = self.forgotten.get_mut(&channel)
+            && known.remove(consumer).is_some()
+            && known.is_empty()
+        {
+            self.forgotten.remove(&channel);
+        }
         let channel = self.channels.entry(channel).or_insert_with(|| Channel {
             name: name.clone(),
             positions: BTreeMap::new(),
@@ -444,7 +493,22 @@ impl Consumers {
         if channel.positions.is_empty() {
             self.channels.remove(&event.channel);
         }
+        self.forget(event.channel, &event.consumer, event.at);
         Ok(())
+    }
+
+    /// Keeps that a consumer was forgotten; where there are too many, the first of them gives way.
+    fn forget(&mut self, channel: Incarnation, consumer: &ConsumerName, at: Timestamp) {
+        let known = self.forgotten.entry(channel).or_default();
+        known.insert(consumer.clone(), at);
+        if known.len() > MAX_FORGOTTEN {
+            let oldest = known
+                .iter()
+                .min_by_key(|(name, at)| (**at, (*name).clone()));
+            if let Some(name) = oldest.map(|(name, _)| name.clone()) {
+                known.remove(&name);
+            }
+        }
     }
 
     fn reposition(&mut self, event: &Repositioned) -> Result<(), &'static str> {
@@ -507,6 +571,7 @@ fn subject(event: &ConsumerEvent) -> String {
         | ConsumerEvent::Repositioned(Repositioned {
             channel, consumer, ..
         }) => format!("consumer `{consumer}` of channel {channel}"),
+        ConsumerEvent::Forgotten(event) => format!("channel {}", event.channel),
         ConsumerEvent::ChannelDropped(event) => format!("channel {}", event.channel),
         ConsumerEvent::Folded(part) => format!("part {} of {}", part.part, part.parts),
         ConsumerEvent::Unknown { .. } => "nobody known".to_owned(),

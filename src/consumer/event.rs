@@ -26,6 +26,9 @@ pub enum ConsumerEvent {
     /// All consumers of a channel were forgotten with it.
     #[serde(rename = "consumer.channelDropped")]
     ChannelDropped(ChannelDropped),
+    /// Behind the whole state: consumers of a channel that were forgotten, and when.
+    #[serde(rename = "consumer.forgotten")]
+    Forgotten(Forgotten),
     /// A part of the whole state; replaces all that was before once the last part is there.
     #[serde(rename = "consumers.folded")]
     Folded(Folded<ConsumerRow>),
@@ -128,6 +131,16 @@ pub struct ChannelDropped {
     pub at: Timestamp,
 }
 
+/// See [`ConsumerEvent::Forgotten`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Forgotten {
+    /// Log that the positions belonged to.
+    pub channel: Incarnation,
+    /// Who was forgotten, and when; none of them has a position.
+    pub consumers: Vec<(ConsumerName, Timestamp)>,
+}
+
 /// One consumer in a state record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -150,6 +163,7 @@ folding::topic_event! {
         Deleted = "consumer.deleted",
         Repositioned = "consumer.repositioned",
         ChannelDropped = "consumer.channelDropped",
+        Forgotten = "consumer.forgotten",
         Folded = "consumers.folded",
     }
 }

@@ -158,11 +158,13 @@ fn moved_to_placed_by_a_commit_or_a_reset_that_takes_the_mark_away() {
 #[test]
 fn placed_or_moved_to_absent_by_a_delete() {
     let delete = ConsumerEvent::Deleted(deleted());
-    assert_eq!(after(&[commit(5), delete.clone()]), Consumers::default());
-    assert_eq!(
-        after(&[commit(5), repositioned(5, 3), delete]),
-        Consumers::default()
-    );
+    for before in [vec![commit(5)], vec![commit(5), repositioned(5, 3)]] {
+        let state = after(&[before, vec![delete.clone()]].concat());
+        assert_eq!(billing(&state), None);
+        assert_eq!(state.channels().count(), 0);
+        // All that is left of it is when it was forgotten.
+        assert_eq!(state.forgotten_at(CHANNEL, "billing"), Some(deleted().at));
+    }
 }
 
 #[test]
@@ -358,6 +360,15 @@ fn the_json_of_each_event_is_stable() {
             ),
         ),
         (
+            ConsumerEvent::Forgotten(Forgotten {
+                channel: CHANNEL,
+                consumers: vec![(name("billing"), Timestamp(70))],
+            }),
+            format!(
+                r#"{{"v":1,"type":"consumer.forgotten","channel":"{id}","consumers":[["billing",70]]}}"#
+            ),
+        ),
+        (
             dropped(),
             format!(r#"{{"v":1,"type":"consumer.channelDropped","channel":"{id}","at":90}}"#),
         ),
@@ -487,6 +498,46 @@ fn every_part_of_a_large_state_record_keeps_to_its_bound() {
     assert_eq!(after(&parts), state);
 }
 
+#[test]
+fn that_a_consumer_was_forgotten_is_known_until_it_is_placed_again_or_its_channel_is_gone() {
+    let mut state = Consumers::default();
+    let delete = |consumer: &str, at: i64| {
+        ConsumerEvent::Deleted(Deleted {
+            channel: CHANNEL,
+            consumer: name(consumer),
+            at: Timestamp(at),
+        })
+    };
+    state.apply(&commit(5)).unwrap();
+    state.apply(&delete("billing", 70)).unwrap();
+    assert_eq!(state.forgotten_at(CHANNEL, "billing"), Some(Timestamp(70)));
+    // It outlives a state record, which the event stands behind.
+    let mut refolded = Consumers::default();
+    for part in state.fold() {
+        refolded.apply(&part).unwrap();
+    }
+    assert_eq!(refolded, state);
+    state.apply(&commit(6)).unwrap();
+    assert_eq!(state.forgotten_at(CHANNEL, "billing"), None);
+    assert_eq!(state.forgotten_in().count(), 0);
+    state.apply(&delete("billing", 71)).unwrap();
+    state.apply(&dropped()).unwrap();
+    assert_eq!(state, Consumers::default());
+    // The latest are known, so that nothing grows without end.
+    for n in 0..=MAX_FORGOTTEN {
+        let consumer = format!("c{n}");
+        let ConsumerEvent::Committed(mut committed) = commit(5) else {
+            panic!("a commit")
+        };
+        committed.consumer = name(&consumer);
+        state.apply(&ConsumerEvent::Committed(committed)).unwrap();
+        state.apply(&delete(&consumer, 100 + n as i64)).unwrap();
+    }
+    assert_eq!(state.forgotten(CHANNEL).count(), MAX_FORGOTTEN);
+    assert_eq!(state.forgotten_at(CHANNEL, "c0"), None);
+    assert!(state.forgotten_at(CHANNEL, "c1").is_some());
+}
+
 fn event() -> impl Strategy<Value = ConsumerEvent> {
     (0..3_u128, 0..3_usize, 0..6_u64, 0..6_u64, ".{0,5}", 0..8).prop_map(
         |(channel, consumer, offset, to, metadata, kind)| {
@@ -565,10 +616,10 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_the_decoder_panic(kind in 0..7_usize, payload in vec(any::<u8>(), 0..200)) {
+    fn no_bytes_make_the_decoder_panic(kind in 0..8_usize, payload in vec(any::<u8>(), 0..200)) {
         let kinds = [
             "consumer.committed", "consumer.reset", "consumer.deleted", "consumer.repositioned",
-            "consumer.channelDropped", "consumers.folded", "",
+            "consumer.channelDropped", "consumers.folded", "consumer.forgotten", "",
         ];
         let _ = ConsumerEvent::decode(kinds[kind], &payload);
     }

@@ -255,6 +255,12 @@ pub enum Kind {
     RegionLogs = 217,
     /// Fetches what a copy may not have.
     FetchBeyond = 219,
+    /// Looks at what the region has set aside, reads it, notes that it was published again.
+    RegionAside = 224,
+    /// Takes what a forced move may have lost off the list.
+    RegionAcknowledge = 225,
+    /// Asks what a region has ever heard of the home of a log.
+    LinkSeen = 226,
 }
 
 /// One row of the table.
@@ -299,7 +305,7 @@ const fn control(kind: Kind, name: &'static str) -> Api {
 }
 
 /// Every request kind, by number.
-pub const APIS: [Api; 113] = [
+pub const APIS: [Api; 116] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
     in_two_versions(row(
@@ -448,6 +454,9 @@ pub const APIS: [Api; 113] = [
         Encoding::Binary,
         MAX_CONTROL_FRAME_BYTES,
     ),
+    control(Kind::RegionAside, "region.aside"),
+    control(Kind::RegionAcknowledge, "region.acknowledge"),
+    control(Kind::LinkSeen, "link.seen"),
 ];
 
 impl Kind {

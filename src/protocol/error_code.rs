@@ -197,6 +197,7 @@ errors! {
     939 MoveRefused "MOVE_REFUSED" false "The home of the channel can't be moved there.";
     941 PurgeRefused "PURGE_REFUSED" false "What is to be removed is no copy, or an interest still wants it.";
     942 EachRegion "EACH_REGION" false "The channel has a log for each region: one of them has to be named, as CHANNEL@REGION.";
+    949 AsideUnreadable "ASIDE_UNREADABLE" false "The region has set no such file of records aside, or can not read it: it is damaged, or its key is gone.";
 }
 
 impl ErrorCode {

@@ -16,6 +16,7 @@
 
 pub mod access;
 pub mod api;
+mod aside;
 mod asking;
 pub mod asp;
 pub mod control;

@@ -7,6 +7,10 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use super::aside::{
+    AcknowledgedRange, AsideLook, AsidePart, AsideTold, LinkSaw, LinkSeen, MAX_ASIDE_BYTES,
+    RegionAcknowledge, RegionAcknowledged, RegionAside,
+};
 use super::control::{ChannelConfig, ChannelCreated};
 pub use super::directory::{
     ChannelNamed, ChannelPlace, ConsentList, ConsentSet, Consents, CrossingRow, DirectoryTold,
@@ -79,6 +83,12 @@ json_kinds! {
     ConsentSet(ConsentSet) -> Consents;
     /// Lists who may hold what.
     ConsentList(ConsentList) -> Consents;
+    /// Looks at what was set aside.
+    RegionAside(RegionAside) -> AsideTold;
+    /// Takes what a forced move may have lost off the list.
+    RegionAcknowledge(RegionAcknowledge) -> RegionAcknowledged;
+    /// What a region has heard of a log's home.
+    LinkSeen(LinkSeen) -> LinkSaw;
 }
 
 /// Most logs in one page of [`LinkLogsPage`], and in one [`LinkFollow`].
@@ -197,6 +207,9 @@ pub struct FollowLog {
     /// The epoch that the copy ends with, where it ends with a gap of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_epoch: Option<LogEpoch>,
+    /// The first offset that the copy was to have; a new one has what follows `from`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begins_at: Option<Offset>,
     /// Record types wanted; `None` is all. Batches without any of them cross as skips.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub types: Option<BTreeSet<String>>,
@@ -629,6 +642,7 @@ impl RegionRequest {
                 | Self::HomeTake(_)
                 | Self::LinkDirectory(_)
                 | Self::LinkCreate(_)
+                | Self::LinkSeen(_)
         )
     }
 }

@@ -237,6 +237,11 @@ impl<'a> Door<'a> {
             RegionRequest::RegionRetry(retry) => {
                 self.channel(&mut retry.name, &[Operation::ChannelAdmin])
             }
+            RegionRequest::RegionAcknowledge(asked) => {
+                self.channel(&mut asked.name, &[Operation::ChannelAdmin])
+            }
+            // What lies there may be of any organisation.
+            RegionRequest::RegionAside(_) => self.broker(Operation::AccessAdmin),
             request if request.is_of_link() => self.broker(Operation::Replicate),
             _ => self.broker(Operation::Inspect),
         }

@@ -317,6 +317,9 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
         BrokerError::EachRegion { channel } => {
             plain(ErrorCode::EachRegion).with("channel", channel.clone())
         }
+        BrokerError::Aside { file, .. } => {
+            plain(ErrorCode::AsideUnreadable).with("file", file.as_str())
+        }
         BrokerError::HomeMoving { channel, to } => plain(ErrorCode::HomeMoving)
             .with("channel", channel.clone())
             .with("to", to.as_str())

@@ -157,6 +157,8 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::RegionPurge
         | Kind::RegionMove
         | Kind::RegionRetry
+        | Kind::RegionAside
+        | Kind::RegionAcknowledge
         | Kind::RegionPeer
         | Kind::ConsentSet
         | Kind::InterestAdd
@@ -234,6 +236,7 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::LinkFetch
         | Kind::LinkForward
         | Kind::LinkDigest
+        | Kind::LinkSeen
         | Kind::HomeFence
         | Kind::HomeDecline
         | Kind::HomeTake
@@ -393,6 +396,8 @@ fn target_among_regions(request: &RegionRequest) -> String {
         RegionRequest::RegionLogs(logs) => logs.channel.to_string(),
         RegionRequest::RegionMove(moved) => format!("{} {}", moved.name, moved.to),
         RegionRequest::RegionRetry(retry) => retry.name.to_string(),
+        RegionRequest::RegionAside(aside) => aside.file().to_owned(),
+        RegionRequest::RegionAcknowledge(asked) => asked.name.to_string(),
         RegionRequest::LinkOpen(open) => open.region.to_string(),
         RegionRequest::LinkCreate(asked) => format!("{} {}", asked.create.name, asked.by),
         RegionRequest::RegionPeer(peer) => peer.name.to_string(),

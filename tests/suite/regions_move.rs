@@ -12,7 +12,7 @@ const NAMES: [&str; 3] = ["us-east", "eu-west", "ap-south"];
 
 /// Regions that are each other's peers; the first is the home of what it publishes, and the others
 /// want all of it from the start.
-fn regions(dir: &Path, count: usize) -> Vec<Region> {
+pub fn regions(dir: &Path, count: usize) -> Vec<Region> {
     let mut all: Vec<Region> = Vec::new();
     for name in &NAMES[..count] {
         let others: Vec<&Region> = all.iter().collect();
@@ -37,7 +37,7 @@ fn regions(dir: &Path, count: usize) -> Vec<Region> {
     all
 }
 
-fn linked(region: &Region) {
+pub fn linked(region: &Region) {
     wait_for("its links", || {
         let status = region.status();
         let mut links = status["links"].as_array().expect("rows").iter();
@@ -45,14 +45,14 @@ fn linked(region: &Region) {
     });
 }
 
-fn move_to(by: &Region, channel: &str, to: &str, force: bool) -> Value {
+pub fn move_to(by: &Region, channel: &str, to: &str, force: bool) -> Value {
     let mut args = vec!["region", "move", channel, "--to", to, "--json"];
     args.extend(force.then_some("--force"));
     by.run(&args).json()
 }
 
 /// What a region says of a channel that was moved.
-fn moved(region: &Region, channel: &str) -> Option<Value> {
+pub fn moved(region: &Region, channel: &str) -> Option<Value> {
     let status = region.status();
     let mut moved = status["moved"]
         .as_array()
@@ -63,7 +63,7 @@ fn moved(region: &Region, channel: &str) -> Option<Value> {
 }
 
 /// Waits until a region knows who is home of a channel.
-fn knows_home(region: &Region, channel: &str, home: &str) {
+pub fn knows_home(region: &Region, channel: &str, home: &str) {
     let mut last = Value::Null;
     wait_for(
         &format!("{home} to be known as the home of {channel}"),
@@ -76,7 +76,7 @@ fn knows_home(region: &Region, channel: &str, home: &str) {
 }
 
 /// Publishes a line; tried again while the home is being moved.
-fn publish(region: &Region, channel: &str, line: &str) -> u64 {
+pub fn publish(region: &Region, channel: &str, line: &str) -> u64 {
     wait_for(&format!("`{line}` to be taken"), || {
         let args = ["publish", channel, "--json"];
         let ran = region
@@ -86,13 +86,13 @@ fn publish(region: &Region, channel: &str, line: &str) -> u64 {
     })
 }
 
-fn is_equal(one: &Region, other: &Region, channel: &str, end: u64) {
+pub fn is_equal(one: &Region, other: &Region, channel: &str, end: u64) {
     other.has(channel, end);
     assert_eq!(raw(one, channel), raw(other, channel), "the same bytes");
 }
 
 /// The files of a region's `lost+found` with batches.
-fn aside(region: &Region) -> Vec<PathBuf> {
+pub fn aside(region: &Region) -> Vec<PathBuf> {
     let dir = region.data.join("lost+found");
     let entries = std::fs::read_dir(dir).expect("a directory");
     let paths = entries.map(|entry| entry.expect("an entry").path());
@@ -101,7 +101,7 @@ fn aside(region: &Region) -> Vec<PathBuf> {
 }
 
 /// The payloads in a file of batches.
-fn payloads(path: &Path) -> Vec<String> {
+pub fn payloads(path: &Path) -> Vec<String> {
     let mut rest = bytes::Bytes::from(std::fs::read(path).expect("a file"));
     let mut found = Vec::new();
     while !rest.is_empty() {

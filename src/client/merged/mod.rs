@@ -5,6 +5,7 @@
 
 mod error;
 mod live;
+mod whole;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 pub use error::MergedError;
+pub use whole::{DeleteEverywhereError, DeletedEverywhere, DeletedLog};
 
 use self::live::Live;
 use super::consumer::{Consumer, Gaps, Item, LostRecords};

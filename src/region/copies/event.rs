@@ -6,7 +6,7 @@ use super::cursor::GapReason;
 use super::state::CopyRow;
 use crate::folding::{self, Folded};
 use crate::region::LogName;
-use crate::types::{Incarnation, Offset, RegionName, Timestamp};
+use crate::types::{ChannelName, Incarnation, Offset, RegionName, Timestamp};
 
 /// A fact about the copies of this region, stored as one JSON record of the topic `__copies`. The
 /// record's type is the member `type`; the member `v` is the version, now 1.
@@ -35,6 +35,12 @@ pub enum CopyEvent {
     /// That one has taken its name.
     #[serde(rename = "copy.widened")]
     Widened(Widening),
+    /// Records that lie elsewhere were published again, or some of them.
+    #[serde(rename = "copy.republished")]
+    Republished(Republication),
+    /// What the home of the log was heard to have synced.
+    #[serde(rename = "copy.seen")]
+    Seen(Seen),
     /// Its bytes are removed.
     #[serde(rename = "copy.purged")]
     Purged(Purged),
@@ -143,6 +149,56 @@ pub struct SetAside {
     pub place: String,
     /// When.
     pub at: Timestamp,
+    /// Where they were published again; nowhere when they are set aside.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub republished: Vec<Republished>,
+}
+
+/// That records which were set aside are in a channel again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Republished {
+    /// The channel.
+    pub to: ChannelName,
+    /// Its identity.
+    pub target: Incarnation,
+    /// Its end when it was begun: none of them is below.
+    pub begun_at: Offset,
+    /// How many of them are there.
+    pub records: u64,
+    /// Whether those are all.
+    pub done: bool,
+    /// When that was noted.
+    pub at: Timestamp,
+}
+
+/// See [`CopyEvent::Republished`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Republication {
+    /// The log that they were taken from.
+    pub incarnation: Incarnation,
+    /// Where they lie, as it was recorded.
+    pub place: String,
+    /// What became of them.
+    #[serde(flatten)]
+    pub republished: Republished,
+}
+
+/// What a home was heard to have synced; also [`CopyEvent::Seen`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Seen {
+    /// Which log.
+    pub incarnation: Incarnation,
+    /// The home.
+    pub home: RegionName,
+    /// In which term.
+    pub term: u32,
+    /// Offset after the last record that it had synced.
+    pub flushed: Offset,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// See [`CopyEvent::Widening`] and [`CopyEvent::Widened`].
@@ -181,6 +237,8 @@ impl CopyEvent {
             Self::Resumed(event) => Some(event.incarnation),
             Self::SetAside(event) => Some(event.incarnation),
             Self::Widening(event) | Self::Widened(event) => Some(event.incarnation),
+            Self::Republished(event) => Some(event.incarnation),
+            Self::Seen(event) => Some(event.incarnation),
             Self::Purged(event) => Some(event.incarnation),
             Self::Folded(_) | Self::Unknown { .. } => None,
         }
@@ -196,6 +254,8 @@ folding::topic_event! {
         SetAside = "copy.setAside",
         Widening = "copy.widening",
         Widened = "copy.widened",
+        Republished = "copy.republished",
+        Seen = "copy.seen",
         Purged = "copy.purged",
         Folded = "copies.folded",
     }

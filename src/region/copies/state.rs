@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::cursor::GapReason;
-use super::event::{AsideReason, CopyEvent, SetAside, Widening};
+use super::event::{AsideReason, CopyEvent, Republication, Seen, SetAside, Widening};
 use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES};
 use crate::region::LogName;
 use crate::types::{Incarnation, Offset, RegionName, Timestamp};
@@ -35,6 +35,9 @@ pub struct Copy {
     /// One with more is written beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wider: Option<Widening>,
+    /// What its home was last heard to have synced, where that is on the record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<Seen>,
 }
 
 /// Records that a copy will never have.
@@ -120,6 +123,9 @@ impl Copy {
 ///
 /// What was set aside as recreated is kept whole under a name of its own, and is purged by itself.
 /// Records set aside because another region has them otherwise leave a copy that ends before them.
+/// What lies elsewhere may be published again, in one channel or several: how much of it is there never
+/// goes down. Of what a home was heard to have synced, the highest of its tenure stays.
+///
 /// A gap follows the ones before it. A state record replaces all once its last part is there; no
 /// other event may stand between its parts. An unknown event changes nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -201,6 +207,7 @@ impl Copies {
                     stop: None,
                     at: event.at,
                     wider: None,
+                    seen: None,
                 };
                 if self.copies.contains_key(&event.incarnation) {
                     return Err("there is a copy of this log");
@@ -255,6 +262,17 @@ impl Copies {
                 self.aside.push(event.clone());
                 Ok(())
             }
+            CopyEvent::Republished(event) => self.republished(event),
+            CopyEvent::Seen(event) => {
+                let copy = self.known(event.incarnation)?;
+                let is_same = |seen: &&Seen| seen.home == event.home && seen.term == event.term;
+                let before = copy.seen.as_ref().filter(is_same).map(|seen| seen.flushed);
+                if before.is_some_and(|before| before >= event.flushed) {
+                    return Err("as much was seen of this home before");
+                }
+                copy.seen = Some(event.clone());
+                Ok(())
+            }
             CopyEvent::Widening(event) => {
                 self.known(event.incarnation)?.wider = Some(event.clone());
                 Ok(())
@@ -283,6 +301,24 @@ impl Copies {
                 Ok(())
             }
         }
+    }
+
+    fn republished(&mut self, event: &Republication) -> Result<(), &'static str> {
+        let is_it = |aside: &&mut SetAside| {
+            aside.incarnation == event.incarnation && aside.place == event.place
+        };
+        let aside = self.aside.iter_mut().find(is_it);
+        let aside = aside.ok_or("nothing was set aside there")?;
+        let new = &event.republished;
+        let mut rows = aside.republished.iter_mut();
+        match rows.find(|row| row.to == new.to && row.target == new.target) {
+            Some(row) if row.done || row.records > new.records => {
+                return Err("more of it is there already");
+            }
+            Some(row) => *row = new.clone(),
+            None => aside.republished.push(new.clone()),
+        }
+        Ok(())
     }
 
     fn known(&mut self, incarnation: Incarnation) -> Result<&mut Copy, &'static str> {

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::*;
-use crate::types::{Incarnation, LogEpoch, Offset, RegionName, Timestamp};
+use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, RegionName, Timestamp};
 
 const LOG: Incarnation = Incarnation(7);
 
@@ -320,6 +320,7 @@ fn set_aside(reason: AsideReason) -> CopyEvent {
         end: Offset(12),
         place: "lost+found/orders".into(),
         at: Timestamp(5),
+        republished: Vec::new(),
     })
 }
 
@@ -328,6 +329,59 @@ fn purged() -> CopyEvent {
         incarnation: LOG,
         at: Timestamp(6),
     })
+}
+
+fn republished(records: u64, done: bool) -> CopyEvent {
+    CopyEvent::Republished(Republication {
+        incarnation: LOG,
+        place: "lost+found/orders".into(),
+        republished: Republished {
+            to: ChannelName::parse("late").unwrap(),
+            target: LOG,
+            begun_at: Offset(7),
+            records,
+            done,
+            at: Timestamp(7),
+        },
+    })
+}
+
+fn seen(home: &str, term: u32, flushed: u64) -> CopyEvent {
+    CopyEvent::Seen(Seen {
+        incarnation: LOG,
+        home: region(home),
+        term,
+        flushed: Offset(flushed),
+        at: Timestamp(8),
+    })
+}
+
+#[test]
+fn how_much_was_published_again_never_goes_down_and_outlives_the_copy() {
+    let aside = [begun(), set_aside(AsideReason::Overtaken), purged()];
+    let mut state = after(&aside);
+    assert!(after(&[begun()]).apply(&republished(1, false)).is_err());
+    for (records, done) in [(0, false), (2, false), (2, false), (3, true)] {
+        state.apply(&republished(records, done)).unwrap();
+    }
+    assert!(state.apply(&republished(2, false)).is_err());
+    assert!(state.apply(&republished(3, true)).is_err(), "it is over");
+    let rows = &state.aside()[0].republished;
+    assert_eq!((rows.len(), rows[0].records, rows[0].done), (1, 3, true));
+}
+
+#[test]
+fn what_a_home_had_synced_is_kept_for_its_tenure_alone() {
+    let mut state = after(&[begun(), seen("us-east", 0, 20)]);
+    let flushed = |state: &Copies| state.copy(LOG).unwrap().seen.clone().unwrap().flushed;
+    assert!(state.apply(&seen("us-east", 0, 20)).is_err());
+    assert!(state.apply(&seen("us-east", 0, 19)).is_err());
+    state.apply(&seen("us-east", 0, 21)).unwrap();
+    assert_eq!(flushed(&state), Offset(21));
+    // Another home has its own.
+    state.apply(&seen("eu-west", 1, 12)).unwrap();
+    assert_eq!(flushed(&state), Offset(12));
+    assert!(Copies::default().apply(&seen("us-east", 0, 1)).is_err());
 }
 
 fn after(events: &[CopyEvent]) -> Copies {
@@ -526,6 +580,18 @@ fn the_json_of_each_event_is_stable() {
             ),
         ),
         (
+            republished(2, false),
+            format!(
+                r#"{{"v":1,"type":"copy.republished","incarnation":"{id}","place":"lost+found/orders","to":"late","target":"{id}","begunAt":7,"records":2,"done":false,"at":7}}"#
+            ),
+        ),
+        (
+            seen("us-east", 0, 20),
+            format!(
+                r#"{{"v":1,"type":"copy.seen","incarnation":"{id}","home":"us-east","term":0,"flushed":20,"at":8}}"#
+            ),
+        ),
+        (
             purged(),
             format!(r#"{{"v":1,"type":"copy.purged","incarnation":"{id}","at":6}}"#),
         ),
@@ -540,7 +606,9 @@ fn the_json_of_each_event_is_stable() {
 }
 
 fn event() -> impl Strategy<Value = CopyEvent> {
-    (0..7_u8, 0..9_u64).prop_map(|(kind, from)| match kind {
+    (0..9_u8, 0..9_u64).prop_map(|(kind, from)| match kind {
+        7 => republished(from, from == 8),
+        8 => seen("us-east", 0, from),
         0 | 1 => begun(),
         2 => gapped(from + 3, from + 5),
         3 => stopped(),

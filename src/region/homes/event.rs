@@ -22,6 +22,9 @@ pub enum HomeEvent {
     /// The target of a planned move gives it up.
     #[serde(rename = "home.declined")]
     Declined(Declined),
+    /// Somebody has seen to what a forced move may have lost.
+    #[serde(rename = "home.acknowledged")]
+    Acknowledged(Acknowledged),
     /// A part of all that this region has said; replaces it once the last part is there.
     #[serde(rename = "homes.folded")]
     Folded(Folded<HomeRow>),
@@ -103,6 +106,22 @@ pub struct Declined {
     pub at: Timestamp,
 }
 
+/// See [`HomeEvent::Acknowledged`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Acknowledged {
+    /// Which log.
+    pub incarnation: Incarnation,
+    /// Its name.
+    pub log: LogName,
+    /// Who forced the move.
+    pub by: RegionName,
+    /// In which term it has been home since.
+    pub term: u32,
+    /// When.
+    pub at: Timestamp,
+}
+
 impl HomeEvent {
     /// The log that it is about.
     #[must_use]
@@ -111,6 +130,7 @@ impl HomeEvent {
             Self::Fenced(event) => Some(event.incarnation),
             Self::Taken(event) => Some(event.incarnation),
             Self::Declined(event) => Some(event.incarnation),
+            Self::Acknowledged(event) => Some(event.incarnation),
             Self::Folded(_) | Self::Unknown { .. } => None,
         }
     }
@@ -121,6 +141,7 @@ folding::topic_event! {
         Fenced = "home.fenced",
         Taken = "home.taken",
         Declined = "home.declined",
+        Acknowledged = "home.acknowledged",
         Folded = "homes.folded",
     }
 }

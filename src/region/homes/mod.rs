@@ -8,7 +8,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use event::{Declined, Fenced, HomeEvent, Missing, Taken};
+pub use event::{Acknowledged, Declined, Fenced, HomeEvent, Missing, Taken};
 pub use lineage::{Lineage, Run, Verdict};
 pub use moves::{Held, Move, MoveError};
 pub use state::{Claim, Fence, Home, HomeRow, Homes};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::event::{Declined, Fenced, HomeEvent, Missing, Taken};
+use super::event::{Acknowledged, Declined, Fenced, HomeEvent, Missing, Taken};
 use super::lineage::Lineage;
 use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES};
 use crate::region::{LogName, MAX_TERM, RegionNumber, Tenure};
@@ -55,6 +55,9 @@ pub(super) struct Said {
     /// Its last fence, in the term of its last claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) fence: Option<Fence>,
+    /// Forced moves, by whom and in which term, of which somebody has seen to what they may have lost.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) acknowledged: Vec<(RegionName, u32)>,
 }
 
 /// What one region has said of one log, in a state record.
@@ -90,6 +93,8 @@ pub struct Home {
 ///   |              ^ taken, declined  ^ fenced (next rises), declined
 ///   +--fenced (term 0)--> Fenced
 /// ```
+///
+/// That somebody has seen to what a forced move may have lost changes none of these states.
 ///
 /// A state record replaces what its region has said once its last part is there; no other event
 /// may stand between its parts. An unknown event changes nothing.
@@ -175,6 +180,13 @@ impl Homes {
             .flat_map(|(region, said)| said.claims.iter().map(move |claim| (region, claim)))
     }
 
+    /// Whether somebody has seen to what a forced move may have lost, whichever region was told so.
+    #[must_use]
+    pub fn is_acknowledged(&self, log: Incarnation, by: &RegionName, term: u32) -> bool {
+        let mut said = self.of(log);
+        said.any(|(_, said)| said.has_acknowledged(by, term))
+    }
+
     /// All that a region has said, as events to be appended to its topic as one entry. Applied in
     /// order, in any state that stands between two entries, they leave it as it is.
     #[must_use]
@@ -226,6 +238,7 @@ impl Homes {
             HomeEvent::Fenced(event) => (event.incarnation, &event.log),
             HomeEvent::Taken(event) => (event.incarnation, &event.log),
             HomeEvent::Declined(event) => (event.incarnation, &event.log),
+            HomeEvent::Acknowledged(event) => (event.incarnation, &event.log),
             HomeEvent::Folded(_) | HomeEvent::Unknown { .. } => unreachable!("handled above"),
         };
         let key = (incarnation, by.clone());
@@ -234,11 +247,13 @@ impl Homes {
             spent: 0,
             claims: Vec::new(),
             fence: None,
+            acknowledged: Vec::new(),
         });
         match event {
             HomeEvent::Fenced(event) => said.fenced(event)?,
             HomeEvent::Taken(event) => said.taken(event)?,
             HomeEvent::Declined(event) => said.declined(event)?,
+            HomeEvent::Acknowledged(event) => said.acknowledges(event)?,
             HomeEvent::Folded(_) | HomeEvent::Unknown { .. } => unreachable!("handled above"),
         }
         said.log = log.clone();
@@ -283,6 +298,20 @@ impl Said {
         self.spend(event.term)
     }
 
+    /// The claim itself may come later, on another region's topic.
+    fn acknowledges(&mut self, event: &Acknowledged) -> Result<(), &'static str> {
+        if self.has_acknowledged(&event.by, event.term) {
+            return Err("the region has acknowledged that before");
+        }
+        self.acknowledged.push((event.by.clone(), event.term));
+        Ok(())
+    }
+
+    fn has_acknowledged(&self, by: &RegionName, term: u32) -> bool {
+        let mut all = self.acknowledged.iter();
+        all.any(|(region, of)| region == by && *of == term)
+    }
+
     fn spend(&mut self, term: u32) -> Result<(), &'static str> {
         if term <= self.spent || term > MAX_TERM {
             return Err("the region has claimed or declined that term or a higher one");
@@ -319,7 +348,8 @@ fn subject(by: &RegionName, event: &HomeEvent) -> String {
     match event {
         HomeEvent::Fenced(Fenced { log, .. })
         | HomeEvent::Taken(Taken { log, .. })
-        | HomeEvent::Declined(Declined { log, .. }) => format!("log `{log}` by `{by}`"),
+        | HomeEvent::Declined(Declined { log, .. })
+        | HomeEvent::Acknowledged(Acknowledged { log, .. }) => format!("log `{log}` by `{by}`"),
         HomeEvent::Folded(part) => format!("part {} of {} by `{by}`", part.part, part.parts),
         HomeEvent::Unknown { .. } => "nobody known".to_owned(),
     }

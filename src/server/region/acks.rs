@@ -1,11 +1,13 @@
 //! Acknowledgements that wait until enough regions hold what they tell of.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Regions;
-use crate::broker::{Broker, Published};
+use crate::broker::{Broker, BrokerError, Published};
 use crate::protocol::{ErrorCode, PublishAsks, Response, WireError};
+use crate::server::answer;
 use crate::server::connection::shutting_down;
 use crate::server::shared::Shared;
 use crate::types::{ChannelName, Incarnation, Offset};
@@ -24,7 +26,7 @@ pub(in crate::server) struct HeldWait {
 struct Wanted {
     log: Incarnation,
     channel: Option<ChannelName>,
-    below: Offset,
+    offsets: Range<Offset>,
     /// This one included.
     regions: u32,
 }
@@ -42,7 +44,7 @@ pub(in crate::server) fn held_wait(
         (wanted > 1).then(|| Wanted {
             log: batch.incarnation,
             channel: broker.name_of(batch.incarnation).cloned(),
-            below: Offset(batch.last.0 + 1),
+            offsets: batch.first..Offset(batch.last.0 + 1),
             regions: wanted,
         })
     });
@@ -70,15 +72,22 @@ impl HeldWait {
         let others = async {
             for one in &self.logs {
                 let others = usize::try_from(one.regions).unwrap_or(usize::MAX) - 1;
-                regions.held.wait(one.log, one.below, others).await;
+                if !regions
+                    .held
+                    .wait(one.log, one.offsets.clone(), others)
+                    .await
+                {
+                    return false;
+                }
             }
+            true
         };
         let answer = tokio::select! {
-            () = others => self.held(regions, response),
+            are_held = others => self.unless_moved(shared, are_held, || self.held(regions, response)),
             () = tokio::time::sleep(self.wait) => match self.too_few(shared, regions) {
                 Some(error) => Response::Error(error),
                 // The last of them came just now.
-                None => self.held(regions, response),
+                None => self.unless_moved(shared, true, || self.held(regions, response)),
             },
             () = shared.stop.cancelled() => Response::Error(shutting_down()),
         };
@@ -98,11 +107,35 @@ impl HeldWait {
         response
     }
 
+    /// The acknowledgement, unless a log is written in another region by now: what was appended may
+    /// lie aside, and the same batch is for the home that there is.
+    fn unless_moved(
+        &self,
+        shared: &Shared,
+        are_held: bool,
+        held: impl FnOnce() -> Response,
+    ) -> Response {
+        let broker = shared.broker();
+        let here = shared.regions.as_ref().map(|regions| &regions.name);
+        let moved = self.logs.iter().find_map(|one| {
+            let home = broker.home_of(one.log)?.region;
+            let channel = one.channel.as_ref()?.to_string();
+            (Some(&home) != here).then_some(BrokerError::LivesElsewhere { channel, home })
+        });
+        drop(broker);
+        match (moved, self.logs.first()) {
+            (Some(moved), _) => Response::Error(answer::refused(&moved)),
+            // It was away, and is back here already.
+            (None, Some(one)) if !are_held => Response::Error(not_enough(1, one.regions)),
+            (None, _) => held(),
+        }
+    }
+
     fn too_few(&self, shared: &Shared, regions: &Regions) -> Option<WireError> {
         let broker = shared.broker();
         let found = self.logs.iter().map(|one| {
             let log = broker.storage().log(one.log);
-            let is_here = log.is_some_and(|log| log.flushed() >= one.below);
+            let is_here = log.is_some_and(|log| log.flushed() >= one.offsets.end);
             (u32::from(is_here) + holders(regions, one), one)
         });
         let mut found = found.filter(|(held, one)| *held < one.regions);
@@ -124,6 +157,6 @@ fn not_enough(held: u32, wanted: u32) -> WireError {
 
 /// How many other regions hold it.
 fn holders(regions: &Regions, one: &Wanted) -> u32 {
-    let holders = regions.held.holders(one.log, one.below);
+    let holders = regions.held.holders(one.log, &one.offsets);
     u32::try_from(holders).unwrap_or(u32::MAX)
 }

@@ -4,7 +4,7 @@
 
 use std::io::IoSlice;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -135,6 +135,7 @@ async fn settle(
         regions.settled().insert(id, tenure);
         return Ok(true);
     }
+    regions.held.moved(id);
     // What is on its way from the home before would only be set aside too.
     shared.broker().hold_copy(id);
     let settled = judge(shared, name, id, tenure).await;
@@ -196,6 +197,7 @@ async fn set_aside(
         end,
         place: place.clone(),
         at: clock::now(),
+        republished: Vec::new(),
     };
     record(shared, aside).await?;
     tracing::error!(
@@ -365,6 +367,7 @@ fn write_aside(
         let new = dir.join(format!("{file}.new"));
         write_batches(shared, &*disk, &new, id, from..range.end)?;
         if !is_there || is_same(&*disk, &path, &new)? {
+            write_keys(shared, &*disk, &dir, &file, id)?;
             disk.rename(&new, &path).or_while("renaming", &new)?;
             disk.sync_dir(&dir).or_while("syncing", &dir)?;
             return Ok(format!("lost+found/{file}"));
@@ -372,6 +375,35 @@ fn write_aside(
         disk.remove_file(&new).or_while("removing", &new)?;
         number += 1;
     }
+}
+
+/// Writes the keys of a log beside what is set aside of it: retention, or the end of its copy, lets
+/// them go there. They are wrapped with the master key, as in the log's own record.
+fn write_keys(
+    shared: &Shared,
+    disk: &dyn Disk,
+    dir: &Path,
+    file: &str,
+    id: Incarnation,
+) -> Result<(), BrokerError> {
+    let Some(keys) = shared.broker().keys_aside(id) else {
+        return Ok(());
+    };
+    let path = keys_of(dir, file);
+    let new = dir.join(format!("{file}.keys.new"));
+    let written = disk
+        .open(&new, OpenMode::Create)
+        .or_while("creating", &new)?;
+    written.set_len(0).or_while("cutting", &new)?;
+    let done = written.write_at(0, &[IoSlice::new(&keys)]);
+    done.or_while("writing", &new)?;
+    written.sync_data().or_while("syncing", &new)?;
+    Ok(disk.rename(&new, &path).or_while("renaming", &new)?)
+}
+
+/// Where the keys of a file of batches lie.
+pub(super) fn keys_of(dir: &Path, file: &str) -> PathBuf {
+    dir.join(format!("{file}.keys"))
 }
 
 fn write_batches(

@@ -296,7 +296,9 @@ pub(super) fn all_here(broker: &Broker, own: &RegionName) -> Vec<LogRow> {
 
 fn row(broker: &Broker, own: &RegionName, id: Incarnation, channel: &Channel) -> Option<LogRow> {
     let log = broker.storage().log(id)?;
-    let home = channel.copy.as_ref().map_or(own, |copy| &copy.home).clone();
+    let home = broker
+        .home_of(id)
+        .map_or_else(|| own.clone(), |home| home.region);
     Some(LogRow {
         name: channel.name.clone(),
         region: region_of(&channel.name, &home),

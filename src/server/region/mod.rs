@@ -7,6 +7,7 @@
 
 mod acks;
 mod agents;
+mod aside_files;
 mod asides;
 mod carry_here;
 mod digest;
@@ -29,6 +30,7 @@ mod readers;
 mod requests;
 mod runs;
 mod seek;
+mod seen;
 pub(super) mod source;
 mod status;
 mod travel;
@@ -168,6 +170,8 @@ pub(super) struct Regions {
     replaced: Mutex<HashSet<Incarnation>>,
     /// What was found to be no more than a copy has.
     narrow: Mutex<HashMap<Incarnation, Wish>>,
+    /// What the home of each copy was heard to have synced, in the tenure of that home.
+    seen: Mutex<HashMap<Incarnation, seen::Heard>>,
 }
 
 impl Regions {
@@ -210,6 +214,7 @@ impl Regions {
             beside: Mutex::default(),
             replaced: Mutex::default(),
             narrow: Mutex::default(),
+            seen: Mutex::default(),
         }
     }
 
@@ -282,6 +287,10 @@ impl Regions {
 
     fn stopped(&self) -> MutexGuard<'_, HashSet<Incarnation>> {
         self.stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn seen(&self) -> MutexGuard<'_, HashMap<Incarnation, seen::Heard>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_stopped(&self, id: Incarnation) -> bool {
@@ -366,6 +375,7 @@ pub(super) fn start(shared: &Arc<Shared>, tracker: &TaskTracker) {
     tracker.spawn(readers::run(shared.clone(), regions.clone()));
     regions.carry_kept(shared);
     tracker.spawn(asides::run(shared.clone(), regions.clone()));
+    tracker.spawn(seen::run(shared.clone(), regions.clone()));
     tracker.spawn(joining::run(shared.clone(), regions.clone()));
     let _ = regions.tracker.set(tracker.clone());
     for peer in regions.peers() {

@@ -12,12 +12,13 @@ use super::runs::runs;
 use crate::broker::{BrokerError, Residence, Wait, Wake};
 use crate::client::{Link, RequestError};
 use crate::protocol::region::{
-    HomeDecline, HomeDeclined, HomeFence, HomeFenced, HomeTake, LinkLog, LinkLogs, MissingRange,
-    RegionMove, RegionMoved, RegionRetried, RegionRetry,
+    HomeDecline, HomeDeclined, HomeFence, HomeFenced, HomeTake, LinkLog, LinkLogs, LinkSeen,
+    MissingRange, RegionMove, RegionMoved, RegionRetried, RegionRetry,
 };
 use crate::protocol::{ErrorCode, RegionRequest, RegionResponse, WireError};
 use crate::region::ChannelPattern;
 use crate::region::homes::Home;
+use crate::region::routes::Refusal;
 use crate::server::shared::{Shared, TaskWake};
 use crate::server::{answer, clock};
 use crate::storage::Outcome;
@@ -31,6 +32,8 @@ const STEP: Duration = Duration::from_secs(30);
 const CATCH_UP: Duration = Duration::from_secs(120);
 /// How long a forced move waits for more of a peer, since the last that came.
 const NO_MORE: Duration = Duration::from_secs(5);
+/// How long a peer may take to tell what it has, before it counts as out of reach in a forced move.
+const TOLD: Duration = Duration::from_secs(10);
 /// How often what is waited for is looked at, where nothing wakes.
 const LOOK: Duration = Duration::from_millis(100);
 /// How long another region may take to carry a move out.
@@ -245,7 +248,12 @@ pub(super) async fn take_home(
         return Err(refused(name, "its copy is still compared with its log"));
     }
     let taken = match asked.force {
-        true => take_by_force(shared, &regions, name, id).await,
+        true => {
+            let taken = take_by_force(shared, &regions, name, id).await;
+            regions.routes().forgiven(&home, id);
+            regions.tell_routed();
+            taken
+        }
         false => take_over(shared, &regions, name, id, &home).await,
     };
     let home = match taken {
@@ -342,7 +350,7 @@ async fn take_over(
 ) -> Result<Home, WireError> {
     let link = regions.peer(home).and_then(|peer| peer.link());
     let link = link.ok_or_else(|| unreachable(home))?;
-    let log = told_of(&link, home, name).await?;
+    let log = told_of(&link, home, name, ANSWER).await?;
     let log = log.filter(|log| log.incarnation == id && log.home == *home);
     let log = log.ok_or_else(|| refused(name, format!("`{home}` has no such log of its own")))?;
     is_whole(shared, name, id, log.log_start)?;
@@ -403,6 +411,7 @@ async fn told_of(
     link: &Link,
     region: &RegionName,
     name: &ChannelName,
+    limit: Duration,
 ) -> Result<Option<LinkLog>, WireError> {
     let Ok(pattern) = ChannelPattern::exactly(name) else {
         return Ok(None);
@@ -414,7 +423,7 @@ async fn told_of(
         wait_ms: 0,
         cursor: None,
     });
-    match ask(link, region, request, ANSWER).await? {
+    match ask(link, region, request, limit).await? {
         RegionResponse::LinkLogs(page) => Ok(page.logs.into_iter().find(|log| log.name == *name)),
         _ => Err(unreachable(region)),
     }
@@ -427,12 +436,42 @@ async fn take_by_force(
     name: &ChannelName,
     id: Incarnation,
 ) -> Result<Home, WireError> {
-    let mut seen = regions.home_flushed(id);
+    let home = shared.broker().home_of(id);
+    let home = home.ok_or_else(|| no_channel(name))?;
+    // The home is gone, whoever says so: others are followed without waiting for what becomes of the
+    // first try to reach it.
+    if regions.link_to(&home.region).is_none() {
+        regions.routes().lost(&home.region);
+        regions.tell_routed();
+    }
+    let mut seen = regions.seen_of(&shared.broker(), id, &home);
+    // What can still be had, as against what is only known of.
+    let mut held = None;
     for peer in regions.peers() {
         let Some(link) = peer.link() else { continue };
-        let asked = told_of(&link, &peer.name, name).await;
+        let seeing = RegionRequest::LinkSeen(LinkSeen {
+            name: name.clone(),
+            incarnation: id,
+            home: home.region.clone(),
+            term: home.tenure.term,
+        });
+        if let Ok(RegionResponse::LinkSeen(told)) = ask(&link, &peer.name, seeing, TOLD).await {
+            held = held.max(told.holds);
+            seen = seen.max(told.flushed).max(told.holds);
+            continue;
+        }
+        // One of an older version tells what it holds, and no more.
+        let asked = told_of(&link, &peer.name, name, TOLD).await;
+        if asked.is_err() && peer.name == home.region {
+            // A home that has fallen silent is still linked for a while, and would be waited for
+            // instead of those that have what it has acknowledged.
+            regions.routes().refused(&home.region, id, Refusal::Passing);
+            regions.tell_routed();
+        }
         let log = asked.ok().flatten().filter(|log| log.incarnation == id);
-        seen = seen.max(log.map(|log| log.flushed));
+        let flushed = log.map(|log| log.flushed);
+        held = held.max(flushed);
+        seen = seen.max(flushed);
     }
     let next = || {
         let place = shared.broker().copy_place(id);
@@ -440,7 +479,7 @@ async fn take_by_force(
     };
     // As long as more comes, more is waited for.
     let mut at = next();
-    while seen.is_some_and(|seen| at < seen) {
+    while held.is_some_and(|held| at < held) {
         let more = until(regions, NO_MORE, || next() > at).await;
         if more.is_none() {
             break;
@@ -464,6 +503,8 @@ async fn record(
     let taken = async {
         let end = synced(shared, id, STEP).await.map_err(error)?;
         let runs = runs(shared, name, id, end).await.map_err(error)?;
+        // What others said to hold was of a former home, and may have been set aside since.
+        regions.held.moved(id);
         let now = clock::now();
         let taken = shared.broker().take_home(name, id, &runs, forced, now);
         let taken = taken.map_err(|refusal| error(refusal.error))?;

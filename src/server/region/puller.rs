@@ -1,5 +1,7 @@
 //! The side of a link that pulls: one task for each peer keeps it open and appends what comes.
 
+#[cfg(test)]
+mod burst;
 mod holding;
 #[cfg(test)]
 mod idle;
@@ -18,7 +20,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use self::holding::Holding;
 pub(super) use self::widening::Beside;
-use super::{Peer, Regions, following, packing, travel};
+use super::{Peer, Regions, following, packing, seen, travel};
 use crate::broker::config::ChannelConfig;
 use crate::broker::{BrokerError, CopiedBatch, NewCopy, Placed, Residence, Wake};
 use crate::client::{Backoff, BackoffLimits, Client, Link, LinkCall, RequestError};
@@ -30,10 +32,10 @@ use crate::protocol::region::{
 use crate::protocol::{
     LinkFetchRequest, LinkFetchResponse, LinkItem, RegionRequest, RegionResponse, Request, Response,
 };
-use crate::region::ChannelPattern;
 use crate::region::copies::{Before, Cursor, GapReason, Item};
 use crate::region::interest::{Since, Wish};
 use crate::region::routes::{Refusal, Turn};
+use crate::region::{ChannelPattern, Tenure};
 use crate::server::clock;
 use crate::server::shared::{Shared, TaskWake};
 use crate::storage::StageError;
@@ -151,6 +153,8 @@ struct Copying {
     types: Option<BTreeSet<String>>,
     /// It is written beside the copy, which has less.
     is_beside: bool,
+    /// The tenure in which it was followed.
+    tenure: Option<Tenure>,
 }
 
 /// A link while it is open.
@@ -252,13 +256,7 @@ impl Session<'_> {
                 standing.push_back(self.ask_new(held));
             }
             // What was synced since is said at once: somebody may wait for it.
-            // The last request that may stand is kept for when there is no more to say: what is said
-            // of a part of it would leave none for the rest until the peer answers.
-            let is_last = standing.len() + 1 >= MOST_STANDING;
-            if self.holding.is_due()
-                && standing.len() < MOST_STANDING
-                && (!is_last || self.is_synced())
-            {
+            if self.holding.is_due() && may_say(standing.len(), || self.is_synced()) {
                 let held = self.held();
                 if !held.is_empty() {
                     standing.push_back(self.ask_new(held));
@@ -464,6 +462,11 @@ impl Session<'_> {
         let handle = self.next_handle;
         let residence = self.shared.broker().residence(&log.name);
         let types = self.types(log.incarnation, wish);
+        // What was here and was purged says nothing of a copy that is to be begun.
+        let begins_at = match residence {
+            Residence::Copy(id, _) => self.shared.broker().begins_at(id),
+            _ => None,
+        };
         let follow = |from, before| {
             let (last, last_epoch) = match before {
                 Before::Nothing => (None, None),
@@ -477,6 +480,7 @@ impl Session<'_> {
                 from,
                 last,
                 last_epoch,
+                begins_at,
                 types,
             }
         };
@@ -562,6 +566,7 @@ impl Session<'_> {
             is_home: log.home == self.peer.name,
             types,
             is_beside: false,
+            tenure: self.shared.broker().home_of(id).map(|home| home.tenure),
         };
         self.copying.insert(handle, copying);
         self.holding.grown(handle);
@@ -659,6 +664,15 @@ impl Session<'_> {
                 }
                 self.regions.progressed(id);
                 let next = copying.cursor.next();
+                let tenure = copying.tenure;
+                seen::saw(
+                    self.shared,
+                    self.regions,
+                    &self.peer.name,
+                    id,
+                    tenure,
+                    flushed,
+                );
                 if copying.name.is_internal() {
                     self.regions.tell_consents(&self.shared.broker());
                     self.regions.tell_homes(); // It may say who is home of what.
@@ -686,7 +700,15 @@ impl Session<'_> {
                 if let Err(refused) = copying.cursor.accept(&head) {
                     return Ok(Err(refused.to_string()));
                 }
-                let next = copying.cursor.next();
+                let (next, tenure) = (copying.cursor.next(), copying.tenure);
+                seen::saw(
+                    self.shared,
+                    self.regions,
+                    &self.peer.name,
+                    id,
+                    tenure,
+                    flushed,
+                );
                 self.regions
                     .copy_state(id, |state| state.saw(flushed, next, clock::now()));
             }
@@ -711,7 +733,15 @@ impl Session<'_> {
                 if let Err(text) = own_gaps::skip(self.shared, copying, from..to, last).await? {
                     return Ok(Err(text));
                 }
-                let next = copying.cursor.next();
+                let (next, tenure) = (copying.cursor.next(), copying.tenure);
+                seen::saw(
+                    self.shared,
+                    self.regions,
+                    &self.peer.name,
+                    id,
+                    tenure,
+                    flushed,
+                );
                 self.grown(item_handle);
                 self.regions
                     .copy_state(id, |state| state.saw(flushed, next, clock::now()));
@@ -781,6 +811,19 @@ impl Session<'_> {
             }
         }
         Ok(Ok(()))
+    }
+}
+
+/// Whether another request may say what is synced, beside those that stand. The last one that may
+/// stand is kept for when there is no more to say: what is said of a part of it would leave none for
+/// the rest until the peer answers.
+///
+/// - `is_synced`: whether all that is to be said is synced.
+fn may_say(standing: usize, is_synced: impl FnOnce() -> bool) -> bool {
+    match standing + 1 {
+        next if next > MOST_STANDING => false,
+        MOST_STANDING => is_synced(),
+        _ => true,
     }
 }
 

@@ -10,9 +10,9 @@ use super::directory::settled;
 use super::naming::directory;
 use crate::broker::{BrokerError, Residence};
 use crate::protocol::region::{
-    ConsentSet, Consents, InterestAdd, InterestRemove, InterestRemoved, InterestRow, InterestRows,
-    LinkDigest, LinkDirectory, RangeDigest, RegionPeer, RegionPurged, RegionVerify,
-    Regions as RegionRows, Verified,
+    AcknowledgedRange, ConsentSet, Consents, InterestAdd, InterestRemove, InterestRemoved,
+    InterestRow, InterestRows, LinkDigest, LinkDirectory, RangeDigest, RegionAcknowledged,
+    RegionPeer, RegionPurged, RegionVerify, Regions as RegionRows, Verified,
 };
 use crate::protocol::{ErrorCode, RegionRequest, RegionResponse, Response, WireError};
 use crate::region::ChannelPattern;
@@ -82,6 +82,23 @@ pub(in crate::server) fn carry_out(
             let retried = super::moving::retry(shared, asked)?;
             let wait = shared.broker().audit(act(), now);
             (RegionResponse::RegionRetry(retried), wait)
+        }
+        RegionRequest::RegionAcknowledge(asked) => {
+            let mut broker = shared.broker();
+            let done =
+                broker.acting(act(), |broker| broker.acknowledge_missing(&asked.name, now))?;
+            drop(broker);
+            let (incarnation, claims) = done.value;
+            let acknowledged = claims.into_iter().map(|(by, term, missing)| {
+                let (from, to) = (missing.from, missing.to);
+                AcknowledgedRange { by, term, from, to }
+            });
+            let answer = RegionAcknowledged {
+                name: asked.name.clone(),
+                incarnation,
+                acknowledged: acknowledged.collect(),
+            };
+            (RegionResponse::RegionAcknowledge(answer), Some(done.wait))
         }
         // Those of a link are answered by the link, and a comparison asks another region.
         _ => return Err(BrokerError::Bug("a request without a handler".into()).into()),
@@ -187,6 +204,7 @@ pub(in crate::server) fn waits(request: &RegionRequest) -> bool {
             | RegionRequest::RegionMove(_)
             | RegionRequest::ConsentSet(_)
             | RegionRequest::RegionPeer(_)
+            | RegionRequest::RegionAside(_)
     )
 }
 
@@ -210,6 +228,12 @@ pub(in crate::server) async fn ask(
         RegionRequest::ConsentSet(word) => set_consent(shared, caller, word)
             .await
             .map(RegionResponse::ConsentSet),
+        RegionRequest::RegionAside(asked) => {
+            let draft = Draft::of_region(request);
+            super::aside_files::ask(shared, caller, asked, draft)
+                .await
+                .map(RegionResponse::RegionAside)
+        }
         RegionRequest::RegionVerify(asked) => verify(shared, asked)
             .await
             .map(RegionResponse::RegionVerify),

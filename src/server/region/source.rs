@@ -52,6 +52,8 @@ const MAX_LOG_BYTES: u64 = 1 << 20;
 const MIN_LOG_BYTES: u64 = 64 << 10;
 /// Longest that a request waits.
 const MAX_WAIT: Duration = Duration::from_secs(60);
+/// Bytes that are read for one answer, of logs of which little crosses, before others have a turn.
+const MAX_READ_BYTES: u64 = 16 << 20;
 /// How soon a log is looked at again whose last records are readable and not yet synced.
 const UNSYNCED: Duration = Duration::from_millis(20);
 
@@ -133,6 +135,8 @@ impl Wake for Grown {
 struct Followed {
     name: ChannelName,
     id: Incarnation,
+    /// From where on the puller has it.
+    begins_at: Offset,
     next: Offset,
     /// Log start and epoch that were last said.
     said: Option<(Offset, LogEpoch)>,
@@ -340,6 +344,10 @@ impl Source {
                     answers(correlation, response);
                 });
             }
+            RegionRequest::LinkSeen(asked) => {
+                let saw = super::seen::told(&self.shared, &regions, &asked);
+                self.say(correlation, Ok(RegionResponse::LinkSeen(saw)));
+            }
             RegionRequest::LinkDigest(asked) => {
                 let (shared, answers) = (self.shared.clone(), self.answers.clone());
                 tokio::spawn(async move {
@@ -526,6 +534,7 @@ impl Source {
         let followed = Followed {
             name: log.name,
             id,
+            begins_at: log.begins_at.unwrap_or(from),
             next: from,
             said: None,
             waker,
@@ -561,8 +570,8 @@ impl Source {
             // A copy of some types does not hold what was passed over.
             let followed = self.followed.get(handle);
             if let Some(followed) = followed.filter(|it| it.types.is_none()) {
-                let offset = (*offset).min(followed.next);
-                regions.held.says(followed.id, region, offset);
+                let held = followed.begins_at..(*offset).min(followed.next);
+                regions.held.says(followed.id, region, held);
             }
         }
     }
@@ -622,7 +631,8 @@ impl Source {
         let wait = Duration::from_millis(u64::from(request.max_wait_ms)).min(MAX_WAIT);
         self.standing.push_back(Standing {
             correlation,
-            max_bytes: u64::from(request.max_bytes).min(MAX_ANSWER_BYTES),
+            // The first batch is sent however large, and so is one where nothing is asked for.
+            max_bytes: u64::from(request.max_bytes).clamp(1, MAX_ANSWER_BYTES),
             deadline: Instant::from_std(clock::instant()) + wait,
         });
     }
@@ -665,7 +675,7 @@ impl Source {
         if ready.is_empty() && self.backlog.is_empty() && !self.places.is_due() {
             return Vec::new();
         }
-        let (mut items, mut bytes) = (Vec::new(), 0);
+        let (mut items, mut bytes, mut passed) = (Vec::new(), 0, 0);
         // Each has its turn: those behind the last one come first.
         let live = ready.difference(&self.backlog).copied().collect();
         for handle in behind(&live, self.after) {
@@ -675,15 +685,23 @@ impl Source {
             }
             self.after = handle;
             let part = (max_bytes - bytes).clamp(MIN_LOG_BYTES, MAX_LOG_BYTES);
-            bytes += self.read(handle, part, &mut items).await;
+            let (sent, read) = self.read(handle, part, &mut items).await;
+            bytes += sent;
+            passed += read - sent;
         }
-        while bytes < max_bytes {
+        while bytes < max_bytes && passed < MAX_READ_BYTES {
             let Some(handle) = behind(&self.backlog, self.after_backlog).next() else {
                 break;
             };
             self.after_backlog = handle;
             let part = (max_bytes - bytes).clamp(MIN_LOG_BYTES, MAX_LOG_BYTES);
-            bytes += self.read(handle, part, &mut items).await;
+            let (sent, read) = self.read(handle, part, &mut items).await;
+            bytes += sent;
+            passed += read - sent;
+        }
+        if passed >= MAX_READ_BYTES {
+            // There may be nothing to answer yet, and other requests have their turn first.
+            self.ready.notify.notify_one();
         }
         if let Some(regions) = &self.shared.regions {
             let told = std::mem::take(&mut self.told);
@@ -703,20 +721,21 @@ impl Source {
         items
     }
 
-    /// Reads what is new in a log, and notes whether there is more; the bytes of it.
-    async fn read(&mut self, handle: u32, max_bytes: u64, items: &mut Vec<LinkItem>) -> u64 {
+    /// Reads what is new in a log, and notes whether there is more; the bytes of it that are sent,
+    /// and of all that was read.
+    async fn read(&mut self, handle: u32, max_bytes: u64, items: &mut Vec<LinkItem>) -> (u64, u64) {
         self.backlog.remove(&handle);
         let name = self.followed.get(&handle).map(|it| it.name.clone());
         if let Some(Err(error)) = name.map(|name| self.check_consent(&name)) {
             self.unfollow(handle);
             items.push(LinkItem::Stop { handle, error });
-            return 0;
+            return (0, 0);
         }
         let Some(followed) = self.followed.get_mut(&handle) else {
-            return 0;
+            return (0, 0);
         };
         match read(&self.shared, handle, followed, max_bytes, items).await {
-            Ok(Read { sent, rest }) => {
+            Ok(Read { sent, read, rest }) => {
                 self.told += if followed.name.is_internal() { sent } else { 0 };
                 if let Some(skipped) = &followed.skipped {
                     self.lingering.insert(handle, skipped.due());
@@ -732,7 +751,7 @@ impl Source {
                     }
                     Rest::Nothing => {}
                 }
-                sent
+                (sent, read)
             }
             Err(error) => {
                 match (error.known(), self.shared.regions.clone()) {
@@ -742,7 +761,7 @@ impl Source {
                     _ => self.unfollow(handle),
                 }
                 items.push(LinkItem::Stop { handle, error });
-                0
+                (0, 0)
             }
         }
     }
@@ -811,6 +830,8 @@ async fn changed(consents: Option<&mut watch::Receiver<u64>>) {
 /// What was read of a log.
 struct Read {
     sent: u64,
+    /// With what does not cross.
+    read: u64,
     rest: Rest,
 }
 
@@ -894,7 +915,11 @@ async fn read(
             true => Rest::Unsynced,
             false => Rest::Nothing,
         };
-        return Ok(Read { sent: 0, rest });
+        return Ok(Read {
+            sent: 0,
+            read: 0,
+            rest,
+        });
     }
     let place = Place::Offset(followed.next);
     let (name, id) = (followed.name.clone(), Some(followed.id));
@@ -907,6 +932,7 @@ async fn read(
         {
             return Ok(Read {
                 sent: 0,
+                read: 0,
                 rest: Rest::More,
             });
         }
@@ -919,6 +945,7 @@ async fn read(
         return Err(lacks(gap));
     }
     followed.next = next;
+    let read = batches.len() as u64;
     let sent = match &followed.types {
         Some(_) => filter::send(handle, followed, &batches, flushed, items),
         None if batches.is_empty() => 0,
@@ -937,7 +964,7 @@ async fn read(
         false if high_watermark > flushed => Rest::Unsynced,
         false => Rest::Nothing,
     };
-    Ok(Read { sent, rest })
+    Ok(Read { sent, read, rest })
 }
 
 /// The whole batches from `next` on that end at or below `flushed`, and the offset after them.

@@ -106,11 +106,6 @@ fn moved(broker: &Broker) -> Vec<MovedRow> {
 }
 
 impl Regions {
-    /// What the home of a copy had synced when it last said.
-    pub fn home_flushed(&self, id: Incarnation) -> Option<Offset> {
-        self.copies().get(&id)?.home_flushed
-    }
-
     /// Changes what is known of a copy.
     pub(super) fn copy_state(&self, id: Incarnation, change: impl FnOnce(&mut CopyState)) {
         change(self.copies().entry(id).or_default());

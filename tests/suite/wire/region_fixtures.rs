@@ -5,7 +5,7 @@ use npayload::protocol::control::{self, ChannelConfig};
 use npayload::protocol::logs::*;
 use npayload::protocol::region::*;
 use npayload::protocol::*;
-use npayload::region::copies::{AsideReason, BatchMark};
+use npayload::region::copies::{AsideReason, BatchMark, Republished};
 use npayload::region::directory::{Scope, Spread};
 use npayload::region::interest::Since;
 use npayload::types::*;
@@ -44,6 +44,25 @@ fn moved() -> RegionMoved {
             from: Offset(43),
             to: Some(Offset(50)),
         }),
+    }
+}
+
+fn aside() -> AsideRow {
+    AsideRow {
+        incarnation: LOG,
+        reason: AsideReason::Overtaken,
+        from: Offset(2),
+        end: Offset(5),
+        place: "lost+found/orders-00112233-2.batches".to_owned(),
+        at: TIME,
+        republished: vec![Republished {
+            to: channel(),
+            target: LOG,
+            begun_at: Offset(40),
+            records: 2,
+            done: false,
+            at: TIME,
+        }],
     }
 }
 
@@ -144,6 +163,7 @@ pub fn requests() -> Vec<Request> {
                         body_crc: 0x1234_5678,
                     }),
                     last_epoch: None,
+                    begins_at: None,
                     types: None,
                 },
                 FollowLog {
@@ -153,6 +173,7 @@ pub fn requests() -> Vec<Request> {
                     from: FollowFrom::Offset(Offset(43)),
                     last: None,
                     last_epoch: Some(LogEpoch(7)),
+                    begins_at: Some(Offset(40)),
                     types: Some(types()),
                 },
                 FollowLog {
@@ -162,6 +183,7 @@ pub fn requests() -> Vec<Request> {
                     from: FollowFrom::Since(Since::Start),
                     last: None,
                     last_epoch: None,
+                    begins_at: None,
                     types: None,
                 },
             ],
@@ -192,6 +214,21 @@ pub fn requests() -> Vec<Request> {
             force: true,
         }),
         RegionRequest::RegionRetry(RegionRetry { name: channel() }),
+        RegionRequest::RegionAside(RegionAside::Published {
+            file: "orders-00112233-2.batches".to_owned(),
+            to: channel(),
+            target: LOG,
+            begun_at: Offset(40),
+            records: 3,
+            done: true,
+        }),
+        RegionRequest::RegionAcknowledge(RegionAcknowledge { name: channel() }),
+        RegionRequest::LinkSeen(LinkSeen {
+            name: channel(),
+            incarnation: LOG,
+            home: region("us-east"),
+            term: 1,
+        }),
         RegionRequest::RegionList(RegionList {}),
         RegionRequest::RegionStatus(RegionStatus {}),
         RegionRequest::RegionVerify(RegionVerify { name: channel() }),
@@ -314,6 +351,30 @@ pub fn responses() -> Vec<Response> {
             name: channel(),
             incarnation: LOG,
         }),
+        RegionResponse::RegionAside(AsideTold::Look(Box::new(AsideLook {
+            aside: aside(),
+            channel: Some(channel()),
+            bytes: 4096,
+            batches: 2,
+            records: 3,
+            gaps: 1,
+            encrypted: true,
+            sha256: "00".repeat(32),
+        }))),
+        RegionResponse::RegionAcknowledge(RegionAcknowledged {
+            name: channel(),
+            incarnation: LOG,
+            acknowledged: vec![AcknowledgedRange {
+                by: region("eu-west"),
+                term: 1,
+                from: Offset(43),
+                to: None,
+            }],
+        }),
+        RegionResponse::LinkSeen(LinkSaw {
+            holds: Some(Offset(41)),
+            flushed: Some(Offset(43)),
+        }),
         RegionResponse::RegionList(regions()),
         RegionResponse::RegionPeer(regions()),
         RegionResponse::LinkDirectory(DirectoryTold {
@@ -379,6 +440,7 @@ pub fn responses() -> Vec<Response> {
                 end: Offset(43),
                 place: format!("lost+found/ml.models-{LOG}-40.batches"),
                 at: TIME,
+                republished: Vec::new(),
             }],
             held: vec![HeldStatus {
                 name: channel(),

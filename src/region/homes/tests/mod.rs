@@ -52,6 +52,36 @@ fn declined(term: u32) -> HomeEvent {
     })
 }
 
+fn acknowledged(by: &str, term: u32) -> HomeEvent {
+    HomeEvent::Acknowledged(Acknowledged {
+        incarnation: LOG,
+        log: log(),
+        by: region(by),
+        term,
+        at: Timestamp(4),
+    })
+}
+
+#[test]
+fn what_may_be_lost_is_seen_to_once_any_region_says_so_and_no_home_moves_by_that() {
+    let mut homes = after(&[("us", fenced(0, "eu", 1)), ("eu", taken(1))]);
+    let home = homes.home(LOG, &region("us"));
+    assert!(!homes.is_acknowledged(LOG, &region("eu"), 1));
+    homes.apply(&region("ap"), &acknowledged("eu", 1)).unwrap();
+    assert!(homes.apply(&region("ap"), &acknowledged("eu", 1)).is_err());
+    assert!(homes.is_acknowledged(LOG, &region("eu"), 1));
+    assert!(!homes.is_acknowledged(LOG, &region("eu"), 2));
+    assert!(!homes.is_acknowledged(LOG, &region("us"), 1));
+    assert_eq!(homes.home(LOG, &region("us")), home);
+    // Also out of a state record.
+    let mut folded = after(&[("us", fenced(0, "eu", 1)), ("eu", taken(1))]);
+    for part in homes.fold(&region("ap")) {
+        let stored = HomeEvent::decode(part.record_type(), &part.encode()).unwrap();
+        folded.apply(&region("ap"), &stored).unwrap();
+    }
+    assert_eq!(folded, homes);
+}
+
 fn after(events: &[(&str, HomeEvent)]) -> Homes {
     let mut homes = Homes::default();
     for (by, event) in events {
@@ -235,6 +265,12 @@ fn the_json_of_each_event_is_stable() {
             declined(1),
             format!(
                 r#"{{"v":1,"type":"home.declined","incarnation":"{id}","log":"orders","term":1,"at":3}}"#
+            ),
+        ),
+        (
+            acknowledged("eu", 2),
+            format!(
+                r#"{{"v":1,"type":"home.acknowledged","incarnation":"{id}","log":"orders","by":"eu","term":2,"at":4}}"#
             ),
         ),
     ] {

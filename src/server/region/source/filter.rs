@@ -184,6 +184,7 @@ mod tests {
         Followed {
             name: ChannelName::parse("orders").unwrap(),
             id: LOG,
+            begins_at: Offset(0),
             next: Offset(0),
             said: None,
             waker: TaskWake::new(),

@@ -24,6 +24,8 @@ pub(super) struct Places {
     handles: HashMap<Incarnation, u32>,
     /// What was told of each log.
     told: HashMap<u32, BTreeMap<ConsumerName, (Offset, Timestamp)>>,
+    /// What was told of each log of consumers that were forgotten, and when they were.
+    told_forgotten: HashMap<u32, BTreeMap<ConsumerName, Timestamp>>,
     /// Logs with a consumer that stands where the puller is not yet.
     ahead: BTreeSet<u32>,
     /// Logs that were not looked at yet.
@@ -41,6 +43,7 @@ impl Places {
         Self {
             handles: HashMap::new(),
             told: HashMap::new(),
+            told_forgotten: HashMap::new(),
             ahead: BTreeSet::new(),
             new: BTreeSet::new(),
             moved: TaskWake::new(),
@@ -59,6 +62,7 @@ impl Places {
             self.handles.remove(&id);
         }
         self.told.remove(&handle);
+        self.told_forgotten.remove(&handle);
         self.ahead.remove(&handle);
         self.new.remove(&handle);
     }
@@ -146,16 +150,34 @@ impl Places {
                 metadata: position.metadata.clone(),
             });
         }
-        for consumer in gone {
-            told.remove(&consumer);
+        let mut forget = |consumer: ConsumerName, at: Timestamp| {
             items.push(LinkItem::Position {
                 handle,
                 consumer,
                 offset: None,
                 epoch: LogEpoch(0),
-                at: clock::now(),
+                at,
                 metadata: String::new(),
             });
+        };
+        // Also what was forgotten while no link stood: the puller may know of it from before.
+        let told_forgotten = self.told_forgotten.entry(handle).or_default();
+        let mut known = BTreeMap::new();
+        for (consumer, at) in broker.forgotten_of(followed.id) {
+            known.insert(consumer.clone(), at);
+            told.remove(consumer);
+            gone.remove(consumer);
+            if told_forgotten.get(consumer) != Some(&at) {
+                forget(consumer.clone(), at);
+            }
+        }
+        *told_forgotten = known;
+        if told_forgotten.is_empty() {
+            self.told_forgotten.remove(&handle);
+        }
+        for consumer in gone {
+            told.remove(&consumer);
+            forget(consumer, clock::now());
         }
         if told.is_empty() {
             self.told.remove(&handle);
