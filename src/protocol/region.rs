@@ -14,6 +14,7 @@ pub use super::directory::{
 };
 use super::error_code::WireError;
 use super::json_kinds::json_kinds;
+pub use super::link_find::{Actor, LinkFind, LinkFound};
 use super::logs::{ChannelLogs, LogRow, RegionLogs};
 use super::primitive::{BodyError, Reader, put_blob, put_name, put_optional_offset};
 pub use super::region_moves::{
@@ -75,6 +76,8 @@ json_kinds! {
     LinkDirectory(LinkDirectory) -> DirectoryTold;
     /// Makes a channel for another region.
     LinkCreate(LinkCreate) -> ChannelCreated;
+    /// Asks whether something that follows from a session is there.
+    LinkFind(LinkFind) -> LinkFound;
     /// Says who may hold what.
     ConsentSet(ConsentSet) -> Consents;
     /// Lists who may hold what.
@@ -626,6 +629,7 @@ impl RegionRequest {
                 | Self::HomeTake(_)
                 | Self::LinkDirectory(_)
                 | Self::LinkCreate(_)
+                | Self::LinkFind(_)
         )
     }
 }

@@ -54,6 +54,7 @@ mod read_only; // a file system that becomes read-only under the real binary
 mod region_faults; // what regions do to each other's faults, line by line of the table in docs/regions.md
 mod region_sim; // three regions from one seed: their brokers, the lines between them, moves of homes; and a checker
 mod regions; // processes that are regions: what one publishes, those that asked for it have
+mod regions_agents; // what follows from sessions of other regions: promises, disputes, calls, money; registries that are seen
 mod regions_dir; // one directory for all regions: names, homes, who may hold what; peers that come and go
 mod regions_each; // channels with a log for each region: written everywhere, read merged, the same in every region
 mod regions_link; // which peer a copy is pulled from, what of it, and how much at once
