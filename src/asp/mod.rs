@@ -16,6 +16,7 @@ pub mod escrow;
 mod filed;
 mod hex;
 pub mod market;
+mod matter;
 pub mod registry;
 pub mod session;
 mod shared;
@@ -27,5 +28,6 @@ mod write;
 
 pub use canonical::{Canonical, MAX_INTEGER, NotCanonical};
 pub use filed::{File, Files};
+pub use matter::Matter;
 pub use thread::{InvalidThread, Knot, Links, Thread};
 pub use trust_score::{InvalidTrustScore, NeutralTrust, Trust, TrustScore};

@@ -253,6 +253,8 @@ pub enum Kind {
     ConsentList = 216,
     /// Tells which logs a channel has.
     RegionLogs = 217,
+    /// Asks whether something that follows from a session is in the region that is asked.
+    LinkFind = 218,
     /// Fetches what a copy may not have.
     FetchBeyond = 219,
     /// Looks at what the region has set aside, reads it, notes that it was published again.
@@ -305,7 +307,7 @@ const fn control(kind: Kind, name: &'static str) -> Api {
 }
 
 /// Every request kind, by number.
-pub const APIS: [Api; 116] = [
+pub const APIS: [Api; 117] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
     in_two_versions(row(
@@ -448,6 +450,7 @@ pub const APIS: [Api; 116] = [
     control(Kind::ConsentSet, "consent.set"),
     control(Kind::ConsentList, "consent.list"),
     control(Kind::RegionLogs, "region.logs"),
+    control(Kind::LinkFind, "link.find"),
     row(
         Kind::FetchBeyond,
         "fetch.beyond",

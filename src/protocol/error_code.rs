@@ -195,6 +195,7 @@ errors! {
     936 OutboxRefused "OUTBOX_REFUSED" false "The batch can't wait in an outbox: it names an expected offset or a fence, or its channel may have none here.";
     937 NotEnoughRegions "NOT_ENOUGH_REGIONS" true "The batch is appended, but fewer regions hold it than the channel asks for.";
     939 MoveRefused "MOVE_REFUSED" false "The home of the channel can't be moved there.";
+    940 EscrowAcrossHomes "ESCROW_ACROSS_HOMES" false "The money is in another region than the promise that it is to stand behind; escrow is not held across home regions.";
     941 PurgeRefused "PURGE_REFUSED" false "What is to be removed is no copy, or an interest still wants it.";
     942 EachRegion "EACH_REGION" false "The channel has a log for each region: one of them has to be named, as CHANNEL@REGION.";
     949 AsideUnreadable "ASIDE_UNREADABLE" false "The region has set no such file of records aside, or can not read it: it is damaged, or its key is gone.";

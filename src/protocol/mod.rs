@@ -25,6 +25,7 @@ pub mod error_code;
 mod forward;
 pub mod frame;
 mod json_kinds;
+mod link_find;
 pub mod logs;
 mod primitive;
 pub mod region;

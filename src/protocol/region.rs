@@ -18,6 +18,7 @@ pub use super::directory::{
 };
 use super::error_code::WireError;
 use super::json_kinds::json_kinds;
+pub use super::link_find::{Actor, LinkFind, LinkFound};
 use super::logs::{ChannelLogs, LogRow, RegionLogs};
 use super::primitive::{BodyError, Reader, put_blob, put_name, put_optional_offset};
 pub use super::region_moves::{
@@ -79,6 +80,8 @@ json_kinds! {
     LinkDirectory(LinkDirectory) -> DirectoryTold;
     /// Makes a channel for another region.
     LinkCreate(LinkCreate) -> ChannelCreated;
+    /// Asks whether something that follows from a session is there.
+    LinkFind(LinkFind) -> LinkFound;
     /// Says who may hold what.
     ConsentSet(ConsentSet) -> Consents;
     /// Lists who may hold what.
@@ -643,6 +646,7 @@ impl RegionRequest {
                 | Self::LinkDirectory(_)
                 | Self::LinkCreate(_)
                 | Self::LinkSeen(_)
+                | Self::LinkFind(_)
         )
     }
 }

@@ -247,6 +247,7 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::RegionLogs
         | Kind::LinkDirectory
         | Kind::LinkCreate
+        | Kind::LinkFind
         | Kind::ConsentList
         | Kind::MarketUsage => false,
     }

@@ -56,6 +56,7 @@ mod region_faults; // what regions do to each other's faults, line by line of th
 mod region_sim; // three regions from one seed: their brokers, the lines between them, moves of homes; and a checker
 mod regions; // processes that are regions: what one publishes, those that asked for it have
 mod regions_attack; // what was tried to make regions acknowledge what they do not hold, or give up what they have
+mod regions_agents; // what follows from sessions of other regions: promises, disputes, calls, money; registries that are seen
 mod regions_dir; // one directory for all regions: names, homes, who may hold what; peers that come and go
 mod regions_each; // channels with a log for each region: written everywhere, read merged, the same in every region
 mod regions_fair; // what a link sends first: live logs, then backlogs by turns

@@ -129,6 +129,12 @@ impl Offered {
         self.deadline
     }
 
+    /// The money that is to stand behind it.
+    #[must_use]
+    pub fn escrow(&self) -> Option<EscrowTerms> {
+        self.escrow
+    }
+
     /// What is promised by that message.
     ///
     /// - `counterparty`: the message's recipient, who alone can accept it.

@@ -22,6 +22,7 @@ mod evidence;
 mod held;
 mod listing;
 mod market;
+mod matters;
 mod metering;
 mod open;
 mod places;

@@ -382,7 +382,8 @@ fn open_calls<'a>(
     }))
 }
 
-fn agent_of(call: &Call) -> AgentId {
+/// Whose call it is.
+pub(super) fn agent_of(call: &Call) -> AgentId {
     match call {
         Call::Open(open) => open.started.agent,
         Call::Ended(ended) => ended.record.agent,

@@ -17,6 +17,7 @@ mod inbox;
 mod listings;
 mod market;
 mod market_rows;
+mod matters;
 pub(super) mod places;
 mod promises;
 mod reader;
@@ -28,6 +29,7 @@ mod tools;
 mod trust;
 mod waiting;
 
+pub(super) use matters::find_matter;
 pub(super) use refused::refused;
 pub(super) use sending::{Prepared, prepare};
 pub(super) use waiting::{find, waits};

@@ -156,7 +156,7 @@ fn done(
 }
 
 /// Looks for a call where it may be filed.
-fn search(
+pub(super) fn search(
     shared: &Shared,
     call: CallId,
     channel: ChannelName,

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Regions;
-use super::agents::home_of_session;
+use super::agents::{home_of_agents, matter_of};
 use super::outbox::{Handed, Reply};
 use super::requests::unreachable;
+use crate::asp::Matter;
 use crate::broker::{Broker, Outbox, Residence};
 use crate::client::{LinkCall, RequestError};
 use crate::format::BatchHeader;
@@ -95,6 +96,7 @@ pub(in crate::server) struct Sent {
     kind: Kind,
     version: u16,
     channels: Vec<ChannelName>,
+    matter: Option<Matter>,
     regions: Arc<Regions>,
 }
 
@@ -191,7 +193,8 @@ pub(super) fn home_of(
 ///
 /// # Errors
 /// `FORWARD_REFUSED`: what it is about lives in several regions; `FORBIDDEN`: the caller does not
-/// speak for the agent of a session that lives elsewhere.
+/// speak for the agent of a session that lives elsewhere; `ESCROW_ACROSS_HOMES`: nor is money for it
+/// here.
 pub(in crate::server) fn route(
     shared: &Shared,
     caller: &Caller,
@@ -222,7 +225,7 @@ pub(in crate::server) fn route(
         });
     }
     if let Request::Asp(asp) = &request {
-        homes.extend(home_of_session(shared, regions, caller, asp)?);
+        homes.extend(home_of_agents(shared, regions, caller, asp)?);
     }
     if lives_here && !homes.is_empty() {
         homes.push(regions.name.clone());
@@ -342,6 +345,7 @@ impl Forward {
             kind: request.kind(),
             version: request.version(),
             channels,
+            matter: matter_of(&request),
             regions,
         }))
     }
@@ -406,6 +410,16 @@ impl Sent {
                 ];
                 if error.known().is_some_and(|code| is_gone.contains(&code)) {
                     self.forget_homes();
+                }
+                let is_absent = [
+                    ErrorCode::CommitmentNotFound,
+                    ErrorCode::DisputeNotFound,
+                    ErrorCode::CallNotFound,
+                ];
+                if let Some(matter) = self.matter
+                    && error.known().is_some_and(|code| is_absent.contains(&code))
+                {
+                    self.regions.matters.forget(matter);
                 }
                 Response::Error(*error)
             }

@@ -31,13 +31,7 @@ fn may_be_forwarded(kind: Kind) -> bool {
             | Kind::ConsumerPosition
             | Kind::ConsumerReset
             | Kind::ConsumerDelete
-            | Kind::SessionInfo
-            | Kind::SessionSend
-            | Kind::SessionHistory
-            | Kind::SessionLeave
-            | Kind::SessionResume
-            | Kind::TrustRate
-    )
+    ) || super::agents::may_be_forwarded(kind)
 }
 
 /// Carries out a request that another region has let in.

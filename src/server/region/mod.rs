@@ -19,6 +19,7 @@ mod forwarded;
 pub(super) mod held;
 mod joining;
 mod keeping;
+mod matters;
 mod moving;
 mod naming;
 mod outbox;
@@ -45,6 +46,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::held::Held;
+use self::matters::KnownMatters;
 use self::outbox::Outboxes;
 use self::seek::KnownHome;
 use self::status::{CopyState, PeerState};
@@ -125,6 +127,8 @@ pub(super) struct Regions {
     copies: Mutex<HashMap<Incarnation, CopyState>>,
     /// Where channels live of which no copy is here.
     homes: Mutex<HashMap<ChannelName, KnownHome>>,
+    /// Where that is which follows from sessions that live elsewhere.
+    matters: KnownMatters,
     /// When channels that live elsewhere were last read.
     readers: Mutex<HashMap<ChannelName, Instant>>,
     /// How often it has changed who may hold what, as links were told.
@@ -194,6 +198,7 @@ impl Regions {
             deleting: Mutex::default(),
             copies: Mutex::default(),
             homes: Mutex::default(),
+            matters: KnownMatters::default(),
             readers: Mutex::default(),
             interest_idle: options.interest_idle,
             peer_bandwidth: options.peer_bandwidth,

@@ -74,7 +74,13 @@ fn use_of(request: &Request) -> Option<Use<'_>> {
 /// Whether the peers have to be asked before a request is carried out: it names a channel that is
 /// not here.
 pub(in crate::server) fn seeks(shared: &Shared, request: &Request) -> bool {
-    let (Some(regions), Some(used)) = (&shared.regions, use_of(request)) else {
+    let Some(regions) = &shared.regions else {
+        return false;
+    };
+    if let Some(matter) = super::agents::matter_of(request) {
+        return super::matters::is_unknown(shared, regions, matter);
+    }
+    let Some(used) = use_of(request) else {
         return false;
     };
     let broker = shared.broker();
@@ -128,6 +134,9 @@ pub(in crate::server) async fn seek(
     let Some(regions) = shared.regions.clone() else {
         return Ok(());
     };
+    if let Some(matter) = super::agents::matter_of(request) {
+        return super::matters::seek(shared, &regions, matter).await;
+    }
     match use_of(request) {
         None => Ok(()),
         Some(Use::Home(names)) => {

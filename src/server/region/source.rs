@@ -319,6 +319,16 @@ impl Source {
                     answers(correlation, response);
                 });
             }
+            RegionRequest::LinkFind(asked) => {
+                let (shared, answers) = (self.shared.clone(), self.answers.clone());
+                tokio::spawn(async move {
+                    let response = match super::matters::serve(&shared, asked).await {
+                        Ok(found) => Response::Region(Box::new(RegionResponse::LinkFind(found))),
+                        Err(error) => Response::Error(error),
+                    };
+                    answers(correlation, response);
+                });
+            }
             RegionRequest::LinkCreate(asked) => {
                 let (shared, answers) = (self.shared.clone(), self.answers.clone());
                 tokio::spawn(async move {

@@ -150,6 +150,7 @@ fn row(kind: Kind) -> Option<Needs> {
         Kind::RegionPeer => Needs::Operator(AccessAdmin),
         Kind::LinkDirectory => Needs::Operator(Replicate),
         Kind::LinkCreate => Needs::Operator(Replicate),
+        Kind::LinkFind => Needs::Operator(Replicate),
         Kind::ConsentSet => Needs::Channel(&[ChannelAdmin]),
         Kind::ConsentList => Needs::Own(ChannelAdmin),
         // No row: the test fails.

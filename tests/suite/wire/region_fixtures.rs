@@ -1,6 +1,7 @@
 //! One example of every request between regions or about them, and of every answer.
 
 use bytes::{Bytes, BytesMut};
+use npayload::asp::Matter;
 use npayload::protocol::control::{self, ChannelConfig};
 use npayload::protocol::logs::*;
 use npayload::protocol::region::*;
@@ -268,6 +269,9 @@ pub fn requests() -> Vec<Request> {
                 residency: named().residency,
             },
         }),
+        RegionRequest::LinkFind(LinkFind {
+            about: Matter::Commitment(CommitmentId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0607)),
+        }),
         RegionRequest::ConsentSet(ConsentSet::Residency {
             scope: Scope::Channel(channel()),
             residency: named().residency,
@@ -386,6 +390,13 @@ pub fn responses() -> Vec<Response> {
         RegionResponse::LinkCreate(control::ChannelCreated {
             created: true,
             channel: info(),
+        }),
+        RegionResponse::LinkFind(LinkFound {
+            found: true,
+            agent: Some(Actor {
+                org: org("acme"),
+                name: AgentName::parse("writer").unwrap(),
+            }),
         }),
         RegionResponse::ConsentSet(consents()),
         RegionResponse::ConsentList(consents()),

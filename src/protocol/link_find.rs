@@ -1,0 +1,35 @@
+//! Where something is that follows from a session, as one region asks another.
+
+use serde::{Deserialize, Serialize};
+
+use crate::asp::Matter;
+use crate::types::{AgentName, OrgName};
+
+/// Asks whether something that follows from a session is in the region that is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct LinkFind {
+    /// What.
+    pub about: Matter,
+}
+
+/// Whether it is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LinkFound {
+    /// Whether it is.
+    pub found: bool,
+    /// Who promised, or made the call; none where it is filed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<Actor>,
+}
+
+/// An agent, as other regions can judge keys by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Actor {
+    /// Its organisation.
+    pub org: OrgName,
+    /// Its name.
+    pub name: AgentName,
+}

@@ -1,0 +1,53 @@
+//! Whether something that follows from a session is here: held in memory, or filed on the disk.
+
+use super::super::shared::Shared;
+use super::reader::Reader;
+use super::{filed, tools};
+use crate::asp::Matter;
+use crate::asp::tool::Filed;
+use crate::broker::BrokerError;
+use crate::broker::asp::Named;
+
+/// Something that is here.
+pub(in crate::server) struct HeldMatter {
+    /// Who promised, or made the call; not told of what is filed.
+    pub agent: Option<Named>,
+}
+
+/// Looks for something, whoever may see it: on a thread that may wait for the disk.
+///
+/// # Errors
+/// A record that can't be read.
+pub(in crate::server) fn find_matter(
+    shared: &Shared,
+    matter: Matter,
+) -> Result<Option<HeldMatter>, BrokerError> {
+    let topics = {
+        let broker = shared.broker();
+        if let Some(agent) = broker.held_matter(matter) {
+            let agent = Some(agent);
+            return Ok(Some(HeldMatter { agent }));
+        }
+        broker.matter_files(matter)
+    };
+    for (channel, files) in topics {
+        let is_filed = match matter {
+            Matter::Call(call) => {
+                let found = tools::search(shared, call, channel, &files)?;
+                matches!(found, Filed::Found(_))
+            }
+            Matter::Commitment(id) => {
+                let mut reader = Reader::new(shared, channel);
+                filed::find(&mut reader, &files, |filed| filed.commitment(id))?.is_some()
+            }
+            Matter::Dispute(id) => {
+                let mut reader = Reader::new(shared, channel);
+                filed::find(&mut reader, &files, |filed| filed.dispute(id))?.is_some()
+            }
+        };
+        if is_filed {
+            return Ok(Some(HeldMatter { agent: None }));
+        }
+    }
+    Ok(None)
+}
