@@ -253,6 +253,10 @@ pub enum Kind {
     ConsentList = 216,
     /// Tells which logs a channel has.
     RegionLogs = 217,
+    /// Moves the directory of all regions.
+    DirectoryMove = 220,
+    /// Takes a region out of the directory.
+    RegionLeave = 221,
 }
 
 /// One row of the table.
@@ -297,7 +301,7 @@ const fn control(kind: Kind, name: &'static str) -> Api {
 }
 
 /// Every request kind, by number.
-pub const APIS: [Api; 112] = [
+pub const APIS: [Api; 114] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
     in_two_versions(row(
@@ -440,6 +444,8 @@ pub const APIS: [Api; 112] = [
     control(Kind::ConsentSet, "consent.set"),
     control(Kind::ConsentList, "consent.list"),
     control(Kind::RegionLogs, "region.logs"),
+    control(Kind::DirectoryMove, "directory.move"),
+    control(Kind::RegionLeave, "region.leave"),
 ];
 
 impl Kind {

@@ -196,6 +196,8 @@ errors! {
     939 MoveRefused "MOVE_REFUSED" false "The home of the channel can't be moved there.";
     941 PurgeRefused "PURGE_REFUSED" false "What is to be removed is no copy, or an interest still wants it.";
     942 EachRegion "EACH_REGION" false "The channel has a log for each region: one of them has to be named, as CHANNEL@REGION.";
+    947 RegionInUse "REGION_IN_USE" false "The region is home of something, so it can't leave: that has to be moved or deleted first.";
+    948 RegionLeft "REGION_LEFT" false "The region has left the directory; it is let in again where it is added as a peer anew.";
 }
 
 impl ErrorCode {

@@ -212,7 +212,9 @@ impl<'a> Door<'a> {
                 self.own(Operation::ChannelAdmin)
             }
             RegionRequest::ConsentSet(word) => self.consent(word),
-            RegionRequest::RegionPeer(_) => self.broker(Operation::AccessAdmin),
+            RegionRequest::RegionPeer(_)
+            | RegionRequest::DirectoryMove(_)
+            | RegionRequest::RegionLeave(_) => self.broker(Operation::AccessAdmin),
             RegionRequest::RegionVerify(verify) => {
                 self.broker(Operation::Inspect)?;
                 self.channel(&mut verify.name, ANY_SIGHT)

@@ -68,6 +68,15 @@ impl Held {
         }
     }
 
+    /// A region has left: what it holds counts no more.
+    pub fn forgets_all(&self, region: &RegionName) {
+        let mut logs = self.logs();
+        logs.retain(|_, row| {
+            row.regions.remove(region);
+            !row.regions.is_empty() || !row.waiting.is_empty()
+        });
+    }
+
     /// What each other region holds of a log: everything below its offset; by name.
     pub fn of(&self, log: Incarnation) -> Vec<(RegionName, Offset)> {
         let logs = self.logs();
@@ -147,6 +156,17 @@ mod tests {
         held.forgets(LOG, &region("a"));
         assert_eq!(held.holders(LOG, Offset(4)), 0);
         assert!(held.logs().is_empty());
+    }
+
+    #[test]
+    fn a_region_that_has_left_counts_for_no_log_and_the_others_still_do() {
+        let held = Held::default();
+        held.says(LOG, &region("a"), Offset(10));
+        held.says(LOG, &region("b"), Offset(10));
+        held.says(Incarnation(8), &region("a"), Offset(10));
+        held.forgets_all(&region("a"));
+        assert_eq!(held.of(LOG), [(region("b"), Offset(10))]);
+        assert_eq!(held.logs().len(), 1);
     }
 
     #[test]

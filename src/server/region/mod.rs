@@ -18,6 +18,7 @@ mod forwarded;
 pub(super) mod held;
 mod joining;
 mod keeping;
+mod leaving;
 mod moving;
 mod naming;
 mod outbox;
@@ -25,6 +26,7 @@ mod packing;
 mod peers;
 mod puller;
 mod readers;
+mod refold;
 mod requests;
 mod runs;
 mod seek;
@@ -355,6 +357,7 @@ pub(super) fn start(shared: &Arc<Shared>, tracker: &TaskTracker) {
     regions.carry_kept(shared);
     tracker.spawn(asides::run(shared.clone(), regions.clone()));
     tracker.spawn(joining::run(shared.clone(), regions.clone()));
+    peers::forget_strangers(shared, regions);
     let _ = regions.tracker.set(tracker.clone());
     for peer in regions.peers() {
         tracker.spawn(puller::run(shared.clone(), peer));

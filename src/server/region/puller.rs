@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use self::holding::Holding;
 use super::{Peer, Regions, following, packing, travel};
 use crate::broker::config::ChannelConfig;
-use crate::broker::{BrokerError, CopiedBatch, NewCopy, Placed, Residence, Wake};
+use crate::broker::{BrokerError, CopiedBatch, NewCopy, Placed, Residence, Travelling, Wake};
 use crate::client::{Backoff, BackoffLimits, Client, Link, LinkCall, RequestError};
 use crate::format::BatchHeader;
 use crate::protocol::region::{
@@ -26,7 +26,7 @@ use crate::protocol::region::{
     LinkState, LinkUnfollow,
 };
 use crate::protocol::{
-    LinkFetchRequest, LinkFetchResponse, LinkItem, RegionRequest, RegionResponse, Request, Response,
+    ErrorCode, LinkFetchRequest, LinkFetchResponse, LinkItem, RegionRequest, RegionResponse, Request, Response,
 };
 use crate::region::ChannelPattern;
 use crate::region::copies::{Before, Cursor, GapReason, Item};
@@ -335,6 +335,7 @@ impl Session<'_> {
             let wish = self.wish(&copying.name);
             if wish.is_none_or(|wish| self.types(copying.id, &wish) != copying.types) {
                 left.push(*handle);
+                following::note_withdrawn(self.shared, self.regions, &copying.name);
             }
         }
         self.leave(left).await?;
@@ -469,6 +470,7 @@ impl Session<'_> {
                 last,
                 last_epoch,
                 types,
+                orgs: self.shared.broker().askers(&log.name),
             }
         };
         let planned = match residence {
@@ -638,6 +640,9 @@ impl Session<'_> {
                 if copying.name.is_internal() {
                     self.regions.tell_consents(&self.shared.broker());
                     self.regions.tell_homes(); // It may say who is home of what.
+                    if Travelling::of(&copying.name) == Some(Travelling::Access) {
+                        self.shared.tell_access_changed();
+                    }
                 } else {
                     self.peer.state().bytes += bytes;
                 }
@@ -753,6 +758,9 @@ impl Session<'_> {
                 self.regions.tell_routed();
                 if let Some(log) = log {
                     self.refused(&log, id, &error);
+                    if error.known() == Some(ErrorCode::NoConsent) {
+                        following::record_withdrawn(self.shared, self.regions, &log.name);
+                    }
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! One example of every request between regions or about them, and of every answer.
 
+use std::collections::BTreeSet;
+
 use bytes::{Bytes, BytesMut};
 use npayload::protocol::control::{self, ChannelConfig};
 use npayload::protocol::logs::*;
@@ -145,6 +147,7 @@ pub fn requests() -> Vec<Request> {
                     }),
                     last_epoch: None,
                     types: None,
+                    orgs: BTreeSet::new(),
                 },
                 FollowLog {
                     handle: 3,
@@ -154,6 +157,7 @@ pub fn requests() -> Vec<Request> {
                     last: None,
                     last_epoch: Some(LogEpoch(7)),
                     types: Some(types()),
+                    orgs: [org("acme")].into(),
                 },
                 FollowLog {
                     handle: 2,
@@ -163,6 +167,7 @@ pub fn requests() -> Vec<Request> {
                     last: None,
                     last_epoch: None,
                     types: None,
+                    orgs: BTreeSet::new(),
                 },
             ],
         }),
@@ -236,6 +241,13 @@ pub fn requests() -> Vec<Request> {
             residency: named().residency,
         }),
         RegionRequest::ConsentList(ConsentList {}),
+        RegionRequest::DirectoryMove(DirectoryMove {
+            to: region("eu-west"),
+            force: true,
+        }),
+        RegionRequest::RegionLeave(RegionLeave {
+            region: Some(region("eu-west")),
+        }),
     ];
     let json = json.map(|request| Request::Region(Box::new(request)));
     let mut all: Vec<Request> = json.into();
@@ -328,6 +340,11 @@ pub fn responses() -> Vec<Response> {
         }),
         RegionResponse::ConsentSet(consents()),
         RegionResponse::ConsentList(consents()),
+        RegionResponse::DirectoryMove(moved()),
+        RegionResponse::RegionLeave(RegionLeft {
+            region: region("eu-west"),
+            regions: vec![region("us-east")],
+        }),
         RegionResponse::RegionStatus(RegionTold {
             outboxes: Vec::new(),
             region: region("eu-west"),
