@@ -59,7 +59,11 @@ impl Access {
     /// # Errors
     /// [`IllegalEvent`] when the event cannot follow: nothing of that region counts then, until all
     /// of it comes again.
-    pub fn apply_of(&mut self, region: &RegionName, event: &AccessEvent) -> Result<(), IllegalEvent> {
+    pub fn apply_of(
+        &mut self,
+        region: &RegionName,
+        event: &AccessEvent,
+    ) -> Result<(), IllegalEvent> {
         let said = self.others.said.entry(region.clone());
         let said = said.or_insert_with(|| Said {
             access: Box::default(),
@@ -98,9 +102,8 @@ impl Access {
     /// What the others say whose word counts.
     fn others(&self) -> impl Iterator<Item = (&RegionName, &Access)> {
         let said = self.others.said.iter();
-        let counts = said.filter(move |(region, said)| {
-            said.is_whole && self.others.trusted.contains(*region)
-        });
+        let counts = said
+            .filter(move |(region, said)| said.is_whole && self.others.trusted.contains(*region));
         counts.map(|(region, said)| (region, &*said.access))
     }
 
@@ -190,9 +193,8 @@ impl Access {
         let Some((owner, guest)) = names.map(|(owner, guest)| (&owner.name, &guest.name)) else {
             return false;
         };
-        let number = |access: &Access, org: &OrgName| {
-            access.org_by_name(org.as_str()).map(|org| org.org)
-        };
+        let number =
+            |access: &Access, org: &OrgName| access.org_by_name(org.as_str()).map(|org| org.org);
         self.others().any(|(_, access)| {
             let (Some(owner), Some(guest)) = (number(access, owner), number(access, guest)) else {
                 return false;
@@ -319,12 +321,9 @@ mod tests {
     fn a_key_opens_here_what_it_opens_there_under_a_number_of_its_own() {
         let mut pair = Pair::new();
         // Numbers differ between the two.
-        let own = pair.here.check_create_org(
-            &Principal::LOCAL,
-            name("own"),
-            Limits::default(),
-            NOW,
-        );
+        let own =
+            pair.here
+                .check_create_org(&Principal::LOCAL, name("own"), Limits::default(), NOW);
         pair.here.apply(&own.unwrap()).unwrap();
         let acme = pair.org("acme");
         let (secret, key) = pair.key(acme, vec![scope(Operation::Publish, "orders")], None);
@@ -366,7 +365,10 @@ mod tests {
             let mut here = pair.here.clone();
             spoil(&mut here);
             assert_eq!(here.check_alive(&who, NOW), revoked);
-            assert!(here.key_abroad_by_hash(&KeyHasher::travelling(&secret)).is_none());
+            assert!(
+                here.key_abroad_by_hash(&KeyHasher::travelling(&secret))
+                    .is_none()
+            );
             assert!(here.scopes(&who).is_empty());
         }
         // All of it again: it counts again.
@@ -397,7 +399,10 @@ mod tests {
         assert!(pair.may(&who, Operation::ChannelAdmin, "orders"));
         for operation in Operation::ALL {
             let broker = Ask::Broker { operation };
-            assert!(pair.here.authorize(&who, &broker, NOW).is_err(), "{operation}");
+            assert!(
+                pair.here.authorize(&who, &broker, NOW).is_err(),
+                "{operation}"
+            );
         }
         let org = OrgId::DEFAULT;
         for operation in AT_HOME {
@@ -407,7 +412,9 @@ mod tests {
         let held = pair.here.scopes(&who);
         assert!(held[0].operations.iter().all(|one| !is_at_home(*one)));
         // Not even where its own organisation is not meant.
-        let acme = pair.here.check_create_org(&who, name("acme"), Limits::default(), NOW);
+        let acme = pair
+            .here
+            .check_create_org(&who, name("acme"), Limits::default(), NOW);
         assert!(acme.is_err());
     }
 
@@ -437,7 +444,9 @@ mod tests {
             operation: Operation::Consume,
             expires_at: None,
         };
-        let proposed = pair.there.check_propose_grant(&of(acme, 1), request, grant, NOW);
+        let proposed = pair
+            .there
+            .check_propose_grant(&of(acme, 1), request, grant, NOW);
         pair.say(proposed.unwrap());
         assert!(pair.here.authorize(&guest, &ask, NOW).is_err(), "one side");
         let accepted = pair.there.check_accept_grant(&of(beta, 2), grant, NOW);

@@ -17,9 +17,7 @@ impl Broker {
             return BTreeSet::new();
         }
         let allowed = askers.into_iter();
-        allowed
-            .filter(|org| self.may_cross(channel, org))
-            .collect()
+        allowed.filter(|org| self.may_cross(channel, org)).collect()
     }
 
     /// Whether a channel may cross for at least one of those that ask for it in another region.

@@ -1,14 +1,11 @@
 //! Keys of other regions: who shows one, and under which number they act here. `docs/regions.md`, "Keys
 //! and grants".
 
-use super::core::{After, Broker, Refusal};
-use super::copies::Residence;
+use super::core::{Broker, Refusal};
 use super::error::BrokerError;
 use super::topic::{Fold, TopicError};
 use super::travelled::Travelling;
-use crate::access::{
-    Access, AccessEvent, KeyHasher, KeyTravels, NotAuthentic, Principal, Secret,
-};
+use crate::access::{Access, AccessEvent, KeyHasher, KeyTravels, NotAuthentic, Principal, Secret};
 use crate::folding::{EventError, IllegalEvent};
 use crate::storage::Need;
 use crate::types::{DEFAULT_ORG_NAME, KeyId, Offset, RegionName, Timestamp};
@@ -90,13 +87,7 @@ impl Broker {
     /// [`Refusal`]: there is no room for the record; nothing of it counts any more nonetheless.
     pub fn forget_access_of(&mut self, region: &RegionName, now: Timestamp) -> Result<(), Refusal> {
         self.access.forget_of(region);
-        let name = Travelling::Access.name_from(region);
-        if let Residence::Copy(id, _) = self.residence(&name) {
-            let event = self.directory.check_delete(id, now)?;
-            let staged = self.record_directory(&[event], Need::Freeing, now)?;
-            self.after.push((staged.entry, After::Drop(id)));
-            self.note_purged(id, now);
-        }
+        self.remove_travelled(&Travelling::Access.name_from(region), now)?;
         Ok(())
     }
 

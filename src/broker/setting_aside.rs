@@ -127,6 +127,9 @@ impl Broker {
         if self.elsewhere(id).is_none() {
             return Err(BrokerError::Bug("a home is not dropped".into()).into());
         }
+        if name.is_internal() {
+            return Ok(self.remove_travelled(name, now)?);
+        }
         let event = self.directory.check_delete(id, now)?;
         let staged = self.record_directory(&[event], Need::Freeing, now)?;
         self.after.push((staged.entry, After::Drop(id)));

@@ -4,10 +4,10 @@ use super::error::RequestError;
 use super::handle::{Client, Retry};
 use crate::protocol::logs::{ChannelLogs, RegionLogs};
 use crate::protocol::region::{
-    ConsentList, ConsentSet, Consents, DirectoryMove, InterestAdd, InterestList, InterestRemove, InterestRemoved,
-    InterestRow, InterestRows, RegionLeave, RegionLeft, RegionList, RegionMove, RegionMoved, RegionPeer, RegionPurge,
-    RegionPurged, RegionRetried, RegionRetry, RegionStatus, RegionTold, RegionVerify, Regions,
-    Verified,
+    ConsentList, ConsentSet, Consents, DirectoryMove, InterestAdd, InterestList, InterestRemove,
+    InterestRemoved, InterestRow, InterestRows, RegionLeave, RegionLeft, RegionList, RegionMove,
+    RegionMoved, RegionPeer, RegionPurge, RegionPurged, RegionRetried, RegionRetry, RegionStatus,
+    RegionTold, RegionVerify, Regions, Verified,
 };
 use crate::protocol::{RegionRequest, RegionResponse, Request, Response};
 use crate::types::{ChannelName, RegionName};

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::control::{ChannelConfig, ChannelCreated};
 pub use super::directory::{
-    ChannelNamed, ChannelPlace, ConsentList, ConsentSet, Consents, CrossingRow, DirectoryTold,
-    DirectoryMove, LinkCreate, LinkDirectory, MAX_NAMES, RegionLeave, RegionLeft, RegionPeer,
+    ChannelNamed, ChannelPlace, ConsentList, ConsentSet, Consents, CrossingRow, DirectoryMove,
+    DirectoryTold, LinkCreate, LinkDirectory, MAX_NAMES, RegionLeave, RegionLeft, RegionPeer,
     ResidencyRow,
 };
 use super::error_code::WireError;

@@ -328,6 +328,14 @@ impl<'a> Door<'a> {
         self.channel(&mut target.channel, &[Operation::Publish])?;
         if !self.caller.owns(target.channel.org()) && target.incarnation.is_none() {
             let known = self.broker.identity_to_write(&target.channel);
+            // One that lives in another region is written to there.
+            let elsewhere = || {
+                let named = self.broker.region_directory();
+                let named = named.channel(target.channel.as_str());
+                let named = named.filter(|named| named.regions.is_one())?;
+                named.logs.values().next().copied()
+            };
+            let known = known.or_else(elsewhere);
             target.incarnation = Some(known.ok_or_else(|| absent(&named))?);
         }
         Ok(())

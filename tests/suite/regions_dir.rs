@@ -506,14 +506,7 @@ fn the_directory_moves_and_names_are_given_where_it_is_from_then_on() {
     east.run(&["consent", "set", "orders", "--residency", "us-east"])
         .ok();
     // Asked of one that has nothing to do with it.
-    let to = [
-        "region",
-        "move",
-        "--directory",
-        "--to",
-        "us-east",
-        "--json",
-    ];
+    let to = ["region", "move", "--directory", "--to", "us-east", "--json"];
     let told = west.run(&to).json();
     assert_eq!(
         (&told["name"], &told["home"], &told["term"], &told["forced"]),
@@ -621,7 +614,9 @@ fn a_directory_whose_home_is_gone_is_taken_by_force_and_what_the_loser_named_is_
     goes_by(&south, "us-east");
     let aside = wait_for("what it had named to be set aside", || {
         let status = south.status();
-        status["aside"].as_array().and_then(|rows| rows.first().cloned())
+        status["aside"]
+            .as_array()
+            .and_then(|rows| rows.first().cloned())
     });
     let place = aside["place"].as_str().expect("a text");
     assert!(place.contains("__regions"), "{aside}");

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::{Regions, refold};
 use super::digest::{batch_at, digest};
 use super::moving::{durable, give_up, synced};
 use super::requests::unreachable;
 use super::runs::runs;
+use super::{Regions, refold};
 use crate::broker::{Broker, BrokerError, Residence, Wake};
 use crate::client::{Link, RequestError};
 use crate::protocol::region::LinkDigest;

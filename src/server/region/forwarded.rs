@@ -112,7 +112,10 @@ fn take(
 /// What to answer: a key of another region has ended, or there is no room to record who has it.
 fn known(shared: &Shared, forward: &LinkForwardRequest) -> Result<Option<Caller>, WireError> {
     let mut broker = shared.broker();
-    let Some(id) = forward.key.filter(|id| broker.access().known_key(*id).is_some()) else {
+    let Some(id) = forward
+        .key
+        .filter(|id| broker.access().known_key(*id).is_some())
+    else {
         return Ok(None);
     };
     if broker.access().key(id).is_some() {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{Regions, leaving};
 use super::naming::ask_directory;
+use super::{Regions, leaving};
 use crate::broker::Seat;
 use crate::client::{Backoff, BackoffLimits};
 use crate::protocol::WireError;

@@ -12,8 +12,8 @@ use super::runs::runs;
 use crate::broker::{BrokerError, Residence, Travelling, Wait, Wake};
 use crate::client::{Link, RequestError};
 use crate::protocol::region::{
-    DirectoryMove, HomeDecline, HomeDeclined, HomeFence, HomeFenced, HomeTake, LinkLog, LinkLogs, MissingRange,
-    RegionMove, RegionMoved, RegionRetried, RegionRetry,
+    DirectoryMove, HomeDecline, HomeDeclined, HomeFence, HomeFenced, HomeTake, LinkLog, LinkLogs,
+    MissingRange, RegionMove, RegionMoved, RegionRetried, RegionRetry,
 };
 use crate::protocol::{ErrorCode, RegionRequest, RegionResponse, WireError};
 use crate::region::ChannelPattern;

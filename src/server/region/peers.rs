@@ -120,7 +120,10 @@ pub(super) fn forget(shared: &Shared, region: &RegionName) {
 /// Forgets the keys and grants of all regions that this one is not told of as peers any more.
 pub(super) fn forget_strangers(shared: &Shared, regions: &Regions) {
     let known = shared.broker().regions_with_access();
-    for region in known.into_iter().filter(|name| regions.peer(name).is_none()) {
+    for region in known
+        .into_iter()
+        .filter(|name| regions.peer(name).is_none())
+    {
         forget(shared, &region);
     }
 }

@@ -26,7 +26,8 @@ use crate::protocol::region::{
     LinkState, LinkUnfollow,
 };
 use crate::protocol::{
-    ErrorCode, LinkFetchRequest, LinkFetchResponse, LinkItem, RegionRequest, RegionResponse, Request, Response,
+    ErrorCode, LinkFetchRequest, LinkFetchResponse, LinkItem, RegionRequest, RegionResponse,
+    Request, Response,
 };
 use crate::region::ChannelPattern;
 use crate::region::copies::{Before, Cursor, GapReason, Item};
