@@ -10,6 +10,10 @@ use crate::types::{GrantId, KeyId, OrgId, OrgName, PrincipalId, RegionName, Time
 
 /// A fact about access, stored as one JSON record of the topic `__access`. The record's type is
 /// the member `type`; the member `v` is the version, now 1. No secret is ever in it.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "they are made one at a time, on their way to a record or from it"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 #[non_exhaustive]
@@ -245,6 +249,10 @@ pub struct GrantRevoked {
 }
 
 /// One thing in a state record.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "they are made one at a time, on their way to a record or from it"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "what")]
 pub enum AccessRow {

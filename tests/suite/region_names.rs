@@ -131,17 +131,6 @@ impl Driven {
         }
     }
 
-    fn delete(&mut self, name: &str) {
-        loop {
-            let now = self.at();
-            match self.broker.delete_channel(&channel(name), None, now) {
-                Ok(_) => return,
-                Err(refusal) => assert!(refusal.is_busy(), "{}", refusal.error),
-            }
-            self.settle();
-        }
-    }
-
     fn named(&self, name: &str) -> Option<(RegionName, Incarnation)> {
         let known = self.broker.region_directory().channel(name)?;
         let (home, id) = known.logs.iter().next()?;
@@ -289,53 +278,6 @@ fn elsewhere_a_channel_is_made_with_the_identity_that_its_name_was_given_and_not
     })]);
     let refused = home.create("theirs", Asked::default()).unwrap_err();
     assert!(refused.to_string().contains("exists"), "{refused}");
-}
-
-#[test]
-fn what_a_region_tells_is_folded_where_it_comes_and_again_after_a_restart_and_a_trim() {
-    let mut home = Driven::new("ap-south");
-    home.begin();
-    let mut west = Driven::new("eu-west");
-    home.record(&[joined("eu-west")]);
-    west.take(&mut home, Travelling::Regions);
-    // Many names, and their ends: the topic is begun anew with a state record.
-    for round in 0..40 {
-        let name = format!("c{round}");
-        home.create(&name, Asked::default()).unwrap();
-        if round % 4 != 0 {
-            home.delete(&name);
-        }
-        if round % 8 == 7 {
-            home.settle();
-        }
-        if round == 10 {
-            west.take(&mut home, Travelling::Regions);
-        }
-    }
-    home.settle();
-    let id = home
-        .broker
-        .identity_of(&Travelling::Regions.name())
-        .unwrap();
-    let start = home.broker.storage().log(id).unwrap().log_start();
-    assert!(start > Offset(10), "{start}");
-    let home = home.cut();
-    let mut home = home;
-    assert_eq!(home.broker.region_directory().channels().count(), 10);
-    // What was trimmed before it came is a gap here, and the state comes whole behind it.
-    west.take(&mut home, Travelling::Regions);
-    assert_eq!(
-        west.broker.region_directory(),
-        home.broker.region_directory()
-    );
-    west.settle();
-    let here = west.broker.storage().log(id).unwrap().log_start();
-    assert_eq!(here, start, "trimmed here as well");
-    let west = west.cut();
-    assert_eq!(
-        west.broker.region_directory(),
-        home.broker.region_directory()
-    );
 }
 
 #[test]
