@@ -109,6 +109,8 @@ pub struct NewKey {
     pub key: KeyId,
     /// The hash of its text.
     pub hash: KeyHash,
+    /// What other regions know it by, where there are such.
+    pub travels: Option<KeyHash>,
     /// The last characters of its text.
     pub hint: String,
 }
@@ -231,6 +233,7 @@ impl Access {
             name: request.name,
             kind: request.kind,
             hash: new.hash,
+            travels: new.travels,
             hint: new.hint,
             certificate: request.certificate,
             scopes: request.scopes,
@@ -275,6 +278,7 @@ impl Access {
                 name: old.name.clone(),
                 kind: old.kind,
                 hash: new.hash,
+                travels: new.travels,
                 hint: new.hint,
                 certificate: old.certificate.clone(),
                 scopes: old.scopes.clone(),

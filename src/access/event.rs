@@ -6,10 +6,14 @@ use super::limits::Limits;
 use super::scope::{Operation, Pattern, Scope};
 use super::secret::{KeyHash, KeyKind};
 use crate::folding::{self, Folded};
-use crate::types::{GrantId, KeyId, OrgId, OrgName, PrincipalId, Timestamp};
+use crate::types::{GrantId, KeyId, OrgId, OrgName, PrincipalId, RegionName, Timestamp};
 
 /// A fact about access, stored as one JSON record of the topic `__access`. The record's type is
 /// the member `type`; the member `v` is the version, now 1. No secret is ever in it.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "they are made one at a time, on their way to a record or from it"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 #[non_exhaustive]
@@ -32,6 +36,12 @@ pub enum AccessEvent {
     /// A key ended at once.
     #[serde(rename = "key.revoked")]
     KeyRevoked(KeyRevoked),
+    /// What other regions know a key by, of one that was made before there were any.
+    #[serde(rename = "key.travels")]
+    KeyTravels(KeyTravels),
+    /// Somebody who has a key of another region has a number here.
+    #[serde(rename = "principal.met")]
+    PrincipalMet(PrincipalMet),
     /// One organisation proposed to open channels to another, or asked for it.
     #[serde(rename = "grant.proposed")]
     GrantProposed(GrantProposed),
@@ -101,6 +111,9 @@ pub struct KeyCreated {
     pub kind: KeyKind,
     /// What is kept of its text.
     pub hash: KeyHash,
+    /// What other regions know it by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub travels: Option<KeyHash>,
     /// The last characters of its text, to tell keys apart.
     pub hint: String,
     /// Name of the client certificates that stand for it.
@@ -159,6 +172,32 @@ pub struct KeyRevoked {
     pub by: PrincipalId,
 }
 
+/// See [`AccessEvent::KeyTravels`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyTravels {
+    /// Which key.
+    pub key: KeyId,
+    /// What other regions know it by.
+    pub travels: KeyHash,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// See [`AccessEvent::PrincipalMet`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PrincipalMet {
+    /// The region that has made the key.
+    pub region: RegionName,
+    /// The number there.
+    pub theirs: PrincipalId,
+    /// The number here, never used before.
+    pub principal: PrincipalId,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// See [`AccessEvent::GrantProposed`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -210,6 +249,10 @@ pub struct GrantRevoked {
 }
 
 /// One thing in a state record.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "they are made one at a time, on their way to a record or from it"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", tag = "what")]
 pub enum AccessRow {
@@ -219,6 +262,15 @@ pub enum AccessRow {
     Key(super::Key),
     /// A grant.
     Grant(super::Grant),
+    /// Somebody of another region.
+    Met {
+        /// The region.
+        region: RegionName,
+        /// The number there.
+        theirs: PrincipalId,
+        /// The number here.
+        principal: PrincipalId,
+    },
     /// The numbers that come next, so that none is used twice.
     Next {
         /// Of organisations.
@@ -236,6 +288,8 @@ folding::topic_event! {
         KeyUsed = "key.used",
         KeyExpirySet = "key.expirySet",
         KeyRevoked = "key.revoked",
+        KeyTravels = "key.travels",
+        PrincipalMet = "principal.met",
         GrantProposed = "grant.proposed",
         GrantAccepted = "grant.accepted",
         GrantRevoked = "grant.revoked",

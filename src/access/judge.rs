@@ -1,5 +1,6 @@
 //! Who somebody is, and whether they may do what they ask for. Reads no clock and changes nothing.
 
+use super::others::is_at_home;
 use super::scope::{Operation, Scope};
 use super::secret::KeyHash;
 use super::state::{Access, KeyEnded};
@@ -125,9 +126,13 @@ impl Access {
     /// # Errors
     /// [`KeyEnded`] when their key was revoked or has expired since.
     pub fn check_alive(&self, principal: &Principal, now: Timestamp) -> Result<(), KeyEnded> {
-        match principal.key.and_then(|key| self.key(key)) {
+        let Some(key) = principal.key else {
+            return Ok(());
+        };
+        match self.known_key(key) {
             Some(key) => key.check(now),
-            None => Ok(()),
+            // Its region does not belong to the deployment any more.
+            None => Err(KeyEnded::Revoked { key }),
         }
     }
 
@@ -136,9 +141,16 @@ impl Access {
     pub fn scopes(&self, principal: &Principal) -> Vec<Scope> {
         match principal.key {
             None => vec![Scope::all()],
-            Some(key) => self
-                .key(key)
-                .map_or_else(Vec::new, |key| key.scopes.clone()),
+            Some(key) => {
+                let known = self.known_key(key);
+                let mut scopes = known.map_or_else(Vec::new, |key| key.scopes.clone());
+                if self.is_from_abroad(principal) {
+                    for scope in &mut scopes {
+                        scope.operations.retain(|one| !is_at_home(*one));
+                    }
+                }
+                scopes
+            }
         }
     }
 
@@ -154,6 +166,7 @@ impl Access {
         now: Timestamp,
     ) -> Result<(), Denied> {
         self.check_alive(principal, now)?;
+        let is_from_abroad = self.is_from_abroad(principal);
         match *ask {
             Ask::Channel {
                 operation,
@@ -172,19 +185,21 @@ impl Access {
                         && grant.channels.matches(name)
                         && grant.is_active(now)
                 });
+                let sides = (org, principal.org);
+                let granted = granted || self.is_granted_abroad(sides, operation, name, now);
                 let owner = self.org(org).filter(|_| granted).ok_or(Denied::Hidden)?;
                 let full = format!("{}/{name}", owner.name);
                 self.need(principal, operation, Some(&full), &full)
             }
             Ask::Org { operation, org } => {
-                let is_operator = principal.org == OrgId::DEFAULT;
+                let is_operator = principal.org == OrgId::DEFAULT && !is_from_abroad;
                 if org != principal.org && !is_operator {
                     return Err(Denied::Hidden);
                 }
                 self.need(principal, operation, None, "the organisation")
             }
             Ask::Broker { operation } => {
-                if principal.org != OrgId::DEFAULT {
+                if principal.org != OrgId::DEFAULT || is_from_abroad {
                     return Err(Denied::Operator { operation });
                 }
                 self.need(principal, operation, None, "the broker")
@@ -192,7 +207,7 @@ impl Access {
             Ask::Agent { name } => {
                 let speaks = match principal.key {
                     None => true,
-                    Some(key) => self.key(key).is_some_and(|key| {
+                    Some(key) => self.known_key(key).is_some_and(|key| {
                         let mut scopes = key.scopes.iter();
                         scopes.any(|scope| scope.speaks_for(name))
                     }),
@@ -259,7 +274,8 @@ impl Access {
     ) -> Result<(), Denied> {
         let is_allowed = match principal.key {
             None => true,
-            Some(key) => self.key(key).is_some_and(|key| {
+            Some(_) if is_at_home(operation) && self.is_from_abroad(principal) => false,
+            Some(key) => self.known_key(key).is_some_and(|key| {
                 let mut scopes = key.scopes.iter();
                 scopes.any(|scope| scope.allows(operation, channel))
             }),

@@ -14,6 +14,7 @@ mod change;
 mod event;
 mod judge;
 mod limits;
+mod others;
 mod refusals;
 mod scope;
 mod secret;
@@ -28,10 +29,11 @@ pub use audit::{
 pub use change::{AccessError, GrantRequest, KeyRequest, MAX_GRANTS, MAX_KEYS, MAX_SCOPES, NewKey};
 pub use event::{
     AccessEvent, AccessRow, GrantAccepted, GrantProposed, GrantRevoked, KeyCreated, KeyExpirySet,
-    KeyRevoked, KeyUsed, OrgCreated, OrgLimited,
+    KeyRevoked, KeyTravels, KeyUsed, OrgCreated, OrgLimited, PrincipalMet,
 };
 pub use judge::{Ask, Denied, NotAuthentic, Principal};
 pub use limits::{InvalidLimit, Limits};
+pub use others::KeyAbroad;
 pub use refusals::{REFUSAL_EVERY_MS, REFUSALS_AT_ONCE, Refusals};
 pub use scope::{InvalidOperation, InvalidPattern, Operation, Pattern, Scope};
 pub use secret::{InvalidSecret, KeyHash, KeyHasher, KeyKind, SECRET_BYTES, Secret};

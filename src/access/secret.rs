@@ -20,6 +20,9 @@ use zeroize::Zeroizing;
 /// Bytes of randomness in a key, and of the key of the hash.
 pub const SECRET_BYTES: usize = 32;
 
+/// The key of the hash that other regions know a key by, which is no secret.
+const TRAVELS: [u8; SECRET_BYTES] = *b"npayload: a key in other regions";
+
 const HEX_DIGITS: usize = 2 * SECRET_BYTES;
 const CHECK_DIGITS: usize = 8;
 
@@ -212,6 +215,13 @@ impl KeyHasher {
 }
 
 impl KeyHasher {
+    /// What other regions know a key by: a hash that needs nothing of the data directory's own. Nobody
+    /// finds 256 random bits by trying, so it tells nothing of the key.
+    #[must_use]
+    pub fn travelling(secret: &Secret) -> KeyHash {
+        Self::new(TRAVELS.into()).hash(secret)
+    }
+
     /// A secret of the data directory's own, for another use: nobody who lacks the key can tell it.
     ///
     /// - `label`: which; uses are told apart by their first bytes.

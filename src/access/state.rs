@@ -6,10 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{AccessEvent, AccessRow, KeyCreated};
 use super::limits::Limits;
+use super::others::Others;
 use super::scope::{Operation, Pattern, Scope};
 use super::secret::{KeyHash, KeyKind};
 use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES};
-use crate::types::{DEFAULT_ORG_NAME, GrantId, KeyId, OrgId, OrgName, PrincipalId, Timestamp};
+use crate::types::{
+    DEFAULT_ORG_NAME, GrantId, KeyId, OrgId, OrgName, PrincipalId, RegionName, Timestamp,
+};
 
 /// An organisation: a wall around its channels, keys and agents.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +44,9 @@ pub struct Key {
     pub kind: KeyKind,
     /// What is kept of its text.
     pub hash: KeyHash,
+    /// What other regions know it by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub travels: Option<KeyHash>,
     /// The last characters of its text.
     pub hint: String,
     /// A client certificate with this name stands for it, without its text.
@@ -174,6 +180,12 @@ pub struct Access {
     pub(super) grants: BTreeMap<GrantId, Grant>,
     pub(super) next_org: OrgId,
     pub(super) next_principal: PrincipalId,
+    /// Keys by the first bytes of what other regions know them by.
+    pub(super) travelling: BTreeMap<u64, KeyId>,
+    /// The numbers here of those whose keys are of other regions.
+    pub(super) met: BTreeMap<(RegionName, PrincipalId), PrincipalId>,
+    /// What other regions have said, on topics of their own.
+    pub(super) others: Others,
     assembly: Option<Assembly<AccessRow>>,
 }
 
@@ -206,6 +218,9 @@ impl Access {
             grants: BTreeMap::new(),
             next_org: OrgId::DEFAULT,
             next_principal: PrincipalId(1),
+            travelling: BTreeMap::new(),
+            met: BTreeMap::new(),
+            others: Others::default(),
             assembly: None,
         }
     }
@@ -310,10 +325,17 @@ impl Access {
             org: self.next_org,
             principal: self.next_principal,
         };
+        let met = self.met.iter();
+        let met = met.map(|((region, theirs), principal)| AccessRow::Met {
+            region: region.clone(),
+            theirs: *theirs,
+            principal: *principal,
+        });
         let rows = std::iter::once(next)
             .chain(self.orgs.values().cloned().map(AccessRow::Org))
             .chain(self.keys.values().cloned().map(AccessRow::Key))
-            .chain(self.grants.values().cloned().map(AccessRow::Grant));
+            .chain(self.grants.values().cloned().map(AccessRow::Grant))
+            .chain(met);
         folding::split(rows, max_part_bytes)
             .into_iter()
             .map(AccessEvent::Folded)
@@ -324,7 +346,8 @@ impl Access {
         match event {
             AccessEvent::Unknown { .. } => {}
             AccessEvent::Folded(part) => {
-                if let Some(state) = folding::join(&mut self.assembly, part, Self::from_rows)? {
+                if let Some(mut state) = folding::join(&mut self.assembly, part, Self::from_rows)? {
+                    state.others = std::mem::take(&mut self.others);
                     *self = state;
                 }
             }
@@ -358,6 +381,24 @@ impl Access {
             }
             AccessEvent::KeyRevoked(event) => {
                 self.live_key(event.key)?.revoked_at = Some(event.at);
+            }
+            AccessEvent::KeyTravels(event) => {
+                if self.travelling.contains_key(&event.travels.slot()) {
+                    return Err("another key is known by that elsewhere");
+                }
+                let key = self.live_key(event.key)?;
+                if key.travels.is_some() {
+                    return Err("it travels already");
+                }
+                key.travels = Some(event.travels);
+                self.travelling.insert(event.travels.slot(), event.key);
+            }
+            AccessEvent::PrincipalMet(event) => {
+                if event.principal != self.next_principal {
+                    return Err("its principal's number is not the next one");
+                }
+                self.meet(&event.region, event.theirs, event.principal)?;
+                self.next_principal = PrincipalId(event.principal.0 + 1);
             }
             AccessEvent::GrantProposed(event) => {
                 if event.owner == event.guest {
@@ -414,6 +455,7 @@ impl Access {
             name: event.name.clone(),
             kind: event.kind,
             hash: event.hash,
+            travels: event.travels,
             hint: event.hint.clone(),
             certificate: event.certificate.clone(),
             scopes: event.scopes.clone(),
@@ -452,9 +494,26 @@ impl Access {
         if self.slots.contains_key(&key.hash.slot()) {
             return Err("another key has that hash");
         }
+        let travels = key.travels.as_ref().map(KeyHash::slot);
+        if travels.is_some_and(|slot| self.travelling.contains_key(&slot)) {
+            return Err("another key is known by that elsewhere");
+        }
+        if let Some(slot) = travels {
+            self.travelling.insert(slot, key.key);
+        }
         self.slots.insert(key.hash.slot(), key.key);
         self.keys.insert(key.key, key);
         Ok(())
+    }
+
+    fn meet(
+        &mut self,
+        region: &RegionName,
+        theirs: PrincipalId,
+        principal: PrincipalId,
+    ) -> Result<(), &'static str> {
+        let before = self.met.insert((region.clone(), theirs), principal);
+        before.map_or(Ok(()), |_| Err("it has a number here"))
     }
 
     fn insert_grant(&mut self, grant: Grant) -> Result<(), &'static str> {
@@ -492,6 +551,11 @@ impl Access {
                 AccessRow::Org(org) => state.insert_org(org.clone())?,
                 AccessRow::Key(key) => state.insert_key(key.clone())?,
                 AccessRow::Grant(grant) => state.insert_grant(grant.clone())?,
+                AccessRow::Met {
+                    region,
+                    theirs,
+                    principal,
+                } => state.meet(region, *theirs, *principal)?,
                 AccessRow::Next { org, principal } => {
                     (state.next_org, state.next_principal) = (*org, *principal);
                 }
@@ -512,6 +576,10 @@ fn subject(event: &AccessEvent) -> String {
         AccessEvent::KeyUsed(event) => format!("key {}", event.key),
         AccessEvent::KeyExpirySet(event) => format!("key {}", event.key),
         AccessEvent::KeyRevoked(event) => format!("key {}", event.key),
+        AccessEvent::KeyTravels(event) => format!("key {}", event.key),
+        AccessEvent::PrincipalMet(event) => {
+            format!("principal {} of `{}`", event.theirs, event.region)
+        }
         AccessEvent::GrantProposed(event) => format!("grant {}", event.grant),
         AccessEvent::GrantAccepted(event) => format!("grant {}", event.grant),
         AccessEvent::GrantRevoked(event) => format!("grant {}", event.grant),

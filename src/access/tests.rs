@@ -35,6 +35,7 @@ impl Fixture {
         self.drawn += 1;
         let secret = Secret::new(KeyKind::Live, &[self.drawn; SECRET_BYTES]);
         let new = NewKey {
+            travels: None,
             key: KeyId(u128::from(self.drawn)),
             hash: self.hasher.hash(&secret),
             hint: secret.hint(),

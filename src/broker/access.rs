@@ -196,6 +196,7 @@ impl Broker {
         NewKey {
             key,
             hash: hasher.map_or_else(nobodys, |hasher| hasher.hash(secret)),
+            travels: (self.config.region.is_some()).then(|| KeyHasher::travelling(secret)),
             hint: secret.hint(),
         }
     }
@@ -246,7 +247,7 @@ impl Broker {
 
     /// Records events in one entry, with the audit record of the act that they are, and applies
     /// them.
-    fn stage_access(
+    pub(super) fn stage_access(
         &mut self,
         events: &[AccessEvent],
         need: Need,

@@ -66,6 +66,8 @@ impl OwnRecord {
             AccessEvent::KeyUsed(e) => e.key.to_string(),
             AccessEvent::KeyExpirySet(e) => e.key.to_string(),
             AccessEvent::KeyRevoked(e) => e.key.to_string(),
+            AccessEvent::KeyTravels(e) => e.key.to_string(),
+            AccessEvent::PrincipalMet(e) => e.principal.to_string(),
             AccessEvent::GrantProposed(e) => e.grant.to_string(),
             AccessEvent::GrantAccepted(e) => e.grant.to_string(),
             AccessEvent::GrantRevoked(e) => e.grant.to_string(),

@@ -176,10 +176,8 @@ impl Broker {
         broker.fold_interests()?;
         broker.fold_homes()?;
         broker.fold_copies()?;
-        broker.fold_own_regions()?;
         broker.fold_peers()?;
         broker.fold_copies_of_topics()?;
-        broker.settle_homes();
         broker.clamp_positions(now)?;
         broker.drop_positions(now);
         broker.fold_asp(now)?;

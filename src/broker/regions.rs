@@ -102,6 +102,14 @@ impl Broker {
     /// organisation says which may, all do.
     #[must_use]
     pub fn may_hold(&self, channel: &ChannelName, region: &RegionName) -> bool {
+        if self.regions.left_at(region).is_some() {
+            // It may come to know that it has left.
+            return Travelling::of(channel) == Some(Travelling::Regions);
+        }
+        if Travelling::of(channel) == Some(Travelling::Access) {
+            // Who has which keys is for the regions of the deployment.
+            return self.regions.is_known(region);
+        }
         channel.is_internal()
             || (self.regions.residency(&channel.channel()))
                 .is_none_or(|regions| regions.contains(region))
@@ -198,6 +206,7 @@ impl Broker {
         let Residence::Home(log) = self.residence(&Travelling::Regions.name()) else {
             return Err(BrokerError::NotARegion.into());
         };
+        self.check_home(log, &Travelling::Regions.name())?;
         for events in events.chunks(AT_ONCE) {
             let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_regions).collect();
             self.record_own(log, &records, now, |broker| {
@@ -207,6 +216,7 @@ impl Broker {
             self.regions_events += events.len() as u64;
             self.consents += u64::from(events.iter().any(is_consent));
         }
+        self.settle_trust();
         Ok(Accepted {
             value: (),
             wait: self.wait_for(log),
@@ -329,6 +339,8 @@ impl Broker {
         if !drafted.events.is_empty()
             && let Residence::Home(log) = self.residence(&Travelling::Regions.name())
         {
+            // While it is moved nobody gives or takes names.
+            self.check_home(log, &Travelling::Regions.name())?;
             let records: Vec<OwnRecord> =
                 drafted.events.iter().map(OwnRecord::of_regions).collect();
             batches.push(own_batch(log, &records)?);
@@ -401,7 +413,11 @@ impl Broker {
         if let Some(error) = closed {
             return Err(error.into());
         }
-        self.regions = folded.0;
+        if let Some(lost) = folded.lacks {
+            let topic = REGIONS;
+            return Err(TopicError::Lost { topic, lost }.into());
+        }
+        self.regions = folded.regions;
         Ok(())
     }
 
@@ -414,6 +430,9 @@ impl Broker {
         let Residence::Home(log) = self.residence(&Travelling::Regions.name()) else {
             return;
         };
+        if self.check_home(log, &Travelling::Regions.name()).is_err() {
+            return; // Nothing comes behind its fence.
+        }
         let events = self.regions.fold();
         let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_regions).collect();
         if self.fold_topic(log, &records, now) {
@@ -472,9 +491,13 @@ impl Fold for CopiedRegions<'_> {
     }
 }
 
-/// The directory at its home, of which nothing may be lost.
+/// The directory at its home, of which nothing may be lost. Where it was a copy before, it may lack
+/// what the whole state behind it makes needless.
 #[derive(Default)]
-struct OwnRegions(Regions);
+struct OwnRegions {
+    regions: Regions,
+    lacks: Option<std::ops::Range<Offset>>,
+}
 
 impl Fold for OwnRegions {
     type Event = RegionEvent;
@@ -485,11 +508,14 @@ impl Fold for OwnRegions {
     }
 
     fn event(&mut self, _: Offset, event: RegionEvent) -> Result<(), IllegalEvent> {
-        self.0.apply(&event)
+        if matches!(&event, RegionEvent::Folded(part) if part.part == part.parts) {
+            self.lacks = None;
+        }
+        self.regions.apply(&event)
     }
 
     fn gap(&mut self, lost: std::ops::Range<Offset>) -> Result<(), TopicError> {
-        let topic = Self::TOPIC;
-        Err(TopicError::Lost { topic, lost })
+        self.lacks = Some(lost);
+        Ok(())
     }
 }

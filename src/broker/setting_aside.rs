@@ -128,6 +128,9 @@ impl Broker {
         if self.elsewhere(id).is_none() {
             return Err(BrokerError::Bug("a home is not dropped".into()).into());
         }
+        if name.is_internal() {
+            return Ok(self.remove_travelled(name, now)?);
+        }
         Ok(self.drop_log_of_copy(id, now)?)
     }
 }

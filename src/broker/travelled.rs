@@ -1,8 +1,8 @@
 //! Internal topics that travel between regions: kept here as copies that only the broker writes, and
 //! folded as they come and at a start.
 //!
-//! `__regions` has one home and the same name everywhere. `__homes` and `__interest` every region has
-//! for itself, so those of others are kept under their names: `__homes@eu-west`.
+//! `__regions` has one home and the same name everywhere. `__homes`, `__interest` and `__access` every
+//! region has for itself, so those of others are kept under their names: `__homes@eu-west`.
 
 use bytes::Bytes;
 
@@ -11,7 +11,8 @@ use super::copies::NewCopy;
 use super::core::{Accepted, Broker, ChannelState, Refusal, log_options};
 use super::directory::{CopyOf, CreateError, Created, DirectoryEvent};
 use super::error::{BrokerError, BrokerOpenError};
-use super::journal::{HOMES, INTEREST};
+use super::journal::{ACCESS, HOMES, INTEREST};
+use super::keys_abroad::AccessOf;
 use super::producers::Producers;
 use super::regions::{CopiedRegions, REGIONS};
 use super::topic::{TopicError, fold_topic, read_topic};
@@ -29,17 +30,20 @@ pub enum Travelling {
     Homes,
     /// What a region asks for.
     Interest,
+    /// Which organisations, keys and grants a region has.
+    Access,
 }
 
 impl Travelling {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Regions, Self::Homes, Self::Interest];
+    pub const ALL: [Self; 4] = [Self::Regions, Self::Homes, Self::Interest, Self::Access];
 
     fn text(self) -> &'static str {
         match self {
             Self::Regions => REGIONS,
             Self::Homes => HOMES,
             Self::Interest => INTEREST,
+            Self::Access => ACCESS,
         }
     }
 
@@ -54,7 +58,7 @@ impl Travelling {
     pub fn name_from(self, region: &RegionName) -> ChannelName {
         match self {
             Self::Regions => self.name(),
-            Self::Homes | Self::Interest => self.name().of_region(region),
+            Self::Homes | Self::Interest | Self::Access => self.name().of_region(region),
         }
     }
 
@@ -135,12 +139,15 @@ impl Broker {
         batch: &Bytes,
         now: Timestamp,
     ) {
-        let copy = self.directory.by_incarnation(id);
-        let from = copy.and_then(|channel| Some(channel.copy.as_ref()?.home.clone()));
+        // The directory may have been made here, and live elsewhere now.
+        let from = self.elsewhere(id).cloned();
         let (Some(topic), Some(from)) = (Travelling::of(name), from) else {
             return;
         };
         if let Err(error) = self.fold_travelled(topic, &from, batch) {
+            if topic == Travelling::Access {
+                self.access.lacks_of(&from);
+            }
             tracing::error!(%error, %name, region = %from, "what another region says is not taken");
             return;
         }
@@ -166,7 +173,16 @@ impl Broker {
                     regions: &mut self.regions,
                     consents: &mut self.consents,
                 };
-                fold_topic(&mut copied, batches).map(drop)
+                let folded = fold_topic(&mut copied, batches).map(drop);
+                self.settle_trust();
+                folded
+            }
+            Travelling::Access => {
+                let mut said = AccessOf {
+                    access: &mut self.access,
+                    region: from,
+                };
+                fold_topic(&mut said, batches).map(drop)
             }
             Travelling::Interest => {
                 let theirs = self.interests_of.entry(from.clone()).or_default();
@@ -176,25 +192,64 @@ impl Broker {
         }
     }
 
-    /// Folds the copies of other regions' topics at a start. What can't be known comes again with
-    /// the next state record of its home.
+    /// Folds the copies of other regions' topics at a start, those first that say who is home: the
+    /// directory may have come here, or gone elsewhere. What can't be known comes again with the next
+    /// state record of its home.
     pub(super) fn fold_copies_of_topics(&mut self) -> Result<(), BrokerOpenError> {
+        self.fold_copies_of(|topic| topic == Travelling::Homes)?;
+        self.settle_homes();
+        self.fold_own_regions()?;
+        self.fold_copies_of(|topic| topic != Travelling::Homes)?;
+        self.settle_trust();
+        Ok(())
+    }
+
+    fn fold_copies_of(
+        &mut self,
+        is_meant: impl Fn(Travelling) -> bool,
+    ) -> Result<(), BrokerOpenError> {
         let copies = self.directory.iter().filter_map(|(id, channel)| {
-            let home = &channel.copy.as_ref()?.home;
-            Some((id, Travelling::of(&channel.name)?, home.clone()))
+            let topic = Travelling::of(&channel.name).filter(|topic| is_meant(*topic))?;
+            Some((id, topic, self.elsewhere(id)?.clone()))
         });
         for (id, topic, from) in copies.collect::<Vec<_>>() {
             let read = read_topic(&mut self.storage, topic.text(), id, Offset(0));
-            let folded = read.and_then(|(batches, _)| {
+            let folded = read.and_then(|(batches, closed)| {
                 let mut batches = batches.iter();
-                batches.try_for_each(|batches| self.fold_travelled(topic, &from, batches))
+                batches.try_for_each(|batches| self.fold_travelled(topic, &from, batches))?;
+                // A revocation may be lost at its end.
+                closed.map_or(Ok(()), Err)
             });
+            if folded.is_err() && topic == Travelling::Access {
+                self.access.lacks_of(&from);
+            }
             match folded {
                 Ok(()) => {}
                 Err(error) if error.refuses_start() => return Err(error.into()),
                 Err(error) => tracing::error!(%error, region = %from, "what it says is not known"),
             }
         }
+        Ok(())
+    }
+
+    /// Folds the directory anew from what its copy holds, after what is another's was taken out of it.
+    ///
+    /// - `batches`: all that is readable of it.
+    ///
+    /// # Errors
+    /// [`TopicError`]; it is as it was.
+    pub fn refold_regions(&mut self, batches: &[Bytes]) -> Result<(), TopicError> {
+        let mut regions = crate::region::directory::Regions::default();
+        let mut consents = self.consents + 1;
+        let mut copied = CopiedRegions {
+            regions: &mut regions,
+            consents: &mut consents,
+        };
+        for batches in batches {
+            fold_topic(&mut copied, batches)?;
+        }
+        (self.regions, self.consents) = (regions, consents);
+        self.settle_trust();
         Ok(())
     }
 

@@ -17,13 +17,17 @@ pub enum RegionCommand {
     List,
     /// Tell how links and copies are
     Status,
-    /// Move the home of a channel to another region
-    #[command(after_help = "Example:
-  npayload region move ml.models --to eu-west")]
+    /// Move the home of a channel, or the directory of all regions, to another region
+    #[command(after_help = "Examples:
+  npayload region move ml.models --to eu-west
+  npayload region move --directory --to eu-west")]
     Move {
         /// The channel
-        #[arg(value_parser = own_channel)]
-        channel: ChannelName,
+        #[arg(value_parser = own_channel, required_unless_present = "directory")]
+        channel: Option<ChannelName>,
+        /// The directory of all regions, instead of a channel
+        #[arg(long, conflicts_with = "channel")]
+        directory: bool,
         /// Who becomes home
         #[arg(long, value_parser = RegionName::parse, value_name = "REGION")]
         to: RegionName,
@@ -52,6 +56,16 @@ pub enum RegionCommand {
 
 Each record is published once, however often this is tried.")]
     Republish(super::republish::RepublishArgs),
+    /// Take a region out of the directory that is home of nothing any more; without a name, the one
+    /// that is asked, which goes on without peers
+    #[command(after_help = "Examples:
+  npayload region leave
+  npayload region leave eu-west       a region that is gone for good")]
+    Leave {
+        /// The region
+        #[arg(value_parser = super::serve::region_name)]
+        region: Option<RegionName>,
+    },
     /// Add a peer, or remove one, while the region runs; a restart knows it
     #[command(subcommand)]
     Peer(PeerCommand),
@@ -147,17 +161,36 @@ pub async fn run(command: RegionCommand, context: &Context) -> Result<(), Failur
             }
             status(&told)
         }
-        RegionCommand::Move { channel, to, force } => {
-            let what = format!("moving the home of `{channel}` to `{to}`");
-            let moved = context.client().await?.move_home(&channel, to, force).await;
-            let name = Some(channel.as_str());
+        RegionCommand::Leave { region } => {
+            let left = context.client().await?.leave_directory(region).await;
+            let what = "leaving the directory of all regions";
+            let left = left.map_err(|error| Failure::request(what, &error, None))?;
+            if context.json {
+                return output::print_json(&left);
+            }
+            output::print(&format!("{} has left the directory", left.region))
+        }
+        RegionCommand::Move {
+            channel, to, force, ..
+        } => {
+            let subject = match &channel {
+                Some(channel) => format!("the home of `{channel}`"),
+                None => "the directory of all regions".to_owned(),
+            };
+            let what = format!("moving {subject} to `{to}`");
+            let client = context.client().await?;
+            let moved = match &channel {
+                Some(channel) => client.move_home(channel, to, force).await,
+                None => client.move_directory(to, force).await,
+            };
+            let name = channel.as_ref().map(ChannelName::as_str);
             let moved = moved.map_err(|error| Failure::request(what, &error, name))?;
             if context.json {
                 return output::print_json(&moved);
             }
             let home = format!(
-                "{channel} lives in {} from offset {} on (term {})",
-                moved.home, moved.start, moved.term
+                "{} lives in {} from offset {} on (term {})",
+                moved.name, moved.home, moved.start, moved.term
             );
             output::print(&home)?;
             match moved.missing {

@@ -4,8 +4,9 @@ use super::error::RequestError;
 use super::handle::{Client, Retry};
 use crate::protocol::logs::{ChannelLogs, RegionLogs};
 use crate::protocol::region::{
-    ConsentList, ConsentSet, Consents, InterestAdd, InterestList, InterestRemove, InterestRemoved,
-    InterestRow, InterestRows, RegionAcknowledge, RegionAcknowledged, RegionList, RegionMove,
+    ConsentList, ConsentSet, Consents, DirectoryMove, InterestAdd, InterestList, InterestRemove,
+    InterestRemoved, InterestRow, InterestRows, RegionAcknowledge, RegionAcknowledged, RegionLeave,
+    RegionLeft, RegionList, RegionMove,
     RegionMoved, RegionPeer, RegionPurge, RegionPurged, RegionRetried, RegionRetry, RegionStatus,
     RegionTold, RegionVerify, Regions, Verified,
 };
@@ -129,6 +130,36 @@ impl Client {
     /// [`RequestError`]; of the broker's, `NOT_A_REGION` and `INVALID_REQUEST`.
     pub async fn set_peer(&self, peer: RegionPeer) -> Result<Regions, RequestError> {
         ask!(self, RegionPeer, peer, Retry::Safe)
+    }
+
+    /// Moves the directory of all regions to another one. Both must be there, but for a move that is
+    /// forced: then the answer names what may be lost.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `MOVE_REFUSED`, `UNKNOWN_REGION` and `REGION_UNREACHABLE`.
+    pub async fn move_directory(
+        &self,
+        to: RegionName,
+        force: bool,
+    ) -> Result<RegionMoved, RequestError> {
+        ask!(
+            self,
+            DirectoryMove,
+            DirectoryMove { to, force },
+            Retry::Unsafe
+        )
+    }
+
+    /// Takes a region out of the directory, which is home of nothing any more; without one, the region
+    /// that is asked, which goes on without peers.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `REGION_IN_USE`, `UNKNOWN_REGION` and `REGION_UNREACHABLE`.
+    pub async fn leave_directory(
+        &self,
+        region: Option<RegionName>,
+    ) -> Result<RegionLeft, RequestError> {
+        ask!(self, RegionLeave, RegionLeave { region }, Retry::Unsafe)
     }
 
     /// Declares interest; what was declared of the same pattern before is replaced.

@@ -257,6 +257,10 @@ pub enum Kind {
     LinkFind = 218,
     /// Fetches what a copy may not have.
     FetchBeyond = 219,
+    /// Moves the directory of all regions.
+    DirectoryMove = 220,
+    /// Takes a region out of the directory.
+    RegionLeave = 221,
     /// Looks at what the region has set aside, reads it, notes that it was published again.
     RegionAside = 224,
     /// Takes what a forced move may have lost off the list.
@@ -307,7 +311,7 @@ const fn control(kind: Kind, name: &'static str) -> Api {
 }
 
 /// Every request kind, by number.
-pub const APIS: [Api; 117] = [
+pub const APIS: [Api; 119] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
     in_two_versions(row(
@@ -457,6 +461,8 @@ pub const APIS: [Api; 117] = [
         Encoding::Binary,
         MAX_CONTROL_FRAME_BYTES,
     ),
+    control(Kind::DirectoryMove, "directory.move"),
+    control(Kind::RegionLeave, "region.leave"),
     control(Kind::RegionAside, "region.aside"),
     control(Kind::RegionAcknowledge, "region.acknowledge"),
     control(Kind::LinkSeen, "link.seen"),

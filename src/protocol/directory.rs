@@ -44,6 +44,11 @@ pub enum LinkDirectory {
         /// What was said.
         word: ConsentSet,
     },
+    /// Takes a region out that is home of nothing.
+    Leave {
+        /// The region.
+        region: RegionName,
+    },
 }
 
 /// Most channels in one [`LinkDirectory::Join`].
@@ -180,4 +185,34 @@ pub struct RegionPeer {
     /// Its address; left out where it is a peer no longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
+}
+
+/// Moves the directory of all regions to another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DirectoryMove {
+    /// The region that is to be its home.
+    pub to: RegionName,
+    /// Without the home before, which is gone.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// Takes a region out of the directory.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RegionLeave {
+    /// The region; left out, the one that is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<RegionName>,
+}
+
+/// It does not belong to the directory any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RegionLeft {
+    /// The region.
+    pub region: RegionName,
+    /// Those that belong to it, by name.
+    pub regions: Vec<RegionName>,
 }

@@ -13,8 +13,9 @@ pub use super::aside::{
 };
 use super::control::{ChannelConfig, ChannelCreated};
 pub use super::directory::{
-    ChannelNamed, ChannelPlace, ConsentList, ConsentSet, Consents, CrossingRow, DirectoryTold,
-    LinkCreate, LinkDirectory, MAX_NAMES, RegionPeer, ResidencyRow,
+    ChannelNamed, ChannelPlace, ConsentList, ConsentSet, Consents, CrossingRow, DirectoryMove,
+    DirectoryTold, LinkCreate, LinkDirectory, MAX_NAMES, RegionLeave, RegionLeft, RegionPeer,
+    ResidencyRow,
 };
 use super::error_code::WireError;
 use super::json_kinds::json_kinds;
@@ -29,7 +30,7 @@ use crate::region::ChannelPattern;
 use crate::region::copies::BatchMark;
 use crate::region::interest::Since;
 use crate::types::{
-    ChannelName, ConsumerName, Incarnation, LogEpoch, Offset, RegionName, Timestamp,
+    ChannelName, ConsumerName, Incarnation, LogEpoch, Offset, OrgName, RegionName, Timestamp,
 };
 
 json_kinds! {
@@ -92,6 +93,10 @@ json_kinds! {
     RegionAcknowledge(RegionAcknowledge) -> RegionAcknowledged;
     /// What a region has heard of a log's home.
     LinkSeen(LinkSeen) -> LinkSaw;
+    /// Moves the directory of all regions.
+    DirectoryMove(DirectoryMove) -> RegionMoved;
+    /// Takes a region out of the directory.
+    RegionLeave(RegionLeave) -> RegionLeft;
 }
 
 /// Most logs in one page of [`LinkLogsPage`], and in one [`LinkFollow`].
@@ -216,6 +221,10 @@ pub struct FollowLog {
     /// Record types wanted; `None` is all. Batches without any of them cross as skips.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub types: Option<BTreeSet<String>>,
+    /// The organisations that ask for it; none where who runs the broker does, or the log lived in the
+    /// region that asks.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub orgs: BTreeSet<OrgName>,
 }
 
 /// Where following a log begins.

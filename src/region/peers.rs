@@ -63,6 +63,9 @@ pub struct PeerRow {
     pub region: RegionName,
     /// Its address; `None` where it was removed.
     pub url: Option<String>,
+    /// When that was said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }
 
 folding::topic_event! {
@@ -82,7 +85,7 @@ folding::topic_event! {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Peers {
-    said: BTreeMap<RegionName, Option<String>>,
+    said: BTreeMap<RegionName, (Option<String>, Timestamp)>,
     assembly: Option<Assembly<PeerRow>>,
 }
 
@@ -102,15 +105,22 @@ impl Peers {
     /// What was said of each region: its address, or that it is no peer; by name.
     pub fn said(&self) -> impl Iterator<Item = (&RegionName, Option<&str>)> {
         let said = self.said.iter();
-        said.map(|(name, url)| (name, url.as_deref()))
+        said.map(|(name, (url, _))| (name, url.as_deref()))
+    }
+
+    /// When a region was last said to be a peer, or to be none.
+    #[must_use]
+    pub fn said_at(&self, region: &RegionName) -> Option<Timestamp> {
+        self.said.get(region).map(|(_, at)| *at)
     }
 
     /// The whole state as events, to be appended as one entry.
     #[must_use]
     pub fn fold(&self) -> Vec<PeerEvent> {
-        let rows = self.said.iter().map(|(region, url)| PeerRow {
+        let rows = self.said.iter().map(|(region, (url, at))| PeerRow {
             region: region.clone(),
             url: url.clone(),
+            at: Some(*at),
         });
         let parts = folding::split(rows, MAX_PART_BYTES);
         parts.into_iter().map(PeerEvent::Folded).collect()
@@ -126,11 +136,11 @@ impl Peers {
             }
             _ if self.assembly.is_some() => return Err(BETWEEN_PARTS),
             PeerEvent::Set(event) => {
-                self.said
-                    .insert(event.region.clone(), Some(event.url.clone()));
+                let said = (Some(event.url.clone()), event.at);
+                self.said.insert(event.region.clone(), said);
             }
             PeerEvent::Removed(event) => {
-                self.said.insert(event.region.clone(), None);
+                self.said.insert(event.region.clone(), (None, event.at));
             }
         }
         Ok(())
@@ -140,7 +150,8 @@ impl Peers {
 fn from_rows(rows: &mut dyn Iterator<Item = &PeerRow>) -> Result<Peers, &'static str> {
     let mut state = Peers::default();
     for row in rows {
-        let before = state.said.insert(row.region.clone(), row.url.clone());
+        let said = (row.url.clone(), row.at.unwrap_or_default());
+        let before = state.said.insert(row.region.clone(), said);
         if before.is_some() {
             return Err("two rows are of the same region");
         }

@@ -121,14 +121,29 @@ pub(super) fn keyless(shared: &Shared) -> Result<Caller, WireError> {
 pub(super) fn caller_of(shared: &Shared, secret: &Secret) -> Result<Caller, WireError> {
     let now = clock::now();
     let mut broker = shared.broker();
-    let principal = broker.authenticate(secret, now).map_err(|error| {
-        let text = error.to_string();
-        match error {
-            NotAuthentic::Ended(ended) => ended_key(&ended),
-            _ => WireError::new(ErrorCode::Unauthenticated, text),
+    let mut known = broker.authenticate(secret, now);
+    match &known {
+        Ok(principal) => {
+            if let Some(key) = principal.key {
+                broker.let_travel(key, secret, now);
+            }
         }
-    })?;
+        Err(NotAuthentic::Unknown) => {
+            let abroad = broker.authenticate_abroad(secret, now);
+            known = abroad.map_err(|refusal| super::answer::refused(&refusal.error))?;
+        }
+        Err(_) => {}
+    }
+    let principal = known.map_err(|error| not_authentic(&error))?;
     Ok(entered(&mut broker, principal, now))
+}
+
+/// What is told whose key opens nothing.
+pub(super) fn not_authentic(error: &NotAuthentic) -> WireError {
+    match error {
+        NotAuthentic::Ended(ended) => ended_key(ended),
+        _ => WireError::new(ErrorCode::Unauthenticated, error.to_string()),
+    }
 }
 
 /// Somebody who is let in, which counts as a use of their key.

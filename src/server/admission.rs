@@ -215,7 +215,9 @@ impl<'a> Door<'a> {
                 self.own(Operation::ChannelAdmin)
             }
             RegionRequest::ConsentSet(word) => self.consent(word),
-            RegionRequest::RegionPeer(_) => self.broker(Operation::AccessAdmin),
+            RegionRequest::RegionPeer(_)
+            | RegionRequest::DirectoryMove(_)
+            | RegionRequest::RegionLeave(_) => self.broker(Operation::AccessAdmin),
             RegionRequest::RegionVerify(verify) => {
                 self.broker(Operation::Inspect)?;
                 self.channel(&mut verify.name, ANY_SIGHT)
@@ -334,6 +336,14 @@ impl<'a> Door<'a> {
         self.channel(&mut target.channel, &[Operation::Publish])?;
         if !self.caller.owns(target.channel.org()) && target.incarnation.is_none() {
             let known = self.broker.identity_to_write(&target.channel);
+            // One that lives in another region is written to there.
+            let elsewhere = || {
+                let named = self.broker.region_directory();
+                let named = named.channel(target.channel.as_str());
+                let named = named.filter(|named| named.regions.is_one())?;
+                named.logs.values().next().copied()
+            };
+            let known = known.or_else(elsewhere);
             target.incarnation = Some(known.ok_or_else(|| absent(&named))?);
         }
         Ok(())

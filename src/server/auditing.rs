@@ -11,7 +11,7 @@ use crate::asp::escrow::Currency;
 use crate::asp::registry::AgentRef;
 use crate::broker::Broker;
 use crate::protocol::access::AccessRequest;
-use crate::protocol::region::ConsentSet;
+use crate::protocol::region::{ConsentSet, RegionLeave};
 use crate::protocol::{AspRequest, ErrorCode, Kind, RegionRequest, Request, WireError};
 use crate::region::directory::Scope;
 use crate::types::{ChannelName, OrgName, RegionName, SessionId};
@@ -160,6 +160,8 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::RegionAside
         | Kind::RegionAcknowledge
         | Kind::RegionPeer
+        | Kind::DirectoryMove
+        | Kind::RegionLeave
         | Kind::ConsentSet
         | Kind::InterestAdd
         | Kind::InterestRemove
@@ -402,6 +404,10 @@ fn target_among_regions(request: &RegionRequest) -> String {
         RegionRequest::LinkOpen(open) => open.region.to_string(),
         RegionRequest::LinkCreate(asked) => format!("{} {}", asked.create.name, asked.by),
         RegionRequest::RegionPeer(peer) => peer.name.to_string(),
+        RegionRequest::DirectoryMove(moved) => moved.to.to_string(),
+        RegionRequest::RegionLeave(RegionLeave {
+            region: Some(region),
+        }) => region.to_string(),
         RegionRequest::ConsentSet(word) => match word {
             ConsentSet::Residency { scope, .. } => match scope {
                 Scope::Channel(name) => name.to_string(),

@@ -237,7 +237,7 @@ impl Quotas {
     pub fn usage(&self, access: &Access, principal: &Principal) -> Usage {
         let org = access.org(principal.org);
         let org = org.map(|org| (Owner::Org(org.org), org.limits));
-        let key = principal.key.and_then(|key| access.key(key));
+        let key = principal.key.and_then(|key| access.known_key(key));
         let key = key.map(|key| (Owner::Key(key.key), key.limits));
         let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
         let limited = |(_, limits): &(Owner, Limits)| *limits != Limits::default();

@@ -53,10 +53,12 @@ mod raw; // a client made of bytes, for the tests that need one
 #[cfg(target_os = "linux")]
 mod read_only; // a file system that becomes read-only under the real binary
 mod region_faults; // what regions do to each other's faults, line by line of the table in docs/regions.md
+mod region_names; // the directory of all regions, broker by broker: names in one entry with their channels, moves of it
 mod region_sim; // three regions from one seed: their brokers, the lines between them, moves of homes; and a checker
 mod regions; // processes that are regions: what one publishes, those that asked for it have
 mod regions_attack; // what was tried to make regions acknowledge what they do not hold, or give up what they have
 mod regions_agents; // what follows from sessions of other regions: promises, disputes, calls, money; registries that are seen
+mod regions_access; // who may do what across regions: consent of organisations, keys and grants that travel
 mod regions_dir; // one directory for all regions: names, homes, who may hold what; peers that come and go
 mod regions_each; // channels with a log for each region: written everywhere, read merged, the same in every region
 mod regions_fair; // what a link sends first: live logs, then backlogs by turns

@@ -14,7 +14,7 @@ const LINK_LOGS: u16 = 191;
 const LINK_FOLLOW: u16 = 192;
 
 /// Regions that all have each other as peers, the first of them the home of the directory.
-fn mesh<const N: usize>(dir: &Path, names: [&'static str; N]) -> [Region; N] {
+pub fn mesh<const N: usize>(dir: &Path, names: [&'static str; N]) -> [Region; N] {
     let mut regions = names.map(|name| Region::start(dir, name, &[]));
     let urls = std::array::from_fn::<_, N, _>(|at| format!("{}={}", names[at], regions[at].url()));
     for (at, region) in regions.iter_mut().enumerate() {
@@ -30,7 +30,7 @@ fn mesh<const N: usize>(dir: &Path, names: [&'static str; N]) -> [Region; N] {
 }
 
 /// Waits until a region knows that these belong to the directory.
-fn has_joined(region: &Region, names: &[&str]) {
+pub fn has_joined(region: &Region, names: &[&str]) {
     let mut names = names.to_vec();
     names.sort_unstable();
     wait_for("the regions to join", || {
@@ -267,7 +267,7 @@ fn a_channel_is_made_in_another_region_where_that_is_asked_for() {
 }
 
 /// A link made by hand, of a region that does not ask itself what it may hold.
-fn thief(source: &Region, region: &str, expect: &str) -> Raw {
+pub fn thief(source: &Region, region: &str, expect: &str) -> Raw {
     let mut link = Raw::greeted(source.broker().address());
     let open = json!({"region": region, "expect": expect, "directoryId": "00000000000000000000000000000007"});
     let opened = link.json(LINK_OPEN, &open).json();
@@ -477,4 +477,272 @@ fn peers_come_and_go_while_a_region_runs_and_a_restart_knows_them() {
     assert_eq!(west.status()["links"], json!([]));
     west.run(&["region", "peer", "add", &peer]).ok();
     west.has("orders", 4);
+}
+
+const LINK_DIRECTORY: u16 = 213;
+
+/// Waits until a region goes by a directory at home there.
+fn goes_by(region: &Region, home: &str) {
+    wait_for("the home of the directory to be known", || {
+        let told = region.run(&["region", "list", "--json"]).json();
+        (told["directory"] == json!(home)).then_some(())
+    });
+}
+
+/// Makes a channel; tried again while the directory is out of reach.
+fn makes(region: &Region, channel: &str) {
+    wait_for("a channel to be made", || {
+        let made = region.run(&["channel", "create", channel, "--if-not-exists"]);
+        (made.code == 0).then_some(())
+    });
+}
+
+#[test]
+fn the_directory_moves_and_names_are_given_where_it_is_from_then_on() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let [mut south, west, mut east] = mesh(dir.path(), ["ap-south", "eu-west", "us-east"]);
+    east.run(&["channel", "create", "orders"]).ok();
+    south.run(&["channel", "create", "south"]).ok();
+    east.run(&["consent", "set", "orders", "--residency", "us-east"])
+        .ok();
+    // Asked of one that has nothing to do with it.
+    let to = ["region", "move", "--directory", "--to", "us-east", "--json"];
+    let told = west.run(&to).json();
+    assert_eq!(
+        (&told["name"], &told["home"], &told["term"], &told["forced"]),
+        (
+            &json!("__regions"),
+            &json!("us-east"),
+            &json!(1),
+            &json!(false)
+        )
+    );
+    for region in [&south, &west, &east] {
+        goes_by(region, "us-east");
+    }
+    assert!(west.run(&to).fails(1).contains("home already"));
+    // The home before is needed by nobody any more.
+    south.kill();
+    assert_eq!(west.publish("after", &["one"]), 0);
+    assert_eq!(lives_in(&west, "after").as_deref(), Some("eu-west"));
+    assert_ne!(east.run(&["channel", "create", "after"]).code, 0);
+    assert_ne!(west.run(&["channel", "create", "south"]).code, 0);
+    east.kill();
+    east.restart();
+    goes_by(&east, "us-east");
+    makes(&west, "later");
+    // It comes back, asks there for names, and knows what was named meanwhile.
+    south.restart();
+    goes_by(&south, "us-east");
+    makes(&south, "mine");
+    assert_eq!(lives_in(&south, "mine").as_deref(), Some("ap-south"));
+    for name in ["after", "orders"] {
+        let refused = south.run(&["channel", "create", name]).fails(1);
+        assert!(refused.contains("exists"), "{refused}");
+    }
+    let listed = south.run(&["region", "list", "--json"]).json();
+    assert_eq!(listed["residency"][0]["residency"], json!(["us-east"]));
+    south.run(&["channel", "delete", "mine", "--yes"]).ok();
+    wait_for("the name", || {
+        (west.run(&["channel", "create", "mine"]).code == 0).then_some(())
+    });
+    // And back again, in a higher term.
+    let back = [
+        "region",
+        "move",
+        "--directory",
+        "--to",
+        "ap-south",
+        "--json",
+    ];
+    let told = wait_for("the move back", || {
+        let ran = south.run(&back);
+        (ran.code == 0).then(|| ran.json())
+    });
+    assert_eq!(told["term"], json!(2));
+    for region in [&south, &west, &east] {
+        goes_by(region, "ap-south");
+    }
+    makes(&east, "last");
+    has_joined(&east, &["ap-south", "eu-west", "us-east"]);
+    south.kill();
+    south.restart();
+    goes_by(&south, "ap-south");
+    makes(&east, "very-last");
+}
+
+#[test]
+fn a_directory_whose_home_is_gone_is_taken_by_force_and_what_the_loser_named_is_set_aside() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let [mut south, mut west, mut east] = mesh(dir.path(), ["ap-south", "eu-west", "us-east"]);
+    south.run(&["channel", "create", "known"]).ok();
+    makes(&east, "orders");
+    west.kill();
+    east.kill();
+    // Nobody hears of these.
+    south.run(&["channel", "create", "both"]).ok();
+    south.run(&["channel", "create", "lone"]).ok();
+    south.kill();
+    west.restart();
+    east.restart();
+    assert_ne!(try_publish(&west, "new", "x").0, 0, "the directory is away");
+    let force = [
+        "region",
+        "move",
+        "--directory",
+        "--to",
+        "us-east",
+        "--force",
+        "--json",
+    ];
+    let told = wait_for("the move", || {
+        let ran = west.run(&force);
+        (ran.code == 0).then(|| ran.json())
+    });
+    assert_eq!(
+        (&told["home"], &told["forced"]),
+        (&json!("us-east"), &json!(true))
+    );
+    assert_eq!(told["missing"]["from"], told["start"]);
+    for region in [&west, &east] {
+        goes_by(region, "us-east");
+    }
+    makes(&west, "both");
+    assert_eq!(lives_in(&west, "both").as_deref(), Some("eu-west"));
+    assert_ne!(west.run(&["channel", "create", "known"]).code, 0);
+    south.restart();
+    goes_by(&south, "us-east");
+    let aside = wait_for("what it had named to be set aside", || {
+        let status = south.status();
+        status["aside"]
+            .as_array()
+            .and_then(|rows| rows.first().cloned())
+    });
+    let place = aside["place"].as_str().expect("a text");
+    assert!(place.contains("__regions"), "{aside}");
+    assert!(south.data.join(place).exists());
+    // The channels are there still: one asks for its name again, the other's is taken.
+    let told = wait_for("the name of both", || {
+        let told = south.status()["disputed"].clone();
+        told.is_array().then_some(told)
+    });
+    assert_eq!(told, json!([{"channel": "both", "namedIn": "eu-west"}]));
+    wait_for("the other name", || {
+        let made = east.run(&["channel", "create", "lone"]);
+        made.err.contains("ap-south").then_some(())
+    });
+    makes(&south, "fresh");
+    assert_ne!(east.run(&["channel", "create", "fresh"]).code, 0);
+    // It stays so.
+    south.kill();
+    south.restart();
+    goes_by(&south, "us-east");
+    assert_eq!(
+        south.status()["disputed"],
+        json!([{"channel": "both", "namedIn": "eu-west"}])
+    );
+    makes(&south, "fresher");
+}
+
+fn peers_of(region: &Region) -> Vec<String> {
+    let told = region.run(&["region", "list", "--json"]).json();
+    let peers = told["peers"].as_array().expect("rows").iter();
+    let names = peers.map(|peer| peer["name"].as_str().expect("a name").to_owned());
+    names.collect()
+}
+
+#[test]
+fn a_region_leaves_once_it_is_home_of_nothing_and_counts_for_nothing_then() {
+    /// Has the number of `us-east`.
+    const TWIN: &str = "r19309";
+    let dir = tempfile::tempdir().expect("a directory");
+    let [south, west, mut east] = mesh(dir.path(), ["ap-south", "eu-west", "us-east"]);
+    east.publish("orders", &["one"]);
+    west.run(&["interest", "add", "orders", "--from", "start"])
+        .ok();
+    west.has("orders", 1);
+    let join = json!({"ask": "join", "channels": [], "last": true});
+    let mut twin = thief(&south, TWIN, "ap-south");
+    twin.json(LINK_DIRECTORY, &join).error("REGION_MISMATCH");
+    // What is home of anything stays.
+    let leave = ["region", "leave", "--json"];
+    let refused = east.run(&leave).fails(1);
+    assert!(refused.contains("orders"), "{refused}");
+    let refused = west.run(&["region", "leave", "us-east"]).fails(1);
+    assert!(refused.contains("orders"), "{refused}");
+    let refused = south.run(&leave).fails(1);
+    assert!(refused.contains("directory"), "{refused}");
+    let refused = south.run(&["region", "leave", "mars"]).fails(1);
+    assert!(refused.contains("mars"), "{refused}");
+    west.run(&["region", "move", "orders", "--to", "eu-west"])
+        .ok();
+    let holders = || {
+        let status = west.status();
+        let rows = status["held"].as_array().expect("rows").clone();
+        let regions = rows.iter().flat_map(|row| {
+            let regions = row["regions"].as_array().expect("rows").clone();
+            regions.into_iter()
+        });
+        let names = regions.map(|one| one["region"].as_str().expect("a name").to_owned());
+        names.collect::<Vec<_>>()
+    };
+    wait_for("the home before to pull", || {
+        holders().contains(&"us-east".to_owned()).then_some(())
+    });
+    let told = wait_for("the word of the move", || {
+        let ran = east.run(&leave);
+        (ran.code == 0).then(|| ran.json())
+    });
+    assert_eq!(
+        told,
+        json!({"region": "us-east", "regions": ["ap-south", "eu-west"]})
+    );
+    // The others let go of it.
+    for region in [&south, &west] {
+        has_joined(region, &["ap-south", "eu-west"]);
+        wait_for("it to be a peer no more", || {
+            (!peers_of(region).contains(&"us-east".to_owned())).then_some(())
+        });
+    }
+    wait_for("what it holds to count no more", || {
+        holders().is_empty().then_some(())
+    });
+    let mut link = Raw::greeted(west.broker().address());
+    let open = json!({"region": "us-east", "expect": "eu-west", "directoryId": "00000000000000000000000000000007"});
+    link.json(LINK_OPEN, &open).error("REGION_LEFT");
+    // It goes on alone, also after a restart, and so do they.
+    for _ in 0..2 {
+        let told = east.run(&["region", "list", "--json"]).json();
+        assert_eq!(
+            (&told["peers"], &told["directory"]),
+            (&json!([]), &Value::Null)
+        );
+        assert_eq!(east.records("orders").len(), 1, "its copy stays");
+        east.kill();
+        makes(&west, "without-it");
+        east.restart();
+    }
+    // Its number is free, and a region that is gone is taken out from elsewhere.
+    let told = twin.json(LINK_DIRECTORY, &join).json();
+    assert_eq!(told["regions"], json!(["ap-south", "eu-west", TWIN]));
+    west.run(&["region", "leave", TWIN]).ok();
+    has_joined(&south, &["ap-south", "eu-west"]);
+    // Added again it belongs again.
+    let url = |name: &str, region: &Region| format!("{name}={}", region.url());
+    for region in [&south, &west] {
+        region
+            .run(&["region", "peer", "add", &url("us-east", &east)])
+            .ok();
+    }
+    for (name, region) in [("ap-south", &south), ("eu-west", &west)] {
+        east.run(&["region", "peer", "add", &url(name, region)])
+            .ok();
+    }
+    for region in [&south, &west, &east] {
+        has_joined(region, &["ap-south", "eu-west", "us-east"]);
+    }
+    west.publish("orders", &["two"]);
+    makes(&east, "mine");
+    assert_eq!(lives_in(&east, "mine").as_deref(), Some("us-east"));
+    assert_ne!(south.run(&["channel", "create", "mine"]).code, 0);
 }

@@ -46,6 +46,13 @@ pub enum RegionRow {
         /// When it joined.
         at: Timestamp,
     },
+    /// A region that has left and not come back.
+    Left {
+        /// Its name.
+        name: RegionName,
+        /// When it left.
+        at: Timestamp,
+    },
     /// A channel.
     Channel {
         /// Its name.
@@ -121,6 +128,7 @@ pub enum NameError {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Regions {
     regions: BTreeMap<RegionName, Timestamp>,
+    left: BTreeMap<RegionName, Timestamp>,
     channels: BTreeMap<ChannelName, NamedChannel>,
     orgs: BTreeMap<OrgName, BTreeSet<RegionName>>,
     crossings: BTreeMap<(OrgName, OrgName), Words>,
@@ -183,6 +191,17 @@ impl Regions {
         self.regions.contains_key(region)
     }
 
+    /// The regions that have left and not joined again since, sorted, with when each left.
+    pub fn left(&self) -> impl Iterator<Item = (&RegionName, Timestamp)> {
+        self.left.iter().map(|(name, at)| (name, *at))
+    }
+
+    /// When a region has left, where it has not joined again since.
+    #[must_use]
+    pub fn left_at(&self, region: &RegionName) -> Option<Timestamp> {
+        self.left.get(region).copied()
+    }
+
     /// The regions that alone may hold a channel's bytes, where it or its organisation says so;
     /// `None` where neither does.
     #[must_use]
@@ -212,7 +231,8 @@ impl Regions {
     /// How many rows the state has.
     #[must_use]
     pub fn rows(&self) -> usize {
-        self.regions.len() + self.channels.len() + self.orgs.len() + self.crossings.len()
+        let regions = self.regions.len() + self.left.len();
+        regions + self.channels.len() + self.orgs.len() + self.crossings.len()
     }
 
     /// The region that has a number.
@@ -260,6 +280,10 @@ impl Regions {
             name: name.clone(),
             at: *at,
         });
+        let left = self.left.iter().map(|(name, at)| RegionRow::Left {
+            name: name.clone(),
+            at: *at,
+        });
         let channels = self.channels.iter();
         let channels = channels.map(|(name, channel)| RegionRow::Channel {
             name: name.clone(),
@@ -275,7 +299,8 @@ impl Regions {
             guest: guest.clone(),
             words: *words,
         });
-        let rows = regions.chain(channels).chain(orgs).chain(crossings);
+        let rows = regions.chain(left).chain(channels);
+        let rows = rows.chain(orgs).chain(crossings);
         folding::split(rows, MAX_PART_BYTES)
             .into_iter()
             .map(RegionEvent::Folded)
@@ -295,7 +320,9 @@ impl Regions {
             RegionEvent::Joined(event) => self.join(&event.region, event.at),
             RegionEvent::Left(event) => {
                 let left = self.regions.remove(&event.region);
-                left.map(drop).ok_or("the region is not known")
+                left.ok_or("the region is not known")?;
+                self.left.insert(event.region.clone(), event.at);
+                Ok(())
             }
             RegionEvent::Named(event) => {
                 self.follows(event)?;
@@ -323,6 +350,7 @@ impl Regions {
         if self.by_number(RegionNumber::of(region)).is_some() {
             return Err("a region of that number is known");
         }
+        self.left.remove(region);
         self.regions.insert(region.clone(), at);
         Ok(())
     }
@@ -411,6 +439,12 @@ impl Regions {
         for row in rows {
             match row {
                 RegionRow::Region { name, at } => state.join(name, *at)?,
+                RegionRow::Left { name, at } => {
+                    if state.regions.contains_key(name) {
+                        return Err("a region is known and has left");
+                    }
+                    state.left.insert(name.clone(), *at);
+                }
                 RegionRow::Channel { name, channel } => {
                     let is_one = channel.regions == Spread::One;
                     if channel.logs.is_empty() || (is_one && channel.logs.len() > 1) {

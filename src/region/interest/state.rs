@@ -1,6 +1,6 @@
 //! What a region wants of the others, folded from [`InterestEvent`]s.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -171,24 +171,38 @@ impl Interests {
     /// - `allowed`: whether what an organisation asks for may cross.
     #[must_use]
     pub fn wish(&self, channel: &ChannelName, allowed: impl Fn(&OrgName) -> bool) -> Option<Wish> {
-        let declared = self.declared.iter();
-        let declared = declared.filter(|((_, pattern), _)| pattern.matches(channel));
-        let declared = declared.map(|((org, _), (wish, _))| (org, wish));
-        let whole = channel.region().map(|_| channel.channel());
-        let is_read = |org: &OrgName, read: &ChannelName| {
-            let by_itself = || self.automatic.contains_key(&(org.clone(), channel.clone()));
-            read == channel || (Some(read) == whole.as_ref() && !by_itself())
-        };
-        let automatic = self.automatic.iter();
-        let automatic = automatic.filter(|((org, read), _)| is_read(org, read));
-        let automatic = automatic.map(|((org, _), interest)| (org, &interest.wish));
-        let wishes = declared.chain(automatic).filter(|(org, _)| allowed(org));
+        let wishes = self.wishes(channel).filter(|(org, _)| allowed(org));
         wishes.fold(None, |all: Option<Wish>, (_, wish)| {
             Some(match all {
                 Some(all) => all.union(wish),
                 None => wish.clone(),
             })
         })
+    }
+
+    /// The organisations that want something of a log.
+    #[must_use]
+    pub fn askers(&self, channel: &ChannelName) -> BTreeSet<OrgName> {
+        self.wishes(channel).map(|(org, _)| org.clone()).collect()
+    }
+
+    /// Who wants what of a log.
+    fn wishes<'a>(
+        &'a self,
+        channel: &'a ChannelName,
+    ) -> impl Iterator<Item = (&'a OrgName, &'a Wish)> {
+        let declared = self.declared.iter();
+        let declared = declared.filter(|((_, pattern), _)| pattern.matches(channel));
+        let declared = declared.map(|((org, _), (wish, _))| (org, wish));
+        let whole = channel.region().map(|_| channel.channel());
+        let is_read = move |org: &OrgName, read: &ChannelName| {
+            let by_itself = || self.automatic.contains_key(&(org.clone(), channel.clone()));
+            read == channel || (Some(read) == whole.as_ref() && !by_itself())
+        };
+        let automatic = self.automatic.iter();
+        let automatic = automatic.filter(move |((org, read), _)| is_read(org, read));
+        let automatic = automatic.map(|((org, _), interest)| (org, &interest.wish));
+        declared.chain(automatic)
     }
 
     /// The fewest patterns that mean every channel anybody wants.

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::Regions;
 use super::digest::{batch_at, digest};
 use super::moving::{durable, give_up, synced};
 use super::requests::unreachable;
 use super::runs::runs;
+use super::{Regions, refold};
 use crate::broker::{Broker, BrokerError, Residence, Wake};
 use crate::client::{Link, RequestError};
 use crate::protocol::region::LinkDigest;
@@ -204,7 +204,11 @@ async fn set_aside(
         channel = %name, %from, %end, %place,
         "another region has taken the log over: what it does not have of this one is set aside"
     );
-    take_out(shared, name, id, from).await
+    take_out(shared, name, id, from).await?;
+    match &shared.regions {
+        Some(regions) => refold::after_cut(shared, regions, name, id).await,
+        None => Ok(()),
+    }
 }
 
 /// Sets aside what a home that was overtaken by force, or a copy of it, has otherwise than the home

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::Regions;
 use super::requests::unreachable;
+use super::{Regions, leaving};
 use crate::broker::{Broker, BrokerError, Seat, Travelling, Wait};
 use crate::protocol::region::{
     ChannelNamed, ChannelPlace, ConsentSet, Consents, CrossingRow, DirectoryTold, LinkDirectory,
@@ -47,6 +47,8 @@ impl Regions {
         });
         if is_new {
             self.tell_wanted();
+            // A region may have left.
+            self.rejoin.notify_one();
         }
     }
 }
@@ -92,6 +94,9 @@ pub(super) async fn serve(
         LinkDirectory::Join { channels, last } => {
             begin_if_alone(shared, regions).await?;
             let mut broker = at_home(shared, regions)?;
+            if leaving::is_out(&broker, regions, by) {
+                return Err(leaving::has_left(by));
+            }
             let events = join(&broker, by, channels, last, &mut told)?;
             Some(record(&mut broker, &events)?)
         }
@@ -131,6 +136,12 @@ pub(super) async fn serve(
         LinkDirectory::Consent { word } => {
             let mut broker = at_home(shared, regions)?;
             let event = consent(&broker, word)?;
+            Some(record(&mut broker, &[event])?)
+        }
+        LinkDirectory::Leave { region } => {
+            let mut broker = at_home(shared, regions)?;
+            let event = leaving::leaving(&broker, regions, &region)?;
+            tracing::warn!(%region, "a region leaves the directory");
             Some(record(&mut broker, &[event])?)
         }
     };

@@ -1,12 +1,14 @@
 //! What a region wants of a peer, and which of the peer's logs may be followed: from who is home.
 
 use super::{Regions, travel};
-use crate::broker::{Broker, Residence};
+use crate::broker::{Broker, BrokerError, Residence};
 use crate::protocol::region::LinkLog;
 use crate::region::interest::{Since, Wish};
 use crate::region::{ChannelPattern, RegionNumber};
-use crate::server::clock;
+use crate::server::access::Caller;
+use crate::server::auditing::Draft;
 use crate::server::shared::Shared;
+use crate::server::{answer, clock};
 use crate::types::{ChannelName, Incarnation, OrgName, RegionName};
 
 /// Most channels that were home here and are asked for by name.
@@ -17,7 +19,8 @@ const REFUSALS: u32 = 3;
 
 /// Whether a refusal counts for that: another source, or the same one in a moment, may not change it.
 fn is_final(text: &str) -> bool {
-    let passing = ["NOT_HOME", "SOURCE_BEHIND", "HOME_MOVING"];
+    // Consent is given again without anybody asking here, and its source may hear of it later.
+    let passing = ["NOT_HOME", "SOURCE_BEHIND", "HOME_MOVING", "NO_CONSENT"];
     !passing.iter().any(|code| text.starts_with(code))
 }
 
@@ -79,6 +82,26 @@ pub(super) fn diverged(shared: &Shared, regions: &Regions, id: Incarnation) {
     if is_forced && regions.diverged().insert(id) {
         regions.tell_homes();
     }
+}
+
+/// Puts it on the record where a copy is left for want of consent.
+pub(super) fn note_withdrawn(shared: &Shared, regions: &Regions, name: &ChannelName) {
+    let is_withdrawn = shared.broker().is_withdrawn(name);
+    if is_withdrawn {
+        record_withdrawn(shared, regions, name);
+    }
+}
+
+/// Puts it on the record that a copy is not kept up any more for want of consent.
+pub(super) fn record_withdrawn(shared: &Shared, regions: &Regions, name: &ChannelName) {
+    let error = answer::refused(&BrokerError::NoConsent {
+        channel: name.to_string(),
+        region: regions.name.clone(),
+    });
+    let draft = Draft::of_copying(name, &regions.name);
+    draft.refused(&mut shared.broker(), &Caller::LOCAL, &error);
+    shared.wake_committer();
+    tracing::warn!(channel = %name, "a copy is not kept up any more for want of consent");
 }
 
 /// Books that a copy is followed again, where it was stopped.

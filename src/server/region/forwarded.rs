@@ -1,22 +1,22 @@
 //! Requests that another region has let in, carried out here. Whoever asks is judged anew by what is
-//! known here of their key. Of a key that is not known here the other region vouches, as its own key
+//! known here of their key, made here or in another region. Of a key that is not known here the other region vouches, as its own key
 //! may `replicate`; what that writes is stamped with the principal of that key.
 
 use std::sync::Arc;
 
 use super::Regions;
-use crate::access::Principal;
-use crate::broker::{BrokerError, Published, Residence};
+use crate::access::{KeyAbroad, Principal};
+use crate::broker::{Broker, BrokerError, Published, Residence};
 use crate::protocol::{
     ErrorCode, Kind, LinkForwardRequest, LinkForwardResponse, Request, Response, Whereabouts,
     WireError,
 };
-use crate::server::access::Caller;
+use crate::server::access::{Caller, not_authentic};
 use crate::server::auditing::Draft;
 use crate::server::dispatch::{self, Command, Handled};
 use crate::server::shared::Shared;
-use crate::server::{admission, answer};
-use crate::types::{DEFAULT_ORG_NAME, Durability, OrgId, OrgName};
+use crate::server::{admission, answer, clock};
+use crate::types::{DEFAULT_ORG_NAME, Durability, KeyId, OrgId, OrgName};
 
 /// Whether a request of this kind is carried out for another region.
 fn may_be_forwarded(kind: Kind) -> bool {
@@ -84,7 +84,7 @@ fn take(
     };
     let bytes = forward.body.len() as u64;
     let mut request = forward.request()?;
-    let caller = match known(shared, forward) {
+    let caller = match known(shared, forward)? {
         Some(caller) => {
             let usage = {
                 let broker = shared.broker();
@@ -100,11 +100,40 @@ fn take(
     Ok((Arc::new(caller), request))
 }
 
-/// Who asks, where their key is known here, whether it still opens anything or not.
-fn known(shared: &Shared, forward: &LinkForwardRequest) -> Option<Caller> {
-    let broker = shared.broker();
+/// Who asks, where their key is known here, whether it still opens anything or not: one of this
+/// region, or of another one that belongs to the deployment.
+///
+/// # Errors
+/// What to answer: a key of another region has ended, or there is no room to record who has it.
+fn known(shared: &Shared, forward: &LinkForwardRequest) -> Result<Option<Caller>, WireError> {
+    let mut broker = shared.broker();
+    let Some(id) = forward
+        .key
+        .filter(|id| broker.access().known_key(*id).is_some())
+    else {
+        return Ok(None);
+    };
+    if broker.access().key(id).is_some() {
+        return Ok(of_here(&broker, id, forward));
+    }
+    let is_theirs = |known: KeyAbroad<'_>| known.org.name == forward.org;
+    if !broker.access().key_abroad(id).is_some_and(is_theirs) {
+        return Ok(None);
+    }
+    let met = broker.meet(id, clock::now());
+    let met = met.map_err(|refusal| answer::refused(&refusal.error))?;
+    let principal = met.map_err(|error| not_authentic(&error))?;
+    Ok(Some(Caller {
+        principal,
+        org: (principal.org != OrgId::DEFAULT).then(|| forward.org.clone()),
+        peer: None,
+    }))
+}
+
+/// Who asks with a key that was made here.
+fn of_here(broker: &Broker, id: KeyId, forward: &LinkForwardRequest) -> Option<Caller> {
     let access = broker.access();
-    let key = access.key(forward.key?)?;
+    let key = access.key(id)?;
     let org = access.org(key.org)?;
     let name = (key.org != OrgId::DEFAULT).then(|| org.name.clone());
     let is_theirs = org.name == forward.org;

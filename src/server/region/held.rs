@@ -81,6 +81,15 @@ impl Held {
         self.logs().remove(&log);
     }
 
+    /// A region has left: what it holds counts no more.
+    pub fn forgets_all(&self, region: &RegionName) {
+        let mut logs = self.logs();
+        logs.retain(|_, row| {
+            row.regions.remove(region);
+            !row.regions.is_empty() || !row.waiting.is_empty()
+        });
+    }
+
     /// What each other region holds of a log: everything of its copy below its offset; by name.
     pub fn of(&self, log: Incarnation) -> Vec<(RegionName, Offset)> {
         let logs = self.logs();
@@ -186,6 +195,17 @@ mod tests {
         held.moved(LOG);
         assert_eq!(waits.as_mut().poll(&mut context), Poll::Ready(false));
         assert_eq!(held.holders(LOG, &below(1)), 0);
+    }
+
+    #[test]
+    fn a_region_that_has_left_counts_for_no_log_and_the_others_still_do() {
+        let held = Held::default();
+        held.says(LOG, &region("a"), below(10));
+        held.says(LOG, &region("b"), below(10));
+        held.says(Incarnation(8), &region("a"), below(10));
+        held.forgets_all(&region("a"));
+        assert_eq!(held.of(LOG), [(region("b"), Offset(10))]);
+        assert_eq!(held.logs().len(), 1);
     }
 
     #[test]

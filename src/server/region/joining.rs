@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::Regions;
 use super::naming::ask_directory;
+use super::{Regions, leaving};
 use crate::broker::Seat;
 use crate::client::{Backoff, BackoffLimits};
 use crate::protocol::WireError;
@@ -57,6 +57,7 @@ pub(super) async fn run(shared: Arc<Shared>, regions: Arc<Regions>) {
 }
 
 async fn step(shared: &Arc<Shared>, regions: &Regions) -> Left {
+    leaving::let_go(shared, regions);
     let (seat, home) = {
         let broker = shared.broker();
         (broker.directory_seat(), regions.directory_home(&broker))

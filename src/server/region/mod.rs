@@ -19,6 +19,7 @@ mod forwarded;
 pub(super) mod held;
 mod joining;
 mod keeping;
+mod leaving;
 mod matters;
 mod moving;
 mod naming;
@@ -28,6 +29,7 @@ mod partial;
 mod peers;
 mod puller;
 mod readers;
+mod refold;
 mod requests;
 mod runs;
 mod seek;
@@ -382,6 +384,7 @@ pub(super) fn start(shared: &Arc<Shared>, tracker: &TaskTracker) {
     tracker.spawn(asides::run(shared.clone(), regions.clone()));
     tracker.spawn(seen::run(shared.clone(), regions.clone()));
     tracker.spawn(joining::run(shared.clone(), regions.clone()));
+    peers::forget_strangers(shared, regions);
     let _ = regions.tracker.set(tracker.clone());
     for peer in regions.peers() {
         tracker.spawn(puller::run(shared.clone(), peer));

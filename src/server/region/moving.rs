@@ -9,10 +9,11 @@ use tokio::time::{Instant, timeout};
 use super::Regions;
 use super::requests::unreachable;
 use super::runs::runs;
-use crate::broker::{BrokerError, Residence, Wait, Wake};
+use crate::broker::{BrokerError, Residence, Travelling, Wait, Wake};
 use crate::client::{Link, RequestError};
 use crate::protocol::region::{
-    HomeDecline, HomeDeclined, HomeFence, HomeFenced, HomeTake, LinkLog, LinkLogs, LinkSeen,
+    DirectoryMove, HomeDecline, HomeDeclined, HomeFence, HomeFenced, HomeTake, LinkLog, LinkLogs,
+    LinkSeen,
     MissingRange, RegionMove, RegionMoved, RegionRetried, RegionRetry,
 };
 use crate::protocol::{ErrorCode, RegionRequest, RegionResponse, WireError};
@@ -215,6 +216,19 @@ pub(super) async fn move_home(
     }
 }
 
+/// Moves the directory of all regions, which is a log like others: its copies are everywhere.
+pub(super) async fn move_directory(
+    shared: &Arc<Shared>,
+    asked: &DirectoryMove,
+) -> Result<RegionMoved, WireError> {
+    let moved = RegionMove {
+        name: Travelling::Regions.name(),
+        to: asked.to.clone(),
+        force: asked.force,
+    };
+    move_home(shared, &moved).await
+}
+
 async fn ask(
     link: &Link,
     region: &RegionName,
@@ -267,6 +281,8 @@ pub(super) async fn take_home(
         }
     };
     regions.tell_homes();
+    // Where it is the directory, what lives here without a name gets one.
+    regions.rejoin.notify_one();
     Ok(told(shared, name, id, &home, asked.force))
 }
 
@@ -413,12 +429,17 @@ async fn told_of(
     name: &ChannelName,
     limit: Duration,
 ) -> Result<Option<LinkLog>, WireError> {
-    let Ok(pattern) = ChannelPattern::exactly(name) else {
-        return Ok(None);
+    // No pattern means an internal topic.
+    let (patterns, topics) = match name.is_internal() {
+        true => (Vec::new(), vec![name.clone()]),
+        false => match ChannelPattern::exactly(name) {
+            Ok(pattern) => (vec![pattern], Vec::new()),
+            Err(_) => return Ok(None),
+        },
     };
     let request = RegionRequest::LinkLogs(LinkLogs {
-        patterns: vec![pattern],
-        topics: Vec::new(),
+        patterns,
+        topics,
         after: None,
         wait_ms: 0,
         cursor: None,

@@ -14,6 +14,7 @@ use crate::server::access::Caller;
 use crate::server::auditing::Draft;
 use crate::server::clock;
 use crate::server::shared::Shared;
+use crate::types::RegionName;
 
 /// The peers of a region: those that it is told of at its start, and over that what was said while it
 /// ran.
@@ -92,6 +93,9 @@ pub(super) fn change(
     if let Some(gone) = regions.take_peer(&name) {
         gone.gone.cancel();
     }
+    if url.is_none() {
+        forget(shared, &name);
+    }
     if let Some(url) = url {
         let peer = Arc::new(Peer::new(&PeerOptions { name, url }, now));
         regions.put_peer(peer.clone());
@@ -101,6 +105,27 @@ pub(super) fn change(
     }
     regions.rejoin.notify_one();
     Ok(recorded.wait)
+}
+
+/// Forgets the keys and grants of a region that is a peer no more.
+pub(super) fn forget(shared: &Shared, region: &RegionName) {
+    let forgotten = shared.broker().forget_access_of(region, clock::now());
+    if let Err(refusal) = forgotten {
+        tracing::warn!(%region, error = %refusal.error, "what a region has said of its keys stays for now");
+    }
+    shared.wake_committer();
+    shared.tell_access_changed();
+}
+
+/// Forgets the keys and grants of all regions that this one is not told of as peers any more.
+pub(super) fn forget_strangers(shared: &Shared, regions: &Regions) {
+    let known = shared.broker().regions_with_access();
+    for region in known
+        .into_iter()
+        .filter(|name| regions.peer(name).is_none())
+    {
+        forget(shared, &region);
+    }
 }
 
 impl Peer {

@@ -22,7 +22,7 @@ use self::holding::Holding;
 pub(super) use self::widening::Beside;
 use super::{Peer, Regions, following, packing, seen, travel};
 use crate::broker::config::ChannelConfig;
-use crate::broker::{BrokerError, CopiedBatch, NewCopy, Placed, Residence, Wake};
+use crate::broker::{BrokerError, CopiedBatch, NewCopy, Placed, Residence, Travelling, Wake};
 use crate::client::{Backoff, BackoffLimits, Client, Link, LinkCall, RequestError};
 use crate::format::BatchHeader;
 use crate::protocol::region::{
@@ -30,7 +30,8 @@ use crate::protocol::region::{
     LinkState, LinkUnfollow,
 };
 use crate::protocol::{
-    LinkFetchRequest, LinkFetchResponse, LinkItem, RegionRequest, RegionResponse, Request, Response,
+    ErrorCode, LinkFetchRequest, LinkFetchResponse, LinkItem, RegionRequest, RegionResponse,
+    Request, Response,
 };
 use crate::region::copies::{Before, Cursor, GapReason, Item};
 use crate::region::interest::{Since, Wish};
@@ -337,6 +338,7 @@ impl Session<'_> {
             let wish = self.wish(&copying.name);
             if wish.is_none_or(|wish| self.types(copying.id, &wish) != copying.types) {
                 left.push(*handle);
+                following::note_withdrawn(self.shared, self.regions, &copying.name);
             }
         }
         self.leave(left).await?;
@@ -482,6 +484,7 @@ impl Session<'_> {
                 last_epoch,
                 begins_at,
                 types,
+                orgs: self.shared.broker().askers(&log.name),
             }
         };
         let planned = match residence {
@@ -676,6 +679,9 @@ impl Session<'_> {
                 if copying.name.is_internal() {
                     self.regions.tell_consents(&self.shared.broker());
                     self.regions.tell_homes(); // It may say who is home of what.
+                    if Travelling::of(&copying.name) == Some(Travelling::Access) {
+                        self.shared.tell_access_changed();
+                    }
                 } else {
                     self.peer.state().bytes += bytes;
                 }
@@ -807,6 +813,9 @@ impl Session<'_> {
                 self.regions.tell_routed();
                 if let Some(log) = log {
                     self.refused(&log, id, &error);
+                    if error.known() == Some(ErrorCode::NoConsent) {
+                        following::record_withdrawn(self.shared, self.regions, &log.name);
+                    }
                 }
             }
         }

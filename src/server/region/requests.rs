@@ -205,6 +205,8 @@ pub(in crate::server) fn waits(request: &RegionRequest) -> bool {
             | RegionRequest::ConsentSet(_)
             | RegionRequest::RegionPeer(_)
             | RegionRequest::RegionAside(_)
+            | RegionRequest::DirectoryMove(_)
+            | RegionRequest::RegionLeave(_)
     )
 }
 
@@ -222,6 +224,16 @@ pub(in crate::server) async fn ask(
                 .await
                 .map(RegionResponse::RegionMove)
         }
+        RegionRequest::DirectoryMove(asked) => {
+            let act = Draft::of_region(request).done_by(caller);
+            shared.broker().audit(act, clock::now());
+            super::moving::move_directory(shared, asked)
+                .await
+                .map(RegionResponse::DirectoryMove)
+        }
+        RegionRequest::RegionLeave(asked) => super::leaving::leave(shared, caller, asked)
+            .await
+            .map(RegionResponse::RegionLeave),
         RegionRequest::RegionPeer(peer) => set_peer(shared, caller, peer)
             .await
             .map(RegionResponse::RegionPeer),

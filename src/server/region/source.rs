@@ -20,7 +20,7 @@ use self::budget::Budget;
 use self::filter::Skipped;
 use self::places::Places;
 use super::digest::{batch_at, digest};
-use super::{Regions, create, directory, packing, travel};
+use super::{Regions, create, directory, leaving, packing, travel};
 use crate::broker::{BrokerError, CopyOf, Fetch, Place, Residence, Travelling, Wake};
 use crate::format::BatchHeader;
 use crate::protocol::region::{
@@ -39,7 +39,7 @@ use crate::server::connection::shutting_down;
 use crate::server::shared::{Shared, TaskWake};
 use crate::server::{answer, auditing, clock, fetching};
 use crate::storage::ReadError;
-use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, RegionName};
+use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, OrgName, RegionName};
 
 /// Most logs that one link follows.
 const MAX_FOLLOWED: usize = 100_000;
@@ -145,6 +145,8 @@ struct Followed {
     is_home: bool,
     /// Record types wanted; `None` is all.
     types: Option<BTreeSet<String>>,
+    /// The organisations that ask for it; none where the region does.
+    orgs: BTreeSet<OrgName>,
     /// What was passed over and not told yet.
     skipped: Option<Skipped>,
 }
@@ -421,6 +423,9 @@ impl Source {
             );
             return Err(mismatch(text));
         }
+        if leaving::is_out(&self.shared.broker(), regions, &open.region) {
+            return Err(leaving::has_left(&open.region));
+        }
         self.is_open = true;
         self.puller = Some(open.region.clone());
         self.packs = open.pack;
@@ -449,7 +454,7 @@ impl Source {
             return Err(error.with("limit", MAX_FOLLOWED));
         }
         let name = &log.name;
-        self.check_consent(name)?;
+        self.check_consent(name, &log.orgs)?;
         let (id, is_home, log_start, flushed, epoch) = {
             let broker = self.shared.broker();
             let (id, is_home) = match broker.residence(name) {
@@ -550,6 +555,7 @@ impl Source {
             waker,
             is_home,
             types: log.types,
+            orgs: log.orgs,
             skipped: None,
         };
         self.followed.insert(handle, followed);
@@ -576,6 +582,9 @@ impl Source {
         let (Some(regions), Some(region)) = (&self.shared.regions, &self.puller) else {
             return;
         };
+        if leaving::is_out(&self.shared.broker(), regions, region) {
+            return;
+        }
         for (handle, offset) in held {
             // A copy of some types does not hold what was passed over.
             let followed = self.followed.get(handle);
@@ -586,13 +595,14 @@ impl Source {
         }
     }
 
-    /// Checks that who pulls may hold a channel; a refusal is on the record.
-    fn check_consent(&self, name: &ChannelName) -> Result<(), WireError> {
+    /// Checks that who pulls may hold a channel, and that it may cross for one of those that ask for
+    /// it there; a refusal is on the record.
+    fn check_consent(&self, name: &ChannelName, orgs: &BTreeSet<OrgName>) -> Result<(), WireError> {
         let Some(puller) = &self.puller else {
             return Ok(());
         };
         let mut broker = self.shared.broker();
-        if broker.may_hold(name, puller) {
+        if broker.may_hold(name, puller) && broker.may_cross_for(name, orgs) {
             return Ok(());
         }
         let error = answer::refused(&BrokerError::NoConsent {
@@ -611,7 +621,8 @@ impl Source {
         let Some(puller) = &self.puller else { return };
         let broker = self.shared.broker();
         for (handle, followed) in &self.followed {
-            if !broker.may_hold(&followed.name, puller) {
+            let may_cross = broker.may_cross_for(&followed.name, &followed.orgs);
+            if !broker.may_hold(&followed.name, puller) || !may_cross {
                 self.ready.insert(*handle);
             }
         }
@@ -735,8 +746,8 @@ impl Source {
     /// and of all that was read.
     async fn read(&mut self, handle: u32, max_bytes: u64, items: &mut Vec<LinkItem>) -> (u64, u64) {
         self.backlog.remove(&handle);
-        let name = self.followed.get(&handle).map(|it| it.name.clone());
-        if let Some(Err(error)) = name.map(|name| self.check_consent(&name)) {
+        let followed = self.followed.get(&handle);
+        if let Some(Err(error)) = followed.map(|it| self.check_consent(&it.name, &it.orgs)) {
             self.unfollow(handle);
             items.push(LinkItem::Stop { handle, error });
             return (0, 0);
@@ -1052,11 +1063,11 @@ fn page(
     // All of them only grow, so their sum changes whenever one does.
     let version =
         version.map_or(0, |log| log.flushed().0) + broker.consents() + regions.homes_version();
-    let offered = travel::offered(broker, regions, &asked.topics);
+    let offered = travel::offered(broker, regions, puller, &asked.topics);
     if asked.patterns.is_empty() {
         // Whoever asks for topics alone waits for another topic, not for any channel.
         return LinkLogsPage {
-            version: offered.len() as u64,
+            version: travel::version_of(&offered),
             logs: offered,
             next: None,
         };

@@ -162,9 +162,9 @@ impl Regions {
                 lag_records: state.home_flushed.map(|at| at.0.saturating_sub(next.0)),
                 lag_ms,
                 bytes: state.bytes,
-                error: match broker.may_hold_here(name) {
-                    true => state.error,
-                    false => Some(WITHDRAWN.to_owned()),
+                error: match broker.is_withdrawn(name) {
+                    false => state.error,
+                    true => Some(WITHDRAWN.to_owned()),
                 },
                 gaps: state.gaps.iter().map(|gap| (gap.start, gap.end)).collect(),
                 beside: self.beside_place(id),

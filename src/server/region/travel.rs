@@ -5,6 +5,7 @@
 use super::Regions;
 use crate::broker::{Broker, Residence, Travelling};
 use crate::protocol::region::LinkLog;
+use crate::region::RegionNumber;
 use crate::region::interest::{Since, Wish};
 use crate::server::answer;
 use crate::types::{ChannelName, RegionName};
@@ -43,19 +44,42 @@ pub(super) fn is_other_directory(broker: &Broker, regions: &Regions, log: &LinkL
         && regions.directory_home(broker).as_ref() != Some(&log.home)
 }
 
-/// The topics of this region among those that a peer asks for by their names.
-pub(super) fn offered(broker: &Broker, regions: &Regions, asked: &[ChannelName]) -> Vec<LinkLog> {
+/// Whether a peer's log is a copy of the directory: one is completed from it, and none begun, as its
+/// home has to be reached for names.
+pub(super) fn is_spare_directory(broker: &Broker, peer: &RegionName, log: &LinkLog) -> bool {
+    Travelling::of(&log.name) == Some(Travelling::Regions)
+        && log.home != *peer
+        && broker.residence(&log.name) == Residence::Unknown
+}
+
+/// The topics of this region among those that a peer asks for by their names, and its copy of the
+/// directory, from which others complete theirs where its home is gone.
+///
+/// - `puller`: who asks.
+pub(super) fn offered(
+    broker: &Broker,
+    regions: &Regions,
+    puller: Option<&RegionName>,
+    asked: &[ChannelName],
+) -> Vec<LinkLog> {
     let logs = asked.iter().filter_map(|name| {
         let topic = Travelling::of(name).filter(|topic| topic.name() == *name)?;
-        let Residence::Home(id) = broker.residence(&topic.name()) else {
+        if puller.is_some_and(|puller| !broker.may_hold(name, puller)) {
             return None;
+        }
+        let (id, home) = match broker.residence(&topic.name()) {
+            Residence::Home(id) => (id, regions.name.clone()),
+            Residence::Copy(id, home) if topic == Travelling::Regions => {
+                (id, Some(home).filter(|_| regions.is_settled(broker, id))?)
+            }
+            Residence::Copy(..) | Residence::Unknown => return None,
         };
         let log = broker.storage().log(id)?;
         let info = broker.channel_info(name).ok()?;
         Some(LinkLog {
             name: name.clone(),
             incarnation: id,
-            home: regions.name.clone(),
+            home,
             epoch: log.last_epoch(),
             log_start: log.log_start(),
             flushed: log.flushed(),
@@ -64,4 +88,10 @@ pub(super) fn offered(broker: &Broker, regions: &Regions, asked: &[ChannelName])
         })
     });
     logs.collect()
+}
+
+/// Changes whenever a topic comes, or lives somewhere else.
+pub(super) fn version_of(offered: &[LinkLog]) -> u64 {
+    let homes = offered.iter().map(|log| RegionNumber::of(&log.home));
+    homes.map(|home| (1 << 16) + u64::from(home.0)).sum()
 }

@@ -148,6 +148,8 @@ fn row(kind: Kind) -> Option<Needs> {
         Kind::InterestList => Needs::Own(ChannelAdmin),
         Kind::InterestRemove => Needs::Own(ChannelAdmin),
         Kind::RegionPeer => Needs::Operator(AccessAdmin),
+        Kind::DirectoryMove => Needs::Operator(AccessAdmin),
+        Kind::RegionLeave => Needs::Operator(AccessAdmin),
         Kind::LinkDirectory => Needs::Operator(Replicate),
         Kind::LinkCreate => Needs::Operator(Replicate),
         Kind::LinkFind => Needs::Operator(Replicate),

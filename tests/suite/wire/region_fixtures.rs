@@ -1,5 +1,7 @@
 //! One example of every request between regions or about them, and of every answer.
 
+use std::collections::BTreeSet;
+
 use bytes::{Bytes, BytesMut};
 use npayload::asp::Matter;
 use npayload::protocol::control::{self, ChannelConfig};
@@ -166,6 +168,7 @@ pub fn requests() -> Vec<Request> {
                     last_epoch: None,
                     begins_at: None,
                     types: None,
+                    orgs: BTreeSet::new(),
                 },
                 FollowLog {
                     handle: 3,
@@ -176,6 +179,7 @@ pub fn requests() -> Vec<Request> {
                     last_epoch: Some(LogEpoch(7)),
                     begins_at: Some(Offset(40)),
                     types: Some(types()),
+                    orgs: [org("acme")].into(),
                 },
                 FollowLog {
                     handle: 2,
@@ -186,6 +190,7 @@ pub fn requests() -> Vec<Request> {
                     last_epoch: None,
                     begins_at: None,
                     types: None,
+                    orgs: BTreeSet::new(),
                 },
             ],
         }),
@@ -277,6 +282,13 @@ pub fn requests() -> Vec<Request> {
             residency: named().residency,
         }),
         RegionRequest::ConsentList(ConsentList {}),
+        RegionRequest::DirectoryMove(DirectoryMove {
+            to: region("eu-west"),
+            force: true,
+        }),
+        RegionRequest::RegionLeave(RegionLeave {
+            region: Some(region("eu-west")),
+        }),
     ];
     let json = json.map(|request| Request::Region(Box::new(request)));
     let mut all: Vec<Request> = json.into();
@@ -400,6 +412,11 @@ pub fn responses() -> Vec<Response> {
         }),
         RegionResponse::ConsentSet(consents()),
         RegionResponse::ConsentList(consents()),
+        RegionResponse::DirectoryMove(moved()),
+        RegionResponse::RegionLeave(RegionLeft {
+            region: region("eu-west"),
+            regions: vec![region("us-east")],
+        }),
         RegionResponse::RegionStatus(RegionTold {
             outboxes: Vec::new(),
             region: region("eu-west"),

@@ -34,6 +34,9 @@ impl Session<'_> {
         if travel::is_other_directory(&self.shared.broker(), self.regions, log) {
             return handle.map_or(Turn::Wait, |_| Turn::Leave);
         }
+        if travel::is_spare_directory(&self.shared.broker(), &self.peer.name, log) {
+            return Turn::Wait;
+        }
         // A log that was moved is followed where it is known to live, and once it is known what of it
         // is here.
         if !following::may_follow(&self.shared.broker(), self.regions, log)

@@ -190,6 +190,7 @@ mod tests {
             waker: TaskWake::new(),
             is_home: true,
             types: Some(types.iter().map(|name| (*name).to_owned()).collect()),
+            orgs: BTreeSet::new(),
             skipped: None,
         }
     }

@@ -1,0 +1,465 @@
+//! Keys and grants of the other regions of the deployment, folded from what each of them says.
+//!
+//! An organisation is known by its name in all regions, as numbers are each region's own. What a key
+//! of another region opens here is what it opens there, but for what means the region itself: its
+//! broker and the keys in it are administered by its own keys alone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::event::{AccessEvent, OrgCreated, PrincipalMet};
+use super::judge::Principal;
+use super::scope::Operation;
+use super::secret::KeyHash;
+use super::state::{Access, Key, Org};
+use crate::folding::IllegalEvent;
+use crate::types::{KeyId, OrgId, OrgName, PrincipalId, RegionName, Timestamp};
+
+/// What a key opens in its own region alone.
+const AT_HOME: [Operation; 4] = [
+    Operation::AccessAdmin,
+    Operation::Replicate,
+    Operation::Inspect,
+    Operation::Metrics,
+];
+
+/// What other regions have said.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Others {
+    said: BTreeMap<RegionName, Said>,
+    /// Those that belong to the deployment: no other's word counts.
+    trusted: BTreeSet<RegionName>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Said {
+    access: Box<Access>,
+    /// Whether nothing of it is missing: a revocation might be.
+    is_whole: bool,
+}
+
+/// A key of another region.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyAbroad<'a> {
+    /// The region that has made it.
+    pub region: &'a RegionName,
+    /// The organisation that it belongs to, as it is there.
+    pub org: &'a Org,
+    /// The key, with the numbers that it has there.
+    pub key: &'a Key,
+}
+
+/// Whether an operation means a region's own broker and keys, and not what all regions share.
+pub(super) fn is_at_home(operation: Operation) -> bool {
+    AT_HOME.contains(&operation)
+}
+
+impl Access {
+    /// Takes what another region says, in the order in which it says it.
+    ///
+    /// # Errors
+    /// [`IllegalEvent`] when the event cannot follow: nothing of that region counts then, until all
+    /// of it comes again.
+    pub fn apply_of(
+        &mut self,
+        region: &RegionName,
+        event: &AccessEvent,
+    ) -> Result<(), IllegalEvent> {
+        let said = self.others.said.entry(region.clone());
+        let said = said.or_insert_with(|| Said {
+            access: Box::default(),
+            is_whole: true,
+        });
+        let applied = said.access.apply(event);
+        match event {
+            _ if applied.is_err() => said.is_whole = false,
+            AccessEvent::Folded(part) if part.part == part.parts => said.is_whole = true,
+            _ => {}
+        }
+        applied
+    }
+
+    /// Something of what another region has said is missing: nothing of it counts, until all of it
+    /// comes again.
+    pub fn lacks_of(&mut self, region: &RegionName) {
+        let said = self.others.said.entry(region.clone());
+        let said = said.or_insert_with(|| Said {
+            access: Box::default(),
+            is_whole: false,
+        });
+        said.is_whole = false;
+    }
+
+    /// Forgets what another region has said.
+    pub fn forget_of(&mut self, region: &RegionName) {
+        self.others.said.remove(region);
+    }
+
+    /// Says whose word counts.
+    pub fn trust(&mut self, regions: BTreeSet<RegionName>) {
+        self.others.trusted = regions;
+    }
+
+    /// What the others say whose word counts.
+    fn others(&self) -> impl Iterator<Item = (&RegionName, &Access)> {
+        let said = self.others.said.iter();
+        let counts = said
+            .filter(move |(region, said)| said.is_whole && self.others.trusted.contains(*region));
+        counts.map(|(region, said)| (region, &*said.access))
+    }
+
+    /// A key of another region.
+    #[must_use]
+    pub fn key_abroad(&self, key: KeyId) -> Option<KeyAbroad<'_>> {
+        self.others().find_map(|(region, access)| {
+            let key = access.key(key)?;
+            let org = access.org(key.org)?;
+            Some(KeyAbroad { region, org, key })
+        })
+    }
+
+    /// The key of another region with the hash that all regions know. It is compared in constant
+    /// time.
+    #[must_use]
+    pub fn key_abroad_by_hash(&self, hash: &KeyHash) -> Option<KeyAbroad<'_>> {
+        let found = self.others().find_map(|(_, access)| {
+            let key = access.key(*access.travelling.get(&hash.slot())?)?;
+            (key.travels.as_ref() == Some(hash)).then_some(key.key)
+        });
+        self.key_abroad(found?)
+    }
+
+    /// A key of this region or of another one.
+    #[must_use]
+    pub fn known_key(&self, key: KeyId) -> Option<&Key> {
+        let abroad = || Some(self.key_abroad(key)?.key);
+        self.key(key).or_else(abroad)
+    }
+
+    /// Whether somebody acts with a key of another region.
+    pub(super) fn is_from_abroad(&self, principal: &Principal) -> bool {
+        principal.key.is_some_and(|key| self.key(key).is_none())
+    }
+
+    /// Who somebody with a key of another region is here, once they have a number here.
+    #[must_use]
+    pub fn principal_abroad(&self, key: KeyId) -> Option<Principal> {
+        let KeyAbroad { region, org, key } = self.key_abroad(key)?;
+        let id = *self.met.get(&(region.clone(), key.principal))?;
+        Some(Principal {
+            id,
+            org: self.org_by_name(org.name.as_str())?.org,
+            key: Some(key.key),
+        })
+    }
+
+    /// What is to be recorded before somebody with a key of another region acts here: that their
+    /// organisation is one here too, and their number; nothing where both are known.
+    #[must_use]
+    pub fn check_meet(&self, key: KeyId, at: Timestamp) -> Vec<AccessEvent> {
+        let mut events = Vec::new();
+        let Some(KeyAbroad { region, org, key }) = self.key_abroad(key) else {
+            return events;
+        };
+        if self.org_by_name(org.name.as_str()).is_none() {
+            events.push(AccessEvent::OrgCreated(OrgCreated {
+                org: self.next_org,
+                name: org.name.clone(),
+                limits: org.limits,
+                at,
+                by: PrincipalId(0),
+            }));
+        }
+        if !self.met.contains_key(&(region.clone(), key.principal)) {
+            events.push(AccessEvent::PrincipalMet(PrincipalMet {
+                region: region.clone(),
+                theirs: key.principal,
+                principal: self.next_principal,
+                at,
+            }));
+        }
+        events
+    }
+
+    /// Whether a grant of another region lets one organisation do something with a channel of
+    /// another: both are known by their names.
+    pub(super) fn is_granted_abroad(
+        &self,
+        (owner, guest): (OrgId, OrgId),
+        operation: Operation,
+        name: &str,
+        now: Timestamp,
+    ) -> bool {
+        let names = self.org(owner).zip(self.org(guest));
+        let Some((owner, guest)) = names.map(|(owner, guest)| (&owner.name, &guest.name)) else {
+            return false;
+        };
+        let number =
+            |access: &Access, org: &OrgName| access.org_by_name(org.as_str()).map(|org| org.org);
+        self.others().any(|(_, access)| {
+            let (Some(owner), Some(guest)) = (number(access, owner), number(access, guest)) else {
+                return false;
+            };
+            access.grants(guest).any(|grant| {
+                grant.owner == owner
+                    && grant.guest == guest
+                    && grant.operation == operation
+                    && grant.channels.matches(name)
+                    && grant.is_active(now)
+            })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::access::{
+        Ask, GrantRequest, KeyEnded, KeyHasher, KeyKind, KeyRequest, Limits, NewKey, NotAuthentic,
+        SECRET_BYTES, Scope, Secret,
+    };
+    use crate::types::GrantId;
+
+    const NOW: Timestamp = Timestamp(1000);
+
+    fn region(name: &str) -> RegionName {
+        RegionName::parse(name).unwrap()
+    }
+
+    fn name(name: &str) -> OrgName {
+        OrgName::parse(name).unwrap()
+    }
+
+    /// A region that tells another one what it says, as it says it.
+    struct Pair {
+        there: Access,
+        here: Access,
+        drawn: u8,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let mut here = Access::default();
+            here.trust([region("there")].into());
+            Self {
+                there: Access::default(),
+                here,
+                drawn: 0,
+            }
+        }
+
+        fn say(&mut self, event: AccessEvent) {
+            let read = AccessEvent::decode(event.record_type(), &event.encode()).unwrap();
+            assert_eq!(read, event, "an event reads back as it was written");
+            self.there.apply(&event).unwrap();
+            self.here.apply_of(&region("there"), &event).unwrap();
+        }
+
+        fn org(&mut self, org: &str) -> OrgId {
+            let limits = Limits::default();
+            let event = self
+                .there
+                .check_create_org(&Principal::LOCAL, name(org), limits, NOW);
+            self.say(event.unwrap());
+            self.there.org_by_name(org).unwrap().org
+        }
+
+        fn key(&mut self, org: OrgId, scopes: Vec<Scope>, ends: Option<i64>) -> (Secret, KeyId) {
+            self.drawn += 1;
+            let secret = Secret::new(KeyKind::Live, &[self.drawn; SECRET_BYTES]);
+            let key = KeyId(u128::from(self.drawn));
+            let new = NewKey {
+                key,
+                hash: KeyHasher::new([9; SECRET_BYTES].into()).hash(&secret),
+                travels: Some(KeyHasher::travelling(&secret)),
+                hint: secret.hint(),
+            };
+            let request = KeyRequest {
+                org,
+                name: "a key".to_owned(),
+                kind: KeyKind::Live,
+                scopes,
+                limits: Limits::default(),
+                expires_at: ends.map(Timestamp),
+                certificate: None,
+            };
+            let event = self
+                .there
+                .check_create_key(&Principal::LOCAL, request, new, NOW);
+            self.say(event.unwrap());
+            (secret, key)
+        }
+
+        fn meet(&mut self, secret: &Secret) -> Option<Principal> {
+            let known = self.here.key_abroad_by_hash(&KeyHasher::travelling(secret));
+            let key = known?.key.key;
+            for event in self.here.check_meet(key, NOW) {
+                let read = AccessEvent::decode(event.record_type(), &event.encode()).unwrap();
+                self.here.apply(&read).unwrap();
+            }
+            self.here.principal_abroad(key)
+        }
+
+        fn may(&self, who: &Principal, operation: Operation, channel: &str) -> bool {
+            let ask = Ask::Channel {
+                operation,
+                org: who.org,
+                name: channel,
+            };
+            self.here.authorize(who, &ask, NOW).is_ok()
+        }
+    }
+
+    fn scope(operation: Operation, channel: &str) -> Scope {
+        Scope {
+            operations: [operation].into(),
+            channels: vec![channel.parse().unwrap()],
+            agents: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_key_opens_here_what_it_opens_there_under_a_number_of_its_own() {
+        let mut pair = Pair::new();
+        // Numbers differ between the two.
+        let own =
+            pair.here
+                .check_create_org(&Principal::LOCAL, name("own"), Limits::default(), NOW);
+        pair.here.apply(&own.unwrap()).unwrap();
+        let acme = pair.org("acme");
+        let (secret, key) = pair.key(acme, vec![scope(Operation::Publish, "orders")], None);
+        let who = pair.meet(&secret).unwrap();
+        assert_eq!(who.org, pair.here.org_by_name("acme").unwrap().org);
+        assert_ne!(who.org, acme);
+        assert!(pair.may(&who, Operation::Publish, "orders"));
+        assert!(!pair.may(&who, Operation::Publish, "others"));
+        assert!(!pair.may(&who, Operation::Consume, "orders"));
+        // The second time nothing is new, and what is recorded is kept by the state record.
+        assert_eq!(pair.here.check_meet(key, NOW), []);
+        let mut again = Access::default();
+        again.trust([region("there")].into());
+        for event in pair.there.fold() {
+            again.apply_of(&region("there"), &event).unwrap();
+        }
+        for event in pair.here.fold() {
+            again.apply(&event).unwrap();
+        }
+        assert_eq!(again, pair.here);
+        assert_eq!(again.principal_abroad(key), Some(who));
+    }
+
+    #[test]
+    fn a_key_that_ended_there_or_whose_region_does_not_count_opens_nothing() {
+        let mut pair = Pair::new();
+        let acme = pair.org("acme");
+        let (secret, key) = pair.key(acme, vec![Scope::all()], Some(2000));
+        let who = pair.meet(&secret).unwrap();
+        assert_eq!(pair.here.check_alive(&who, NOW), Ok(()));
+        let expired = pair.here.check_alive(&who, Timestamp(2000));
+        assert_eq!(expired, Err(KeyEnded::Expired { key }));
+        let revoked = Err(KeyEnded::Revoked { key });
+        for spoil in [
+            |here: &mut Access| here.trust(BTreeSet::new()),
+            |here: &mut Access| here.forget_of(&region("there")),
+            |here: &mut Access| here.lacks_of(&region("there")),
+        ] {
+            let mut here = pair.here.clone();
+            spoil(&mut here);
+            assert_eq!(here.check_alive(&who, NOW), revoked);
+            assert!(
+                here.key_abroad_by_hash(&KeyHasher::travelling(&secret))
+                    .is_none()
+            );
+            assert!(here.scopes(&who).is_empty());
+        }
+        // All of it again: it counts again.
+        let mut here = pair.here.clone();
+        here.lacks_of(&region("there"));
+        for event in pair.there.fold() {
+            here.apply_of(&region("there"), &event).unwrap();
+        }
+        assert_eq!(here.check_alive(&who, NOW), Ok(()));
+        let event = pair.there.check_revoke_key(&Principal::LOCAL, key, NOW);
+        pair.say(event.unwrap());
+        assert_eq!(pair.here.check_alive(&who, NOW), revoked);
+        assert!(!pair.may(&who, Operation::Publish, "orders"));
+        // The hash that one region keeps under its own secret opens nothing in another.
+        let hash = KeyHasher::new([9; SECRET_BYTES].into()).hash(&secret);
+        assert_eq!(
+            pair.here.authenticate(&hash, NOW),
+            Err(NotAuthentic::Unknown)
+        );
+    }
+
+    #[test]
+    fn an_operator_of_one_region_administers_no_other() {
+        let mut pair = Pair::new();
+        let (secret, _) = pair.key(OrgId::DEFAULT, vec![Scope::all()], None);
+        let who = pair.meet(&secret).unwrap();
+        assert_eq!(who.org, OrgId::DEFAULT);
+        assert!(pair.may(&who, Operation::ChannelAdmin, "orders"));
+        for operation in Operation::ALL {
+            let broker = Ask::Broker { operation };
+            assert!(
+                pair.here.authorize(&who, &broker, NOW).is_err(),
+                "{operation}"
+            );
+        }
+        let org = OrgId::DEFAULT;
+        for operation in AT_HOME {
+            let own = Ask::Org { operation, org };
+            assert!(pair.here.authorize(&who, &own, NOW).is_err(), "{operation}");
+        }
+        let held = pair.here.scopes(&who);
+        assert!(held[0].operations.iter().all(|one| !is_at_home(*one)));
+        // Not even where its own organisation is not meant.
+        let acme = pair
+            .here
+            .check_create_org(&who, name("acme"), Limits::default(), NOW);
+        assert!(acme.is_err());
+    }
+
+    #[test]
+    fn a_grant_counts_here_by_the_names_of_both_sides_until_it_ends_there() {
+        let mut pair = Pair::new();
+        let (acme, beta) = (pair.org("acme"), pair.org("beta"));
+        let (owner, _) = pair.key(acme, vec![Scope::all()], None);
+        let (guest, _) = pair.key(beta, vec![Scope::all()], None);
+        let (owner, guest) = (pair.meet(&owner).unwrap(), pair.meet(&guest).unwrap());
+        let ask = Ask::Channel {
+            operation: Operation::Consume,
+            org: owner.org,
+            name: "orders.eu",
+        };
+        assert!(pair.here.authorize(&guest, &ask, NOW).is_err());
+        let of = |org, id| Principal {
+            id: PrincipalId(id),
+            org,
+            key: None,
+        };
+        let grant = GrantId(7);
+        let request = GrantRequest {
+            owner: acme,
+            guest: beta,
+            channels: "orders.*".parse().unwrap(),
+            operation: Operation::Consume,
+            expires_at: None,
+        };
+        let proposed = pair
+            .there
+            .check_propose_grant(&of(acme, 1), request, grant, NOW);
+        pair.say(proposed.unwrap());
+        assert!(pair.here.authorize(&guest, &ask, NOW).is_err(), "one side");
+        let accepted = pair.there.check_accept_grant(&of(beta, 2), grant, NOW);
+        pair.say(accepted.unwrap());
+        assert_eq!(pair.here.authorize(&guest, &ask, NOW), Ok(()));
+        let publish = Ask::Channel {
+            operation: Operation::Publish,
+            org: owner.org,
+            name: "orders.eu",
+        };
+        assert!(pair.here.authorize(&guest, &publish, NOW).is_err());
+        let ended = pair.there.check_revoke_grant(&of(acme, 1), grant, NOW);
+        pair.say(ended.unwrap());
+        assert!(pair.here.authorize(&guest, &ask, NOW).is_err());
+    }
+}
