@@ -58,8 +58,10 @@ mod regions_dir; // one directory for all regions: names, homes, who may hold wh
 mod regions_each; // channels with a log for each region: written everywhere, read merged, the same in every region
 mod regions_link; // which peer a copy is pulled from, what of it, and how much at once
 mod regions_long; // a link cut and both of its sides killed all the time: the copy holds every record once
+mod regions_long_each; // the same of a channel that three regions write at once
 mod regions_move; // homes that are moved, planned and by force, and losers that come back
 mod regions_out; // what leaves a region for another: forwarded requests, acknowledgements that say where, outboxes
+mod regions_spec; // the table of faults and their tests in docs/regions.md against the tests
 mod scrub; // the running broker checks what is stored: what it finds, marks, and leaves alone
 mod server; // a server in this process, with the Rust client
 mod sim; // the whole broker from one seed: clock, disk, network, randomness, order; and a checker
