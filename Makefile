@@ -94,7 +94,7 @@ soak-flips: ## only random bit flips over whole data directories (FLIPS=10000)
 
 soak-regions: ## only what regions do: the simulation of three (SEEDS=2000), links that are cut and regions that are killed at full size
 	NPAYLOAD_REGION_SEEDS=$(SEEDS) cargo test --release --test suite -- region_sim:: --nocapture
-	NPAYLOAD_SOAK=1 cargo test --release --test suite -- --nocapture --test-threads 1 region_faults:: regions::kills regions_long::
+	NPAYLOAD_SOAK=1 cargo test --release --test suite -- --nocapture --test-threads 1 region_faults:: regions::kills regions_long:: regions_long_each::
 
 soak-fuzz: ## only the fuzzing of every decoder
 	cd fuzz && for target in $$(cargo fuzz list); do cargo +nightly fuzz run "$$target" -- -max_total_time=$(SECONDS) || exit 1; done

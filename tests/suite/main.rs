@@ -68,6 +68,10 @@ mod regions_loose; // what was set aside is published again, what may be lost is
 mod regions_move; // homes that are moved, planned and by force, and losers that come back
 mod regions_out; // what leaves a region for another: forwarded requests, acknowledgements that say where, outboxes
 mod regions_partial; // copies that are not whole, and lives of a channel beside each other
+mod regions_long_each; // the same of a channel that three regions write at once
+mod regions_move; // homes that are moved, planned and by force, and losers that come back
+mod regions_out; // what leaves a region for another: forwarded requests, acknowledgements that say where, outboxes
+mod regions_spec; // the table of faults and their tests in docs/regions.md against the tests
 mod scrub; // the running broker checks what is stored: what it finds, marks, and leaves alone
 mod server; // a server in this process, with the Rust client
 mod sim; // the whole broker from one seed: clock, disk, network, randomness, order; and a checker

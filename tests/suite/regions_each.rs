@@ -19,17 +19,17 @@ use crate::process::{Broker, ended, wait_for};
 use crate::raw::Raw;
 use crate::regions::{Region, raw};
 
-const NAMES: [&str; 3] = ["ap-south", "eu-west", "us-east"];
+pub const NAMES: [&str; 3] = ["ap-south", "eu-west", "us-east"];
 
 /// Three regions that are all linked to each other, each over a line of its own to every other.
-struct Mesh {
-    regions: Vec<Region>,
+pub struct Mesh {
+    pub regions: Vec<Region>,
     /// From the first to the second.
-    lines: BTreeMap<(usize, usize), Line>,
+    pub lines: BTreeMap<(usize, usize), Line>,
 }
 
 impl Mesh {
-    fn start(dir: &Path) -> Self {
+    pub fn start(dir: &Path) -> Self {
         let mut regions: Vec<Region> = NAMES
             .iter()
             .map(|name| Region::start(dir, name, &[]))
@@ -63,7 +63,7 @@ impl Mesh {
     }
 
     /// A channel with a log for each region, of which all want everything.
-    fn channel(&self, name: &str) {
+    pub fn channel(&self, name: &str) {
         let create = ["channel", "create", name, "--regions", "each"];
         self.regions[0].run(&create).ok();
         for region in &self.regions {
@@ -74,7 +74,7 @@ impl Mesh {
     }
 
     /// Waits until every region has as many records of every log.
-    fn all_have(&self, channel: &str, ends: &[u64; 3]) {
+    pub fn all_have(&self, channel: &str, ends: &[u64; 3]) {
         for (at, region) in self.regions.iter().enumerate() {
             for of in (0..3).filter(|of| *of != at && ends[*of] > 0) {
                 region.has(&log(channel, of), ends[of]);
@@ -95,17 +95,17 @@ impl Mesh {
     }
 }
 
-fn log(channel: &str, of: usize) -> String {
+pub fn log(channel: &str, of: usize) -> String {
     format!("{channel}@{}", NAMES[of])
 }
 
 /// A record as it is read of all logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Read {
-    region: String,
-    offset: u64,
+pub struct Read {
+    pub region: String,
+    pub offset: u64,
     time: i64,
-    payload: String,
+    pub payload: String,
 }
 
 fn read_of(lines: &[Value]) -> Vec<Read> {
@@ -118,7 +118,7 @@ fn read_of(lines: &[Value]) -> Vec<Read> {
     lines.iter().map(one).collect()
 }
 
-fn merged(region: &Region, channel: &str, more: &[&str]) -> Vec<Read> {
+pub fn merged(region: &Region, channel: &str, more: &[&str]) -> Vec<Read> {
     let mut args = vec!["consume", channel, "--json"];
     args.extend(more);
     read_of(&region.run(&args).json_lines())

@@ -18,11 +18,11 @@ use crate::process::wait_for;
 use crate::raw::Raw;
 use crate::regions::{Region, raw};
 
-const CHANNEL: &str = "all";
+pub const CHANNEL: &str = "all";
 
 /// What is done to a chain of regions, each of which pulls from the one before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Blow {
+pub enum Blow {
     Cut,
     KillHome,
     /// Of one that holds a copy.
@@ -30,7 +30,7 @@ enum Blow {
 }
 
 /// So many of each, in an order that the draws decide.
-fn blows(draws: &mut Draws, cuts: u64, kills: u64) -> Vec<Blow> {
+pub fn blows(draws: &mut Draws, cuts: u64, kills: u64) -> Vec<Blow> {
     let mut blows = Vec::new();
     for (blow, times) in [
         (Blow::Cut, cuts),
@@ -47,29 +47,29 @@ fn blows(draws: &mut Draws, cuts: u64, kills: u64) -> Vec<Blow> {
 }
 
 /// The text of a record; no other one has it.
-fn text(n: u64) -> String {
+pub fn text(n: u64) -> String {
     let filler = "x".repeat(usize::try_from(n * 7919 % 120).expect("small"));
     format!("{n}-{filler}")
 }
 
 /// A writer that goes on through restarts of its broker, fed by hand.
-struct Writer(Child);
+pub struct Writer(Child);
 
 impl Writer {
-    fn start(region: &Region) -> Self {
+    pub fn start(region: &Region) -> Self {
         let mut command = region.broker().command(&["publish", CHANNEL, "--json"]);
         let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         Self(child.expect("it starts"))
     }
 
-    fn write(&mut self, numbers: std::ops::Range<u64>) {
+    pub fn write(&mut self, numbers: impl Iterator<Item = u64>) {
         let lines: String = numbers.map(|n| text(n) + "\n").collect();
         let input = self.0.stdin.as_mut().expect("piped");
         input.write_all(lines.as_bytes()).expect("it reads");
     }
 
     /// Waits until all is acknowledged.
-    fn end(mut self) -> Value {
+    pub fn end(mut self) -> Value {
         drop(self.0.stdin.take());
         let output = self.0.wait_with_output().expect("it ends");
         assert!(output.status.success(), "{output:?}");
@@ -77,12 +77,12 @@ impl Writer {
     }
 }
 
-/// Waits as long as the copy moves on.
-fn caught_up(copy: &Region, end: u64) {
+/// Waits as long as the copy of a log moves on.
+pub fn caught_up(copy: &Region, log: &str, end: u64) {
     let mut last = 0;
     while last < end {
-        last = wait_for(&format!("the copy to go on from {last}"), || {
-            let told = copy.copy(CHANNEL)?;
+        last = wait_for(&format!("the copy of {log} to go on from {last}"), || {
+            let told = copy.copy(log)?;
             let next = told["next"].as_u64()?;
             (next > last || next == end).then_some(next)
         });
@@ -134,16 +134,25 @@ impl Chain {
     }
 }
 
-/// Writes through blows of every kind, until every region of the chain has all of it.
-fn write_through(mut chain: Chain) {
+/// Records, cuts, and kills of each side.
+pub fn size() -> (u64, u64, u64) {
     let (records, cuts, kills) = if is_soak() {
         (1_000_000, 100, 50)
     } else {
         (20_000, 5, 2)
     };
-    let records = from_env("RECORDS", records);
+    (
+        from_env("RECORDS", records),
+        from_env("CUTS", cuts),
+        from_env("KILLS", kills),
+    )
+}
+
+/// Writes through blows of every kind, until every region of the chain has all of it.
+fn write_through(mut chain: Chain) {
+    let (records, cuts, kills) = size();
     let mut draws = Draws(seed());
-    let blows = blows(&mut draws, from_env("CUTS", cuts), from_env("KILLS", kills));
+    let blows = blows(&mut draws, cuts, kills);
     let mut writer = Writer::start(&chain.home);
     let part = records / (blows.len() as u64 + 1);
     let mut written = 0;
@@ -159,8 +168,8 @@ fn write_through(mut chain: Chain) {
     assert_eq!(told["count"], json!(records), "{told}");
     for (line, copy) in &chain.hops {
         line.mend();
-        caught_up(copy, records);
-        is_once_and_whole(&chain.home, copy, records);
+        caught_up(copy, CHANNEL, records);
+        is_once_and_whole(&chain.home, copy, CHANNEL, records, |n| n);
         println!(
             "{records} records, {} connections of a link, {} blows",
             line.connections(),
@@ -199,7 +208,7 @@ fn what_goes_round_a_ring_through_cuts_and_kills_is_copied_once_and_whole() {
 }
 
 /// Ends the link's connection: at once, or in the middle of an answer.
-fn cut(line: &Line, draws: &mut Draws) {
+pub fn cut(line: &Line, draws: &mut Draws) {
     let before = line.connections();
     wait_for("a connection to be cut", || {
         (line.connections() > 0).then_some(())
@@ -214,25 +223,33 @@ fn cut(line: &Line, draws: &mut Draws) {
     line.mend();
 }
 
-/// That home and copy hold every record once, in order, as the same bytes.
-fn is_once_and_whole(home: &Region, copy: &Region, records: u64) {
+/// That home and copy of a log hold every record once, in order, as the same bytes.
+///
+/// - `number`: of the text at an offset.
+pub fn is_once_and_whole(
+    home: &Region,
+    copy: &Region,
+    log: &str,
+    records: u64,
+    number: impl Fn(u64) -> u64,
+) {
     // The end of a copy is told before it is synced, and readable then.
     wait_for("the end to be synced", || {
-        let info = copy.run(&["channel", "info", CHANNEL, "--json"]).json();
+        let info = copy.run(&["channel", "info", log, "--json"]).json();
         (info["highWatermark"] == json!(records)).then_some(())
     });
-    let (there, here) = (raw(home, CHANNEL), raw(copy, CHANNEL));
+    let (there, here) = (raw(home, log), raw(copy, log));
     assert_eq!(there.len(), here.len(), "as many bytes");
     assert!(there == here, "the same bytes");
     drop((there, here));
-    let found = Raw::greeted(copy.broker().address()).all(CHANNEL);
+    let found = Raw::greeted(copy.broker().address()).all(log);
     assert_eq!(found.len() as u64, records, "0 gaps, 0 repeats");
     for (n, (offset, payload)) in (0..).zip(&found) {
         assert_eq!(*offset, n);
-        assert_eq!(payload, text(n).as_bytes(), "at {n}");
+        assert_eq!(payload, text(number(n)).as_bytes(), "at {n}");
     }
-    let told = copy.copy(CHANNEL).expect("a copy");
+    let told = copy.copy(log).expect("a copy");
     assert!(told["gaps"].is_null() && told["error"].is_null(), "{told}");
-    let verified = copy.run(&["region", "verify", CHANNEL, "--json"]).json();
+    let verified = copy.run(&["region", "verify", log, "--json"]).json();
     assert_eq!(verified["equal"], json!(true), "{verified}");
 }

@@ -1,7 +1,5 @@
 //! The side of a link that pulls: one task for each peer keeps it open and appends what comes.
 
-#[cfg(test)]
-mod burst;
 mod holding;
 #[cfg(test)]
 mod idle;
@@ -9,9 +7,10 @@ mod own_gaps;
 mod place;
 mod positions;
 mod routing;
+mod standing;
 mod widening;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use self::holding::Holding;
+use self::standing::{Asks, Standing};
 pub(super) use self::widening::Beside;
 use super::{Peer, Regions, following, packing, seen, travel};
 use crate::broker::config::ChannelConfig;
@@ -42,13 +42,6 @@ use crate::server::shared::{Shared, TaskWake};
 use crate::storage::StageError;
 use crate::types::{ChannelName, Incarnation, Offset};
 
-/// Requests for what is new that stand at once, so that one is on its way while the answer of
-/// another is stored.
-const STANDING: usize = 4;
-/// Requests at most, with those that say what was synced meanwhile.
-const MOST_STANDING: usize = 8;
-/// Bytes of one answer.
-const FETCH_BYTES: u32 = 4 << 20;
 /// How long a request waits at the peer.
 const WAIT_MS: u32 = 55_000;
 /// How long an answer that does not wait may take.
@@ -246,21 +239,21 @@ impl Session<'_> {
         let mut routed = self.regions.routed.subscribe();
         let mut logs: Option<LinkCall> = None;
         let mut look: Option<LinkCall> = None;
-        let mut standing: VecDeque<LinkCall> = VecDeque::new();
+        let mut standing = Standing::default();
         self.patterns = following::patterns(&self.shared.broker());
         loop {
             if logs.is_none() {
                 logs = Some(self.ask_logs(None, self.version));
             }
-            while standing.len() < STANDING && !self.copying.is_empty() {
+            while standing.wants_one() && !self.copying.is_empty() {
                 let held = self.held();
-                standing.push_back(self.ask_new(held));
+                standing.push(self.ask_new(Asks::Much, held), Asks::Much);
             }
             // What was synced since is said at once: somebody may wait for it.
-            if self.holding.is_due() && may_say(standing.len(), || self.is_synced()) {
+            if self.holding.is_due() && standing.may_say(|| self.is_synced()) {
                 let held = self.held();
                 if !held.is_empty() {
-                    standing.push_back(self.ask_new(held));
+                    standing.push(self.ask_new(Asks::Little, held), Asks::Little);
                 }
             }
             let synced = self.holding.synced.clone();
@@ -287,9 +280,15 @@ impl Session<'_> {
                     look = None;
                     self.looked(answer?).await?;
                 }
-                answer = answer_of(standing.front_mut()) => {
-                    standing.pop_front();
-                    self.take(answer?).await?;
+                answer = answer_of(standing.first()) => {
+                    standing.answered();
+                    let answer = answer?;
+                    // The next is asked for while this one is stored.
+                    if standing.wants_one() {
+                        let held = self.held();
+                        standing.push(self.ask_new(Asks::Much, held), Asks::Much);
+                    }
+                    self.take(answer).await?;
                 }
                 () = synced.0.notified(), if self.holding.is_due() => {}
                 () = due(retry) => self.follow_wanted().await?,
@@ -298,9 +297,9 @@ impl Session<'_> {
         }
     }
 
-    fn ask_new(&self, held: Vec<(u32, Offset)>) -> LinkCall {
+    fn ask_new(&self, asks: Asks, held: Vec<(u32, Offset)>) -> LinkCall {
         self.link.send(&Request::LinkFetch(LinkFetchRequest {
-            max_bytes: FETCH_BYTES,
+            max_bytes: asks.bytes(),
             max_wait_ms: WAIT_MS,
             held,
         }))
@@ -820,19 +819,6 @@ impl Session<'_> {
             }
         }
         Ok(Ok(()))
-    }
-}
-
-/// Whether another request may say what is synced, beside those that stand. The last one that may
-/// stand is kept for when there is no more to say: what is said of a part of it would leave none for
-/// the rest until the peer answers.
-///
-/// - `is_synced`: whether all that is to be said is synced.
-fn may_say(standing: usize, is_synced: impl FnOnce() -> bool) -> bool {
-    match standing + 1 {
-        next if next > MOST_STANDING => false,
-        MOST_STANDING => is_synced(),
-        _ => true,
     }
 }
 

@@ -2,7 +2,8 @@
 
 use bytes::BytesMut;
 
-use super::{MOST_STANDING, WAIT_MS};
+use super::WAIT_MS;
+use super::standing::MOST;
 use crate::protocol::region::{LinkLogs, LinkLogsPage};
 use crate::protocol::{
     LinkFetchRequest, LinkFetchResponse, RegionRequest, RegionResponse, Request, Response,
@@ -52,7 +53,7 @@ fn an_idle_link_costs_less_than_200_bytes_a_second() {
         logs: Vec::new(),
         next: None,
     })));
-    let standing = MOST_STANDING * (asked(&fetch) + answered(&nothing));
+    let standing = MOST * (asked(&fetch) + answered(&nothing));
     let list = asked(&logs) + answered(&unchanged);
     let pings = PINGS * (asked(&Request::Ping) + answered(&Response::Pong));
     let each_wait = standing + list + pings;

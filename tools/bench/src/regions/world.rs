@@ -62,6 +62,11 @@ pub struct World {
 
 impl World {
     pub async fn start(bench: &Bench<'_>) -> Result<Self> {
+        Self::start_with(bench, &[]).await
+    }
+
+    /// With more options for each broker.
+    pub async fn start_with(bench: &Bench<'_>, more: &[&str]) -> Result<Self> {
         let data = tempfile::Builder::new()
             .prefix("npayload-bench-regions-")
             .tempdir_in(bench.dir)
@@ -87,7 +92,7 @@ impl World {
             data,
         };
         for (at, address) in addresses.iter().enumerate() {
-            let region = world.region(bench, at, *address).await?;
+            let region = world.region(bench, at, *address, more).await?;
             world.regions.push(region);
         }
         let linked = |told: &RegionTold| told.links.iter().all(|it| it.state == LinkState::Open);
@@ -97,13 +102,20 @@ impl World {
         Ok(world)
     }
 
-    async fn region(&self, bench: &Bench<'_>, at: usize, listen: SocketAddr) -> Result<Region> {
+    async fn region(
+        &self,
+        bench: &Bench<'_>,
+        at: usize,
+        listen: SocketAddr,
+        more: &[&str],
+    ) -> Result<Region> {
         let mut command = Command::new(&bench.binary);
         command
             .args(["serve", "--json", "--region", NAMES[at], "--listen"])
             .arg(listen.to_string())
             .arg("--data-dir")
-            .arg(self.data.path().join(NAMES[at]));
+            .arg(self.data.path().join(NAMES[at]))
+            .args(more);
         for (name, line) in NAMES.iter().zip(&self.lines[at]) {
             if let Some(line) = line {
                 command.arg("--peer").arg(format!("{name}={}", line.url()));
