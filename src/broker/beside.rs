@@ -101,6 +101,7 @@ impl Broker {
             end,
             place: to.to_string(),
             at: now,
+            republished: Vec::new(),
         };
         let drafted = self.draft_copy(CopyEvent::SetAside(aside), now)?;
         let more = own_batch(drafted.log, &drafted.records)?;

@@ -6,9 +6,8 @@ use crate::protocol::logs::{ChannelLogs, RegionLogs};
 use crate::protocol::region::{
     ConsentList, ConsentSet, Consents, DirectoryMove, InterestAdd, InterestList, InterestRemove,
     InterestRemoved, InterestRow, InterestRows, RegionAcknowledge, RegionAcknowledged, RegionLeave,
-    RegionLeft, RegionList, RegionMove,
-    RegionMoved, RegionPeer, RegionPurge, RegionPurged, RegionRetried, RegionRetry, RegionStatus,
-    RegionTold, RegionVerify, Regions, Verified,
+    RegionLeft, RegionList, RegionMove, RegionMoved, RegionPeer, RegionPurge, RegionPurged,
+    RegionRetried, RegionRetry, RegionStatus, RegionTold, RegionVerify, Regions, Verified,
 };
 use crate::protocol::{RegionRequest, RegionResponse, Request, Response};
 use crate::types::{ChannelName, RegionName};

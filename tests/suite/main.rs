@@ -56,21 +56,19 @@ mod region_faults; // what regions do to each other's faults, line by line of th
 mod region_names; // the directory of all regions, broker by broker: names in one entry with their channels, moves of it
 mod region_sim; // three regions from one seed: their brokers, the lines between them, moves of homes; and a checker
 mod regions; // processes that are regions: what one publishes, those that asked for it have
-mod regions_attack; // what was tried to make regions acknowledge what they do not hold, or give up what they have
-mod regions_agents; // what follows from sessions of other regions: promises, disputes, calls, money; registries that are seen
 mod regions_access; // who may do what across regions: consent of organisations, keys and grants that travel
+mod regions_agents; // what follows from sessions of other regions: promises, disputes, calls, money; registries that are seen
+mod regions_attack; // what was tried to make regions acknowledge what they do not hold, or give up what they have
 mod regions_dir; // one directory for all regions: names, homes, who may hold what; peers that come and go
 mod regions_each; // channels with a log for each region: written everywhere, read merged, the same in every region
 mod regions_fair; // what a link sends first: live logs, then backlogs by turns
 mod regions_link; // which peer a copy is pulled from, what of it, and how much at once
 mod regions_long; // a link cut and both of its sides killed all the time: the copy holds every record once
+mod regions_long_each; // the same of a channel that three regions write at once
 mod regions_loose; // what was set aside is published again, what may be lost is named and acknowledged, positions and logs of each region
 mod regions_move; // homes that are moved, planned and by force, and losers that come back
 mod regions_out; // what leaves a region for another: forwarded requests, acknowledgements that say where, outboxes
 mod regions_partial; // copies that are not whole, and lives of a channel beside each other
-mod regions_long_each; // the same of a channel that three regions write at once
-mod regions_move; // homes that are moved, planned and by force, and losers that come back
-mod regions_out; // what leaves a region for another: forwarded requests, acknowledgements that say where, outboxes
 mod regions_spec; // the table of faults and their tests in docs/regions.md against the tests
 mod scrub; // the running broker checks what is stored: what it finds, marks, and leaves alone
 mod server; // a server in this process, with the Rust client

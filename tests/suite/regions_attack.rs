@@ -223,6 +223,7 @@ async fn who_asks_for_no_bytes_is_answered_and_keeps_nobody_busy() {
             last_epoch: None,
             begins_at: None,
             types: None,
+            orgs: std::collections::BTreeSet::new(),
         }],
     });
     let wait = std::time::Duration::from_secs(30);

@@ -33,7 +33,9 @@ async fn follow(link: &Link, handle: u32, name: &str) {
         from: FollowFrom::Since(Since::Start),
         last: None,
         last_epoch: None,
+        begins_at: None,
         types: None,
+        orgs: std::collections::BTreeSet::new(),
     };
     let follow = RegionRequest::LinkFollow(LinkFollow { logs: vec![log] });
     let told = link.ask(follow, Duration::from_secs(30)).await;

@@ -67,6 +67,10 @@ pub struct Stop {
 }
 
 /// One copy in a state record, or what was set aside.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "they are made one at a time, on their way to a record or from it"
+)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum CopyRow {

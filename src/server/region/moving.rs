@@ -13,8 +13,7 @@ use crate::broker::{BrokerError, Residence, Travelling, Wait, Wake};
 use crate::client::{Link, RequestError};
 use crate::protocol::region::{
     DirectoryMove, HomeDecline, HomeDeclined, HomeFence, HomeFenced, HomeTake, LinkLog, LinkLogs,
-    LinkSeen,
-    MissingRange, RegionMove, RegionMoved, RegionRetried, RegionRetry,
+    LinkSeen, MissingRange, RegionMove, RegionMoved, RegionRetried, RegionRetry,
 };
 use crate::protocol::{ErrorCode, RegionRequest, RegionResponse, WireError};
 use crate::region::ChannelPattern;

@@ -226,7 +226,9 @@ impl Session<'_> {
             from,
             last: last.and_then(Result::ok),
             last_epoch: last.and_then(Result::err),
+            begins_at: goes_on.as_ref().map(|(wider, ..)| wider.begins_at),
             types: types.clone(),
+            orgs: self.shared.broker().askers(&log.name),
         };
         let wider = match &goes_on {
             Some((wider, ..)) => wider.clone(),
@@ -307,6 +309,7 @@ impl Session<'_> {
             cursor: Cursor::new(id, from, epoch, time, types.is_some()),
             is_home: asked.log.home == self.peer.name,
             types,
+            tenure: self.shared.broker().home_of(id).map(|home| home.tenure),
             is_beside: true,
         };
         self.copying.insert(handle, copying);
