@@ -1463,6 +1463,17 @@ export class SourceBehindError extends NPayloadError {
 }
 
 /**
+ * The copy here does not have what is read, and a read of the channel's home was not wanted. Code `COPY_PARTIAL` (928).
+ * @example `error instanceof CopyPartialError`
+ */
+export class CopyPartialError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "CopyPartialError";
+  static readonly code = "COPY_PARTIAL";
+  declare readonly details: ErrorDetails & { readonly from?: number | bigint; readonly types?: number | bigint };
+}
+
+/**
  * The region may not hold the channel's bytes. Code `NO_CONSENT` (929).
  * @example `error instanceof NoConsentError`
  */
@@ -1566,6 +1577,17 @@ export class MoveRefusedError extends NPayloadError {
 }
 
 /**
+ * The money is in another region than the promise that it is to stand behind; escrow is not held across home regions. Code `ESCROW_ACROSS_HOMES` (940).
+ * @example `error instanceof EscrowAcrossHomesError`
+ */
+export class EscrowAcrossHomesError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "EscrowAcrossHomesError";
+  static readonly code = "ESCROW_ACROSS_HOMES";
+  declare readonly details: ErrorDetails & { readonly account?: number | bigint; readonly commitment?: number | bigint };
+}
+
+/**
  * What is to be removed is no copy, or an interest still wants it. Code `PURGE_REFUSED` (941).
  * @example `error instanceof PurgeRefusedError`
  */
@@ -1585,6 +1607,38 @@ export class EachRegionError extends NPayloadError {
   static override readonly brand: string = "EachRegionError";
   static readonly code = "EACH_REGION";
   declare readonly details: ErrorDetails & { readonly channel: string };
+}
+
+/**
+ * The region is home of something, so it can't leave: that has to be moved or deleted first. Code `REGION_IN_USE` (947).
+ * @example `error instanceof RegionInUseError`
+ */
+export class RegionInUseError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "RegionInUseError";
+  static readonly code = "REGION_IN_USE";
+  declare readonly details: ErrorDetails & { readonly region: number | bigint; readonly channel: string; readonly count: number | bigint };
+}
+
+/**
+ * The region has left the directory; it is let in again where it is added as a peer anew. Code `REGION_LEFT` (948).
+ * @example `error instanceof RegionLeftError`
+ */
+export class RegionLeftError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "RegionLeftError";
+  static readonly code = "REGION_LEFT";
+  declare readonly details: ErrorDetails & { readonly region: number | bigint };
+}
+
+/**
+ * The region has set no such file of records aside, or can not read it: it is damaged, or its key is gone. Code `ASIDE_UNREADABLE` (949).
+ * @example `error instanceof AsideUnreadableError`
+ */
+export class AsideUnreadableError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "AsideUnreadableError";
+  static readonly code = "ASIDE_UNREADABLE";
 }
 
 /**
@@ -1736,6 +1790,7 @@ export type BrokerErrorCode =
   | "NOT_HOME"
   | "HOME_MOVING"
   | "SOURCE_BEHIND"
+  | "COPY_PARTIAL"
   | "NO_CONSENT"
   | "INVALID_PATTERN"
   | "INTEREST_NOT_FOUND"
@@ -1746,8 +1801,12 @@ export type BrokerErrorCode =
   | "OUTBOX_REFUSED"
   | "NOT_ENOUGH_REGIONS"
   | "MOVE_REFUSED"
+  | "ESCROW_ACROSS_HOMES"
   | "PURGE_REFUSED"
-  | "EACH_REGION";
+  | "EACH_REGION"
+  | "REGION_IN_USE"
+  | "REGION_LEFT"
+  | "ASIDE_UNREADABLE";
 
 type ErrorClass = new (fields: ErrorFields) => NPayloadError;
 
@@ -1900,6 +1959,7 @@ export const BROKER_ERRORS: Readonly<Record<BrokerErrorCode, { readonly number: 
   NOT_HOME: { number: 924, retryable: true, type: NotHomeError },
   HOME_MOVING: { number: 925, retryable: true, type: HomeMovingError },
   SOURCE_BEHIND: { number: 926, retryable: true, type: SourceBehindError },
+  COPY_PARTIAL: { number: 928, retryable: false, type: CopyPartialError },
   NO_CONSENT: { number: 929, retryable: false, type: NoConsentError },
   INVALID_PATTERN: { number: 930, retryable: false, type: InvalidPatternError },
   INTEREST_NOT_FOUND: { number: 931, retryable: false, type: InterestNotFoundError },
@@ -1910,6 +1970,10 @@ export const BROKER_ERRORS: Readonly<Record<BrokerErrorCode, { readonly number: 
   OUTBOX_REFUSED: { number: 936, retryable: false, type: OutboxRefusedError },
   NOT_ENOUGH_REGIONS: { number: 937, retryable: true, type: NotEnoughRegionsError },
   MOVE_REFUSED: { number: 939, retryable: false, type: MoveRefusedError },
+  ESCROW_ACROSS_HOMES: { number: 940, retryable: false, type: EscrowAcrossHomesError },
   PURGE_REFUSED: { number: 941, retryable: false, type: PurgeRefusedError },
   EACH_REGION: { number: 942, retryable: false, type: EachRegionError },
+  REGION_IN_USE: { number: 947, retryable: false, type: RegionInUseError },
+  REGION_LEFT: { number: 948, retryable: false, type: RegionLeftError },
+  ASIDE_UNREADABLE: { number: 949, retryable: false, type: AsideUnreadableError },
 };
