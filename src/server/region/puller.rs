@@ -245,7 +245,7 @@ impl Session<'_> {
             if logs.is_none() {
                 logs = Some(self.ask_logs(None, self.version));
             }
-            while standing.wants_one() && !self.copying.is_empty() {
+            while !self.copying.is_empty() && standing.wants_one(|| self.says_all()) {
                 let held = self.held();
                 standing.push(self.ask_new(Asks::Much, held), Asks::Much);
             }
@@ -284,7 +284,7 @@ impl Session<'_> {
                     standing.answered();
                     let answer = answer?;
                     // The next is asked for while this one is stored.
-                    if standing.wants_one() {
+                    if standing.wants_one(|| false) {
                         let held = self.held();
                         standing.push(self.ask_new(Asks::Much, held), Asks::Much);
                     }
@@ -309,6 +309,11 @@ impl Session<'_> {
     fn is_synced(&self) -> bool {
         let log = |handle: u32| self.copying.get(&handle).map(|one| one.id);
         self.holding.is_synced(&mut self.shared.broker(), log)
+    }
+
+    /// Whether a request that is sent now says all that is to be said, or nothing is.
+    fn says_all(&self) -> bool {
+        !self.holding.is_due() || self.is_synced()
     }
 
     /// What the peer is to be told of what is synced here.
