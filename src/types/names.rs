@@ -409,7 +409,7 @@ impl<'de> Deserialize<'de> for ToolName {
 }
 
 /// Name of an agent within its organisation: the characters of a channel name, 1 to
-/// [`MAX_NAME_BYTES`] bytes, and nothing that reads as an [`AgentId`]. A clone shares the text.
+/// [`MAX_NAME_BYTES`] bytes, and nothing that reads as an [`AgentId`](super::AgentId). A clone shares the text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AgentName(std::sync::Arc<str>);
 

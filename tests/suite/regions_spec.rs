@@ -51,7 +51,7 @@ fn is_a_test(path: &str) -> bool {
             .and_then(|it| it.strip_prefix(name));
         rest.is_some_and(|rest| rest.starts_with("()"))
     };
-    let Some(at) = lines.iter().position(|line| is_here(line)) else {
+    let Some(at) = lines.iter().position(is_here) else {
         return false;
     };
     // Its attributes stand right above it.
