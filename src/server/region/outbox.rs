@@ -61,6 +61,7 @@ pub(super) struct Outboxes {
     pub limit: u64,
     /// Bytes that wait.
     bytes: AtomicU64,
+    /// Whoever holds this and the broker has locked the broker first.
     couriers: Mutex<HashMap<Incarnation, Known>>,
 }
 
@@ -142,29 +143,27 @@ impl Regions {
         outbox: Outbox,
         handed: Handed,
     ) {
+        let broker = shared.broker();
         let mut couriers = self.outboxes.couriers();
         let known = couriers
             .entry(outbox.log)
-            .or_insert_with(|| begin(shared, self, outbox));
+            .or_insert_with(|| begin(shared, &broker, self, outbox));
         // A courier that has ended answers nobody: its publishes are sent again.
         let _ = known.inbox.send(handed);
     }
 
     /// Begins to carry what was kept before this start.
     pub(super) fn carry_kept(self: &Arc<Self>, shared: &Arc<Shared>) {
-        let outboxes: Vec<Outbox> = {
-            let broker = shared.broker();
-            let kept = broker.outboxes().filter(|outbox| {
-                let place = broker.outbox_place(outbox);
-                place.is_some_and(|place| place.start < place.end)
-            });
-            kept.collect()
-        };
+        let broker = shared.broker();
+        let kept = broker.outboxes().filter(|outbox| {
+            let place = broker.outbox_place(outbox);
+            place.is_some_and(|place| place.start < place.end)
+        });
         let mut couriers = self.outboxes.couriers();
-        for outbox in outboxes {
+        for outbox in kept {
             couriers
                 .entry(outbox.log)
-                .or_insert_with(|| begin(shared, self, outbox));
+                .or_insert_with(|| begin(shared, &broker, self, outbox));
         }
     }
 
@@ -192,10 +191,15 @@ impl Regions {
     }
 }
 
-fn begin(shared: &Arc<Shared>, regions: &Arc<Regions>, outbox: Outbox) -> Known {
+fn begin(
+    shared: &Arc<Shared>,
+    broker: &crate::broker::Broker,
+    regions: &Arc<Regions>,
+    outbox: Outbox,
+) -> Known {
     let (sender, inbox) = mpsc::unbounded_channel();
     let told = Arc::new(Mutex::new(Told::default()));
-    let place = shared.broker().outbox_place(&outbox);
+    let place = broker.outbox_place(&outbox);
     let (start, end, bytes) = place.map_or((Offset(0), Offset(0), 0), |place| {
         (place.start, place.end, place.bytes)
     });
