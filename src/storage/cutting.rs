@@ -169,16 +169,20 @@ impl Storage {
         let Some(cutting) = &self.cutting else {
             return false;
         };
-        !cutting.is_running
-            && cutting.ended.is_none()
-            && self.checkpoints.is_settled()
-            && self.checkpoints.number() > cutting.after
+        !cutting.is_running && cutting.ended.is_none() && self.is_at_rest(cutting.id, cutting.after)
+    }
+
+    /// Whether the files of a log may be changed by hand: a checkpoint behind `after` vouches for all
+    /// that it has, and nothing of the storage is under way or has failed.
+    pub(super) fn is_at_rest(&self, id: Incarnation, after: u64) -> bool {
+        self.checkpoints.is_settled()
+            && self.checkpoints.number() > after
             && self.poisoned().next().is_none()
-            && self.is_quiet(cutting.id)
+            && self.is_quiet(id)
     }
 
     /// Whether all that a log has is in its segments, and a checkpoint vouches for it.
-    pub(super) fn is_quiet(&self, id: Incarnation) -> bool {
+    fn is_quiet(&self, id: Incarnation) -> bool {
         let Some(log) = self.logs.get(&id) else {
             return false;
         };

@@ -126,10 +126,7 @@ impl Storage {
         };
         !replacing.is_running
             && replacing.ended.is_none()
-            && self.checkpoints.is_settled()
-            && self.checkpoints.number() > replacing.after
-            && self.poisoned().next().is_none()
-            && self.is_quiet(replacing.id)
+            && self.is_at_rest(replacing.id, replacing.after)
             && !self.has_removals(replacing.id)
     }
 
