@@ -652,6 +652,24 @@ impl Session<'_> {
         Ok(())
     }
 
+    /// Notes how far the peer says that a log is synced, how far its copy has come, and with how many
+    /// bytes.
+    fn saw(
+        &self,
+        id: Incarnation,
+        tenure: Option<Tenure>,
+        flushed: Offset,
+        next: Offset,
+        bytes: u64,
+    ) {
+        let (shared, regions) = (self.shared, self.regions);
+        seen::saw(shared, regions, &self.peer.name, id, tenure, flushed);
+        regions.copy_state(id, |state| {
+            state.bytes += bytes;
+            state.saw(flushed, next, clock::now());
+        });
+    }
+
     /// Takes one item; an inner error stops its copy and no other.
     async fn take_item(&mut self, item: LinkItem) -> Result<Result<(), String>, Ended> {
         let Some(copying) = self.copying.get_mut(&item.handle()) else {
@@ -670,30 +688,20 @@ impl Session<'_> {
                     return Ok(Err(text));
                 }
                 self.regions.progressed(id);
-                let next = copying.cursor.next();
-                let tenure = copying.tenure;
-                seen::saw(
-                    self.shared,
-                    self.regions,
-                    &self.peer.name,
-                    id,
-                    tenure,
-                    flushed,
-                );
-                if copying.name.is_internal() {
+                let (next, tenure) = (copying.cursor.next(), copying.tenure);
+                let is_internal = copying.name.is_internal();
+                let is_access = Travelling::of(&copying.name) == Some(Travelling::Access);
+                self.saw(id, tenure, flushed, next, bytes);
+                if is_internal {
                     self.regions.tell_consents(&self.shared.broker());
                     self.regions.tell_homes(); // It may say who is home of what.
-                    if Travelling::of(&copying.name) == Some(Travelling::Access) {
+                    if is_access {
                         self.shared.tell_access_changed();
                     }
                 } else {
                     self.peer.state().bytes += bytes;
                 }
                 self.grown(item_handle);
-                self.regions.copy_state(id, |state| {
-                    state.bytes += bytes;
-                    state.saw(flushed, next, clock::now());
-                });
             }
             LinkItem::Head {
                 log_start,
@@ -711,16 +719,7 @@ impl Session<'_> {
                     return Ok(Err(refused.to_string()));
                 }
                 let (next, tenure) = (copying.cursor.next(), copying.tenure);
-                seen::saw(
-                    self.shared,
-                    self.regions,
-                    &self.peer.name,
-                    id,
-                    tenure,
-                    flushed,
-                );
-                self.regions
-                    .copy_state(id, |state| state.saw(flushed, next, clock::now()));
+                self.saw(id, tenure, flushed, next, 0);
             }
             LinkItem::Skip {
                 from,
@@ -744,17 +743,8 @@ impl Session<'_> {
                     return Ok(Err(text));
                 }
                 let (next, tenure) = (copying.cursor.next(), copying.tenure);
-                seen::saw(
-                    self.shared,
-                    self.regions,
-                    &self.peer.name,
-                    id,
-                    tenure,
-                    flushed,
-                );
+                self.saw(id, tenure, flushed, next, 0);
                 self.grown(item_handle);
-                self.regions
-                    .copy_state(id, |state| state.saw(flushed, next, clock::now()));
             }
             // It was unpacked before.
             LinkItem::Packed { .. } => return Ok(Err("a packed item in another one".to_owned())),
