@@ -4,6 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use npayload::client::{Client, Link};
+use npayload::protocol::RegionRequest;
+use npayload::protocol::region::LinkOpen;
+use npayload::types::{Incarnation, RegionName};
 use serde_json::{Value, json};
 
 use crate::kill::{from_env, is_soak, seed};
@@ -140,6 +144,18 @@ impl Region {
         let links = status["links"].as_array().expect("rows");
         links.iter().filter_map(|link| link["bytes"].as_u64()).sum()
     }
+}
+
+/// A link to `us-east` as another region makes one.
+pub async fn link_as(by: &str, region: &Region) -> Link {
+    let open = RegionRequest::LinkOpen(LinkOpen {
+        region: RegionName::parse(by).expect("a name"),
+        expect: RegionName::parse("us-east").expect("a name"),
+        directory_id: Incarnation(7),
+        pack: false,
+    });
+    let linked = Link::connect(Client::builder(), &region.url(), open).await;
+    linked.expect("a link").0
 }
 
 #[test]

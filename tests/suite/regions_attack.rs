@@ -4,20 +4,20 @@
 use std::path::Path;
 
 use bytes::BytesMut;
-use npayload::client::{Client, Link, RequestError};
+use npayload::client::{Link, RequestError};
 use npayload::format::{BatchBuilder, Compression, NewRecord};
-use npayload::protocol::region::{FollowFrom, FollowLog, LinkFollow, LinkOpen};
+use npayload::protocol::region::{FollowFrom, FollowLog, LinkFollow};
 use npayload::protocol::{
     ErrorCode, LinkFetchRequest, LinkFetchResponse, PublishAsks, PublishRequest, PublishTarget,
     RegionRequest, RegionResponse, Request, Response,
 };
 use npayload::region::interest::Since;
-use npayload::types::{ChannelName, Incarnation, ProducerId, RegionName};
+use npayload::types::{ChannelName, ProducerId};
 use serde_json::{Value, json};
 
 use crate::line::Line;
 use crate::process::wait_for;
-use crate::regions::Region;
+use crate::regions::{Region, link_as};
 
 /// A batch of one record, of one producer.
 fn batch(sequence: u64) -> Request {
@@ -40,18 +40,6 @@ fn batch(sequence: u64) -> Request {
             wait_ms: 300,
         }),
     })
-}
-
-/// A link as another region makes one.
-async fn link_to(region: &Region) -> Link {
-    let open = RegionRequest::LinkOpen(LinkOpen {
-        region: RegionName::parse("sa-east").expect("a name"),
-        expect: RegionName::parse("us-east").expect("a name"),
-        directory_id: Incarnation(7),
-        pack: false,
-    });
-    let linked = Link::connect(Client::builder(), &region.url(), open).await;
-    linked.expect("a link").0
 }
 
 /// Publishes a batch: its offset and how many regions hold it.
@@ -112,7 +100,7 @@ async fn a_copy_that_was_begun_later_does_not_count_for_what_came_before() {
     let mut west = Region::start(dir.path(), "eu-west", &[&east]);
     east.run(&["channel", "create", "orders", "--ack-regions", "2"])
         .ok();
-    let link = link_to(&east).await;
+    let link = link_as("sa-east", &east).await;
     assert_eq!(publish(&link, 0).await, Err(ErrorCode::NotEnoughRegions));
     west.run(&["interest", "add", "orders", "--from", "end"])
         .ok();
@@ -133,7 +121,7 @@ async fn a_copy_that_was_begun_later_does_not_count_for_what_came_before() {
 async fn what_was_held_before_a_move_does_not_count_behind_it() {
     let dir = tempfile::tempdir().expect("a directory");
     let (east, line, mut west, mut south) = three(dir.path());
-    let link = link_to(&east).await;
+    let link = link_as("sa-east", &east).await;
     for sequence in 0..2 {
         publish(&link, sequence).await.expect("held by two");
     }
@@ -191,7 +179,7 @@ async fn what_was_held_before_a_move_does_not_count_behind_it() {
 async fn a_forced_move_takes_what_others_hold_from_them_where_the_home_is_silent() {
     let dir = tempfile::tempdir().expect("a directory");
     let (east, line, west, south) = three(dir.path());
-    let link = link_to(&east).await;
+    let link = link_as("sa-east", &east).await;
     for sequence in 0..2 {
         publish(&link, sequence).await.expect("held by two");
     }
@@ -212,7 +200,7 @@ async fn who_asks_for_no_bytes_is_answered_and_keeps_nobody_busy() {
     let dir = tempfile::tempdir().expect("a directory");
     let east = Region::start(dir.path(), "us-east", &[]);
     east.publish("orders", &["one", "two"]);
-    let link = link_to(&east).await;
+    let link = link_as("sa-east", &east).await;
     let follow = RegionRequest::LinkFollow(LinkFollow {
         logs: vec![FollowLog {
             handle: u32::MAX,

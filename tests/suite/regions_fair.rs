@@ -3,27 +3,16 @@
 
 use std::time::Duration;
 
-use npayload::client::{Client, Link};
-use npayload::protocol::region::{FollowFrom, FollowLog, LinkFollow, LinkOpen};
+use npayload::client::Link;
+use npayload::protocol::region::{FollowFrom, FollowLog, LinkFollow};
 use npayload::protocol::{LinkFetchRequest, LinkItem, RegionRequest, Request, Response};
 use npayload::region::interest::Since;
-use npayload::types::{ChannelName, Incarnation, RegionName};
+use npayload::types::ChannelName;
 
-use crate::regions::Region;
+use crate::regions::{Region, link_as};
 
 /// Most bytes of batches in one answer.
 const ANSWER: u32 = 128 << 10;
-
-async fn link_to(region: &Region) -> Link {
-    let open = RegionRequest::LinkOpen(LinkOpen {
-        region: RegionName::parse("eu-west").expect("a name"),
-        expect: RegionName::parse("us-east").expect("a name"),
-        directory_id: Incarnation(7),
-        pack: false,
-    });
-    let linked = Link::connect(Client::builder(), &region.url(), open).await;
-    linked.expect("a link").0
-}
 
 async fn follow(link: &Link, handle: u32, name: &str) {
     let log = FollowLog {
@@ -75,7 +64,7 @@ async fn what_is_new_of_a_live_log_comes_before_the_backlogs_which_have_their_tu
     for name in ["live", "later"] {
         region.run(&["channel", "create", name]).ok();
     }
-    let link = link_to(&region).await;
+    let link = link_as("eu-west", &region).await;
     // On both sides of it, so that no order of their numbers does.
     follow(&link, 1, "backlog.one").await;
     follow(&link, 2, "live").await;
