@@ -12,11 +12,11 @@ use bytes::Bytes;
 use tokio::time::{sleep, timeout};
 
 use super::appending::{next_batch, room};
-use super::{ANSWER, Copying, Ended, Session, ended};
+use super::{Copying, Ended, Session, ended};
 use crate::broker::{Wake, Wider, is_of_copy, skip_batches};
 use crate::format::{BatchHeader, Sealing};
-use crate::protocol::region::{FollowFrom, FollowLog, FollowedLog, LinkFollow, LinkLog, MAX_LOGS};
-use crate::protocol::{LinkItem, RegionRequest, RegionResponse};
+use crate::protocol::LinkItem;
+use crate::protocol::region::{FollowFrom, FollowLog, FollowedLog, LinkLog, MAX_LOGS};
 use crate::region::copies::{BatchMark, Cursor};
 use crate::region::interest::{Since, Wish};
 use crate::server::clock;
@@ -131,18 +131,7 @@ impl Session<'_> {
         }
         while !asked.is_empty() {
             let rest = asked.split_off(asked.len().min(MAX_LOGS));
-            let logs = asked.iter().map(|(follow, _)| follow.clone()).collect();
-            let request = RegionRequest::LinkFollow(LinkFollow { logs });
-            let answer = match self.link.ask(request, ANSWER).await? {
-                RegionResponse::LinkFollow(answer) => answer,
-                _ => return Err(ended("the peer gave another answer to link.follow")),
-            };
-            if answer.logs.len() != asked.len() {
-                return Err(ended(
-                    "the peer answered for other logs than were asked for",
-                ));
-            }
-            for (followed, (_, one)) in answer.logs.into_iter().zip(asked) {
+            for (followed, one) in self.ask_to_follow(asked).await? {
                 self.begin_wider(followed, one).await?;
             }
             asked = rest;
