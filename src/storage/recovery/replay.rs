@@ -80,6 +80,7 @@ impl Unrecovered {
             begins_at: Offset(0),
         };
         let replayed = self.replay(id, &live)?;
+        self.sync_owed()?;
         let log = Log::new(&self.layout, id, options, &replayed.point);
         self.directory_log = Some(replayed);
         self.read_all(log)
@@ -153,6 +154,7 @@ impl Unrecovered {
         for id in ids {
             replayed.insert(id, self.replay(id, &live[&id])?);
         }
+        self.sync_owed()?;
         replayed.insert(self.directory_id, directory);
         if let Some(log) = live.get(&self.directory_id) {
             let replayed = replayed
@@ -629,7 +631,7 @@ impl LogReplay {
             }
         };
         if let Some(left) = self.segment.replace(Arc::new(segment)) {
-            sync_segment(all, &left)?;
+            all.owe(left)?;
         }
         Ok(self.segment.clone().expect("set above"))
     }
@@ -764,7 +766,7 @@ impl LogReplay {
             }
         }
         if let Some(segment) = self.segment.take() {
-            sync_segment(all, &segment)?;
+            all.owe(segment)?;
         }
         let dir = all.layout.log_dir(self.id);
         if !all.disk.exists(&dir).or_while("looking for", &dir)? {
@@ -790,17 +792,6 @@ impl LogReplay {
         }
         Ok(())
     }
-}
-
-fn sync_segment(all: &Unrecovered, segment: &Arc<Segment>) -> Result<(), IoFailure> {
-    let path = segment.id().path();
-    // Bytes of references may be in the page cache alone, so a segment is synced even if nothing
-    // was written to it here.
-    if all.disk.exists(&path).or_while("looking for", &path)? {
-        segment.set_dirty();
-        segment.sync(&*all.disk)?;
-    }
-    Ok(())
 }
 
 /// Writes the bytes of a reference over themselves: after a failed sync they may be in the page
