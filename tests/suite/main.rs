@@ -39,7 +39,8 @@ mod kill; // the real binary killed at random moments under load, in its start a
 mod leftovers; // what crashes and older lives of a file leave lying about is never data
 mod line; // a line between two regions, to be made slow, narrow, silent or cut
 mod load; // writers, atomic publishers and consumers, and a ledger of what they were promised
-mod low_disk; // little space left: who is turned away, who goes on, what frees space
+mod low_disk;
+mod many_logs; // little space left: who is turned away, who goes on, what frees space
 mod model; // logs against vectors: every kind of append, upkeep and reopening
 mod mounts; // file systems of a test's own: small, read-only, slow, forgetful
 mod placement; // where batches lie in their segments, and what goes when

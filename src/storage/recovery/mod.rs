@@ -13,6 +13,7 @@ use crate::types::{Incarnation, Offset};
 
 mod judge;
 mod keep;
+mod owed;
 mod prepare;
 mod replay;
 mod scan;

@@ -15,6 +15,7 @@ use super::super::log::LogPoint;
 use super::super::open_files::OpenFiles;
 use super::super::points::Points;
 use super::super::replacing::finish_at_start;
+use super::super::segment::Segment;
 use super::super::store::StorageConfig;
 use super::scan::{JournalFiles, Scan};
 use super::{Damage, RecoveryReport};
@@ -48,6 +49,8 @@ pub struct Unrecovered {
     pub(super) directory_log: Option<super::Replayed>,
     /// What was written beside logs: in its place, or given up.
     pub(super) beside: Vec<BesidePlace>,
+    /// Segments that were replayed into and are not synced yet.
+    pub(super) owed: Vec<Arc<Segment>>,
 }
 
 /// Opens a data directory, making it if it is new.
@@ -130,6 +133,7 @@ pub fn open(
         salt: random(),
         directory_log: None,
         beside,
+        owed: Vec::new(),
     })
 }
 

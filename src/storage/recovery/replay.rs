@@ -75,6 +75,7 @@ impl Unrecovered {
             begins_at: Offset(0),
         };
         let replayed = self.replay(id, &live)?;
+        self.sync_owed()?;
         let log = Log::new(&self.layout, id, options, &replayed.point);
         self.directory_log = Some(replayed);
         self.read_all(log)
@@ -148,6 +149,7 @@ impl Unrecovered {
         for id in ids {
             replayed.insert(id, self.replay(id, &live[&id])?);
         }
+        self.sync_owed()?;
         replayed.insert(self.directory_id, directory);
         if let Some(log) = live.get(&self.directory_id) {
             let replayed = replayed

@@ -51,7 +51,7 @@ impl LogReplay {
             }
         };
         if let Some(left) = self.segment.replace(Arc::new(segment)) {
-            sync_segment(all, &left)?;
+            all.owe(left)?;
         }
         Ok(self.segment.clone().expect("set above"))
     }
@@ -156,7 +156,7 @@ impl LogReplay {
             }
         }
         if let Some(segment) = self.segment.take() {
-            sync_segment(all, &segment)?;
+            all.owe(segment)?;
         }
         let dir = all.layout.log_dir(self.id);
         if !all.disk.exists(&dir).or_while("looking for", &dir)? {
@@ -184,13 +184,3 @@ impl LogReplay {
     }
 }
 
-fn sync_segment(all: &Unrecovered, segment: &Arc<Segment>) -> Result<(), IoFailure> {
-    let path = segment.id().path();
-    // Bytes of references may be in the page cache alone, so a segment is synced even if nothing
-    // was written to it here.
-    if all.disk.exists(&path).or_while("looking for", &path)? {
-        segment.set_dirty();
-        segment.sync(&*all.disk)?;
-    }
-    Ok(())
-}

@@ -1,0 +1,69 @@
+//! Starts that bring back so many logs that their segments are synced many at once.
+
+use std::sync::Arc;
+
+use npayload::storage::StorageConfig;
+use npayload::storage::disk::{CrashingDisk, Disk, FailingDisk, Fault, Loss, Operation};
+
+use crate::storage_harness::{Harness, Mercy, Model, log_id, small};
+
+/// More than wait for their sync at once.
+const LOGS: u64 = 300;
+
+/// A journal that holds all of it, so that a start has everything to do.
+fn config() -> StorageConfig {
+    StorageConfig {
+        journal_file_bytes: 4 << 20,
+        ..small()
+    }
+}
+
+fn open(disk: Arc<dyn Disk>, model: Model, now: i64) -> Harness {
+    Harness::open_with(disk, config(), model, now).unwrap()
+}
+
+/// A killed broker's disk, with records of many logs in the journal alone, and what it promised.
+fn killed() -> (CrashingDisk, Model, i64) {
+    let disk = CrashingDisk::new();
+    let mut harness = open(Arc::new(disk.clone()), Model::default(), 1);
+    for n in 0..LOGS {
+        harness.create(n);
+        harness.append(&[(n, &[100, 40])]).unwrap();
+        harness.round();
+    }
+    harness.flush();
+    let now = harness.now + 1;
+    (disk.after(Loss::None), harness.kill(), now)
+}
+
+#[test]
+fn every_log_is_synced_before_the_journal_is_given_up() {
+    let (disk, model, now) = killed();
+    let harness = open(Arc::new(disk.clone()), model, now);
+    assert!(
+        harness.report.batches >= LOGS,
+        "the journal had {} batches",
+        harness.report.batches
+    );
+    // The power fails once the start has said that all is safe.
+    let (now, model) = (harness.now + 1, harness.kill());
+    let mut after = open(Arc::new(disk.after(Loss::All)), model, now);
+    after.check_recovered(Mercy::Process);
+}
+
+#[test]
+fn one_sync_that_fails_of_many_ends_the_start_and_takes_nothing() {
+    for failed in [0, 40, LOGS - 1] {
+        let (disk, model, now) = killed();
+        let failing = FailingDisk::new(Arc::new(disk.clone()));
+        let dir = format!("channels/{}", log_id(failed));
+        failing.plan(Fault::new(Fault::IO).on(Operation::Sync).at(&dir));
+        let refused =
+            Harness::open_with(Arc::new(failing), config(), model.clone(), now).unwrap_err();
+        assert!(refused.to_string().contains(&dir), "{refused}");
+        for loss in [Loss::None, Loss::All] {
+            let mut after = open(Arc::new(disk.after(loss)), model.clone(), now + 1);
+            after.check_recovered(Mercy::Process);
+        }
+    }
+}
