@@ -19,7 +19,9 @@ use crate::protocol::{
 use crate::server::access::Caller;
 use crate::server::answer;
 use crate::server::shared::Shared;
-use crate::types::{ChannelName, DEFAULT_ORG_NAME, Incarnation, KeyId, OrgName, RegionName};
+use crate::types::{
+    ChannelName, DEFAULT_ORG_NAME, Incarnation, KeyId, OrgName, ProducerId, RegionName,
+};
 
 /// Where a request is carried out.
 pub(in crate::server) enum Route {
@@ -270,9 +272,12 @@ fn waits_here(shared: &Shared, regions: &Regions, publish: &PublishRequest) -> O
     let id = broker.identity_of(channel)?;
     let outbox = Outbox::of(channel, id).ok()?;
     let header = BatchHeader::peek_produced(&publish.batch).ok()?;
-    let waits = regions.outboxes.is_waiting(&outbox)
-        && broker.waits_in_outbox(&outbox, header.producer_id());
-    waits.then_some(id)
+    waits(&broker, regions, &outbox, header.producer_id()).then_some(id)
+}
+
+/// Whether earlier batches of a producer wait in an outbox.
+fn waits(broker: &Broker, regions: &Regions, outbox: &Outbox, producer: ProducerId) -> bool {
+    regions.outboxes.is_waiting(broker, outbox) && broker.waits_in_outbox(outbox, producer)
 }
 
 fn is_position(request: &Request) -> bool {
@@ -323,11 +328,8 @@ impl Forward {
                     return Ok(Forwarded::Handed(home, answer));
                 }
                 if let Ok(outbox) = outbox
-                    && regions.outboxes.is_waiting(&outbox)
                     && let Ok(header) = BatchHeader::peek_produced(&publish.batch)
-                    && shared
-                        .broker()
-                        .waits_in_outbox(&outbox, header.producer_id())
+                    && waits(&shared.broker(), &regions, &outbox, header.producer_id())
                 {
                     return Err(behind_others(&home));
                 }

@@ -9,7 +9,7 @@ mod places;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -36,6 +36,7 @@ use crate::region::copies::{Before, FollowRefusal, Source as Has, Wanted, check_
 use crate::region::interest::Since;
 use crate::server::access::Caller;
 use crate::server::connection::shutting_down;
+use crate::server::ranks::Mutex;
 use crate::server::shared::{Shared, TaskWake};
 use crate::server::{answer, auditing, clock, fetching};
 use crate::storage::ReadError;
