@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Regions;
-use super::agents::{home_of_agents, matter_of};
+use super::agents::{home_of_agents, matter_made, matter_of};
 use super::outbox::{Handed, Reply};
 use super::requests::unreachable;
 use crate::asp::Matter;
@@ -99,6 +99,8 @@ pub(in crate::server) struct Sent {
     version: u16,
     channels: Vec<ChannelName>,
     matter: Option<Matter>,
+    /// What it makes there, which is remembered from when it was sent.
+    made: Option<Matter>,
     regions: Arc<Regions>,
 }
 
@@ -348,6 +350,7 @@ impl Forward {
             version: request.version(),
             channels,
             matter: matter_of(&request),
+            made: matter_made(&request),
             regions,
         }))
     }
@@ -422,6 +425,10 @@ impl Sent {
                     && error.known().is_some_and(|code| is_absent.contains(&code))
                 {
                     self.regions.matters.forget(matter);
+                }
+                // What was refused may be made elsewhere.
+                if let Some(made) = self.made {
+                    self.regions.matters.forget(made);
                 }
                 Response::Error(*error)
             }
