@@ -36,6 +36,7 @@ mod seek;
 mod seen;
 pub(super) mod source;
 mod status;
+mod stored;
 mod travel;
 
 use std::collections::{HashMap, HashSet};
