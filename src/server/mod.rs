@@ -35,6 +35,7 @@ mod metrics;
 mod options;
 mod outbox;
 mod quota;
+mod ranks;
 mod region;
 mod renewal;
 mod room;

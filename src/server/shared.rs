@@ -14,6 +14,7 @@ use super::entrance::Complaints;
 use super::metrics::Metrics;
 use super::options::ServeOptions;
 use super::quota::Quotas;
+use super::ranks;
 use super::region::Regions;
 use super::room::AnswerRoom;
 use crate::broker::{Broker, Wait, Wake};
@@ -101,8 +102,10 @@ impl Shared {
         }
     }
 
-    /// The broker, for a short section without I/O.
+    /// The broker, for a short section without I/O. It is locked before any lock of `ranks`.
+    #[cfg_attr(debug_assertions, track_caller)]
     pub fn broker(&self) -> MutexGuard<'_, Broker> {
+        ranks::locks_broker();
         self.broker
             .lock()
             .expect("a panic under the broker's lock ends the process")

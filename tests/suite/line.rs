@@ -160,6 +160,10 @@ fn connect(state: &Arc<Mutex<State>>, near: TcpStream, target: SocketAddr) {
     let _ = (near.set_nodelay(true), far.set_nodelay(true));
     let copy = |stream: &TcpStream| stream.try_clone().expect("another handle");
     let mut known = lock(state);
+    // It was cut while the other end was dialled.
+    if known.condition.is_cut {
+        return;
+    }
     known.connections += 1;
     let number = known.connections;
     known.open.insert(number, [copy(&near), copy(&far)]);

@@ -14,7 +14,15 @@ use serde_json::Value;
 /// How long a command may take that ends by itself: far longer than any does.
 const COMMAND_PATIENCE: Duration = Duration::from_secs(300);
 
-/// A broker in a process of its own; killed when dropped.
+/// How long something may take that has to come: far longer than it does, also beside other work.
+/// Whoever expects a test to fail waits less, with `NPAYLOAD_PATIENCE_S`.
+fn patience() -> Duration {
+    let seconds = std::env::var("NPAYLOAD_PATIENCE_S").ok();
+    let seconds = seconds.and_then(|seconds| seconds.parse().ok());
+    Duration::from_secs(seconds.unwrap_or(60))
+}
+
+/// A broker in a process of its own; killed when dropped. A test in which one has panicked fails.
 pub struct Broker {
     process: Process,
     pub url: String,
@@ -45,6 +53,19 @@ impl Drop for Process {
         // Already gone where the test has stopped it.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        let log = self.log();
+        if let Some(at) = log
+            .find("panicked at")
+            .filter(|_| !std::thread::panicking())
+        {
+            let told: Vec<&str> = log[at..].lines().take(3).collect();
+            panic!("a broker has {}", told.join(" "));
+        }
     }
 }
 
@@ -394,15 +415,12 @@ pub fn ended(mut child: Child) -> Output {
 
 /// Waits until something is there.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let began = clock();
+    let (began, patience) = (clock(), patience());
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(
-            began.elapsed() < Duration::from_secs(20),
-            "waited 20 s for {what}"
-        );
+        assert!(began.elapsed() < patience, "waited {patience:?} for {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }

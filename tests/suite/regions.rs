@@ -2,6 +2,7 @@
 //! at the same offsets, and nobody else.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use npayload::client::{Client, Link};
@@ -9,6 +10,7 @@ use npayload::protocol::RegionRequest;
 use npayload::protocol::region::LinkOpen;
 use npayload::types::{Incarnation, RegionName};
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
 
 use crate::kill::{from_env, is_soak, seed};
 use crate::line::Line;
@@ -22,6 +24,8 @@ pub struct Region {
     pub peers: Vec<String>,
     pub more: &'static [&'static str],
     listen: String,
+    /// Bound to its address, so that nobody is given the port while it is away.
+    _reserved: TcpSocket,
     broker: Option<Broker>,
 }
 
@@ -35,12 +39,18 @@ impl Region {
 
     /// With peers at addresses of the test's own.
     pub fn start_at(dir: &Path, name: &'static str, peers: Vec<String>) -> Self {
+        let reserved = TcpSocket::new_v4().expect("a socket");
+        reserved.set_reuseaddr(true).expect("an option");
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        reserved.bind(any).expect("a port");
+        let address = reserved.local_addr().expect("an address");
         let mut region = Self {
             name,
             data: dir.join(name),
             peers,
             more: &[],
-            listen: "127.0.0.1:0".to_owned(),
+            listen: address.to_string(),
+            _reserved: reserved,
             broker: None,
         };
         region.restart();
@@ -53,9 +63,7 @@ impl Region {
             args.extend(["--peer", peer]);
         }
         args.extend(self.more);
-        let broker = Broker::start_with(&self.data, &args);
-        self.listen = broker.address().to_string();
-        self.broker = Some(broker);
+        self.broker = Some(Broker::start_with(&self.data, &args));
     }
 
     pub fn kill(&mut self) {

@@ -278,7 +278,7 @@ fn money_stands_behind_no_promise_of_another_region() {
     let dir = tempfile::tempdir().expect("a directory");
     let (east, _line, west) = pair(dir.path());
     let session = survey(&east);
-    west.run(&["agent", "register", "writer"]).ok();
+    let own = survey(&west);
     let paid = |region: &Region, sum: &str| {
         let deposit = ["escrow", "deposit", sum, "--agent", "writer"];
         region.run(&deposit).ok();
@@ -319,6 +319,24 @@ fn money_stands_behind_no_promise_of_another_region() {
     let balance = ["escrow", "balance", "--agent", "writer", "--json"];
     let account = west.run(&balance).json_lines();
     assert_eq!(account[0]["available"], 500, "{account:?}");
+    // What stands behind a promise is there still.
+    let create = [
+        "commitment",
+        "create",
+        &own,
+        "Five answers",
+        "--agent",
+        "writer",
+        "--deadline",
+        "1h",
+        "--escrow",
+        "500:EUR",
+    ];
+    west.run(&create).ok();
+    let account = west.run(&balance).json_lines();
+    assert_eq!(account[0]["available"], 0, "{account:?}");
+    let refused = promised("100:EUR").err;
+    assert!(words.iter().all(|word| refused.contains(word)), "{refused}");
     // Where there is none here, the home's account is meant, and the home says what is in it.
     let refused = promised("100:USD").err;
     assert!(refused.contains("INSUFFICIENT_FUNDS"), "{refused}");

@@ -171,13 +171,28 @@ pub(super) fn matter_of(request: &Request) -> Option<Matter> {
     }
 }
 
-/// What a request makes in a session, and who acts in it: where it was sent, that is.
+/// What a request makes in a session, and who acts in it.
+fn makes(request: &AspRequest) -> Option<(Matter, &AgentRef)> {
+    match request {
+        AspRequest::ToolStart(start) => Some((Matter::Call(start.call_id), &start.agent)),
+        AspRequest::CommitmentCreate(create) => {
+            Some((Matter::Commitment(create.id), &create.agent_id))
+        }
+        _ => None,
+    }
+}
+
+/// What a request makes that may be remembered where it was sent.
+pub(super) fn matter_made(request: &Request) -> Option<Matter> {
+    match request {
+        Request::Asp(request) => makes(request).map(|(matter, _)| matter),
+        _ => None,
+    }
+}
+
+/// What a request makes, where it was sent, and who acts in it.
 fn made(request: &AspRequest, caller: &Caller) -> Option<(Matter, Actor)> {
-    let (matter, agent) = match request {
-        AspRequest::ToolStart(start) => (Matter::Call(start.call_id), &start.agent),
-        AspRequest::CommitmentCreate(create) => (Matter::Commitment(create.id), &create.agent_id),
-        _ => return None,
-    };
+    let (matter, agent) = makes(request)?;
     let own = caller.row().org;
     let (org, name) = match agent {
         AgentRef::Name(name) => (own, name.clone()),
@@ -309,6 +324,9 @@ fn check_escrow(
         }
     }
 }
+
+#[cfg(test)]
+mod table_tests;
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Regions;
-use super::agents::{home_of_agents, matter_of};
+use super::agents::{home_of_agents, matter_made, matter_of};
 use super::outbox::{Handed, Reply};
 use super::requests::unreachable;
 use crate::asp::Matter;
@@ -19,7 +19,9 @@ use crate::protocol::{
 use crate::server::access::Caller;
 use crate::server::answer;
 use crate::server::shared::Shared;
-use crate::types::{ChannelName, DEFAULT_ORG_NAME, Incarnation, KeyId, OrgName, RegionName};
+use crate::types::{
+    ChannelName, DEFAULT_ORG_NAME, Incarnation, KeyId, OrgName, ProducerId, RegionName,
+};
 
 /// Where a request is carried out.
 pub(in crate::server) enum Route {
@@ -97,6 +99,8 @@ pub(in crate::server) struct Sent {
     version: u16,
     channels: Vec<ChannelName>,
     matter: Option<Matter>,
+    /// What it makes there, which is remembered from when it was sent.
+    made: Option<Matter>,
     regions: Arc<Regions>,
 }
 
@@ -270,9 +274,12 @@ fn waits_here(shared: &Shared, regions: &Regions, publish: &PublishRequest) -> O
     let id = broker.identity_of(channel)?;
     let outbox = Outbox::of(channel, id).ok()?;
     let header = BatchHeader::peek_produced(&publish.batch).ok()?;
-    let waits = regions.outboxes.is_waiting(&outbox)
-        && broker.waits_in_outbox(&outbox, header.producer_id());
-    waits.then_some(id)
+    waits(&broker, regions, &outbox, header.producer_id()).then_some(id)
+}
+
+/// Whether earlier batches of a producer wait in an outbox.
+fn waits(broker: &Broker, regions: &Regions, outbox: &Outbox, producer: ProducerId) -> bool {
+    regions.outboxes.is_waiting(broker, outbox) && broker.waits_in_outbox(outbox, producer)
 }
 
 fn is_position(request: &Request) -> bool {
@@ -323,11 +330,8 @@ impl Forward {
                     return Ok(Forwarded::Handed(home, answer));
                 }
                 if let Ok(outbox) = outbox
-                    && regions.outboxes.is_waiting(&outbox)
                     && let Ok(header) = BatchHeader::peek_produced(&publish.batch)
-                    && shared
-                        .broker()
-                        .waits_in_outbox(&outbox, header.producer_id())
+                    && waits(&shared.broker(), &regions, &outbox, header.producer_id())
                 {
                     return Err(behind_others(&home));
                 }
@@ -346,6 +350,7 @@ impl Forward {
             version: request.version(),
             channels,
             matter: matter_of(&request),
+            made: matter_made(&request),
             regions,
         }))
     }
@@ -420,6 +425,10 @@ impl Sent {
                     && error.known().is_some_and(|code| is_absent.contains(&code))
                 {
                     self.regions.matters.forget(matter);
+                }
+                // What was refused may be made elsewhere.
+                if let Some(made) = self.made {
+                    self.regions.matters.forget(made);
                 }
                 Response::Error(*error)
             }

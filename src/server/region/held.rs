@@ -6,10 +6,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use tokio::sync::oneshot;
 
+use crate::server::ranks::{Mutex, MutexGuard};
 use crate::types::{Incarnation, Offset, RegionName};
 
 /// What other regions hold of each log.

@@ -2,7 +2,7 @@
 //! was asked for before, else looked for here, then asked of the peers.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use super::Regions;
 use super::requests::unreachable;
@@ -10,6 +10,7 @@ use super::seek::ASKED;
 use crate::asp::Matter;
 use crate::protocol::region::{Actor, LinkFind, LinkFound};
 use crate::protocol::{ErrorCode, RegionRequest, RegionResponse, WireError};
+use crate::server::ranks::{Mutex, MutexGuard};
 use crate::server::shared::Shared;
 use crate::server::{answer, asp};
 use crate::types::RegionName;

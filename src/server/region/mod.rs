@@ -41,7 +41,7 @@ mod travel;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, watch};
@@ -53,6 +53,7 @@ use self::matters::KnownMatters;
 use self::outbox::Outboxes;
 use self::seek::KnownHome;
 use self::status::{CopyState, PeerState};
+use super::ranks::{Mutex, MutexGuard};
 use super::shared::Shared;
 use crate::access::Secret;
 use crate::broker::Broker;

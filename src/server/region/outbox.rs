@@ -8,7 +8,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -19,13 +19,14 @@ use super::Regions;
 use super::forward::{Asker, home_of};
 use super::keeping::Sequences;
 use super::requests::unreachable;
-use crate::broker::{BrokerError, Fetch, Outbox, Place, Wait};
+use crate::broker::{Broker, BrokerError, Fetch, Outbox, Place, Wait};
 use crate::client::{Backoff, BackoffLimits, LinkCall, RequestError};
 use crate::format::{BatchHeader, check_stored, unstamp};
 use crate::protocol::region::OutboxStatus;
 use crate::protocol::{
     ErrorCode, PublishAsks, PublishRequest, PublishTarget, Request, Response, WireError,
 };
+use crate::server::ranks::{Mutex, MutexGuard};
 use crate::server::shared::Shared;
 use crate::server::{clock, fetching};
 use crate::types::{Incarnation, LogEpoch, Offset, Timestamp};
@@ -61,7 +62,6 @@ pub(super) struct Outboxes {
     pub limit: u64,
     /// Bytes that wait.
     bytes: AtomicU64,
-    /// Whoever holds this and the broker has locked the broker first.
     couriers: Mutex<HashMap<Incarnation, Known>>,
 }
 
@@ -93,7 +93,8 @@ impl Outboxes {
         }
     }
 
-    fn couriers(&self) -> MutexGuard<'_, HashMap<Incarnation, Known>> {
+    /// The list of couriers, for whoever has locked the broker: beginning one takes both.
+    fn couriers<'a>(&'a self, _: &'a Broker) -> MutexGuard<'a, HashMap<Incarnation, Known>> {
         self.couriers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -118,15 +119,20 @@ impl Outboxes {
     }
 
     /// Whether anything waits in an outbox.
-    pub(super) fn is_waiting(&self, outbox: &Outbox) -> bool {
-        let couriers = self.couriers();
+    pub(super) fn is_waiting(&self, broker: &Broker, outbox: &Outbox) -> bool {
+        let couriers = self.couriers(broker);
         let known = couriers.get(&outbox.log);
         known.is_some_and(|known| lock(&known.told).records > 0)
     }
 
     /// Ends a courier that has nothing to do, unless something came for it.
-    fn let_go(&self, outbox: &Outbox, inbox: &mpsc::UnboundedReceiver<Handed>) -> bool {
-        let mut couriers = self.couriers();
+    fn let_go(
+        &self,
+        broker: &Broker,
+        outbox: &Outbox,
+        inbox: &mpsc::UnboundedReceiver<Handed>,
+    ) -> bool {
+        let mut couriers = self.couriers(broker);
         let is_over = inbox.is_empty();
         if is_over {
             couriers.remove(&outbox.log);
@@ -144,7 +150,7 @@ impl Regions {
         handed: Handed,
     ) {
         let broker = shared.broker();
-        let mut couriers = self.outboxes.couriers();
+        let mut couriers = self.outboxes.couriers(&broker);
         let known = couriers
             .entry(outbox.log)
             .or_insert_with(|| begin(shared, &broker, self, outbox));
@@ -159,7 +165,7 @@ impl Regions {
             let place = broker.outbox_place(outbox);
             place.is_some_and(|place| place.start < place.end)
         });
-        let mut couriers = self.outboxes.couriers();
+        let mut couriers = self.outboxes.couriers(&broker);
         for outbox in kept {
             couriers
                 .entry(outbox.log)
@@ -168,9 +174,9 @@ impl Regions {
     }
 
     /// How the outboxes are in which something waits, or that something is wrong with.
-    pub(super) fn outboxes_told(&self, broker: &crate::broker::Broker) -> Vec<OutboxStatus> {
+    pub(super) fn outboxes_told(&self, broker: &Broker) -> Vec<OutboxStatus> {
         let now = clock::now();
-        let couriers = self.outboxes.couriers();
+        let couriers = self.outboxes.couriers(broker);
         let rows = broker.outboxes().filter_map(|outbox| {
             let told = lock(&couriers.get(&outbox.log)?.told).clone();
             if told.records == 0 && told.error.is_none() {
@@ -191,12 +197,7 @@ impl Regions {
     }
 }
 
-fn begin(
-    shared: &Arc<Shared>,
-    broker: &crate::broker::Broker,
-    regions: &Arc<Regions>,
-    outbox: Outbox,
-) -> Known {
+fn begin(shared: &Arc<Shared>, broker: &Broker, regions: &Arc<Regions>, outbox: Outbox) -> Known {
     let (sender, inbox) = mpsc::unbounded_channel();
     let told = Arc::new(Mutex::new(Told::default()));
     let place = broker.outbox_place(&outbox);
@@ -296,7 +297,9 @@ impl Courier {
                 _ = linked.changed() => self.not_before = None,
                 () = until(not_before) => self.not_before = None,
                 () = sleep(IDLE), if is_idle => {
-                    if self.regions.outboxes.let_go(&self.outbox, &self.inbox) {
+                    let broker = self.shared.broker();
+                    let outboxes = &self.regions.outboxes;
+                    if outboxes.let_go(&broker, &self.outbox, &self.inbox) {
                         return;
                     }
                 }

@@ -13,6 +13,7 @@ use crate::region::peers::{PeerEvent, PeerRemoved, PeerSet};
 use crate::server::access::Caller;
 use crate::server::auditing::Draft;
 use crate::server::clock;
+use crate::server::ranks::Mutex;
 use crate::server::shared::Shared;
 use crate::types::RegionName;
 
@@ -134,8 +135,8 @@ impl Peer {
         Self {
             name: options.name.clone(),
             url: options.url.clone(),
-            state: std::sync::Mutex::new(PeerState::new(now)),
-            link: std::sync::Mutex::new(None),
+            state: Mutex::new(PeerState::new(now)),
+            link: Mutex::new(None),
             gone: tokio_util::sync::CancellationToken::new(),
         }
     }

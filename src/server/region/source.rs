@@ -13,7 +13,7 @@ mod reading;
 mod turns;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
@@ -28,6 +28,7 @@ use crate::protocol::{
 };
 use crate::server::clock;
 use crate::server::connection::shutting_down;
+use crate::server::ranks::Mutex;
 use crate::server::shared::Shared;
 use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, OrgName, RegionName};
 

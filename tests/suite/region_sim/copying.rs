@@ -13,6 +13,7 @@ use npayload::types::{ChannelName, Incarnation, Offset};
 
 use super::region::{Region, seen};
 use super::source::{Ask, From, Item, Known, Refused, mark_at};
+use super::widening;
 use crate::sim::trace::anomaly;
 
 /// Longest wait until a copy that was stopped is followed again.
@@ -22,6 +23,8 @@ struct Copying {
     name: ChannelName,
     id: Incarnation,
     cursor: Cursor,
+    /// It is written beside the copy, which has less.
+    is_beside: bool,
 }
 
 /// What is to be stored.
@@ -130,15 +133,22 @@ impl Pulling {
             let is_held = stops
                 .get(&log.name)
                 .is_some_and(|stop| stop.until > region.now);
-            let is_copied = self.copying.values().any(|one| one.id == log.id);
-            if is_held || is_copied {
+            let mut copying = self.copying.values().filter(|one| one.id == log.id);
+            let is_copied = copying.clone().any(|one| !one.is_beside);
+            let is_beside = copying.any(|one| one.is_beside);
+            let is_placing = region.widening.is_placing(log.id);
+            if is_held || is_placing || (is_copied && is_beside) {
                 continue;
             }
             let broker = region.broker.as_ref().expect("it runs");
             let Some(wish) = broker.interests().wish(&log.name, |_| true) else {
                 continue;
             };
-            if let Some((from, before)) = place(region, stops, &log, &wish) {
+            let place = match is_copied {
+                true => widening::plan(region, &log, &wish),
+                false => place(region, stops, &log, &wish),
+            };
+            if let Some((from, before)) = place {
                 self.next_handle += 1;
                 let handle = self.next_handle;
                 asks.push(Ask {
@@ -146,6 +156,7 @@ impl Pulling {
                     log,
                     from,
                     before,
+                    is_beside: is_copied,
                 });
             }
         }
@@ -153,7 +164,7 @@ impl Pulling {
         asks
     }
 
-    /// Takes what became of a log that was to be followed; true where it is to be left.
+    /// Takes what became of a log that was to be followed; the handles that are to be left.
     pub fn begin(
         &mut self,
         region: &mut Region,
@@ -161,19 +172,33 @@ impl Pulling {
         home: &Home<'_>,
         ask: Ask,
         begun: Result<Offset, Refused>,
-    ) -> bool {
+    ) -> Vec<u32> {
         let (name, id) = (ask.log.name.clone(), ask.log.id);
+        if ask.is_beside {
+            let Some(cursor) = widening::begin(region, &ask, begun) else {
+                return vec![ask.handle];
+            };
+            let is_beside = true;
+            let one = Copying {
+                name,
+                id,
+                cursor,
+                is_beside,
+            };
+            self.copying.insert(ask.handle, one);
+            return self.put_where_due(region, ask.handle);
+        }
         let from = match begun {
             Ok(from) => from,
             Err(refused) => {
                 hold(region, stops, &name, id, of_source(refused));
-                return false;
+                return Vec::new();
             }
         };
         if let Err(error) = make(region, home, &ask.log, from) {
             let stop = Stop::Passing(error.to_string());
             hold(region, stops, &name, id, stop);
-            return true;
+            return vec![ask.handle];
         }
         let broker = region.broker.as_ref().expect("it runs");
         let place = match broker.residence(&name) {
@@ -182,7 +207,7 @@ impl Pulling {
         };
         let Some(place) = place.filter(|place| place.next == from) else {
             hold(region, stops, &name, id, Stop::Elsewhere);
-            return true;
+            return vec![ask.handle];
         };
         judge_follow(region, home, id, from);
         stops.remove(&name);
@@ -193,9 +218,32 @@ impl Pulling {
                 format!("{name} in {} from {from} as {}", region.name, ask.handle)
             });
         let cursor = Cursor::new(id, from, place.last_epoch, place.last_time, false);
-        self.copying
-            .insert(ask.handle, Copying { name, id, cursor });
-        false
+        let one = Copying {
+            name,
+            id,
+            cursor,
+            is_beside: false,
+        };
+        self.copying.insert(ask.handle, one);
+        Vec::new()
+    }
+
+    /// Has what is beside a copy put in its place where that is due; the handles that are to be left.
+    fn put_where_due(&mut self, region: &mut Region, handle: u32) -> Vec<u32> {
+        let id = self.copying[&handle].id;
+        let mut copies = self.copying.iter();
+        let of_copy = copies.find(|(_, one)| one.id == id && !one.is_beside);
+        let Some(of_copy) = of_copy.map(|(handle, _)| *handle) else {
+            return Vec::new();
+        };
+        if !widening::put_where_due(region, id) {
+            return Vec::new();
+        }
+        let left = vec![of_copy, handle];
+        for handle in &left {
+            self.copying.remove(handle);
+        }
+        left
     }
 
     /// Takes an answer with what is new; false where one is missing before it.
@@ -228,9 +276,11 @@ impl Pulling {
         true
     }
 
-    /// Stores the next of what came; the handle that is to be left, if one is.
-    pub fn work(&mut self, region: &mut Region, stops: &mut Stops, home: &Home<'_>) -> Option<u32> {
-        let work = self.inbox.pop_front()?;
+    /// Stores the next of what came; the handles that are to be left.
+    pub fn work(&mut self, region: &mut Region, stops: &mut Stops, home: &Home<'_>) -> Vec<u32> {
+        let Some(work) = self.inbox.pop_front() else {
+            return Vec::new();
+        };
         let handle = match &work {
             Work::Batch { handle, .. } => *handle,
             Work::Other(
@@ -240,7 +290,12 @@ impl Pulling {
                 | Item::Stop { handle, .. },
             ) => *handle,
         };
-        let copying = self.copying.get_mut(&handle)?;
+        let Some(copying) = self.copying.get_mut(&handle) else {
+            return Vec::new();
+        };
+        if copying.is_beside {
+            return self.work_beside(region, home, handle, work);
+        }
         let done = match work {
             Work::Batch {
                 bytes,
@@ -266,10 +321,42 @@ impl Pulling {
             }
             Work::Other(item) => other(region, copying, home, item),
         };
-        let stop = done.err()?;
+        let Err(stop) = done else {
+            return Vec::new();
+        };
         let copying = self.copying.remove(&handle).expect("it is there");
         hold(region, stops, &copying.name, copying.id, stop);
-        Some(handle)
+        vec![handle]
+    }
+
+    /// The same of a log that is followed beside its copy. Whatever is wrong with it ends that alone.
+    fn work_beside(
+        &mut self,
+        region: &mut Region,
+        home: &Home<'_>,
+        handle: u32,
+        work: Work,
+    ) -> Vec<u32> {
+        let copying = self.copying.get_mut(&handle).expect("it is followed");
+        let id = copying.id;
+        let taken = match work {
+            Work::Batch { bytes, flushed, .. } => {
+                let one = (&copying.name, &mut copying.cursor);
+                widening::take(region, one, home, &bytes, flushed)
+            }
+            Work::Other(Item::Gap { .. } | Item::Stop { .. }) => Err("not there".to_owned()),
+            Work::Other(Item::Batches { .. } | Item::Head { .. }) => Ok(()),
+        };
+        let Err(text) = taken else {
+            return self.put_where_due(region, handle);
+        };
+        self.copying.remove(&handle);
+        region.widening.stays_narrow(id);
+        region.trace.count("event: widening given up");
+        region
+            .trace
+            .note("widening given up", &[], || format!("{id}: {text}"));
+        vec![handle]
     }
 }
 

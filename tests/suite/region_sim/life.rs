@@ -112,6 +112,7 @@ impl World {
             match opened {
                 Ok(()) => {
                     region.judge_start();
+                    region.see_widened();
                     region.look();
                     if self.chance.one_in(3) {
                         region.read_again();
@@ -205,7 +206,9 @@ impl World {
     /// removed and begun anew. Whoever is sick is started again.
     fn operate(&mut self) {
         for at in 0..self.regions.len() {
-            if self.regions[at].is_sick() {
+            let region = &self.regions[at];
+            // A log that is being replaced takes no writes either.
+            if region.is_sick() && !region.widening.is_under_way() {
                 self.end(at, Loss::None, 0);
                 self.start(at);
             }
@@ -258,6 +261,7 @@ impl World {
         };
         if broker.purge_copy(name, now).is_ok() {
             region.dropped.insert(id);
+            region.widening.forget(id);
             region.trace.count("event: copy begun anew by an operator");
         }
         self.want_all(at);
@@ -279,9 +283,16 @@ impl World {
     /// The first copy that is missing or not complete.
     fn incomplete(&self) -> Option<String> {
         for (name, (home, id, flushed)) in self.homes() {
+            let start = self.regions[home].place(id).map_or(0, |(start, _)| start);
             for (at, region) in self.regions.iter().enumerate() {
                 let place = region.place(id);
-                if at != home && place.is_none_or(|(_, here)| here != flushed) {
+                // Retention may be faster than what is written beside a copy.
+                let begins = match region.widening.is_narrow(id) {
+                    true => u64::MAX,
+                    false => start,
+                };
+                let is_whole = place.is_some_and(|(here, end)| here <= begins && end == flushed);
+                if at != home && !is_whole {
                     return Some(format!(
                         "{name} in {}: {place:?}, synced at home: {flushed}",
                         region.name

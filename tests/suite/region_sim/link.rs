@@ -149,9 +149,12 @@ impl Link {
         };
         if pulling.has_work() {
             let home = Home { region: source };
-            if let Some(handle) = pulling.work(puller, &mut self.stops, &home) {
+            let left = pulling.work(puller, &mut self.stops, &home);
+            let is_well = left.is_empty();
+            for handle in left {
                 self.send(Request::Unfollow(handle), step, chance);
-            } else if matches!(self.machine.state(), LinkState::Open { .. }) {
+            }
+            if is_well && matches!(self.machine.state(), LinkState::Open { .. }) {
                 self.event(LinkEvent::Brought, puller, chance);
             }
             self.pulling = Some(pulling);
@@ -230,11 +233,8 @@ impl Link {
                 pulling.asks_follow = false;
                 let mut left = Vec::new();
                 for (ask, begun) in followed {
-                    let handle = ask.handle;
                     let home = Home { region: source };
-                    if pulling.begin(puller, &mut self.stops, &home, ask, begun) {
-                        left.push(handle);
-                    }
+                    left.extend(pulling.begin(puller, &mut self.stops, &home, ask, begun));
                 }
                 for handle in left {
                     self.send(Request::Unfollow(handle), step, chance);

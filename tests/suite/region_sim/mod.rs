@@ -13,4 +13,5 @@ mod moving;
 mod region;
 mod seeds;
 mod source;
+mod widening;
 mod world;

@@ -13,6 +13,7 @@ use npayload::storage::Outcome;
 use npayload::storage::disk::{Disk, Loss};
 use npayload::types::{ChannelName, Incarnation, LogEpoch, Offset, RegionName, Timestamp};
 
+use super::widening::Widening;
 use crate::sim::chance::Chance;
 use crate::sim::disk::SimDisk;
 use crate::sim::trace::{Trace, anomaly};
@@ -48,6 +49,7 @@ pub struct Region {
     pub copied: BTreeMap<Incarnation, BTreeMap<u64, Seen>>,
     /// Gaps that were put into a copy, for what retention at its home had removed.
     pub own_gaps: BTreeMap<Incarnation, BTreeSet<(u64, u64)>>,
+    pub widening: Widening,
     /// Everything below was acknowledged to writers here.
     pub acked: BTreeMap<Incarnation, u64>,
     waits: Vec<(Wait, Incarnation, u64)>,
@@ -76,6 +78,7 @@ impl Region {
             contents: BTreeMap::new(),
             copied: BTreeMap::new(),
             own_gaps: BTreeMap::new(),
+            widening: Widening::default(),
             acked: BTreeMap::new(),
             waits: Vec::new(),
             dropped: BTreeSet::new(),
@@ -110,6 +113,7 @@ impl Region {
     /// The process is gone; what is on the disk is what `loss` leaves.
     pub fn end(&mut self, loss: Loss) {
         self.was_struck |= self.disk.was_struck();
+        self.widening.end();
         self.broker = None;
         self.committer = Committer::Idle;
         self.keeper = Keeper::Idle;
@@ -330,6 +334,7 @@ impl Region {
     pub fn see_anew(&mut self) {
         self.contents.clear();
         self.dropped.clear();
+        self.widening.begin_anew();
         let mut copied = BTreeMap::new();
         for (id, name, is_home) in self.logs() {
             let Some((start, flushed)) = self.place(id) else {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::sim::trace::Trace;
 
 /// What the runs of a long test must have shown between them; else they prove less than they say.
-const MUST_HAPPEN: [&str; 29] = [
+const MUST_HAPPEN: [&str; 34] = [
     "event: a copy waits for room",
     "event: a missing answer ended the link",
     "event: acknowledged",
@@ -18,12 +18,17 @@ const MUST_HAPPEN: [&str; 29] = [
     "event: copy begun",
     "event: copy begun anew by an operator",
     "event: copy purged",
+    "event: copy widened",
     "event: followed",
     "event: gap",
     "event: interest declared",
     "event: interest withdrawn",
     "event: link opened",
     "event: published",
+    "event: widening begun",
+    "event: widening given up",
+    "event: widening goes on",
+    "event: written beside",
     "fault: an answer is lost",
     "fault: answers change places",
     "fault: both ways silent",

@@ -19,6 +19,7 @@ use super::region::Region;
 pub struct Known {
     pub name: ChannelName,
     pub id: Incarnation,
+    pub log_start: Offset,
     pub config: ChannelConfig,
 }
 
@@ -36,6 +37,8 @@ pub struct Ask {
     pub log: Known,
     pub from: From,
     pub before: Before,
+    /// More is wanted than its copy has.
+    pub is_beside: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -277,6 +280,7 @@ fn list(region: &Region, patterns: &[ChannelPattern]) -> Vec<Known> {
         Some(Known {
             name: name.clone(),
             id,
+            log_start: broker.storage().log(id)?.log_start(),
             config: info.config,
         })
     });

@@ -117,6 +117,7 @@ impl World {
             30..=37 => {
                 let at = self.any_region();
                 self.regions[at].step_keeper();
+                self.regions[at].step_widening();
             }
             38..=39 => {
                 let at = self.any_region();
@@ -282,6 +283,7 @@ impl World {
             }
             if broker.purge_copy(&name, now).is_ok() {
                 region.dropped.insert(id);
+                region.widening.forget(id);
                 self.trace.count("event: copy purged");
                 self.trace.note("purged", &[at as u64], || {
                     format!("{name} in {}", NAMES[at])

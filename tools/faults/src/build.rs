@@ -134,7 +134,8 @@ pub fn run(tree: &Tree, binaries: &Binaries, test: &Test, how: &How<'_>) -> Resu
         command.arg("--exact");
     }
     match how.fault {
-        Some(name) => command.env(VARIABLE, name),
+        // What a broken broker does not do is not waited for as long as what a busy one will do.
+        Some(name) => command.env(VARIABLE, name).env("NPAYLOAD_PATIENCE_S", "20"),
         None => command.env_remove(VARIABLE),
     };
     // A group of its own, so that a broker which a test has started ends with it.

@@ -40,6 +40,9 @@ struct Cli {
     /// Try the faults without seeing the tests green before
     #[arg(long)]
     no_baseline: bool,
+    /// Try them from the end of the list on: what was added last comes first
+    #[arg(long)]
+    newest_first: bool,
     /// Seconds that one test may take before it counts as hung, which is red
     #[arg(long, default_value_t = 600)]
     timeout: u64,
@@ -71,7 +74,10 @@ fn main() -> Result<ExitCode> {
         let is_tried = fault.harmless_because.is_none() || !cli.search.is_empty() || cli.list;
         is_tried && (is_named || cli.names.is_empty())
     };
-    let chosen: Vec<&Fault> = list.faults.iter().filter(is_chosen).collect();
+    let mut chosen: Vec<&Fault> = list.faults.iter().filter(is_chosen).collect();
+    if cli.newest_first {
+        chosen.reverse();
+    }
     if chosen.is_empty() {
         bail!("no fault has a name with {:?} in it", cli.names);
     }

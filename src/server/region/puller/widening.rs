@@ -5,7 +5,7 @@
 //! given up when something else is wanted, and when retention at home takes what the copy has.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,6 +20,7 @@ use crate::protocol::region::{FollowFrom, FollowLog, FollowedLog, LinkLog, MAX_L
 use crate::region::copies::{BatchMark, Cursor};
 use crate::region::interest::{Since, Wish};
 use crate::server::clock;
+use crate::server::ranks::MutexGuard;
 use crate::server::region::{Regions, digest, following, travel};
 use crate::server::shared::{Shared, TaskWake};
 use crate::storage::{BesideLog, CutError};
