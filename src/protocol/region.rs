@@ -14,8 +14,8 @@ pub use super::aside::{
 use super::control::{ChannelConfig, ChannelCreated};
 pub use super::directory::{
     ChannelNamed, ChannelPlace, ConsentList, ConsentSet, Consents, CrossingRow, DirectoryMove,
-    DirectoryTold, LinkCreate, LinkDirectory, MAX_NAMES, RegionLeave, RegionLeft, RegionPeer,
-    ResidencyRow,
+    DirectoryTold, DirectoryUnname, DirectoryUnnamed, LinkCreate, LinkDirectory, MAX_NAMES,
+    RegionLeave, RegionLeft, RegionPeer, ResidencyRow,
 };
 use super::error_code::WireError;
 use super::json_kinds::json_kinds;
@@ -97,6 +97,8 @@ json_kinds! {
     DirectoryMove(DirectoryMove) -> RegionMoved;
     /// Takes a region out of the directory.
     RegionLeave(RegionLeave) -> RegionLeft;
+    /// Takes a name out of the directory that its region can't give back.
+    DirectoryUnname(DirectoryUnname) -> DirectoryUnnamed;
 }
 
 /// Most logs in one page of [`LinkLogsPage`], and in one [`LinkFollow`].
@@ -512,9 +514,25 @@ pub struct CopyStatus {
     /// First offset and end of what is written beside it, where more is wanted of it than it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beside: Option<(Offset, Offset)>,
+    /// Why it has less than is wanted of it, where it could not be made wider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wider: Option<WiderStatus>,
     /// Why it is not followed, if something is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// Why a copy has less than is wanted of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WiderStatus {
+    /// What went wrong.
+    pub error: String,
+    /// How often in a row it was given up.
+    pub times: u32,
+    /// Milliseconds until it is tried again; left out where that waits for what the error names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_ms: Option<u64>,
 }
 
 /// Compares a copy with its home.

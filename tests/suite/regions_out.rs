@@ -34,7 +34,7 @@ fn all(texts: &[&str]) -> BTreeMap<u64, String> {
 }
 
 /// A home, a line to it, and a region that has a copy of `orders`.
-fn pair(dir: &Path) -> (Region, Line, Region) {
+pub fn pair(dir: &Path) -> (Region, Line, Region) {
     let east = Region::start(dir, "us-east", &[]);
     let line = Line::to(east.broker().address());
     let west = Region::start_at(dir, "eu-west", vec![format!("us-east={}", line.url())]);
@@ -614,7 +614,7 @@ fn what_the_home_does_not_take_stays_and_says_why() {
 }
 
 /// A session of two agents that lives in a region; its id.
-fn survey(region: &Region) -> String {
+pub fn survey(region: &Region) -> String {
     for agent in ["writer", "editor"] {
         region.run(&["agent", "register", agent]).ok();
     }

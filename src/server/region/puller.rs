@@ -1,5 +1,6 @@
 //! The side of a link that pulls: one task for each peer keeps it open and appends what comes.
 
+mod again;
 mod holding;
 #[cfg(test)]
 mod idle;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+pub(super) use self::again::Narrow;
 use self::holding::Holding;
 use self::standing::{Asks, Standing};
 pub(super) use self::widening::Beside;
@@ -259,6 +261,9 @@ impl Session<'_> {
             let synced = self.holding.synced.clone();
             let retry = self.stopped.values().filter_map(|(at, _)| *at).min();
             let look_at = self.look_at.filter(|_| look.is_none());
+            let wider = self
+                .regions
+                .wider_again(self.copying.values().map(|one| one.id));
             tokio::select! {
                 biased;
                 changed = wanted.changed() => {
@@ -292,6 +297,7 @@ impl Session<'_> {
                 }
                 () = synced.0.notified(), if self.holding.is_due() => {}
                 () = due(retry) => self.follow_wanted().await?,
+                () = due(wider) => self.follow_wanted().await?,
                 () = due(look_at) => look = Some(self.ask_logs(None, None)),
             }
         }
@@ -771,8 +777,10 @@ impl Session<'_> {
                 }
             }
             LinkItem::Gap { from, to, .. } => {
-                // Others may have what a copy has not.
-                if !copying.is_home {
+                // Others may have what a copy has not. A topic that travels begins with its whole state
+                // wherever it is trimmed, and that comes next.
+                let topic = Travelling::of(&copying.name);
+                if !copying.is_home && topic.is_none() {
                     return Ok(Err("a gap from a region that is not its home".to_owned()));
                 }
                 let gap = Item::Gap {
@@ -786,12 +794,22 @@ impl Session<'_> {
                 if let Err(text) = own_gaps::lost(self.shared, id, from..to).await? {
                     return Ok(Err(text));
                 }
-                tracing::error!(
-                    %peer, channel = %name, %from, %to,
-                    "retention at its home was faster than the link: the copy has a gap"
-                );
-                self.regions
-                    .copy_state(id, |state| state.gaps.push(from..to));
+                match topic {
+                    None => {
+                        tracing::error!(
+                            %peer, channel = %name, %from, %to,
+                            "retention at its home was faster than the link: the copy has a gap"
+                        );
+                        self.regions
+                            .copy_state(id, |state| state.gaps.push(from..to));
+                    }
+                    Some(topic) => {
+                        tracing::debug!(%peer, %name, %from, %to, "a topic was folded before it came");
+                        if topic == Travelling::Access {
+                            self.shared.tell_access_changed();
+                        }
+                    }
+                }
                 self.grown(item_handle);
             }
             LinkItem::Stop { handle, error } => {

@@ -538,7 +538,7 @@ impl Source {
             before: before_from,
         };
         let from = check_follow(&source, &wanted, holds).map_err(|error| diverged(&error))?;
-        if !is_home && from < log_start {
+        if !is_home && from < log_start && Travelling::of(name).is_none() {
             return Err(lacks(from..log_start));
         }
         let waker: Arc<dyn Wake> = Arc::new(Grown {
@@ -916,8 +916,8 @@ async fn read(
         });
     }
     if followed.next < log_start {
-        // Its home may still have what is gone here.
-        if !followed.is_home {
+        // Its home may still have what is gone here, but of a topic, which begins with its whole state.
+        if !followed.is_home && Travelling::of(&followed.name).is_none() {
             return Err(lacks(followed.next..log_start));
         }
         filter::tell(handle, followed, flushed, items);
