@@ -3,7 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::{Copying, Ended, room};
+use super::appending::room;
+use super::{Copying, Ended};
 use crate::broker::{Broker, Refusal, Wake};
 use crate::server::clock;
 use crate::server::shared::{Shared, TaskWake};

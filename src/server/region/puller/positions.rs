@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Copying, Ended, room};
+use super::appending::room;
+use super::{Copying, Ended};
 use crate::broker::{Placed, Refusal, Wake};
 use crate::server::clock;
 use crate::server::shared::{Shared, TaskWake};

@@ -12,7 +12,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::{ANSWER, Copying, Ended, Session, ended, room};
+use super::appending::room;
+use super::{ANSWER, Copying, Ended, Session, ended};
 use crate::broker::{CopiedBatch, Wake, Wider, is_of_copy, skip_batches};
 use crate::format::{BatchHeader, Sealing};
 use crate::protocol::region::{FollowFrom, FollowLog, FollowedLog, LinkFollow, LinkLog, MAX_LOGS};

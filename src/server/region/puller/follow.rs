@@ -1,0 +1,313 @@
+//! Which logs of the peer are followed, from where on, and the copies that are made for them.
+
+use std::collections::HashMap;
+
+use tokio::time::{Instant, timeout};
+
+use super::{ANSWER, Copying, Ended, Session, ended, place};
+use crate::broker::config::ChannelConfig;
+use crate::broker::{NewCopy, Residence};
+use crate::protocol::region::{
+    FollowFrom, FollowLog, FollowedLog, LinkFollow, LinkLog, LinkLogsPage, LinkUnfollow,
+};
+use crate::protocol::{RegionRequest, RegionResponse, Response};
+use crate::region::copies::{Before, Cursor};
+use crate::region::interest::{Since, Wish};
+use crate::region::routes::{Refusal, Turn};
+use crate::server::clock;
+use crate::server::region::{following, travel};
+use crate::types::{ChannelName, Incarnation, Offset};
+
+impl Session<'_> {
+    /// Takes what this region wants now; true where the peer is to be asked anew.
+    pub(super) async fn change_wishes(&mut self) -> Result<bool, Ended> {
+        let patterns = following::patterns(&self.shared.broker());
+        let mut left = Vec::new();
+        for (handle, copying) in &self.copying {
+            let wish = self.wish(&copying.name);
+            if wish.is_none_or(|wish| self.types(copying.id, &wish) != copying.types) {
+                left.push(*handle);
+                following::note_withdrawn(self.shared, self.regions, &copying.name);
+            }
+        }
+        self.leave(left).await?;
+        // What somebody wants to be tried again is due now.
+        let retries: Vec<Incarnation> = self.regions.retries().iter().copied().collect();
+        for id in retries {
+            let name = self.shared.broker().name_of(id).cloned();
+            if let Some((at, _)) = name.and_then(|name| self.stopped.get_mut(&name)) {
+                *at = at.map(|_| Instant::from_std(clock::instant()));
+            }
+        }
+        if patterns == self.patterns {
+            self.follow_wanted().await?;
+            return Ok(false);
+        }
+        self.patterns = patterns;
+        self.version = None;
+        self.known.clear();
+        Ok(true)
+    }
+
+    pub(super) fn wish(&self, name: &ChannelName) -> Option<Wish> {
+        following::wish(&self.shared.broker(), name)
+    }
+
+    pub(super) async fn leave(&mut self, handles: Vec<u32>) -> Result<(), Ended> {
+        if handles.is_empty() {
+            return Ok(());
+        }
+        for handle in &handles {
+            let copying = self.copying.remove(handle);
+            if let Some(beside) = copying.as_ref().filter(|one| one.is_beside) {
+                // The peer forgets what was said of the log.
+                let rest = self.copying.iter().filter(|(_, one)| one.id == beside.id);
+                rest.for_each(|(handle, _)| self.holding.again(*handle));
+            } else if let Some(copying) = copying {
+                self.regions
+                    .copy_state(copying.id, |state| state.is_followed = false);
+                self.holding.left(*handle);
+                self.idle.remove(handle);
+                self.regions.routes().left(&self.peer.name, copying.id);
+            }
+        }
+        self.regions.tell_routed();
+        let request = RegionRequest::LinkUnfollow(LinkUnfollow { handles });
+        self.link.ask(request, ANSWER).await?;
+        Ok(())
+    }
+
+    /// Takes the list of the peer's logs, all pages of it.
+    pub(super) async fn learn(&mut self, answer: Response) -> Result<(), Ended> {
+        let mut page = logs_page(answer)?;
+        // The wait has ended, and nothing has changed.
+        if page.logs.is_empty() && self.version == Some(page.version) {
+            return Ok(());
+        }
+        self.version = Some(page.version);
+        self.known.clear();
+        loop {
+            let next = page.next.take();
+            for log in page.logs {
+                let log = travel::named_here(log, &self.peer.name);
+                self.known.insert(log.name.clone(), log);
+            }
+            let Some(cursor) = next else { break };
+            let mut call = self.ask_logs(Some(cursor), None);
+            page = match timeout(ANSWER, call.answer()).await {
+                Ok(answer) => logs_page(answer?)?,
+                Err(_) => return Err(ended("the list of logs did not come in time")),
+            };
+        }
+        self.tell_list();
+        self.follow_wanted().await
+    }
+
+    /// Follows every log of the peer that is wanted and not followed.
+    pub(super) async fn follow_wanted(&mut self) -> Result<(), Ended> {
+        self.forgive_due();
+        let mut asked: Vec<(FollowLog, LinkLog, Wish)> = Vec::new();
+        let mut left = Vec::new();
+        let handles = self.copying.iter().filter(|(_, one)| !one.is_beside);
+        let handles: HashMap<Incarnation, u32> = handles.map(|(at, one)| (one.id, *at)).collect();
+        for log in self.known.values().cloned().collect::<Vec<_>>() {
+            let Some(wish) = self.wish(&log.name) else {
+                continue;
+            };
+            let handle = handles.get(&log.incarnation).copied();
+            match self.turn(&log, handle) {
+                Turn::Follow => {
+                    if let Some(follow) = self.plan(&log, &wish).await {
+                        asked.push((follow, log, wish));
+                    }
+                }
+                Turn::Leave => left.extend(handle),
+                Turn::Stay | Turn::Wait => {}
+            }
+        }
+        self.leave(left).await?;
+        self.plan_look();
+        while !asked.is_empty() {
+            let rest = asked.split_off(asked.len().min(crate::protocol::region::MAX_LOGS));
+            let logs = asked.iter().map(|(follow, ..)| follow.clone()).collect();
+            let request = RegionRequest::LinkFollow(LinkFollow { logs });
+            let answer = match self.link.ask(request, ANSWER).await? {
+                RegionResponse::LinkFollow(answer) => answer,
+                _ => return Err(ended("the peer gave another answer to link.follow")),
+            };
+            if answer.logs.len() != asked.len() {
+                return Err(ended(
+                    "the peer answered for other logs than were asked for",
+                ));
+            }
+            for (followed, (_, log, wish)) in answer.logs.into_iter().zip(asked) {
+                self.begin(followed, &log, &wish).await?;
+            }
+            asked = rest;
+        }
+        self.follow_wider().await
+    }
+
+    /// How a log is to be followed; none where it can't be, which is noted.
+    async fn plan(&mut self, log: &LinkLog, wish: &Wish) -> Option<FollowLog> {
+        let handle = self.next_handle;
+        let residence = self.shared.broker().residence(&log.name);
+        let types = self.types(log.incarnation, wish);
+        // What was here and was purged says nothing of a copy that is to be begun.
+        let begins_at = match residence {
+            Residence::Copy(id, _) => self.shared.broker().begins_at(id),
+            _ => None,
+        };
+        let follow = |from, before| {
+            let (last, last_epoch) = match before {
+                Before::Nothing => (None, None),
+                Before::Batch(mark) => (Some(mark), None),
+                Before::OwnGap(epoch) => (None, Some(epoch)),
+            };
+            FollowLog {
+                handle,
+                name: travel::named_there(&log.name),
+                incarnation: Some(log.incarnation),
+                from,
+                last,
+                last_epoch,
+                begins_at,
+                types,
+                orgs: self.shared.broker().askers(&log.name),
+            }
+        };
+        let planned = match residence {
+            Residence::Unknown => follow(FollowFrom::Since(wish.from), Before::Nothing),
+            Residence::Home(_) => {
+                let text = "a channel of this name lives here too, and is another one";
+                self.hold(log, log.incarnation, text, Refusal::Differs);
+                return None;
+            }
+            // Another life of the channel: it is begun from its start, beside what is here of the old.
+            Residence::Copy(id, home) if id != log.incarnation => {
+                if home != self.peer.name || log.home != self.peer.name {
+                    let text = "the channel was deleted and created again; this copy is of the old \
+                                one, whose home has not said so";
+                    self.hold(log, id, text, Refusal::Differs);
+                    return None;
+                }
+                follow(FollowFrom::Since(Since::Start), Before::Nothing)
+            }
+            Residence::Copy(id, _) => {
+                let (next, before) = match place::end_of(self.shared, &log.name, id).await {
+                    Ok(place) => place,
+                    Err(error) => {
+                        self.hold(log, id, &error.to_string(), Refusal::Differs);
+                        return None;
+                    }
+                };
+                follow(FollowFrom::Offset(next), before)
+            }
+        };
+        self.next_handle = self.next_handle.wrapping_add(1);
+        Some(planned)
+    }
+
+    /// Takes what became of a log that was to be followed.
+    async fn begin(
+        &mut self,
+        followed: FollowedLog,
+        log: &LinkLog,
+        wish: &Wish,
+    ) -> Result<(), Ended> {
+        let (handle, id, from) = match followed {
+            FollowedLog::Followed {
+                handle,
+                incarnation,
+                from,
+            } => (handle, incarnation, from),
+            FollowedLog::Refused { error, .. } => {
+                self.refused(log, log.incarnation, &error);
+                return Ok(());
+            }
+        };
+        if id != log.incarnation {
+            return Err(ended("the peer follows another log than was asked for"));
+        }
+        if let Err(text) = self.make(log, wish, from) {
+            self.hold(log, id, &text, Refusal::Differs);
+            return self.leave(vec![handle]).await;
+        }
+        let Some(place) = self.shared.broker().copy_place(id) else {
+            return Err(ended("a copy is gone"));
+        };
+        if place.next != from {
+            let text = format!("the peer goes on at {from}, the copy at {}", place.next);
+            self.hold(log, id, &text, Refusal::Passing);
+            return self.leave(vec![handle]).await;
+        }
+        self.stopped.remove(&log.name);
+        following::resume(self.shared, self.regions, id, &self.peer.name);
+        let peer = self.peer.name.clone();
+        self.regions.copy_state(id, |state| {
+            state.source = Some(peer);
+            state.is_followed = true;
+            state.error = None;
+        });
+        let types = self.types(id, wish);
+        let (epoch, time) = (place.last_epoch, place.last_time);
+        let copying = Copying {
+            name: log.name.clone(),
+            id,
+            cursor: Cursor::new(id, from, epoch, time, types.is_some()),
+            is_home: log.home == self.peer.name,
+            types,
+            is_beside: false,
+            tenure: self.shared.broker().home_of(id).map(|home| home.tenure),
+        };
+        self.copying.insert(handle, copying);
+        self.holding.grown(handle);
+        Ok(())
+    }
+
+    /// Makes the copy, where there is none.
+    fn make(&self, log: &LinkLog, wish: &Wish, from: Offset) -> Result<(), String> {
+        let mut broker = self.shared.broker();
+        let is_again = match broker.residence(&log.name) {
+            Residence::Unknown => false,
+            Residence::Copy(id, _) if id != log.incarnation && !log.name.is_internal() => true,
+            _ => return Ok(()),
+        };
+        // Both are the same names in JSON.
+        let config = serde_json::to_value(&log.config).and_then(serde_json::from_value);
+        let mut config: ChannelConfig = config.map_err(|error| error.to_string())?;
+        if wish.retention_days.is_some() {
+            config.retention_days = wish.retention_days;
+        }
+        let new = NewCopy {
+            name: log.name.clone(),
+            incarnation: log.incarnation,
+            config,
+            home: log.home.clone(),
+            begins_at: from,
+            from_start: (is_again || wish.from == Since::Start) && log.whole,
+            types: wish.types.clone(),
+        };
+        let made = match new.name.is_internal() {
+            true => broker.create_travelled(new, clock::now()),
+            false if is_again => broker.create_recreated(new, clock::now()),
+            false => broker.create_copy(new, clock::now()),
+        };
+        if made.is_ok() {
+            self.regions.settle_new(&broker, log.incarnation);
+        }
+        drop(broker);
+        self.shared.wake_committer();
+        made.map(drop).map_err(|refusal| refusal.error.to_string())
+    }
+}
+
+fn logs_page(answer: Response) -> Result<LinkLogsPage, Ended> {
+    match answer {
+        Response::Region(answer) => match *answer {
+            RegionResponse::LinkLogs(page) => Ok(page),
+            _ => Err(ended("the peer gave another answer to link.logs")),
+        },
+        _ => Err(ended("the peer gave another answer to link.logs")),
+    }
+}

@@ -1,0 +1,226 @@
+//! Batches into a segment, and what makes them durable there and found again.
+
+use std::io::IoSlice;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+
+use bytes::Bytes;
+
+use super::Segment;
+use crate::format::GROUP_ALIGNMENT;
+use crate::storage::disk::{Disk, OpenMode};
+use crate::storage::error::{IoFailure, While};
+use crate::storage::index::{self, Run};
+use crate::storage::open_files::OpenFiles;
+use crate::storage::walk::BLOCK_BYTES;
+use crate::types::Offset;
+
+/// Padding.
+pub(super) static ZEROS: [u8; GROUP_ALIGNMENT] = [0; GROUP_ALIGNMENT];
+
+/// How batches are written to a segment.
+#[derive(Debug, Clone, Copy)]
+struct Written {
+    /// What follows begins on a block of its own.
+    is_run: bool,
+    /// They stay in memory for readers.
+    is_kept: bool,
+}
+
+impl Written {
+    /// From a tail: the block that it ends in is written again.
+    const BEHIND: Self = Self {
+        is_run: false,
+        is_kept: true,
+    };
+}
+
+impl Segment {
+    /// Writes whole batches at their positions; the first write creates the file with its header.
+    pub(in crate::storage) fn write(
+        self: &Arc<Self>,
+        disk: &dyn Disk,
+        open_files: &OpenFiles,
+        batches: &[(u64, Bytes)],
+    ) -> Result<(), IoFailure> {
+        self.write_or_fail(disk, open_files, batches, Written::BEHIND)
+    }
+
+    /// As [`Segment::write`], where whatever follows begins on a block of its own.
+    ///
+    /// - `is_kept`: whether somebody is likely to read it soon.
+    pub(in crate::storage) fn write_run(
+        self: &Arc<Self>,
+        disk: &dyn Disk,
+        open_files: &OpenFiles,
+        batches: &[(u64, Bytes)],
+        is_kept: bool,
+    ) -> Result<(), IoFailure> {
+        let run = Written {
+            is_run: true,
+            is_kept,
+        };
+        self.write_or_fail(disk, open_files, batches, run)
+    }
+
+    /// Has the operating system let go of the whole blocks in front of `position`, which were synced:
+    /// nobody reads them.
+    pub(in crate::storage) fn uncache(&self, from: u64, position: u64) {
+        let whole = position - position % BLOCK_BYTES;
+        if let Some(open) = self.lock().as_ref() {
+            open.file.uncache(from..whole.max(from));
+        }
+    }
+
+    /// A write that failed is not tried again, it fails for ever.
+    fn write_or_fail(
+        self: &Arc<Self>,
+        disk: &dyn Disk,
+        open_files: &OpenFiles,
+        batches: &[(u64, Bytes)],
+        how: Written,
+    ) -> Result<(), IoFailure> {
+        if let Some(failure) = self.failed.get() {
+            return Err(failure.clone());
+        }
+        let written = self.write_all(disk, open_files, batches, how);
+        written.map_err(|failure| self.keep_failure(failure))
+    }
+
+    /// Writes the padding behind `position`, where the next batch begins on a block of its own: in
+    /// a file that was another segment's before, it is not zero by itself.
+    pub(in crate::storage) fn pad(
+        self: &Arc<Self>,
+        disk: &dyn Disk,
+        open_files: &OpenFiles,
+        position: u64,
+    ) -> Result<(), IoFailure> {
+        let end = position.next_multiple_of(BLOCK_BYTES);
+        let is_padded = self.padded_to.load(Ordering::Acquire) >= end;
+        if !self.is_reused() || is_padded || position == end {
+            return Ok(());
+        }
+        self.write_run(disk, open_files, &[(position, Bytes::new())], true)
+    }
+
+    fn write_all(
+        self: &Arc<Self>,
+        disk: &dyn Disk,
+        open_files: &OpenFiles,
+        batches: &[(u64, Bytes)],
+        Written { is_run, is_kept }: Written,
+    ) -> Result<(), IoFailure> {
+        self.set_dirty();
+        let file = self.file_for_writing(disk, open_files)?;
+        let is_reused = self.is_reused();
+        let padding = |from: u64, to: u64| {
+            let bytes = usize::try_from(to - from).unwrap_or(usize::MAX);
+            ZEROS.get(..bytes).filter(|_| is_reused)
+        };
+        // Adjacent batches go in one call; a gap of padding begins another, unless it has to be
+        // written.
+        let mut batches = batches.iter().peekable();
+        while let Some((start, first)) = batches.next() {
+            let mut parts = vec![IoSlice::new(first)];
+            let mut end = start + first.len() as u64;
+            while let Some((position, bytes)) = batches.peek() {
+                if *position != end {
+                    let Some(zeros) = padding(end, *position) else {
+                        break;
+                    };
+                    parts.push(IoSlice::new(zeros));
+                }
+                parts.push(IoSlice::new(bytes));
+                end = position + bytes.len() as u64;
+                batches.next();
+            }
+            let padded = end.next_multiple_of(BLOCK_BYTES);
+            let zeros = padding(end, padded).filter(|_| is_run && batches.peek().is_none());
+            parts.extend(zeros.map(IoSlice::new));
+            let written = match is_kept {
+                true => file.write_at(*start, &parts),
+                false => file.write_uncached(*start, &parts),
+            };
+            written.or_while("writing", &self.id.path)?;
+            if zeros.is_some() {
+                self.padded_to.fetch_max(padded, Ordering::AcqRel);
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes all that was written durable, and the file's entry in its directory with it.
+    /// A sync that failed is not tried again, it fails for ever.
+    pub(in crate::storage) fn sync(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
+        let _alone = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(failure) = self.failed.get() {
+            return Err(failure.clone());
+        }
+        if !self.is_dirty() {
+            return Ok(());
+        }
+        // Cleared first: a write that comes after this line is covered by the next sync.
+        self.is_dirty.store(false, Ordering::Release);
+        let file = self.lock().as_ref().map(|open| open.file.clone());
+        let file = match file {
+            Some(file) => Ok(file),
+            None => disk
+                .open(&self.id.path, OpenMode::ReadWrite)
+                .or_while("opening", &self.id.path),
+        };
+        let synced = file.and_then(|file| file.sync_data().or_while("syncing", &self.id.path));
+        let synced = synced.and_then(|()| self.sync_entry(disk));
+        synced.map_err(|failure| {
+            self.set_dirty();
+            self.keep_failure(failure)
+        })
+    }
+
+    fn sync_entry(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
+        if self.is_entered.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let dir = self
+            .id
+            .path
+            .parent()
+            .expect("a segment lies in its log's directory");
+        disk.sync_dir(dir).or_while("syncing", dir)?;
+        let parent = dir
+            .parent()
+            .expect("a log's directory lies in the directory of all logs");
+        disk.sync_dir(parent).or_while("syncing", parent)?;
+        self.is_entered.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Books batches that lie in the file, in order: from now on they can be read from it.
+    pub(in crate::storage) fn publish(&self, batches: impl Iterator<Item = Run>, ends: &[Offset]) {
+        let mut guard = self.lock();
+        let mut length = self.length();
+        for (run, end) in batches.zip(ends) {
+            let range = run.position..run.position + run.length;
+            length = range.end.into();
+            if let Some(open) = guard.as_mut() {
+                open.index.push(run.first..*end, range, run.append_time);
+            }
+        }
+        self.length.store(length, Ordering::Release);
+    }
+
+    /// Writes what the index files lack of the runs below `limit`, which a checkpoint vouches for.
+    pub(in crate::storage) fn save_index(
+        &self,
+        disk: &dyn Disk,
+        limit: u64,
+    ) -> Result<(), IoFailure> {
+        let unsaved = match self.lock().as_mut() {
+            Some(open) => open.index.unsaved(&self.id, limit),
+            None => None,
+        };
+        match unsaved {
+            Some(unsaved) => index::save(disk, &self.id, &unsaved),
+            None => Ok(()),
+        }
+    }
+}
