@@ -75,6 +75,43 @@ pub struct Folded<Row> {
     pub rows: Vec<Row>,
 }
 
+/// A part as it stands in its record, in topics whose records say their type and version themselves.
+/// `Rows` is borrowed to be written, and owned to be read.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct WrittenPart<Rows, Kind> {
+    part: u32,
+    parts: u32,
+    rows: Rows,
+    #[serde(rename = "type")]
+    kind: Kind,
+    v: u64,
+}
+
+impl<'a, Row, Kind> WrittenPart<&'a [Row], Kind> {
+    /// What is written of a part.
+    pub fn of(folded: &'a Folded<Row>, kind: Kind, v: u64) -> Self {
+        Self {
+            part: folded.part,
+            parts: folded.parts,
+            rows: &folded.rows,
+            kind,
+            v,
+        }
+    }
+}
+
+impl<Row, Kind> WrittenPart<Vec<Row>, Kind> {
+    /// The part that was read, with the type and the version of its record.
+    pub fn into_parts(self) -> (Folded<Row>, Kind, u64) {
+        let folded = Folded {
+            part: self.part,
+            parts: self.parts,
+            rows: self.rows,
+        };
+        (folded, self.kind, self.v)
+    }
+}
+
 #[derive(Serialize)]
 struct Envelope<'a, E> {
     v: u16,

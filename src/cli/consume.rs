@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::failure::Failure;
+use super::gathered::Gathered;
 use super::merged::{self, FromArg};
 use super::record_json::{write_exactly, write_record};
 use super::{Context, any_channel, interrupted, region_name};
@@ -18,8 +19,6 @@ use crate::protocol::control::Place;
 use crate::protocol::{ErrorCode, Lacking};
 use crate::types::{ChannelName, Offset, RegionName, Timestamp};
 
-/// Output is written from this size on.
-const BUFFER_BYTES: usize = 256 << 10;
 /// How long to go on trying while the broker is away: without and with `--follow`.
 const RETRY_FOR: Duration = Duration::from_secs(30);
 const RETRY_FOR_FOLLOWING: Duration = Duration::from_secs(3600);
@@ -188,7 +187,7 @@ async fn one(args: &ConsumeArgs, client: &Client, context: &Context) -> Result<(
         types,
     };
     let ended = pump(consumer.build(), limits, &mut output).await;
-    let flushed = output.flush();
+    let flushed = output.out.flush();
     match ended {
         Err(Stopped::Output(failure)) => Err(failure.into()),
         Err(Stopped::Consumer(error)) if is_each(&error) => Err(Refused::Each),
@@ -267,7 +266,7 @@ async fn pump<W: Write>(
             batch = consumer.next_batch() => Some(batch),
             // Nothing is there yet, so whoever reads the output gets what there was.
             () = std::future::ready(()) => {
-                output.flush().map_err(Stopped::Output)?;
+                output.out.flush().map_err(Stopped::Output)?;
                 tokio::select! {
                     biased;
                     () = &mut stop => None,
@@ -345,10 +344,9 @@ struct GapRow<'a> {
     gap: &'a Gap,
 }
 
-/// Records as bytes, gathered so that a write is worth its while.
+/// Records as bytes.
 struct Output<W> {
-    to: W,
-    buffer: Vec<u8>,
+    out: Gathered<W>,
     json: bool,
     /// Records byte by byte.
     is_exact: bool,
@@ -359,8 +357,7 @@ struct Output<W> {
 impl<W: Write> Output<W> {
     fn new(to: W, json: bool) -> Self {
         Self {
-            to,
-            buffer: Vec::with_capacity(2 * BUFFER_BYTES),
+            out: Gathered::new(to),
             json,
             is_exact: false,
             next: None,
@@ -369,19 +366,17 @@ impl<W: Write> Output<W> {
 
     fn record(&mut self, record: &Record) -> Result<(), Failure> {
         if self.json && self.is_exact {
-            write_exactly(record, &mut self.buffer);
+            write_exactly(record, &mut self.out.buffer);
         } else if self.json {
-            write_record(record, &mut self.buffer);
+            write_record(record, &mut self.out.buffer);
         } else {
-            self.buffer
+            self.out
+                .buffer
                 .extend_from_slice(record.payload.as_deref().unwrap_or_default());
-            self.buffer.push(b'\n');
+            self.out.buffer.push(b'\n');
         }
         self.next = Some(Offset(record.offset.0 + 1));
-        if self.buffer.len() >= BUFFER_BYTES {
-            self.write()?;
-        }
-        Ok(())
+        self.out.write_enough()
     }
 
     /// Lost records: a line of their own in JSON, and on stderr beside payloads.
@@ -395,10 +390,10 @@ impl<W: Write> Output<W> {
                     gap,
                 },
             };
-            serde_json::to_writer(&mut self.buffer, &line).expect("plain fields into memory");
-            self.buffer.push(b'\n');
+            serde_json::to_writer(&mut self.out.buffer, &line).expect("plain fields into memory");
+            self.out.buffer.push(b'\n');
         } else {
-            self.flush()?;
+            self.out.flush()?;
             let why = if gap.what.is_empty() {
                 &gap.reason
             } else {
@@ -407,22 +402,6 @@ impl<W: Write> Output<W> {
             eprintln!("npayload: the records from offset {start} up to {end} are lost: {why}");
         }
         self.next = Some(end);
-        if self.buffer.len() >= BUFFER_BYTES {
-            self.write()?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self) -> Result<(), Failure> {
-        let result = self.to.write_all(&self.buffer);
-        self.buffer.clear();
-        result.map_err(|error| Failure::output(&error))
-    }
-
-    fn flush(&mut self) -> Result<(), Failure> {
-        if !self.buffer.is_empty() {
-            self.write()?;
-        }
-        self.to.flush().map_err(|error| Failure::output(&error))
+        self.out.write_enough()
     }
 }

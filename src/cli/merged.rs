@@ -1,13 +1,14 @@
 //! `npayload consume` of a channel with a log for each region: all logs together, each record with its
 //! region and offset.
 
-use std::io::{self, Write};
+use std::io;
 use std::str::FromStr;
 
 use serde::Serialize;
 
 use super::consume::ConsumeArgs;
 use super::failure::Failure;
+use super::gathered::Gathered;
 use super::place::PlaceArg;
 use super::record_json::{write_exactly, write_record};
 use super::{Context, interrupted};
@@ -18,9 +19,6 @@ use crate::protocol::logs::RegionLogs;
 use crate::region::Vector;
 use crate::region::interest::Since;
 use crate::types::{Offset, RegionName, Timestamp};
-
-/// Output is written from this size on.
-const BUFFER_BYTES: usize = 256 << 10;
 
 /// Where to begin or to end: a place in one log, or an offset in each region's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,7 +154,7 @@ pub(super) async fn run(
             item = merged.next_item() => Some(item),
             // Nothing is there yet, so whoever reads the output gets what there was.
             () = std::future::ready(()) => {
-                output.flush()?;
+                output.out.flush()?;
                 tokio::select! {
                     biased;
                     () = &mut stop => None,
@@ -165,7 +163,7 @@ pub(super) async fn run(
             }
         };
         let Some(item) = item else {
-            output.flush()?;
+            output.out.flush()?;
             let at = typed(merged.position());
             match at.is_empty() {
                 true => eprintln!("npayload: interrupted before the first record"),
@@ -181,7 +179,7 @@ pub(super) async fn run(
                 continue;
             }
             Some(Err(error)) => {
-                output.flush()?;
+                output.out.flush()?;
                 let at = typed(merged.position());
                 let what = format!("{what} from {at}");
                 return Err(Failure::merged(what, &error, channel.as_str()));
@@ -194,7 +192,7 @@ pub(super) async fn run(
             }
         }
     }
-    output.flush()
+    output.out.flush()
 }
 
 /// The vector of a place in every log that there is.
@@ -225,10 +223,9 @@ struct GapRow<'a> {
     gap: &'a Gap,
 }
 
-/// Records as bytes, gathered so that a write is worth its while.
+/// Records as bytes.
 struct Output {
-    to: io::Stdout,
-    buffer: Vec<u8>,
+    out: Gathered<io::Stdout>,
     /// One record as JSON.
     line: Vec<u8>,
     json: bool,
@@ -239,8 +236,7 @@ struct Output {
 impl Output {
     fn new(args: &ConsumeArgs, json: bool) -> Self {
         Self {
-            to: io::stdout(),
-            buffer: Vec::with_capacity(2 * BUFFER_BYTES),
+            out: Gathered::new(io::stdout()),
             line: Vec::new(),
             json,
             is_exact: args.base64,
@@ -260,26 +256,23 @@ impl Output {
             }
             // A region's name needs no escapes.
             let head = format!("{{\"region\":\"{region}\",");
-            self.buffer.extend_from_slice(head.as_bytes());
-            self.buffer.extend_from_slice(&self.line[1..]);
+            self.out.buffer.extend_from_slice(head.as_bytes());
+            self.out.buffer.extend_from_slice(&self.line[1..]);
         } else {
             if !self.is_raw {
                 let place = format!("{region}={}\t", record.offset);
-                self.buffer.extend_from_slice(place.as_bytes());
+                self.out.buffer.extend_from_slice(place.as_bytes());
             }
             let payload = record.payload.as_deref().unwrap_or_default();
-            self.buffer.extend_from_slice(payload);
-            self.buffer.push(b'\n');
+            self.out.buffer.extend_from_slice(payload);
+            self.out.buffer.push(b'\n');
         }
-        if self.buffer.len() >= BUFFER_BYTES {
-            self.write()?;
-        }
-        Ok(())
+        self.out.write_enough()
     }
 
     fn lost(&mut self, region: &RegionName, lost: &LostRecords) -> Result<(), Failure> {
         if !self.json {
-            self.flush()?;
+            self.out.flush()?;
             eprintln!("npayload: in the log of {region}: {lost}");
             return Ok(());
         }
@@ -290,22 +283,9 @@ impl Output {
             gap: &lost.gap,
         };
         let line = serde_json::json!({ "gap": gap });
-        serde_json::to_writer(&mut self.buffer, &line).expect("plain fields into memory");
-        self.buffer.push(b'\n');
+        serde_json::to_writer(&mut self.out.buffer, &line).expect("plain fields into memory");
+        self.out.buffer.push(b'\n');
         Ok(())
-    }
-
-    fn write(&mut self) -> Result<(), Failure> {
-        let result = self.to.write_all(&self.buffer);
-        self.buffer.clear();
-        result.map_err(|error| Failure::output(&error))
-    }
-
-    fn flush(&mut self) -> Result<(), Failure> {
-        if !self.buffer.is_empty() {
-            self.write()?;
-        }
-        self.to.flush().map_err(|error| Failure::output(&error))
     }
 }
 

@@ -19,6 +19,7 @@ mod consumer;
 mod dispute;
 mod escrow;
 mod failure;
+mod gathered;
 mod grant;
 mod interest;
 mod key;

@@ -24,17 +24,7 @@ use crate::format::{Record, Text};
 
 /// Appends the record and a newline.
 pub fn write_record(record: &Record, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"offset\":");
-    number(record.offset.0, out);
-    out.extend_from_slice(b",\"appendTime\":");
-    number(record.append_time.0, out);
-    out.extend_from_slice(b",\"eventTime\":");
-    match record.event_time {
-        Some(time) => number(time.0, out),
-        None => out.extend_from_slice(b"null"),
-    }
-    out.extend_from_slice(b",\"type\":");
-    text(&record.record_type, out);
+    head(record, out);
     match &record.key {
         None => out.extend_from_slice(b",\"key\":null"),
         Some(key) => match std::str::from_utf8(key) {
@@ -55,17 +45,7 @@ pub fn write_record(record: &Record, out: &mut Vec<u8>) {
 
 /// Appends the record byte by byte, and a newline.
 pub fn write_exactly(record: &Record, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"{\"offset\":");
-    number(record.offset.0, out);
-    out.extend_from_slice(b",\"appendTime\":");
-    number(record.append_time.0, out);
-    out.extend_from_slice(b",\"eventTime\":");
-    match record.event_time {
-        Some(time) => number(time.0, out),
-        None => out.extend_from_slice(b"null"),
-    }
-    out.extend_from_slice(b",\"type\":");
-    text(&record.record_type, out);
+    head(record, out);
     out.extend_from_slice(b",\"keyBase64\":");
     base64_or_null(record.key.as_deref(), out);
     out.extend_from_slice(b",\"headerPairs\":[");
@@ -79,6 +59,21 @@ pub fn write_exactly(record: &Record, out: &mut Vec<u8>) {
     out.extend_from_slice(b"],\"payloadBase64\":");
     base64_or_null(record.payload.as_deref(), out);
     out.extend_from_slice(b"}\n");
+}
+
+/// What both forms begin with, up to the record's type.
+fn head(record: &Record, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"offset\":");
+    number(record.offset.0, out);
+    out.extend_from_slice(b",\"appendTime\":");
+    number(record.append_time.0, out);
+    out.extend_from_slice(b",\"eventTime\":");
+    match record.event_time {
+        Some(time) => number(time.0, out),
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\"type\":");
+    text(&record.record_type, out);
 }
 
 fn base64_or_null(bytes: Option<&[u8]>, out: &mut Vec<u8>) {

@@ -110,25 +110,11 @@ impl Segment {
     /// A segment whose batches end at `length`.
     pub(super) fn existing(id: SegmentId, previous: Option<Previous>, length: u64) -> Self {
         Self {
-            id,
-            moved: OnceLock::new(),
-            previous,
-            created_at: Timestamp(0),
-            epoch: LogEpoch(0),
             length: AtomicU64::new(length),
-            is_dirty: AtomicBool::new(false),
-            syncing: Mutex::new(()),
-            failed: OnceLock::new(),
             is_created: AtomicBool::new(true),
             // A cut may have put the file in its place right before the crash.
             is_entered: AtomicBool::new(false),
-            may_be_long: AtomicBool::new(false),
-            direct_end: AtomicU64::new(0),
-            spares: None,
-            is_reused: AtomicBool::new(false),
-            padded_to: AtomicU64::new(0),
-            maps: Arc::new(()),
-            open: Mutex::new(None),
+            ..Self::create(id, previous, Timestamp(0), LogEpoch(0))
         }
     }
 

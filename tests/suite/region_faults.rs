@@ -11,13 +11,11 @@ use crate::kill::{from_env, is_soak, seed};
 use crate::line::Line;
 use crate::load::Draws;
 use crate::process::wait_for;
-use crate::regions::{Region, raw};
+use crate::regions::{Region, over_line, raw};
 
 /// A home, a line to it, and a region that pulls over the line and wants everything from the start.
 fn pair(dir: &Path) -> (Region, Line, Region) {
-    let east = Region::start(dir, "us-east", &[]);
-    let line = Line::to(east.broker().address());
-    let west = Region::start_at(dir, "eu-west", vec![format!("us-east={}", line.url())]);
+    let (east, line, west) = over_line(dir);
     let add = ["interest", "add", ">", "--from", "start"];
     west.run(&add).ok();
     (east, line, west)

@@ -11,6 +11,7 @@ use npayload::types::{Incarnation, RegionName};
 use serde_json::{Value, json};
 
 use crate::kill::{from_env, is_soak, seed};
+use crate::line::Line;
 use crate::load::Draws;
 use crate::process::{Broker, Ran, ended, wait_for};
 
@@ -144,6 +145,36 @@ impl Region {
         let links = status["links"].as_array().expect("rows");
         links.iter().filter_map(|link| link["bytes"].as_u64()).sum()
     }
+}
+
+/// `us-east`, a line to it, and `eu-west`, which pulls over the line.
+pub fn over_line(dir: &Path) -> (Region, Line, Region) {
+    let east = Region::start(dir, "us-east", &[]);
+    let line = Line::to(east.broker().address());
+    let west = Region::start_at(dir, "eu-west", vec![format!("us-east={}", line.url())]);
+    (east, line, west)
+}
+
+/// A session of two agents, `writer` and `editor`, that lives in a region; its id.
+///
+/// - `participants`: each with its role, as `--participant` takes them.
+pub fn survey(region: &Region, participants: [&str; 2]) -> String {
+    for agent in ["writer", "editor"] {
+        region.run(&["agent", "register", agent]).ok();
+    }
+    let [writer, editor] = participants;
+    let create = [
+        "session",
+        "create",
+        "a survey",
+        "--participant",
+        writer,
+        "--participant",
+        editor,
+        "--json",
+    ];
+    let made = region.run(&create).json();
+    made["sessionId"].as_str().expect("an id").to_owned()
 }
 
 /// A link to `us-east` as another region makes one.

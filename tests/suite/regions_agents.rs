@@ -7,34 +7,18 @@ use serde_json::Value;
 
 use crate::line::Line;
 use crate::process::wait_for;
-use crate::regions::Region;
+use crate::regions::{self, Region, over_line};
 
 /// Two regions, the second linked to the first over a line.
 fn pair(dir: &Path) -> (Region, Line, Region) {
-    let east = Region::start(dir, "us-east", &[]);
-    let line = Line::to(east.broker().address());
-    let west = Region::start_at(dir, "eu-west", vec![format!("us-east={}", line.url())]);
+    let (east, line, west) = over_line(dir);
     west.linked();
     (east, line, west)
 }
 
 /// A session of two agents that lives in a region; its id.
 fn survey(region: &Region) -> String {
-    for agent in ["writer", "editor"] {
-        region.run(&["agent", "register", agent]).ok();
-    }
-    let create = [
-        "session",
-        "create",
-        "a survey",
-        "--participant",
-        "writer:specialist",
-        "--participant",
-        "editor:coordinator",
-        "--json",
-    ];
-    let made = region.run(&create).json();
-    made["sessionId"].as_str().expect("an id").to_owned()
+    regions::survey(region, ["writer:specialist", "editor:coordinator"])
 }
 
 /// A promise of the writer to the editor, made through a region; its id.

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::line::Line;
 use crate::process::{Ran, ended, wait_for};
-use crate::regions::Region;
+use crate::regions::{self, Region, over_line};
 
 fn texts(count: usize, prefix: &str) -> Vec<String> {
     (0..count).map(|n| format!("{prefix}-{n}")).collect()
@@ -35,9 +35,7 @@ fn all(texts: &[&str]) -> BTreeMap<u64, String> {
 
 /// A home, a line to it, and a region that has a copy of `orders`.
 pub fn pair(dir: &Path) -> (Region, Line, Region) {
-    let east = Region::start(dir, "us-east", &[]);
-    let line = Line::to(east.broker().address());
-    let west = Region::start_at(dir, "eu-west", vec![format!("us-east={}", line.url())]);
+    let (east, line, west) = over_line(dir);
     west.linked();
     east.publish("orders", &["zero"]);
     west.run(&["interest", "add", "orders", "--from", "start"])
@@ -615,21 +613,7 @@ fn what_the_home_does_not_take_stays_and_says_why() {
 
 /// A session of two agents that lives in a region; its id.
 pub fn survey(region: &Region) -> String {
-    for agent in ["writer", "editor"] {
-        region.run(&["agent", "register", agent]).ok();
-    }
-    let create = [
-        "session",
-        "create",
-        "a survey",
-        "--participant",
-        "writer:coordinator",
-        "--participant",
-        "editor:specialist",
-        "--json",
-    ];
-    let made = region.run(&create).json();
-    made["sessionId"].as_str().expect("an id").to_owned()
+    regions::survey(region, ["writer:coordinator", "editor:specialist"])
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::durations::ToolStats;
 use super::record::{Kind, ToolRecord};
 use super::tools::{EndedCall, OpenCall, Tools};
 use crate::asp::{File, Thread, shared};
-use crate::folding::{self, EVENT_VERSION, Folded, MAX_PART_BYTES};
+use crate::folding::{self, EVENT_VERSION, Folded, MAX_PART_BYTES, WrittenPart};
 use crate::types::{AgentId, CallId, SessionId, Timestamp, ToolName};
 
 /// Ended calls that are held at most; once there are so many, the oldest half is filed.
@@ -53,43 +53,16 @@ pub enum ToolRow {
     Tool(ToolName, #[serde(with = "shared")] Arc<Thread>),
 }
 
-/// A part as it stands in its record. `Rows` is borrowed to be written, and owned to be read.
-#[derive(Serialize, Deserialize)]
-struct Written<Rows> {
-    part: u32,
-    parts: u32,
-    rows: Rows,
-    #[serde(rename = "type")]
-    kind: Kind,
-    v: u64,
-}
-
 impl Serialize for ToolPart {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let written = Written {
-            part: self.folded.part,
-            parts: self.folded.parts,
-            rows: &self.folded.rows,
-            kind: self.kind,
-            v: self.v,
-        };
-        written.serialize(to)
+        WrittenPart::of(&self.folded, self.kind, self.v).serialize(to)
     }
 }
 
 impl<'de> Deserialize<'de> for ToolPart {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let written = Written::<Vec<ToolRow>>::deserialize(from)?;
-        let folded = Folded {
-            part: written.part,
-            parts: written.parts,
-            rows: written.rows,
-        };
-        Ok(Self {
-            folded,
-            kind: written.kind,
-            v: written.v,
-        })
+        let (folded, kind, v) = WrittenPart::<Vec<_>, _>::deserialize(from)?.into_parts();
+        Ok(Self { folded, kind, v })
     }
 }
 

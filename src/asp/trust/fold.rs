@@ -11,7 +11,7 @@ use super::record::{Kind, TrustRecord};
 use super::settings::MAX_HALF_LIFE_HOURS;
 use super::state::{Clock, TrustState};
 use crate::asp::Thread;
-use crate::folding::{self, EVENT_VERSION, Folded, MAX_PART_BYTES};
+use crate::folding::{self, EVENT_VERSION, Folded, MAX_PART_BYTES, WrittenPart};
 use crate::types::{AgentId, Offset, OrgId, Timestamp};
 
 /// One part of the whole state.
@@ -80,43 +80,16 @@ pub struct AgentRow {
     totals: Totals,
 }
 
-/// A part as it stands in its record. `Rows` is borrowed to be written, and owned to be read.
-#[derive(Serialize, Deserialize)]
-struct Written<Rows> {
-    part: u32,
-    parts: u32,
-    rows: Rows,
-    #[serde(rename = "type")]
-    kind: Kind,
-    v: u64,
-}
-
 impl Serialize for TrustPart {
     fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let written = Written {
-            part: self.folded.part,
-            parts: self.folded.parts,
-            rows: &self.folded.rows,
-            kind: self.kind,
-            v: self.v,
-        };
-        written.serialize(to)
+        WrittenPart::of(&self.folded, self.kind, self.v).serialize(to)
     }
 }
 
 impl<'de> Deserialize<'de> for TrustPart {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let written = Written::<Vec<TrustRow>>::deserialize(from)?;
-        let folded = Folded {
-            part: written.part,
-            parts: written.parts,
-            rows: written.rows,
-        };
-        Ok(Self {
-            folded,
-            kind: written.kind,
-            v: written.v,
-        })
+        let (folded, kind, v) = WrittenPart::<Vec<_>, _>::deserialize(from)?.into_parts();
+        Ok(Self { folded, kind, v })
     }
 }
 

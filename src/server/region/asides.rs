@@ -14,7 +14,7 @@ use super::digest::{batch_at, digest};
 use super::moving::{durable, give_up, synced};
 use super::requests::unreachable;
 use super::runs::runs;
-use super::{Regions, refold};
+use super::{Regions, refold, stored};
 use crate::broker::{Broker, BrokerError, Residence, Wake};
 use crate::client::{Link, RequestError};
 use crate::protocol::region::LinkDigest;
@@ -25,7 +25,7 @@ use crate::region::homes::Verdict;
 use crate::server::shared::{Shared, TaskWake};
 use crate::server::{answer, clock};
 use crate::storage::disk::{Disk, OpenMode};
-use crate::storage::{Read, While};
+use crate::storage::{ReadJob, While};
 use crate::types::{ChannelName, Incarnation, Offset, RegionName};
 
 /// What could not be done is tried again after this.
@@ -36,8 +36,6 @@ const SYNCED: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a digest of a log may take.
 const DIGEST: Duration = Duration::from_secs(600);
-/// Bytes of batches that are set aside at once.
-const ASIDE_BYTES: u64 = 1 << 20;
 
 impl Regions {
     /// Whether what is here of a log is known to belong to it, by the claims that are known now.
@@ -421,28 +419,13 @@ fn write_batches(
         .open(path, OpenMode::Create)
         .or_while("creating", path)?;
     file.set_len(0).or_while("cutting", path)?;
-    let (mut at, mut position) = (range.start, 0);
-    while at < range.end {
-        let planned = shared.broker().storage().plan_read(id, at, ASIDE_BYTES)?;
-        let slices = match planned {
-            Read::Ready(slices) => slices,
-            Read::Segment(job) => job.run_copied()?,
-            Read::Load(task) => {
-                let loaded = task.run();
-                shared.broker().finish_load(loaded)?;
-                continue;
-            }
-        };
-        if slices.parts.is_empty() {
-            return Err(BrokerError::Bug("a log ends before its end".into()));
-        }
-        for part in &slices.parts {
-            let written = file.write_at(position, &[IoSlice::new(part)]);
-            written.or_while("writing", path)?;
-            position += part.len() as u64;
-        }
-        at = slices.next;
-    }
+    let mut position = 0;
+    stored::each_part(shared, id, range, ReadJob::run_copied, |part| {
+        let written = file.write_at(position, &[IoSlice::new(&part)]);
+        written.or_while("writing", path)?;
+        position += part.len() as u64;
+        Ok(())
+    })?;
     Ok(file.sync_data().or_while("syncing", path)?)
 }
 

@@ -37,6 +37,7 @@ mod seek;
 mod seen;
 pub(super) mod source;
 mod status;
+mod stored;
 mod travel;
 mod unnaming;
 

@@ -15,6 +15,7 @@ mod taking;
 mod widening;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,11 +29,11 @@ use super::{Peer, Regions, following, travel};
 use crate::client::{Backoff, BackoffLimits, Client, Link, LinkCall, RequestError};
 use crate::protocol::region::{LinkLog, LinkLogs, LinkOpen, LinkState};
 use crate::protocol::{LinkFetchRequest, RegionRequest, Request, Response};
-use crate::region::copies::Cursor;
+use crate::region::copies::{Cursor, Item};
 use crate::region::{ChannelPattern, Tenure};
 use crate::server::clock;
 use crate::server::shared::Shared;
-use crate::types::{ChannelName, Incarnation, Offset};
+use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, Timestamp};
 
 /// How long a request waits at the peer.
 const WAIT_MS: u32 = 55_000;
@@ -141,6 +142,27 @@ struct Copying {
     is_beside: bool,
     /// The tenure in which it was followed.
     tenure: Option<Tenure>,
+}
+
+impl Copying {
+    /// Takes batches that the source has passed over, where the cursor does.
+    ///
+    /// - `last`: epoch and append time of the last of them.
+    fn pass(
+        &mut self,
+        range: Range<Offset>,
+        last: (LogEpoch, Timestamp),
+        flushed: Offset,
+    ) -> Result<(), String> {
+        let skip = Item::Skip {
+            range,
+            epoch: last.0,
+            append_time: last.1,
+            flushed,
+        };
+        let accepted = self.cursor.accept(&skip);
+        accepted.map(drop).map_err(|refused| refused.to_string())
+    }
 }
 
 /// A link while it is open.

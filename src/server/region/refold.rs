@@ -5,16 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::Regions;
+use super::{Regions, stored};
 use crate::broker::{BrokerError, Travelling};
 use crate::protocol::WireError;
 use crate::server::answer;
 use crate::server::shared::Shared;
-use crate::storage::Read;
+use crate::storage::ReadJob;
 use crate::types::{ChannelName, Incarnation};
-
-/// Bytes of the topic that are read at once.
-const READ_BYTES: u64 = 1 << 20;
 
 /// Folds the directory anew, where the log is that of the directory. Nothing is taken into the log
 /// meanwhile.
@@ -51,29 +48,16 @@ fn all_of(shared: &Shared, id: Incarnation) -> Result<Vec<Bytes>, BrokerError> {
     let range = {
         let broker = shared.broker();
         let log = broker.storage().log(id);
-        log.map(|log| (log.log_start(), log.high_watermark()))
+        log.map(|log| log.log_start()..log.high_watermark())
     };
     let mut all = Vec::new();
     // Where nothing of it belonged to the log, the log is gone.
-    let Some((mut at, end)) = range else {
+    let Some(range) = range else {
         return Ok(all);
     };
-    while at < end {
-        let planned = shared.broker().storage().plan_read(id, at, READ_BYTES)?;
-        let slices = match planned {
-            Read::Ready(slices) => slices,
-            Read::Segment(job) => job.run_checked()?,
-            Read::Load(task) => {
-                let loaded = task.run();
-                shared.broker().finish_load(loaded)?;
-                continue;
-            }
-        };
-        if slices.parts.is_empty() {
-            return Err(BrokerError::Bug("a log ends before its end".into()));
-        }
-        at = slices.next;
-        all.extend(slices.parts);
-    }
+    stored::each_part(shared, id, range, ReadJob::run_checked, |part| {
+        all.push(part);
+        Ok(())
+    })?;
     Ok(all)
 }

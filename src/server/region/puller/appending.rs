@@ -24,27 +24,10 @@ pub(super) async fn append(
     flushed: Offset,
 ) -> Result<Result<(), String>, Ended> {
     while !batches.is_empty() {
-        let length = match BatchHeader::peek(&batches) {
-            Ok(header) if header.len() <= batches.len() => header.len(),
-            Ok(header) => {
-                let (found, left) = (header.len(), batches.len());
-                return Ok(Err(format!("a batch of {found} bytes in {left} bytes")));
-            }
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        let checked = CopiedBatch::check(BytesMut::from(&batches.split_to(length)[..]));
-        let batch = match checked {
-            Ok(batch) => batch,
+        let batch = match next_batch(copying, &mut batches, flushed) {
+            Ok((batch, _)) => batch,
             Err(text) => return Ok(Err(text)),
         };
-        let item = Item::Batch {
-            incarnation: batch.header().incarnation(),
-            mark: digest::mark_of(batch.header()),
-            flushed,
-        };
-        if let Err(refused) = copying.cursor.accept(&item) {
-            return Ok(Err(refused.to_string()));
-        }
         let mut batch = Some(batch);
         loop {
             let waiter = TaskWake::new();
@@ -65,6 +48,30 @@ pub(super) async fn append(
         }
     }
     Ok(Ok(()))
+}
+
+/// Takes the next of whole batches that lie end to end: checked, and accepted by the cursor of their
+/// log. Gives it with its bytes as they came.
+pub(super) fn next_batch(
+    copying: &mut Copying,
+    batches: &mut Bytes,
+    flushed: Offset,
+) -> Result<(CopiedBatch, Bytes), String> {
+    let header = BatchHeader::peek(batches).map_err(|error| error.to_string())?;
+    if header.len() > batches.len() {
+        let (found, left) = (header.len(), batches.len());
+        return Err(format!("a batch of {found} bytes in {left} bytes"));
+    }
+    let bytes = batches.split_to(header.len());
+    let batch = CopiedBatch::check(BytesMut::from(&bytes[..]))?;
+    let item = Item::Batch {
+        incarnation: batch.header().incarnation(),
+        mark: digest::mark_of(batch.header()),
+        flushed,
+    };
+    let accepted = copying.cursor.accept(&item);
+    accepted.map_err(|refused| refused.to_string())?;
+    Ok((batch, bytes))
 }
 
 /// Waits until what was refused for want of room may be tried again; an inner error is another

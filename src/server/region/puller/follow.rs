@@ -8,7 +8,7 @@ use super::{ANSWER, Copying, Ended, Session, ended, place};
 use crate::broker::config::ChannelConfig;
 use crate::broker::{NewCopy, Residence};
 use crate::protocol::region::{
-    FollowFrom, FollowLog, FollowedLog, LinkFollow, LinkLog, LinkLogsPage, LinkUnfollow,
+    FollowFrom, FollowLog, FollowedLog, LinkFollow, LinkLog, LinkLogsPage, LinkUnfollow, MAX_LOGS,
 };
 use crate::protocol::{RegionRequest, RegionResponse, Response};
 use crate::region::copies::{Before, Cursor};
@@ -106,7 +106,7 @@ impl Session<'_> {
     /// Follows every log of the peer that is wanted and not followed.
     pub(super) async fn follow_wanted(&mut self) -> Result<(), Ended> {
         self.forgive_due();
-        let mut asked: Vec<(FollowLog, LinkLog, Wish)> = Vec::new();
+        let mut asked: Vec<(FollowLog, (LinkLog, Wish))> = Vec::new();
         let mut left = Vec::new();
         let handles = self.copying.iter().filter(|(_, one)| !one.is_beside);
         let handles: HashMap<Incarnation, u32> = handles.map(|(at, one)| (one.id, *at)).collect();
@@ -118,7 +118,7 @@ impl Session<'_> {
             match self.turn(&log, handle) {
                 Turn::Follow => {
                     if let Some(follow) = self.plan(&log, &wish).await {
-                        asked.push((follow, log, wish));
+                        asked.push((follow, (log, wish)));
                     }
                 }
                 Turn::Leave => left.extend(handle),
@@ -128,24 +128,32 @@ impl Session<'_> {
         self.leave(left).await?;
         self.plan_look();
         while !asked.is_empty() {
-            let rest = asked.split_off(asked.len().min(crate::protocol::region::MAX_LOGS));
-            let logs = asked.iter().map(|(follow, ..)| follow.clone()).collect();
-            let request = RegionRequest::LinkFollow(LinkFollow { logs });
-            let answer = match self.link.ask(request, ANSWER).await? {
-                RegionResponse::LinkFollow(answer) => answer,
-                _ => return Err(ended("the peer gave another answer to link.follow")),
-            };
-            if answer.logs.len() != asked.len() {
-                return Err(ended(
-                    "the peer answered for other logs than were asked for",
-                ));
-            }
-            for (followed, (_, log, wish)) in answer.logs.into_iter().zip(asked) {
+            let rest = asked.split_off(asked.len().min(MAX_LOGS));
+            for (followed, (log, wish)) in self.ask_to_follow(asked).await? {
                 self.begin(followed, &log, &wish).await?;
             }
             asked = rest;
         }
         self.follow_wider().await
+    }
+
+    /// Asks the peer for logs, at most [`MAX_LOGS`]; what became of each, with what belongs to it.
+    pub(super) async fn ask_to_follow<T>(
+        &self,
+        asked: Vec<(FollowLog, T)>,
+    ) -> Result<Vec<(FollowedLog, T)>, Ended> {
+        let (logs, belonging): (Vec<FollowLog>, Vec<T>) = asked.into_iter().unzip();
+        let request = RegionRequest::LinkFollow(LinkFollow { logs });
+        let answer = match self.link.ask(request, ANSWER).await? {
+            RegionResponse::LinkFollow(answer) => answer,
+            _ => return Err(ended("the peer gave another answer to link.follow")),
+        };
+        if answer.logs.len() != belonging.len() {
+            return Err(ended(
+                "the peer answered for other logs than were asked for",
+            ));
+        }
+        Ok(answer.logs.into_iter().zip(belonging).collect())
     }
 
     /// How a log is to be followed; none where it can't be, which is noted.

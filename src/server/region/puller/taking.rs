@@ -125,16 +125,10 @@ impl Session<'_> {
                 flushed,
                 ..
             } => {
-                let skip = Item::Skip {
-                    range: from..to,
-                    epoch,
-                    append_time,
-                    flushed,
-                };
-                if let Err(refused) = copying.cursor.accept(&skip) {
-                    return Ok(Err(refused.to_string()));
-                }
                 let last = (epoch, append_time);
+                if let Err(text) = copying.pass(from..to, last, flushed) {
+                    return Ok(Err(text));
+                }
                 if let Err(text) = own_gaps::skip(self.shared, copying, from..to, last).await? {
                     return Ok(Err(text));
                 }

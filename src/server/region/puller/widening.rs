@@ -9,16 +9,16 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::appending::room;
-use super::{ANSWER, Copying, Ended, Session, ended};
-use crate::broker::{CopiedBatch, Wake, Wider, is_of_copy, skip_batches};
+use super::appending::{next_batch, room};
+use super::{Copying, Ended, Session, ended};
+use crate::broker::{Wake, Wider, is_of_copy, skip_batches};
 use crate::format::{BatchHeader, Sealing};
-use crate::protocol::region::{FollowFrom, FollowLog, FollowedLog, LinkFollow, LinkLog, MAX_LOGS};
-use crate::protocol::{LinkItem, RegionRequest, RegionResponse};
-use crate::region::copies::{BatchMark, Cursor, Item};
+use crate::protocol::LinkItem;
+use crate::protocol::region::{FollowFrom, FollowLog, FollowedLog, LinkLog, MAX_LOGS};
+use crate::region::copies::{BatchMark, Cursor};
 use crate::region::interest::{Since, Wish};
 use crate::server::clock;
 use crate::server::region::{Regions, digest, following, travel};
@@ -133,18 +133,7 @@ impl Session<'_> {
         }
         while !asked.is_empty() {
             let rest = asked.split_off(asked.len().min(MAX_LOGS));
-            let logs = asked.iter().map(|(follow, _)| follow.clone()).collect();
-            let request = RegionRequest::LinkFollow(LinkFollow { logs });
-            let answer = match self.link.ask(request, ANSWER).await? {
-                RegionResponse::LinkFollow(answer) => answer,
-                _ => return Err(ended("the peer gave another answer to link.follow")),
-            };
-            if answer.logs.len() != asked.len() {
-                return Err(ended(
-                    "the peer answered for other logs than were asked for",
-                ));
-            }
-            for (followed, (_, one)) in answer.logs.into_iter().zip(asked) {
+            for (followed, one) in self.ask_to_follow(asked).await? {
                 self.begin_wider(followed, one).await?;
             }
             asked = rest;
@@ -361,16 +350,9 @@ impl Session<'_> {
                 flushed,
                 ..
             } => {
-                let skip = Item::Skip {
-                    range: from..to,
-                    epoch,
-                    append_time,
-                    flushed,
-                };
-                let accepted = copying.cursor.accept(&skip);
-                accepted.map_err(|refused| refused.to_string()).map(|_| {
+                let last = (epoch, append_time);
+                copying.pass(from..to, last, flushed).map(|()| {
                     let types: BTreeSet<String> = copying.types.clone().unwrap_or_default();
-                    let last = (epoch, append_time);
                     skip_batches(copying.id, from..to, &types, last)
                 })
             }
@@ -578,20 +560,7 @@ fn checked(
 ) -> Result<Vec<Bytes>, String> {
     let mut all = Vec::new();
     while !batches.is_empty() {
-        let header = BatchHeader::peek(&batches).map_err(|error| error.to_string())?;
-        if header.len() > batches.len() {
-            let (found, left) = (header.len(), batches.len());
-            return Err(format!("a batch of {found} bytes in {left} bytes"));
-        }
-        let batch = batches.split_to(header.len());
-        let checked = CopiedBatch::check(BytesMut::from(&batch[..]))?;
-        let item = Item::Batch {
-            incarnation: checked.header().incarnation(),
-            mark: digest::mark_of(checked.header()),
-            flushed,
-        };
-        let accepted = copying.cursor.accept(&item);
-        accepted.map_err(|refused| refused.to_string())?;
+        let (_, batch) = next_batch(copying, &mut batches, flushed)?;
         all.push(batch);
     }
     Ok(all)
