@@ -235,6 +235,7 @@ impl Access {
                     && grant.channels.matches(name)
                     && grant.is_active(now)
             })
+            || self.is_granted_abroad((owner, guest), Operation::Asp, name, now)
     }
 
     /// Until when the agents of one organisation were shown to another, where grants that had their
@@ -250,10 +251,10 @@ impl Access {
         if self.shows_agent(owner, name, guest, now) {
             return None;
         }
-        let ended = self.grants(guest).filter(|grant| {
-            grant.owner == owner
-                && grant.guest == guest
-                && grant.operation == Operation::Asp
+        let own = self.grants(guest);
+        let own = own.filter(|grant| grant.owner == owner && grant.guest == guest);
+        let ended = own.chain(self.grants_abroad(owner, guest)).filter(|grant| {
+            grant.operation == Operation::Asp
                 && grant.channels.matches(name)
                 && grant.accepted_at.is_some()
         });

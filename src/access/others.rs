@@ -10,9 +10,9 @@ use super::event::{AccessEvent, OrgCreated, PrincipalMet};
 use super::judge::Principal;
 use super::scope::Operation;
 use super::secret::KeyHash;
-use super::state::{Access, Key, Org};
+use super::state::{Access, Grant, Key, Org};
 use crate::folding::IllegalEvent;
-use crate::types::{KeyId, OrgId, OrgName, PrincipalId, RegionName, Timestamp};
+use crate::types::{KeyId, OrgId, PrincipalId, RegionName, Timestamp};
 
 /// What a key opens in its own region alone.
 const AT_HOME: [Operation; 4] = [
@@ -189,24 +189,34 @@ impl Access {
         name: &str,
         now: Timestamp,
     ) -> bool {
-        let names = self.org(owner).zip(self.org(guest));
-        let Some((owner, guest)) = names.map(|(owner, guest)| (&owner.name, &guest.name)) else {
-            return false;
-        };
-        let number =
-            |access: &Access, org: &OrgName| access.org_by_name(org.as_str()).map(|org| org.org);
-        self.others().any(|(_, access)| {
-            let (Some(owner), Some(guest)) = (number(access, owner), number(access, guest)) else {
-                return false;
-            };
-            access.grants(guest).any(|grant| {
-                grant.owner == owner
-                    && grant.guest == guest
-                    && grant.operation == operation
-                    && grant.channels.matches(name)
-                    && grant.is_active(now)
-            })
+        let mut grants = self.grants_abroad(owner, guest);
+        grants.any(|grant| {
+            grant.operation == operation && grant.channels.matches(name) && grant.is_active(now)
         })
+    }
+
+    /// What other regions say that one organisation lets another do: both are known by their names.
+    pub(super) fn grants_abroad(&self, owner: OrgId, guest: OrgId) -> impl Iterator<Item = &Grant> {
+        let names = self.org(owner).zip(self.org(guest));
+        let others = self.others().filter_map(move |(_, access)| {
+            let (owner, guest) = names?;
+            let owner = access.org_by_name(owner.name.as_str())?.org;
+            let guest = access.org_by_name(guest.name.as_str())?.org;
+            Some((access, owner, guest))
+        });
+        others.flat_map(|(access, owner, guest)| {
+            let grants = access.grants(guest);
+            grants.filter(move |grant| grant.owner == owner && grant.guest == guest)
+        })
+    }
+
+    /// The newest key of another region that opens something, and that client certificates with one
+    /// of these names stand for; of several regions, that of the first by name.
+    #[must_use]
+    pub fn key_abroad_by_certificate(&self, names: &[&str], now: Timestamp) -> Option<KeyId> {
+        let mut others = self.others();
+        let found = others.find_map(|(_, access)| access.key_by_certificate(names, now));
+        found.map(|key| key.key)
     }
 }
 
@@ -217,7 +227,7 @@ mod tests {
         Ask, GrantRequest, KeyEnded, KeyHasher, KeyKind, KeyRequest, Limits, NewKey, NotAuthentic,
         SECRET_BYTES, Scope, Secret,
     };
-    use crate::types::GrantId;
+    use crate::types::{GrantId, OrgName};
 
     const NOW: Timestamp = Timestamp(1000);
 
@@ -234,6 +244,8 @@ mod tests {
         there: Access,
         here: Access,
         drawn: u8,
+        /// Of the keys that are made.
+        certificate: Option<String>,
     }
 
     impl Pair {
@@ -244,6 +256,7 @@ mod tests {
                 there: Access::default(),
                 here,
                 drawn: 0,
+                certificate: None,
             }
         }
 
@@ -280,7 +293,7 @@ mod tests {
                 scopes,
                 limits: Limits::default(),
                 expires_at: ends.map(Timestamp),
-                certificate: None,
+                certificate: self.certificate.clone(),
             };
             let event = self
                 .there
@@ -416,6 +429,68 @@ mod tests {
             .here
             .check_create_org(&who, name("acme"), Limits::default(), NOW);
         assert!(acme.is_err());
+    }
+
+    #[test]
+    fn agents_are_shown_here_by_a_grant_of_another_region_until_it_ends_there() {
+        let mut pair = Pair::new();
+        let (acme, beta) = (pair.org("acme"), pair.org("beta"));
+        let (owner, _) = pair.key(acme, vec![Scope::all()], None);
+        let (guest, _) = pair.key(beta, vec![Scope::all()], None);
+        let (owner, guest) = (pair.meet(&owner).unwrap(), pair.meet(&guest).unwrap());
+        let shows = |pair: &Pair, name: &str| {
+            let shown = pair.here.shows_agent(owner.org, name, guest.org, NOW);
+            assert!(!pair.here.shows_agent(guest.org, name, owner.org, NOW));
+            shown
+        };
+        let of = |org, id| Principal {
+            id: PrincipalId(id),
+            org,
+            key: None,
+        };
+        let grant = GrantId(7);
+        let request = GrantRequest {
+            owner: acme,
+            guest: beta,
+            channels: "helper*".parse().unwrap(),
+            operation: Operation::Asp,
+            expires_at: None,
+        };
+        let by = of(acme, 1);
+        let proposed = pair.there.check_propose_grant(&by, request, grant, NOW);
+        pair.say(proposed.unwrap());
+        assert!(!shows(&pair, "helper-1"), "one side");
+        let accepted = pair.there.check_accept_grant(&of(beta, 2), grant, NOW);
+        pair.say(accepted.unwrap());
+        assert!(shows(&pair, "helper-1"));
+        assert!(!shows(&pair, "writer"));
+        let ended = |pair: &Pair| {
+            pair.here
+                .agent_shown_until(owner.org, "helper-1", guest.org, NOW)
+        };
+        assert_eq!(ended(&pair), None);
+        let revoked = pair.there.check_revoke_grant(&by, grant, NOW);
+        pair.say(revoked.unwrap());
+        assert!(!shows(&pair, "helper-1"));
+        assert_eq!(ended(&pair), Some(NOW));
+    }
+
+    #[test]
+    fn a_certificate_stands_here_for_the_key_of_another_region_while_that_opens_something() {
+        let mut pair = Pair::new();
+        pair.certificate = Some("trainer".to_owned());
+        let (_, key) = pair.key(OrgId::DEFAULT, vec![Scope::all()], Some(2000));
+        let found =
+            |pair: &Pair, names: &[&str], now| pair.here.key_abroad_by_certificate(names, now);
+        assert_eq!(found(&pair, &["a host", "trainer"], NOW), Some(key));
+        assert_eq!(found(&pair, &["others"], NOW), None);
+        assert_eq!(found(&pair, &["trainer"], Timestamp(2000)), None, "expired");
+        let mut lacks = pair.here.clone();
+        lacks.lacks_of(&region("there"));
+        assert_eq!(lacks.key_abroad_by_certificate(&["trainer"], NOW), None);
+        let event = pair.there.check_revoke_key(&Principal::LOCAL, key, NOW);
+        pair.say(event.unwrap());
+        assert_eq!(found(&pair, &["trainer"], NOW), None);
     }
 
     #[test]

@@ -379,7 +379,12 @@ impl Broker {
         })?;
         let (epoch, time) = (place.last_epoch, place.last_time.max(Timestamp(0)));
         self.append_own_gap(id, lost.clone(), &gap, (epoch, time), GAP_BYTES, now)?;
-        self.note_gap(id, lost.start, lost.end, now);
+        let topic = self.name_of(id).filter(|name| name.is_internal());
+        match topic.cloned() {
+            // Nothing is lost of it: its home has folded it.
+            Some(topic) => self.travelled_gap(&topic, lost),
+            None => self.note_gap(id, lost.start, lost.end, now),
+        }
         Ok(())
     }
 

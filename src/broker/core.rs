@@ -198,6 +198,8 @@ pub struct Broker {
     pub(super) random: Box<dyn FnMut() -> u64 + Send>,
     /// What follows once an entry is flushed.
     pub(super) after: Vec<(EntryId, After)>,
+    /// Topics that hold their whole state from an offset on, and are not trimmed to it yet.
+    pub(super) untrimmed: BTreeMap<Incarnation, Offset>,
     pub(super) round_waiters: RoundWaiters,
     pub(super) log_waiters: HashMap<Incarnation, Vec<Arc<dyn Wake>>>,
     /// Positions of deleted channels may be left, whose dropping is not on the record.

@@ -335,6 +335,21 @@ pub enum BrokerOpenError {
     Own(Box<BrokerError>),
 }
 
+impl BrokerOpenError {
+    /// Whether the disk has no space for what a start writes, and the same may be tried again once
+    /// there is some. A failed sync is none of that: nobody knows what it has left behind.
+    #[must_use]
+    pub fn is_out_of_space(&self) -> bool {
+        match self {
+            Self::Storage(error) => match &**error {
+                OpenError::Io(failure) => failure.is_out_of_space(),
+                _ => false,
+            },
+            _ => false,
+        }
+    }
+}
+
 impl From<OpenError> for BrokerOpenError {
     fn from(error: OpenError) -> Self {
         Self::Storage(Box::new(error))

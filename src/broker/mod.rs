@@ -45,6 +45,7 @@ mod setting_aside;
 mod topic;
 mod travelled;
 mod travelling;
+mod trimming;
 mod unsealing;
 mod upkeep;
 mod waiters;

@@ -18,7 +18,7 @@ use super::error::BrokerError;
 use super::producers::{ProducerError, Producers, Verdict};
 use super::publish::{CheckedBatch, Published};
 use crate::storage::{Need, NewBatch};
-use crate::types::{ChannelName, Incarnation, Offset, ProducerId, Timestamp};
+use crate::types::{ChannelName, Durability, Incarnation, Offset, ProducerId, Timestamp};
 
 /// How the names of outboxes begin.
 const PREFIX: &str = "__outbox.";
@@ -295,11 +295,12 @@ impl Broker {
         Ok(())
     }
 
-    /// Whether a channel that lives here, or of which a copy is here, is encrypted at rest.
+    /// Whether a channel that lives here, or of which a copy is here, is encrypted at rest, and what its
+    /// acknowledgements promise.
     #[must_use]
-    pub fn is_encrypted(&self, id: Incarnation) -> Option<bool> {
-        let channel = self.directory.by_incarnation(id)?;
-        Some(!channel.config.encryption.is_off())
+    pub fn kept_as(&self, id: Incarnation) -> Option<(bool, Durability)> {
+        let config = &self.directory.by_incarnation(id)?.config;
+        Some((!config.encryption.is_off(), config.durability))
     }
 }
 

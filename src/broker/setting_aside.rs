@@ -81,6 +81,8 @@ impl Broker {
         let Some((id, ended)) = self.storage.take_cut() else {
             return Vec::new();
         };
+        // What was to be trimmed may have been cut off.
+        self.untrimmed.remove(&id);
         let ended = ended.map(|(fence, rows)| {
             let producers = producers_of(self.config.producers, fence, &rows);
             if let Some(channel) = self.channels.get_mut(&id) {

@@ -16,7 +16,8 @@ use super::keys_abroad::AccessOf;
 use super::producers::Producers;
 use super::regions::{CopiedRegions, REGIONS};
 use super::topic::{TopicError, fold_topic, read_topic};
-use crate::format::{BatchHeader, records};
+use super::trimming::is_whole_state;
+use crate::format::BatchHeader;
 use crate::region::interest::Interests;
 use crate::storage::Need;
 use crate::types::{ChannelName, Incarnation, Offset, RegionName, Timestamp};
@@ -154,9 +155,7 @@ impl Broker {
         let begins = header.base_offset();
         let start = self.storage.log(id).map_or(begins, |log| log.log_start());
         if start < begins && is_whole_state(batch) {
-            self.trim(id, begins, now).unwrap_or_else(|error| {
-                tracing::debug!(%error, %name, "a copy of a folded topic is trimmed later");
-            });
+            self.trim_folded(id, begins, now);
         }
     }
 
@@ -215,8 +214,9 @@ impl Broker {
         for (id, topic, from) in copies.collect::<Vec<_>>() {
             let read = read_topic(&mut self.storage, topic.text(), id, Offset(0));
             let folded = read.and_then(|(batches, closed)| {
-                let mut batches = batches.iter();
-                batches.try_for_each(|batches| self.fold_travelled(topic, &from, batches))?;
+                let mut parts = batches.iter();
+                parts.try_for_each(|batches| self.fold_travelled(topic, &from, batches))?;
+                self.note_untrimmed(id, &batches);
                 // A revocation may be lost at its end.
                 closed.map_or(Ok(()), Err)
             });
@@ -258,12 +258,4 @@ impl Broker {
     pub fn interests_of(&self, region: &RegionName) -> Option<&Interests> {
         self.interests_of.get(region)
     }
-}
-
-/// Whether a batch holds the state that a topic folds to, all parts of it.
-fn is_whole_state(batch: &Bytes) -> bool {
-    let first = records(batch).ok().and_then(|mut all| all.next());
-    first.is_some_and(|first| {
-        first.is_ok_and(|record| record.record_type.as_str().ends_with(".folded"))
-    })
 }

@@ -134,6 +134,7 @@ impl Broker {
             return None;
         }
         self.rewrap(now);
+        self.trim_what_waits(now);
         self.fold_topics(now);
         self.record_wider(now);
         self.drop_positions(now);
@@ -273,9 +274,12 @@ impl Broker {
             let copies = &self.kept.copies;
             let rows = (copies.list().count() + copies.aside().len()) as u64;
             if self.kept.events >= fold_events.max(4u64.saturating_mul(rows)) {
+                let starts = |id| self.storage.log(id).map(|log| log.log_start());
+                let copies = copies.without_gaps_below(starts);
                 let events = copies.fold();
                 let records: Vec<OwnRecord> = events.iter().map(OwnRecord::of_copy).collect();
                 if self.fold_topic(log, &records, now) {
+                    self.kept.copies = copies;
                     self.kept.events = 0;
                 }
             }
@@ -302,8 +306,8 @@ impl Broker {
         if id == self.storage.directory_id() {
             // The directory's own log start is in the checkpoint: nothing else is read before it.
             self.after.push((staged.entry, After::Trim(id, start)));
-        } else if let Err(error) = self.trim(id, start, now) {
-            tracing::debug!(log = %id, %error, "a folded topic is trimmed later");
+        } else {
+            self.trim_folded(id, start, now);
         }
         true
     }

@@ -5,7 +5,9 @@ use clap::Subcommand;
 use super::failure::Failure;
 use super::output::{self, Columns};
 use super::{Context, any_channel, own_channel};
-use crate::protocol::region::{CopyStatus, LinkState, MissingRange, RegionPeer, RegionTold};
+use crate::protocol::region::{
+    CopyStatus, LinkState, MissingRange, RegionPeer, RegionTold, WiderStatus,
+};
 use crate::server::PeerOptions;
 use crate::types::{ChannelName, RegionName};
 
@@ -65,6 +67,18 @@ Each record is published once, however often this is tried.")]
         /// The region
         #[arg(value_parser = super::serve::region_name)]
         region: Option<RegionName>,
+    },
+    /// Take the name of a channel out of the directory, whose region is gone for good: the name is
+    /// anybody's then. Asked of the home of the directory
+    #[command(after_help = "Example:
+  npayload region unname ml.models --yes")]
+    Unname {
+        /// The channel
+        #[arg(value_parser = any_channel)]
+        channel: ChannelName,
+        /// Do it
+        #[arg(long, required = true)]
+        yes: bool,
     },
     /// Add a peer, or remove one, while the region runs; a restart knows it
     #[command(subcommand)]
@@ -209,6 +223,19 @@ pub async fn run(command: RegionCommand, context: &Context) -> Result<(), Failur
                 return output::print_json(&retried);
             }
             output::print(&format!("the copy of {channel} is followed again"))
+        }
+        RegionCommand::Unname { channel, yes: _ } => {
+            let what = format!("taking the name of `{channel}` out of the directory");
+            let told = context.client().await?.unname(&channel).await;
+            let name = Some(channel.as_str());
+            let told = told.map_err(|error| Failure::request(what, &error, name))?;
+            if context.json {
+                return output::print_json(&told);
+            }
+            output::print(&format!(
+                "{}, which lived in {}, has no name any more",
+                told.channel, told.region
+            ))
         }
         RegionCommand::Acknowledge { channel } => {
             let what = format!("acknowledging what may be lost of `{channel}`");
@@ -387,6 +414,11 @@ fn status(told: &RegionTold) -> Result<(), Failure> {
         }
         aside.print("")?;
     }
+    for copy in &told.copies {
+        if let Some(wider) = &copy.wider {
+            output::print(&narrow(&copy.name, wider))?;
+        }
+    }
     for name in &told.disputed {
         output::print(&format!(
             "channel {} lives here, and another one of the name in {}: neither is copied to the other",
@@ -401,6 +433,17 @@ fn range(missing: MissingRange) -> String {
         Some(to) => format!("{}..{to}", missing.from),
         None => format!("from {} on, nobody knows how much", missing.from),
     }
+}
+
+/// Why a copy has less than is wanted of it.
+fn narrow(name: &ChannelName, wider: &WiderStatus) -> String {
+    let again = wider.again_ms.map_or(String::new(), |ms| {
+        format!("; tried again in {}", output::duration(ms))
+    });
+    format!(
+        "more is wanted of {name} than its copy has ({} tries were given up): {}{again}",
+        wider.times, wider.error
+    )
 }
 
 /// How a copy is followed.

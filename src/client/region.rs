@@ -4,10 +4,11 @@ use super::error::RequestError;
 use super::handle::{Client, Retry};
 use crate::protocol::logs::{ChannelLogs, RegionLogs};
 use crate::protocol::region::{
-    ConsentList, ConsentSet, Consents, DirectoryMove, InterestAdd, InterestList, InterestRemove,
-    InterestRemoved, InterestRow, InterestRows, RegionAcknowledge, RegionAcknowledged, RegionLeave,
-    RegionLeft, RegionList, RegionMove, RegionMoved, RegionPeer, RegionPurge, RegionPurged,
-    RegionRetried, RegionRetry, RegionStatus, RegionTold, RegionVerify, Regions, Verified,
+    ConsentList, ConsentSet, Consents, DirectoryMove, DirectoryUnname, DirectoryUnnamed,
+    InterestAdd, InterestList, InterestRemove, InterestRemoved, InterestRow, InterestRows,
+    RegionAcknowledge, RegionAcknowledged, RegionLeave, RegionLeft, RegionList, RegionMove,
+    RegionMoved, RegionPeer, RegionPurge, RegionPurged, RegionRetried, RegionRetry, RegionStatus,
+    RegionTold, RegionVerify, Regions, Verified,
 };
 use crate::protocol::{RegionRequest, RegionResponse, Request, Response};
 use crate::types::{ChannelName, RegionName};
@@ -159,6 +160,18 @@ impl Client {
         region: Option<RegionName>,
     ) -> Result<RegionLeft, RequestError> {
         ask!(self, RegionLeave, RegionLeave { region }, Retry::Unsafe)
+    }
+
+    /// Takes the name of a channel out of the directory, whose region is gone and can't give it back.
+    /// Asked of the home of the directory.
+    ///
+    /// # Errors
+    /// [`RequestError`]; of the broker's, `CHANNEL_NOT_FOUND`, `NOT_HOME`, and `NAME_HELD` where the
+    /// channel lives in the region that is asked.
+    pub async fn unname(&self, channel: &ChannelName) -> Result<DirectoryUnnamed, RequestError> {
+        let channel = channel.clone();
+        let asked = DirectoryUnname { channel };
+        ask!(self, DirectoryUnname, asked, Retry::Unsafe)
     }
 
     /// Declares interest; what was declared of the same pattern before is replaced.

@@ -267,6 +267,8 @@ pub enum Kind {
     RegionAcknowledge = 225,
     /// Asks what a region has ever heard of the home of a log.
     LinkSeen = 226,
+    /// Takes a name out of the directory that its region can't give back.
+    DirectoryUnname = 227,
 }
 
 /// One row of the table.
@@ -311,7 +313,7 @@ const fn control(kind: Kind, name: &'static str) -> Api {
 }
 
 /// Every request kind, by number.
-pub const APIS: [Api; 119] = [
+pub const APIS: [Api; 120] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
     in_two_versions(row(
@@ -466,6 +468,7 @@ pub const APIS: [Api; 119] = [
     control(Kind::RegionAside, "region.aside"),
     control(Kind::RegionAcknowledge, "region.acknowledge"),
     control(Kind::LinkSeen, "link.seen"),
+    control(Kind::DirectoryUnname, "directory.unname"),
 ];
 
 impl Kind {

@@ -207,6 +207,26 @@ pub struct RegionLeave {
     pub region: Option<RegionName>,
 }
 
+/// Takes the name of a channel out of the directory whose region can't give it back any more.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DirectoryUnname {
+    /// The channel; with a log for each region, one of these.
+    pub channel: ChannelName,
+}
+
+/// Its name is anybody's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DirectoryUnnamed {
+    /// The channel.
+    pub channel: ChannelName,
+    /// The identity of the log that had the name.
+    pub incarnation: Incarnation,
+    /// The region in which it lived.
+    pub region: RegionName,
+}
+
 /// It does not belong to the directory any more.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

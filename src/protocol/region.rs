@@ -9,6 +9,7 @@ mod link_item;
 mod status;
 
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 pub use self::copies::{RegionPurge, RegionPurged, RegionVerify, Verified};
 pub use self::interest::{
@@ -31,8 +32,8 @@ pub use super::aside::{
 use super::control::ChannelCreated;
 pub use super::directory::{
     ChannelNamed, ChannelPlace, ConsentList, ConsentSet, Consents, CrossingRow, DirectoryMove,
-    DirectoryTold, LinkCreate, LinkDirectory, MAX_NAMES, RegionLeave, RegionLeft, RegionPeer,
-    ResidencyRow,
+    DirectoryTold, DirectoryUnname, DirectoryUnnamed, LinkCreate, LinkDirectory, MAX_NAMES,
+    RegionLeave, RegionLeft, RegionPeer, ResidencyRow,
 };
 use super::json_kinds::json_kinds;
 pub use super::link_find::{Actor, LinkFind, LinkFound};
@@ -107,6 +108,21 @@ json_kinds! {
     DirectoryMove(DirectoryMove) -> RegionMoved;
     /// Takes a region out of the directory.
     RegionLeave(RegionLeave) -> RegionLeft;
+    /// Takes a name out of the directory that its region can't give back.
+    DirectoryUnname(DirectoryUnname) -> DirectoryUnnamed;
+}
+
+/// Why a copy has less than is wanted of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WiderStatus {
+    /// What went wrong.
+    pub error: String,
+    /// How often in a row it was given up.
+    pub times: u32,
+    /// Milliseconds until it is tried again; left out where that waits for what the error names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub again_ms: Option<u64>,
 }
 
 impl RegionRequest {

@@ -68,7 +68,10 @@ pub(super) fn authenticate(
     certificate: Option<&PeerCertificate>,
 ) -> Result<Caller, WireError> {
     let Some(text) = &hello.api_key else {
-        let certified = certificate.and_then(|certificate| certified(shared, certificate));
+        let certified = match certificate {
+            Some(certificate) => certified(shared, certificate)?,
+            None => None,
+        };
         return certified.map_or_else(|| keyless(shared), Ok);
     };
     let secret: Secret = text.parse().map_err(no_key)?;
@@ -98,14 +101,22 @@ fn no_key(error: crate::access::InvalidSecret) -> WireError {
     WireError::new(ErrorCode::Unauthenticated, error.to_string())
 }
 
-/// Whom a client certificate stands for, if it stands for a key.
-fn certified(shared: &Shared, certificate: &PeerCertificate) -> Option<Caller> {
+/// Whom a client certificate stands for, if it stands for a key: of this region, else of another one.
+fn certified(shared: &Shared, certificate: &PeerCertificate) -> Result<Option<Caller>, WireError> {
     let names = certificate.names.iter().chain(&certificate.common_name);
     let names: Vec<&str> = names.map(String::as_str).collect();
     let now = clock::now();
     let mut broker = shared.broker();
-    let principal = broker.access().authenticate_certificate(&names, now)?;
-    Some(entered(&mut broker, principal, now))
+    let mut known = broker.access().authenticate_certificate(&names, now);
+    if known.is_none()
+        && let Some(key) = broker.access().key_abroad_by_certificate(&names, now)
+    {
+        let met = broker.meet(key, now);
+        known = met
+            .map_err(|refusal| super::answer::refused(&refusal.error))?
+            .ok();
+    }
+    Ok(known.map(|principal| entered(&mut broker, principal, now)))
 }
 
 /// Who shows none.

@@ -217,6 +217,7 @@ impl<'a> Door<'a> {
             RegionRequest::ConsentSet(word) => self.consent(word),
             RegionRequest::RegionPeer(_)
             | RegionRequest::DirectoryMove(_)
+            | RegionRequest::DirectoryUnname(_)
             | RegionRequest::RegionLeave(_) => self.broker(Operation::AccessAdmin),
             RegionRequest::RegionVerify(verify) => {
                 self.broker(Operation::Inspect)?;

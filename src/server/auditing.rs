@@ -162,6 +162,7 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::RegionPeer
         | Kind::DirectoryMove
         | Kind::RegionLeave
+        | Kind::DirectoryUnname
         | Kind::ConsentSet
         | Kind::InterestAdd
         | Kind::InterestRemove
@@ -405,6 +406,7 @@ fn target_among_regions(request: &RegionRequest) -> String {
         RegionRequest::LinkCreate(asked) => format!("{} {}", asked.create.name, asked.by),
         RegionRequest::RegionPeer(peer) => peer.name.to_string(),
         RegionRequest::DirectoryMove(moved) => moved.to.to_string(),
+        RegionRequest::DirectoryUnname(asked) => asked.channel.to_string(),
         RegionRequest::RegionLeave(RegionLeave {
             region: Some(region),
         }) => region.to_string(),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::clock;
 use super::shared::Shared;
+use super::{ballast, clock};
 use crate::broker::Stop;
 use crate::storage::disk::Disk;
 
@@ -19,11 +19,13 @@ const TICK: Duration = Duration::from_secs(1);
 pub(super) fn run(shared: &Arc<Shared>, disk: &Arc<dyn Disk>) {
     let mut last_tick = None;
     let mut is_space_known = true;
+    let mut has_ballast = false;
     loop {
         let now = clock::instant();
         let is_due = last_tick.is_none_or(|last| now.duration_since(last) >= TICK);
         if is_due || shared.broker().storage().wants_look() {
-            look(shared, disk, &mut is_space_known);
+            let available = look(shared, disk, &mut is_space_known);
+            has_ballast = has_ballast || make_ballast(shared, disk, available);
         }
         if is_due {
             last_tick = Some(now);
@@ -79,7 +81,7 @@ fn wait(shared: &Shared) {
 }
 
 /// Looks at the disk's free space.
-fn look(shared: &Shared, disk: &Arc<dyn Disk>, was_known: &mut bool) {
+fn look(shared: &Shared, disk: &Arc<dyn Disk>, was_known: &mut bool) -> Option<u64> {
     let available = match disk.available(&shared.options.data_dir) {
         Ok(available) => Some(available),
         Err(error) => {
@@ -91,6 +93,23 @@ fn look(shared: &Shared, disk: &Arc<dyn Disk>, was_known: &mut bool) {
     };
     *was_known = available.is_some();
     shared.broker().book_free_bytes(available);
+    available
+}
+
+/// Makes the ballast where there is space for it; whether it need not be tried again.
+fn make_ballast(shared: &Shared, disk: &Arc<dyn Disk>, available: Option<u64>) -> bool {
+    let min_free = shared.options.broker.storage.min_free_bytes;
+    if !available.is_some_and(|left| ballast::is_affordable(left, min_free)) {
+        return false;
+    }
+    match ballast::keep(&**disk, &shared.options.data_dir, min_free) {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(%error, "no ballast is kept for a start on a full disk");
+            // Space comes and goes; whatever else is wrong stays so.
+            error.kind() != std::io::ErrorKind::StorageFull
+        }
+    }
 }
 
 fn tick(shared: &Arc<Shared>) {

@@ -1,6 +1,7 @@
 //! Starting a server: the broker opened, its threads running, its sockets listening.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -17,7 +18,9 @@ use super::metrics::Metrics;
 use super::options::{InvalidOptions, ServeOptions};
 use super::shared::Shared;
 use super::socket::Socket;
-use super::{clock, commit, connection, entrance, http, keeper, region, renewal, scrubber};
+use super::{
+    ballast, clock, commit, connection, entrance, http, keeper, region, renewal, scrubber,
+};
 use crate::broker::{Broker, BrokerOpenError, Stop};
 use crate::protocol::{ErrorCode, Response, WireError};
 use crate::storage::disk::{Disk, RealDisk};
@@ -39,6 +42,20 @@ pub enum StartError {
     /// The data directory did not open.
     #[error(transparent)]
     Open(Box<BrokerOpenError>),
+    /// The disk is full, and a start has to write.
+    #[error(
+        "{error}; {available} bytes are left on the disk of {}, and a start takes up to {needed}: free some space and start again", .data_dir.display()
+    )]
+    NoSpace {
+        /// The data directory.
+        data_dir: PathBuf,
+        /// Bytes that are left.
+        available: u64,
+        /// Bytes that a start may take.
+        needed: u64,
+        /// What found no space.
+        error: Box<BrokerOpenError>,
+    },
     /// An address can't be listened on.
     #[error("listening on {address}: {source}")]
     Listen {
@@ -113,27 +130,28 @@ pub async fn start_on(disk: Arc<dyn Disk>, options: ServeOptions) -> Result<Runn
     };
     let holder = format!("process {} listening on {listen}", std::process::id());
     let broker = tokio::task::block_in_place(|| {
-        let random = Box::new(|| {
+        let random = || {
             // API keys are made of it: it is the operating system's (getrandom), and where a UUID
             // has fixed bits, random ones of its other half are laid over them.
             let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
             high.rotate_left(32) ^ low
-        });
+        };
         let mut config = options.broker.clone();
         config.region = options.region.as_ref().map(|region| region.name.clone());
         if !matches!(options.master_key, MasterKeySource::None) {
             config.master_keys = options.master_key.load_or_go_on();
         }
-        Broker::open(
-            disk.clone(),
-            &options.data_dir,
-            config,
-            &holder,
-            now,
-            random,
-        )
-    });
-    let broker = broker.map_err(|error| StartError::Open(Box::new(error)))?;
+        ballast::with(&*disk, &options.data_dir, || {
+            Broker::open(
+                disk.clone(),
+                &options.data_dir,
+                config.clone(),
+                &holder,
+                now,
+                Box::new(random),
+            )
+        })
+    })?;
     let mut shared = Shared::new(broker, options, Metrics::new(), now);
     shared.tls = tls;
     let shared = Arc::new(shared);

@@ -15,6 +15,7 @@ mod admitted;
 mod answer;
 mod asp;
 mod auditing;
+mod ballast;
 mod buffers;
 mod clock;
 mod commit;

@@ -109,6 +109,79 @@ fn a_broker_on_a_full_disk_stops_and_starts_again() {
     assert_eq!(published(&broker, "after\n").0, 0);
 }
 
+/// The ballast of a data directory, once it is there.
+fn has_ballast(data: &Path) -> PathBuf {
+    let path = data.join("ballast");
+    wait_for("the ballast", || {
+        let found = std::fs::metadata(&path).ok()?;
+        (found.len() >= 1 << 20).then_some(())
+    });
+    path
+}
+
+#[test]
+fn a_broker_starts_and_serves_reads_where_not_a_byte_is_left() {
+    let Some(small) = Mount::in_memory(BYTES) else {
+        return;
+    };
+    let data = small.path().join("data");
+    let config = small.path().join("data.toml");
+    let settings = "[storage]\njournal_file_bytes = 1048576\nmax_round_bytes = 262144\n\
+                    journal_files = 4\nmin_free_bytes = 4194304\n";
+    std::fs::write(&config, settings).expect("a configuration file");
+    let broker = Broker::start(&data);
+    assert_eq!(published(&broker, &lines("kept", 300)).0, 0);
+    let mut kept = broker.run(&["consume", "d"]).ok();
+    has_ballast(&data);
+    assert_eq!(broker.terminate(), 0);
+    fill(small.path());
+    let refused = |broker: &Broker| {
+        wait_for("the disk to be known as full", || {
+            let (code, error) = published(broker, "more\n");
+            (code == 1 && error.contains("disk is full")).then_some(())
+        });
+    };
+    // Stopped in order or killed: what the ballast gave is enough for the starts that follow.
+    for is_killed in [true, false, true] {
+        let broker = Broker::start(&data);
+        assert!(!data.join("ballast").exists(), "it has gone for the start");
+        assert_eq!(broker.run(&["consume", "d"]).ok(), kept);
+        refused(&broker);
+        kept = broker.run(&["consume", "d"]).ok();
+        match is_killed {
+            true => broker.kill(),
+            false => assert!(broker.terminate() <= 1),
+        }
+    }
+    // Where all of it is gone too, the start says what it needs.
+    fill_again(small.path());
+    let why = Broker::launch(&data, &[]).try_ready().err();
+    let why = why.expect("there is no space");
+    for part in [
+        "bytes are left on the disk",
+        "a start takes up to",
+        "free some space",
+    ] {
+        assert!(why.contains(part), "{part}: {why}");
+    }
+    for ballast in ["ballast", "ballast-again"] {
+        let _ = std::fs::remove_file(small.path().join(ballast));
+    }
+    let broker = Broker::start(&data);
+    assert_eq!(broker.run(&["consume", "d"]).ok(), kept);
+    wait_for("writes to go on", || {
+        (published(&broker, "after\n").0 == 0).then_some(())
+    });
+    has_ballast(&data);
+}
+
+/// Fills what has become free since [`fill`].
+fn fill_again(path: &Path) {
+    use std::io::Write;
+    let mut file = std::fs::File::create(path.join("ballast-again")).expect("a file");
+    while file.write_all(&[0x55; 4096]).is_ok() {}
+}
+
 #[test]
 fn a_load_that_fills_the_disk_is_turned_away_and_goes_on_and_a_kill_meanwhile_loses_nothing() {
     let Some(small) = Mount::in_memory(96 << 20) else {

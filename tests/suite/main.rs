@@ -63,6 +63,7 @@ mod regions_agents_ids; // whose that is which goes by an id of its own where it
 mod regions_attack; // what was tried to make regions acknowledge what they do not hold, or give up what they have
 mod regions_dir; // one directory for all regions: names, homes, who may hold what; peers that come and go
 mod regions_each; // channels with a log for each region: written everywhere, read merged, the same in every region
+mod regions_ends; // topics that are folded, names that are given back, wider copies that are tried again, what outboxes promise, who sees sessions
 mod regions_fair; // what a link sends first: live logs, then backlogs by turns
 mod regions_link; // which peer a copy is pulled from, what of it, and how much at once
 mod regions_long; // a link cut and both of its sides killed all the time: the copy holds every record once

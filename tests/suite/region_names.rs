@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::BytesMut;
+use npayload::access::{Limits, Principal};
 use npayload::broker::config::{ChannelConfig, ConfigChange};
 use npayload::broker::{
     Asked, Broker, BrokerConfig, BrokerError, CopiedBatch, Fetch, FetchStep, NewCopy, Place, Seat,
@@ -15,10 +16,14 @@ use npayload::region::directory::{
     Consent, Crossing, Joined, Left, Named, RegionEvent, Scope, Side, Spread,
 };
 use npayload::region::homes::Run;
+use npayload::region::interest::{Declared, Since, Wish};
 use npayload::storage::StorageConfig;
 use npayload::storage::disk::{CrashingDisk, Disk, Loss};
-use npayload::types::{ChannelName, Incarnation, LogEpoch, Offset, OrgName, RegionName, Timestamp};
+use npayload::types::{
+    ChannelName, Incarnation, LogEpoch, Offset, OrgId, OrgName, RegionName, Timestamp,
+};
 
+use crate::access::key_request;
 use crate::storage_harness::{ROOT, small};
 
 fn region(name: &str) -> RegionName {
@@ -91,6 +96,11 @@ impl Driven {
             self.now += 2_000;
             let now = Timestamp(self.now);
             self.round();
+            // Topics are folded and trimmed by the keeper's tick, and by nothing else.
+            while let Some(task) = self.broker.tick(now) {
+                self.broker.finish_load(task.run()).expect("listed");
+            }
+            self.round();
             while let Some(job) = self.broker.plan_upkeep(now) {
                 self.broker.finish_upkeep(job.run(), now);
                 self.round();
@@ -129,6 +139,45 @@ impl Driven {
                 Err(refusal) => return Err(refusal.error),
             }
         }
+    }
+
+    fn delete(&mut self, name: &str) {
+        loop {
+            let now = self.at();
+            match self.broker.delete_channel(&channel(name), None, now) {
+                Ok(_) => return,
+                Err(refusal) => assert!(refusal.is_busy(), "{}", refusal.error),
+            }
+            self.settle();
+        }
+    }
+
+    fn declare(&mut self, pattern: &str) {
+        loop {
+            let now = self.at();
+            let declared = Declared {
+                org: OrgName::parse("default").unwrap(),
+                pattern: pattern.parse().unwrap(),
+                wish: Wish {
+                    types: None,
+                    from: Since::Start,
+                    retention_days: None,
+                },
+                at: now,
+            };
+            match self.broker.declare_interest(declared, now) {
+                Ok(_) => return,
+                Err(refusal) => assert!(refusal.is_busy(), "{}", refusal.error),
+            }
+            self.settle();
+        }
+    }
+
+    /// Lowest readable offset and end of a topic, by its name here.
+    fn range_of(&self, topic: &ChannelName) -> (Offset, Offset) {
+        let id = self.broker.identity_of(topic).expect("it is here");
+        let log = self.broker.storage().log(id).expect("it is here");
+        (log.log_start(), log.end())
     }
 
     fn named(&self, name: &str) -> Option<(RegionName, Incarnation)> {
@@ -278,6 +327,156 @@ fn elsewhere_a_channel_is_made_with_the_identity_that_its_name_was_given_and_not
     })]);
     let refused = home.create("theirs", Asked::default()).unwrap_err();
     assert!(refused.to_string().contains("exists"), "{refused}");
+}
+
+#[test]
+fn what_a_region_tells_is_folded_where_it_comes_and_again_after_a_restart_and_a_trim() {
+    let mut home = Driven::new("ap-south");
+    home.begin();
+    let mut west = Driven::new("eu-west");
+    home.record(&[joined("eu-west")]);
+    west.take(&mut home, Travelling::Regions);
+    let topic = Travelling::Regions.name();
+    // Many names, and their ends: the topic is begun anew with a state record.
+    for round in 0..40 {
+        let name = format!("c{round}");
+        home.create(&name, Asked::default()).unwrap();
+        if round % 4 != 0 {
+            home.delete(&name);
+        }
+        if round % 8 == 7 {
+            home.settle();
+        }
+        if round == 10 {
+            west.take(&mut home, Travelling::Regions);
+        }
+    }
+    home.settle();
+    let (start, _) = home.range_of(&topic);
+    assert!(start > west.range_of(&topic).1, "{start}");
+    let mut home = home.cut();
+    assert_eq!(home.broker.region_directory().channels().count(), 10);
+    assert_eq!(home.range_of(&topic).0, start, "on the record");
+    // What was trimmed before it came is a gap here, and the state comes whole behind it.
+    west.take(&mut home, Travelling::Regions);
+    assert_eq!(
+        west.broker.region_directory(),
+        home.broker.region_directory()
+    );
+    west.settle();
+    assert_eq!(west.range_of(&topic).0, start, "trimmed here as well");
+    // It is no loss that anybody has to see to, and the copy is as whole as any.
+    let id = west.broker.identity_of(&topic).unwrap();
+    assert!(west.broker.kept_copies().copy(id).is_none());
+    assert!(west.broker.copy_of(id).unwrap().is_whole());
+    let west = west.cut();
+    assert_eq!(
+        west.broker.region_directory(),
+        home.broker.region_directory()
+    );
+    // Whoever comes late begins with the whole state.
+    let mut east = Driven::new("us-east");
+    east.take(&mut home, Travelling::Regions);
+    assert_eq!(east.range_of(&topic).0, start);
+    assert!(east.broker.copy_of(id).unwrap().is_whole());
+    assert_eq!(
+        east.cut().broker.region_directory(),
+        home.broker.region_directory()
+    );
+}
+
+/// The topics that a region writes by itself, however long it runs, are bounded by what they come to.
+#[test]
+fn topics_of_a_region_stay_as_long_as_what_they_come_to() {
+    let mut home = Driven::new("ap-south");
+    home.begin();
+    let mut west = Driven::new("eu-west");
+    home.record(&[joined("eu-west")]);
+    let theirs = Travelling::Homes.name_from(&region("ap-south"));
+    for _ in 0..30 {
+        for topic in Travelling::ALL {
+            west.take(&mut home, topic);
+        }
+        for n in 0..8 {
+            home.declare(&format!("n{n}"));
+            home.create("c", Asked::default()).unwrap();
+            home.delete("c");
+        }
+        home.settle();
+        west.settle();
+    }
+    for topic in [Travelling::Regions, Travelling::Interest] {
+        let (start, end) = home.range_of(&topic.name());
+        assert!(end.0 > 200, "{topic:?} ends at {end}");
+        assert!(end.0 - start.0 < 100, "{topic:?} has {start}..{end}");
+        let here = topic.name_from(&region("ap-south"));
+        let (start, end) = west.range_of(&here);
+        assert!(end.0 > 200, "{topic:?} ends at {end}");
+        assert!(end.0 - start.0 < 100, "{topic:?} has {start}..{end} here");
+    }
+    assert!(west.broker.identity_of(&theirs).is_some());
+    // What they come to is there, and after a start that reads no more than is left.
+    let asked = home.broker.interests().len();
+    let known = |west: &Driven| {
+        west.broker
+            .interests_of(&region("ap-south"))
+            .map(|it| it.len())
+    };
+    assert_eq!(known(&west), Some(asked));
+    assert_eq!(known(&west.cut()), Some(asked));
+}
+
+#[test]
+fn nothing_of_a_region_counts_while_what_it_said_has_a_gap() {
+    let mut home = Driven::new("ap-south");
+    home.begin();
+    home.record(&[joined("eu-west")]);
+    let now = home.at();
+    let made = home
+        .broker
+        .create_key(&Principal::LOCAL, key_request(OrgId::DEFAULT), now);
+    let (key, _) = made.unwrap().value;
+    let mut west = Driven::new("eu-west");
+    for topic in [Travelling::Regions, Travelling::Access] {
+        west.take(&mut home, topic);
+    }
+    let counts = |west: &Driven| west.broker.access().key_abroad(key.key).is_some();
+    assert!(counts(&west));
+    // Home says so much that it folds it, and what is in between never comes.
+    let acme = OrgName::parse("acme").unwrap();
+    let now = home.at();
+    let limits = Limits::default();
+    home.broker
+        .create_org(&Principal::LOCAL, acme.clone(), limits, now)
+        .unwrap();
+    for n in 0..60 {
+        let max_channels = Some(n);
+        let limits = Limits {
+            max_channels,
+            ..Limits::default()
+        };
+        let now = home.at();
+        home.broker
+            .limit_org(&Principal::LOCAL, &acme, limits, now)
+            .unwrap();
+        home.settle();
+    }
+    let topic = Travelling::Access.name();
+    let here = Travelling::Access.name_from(&region("ap-south"));
+    let (id, start, _) = home.batches(&topic);
+    let (_, next) = west.range_of(&here);
+    assert!(next < start, "{next} {start}");
+    let now = west.at();
+    west.broker.append_gap(id, next..start, now).unwrap();
+    // The link is cut just there.
+    assert!(!counts(&west), "the key may have been revoked");
+    west.round();
+    let mut west = west.cut();
+    assert!(!counts(&west), "nor after a start");
+    west.take(&mut home, Travelling::Access);
+    assert!(counts(&west), "all of it is there again");
+    west.settle();
+    assert_eq!(west.range_of(&here).0, start);
 }
 
 #[test]

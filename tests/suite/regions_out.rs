@@ -34,7 +34,7 @@ fn all(texts: &[&str]) -> BTreeMap<u64, String> {
 }
 
 /// A home, a line to it, and a region that has a copy of `orders`.
-fn pair(dir: &Path) -> (Region, Line, Region) {
+pub fn pair(dir: &Path) -> (Region, Line, Region) {
     let (east, line, west) = over_line(dir);
     west.linked();
     east.publish("orders", &["zero"]);
@@ -612,7 +612,7 @@ fn what_the_home_does_not_take_stays_and_says_why() {
 }
 
 /// A session of two agents that lives in a region; its id.
-fn survey(region: &Region) -> String {
+pub fn survey(region: &Region) -> String {
     regions::survey(region, ["writer:coordinator", "editor:specialist"])
 }
 

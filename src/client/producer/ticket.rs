@@ -47,8 +47,8 @@ pub struct BatchAck {
     /// How many regions hold it synced, that one included; 0 where it is only written, or the broker
     /// is older.
     pub held: u32,
-    /// Whether it waits in the outbox of that region. Its offsets are those of the outbox then; it
-    /// gets others in the channel once it is carried to its home.
+    /// Whether it waits in the outbox of that region. Its offsets are those of the outbox then, and it
+    /// gets others in the channel once it is carried to its home; its level is that of the channel.
     pub outbox: bool,
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::WiderStatus;
 use crate::protocol::directory::ResidencyRow;
 use crate::protocol::logs::LogRow;
 use crate::protocol::region_moves::{AsideRow, MovedRow};
@@ -213,6 +214,9 @@ pub struct CopyStatus {
     /// First offset and end of what is written beside it, where more is wanted of it than it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beside: Option<(Offset, Offset)>,
+    /// Why it has less than is wanted of it, where it could not be made wider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wider: Option<WiderStatus>,
     /// Why it is not followed, if something is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

@@ -191,6 +191,21 @@ impl Copies {
             .collect()
     }
 
+    /// The state without gaps over records that are not readable any more, which would only
+    /// accumulate.
+    ///
+    /// - `log_start`: lowest offset that a copy still has; `None` where it is not known.
+    #[must_use]
+    pub fn without_gaps_below(&self, log_start: impl Fn(Incarnation) -> Option<Offset>) -> Self {
+        let mut state = self.clone();
+        for (id, copy) in &mut state.copies {
+            if let Some(start) = log_start(*id) {
+                copy.gaps.retain(|gap| gap.to > start);
+            }
+        }
+        state
+    }
+
     fn transition(&mut self, event: &CopyEvent) -> Result<(), &'static str> {
         match event {
             CopyEvent::Unknown { .. } => Ok(()),

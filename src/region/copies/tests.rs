@@ -399,6 +399,20 @@ fn refused(state: &Copies, event: &CopyEvent) {
 }
 
 #[test]
+fn gaps_over_what_a_copy_does_not_have_any_more_do_not_pile_up() {
+    let state = after(&[begun(), gapped(5, 8), gapped(10, 14), gapped(20, 21)]);
+    let gaps = |state: &Copies| state.copy(LOG).unwrap().gaps.len();
+    assert_eq!(gaps(&state.without_gaps_below(|_| None)), 3);
+    let trimmed = state.without_gaps_below(|_| Some(Offset(10)));
+    assert_eq!(gaps(&trimmed), 2, "one that reaches behind it stays");
+    let mut trimmed = state.without_gaps_below(|_| Some(Offset(30)));
+    assert_eq!(gaps(&trimmed), 0);
+    assert_eq!(after(&trimmed.fold()), trimmed);
+    trimmed.apply(&gapped(40, 50)).unwrap();
+    assert_eq!(gaps(&trimmed), 1, "the next follows nothing");
+}
+
+#[test]
 fn absent_takes_a_beginning_and_nothing_else() {
     let copy = after(&[begun()]).copy(LOG).cloned().unwrap();
     assert_eq!((copy.stop, copy.from), (None, Offset(5)));

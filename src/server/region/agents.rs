@@ -31,8 +31,10 @@ enum Place {
 /// Whom the caller's key has to speak for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Speaker<'a> {
-    /// For nobody: what is asked is everybody's in the organisation, or an operator's.
+    /// For nobody: it is an operator's.
     Nobody,
+    /// For one who takes part in the session, whoever that is (`seeing.rs`).
+    One,
     /// For the agent that is named.
     Agent(&'a AgentRef),
     /// For who promised, or made the call.
@@ -89,15 +91,15 @@ fn about(request: &AspRequest) -> Option<(Place, Speaker<'_>)> {
     let dispute = |id| Place::Matter(Matter::Dispute(id));
     let call = |id| Place::Matter(Matter::Call(id));
     Some(match request {
-        R::SessionInfo(info) => (session(info.session_id), Speaker::Nobody),
+        R::SessionInfo(info) => (session(info.session_id), Speaker::One),
         R::SessionSend(send) => (session(send.session_id), Speaker::Agent(&send.from)),
         R::SessionHistory(asked) => {
             let agent = asked.agent.as_ref();
-            let speaker = agent.map_or(Speaker::Nobody, Speaker::Agent);
+            let speaker = agent.map_or(Speaker::One, Speaker::Agent);
             (session(asked.session_id), speaker)
         }
         R::SessionLeave(leave) => (session(leave.session_id), Speaker::Agent(&leave.agent)),
-        R::SessionResume(resume) => (session(resume.session_id), Speaker::Nobody),
+        R::SessionResume(resume) => (session(resume.session_id), Speaker::One),
         R::TrustRate(rate) => (session(rate.session_id), Speaker::Agent(&rate.from)),
         R::ToolStart(start) => (session(start.session_id?), Speaker::Agent(&start.agent)),
         R::ToolProgress(progress) => (call(progress.call_id), Speaker::Actor),
@@ -247,7 +249,7 @@ pub(super) fn home_of_agents(
     };
     // Which agent an identity names only its home knows: a key that speaks for some may not.
     let name = match speaker {
-        Speaker::Nobody => None,
+        Speaker::Nobody | Speaker::One => None,
         Speaker::Agent(AgentRef::Name(name) | AgentRef::Uri { name, .. }) => Some(name.as_str()),
         Speaker::Agent(AgentRef::Id(_)) | Speaker::All => Some(""),
         Speaker::Actor => match &agent {

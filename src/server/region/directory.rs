@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::requests::unreachable;
-use super::{Regions, leaving};
+use super::{Regions, leaving, unnaming};
 use crate::broker::{Broker, BrokerError, Seat, Travelling, Wait};
 use crate::protocol::region::{
     ChannelNamed, ChannelPlace, ConsentSet, Consents, CrossingRow, DirectoryTold, LinkDirectory,
@@ -14,7 +14,7 @@ use crate::protocol::region::{
 use crate::protocol::{ErrorCode, WireError};
 use crate::region::RegionNumber;
 use crate::region::directory::{
-    Consent, Crossing, Joined, Named, NamedChannel, RegionEvent, Scope, Spread, Unnamed,
+    Consent, Crossing, Joined, Named, NamedChannel, RegionEvent, Scope, Spread,
 };
 use crate::server::connection::shutting_down;
 use crate::server::shared::{Shared, TaskWake};
@@ -119,18 +119,11 @@ pub(super) async fn serve(
             channel,
             incarnation,
         } => {
+            unnaming::heard(shared, regions, by, &channel, incarnation).await;
             let mut broker = at_home(shared, regions)?;
-            let known = broker.region_directory().channel(channel.as_str());
-            let is_named =
-                known.is_some_and(|known| known.logs.values().any(|log| *log == incarnation));
-            let event = RegionEvent::Unnamed(Unnamed {
-                channel,
-                incarnation,
-                at: clock::now(),
-            });
-            match is_named {
-                true => Some(record(&mut broker, &[event])?),
-                false => broker.record_of_regions(),
+            match unnaming::given_back(&broker, by, &channel, incarnation)? {
+                Some(event) => Some(record(&mut broker, &[event])?),
+                None => broker.record_of_regions(),
             }
         }
         LinkDirectory::Consent { word } => {
@@ -180,7 +173,7 @@ pub(super) async fn begin_if_alone(
 }
 
 /// The broker, where it is the home of the directory.
-fn at_home<'a>(
+pub(super) fn at_home<'a>(
     shared: &'a Shared,
     regions: &Regions,
 ) -> Result<std::sync::MutexGuard<'a, Broker>, WireError> {
@@ -196,7 +189,8 @@ fn at_home<'a>(
     }
 }
 
-fn record(broker: &mut Broker, events: &[RegionEvent]) -> Result<Wait, WireError> {
+/// Records facts of the directory, which is at home here.
+pub(super) fn record(broker: &mut Broker, events: &[RegionEvent]) -> Result<Wait, WireError> {
     let recorded = broker.record_regions(events, clock::now());
     let recorded = recorded.map_err(|refusal| answer::refused(&refusal.error))?;
     Ok(recorded.wait)

@@ -8,9 +8,10 @@ use super::Regions;
 use super::agents::{home_of_agents, matter_made, matter_of};
 use super::outbox::{Handed, Reply};
 use super::requests::unreachable;
+use super::seeing::SeenIn;
 use crate::asp::Matter;
 use crate::broker::{Broker, Outbox, Residence};
-use crate::client::{LinkCall, RequestError};
+use crate::client::{Link, LinkCall, RequestError};
 use crate::format::BatchHeader;
 use crate::protocol::{
     AtomicPart, ErrorCode, FetchBeyondRequest, Kind, LinkForwardRequest, PublishRequest, Request,
@@ -39,6 +40,8 @@ pub(in crate::server) struct Forward {
     id: Option<Incarnation>,
     request: Request,
     by: Asker,
+    /// Where who asks has to be seen first.
+    first: Option<SeenIn>,
 }
 
 /// Who asks, as another region is told.
@@ -89,6 +92,19 @@ pub(in crate::server) enum Forwarded {
     Sent(Sent),
     /// The courier of its channel has it.
     Handed(RegionName, oneshot::Receiver<Reply>),
+    /// It is sent once who asks was seen in the session that it is about.
+    Looking(Box<Looking>),
+}
+
+/// A request that is sent once it is known that its caller may.
+pub(in crate::server) struct Looking {
+    shared: Arc<Shared>,
+    first: SeenIn,
+    home: RegionName,
+    link: Link,
+    request: Request,
+    by: Asker,
+    regions: Arc<Regions>,
 }
 
 /// A request that was sent.
@@ -248,6 +264,7 @@ pub(in crate::server) fn route(
             id: Some(id),
             by: Asker::of(caller),
             request,
+            first: None,
         })));
     }
     match homes.as_slice() {
@@ -260,6 +277,7 @@ pub(in crate::server) fn route(
             home: home.clone(),
             id: known.filter(|_| matches!(request, Request::Publish(_))),
             by: Asker::of(caller),
+            first: SeenIn::of(shared, caller, &request),
             request,
         }))),
         _ => Err(Box::new(spans(&homes))),
@@ -303,6 +321,7 @@ impl Forward {
             id: None,
             request: Request::FetchBeyond(Box::new(read)),
             by: Asker::of(caller),
+            first: None,
         }
     }
 
@@ -316,6 +335,7 @@ impl Forward {
             id,
             request,
             by,
+            first,
         } = self;
         let regions = shared.regions.clone().ok_or_else(|| unreachable(&home))?;
         let request = match (request, id) {
@@ -340,19 +360,20 @@ impl Forward {
             (request, _) => request,
         };
         let link = regions.link_to(&home).ok_or_else(|| unreachable(&home))?;
-        let forward = regions.forwarding(by, &request);
-        let channels = channels(&request).into_iter().cloned().collect();
-        let call = link.send(&Request::LinkForward(Box::new(forward)));
-        Ok(Forwarded::Sent(Sent {
-            home,
-            call,
-            kind: request.kind(),
-            version: request.version(),
-            channels,
-            matter: matter_of(&request),
-            made: matter_made(&request),
-            regions,
-        }))
+        if let Some(first) = first {
+            return Ok(Forwarded::Looking(Box::new(Looking {
+                shared: shared.clone(),
+                first,
+                home,
+                link,
+                request,
+                by,
+                regions,
+            })));
+        }
+        Ok(Forwarded::Sent(Sent::on(
+            &link, home, by, &request, regions,
+        )))
     }
 }
 
@@ -377,6 +398,7 @@ impl Forwarded {
     pub async fn answer(self) -> Reply {
         match self {
             Self::Sent(sent) => (sent.answer().await, None),
+            Self::Looking(looking) => (looking.answer().await, None),
             Self::Handed(home, answer) => match answer.await {
                 Ok(reply) => reply,
                 // The broker is stopping.
@@ -386,7 +408,41 @@ impl Forwarded {
     }
 }
 
+impl Looking {
+    async fn answer(self) -> Response {
+        let by = self.by.clone();
+        let at = (&self.home, &self.link);
+        let judged = self.first.judge(&self.shared, &self.regions, at, by);
+        if let Err(error) = judged.await {
+            return Response::Error(error);
+        }
+        let sent = Sent::on(&self.link, self.home, self.by, &self.request, self.regions);
+        sent.answer().await
+    }
+}
+
 impl Sent {
+    /// Sends a request to its home.
+    fn on(
+        link: &Link,
+        home: RegionName,
+        by: Asker,
+        request: &Request,
+        regions: Arc<Regions>,
+    ) -> Self {
+        let forward = regions.forwarding(by, request);
+        Self {
+            home,
+            call: link.send(&Request::LinkForward(Box::new(forward))),
+            kind: request.kind(),
+            version: request.version(),
+            channels: channels(request).into_iter().cloned().collect(),
+            matter: matter_of(request),
+            made: matter_made(request),
+            regions,
+        }
+    }
+
     /// Forgets where the channels live.
     fn forget_homes(&self) {
         for channel in &self.channels {

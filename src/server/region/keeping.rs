@@ -8,12 +8,12 @@ use tokio::time::{sleep, timeout};
 
 use super::outbox::{Courier, Handed, Reply};
 use crate::broker::config::ChannelConfig;
-use crate::broker::{BrokerError, CheckedBatch, Refusal, Wake};
+use crate::broker::{BrokerError, CheckedBatch, Published, Refusal, Wake};
 use crate::format::{BatchHeader, DoorLimits, check_produced};
 use crate::protocol::{ErrorCode, Response, Whereabouts, WireError};
 use crate::server::shared::TaskWake;
 use crate::server::{answer, clock};
-use crate::types::ProducerId;
+use crate::types::{Durability, ProducerId};
 
 /// How long a batch waits for room in the broker's buffers.
 const BUSY: Duration = Duration::from_secs(20);
@@ -76,6 +76,15 @@ impl Sequences {
     }
 }
 
+/// What holds for the batches of a channel.
+struct Rules {
+    limits: DoorLimits,
+    /// Encrypted at rest.
+    encrypted: bool,
+    /// How safe the channel makes what is in it.
+    durability: Durability,
+}
+
 fn refused(why: &str) -> WireError {
     WireError::new(ErrorCode::OutboxRefused, why)
 }
@@ -123,7 +132,11 @@ impl Courier {
             let why = "this region may not hold the channel's bytes";
             return Err(refused(why).with("channel", channel.as_str()));
         }
-        let (limits, encrypted) = self.rules()?;
+        let Rules {
+            limits,
+            encrypted,
+            durability,
+        } = self.rules()?;
         let bytes = publish.batch;
         let header = check_produced(&bytes, &limits);
         let header = header.map_err(|error| WireError::from_batch(&error))?;
@@ -158,28 +171,42 @@ impl Courier {
             self.kept_at(accepted.value.append_time);
         }
         self.sequences.passed(&header);
+        // It is synced here, and from the moment it is carried only as safe as the channel makes it:
+        // no more than that is promised, as nobody is told when it was carried.
+        let level = accepted.value.level.min(durability);
         let at = Whereabouts {
             region: Some(self.regions.name.clone()),
-            held: 1,
+            held: u32::from(level == Durability::Synced),
             outbox: true,
         };
-        let published = answer::published(&accepted.value);
+        let published = answer::published(&Published {
+            level,
+            ..accepted.value
+        });
         Ok((Response::PublishAt(published, at), Some(accepted.wait)))
     }
 
-    /// What batches of the channel are checked against, and whether they are encrypted at rest: as a
-    /// copy of it says, or its home did.
-    fn rules(&self) -> Result<(DoorLimits, bool), WireError> {
+    /// What batches of the channel are checked against, and how they are kept: as a copy of it says,
+    /// or its home did.
+    fn rules(&self) -> Result<Rules, WireError> {
         let channel = &self.outbox.channel;
         {
             let broker = self.shared.broker();
-            if let Some(encrypted) = broker.is_encrypted(self.outbox.incarnation) {
+            if let Some((encrypted, durability)) = broker.kept_as(self.outbox.incarnation) {
                 let limits = broker.door(channel);
-                return Ok((limits.map_err(|error| answer::refused(&error))?, encrypted));
+                return Ok(Rules {
+                    limits: limits.map_err(|error| answer::refused(&error))?,
+                    encrypted,
+                    durability,
+                });
             }
         }
         match self.regions.known_config(channel) {
-            Some(config) => Ok((limits(&config), !config.encryption.is_off())),
+            Some(config) => Ok(Rules {
+                limits: limits(&config),
+                encrypted: !config.encryption.is_off(),
+                durability: config.durability,
+            }),
             None => Err(self.home_unreachable()),
         }
     }

@@ -32,12 +32,14 @@ mod readers;
 mod refold;
 mod requests;
 mod runs;
+mod seeing;
 mod seek;
 mod seen;
 pub(super) mod source;
 mod status;
 mod stored;
 mod travel;
+mod unnaming;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;
@@ -59,7 +61,6 @@ use crate::access::Secret;
 use crate::broker::Broker;
 use crate::client::Link;
 use crate::region::Tenure;
-use crate::region::interest::Wish;
 use crate::region::routes::Routes;
 use crate::tls::ClientTls;
 use crate::types::{ChannelName, Incarnation, RegionName, Timestamp};
@@ -177,7 +178,7 @@ pub(super) struct Regions {
     /// Copies in whose place others are being put.
     replaced: Mutex<HashSet<Incarnation>>,
     /// What was found to be no more than a copy has.
-    narrow: Mutex<HashMap<Incarnation, Wish>>,
+    narrow: Mutex<HashMap<Incarnation, puller::Narrow>>,
     /// What the home of each copy was heard to have synced, in the tenure of that home.
     seen: Mutex<HashMap<Incarnation, seen::Heard>>,
 }

@@ -1,5 +1,6 @@
 //! The side of a link that pulls: one task for each peer keeps it open and appends what comes.
 
+mod again;
 mod appending;
 mod follow;
 mod holding;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep, sleep_until};
 
+pub(super) use self::again::Narrow;
 use self::holding::Holding;
 use self::standing::{Asks, Standing};
 pub(super) use self::widening::Beside;
@@ -271,6 +273,9 @@ impl Session<'_> {
             let synced = self.holding.synced.clone();
             let retry = self.stopped.values().filter_map(|(at, _)| *at).min();
             let look_at = self.look_at.filter(|_| look.is_none());
+            let wider = self
+                .regions
+                .wider_again(self.copying.values().map(|one| one.id));
             tokio::select! {
                 biased;
                 changed = wanted.changed() => {
@@ -304,6 +309,7 @@ impl Session<'_> {
                 }
                 () = synced.0.notified(), if self.holding.is_due() => {}
                 () = due(retry) => self.follow_wanted().await?,
+                () = due(wider) => self.follow_wanted().await?,
                 () = due(look_at) => look = Some(self.ask_logs(None, None)),
             }
         }

@@ -207,6 +207,7 @@ pub(in crate::server) fn waits(request: &RegionRequest) -> bool {
             | RegionRequest::RegionAside(_)
             | RegionRequest::DirectoryMove(_)
             | RegionRequest::RegionLeave(_)
+            | RegionRequest::DirectoryUnname(_)
     )
 }
 
@@ -234,6 +235,9 @@ pub(in crate::server) async fn ask(
         RegionRequest::RegionLeave(asked) => super::leaving::leave(shared, caller, asked)
             .await
             .map(RegionResponse::RegionLeave),
+        RegionRequest::DirectoryUnname(asked) => super::unnaming::take_back(shared, caller, asked)
+            .await
+            .map(RegionResponse::DirectoryUnname),
         RegionRequest::RegionPeer(peer) => set_peer(shared, caller, peer)
             .await
             .map(RegionResponse::RegionPeer),

@@ -168,6 +168,7 @@ impl Regions {
                 },
                 gaps: state.gaps.iter().map(|gap| (gap.start, gap.end)).collect(),
                 beside: self.beside_place(id),
+                wider: self.wider_status(id),
             }
         });
         let disputed = broker.disputed().into_iter();

@@ -151,6 +151,7 @@ fn refuse_foreign(disk: &dyn Disk, layout: &Layout) -> Result<(), OpenError> {
         "checkpoints",
         "channels",
         "beside",
+        "ballast",
         "lost+found",
         "recovery-point.new",
     ];

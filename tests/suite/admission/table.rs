@@ -150,6 +150,7 @@ fn row(kind: Kind) -> Option<Needs> {
         Kind::RegionPeer => Needs::Operator(AccessAdmin),
         Kind::DirectoryMove => Needs::Operator(AccessAdmin),
         Kind::RegionLeave => Needs::Operator(AccessAdmin),
+        Kind::DirectoryUnname => Needs::Operator(AccessAdmin),
         Kind::LinkDirectory => Needs::Operator(Replicate),
         Kind::LinkCreate => Needs::Operator(Replicate),
         Kind::LinkFind => Needs::Operator(Replicate),

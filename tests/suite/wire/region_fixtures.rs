@@ -229,6 +229,7 @@ pub fn requests() -> Vec<Request> {
             done: true,
         }),
         RegionRequest::RegionAcknowledge(RegionAcknowledge { name: channel() }),
+        RegionRequest::DirectoryUnname(DirectoryUnname { channel: channel() }),
         RegionRequest::LinkSeen(LinkSeen {
             name: channel(),
             incarnation: LOG,
@@ -387,6 +388,11 @@ pub fn responses() -> Vec<Response> {
                 to: None,
             }],
         }),
+        RegionResponse::DirectoryUnname(DirectoryUnnamed {
+            channel: channel(),
+            incarnation: LOG,
+            region: region("us-east"),
+        }),
         RegionResponse::LinkSeen(LinkSaw {
             holds: Some(Offset(41)),
             flushed: Some(Offset(43)),
@@ -446,6 +452,11 @@ pub fn responses() -> Vec<Response> {
                 bytes: 4096,
                 gaps: vec![(Offset(5), Offset(9))],
                 beside: Some((Offset(0), Offset(20))),
+                wider: Some(WiderStatus {
+                    error: "NO_CONSENT: the region may not hold it".to_owned(),
+                    times: 2,
+                    again_ms: Some(1500),
+                }),
                 error: Some("DIVERGED: the batch before 43 is another one here".to_owned()),
             }],
             sent_bytes: 8192,

@@ -161,8 +161,10 @@ impl Session<'_> {
                 }
             }
             LinkItem::Gap { from, to, .. } => {
-                // Others may have what a copy has not.
-                if !copying.is_home {
+                // Others may have what a copy has not. A topic that travels begins with its whole state
+                // wherever it is trimmed, and that comes next.
+                let topic = Travelling::of(&copying.name);
+                if !copying.is_home && topic.is_none() {
                     return Ok(Err("a gap from a region that is not its home".to_owned()));
                 }
                 let gap = Item::Gap {
@@ -176,12 +178,22 @@ impl Session<'_> {
                 if let Err(text) = own_gaps::lost(self.shared, id, from..to).await? {
                     return Ok(Err(text));
                 }
-                tracing::error!(
-                    %peer, channel = %name, %from, %to,
-                    "retention at its home was faster than the link: the copy has a gap"
-                );
-                self.regions
-                    .copy_state(id, |state| state.gaps.push(from..to));
+                match topic {
+                    None => {
+                        tracing::error!(
+                            %peer, channel = %name, %from, %to,
+                            "retention at its home was faster than the link: the copy has a gap"
+                        );
+                        self.regions
+                            .copy_state(id, |state| state.gaps.push(from..to));
+                    }
+                    Some(topic) => {
+                        tracing::debug!(%peer, %name, %from, %to, "a topic was folded before it came");
+                        if topic == Travelling::Access {
+                            self.shared.tell_access_changed();
+                        }
+                    }
+                }
                 self.grown(item_handle);
             }
             LinkItem::Stop { handle, error } => {

@@ -2,14 +2,15 @@
 //! copy, which serves until the new one has all that it has.
 //!
 //! What is beside stays with the region while links come and go, and goes on where it ends. It is
-//! given up when something else is wanted, and when retention at home takes what the copy has.
+//! given up when something else is wanted, and when retention at home takes what the copy has; what
+//! failed is tried again (`again.rs`).
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::appending::{next_batch, room};
 use super::{Copying, Ended, Session, ended};
@@ -36,6 +37,8 @@ const BUSY: Duration = Duration::from_millis(200);
 pub(in crate::server::region) struct Beside {
     log: BesideLog,
     wider: Wider,
+    /// When it was begun.
+    since: Instant,
     /// What it has at its end: of a gap of its own only the epoch.
     last: Option<Result<BatchMark, LogEpoch>>,
 }
@@ -43,11 +46,6 @@ pub(in crate::server::region) struct Beside {
 impl Regions {
     fn beside(&self) -> MutexGuard<'_, HashMap<Incarnation, Beside>> {
         self.beside.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What was found to give no more than the copies have.
-    fn narrow(&self) -> MutexGuard<'_, HashMap<Incarnation, Wish>> {
-        self.narrow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether a copy is being put in the place of this one.
@@ -74,12 +72,14 @@ impl Regions {
         Some((log.begins_at(), log.end()))
     }
 
-    /// Gives up what is written beside a copy.
-    async fn give_up_beside(&self, id: Incarnation) {
+    /// Gives up what is written beside a copy; how long it was written.
+    async fn give_up_beside(&self, id: Incarnation) -> Duration {
         let beside = self.beside().remove(&id);
-        if let Some(beside) = beside {
-            removed(beside.log).await;
-        }
+        let Some(beside) = beside else {
+            return Duration::ZERO;
+        };
+        removed(beside.log).await;
+        Instant::from_std(clock::instant()).saturating_duration_since(beside.since)
     }
 }
 
@@ -108,6 +108,8 @@ impl Session<'_> {
     /// Follows anew, beside their copies, the logs of which more is wanted than these have.
     pub(super) async fn follow_wider(&mut self) -> Result<(), Ended> {
         self.forget_beside().await;
+        self.regions
+            .try_wider(self.copying.values().map(|one| one.id));
         let followed = self.copying.values().filter(|one| !one.is_beside);
         let ids: Vec<(ChannelName, Incarnation)> = followed
             .filter(|one| !one.name.is_internal())
@@ -154,6 +156,7 @@ impl Session<'_> {
             };
             if !is_wanted {
                 self.regions.give_up_beside(id).await;
+                self.regions.forget_narrow(id);
             }
         }
     }
@@ -179,12 +182,22 @@ impl Session<'_> {
                 Since::Time(_) => true,
                 Since::End => false,
             };
-        if !has_more_types && !may_begin_earlier || self.regions.narrow().get(&id) == Some(&wish) {
+        if !has_more_types && !may_begin_earlier {
+            self.regions.give_up_beside(id).await;
+            self.regions.forget_narrow(id);
+            return None;
+        }
+        if self.regions.stays_narrow(id, &wish) {
             self.regions.give_up_beside(id).await;
             return None;
         }
         // What retention at home has removed, and the copy has, would be lost.
         if log.log_start > start {
+            let text = format!(
+                "retention at home has removed what the copy has from {start} to {}",
+                log.log_start
+            );
+            self.regions.waits_wider(id, wish, &text);
             return None;
         }
         let kept = self
@@ -254,8 +267,9 @@ impl Session<'_> {
             }
             FollowedLog::Refused { error, .. } => {
                 tracing::warn!(%peer, channel = %asked.log.name, error = %error.message, "a wider copy is not begun");
-                self.regions.give_up_beside(id).await;
-                self.regions.narrow().insert(id, asked.wish);
+                let took = self.regions.give_up_beside(id).await;
+                let text = format!("{}: {}", error.name, error.message);
+                self.regions.failed_wider(id, asked.wish, &text, took);
                 return Ok(());
             }
         };
@@ -268,7 +282,7 @@ impl Session<'_> {
             // It has to have all that the copy has, and more.
             let is_more = from < asked.start || asked.has_more_types && from == asked.start;
             if !is_more {
-                self.regions.narrow().insert(id, asked.wish);
+                self.regions.has_all(id, asked.wish);
                 return self.leave(vec![handle]).await;
             }
             let wider = Wider {
@@ -279,12 +293,18 @@ impl Session<'_> {
             self.shared.wake_committer();
             match begun {
                 Ok(log) => {
-                    let last = None;
-                    let beside = Beside { log, wider, last };
+                    let beside = Beside {
+                        log,
+                        wider,
+                        since: Instant::from_std(clock::instant()),
+                        last: None,
+                    };
                     self.regions.beside().insert(id, beside);
                 }
                 Err(refusal) => {
                     tracing::warn!(%peer, channel = %asked.log.name, error = %refusal.error, "a wider copy is not begun");
+                    let text = refusal.error.to_string();
+                    (self.regions).failed_wider(id, asked.wish, &text, Duration::ZERO);
                     return self.leave(vec![handle]).await;
                 }
             }
@@ -420,9 +440,9 @@ impl Session<'_> {
         if let Some(copying) = self.copying.get(&handle) {
             let (id, name) = (copying.id, copying.name.clone());
             tracing::warn!(peer = %self.peer.name, channel = %name, error = text, "a wider copy is given up");
-            self.regions.give_up_beside(id).await;
+            let took = self.regions.give_up_beside(id).await;
             if let Some(wish) = self.wish(&name) {
-                self.regions.narrow().insert(id, wish);
+                self.regions.failed_wider(id, wish, text, took);
             }
         }
         self.leave(vec![handle]).await
@@ -452,6 +472,8 @@ impl Session<'_> {
         self.regions.set_replaced(id, true);
         self.leave(vec![of_copy, handle]).await?;
         let (shared, wish) = (self.shared.clone(), self.wish(&name));
+        let begun = self.regions.beside().get(&id).map(|beside| beside.since);
+        let begun = begun.unwrap_or_else(|| Instant::from_std(clock::instant()));
         tokio::spawn(async move {
             let Some(regions) = shared.regions.clone() else {
                 return;
@@ -459,12 +481,16 @@ impl Session<'_> {
             let put = put_in_place(&shared, &regions, id).await;
             match put {
                 Ok(()) => {
+                    regions.forget_narrow(id);
                     regions.copy_state(id, |state| state.gaps.clear());
                     tracing::info!(channel = %name, "a copy has all that is wanted of it");
                 }
                 Err(error) => {
                     tracing::warn!(channel = %name, %error, "a copy stays as it was");
-                    regions.narrow().extend(wish.map(|wish| (id, wish)));
+                    if let Some(wish) = wish {
+                        let took = begun.elapsed();
+                        regions.failed_wider(id, wish, &error.to_string(), took);
+                    }
                 }
             }
             regions.set_replaced(id, false);
@@ -478,14 +504,26 @@ impl Session<'_> {
 
 async fn put_in_place(shared: &Shared, regions: &Regions, id: Incarnation) -> Result<(), CutError> {
     loop {
-        let Some(Beside { log, wider, last }) = regions.beside().remove(&id) else {
+        let Some(beside) = regions.beside().remove(&id) else {
             return Err(CutError::Closed(id));
         };
+        let Beside {
+            log,
+            wider,
+            since,
+            last,
+        } = beside;
         let begun = shared.broker().put_in_place(log, wider.clone());
         match begun.map_err(|refused| *refused) {
             Ok(()) => break,
             Err((log, CutError::Busy)) => {
-                regions.beside().insert(id, Beside { log, wider, last });
+                let beside = Beside {
+                    log,
+                    wider,
+                    since,
+                    last,
+                };
+                regions.beside().insert(id, beside);
                 tokio::select! {
                     () = sleep(BUSY) => {}
                     () = shared.stop.cancelled() => return Err(CutError::Busy),

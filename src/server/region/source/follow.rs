@@ -120,7 +120,7 @@ impl Source {
             before: before_from,
         };
         let from = check_follow(&source, &wanted, holds).map_err(|error| diverged(&error))?;
-        if !is_home && from < log_start {
+        if !is_home && from < log_start && Travelling::of(name).is_none() {
             return Err(lacks(from..log_start));
         }
         let waker: Arc<dyn Wake> = Arc::new(Grown {

@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::filter::Skipped;
 use super::{Followed, filter};
-use crate::broker::{BrokerError, Fetch, Place};
+use crate::broker::{BrokerError, Fetch, Place, Travelling};
 use crate::format::BatchHeader;
 use crate::protocol::{ErrorCode, LinkItem, WireError};
 use crate::server::shared::Shared;
@@ -80,8 +80,8 @@ pub(super) async fn read(
         });
     }
     if followed.next < log_start {
-        // Its home may still have what is gone here.
-        if !followed.is_home {
+        // Its home may still have what is gone here, but of a topic, which begins with its whole state.
+        if !followed.is_home && Travelling::of(&followed.name).is_none() {
             return Err(lacks(followed.next..log_start));
         }
         filter::tell(handle, followed, flushed, items);
