@@ -5,7 +5,7 @@
 //! trying again could change nothing, it waits until something else is wanted.
 
 use std::collections::HashMap;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use crate::protocol::region::WiderStatus;
 use crate::region::interest::Wish;
 use crate::server::clock;
+use crate::server::ranks::MutexGuard;
 use crate::server::region::Regions;
 use crate::types::Incarnation;
 
