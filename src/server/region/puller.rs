@@ -21,6 +21,7 @@ use self::holding::Holding;
 use self::standing::{Asks, Standing};
 pub(super) use self::widening::Beside;
 use super::{Peer, Regions, following, packing, seen, travel};
+use crate::broker::asp::CopiedTopic;
 use crate::broker::config::ChannelConfig;
 use crate::broker::{BrokerError, CopiedBatch, NewCopy, Placed, Residence, Travelling, Wake};
 use crate::client::{Backoff, BackoffLimits, Client, Link, LinkCall, RequestError};
@@ -72,6 +73,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
             ended = pull(&shared, &regions, &peer) => ended,
         };
         peer.set_link(None);
+        shared.broker().forget_offered(&peer.name);
         for state in regions.copies().values_mut() {
             if state.is_of(&peer.name) {
                 state.is_followed = false;
@@ -158,6 +160,8 @@ struct Session<'a> {
     peer: &'a Peer,
     link: Link,
     patterns: Vec<ChannelPattern>,
+    /// The internal topics that the peer is asked for.
+    topics: Vec<ChannelName>,
     /// What the peer has of what is wanted.
     known: BTreeMap<ChannelName, LinkLog>,
     version: Option<u64>,
@@ -220,6 +224,7 @@ async fn session(
         peer,
         link,
         patterns: Vec::new(),
+        topics: Vec::new(),
         known: BTreeMap::new(),
         version: None,
         copying: BTreeMap::new(),
@@ -241,6 +246,7 @@ impl Session<'_> {
         let mut look: Option<LinkCall> = None;
         let mut standing = Standing::default();
         self.patterns = following::patterns(&self.shared.broker());
+        self.topics = travel::topics(&self.shared.broker(), &self.peer.name);
         loop {
             if logs.is_none() {
                 logs = Some(self.ask_logs(None, self.version));
@@ -326,7 +332,7 @@ impl Session<'_> {
     fn ask_logs(&self, cursor: Option<String>, after: Option<u64>) -> LinkCall {
         let request = RegionRequest::LinkLogs(LinkLogs {
             patterns: self.patterns.clone(),
-            topics: travel::topics(),
+            topics: self.topics.clone(),
             after,
             wait_ms: WAIT_MS,
             cursor,
@@ -337,6 +343,7 @@ impl Session<'_> {
     /// Takes what this region wants now; true where the peer is to be asked anew.
     async fn change_wishes(&mut self) -> Result<bool, Ended> {
         let patterns = following::patterns(&self.shared.broker());
+        let topics = travel::topics(&self.shared.broker(), &self.peer.name);
         let mut left = Vec::new();
         for (handle, copying) in &self.copying {
             let wish = self.wish(&copying.name);
@@ -346,6 +353,7 @@ impl Session<'_> {
             }
         }
         self.leave(left).await?;
+        self.forget_unwanted();
         // What somebody wants to be tried again is due now.
         let retries: Vec<Incarnation> = self.regions.retries().iter().copied().collect();
         for id in retries {
@@ -354,14 +362,28 @@ impl Session<'_> {
                 *at = at.map(|_| Instant::from_std(clock::instant()));
             }
         }
-        if patterns == self.patterns {
+        if patterns == self.patterns && topics == self.topics {
             self.follow_wanted().await?;
             return Ok(false);
         }
         self.patterns = patterns;
+        self.topics = topics;
         self.version = None;
         self.known.clear();
         Ok(true)
+    }
+
+    /// A topic of agents that was refused, and that nobody wants any more, is tried at once when it is
+    /// wanted again: it may have been purged for that.
+    fn forget_unwanted(&mut self) {
+        let broker = self.shared.broker();
+        let now = Instant::from_std(clock::instant());
+        for (name, (at, times)) in &mut self.stopped {
+            if CopiedTopic::of(name).is_some() && following::wish(&broker, name).is_none() {
+                *at = at.map(|_| now);
+                *times = 0;
+            }
+        }
     }
 
     fn wish(&self, name: &ChannelName) -> Option<Wish> {
@@ -414,6 +436,8 @@ impl Session<'_> {
                 Err(_) => return Err(ended("the list of logs did not come in time")),
             };
         }
+        let is_offered = |name: &ChannelName| self.known.contains_key(name);
+        (self.shared.broker()).note_offered(&self.peer.name, &self.topics, is_offered);
         self.tell_list();
         self.follow_wanted().await
     }
@@ -496,6 +520,14 @@ impl Session<'_> {
             Residence::Home(_) => {
                 let text = "a channel of this name lives here too, and is another one";
                 self.hold(log, log.incarnation, text, Refusal::Differs);
+                return None;
+            }
+            // A topic of the broker's own that was made again, with its data directory, has no place
+            // beside the old one.
+            Residence::Copy(id, _) if id != log.incarnation && log.name.is_internal() => {
+                let text = "its region has begun it anew; this copy is of the one before, and goes \
+                            with `npayload region purge`";
+                self.hold(log, id, text, Refusal::Differs);
                 return None;
             }
             // Another life of the channel: it is begun from its start, beside what is here of the old.
@@ -603,13 +635,17 @@ impl Session<'_> {
             from_start: (is_again || wish.from == Since::Start) && log.whole,
             types: wish.types.clone(),
         };
-        let made = match new.name.is_internal() {
+        let is_internal = new.name.is_internal();
+        let made = match is_internal {
             true => broker.create_travelled(new, clock::now()),
             false if is_again => broker.create_recreated(new, clock::now()),
             false => broker.create_copy(new, clock::now()),
         };
         if made.is_ok() {
             self.regions.settle_new(&broker, log.incarnation);
+            if is_internal {
+                broker.begun_copied(log.incarnation, log.flushed);
+            }
         }
         drop(broker);
         self.shared.wake_committer();
@@ -689,10 +725,10 @@ impl Session<'_> {
                 }
                 self.regions.progressed(id);
                 let (next, tenure) = (copying.cursor.next(), copying.tenure);
-                let is_internal = copying.name.is_internal();
+                let travels = Travelling::of(&copying.name).is_some();
                 let is_access = Travelling::of(&copying.name) == Some(Travelling::Access);
                 self.saw(id, tenure, flushed, next, bytes);
-                if is_internal {
+                if travels {
                     self.regions.tell_consents(&self.shared.broker());
                     self.regions.tell_homes(); // It may say who is home of what.
                     if is_access {

@@ -458,7 +458,11 @@ impl Source {
         let (id, is_home, log_start, flushed, epoch) = {
             let broker = self.shared.broker();
             let (id, is_home) = match broker.residence(name) {
-                Residence::Home(id) if !name.is_internal() || Travelling::of(name).is_some() => {
+                Residence::Home(id)
+                    if !name.is_internal()
+                        || Travelling::of(name).is_some()
+                        || travel::is_of_agents(name) =>
+                {
                     (id, true)
                 }
                 Residence::Copy(id, _)
@@ -757,7 +761,8 @@ impl Source {
         };
         match read(&self.shared, handle, followed, max_bytes, items).await {
             Ok(Read { sent, read, rest }) => {
-                self.told += if followed.name.is_internal() { sent } else { 0 };
+                let always_travels = Travelling::of(&followed.name).is_some();
+                self.told += if always_travels { sent } else { 0 };
                 if let Some(skipped) = &followed.skipped {
                     self.lingering.insert(handle, skipped.due());
                 } else {
