@@ -128,6 +128,13 @@ impl Access {
         self.key_abroad(found?)
     }
 
+    /// The organisation that has that number in another region.
+    #[must_use]
+    pub fn org_of(&self, region: &RegionName, org: OrgId) -> Option<&Org> {
+        let mut others = self.others();
+        others.find(|(of, _)| *of == region)?.1.org(org)
+    }
+
     /// A key of this region or of another one.
     #[must_use]
     pub fn known_key(&self, key: KeyId) -> Option<&Key> {

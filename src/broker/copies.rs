@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
 
+use super::asp::CopiedTopic;
 use super::config::ChannelConfig;
 use super::core::{Accepted, After, Broker, ChannelState, Refusal, Wait, appended, log_options};
 use super::directory::{CopyOf, Created, DirectoryEvent};
@@ -300,7 +301,9 @@ impl Broker {
         if let Some(channel) = self.channels.get_mut(&id) {
             channel.producers.record(&appended(&header));
         }
-        if let Some((name, batch)) = travelled.filter(|_| !header.is_gap()) {
+        // What agents say rests on every record, so they are told of gaps too.
+        let is_told = |name: &ChannelName| !header.is_gap() || CopiedTopic::of(name).is_some();
+        if let Some((name, batch)) = travelled.filter(|(name, _)| is_told(name)) {
             self.travelled(&name, id, &header, &batch, now);
         }
         Ok(Accepted {
@@ -348,7 +351,11 @@ impl Broker {
         now: Timestamp,
     ) -> Result<(), BrokerError> {
         let event = self.directory.check_drop(id, now)?;
+        let name = self.name_of(id).cloned();
         let staged = self.record_directory(&[event], Need::Freeing, now)?;
+        if let Some(name) = name.filter(|name| CopiedTopic::of(name).is_some()) {
+            self.asp.copied.drop_copy(id, &name);
+        }
         self.after.push((staged.entry, After::Drop(id)));
         self.note_purged(id, now);
         self.has_stray_positions = true;

@@ -94,6 +94,17 @@ pub struct Wait {
     pub level: Durability,
 }
 
+impl Wait {
+    /// What must be durable before either may be told: entries become durable in their order.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            entry: self.entry.max(other.entry),
+            level: self.level.max(other.level),
+        }
+    }
+}
+
 /// An answer that may be sent once its wait is over.
 #[derive(Debug, Clone)]
 pub struct Accepted<T> {

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use super::asp::CopiedTopic;
 use super::copies::Residence;
 use super::core::{Accepted, Broker, Refusal, Wait};
 use super::directory::{CreateError, Created, DirectoryEvent};
@@ -110,9 +111,30 @@ impl Broker {
             // Who has which keys is for the regions of the deployment.
             return self.regions.is_known(region);
         }
+        if let Some(topic) = CopiedTopic::of(channel) {
+            return self.may_hold_agents(topic, channel, region);
+        }
         channel.is_internal()
             || (self.regions.residency(&channel.channel()))
                 .is_none_or(|regions| regions.contains(region))
+    }
+
+    /// Whether a region may hold what agents say in another one: one that belongs to the directory,
+    /// where the organisation lets it. Evidence is of all organisations, so one that leaves the
+    /// region out keeps it from there.
+    fn may_hold_agents(
+        &self,
+        topic: CopiedTopic,
+        channel: &ChannelName,
+        region: &RegionName,
+    ) -> bool {
+        let said = self.regions.residency(&channel.channel());
+        let is_let = said.is_none_or(|regions| regions.contains(region));
+        let all_let = || {
+            let mut orgs = self.regions.orgs();
+            orgs.all(|(_, regions)| regions.contains(region))
+        };
+        self.regions.is_known(region) && is_let && (topic != CopiedTopic::Evidence || all_let())
     }
 
     /// Whether this region may hold the bytes of a channel.

@@ -6,6 +6,7 @@
 
 use bytes::Bytes;
 
+use super::asp::CopiedTopic;
 use super::config::ChannelConfig;
 use super::copies::NewCopy;
 use super::core::{Accepted, Broker, ChannelState, Refusal, log_options};
@@ -82,7 +83,7 @@ impl Broker {
         new: NewCopy,
         now: Timestamp,
     ) -> Result<Accepted<()>, Refusal> {
-        if Travelling::of(&new.name).is_none() {
+        if Travelling::of(&new.name).is_none() && CopiedTopic::of(&new.name).is_none() {
             return Err(BrokerError::Internal {
                 name: new.name.to_string(),
             }
@@ -140,6 +141,10 @@ impl Broker {
         batch: &Bytes,
         now: Timestamp,
     ) {
+        if let Some(topic) = CopiedTopic::of(name) {
+            let range = header.base_offset()..header.end_offset();
+            return self.asp.copied.fold(id, topic, &range, batch);
+        }
         // The directory may have been made here, and live elsewhere now.
         let from = self.elsewhere(id).cloned();
         let (Some(topic), Some(from)) = (Travelling::of(name), from) else {
@@ -200,6 +205,7 @@ impl Broker {
         self.fold_own_regions()?;
         self.fold_copies_of(|topic| topic != Travelling::Homes)?;
         self.settle_trust();
+        self.fold_copied_topics();
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::elsewhere::Elsewhere;
 use super::failure::Failure;
 use super::output::{self, Columns};
 use super::place::age_ms;
@@ -15,7 +16,9 @@ use crate::asp::registry::{
     AgentRef, AgentStanding, Amount, Availability, Match, Profile, PublicKey, Status,
 };
 use crate::client::Agents;
-use crate::protocol::asp::{AgentProfile, AgentRegister, AgentRow, AgentSearch};
+use crate::protocol::asp::{
+    AgentInfo, AgentProfile, AgentRegister, AgentRow, AgentSearch, CopyAsk,
+};
 use crate::types::{AgentName, OrgName};
 
 /// What to do with agents. Wherever an agent is asked for, its id (agt_…), its name, or
@@ -34,7 +37,8 @@ pub enum AgentCommand {
         after_help = "Examples:
   npayload agent search
   npayload agent search 'image-*' object-detection --min-trust 0.85
-  npayload agent search web-search citation --any --availability busy"
+  npayload agent search web-search citation --any --availability busy
+  npayload agent search --region us-east"
     )]
     Search(SearchArgs),
     /// Describe an agent
@@ -42,8 +46,10 @@ pub enum AgentCommand {
         /// The agent
         agent: AgentRef,
         /// Print its A2A agent card, as JSON, and nothing else
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["region", "any_region"])]
         card: bool,
+        #[command(flatten)]
+        elsewhere: Elsewhere,
     },
     /// Say whether an agent can be reached
     Availability {
@@ -146,6 +152,8 @@ pub struct SearchArgs {
     /// Agents at most
     #[arg(long, value_name = "N", default_value_t = 100)]
     max: u64,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
 }
 
 /// Whether an agent can be reached.
@@ -231,7 +239,14 @@ pub async fn run(command: AgentCommand, context: &Context) -> Result<(), Failure
     match command {
         AgentCommand::Register(args) => register(*args, context).await,
         AgentCommand::Search(args) => search(args, context).await,
-        AgentCommand::Show { agent, card } => {
+        AgentCommand::Show {
+            agent, elsewhere, ..
+        } if elsewhere.is_asked() => {
+            let what = format!("describing agent {agent}");
+            let ask = CopyAsk::AgentInfo(AgentInfo { agent });
+            elsewhere.tell(ask, &what, context).await
+        }
+        AgentCommand::Show { agent, card, .. } => {
             let found = agents(context).await?.info(agent.clone()).await;
             let found = found.map_err(|error| {
                 Failure::request(format!("describing agent {agent}"), &error, None)
@@ -342,8 +357,15 @@ async fn search(args: SearchArgs, context: &Context) -> Result<(), Failure> {
         limit: u32::try_from(args.max.clamp(1, 1000)).unwrap_or(1000),
         cursor: None,
     };
+    if args.elsewhere.is_asked() {
+        let ask = CopyAsk::AgentSearch(query);
+        return args
+            .elsewhere
+            .tell(ask, "looking for agents", context)
+            .await;
+    }
     let mut found = agents(context).await?.search(query);
-    let mut columns = Columns::new(&["AGENT", "NAME", ">TRUST", "STATUS", "CAPABILITIES"]);
+    let mut columns = columns();
     for _ in 0..args.max {
         let Some(row) = found.next().await else {
             break;
@@ -353,13 +375,7 @@ async fn search(args: SearchArgs, context: &Context) -> Result<(), Failure> {
             output::print_json(&row)?;
             continue;
         }
-        columns.row([
-            row.agent.to_string(),
-            row.name.to_string(),
-            format!("{:.3}", f64::from(row.trust_score)),
-            status_name(row.profile.availability.status).to_owned(),
-            names(&row.profile.capabilities),
-        ]);
+        columns.row(cells(&row));
     }
     if context.json {
         return Ok(());
@@ -367,12 +383,40 @@ async fn search(args: SearchArgs, context: &Context) -> Result<(), Failure> {
     columns.print("no agents; register one with `npayload agent register NAME`")
 }
 
+fn columns() -> Columns {
+    Columns::new(&["AGENT", "NAME", ">TRUST", "STATUS", "CAPABILITIES"])
+}
+
+fn cells(row: &AgentRow) -> [String; 5] {
+    [
+        row.agent.to_string(),
+        row.name.to_string(),
+        format!("{:.3}", f64::from(row.trust_score)),
+        status_name(row.profile.availability.status).to_owned(),
+        names(&row.profile.capabilities),
+    ]
+}
+
+/// Prints agents.
+///
+/// # Errors
+/// When the output is closed.
+pub(super) fn table(rows: &[AgentRow], none: &str) -> Result<(), Failure> {
+    let mut columns = columns();
+    rows.iter().for_each(|row| columns.row(cells(row)));
+    columns.print(none)
+}
+
 fn names(names: &[AgentName]) -> String {
     let names: Vec<&str> = names.iter().map(AgentName::as_str).collect();
     names.join(", ")
 }
 
-fn show(found: &AgentProfile, card: bool, context: &Context) -> Result<(), Failure> {
+/// Prints an agent.
+///
+/// # Errors
+/// When the output is closed.
+pub(super) fn show(found: &AgentProfile, card: bool, context: &Context) -> Result<(), Failure> {
     if card {
         return output::print_json(&found.card);
     }

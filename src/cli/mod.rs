@@ -17,6 +17,7 @@ mod consent;
 mod consume;
 mod consumer;
 mod dispute;
+mod elsewhere;
 mod escrow;
 mod failure;
 mod gathered;

@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 
+use super::elsewhere::Elsewhere;
 use super::failure::Failure;
 use super::output::{self, Columns};
 use super::place::{Moment, age_ms};
@@ -12,7 +13,9 @@ use super::{Context, session_verify};
 use crate::asp::registry::AgentRef;
 use crate::asp::session::State;
 use crate::client::{RequestError, Sessions};
-use crate::protocol::asp::{Joining, SessionCreate, SessionLimits, SessionList, SessionRow};
+use crate::protocol::asp::{
+    CopyAsk, Joining, SessionCreate, SessionInfo, SessionLimits, SessionList, SessionRow,
+};
 use crate::types::SessionId;
 
 /// What to do with sessions. Wherever an agent is asked for, its id (agt_…), its name, or
@@ -39,6 +42,8 @@ pub enum SessionCommand {
     Show {
         /// The session: ses_…
         session: SessionId,
+        #[command(flatten)]
+        elsewhere: Elsewhere,
     },
     /// Say something in a session
     #[command(after_help = "Examples:
@@ -155,7 +160,13 @@ pub async fn run(command: SessionCommand, context: &Context) -> Result<(), Failu
     match command {
         SessionCommand::Create(args) => create(*args, context).await,
         SessionCommand::List(args) => list(args, context).await,
-        SessionCommand::Show { session } => {
+        SessionCommand::Show { session, elsewhere } if elsewhere.is_asked() => {
+            let what = format!("describing {session}");
+            let session_id = session;
+            let ask = CopyAsk::SessionInfo(SessionInfo { session_id });
+            elsewhere.tell(ask, &what, context).await
+        }
+        SessionCommand::Show { session, .. } => {
             let row = sessions(context).await?.info(session).await;
             let row = row
                 .map_err(|error| Failure::request(format!("describing {session}"), &error, None))?;
@@ -268,7 +279,11 @@ async fn list(args: ListArgs, context: &Context) -> Result<(), Failure> {
     columns.print("no sessions; begin one with `npayload session create`")
 }
 
-fn show(row: &SessionRow, context: &Context) -> Result<(), Failure> {
+/// Prints a session.
+///
+/// # Errors
+/// When the output is closed.
+pub(super) fn show(row: &SessionRow, context: &Context) -> Result<(), Failure> {
     if context.json {
         return output::print_json(row);
     }

@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use clap::Args;
 use serde::Deserialize;
 
+use super::elsewhere::Elsewhere;
 use super::failure::Failure;
 use super::session::sessions;
 use super::typed::shown;
 use super::{Context, interrupted, output};
 use crate::asp::registry::AgentRef;
 use crate::client::{Sessions, TailError};
-use crate::protocol::asp::JsonText;
+use crate::protocol::asp::{CopyAnswer, CopyAsk, JsonText, SessionHistory};
 use crate::types::{AgentId, MessageId, SessionId, Timestamp};
 
 /// What to read of a session.
@@ -23,7 +24,7 @@ pub struct TailArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     from: u64,
     /// Wait for what comes, until the session ends
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with_all = ["region", "any_region"])]
     follow: bool,
     /// Records at most
     #[arg(long, value_name = "N")]
@@ -31,6 +32,8 @@ pub struct TailArgs {
     /// The participant on whose behalf it is read; needed for sessions of other organisations
     #[arg(long)]
     agent: Option<AgentRef>,
+    #[command(flatten)]
+    elsewhere: Elsewhere,
 }
 
 /// What to read of an inbox.
@@ -55,6 +58,9 @@ pub struct InboxArgs {
 /// When the broker refuses or is not there, or the output is closed.
 pub async fn tail(args: TailArgs, context: &Context) -> Result<(), Failure> {
     let what = || format!("reading {}", args.session);
+    if args.elsewhere.is_asked() {
+        return tail_copied(args, context).await;
+    }
     let sessions = sessions(context).await?;
     let mut names = Names::new(sessions.clone());
     let mut tail = sessions.tail(args.session, args.from).follow(args.follow);
@@ -77,6 +83,51 @@ pub async fn tail(args: TailArgs, context: &Context) -> Result<(), Failure> {
         print(args.session, &record.record, &mut names, context, false).await?;
     }
     Ok(())
+}
+
+/// Prints the records of a session, as far as they are known in the region that is asked; with
+/// `--json` each page as it was told.
+async fn tail_copied(args: TailArgs, context: &Context) -> Result<(), Failure> {
+    let what = format!("reading {}", args.session);
+    let mut history = SessionHistory::new(args.session, args.from);
+    history.agent = args.agent;
+    let mut left = args.max.unwrap_or(u64::MAX);
+    while left > 0 {
+        history.limit = u32::try_from(left.min(1_000)).unwrap_or(1_000);
+        let ask = CopyAsk::SessionHistory(history.clone());
+        let told = args.elsewhere.ask(ask, &what, context).await?;
+        // A session lives in one region.
+        let part = told.parts.first().and_then(|part| part.answer.as_ref());
+        let Some(CopyAnswer::SessionHistory(page)) = part else {
+            return Err(Failure::because(what, "another answer than was asked for"));
+        };
+        if context.json {
+            output::print_json(&told)?;
+        } else {
+            let mut records = page.records.iter();
+            records.try_for_each(|record| print_copied(&record.record))?;
+        }
+        if page.records.is_empty() {
+            for (region, up_to) in told.as_of.parts() {
+                eprintln!("as of offset {} in {region}", up_to.offset);
+            }
+            return Ok(());
+        }
+        history.from = page.next;
+        left = left.saturating_sub(page.records.len() as u64);
+    }
+    Ok(())
+}
+
+/// Prints a record of a copy: agents by their identities.
+///
+/// # Errors
+/// When it is none, or the output is closed.
+pub(super) fn print_copied(record: &JsonText) -> Result<(), Failure> {
+    let told: Told = record
+        .read()
+        .map_err(|error| Failure::new("a record of a session", &error))?;
+    output::print(&line(&told, &HashMap::new()))
 }
 
 /// Prints what comes for an agent.

@@ -3,6 +3,7 @@
 use clap::Subcommand;
 
 use super::Context;
+use super::elsewhere::Elsewhere;
 use super::failure::Failure;
 use super::output::{self, Columns};
 use super::typed::shown;
@@ -10,8 +11,8 @@ use crate::asp::registry::AgentRef;
 use crate::asp::trust::Scope;
 use crate::client::Trust;
 use crate::protocol::asp::{
-    Millionths, RemarkRow, ScopeRow, TrustEndorse, TrustExplain, TrustExplained, TrustRate,
-    TrustRow,
+    CopyAsk, Millionths, RemarkRow, ScopeRow, TrustAsk, TrustEndorse, TrustExplain, TrustExplained,
+    TrustRate, TrustRow,
 };
 use crate::types::SessionId;
 
@@ -25,6 +26,8 @@ pub enum TrustCommand {
     Show {
         /// The agent
         agent: AgentRef,
+        #[command(flatten)]
+        elsewhere: Elsewhere,
     },
     /// Tell why: what each organisation's evidence comes to, what stands out, and the evidence
     #[command(after_help = "Example:
@@ -38,6 +41,8 @@ pub enum TrustCommand {
         /// Where the list of evidence before ended: its `cursor`
         #[arg(long, value_name = "CURSOR")]
         cursor: Option<String>,
+        #[command(flatten)]
+        elsewhere: Elsewhere,
     },
     /// Endorse an agent: vouch for it with the endorser's own score, which is told beside its score
     #[command(after_help = "Examples:
@@ -85,8 +90,12 @@ fn rating(text: &str) -> Result<f64, String> {
 /// When the broker refuses or is not there.
 pub async fn run(command: TrustCommand, context: &Context) -> Result<(), Failure> {
     match command {
-        TrustCommand::Show { agent } => {
+        TrustCommand::Show { agent, elsewhere } => {
             let what = format!("telling the trust in {agent}");
+            if elsewhere.is_asked() {
+                let ask = CopyAsk::TrustScore(TrustAsk { agent_id: agent });
+                return elsewhere.tell(ask, &what, context).await;
+            }
             let row = trust(context).await?.score(agent).await;
             let row = row.map_err(|error| Failure::request(what, &error, None))?;
             if context.json {
@@ -94,11 +103,20 @@ pub async fn run(command: TrustCommand, context: &Context) -> Result<(), Failure
             }
             show(&row)
         }
-        TrustCommand::Explain { agent, max, cursor } => {
+        TrustCommand::Explain {
+            agent,
+            max,
+            cursor,
+            elsewhere,
+        } => {
             let what = format!("explaining the trust in {agent}");
             let mut asked = TrustExplain::new(agent);
             asked.limit = max.clamp(1, 1000);
             asked.cursor = cursor;
+            if elsewhere.is_asked() {
+                let ask = CopyAsk::TrustExplain(asked);
+                return elsewhere.tell(ask, &what, context).await;
+            }
             let told = trust(context).await?.explain(asked).await;
             let told = told.map_err(|error| Failure::request(what, &error, None))?;
             if context.json {
@@ -183,7 +201,11 @@ fn scope(row: &ScopeRow) -> String {
     )
 }
 
-fn show(row: &TrustRow) -> Result<(), Failure> {
+/// Prints how far an agent is trusted.
+///
+/// # Errors
+/// When the output is closed.
+pub(super) fn show(row: &TrustRow) -> Result<(), Failure> {
     let whose = match row.scope {
         Scope::Internal => "internal: as its own organisation sees it",
         Scope::External => "external: as others see it",
@@ -241,7 +263,11 @@ fn show(row: &TrustRow) -> Result<(), Failure> {
     output::print(&output::fields(&fields))
 }
 
-fn explain(told: &TrustExplained) -> Result<(), Failure> {
+/// Prints why an agent is trusted so far.
+///
+/// # Errors
+/// When the output is closed.
+pub(super) fn explain(told: &TrustExplained) -> Result<(), Failure> {
     show(&told.trust)?;
     output::print("")?;
     let mut columns = Columns::new(&["ORG", ">CREDIBILITY", ">GOOD", ">COUNTED", ">BAD"]);

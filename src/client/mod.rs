@@ -37,8 +37,8 @@ mod url;
 mod tests;
 
 pub use asp::{
-    Agents, Commitments, Disputes, Escrow, FinishError, Inbox, Market, NewCall, NewMessage, Paged,
-    Pages, Sessions, Tail, TailError, ToolCall, Tools, Trust,
+    Agents, Commitments, Copies, Disputes, Escrow, FinishError, Inbox, Market, NewCall, NewMessage,
+    Paged, Pages, Sessions, Tail, TailError, ToolCall, Tools, Trust,
 };
 pub use atomic::{AtomicAck, AtomicBuilder, AtomicError};
 pub use backoff::Backoff;

@@ -261,6 +261,8 @@ pub enum Kind {
     DirectoryMove = 220,
     /// Takes a region out of the directory.
     RegionLeave = 221,
+    /// Reads what agents have said in other regions, as far as it is known here.
+    CopiesRead = 222,
     /// Looks at what the region has set aside, reads it, notes that it was published again.
     RegionAside = 224,
     /// Takes what a forced move may have lost off the list.
@@ -465,6 +467,7 @@ pub const APIS: [Api; 120] = [
     ),
     control(Kind::DirectoryMove, "directory.move"),
     control(Kind::RegionLeave, "region.leave"),
+    control(Kind::CopiesRead, "copies.read"),
     control(Kind::RegionAside, "region.aside"),
     control(Kind::RegionAcknowledge, "region.acknowledge"),
     control(Kind::LinkSeen, "link.seen"),

@@ -198,6 +198,8 @@ errors! {
     940 EscrowAcrossHomes "ESCROW_ACROSS_HOMES" false "The money is in another region than the promise that it is to stand behind; escrow is not held across home regions.";
     941 PurgeRefused "PURGE_REFUSED" false "What is to be removed is no copy, or an interest still wants it.";
     942 EachRegion "EACH_REGION" false "The channel has a log for each region: one of them has to be named, as CHANNEL@REGION.";
+    943 CopyNotHere "COPY_NOT_HERE" true "No copy of what another region's agents say is here, or not all of it yet: it has been asked for.";
+    944 CopyNotOffered "COPY_NOT_OFFERED" false "The region has nothing of that kind, or does not let it go to the region that is asked.";
     945 NameHeld "NAME_HELD" false "The channel lives in another region, which alone gives its name back.";
     947 RegionInUse "REGION_IN_USE" false "The region is home of something, so it can't leave: that has to be moved or deleted first.";
     948 RegionLeft "REGION_LEFT" false "The region has left the directory; it is let in again where it is added as a peer anew.";

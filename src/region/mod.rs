@@ -8,6 +8,7 @@
 //! Not here: connections, clocks, storage. Times are arguments, and what has to be done is
 //! returned.
 
+mod as_of;
 pub mod copies;
 pub mod directory;
 mod epoch;
@@ -20,6 +21,7 @@ pub mod peers;
 pub mod routes;
 mod vector;
 
+pub use as_of::{AsOf, UpTo};
 pub use epoch::{EpochOverflow, HomeEpoch, MAX_TERM, RegionNumber, Tenure};
 pub use log_name::LogName;
 pub use pattern::{ChannelPattern, InvalidPattern};

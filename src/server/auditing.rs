@@ -252,6 +252,7 @@ fn is_administrative(kind: Kind) -> bool {
         | Kind::LinkCreate
         | Kind::LinkFind
         | Kind::ConsentList
+        | Kind::CopiesRead
         | Kind::MarketUsage => false,
     }
 }
@@ -380,6 +381,7 @@ fn target_among_agents(request: &AspRequest) -> String {
         AspRequest::MarketRate(rate) => rate.listing_id.to_string(),
         AspRequest::MarketUsage(usage) => usage.subscription_id.to_string(),
         AspRequest::AgentSearch(_)
+        | AspRequest::CopiesRead(_)
         | AspRequest::CommitmentList(_)
         | AspRequest::DisputeList(_)
         | AspRequest::MarketSearch(_)

@@ -60,6 +60,7 @@ mod regions; // processes that are regions: what one publishes, those that asked
 mod regions_access; // who may do what across regions: consent of organisations, keys and grants that travel
 mod regions_agents; // what follows from sessions of other regions: promises, disputes, calls, money; registries that are seen
 mod regions_agents_ids; // whose that is which goes by an id of its own where it is not: several, none, refused, a namesake's
+mod regions_asof; // what agents say in one region, read in another from copies that say up to when they are current
 mod regions_attack; // what was tried to make regions acknowledge what they do not hold, or give up what they have
 mod regions_dir; // one directory for all regions: names, homes, who may hold what; peers that come and go
 mod regions_each; // channels with a log for each region: written everywhere, read merged, the same in every region

@@ -38,4 +38,4 @@ pub use record::{
 };
 pub use score::{AgentScore, Scope, ScopeScore};
 pub use settings::{DEFAULT_HALF_LIFE_HOURS, MAX_ENDORSEMENTS, MAX_HALF_LIFE_HOURS, PROJECTION};
-pub use state::{TrustFor, TrustState};
+pub use state::{TrustFor, TrustState, TrustWithin};

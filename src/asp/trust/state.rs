@@ -249,6 +249,23 @@ impl Trust for TrustFor<'_> {
     }
 }
 
+/// Trust as an agent's own organisation is told it, whatever number that has where the evidence was
+/// recorded.
+#[derive(Clone, Copy, Debug)]
+pub struct TrustWithin<'a>(pub &'a TrustState);
+
+impl Trust for TrustWithin<'_> {
+    fn score(&self, agent: AgentId) -> TrustScore {
+        let agent = self.0.agents.get(&agent);
+        let score = agent.map_or(0, |agent| self.0.view().scores(agent)[1].score);
+        TrustScore::from_millionths(score)
+    }
+
+    fn uniform(&self) -> Option<TrustScore> {
+        (self.0.agents() == 0).then(|| TrustScore::from_millionths(0))
+    }
+}
+
 impl Trust for TrustState {
     /// For other organisations.
     fn score(&self, agent: AgentId) -> TrustScore {

@@ -9,7 +9,7 @@ use crate::asp::registry::{
     Agent, AgentEvent, AgentRef, AgentStanding, Agents, Availability, AvailabilityChanged, Cursor,
     Fact, KeyFact, Listing, Profile, PublicKey, Query, Registered, RegistryError,
 };
-use crate::asp::trust::{TrustFor, TrustState};
+use crate::asp::trust::{TrustFor, TrustState, TrustWithin};
 use crate::asp::{Trust, TrustScore};
 use crate::broker::core::{Accepted, Broker, Refusal, Wait};
 use crate::broker::error::BrokerError;
@@ -212,7 +212,7 @@ impl Broker {
             org: self.shown_org(org),
             listing,
             trust: self.trust_state()?,
-            asker: by.org,
+            asker: Some(by.org),
             shown,
             wait: Some(self.registry_wait(org)),
         })
@@ -279,7 +279,8 @@ pub struct AgentsSeen {
     pub org: OrgName,
     listing: Listing,
     trust: Arc<TrustState>,
-    asker: OrgId,
+    /// Who asks; none: the agents' own organisation, whatever its number is where they are.
+    asker: Option<OrgId>,
     /// The names that may be seen; none: all.
     shown: Option<Vec<Pattern>>,
     /// What an answer waits for.
@@ -292,7 +293,19 @@ impl AgentsSeen {
             org,
             listing: Listing::default(),
             trust: Arc::default(),
-            asker: by.org,
+            asker: Some(by.org),
+            shown: None,
+            wait: None,
+        }
+    }
+
+    /// All agents of an organisation's own, in a region where it may have another number.
+    pub(super) fn within(org: OrgName, listing: Listing, trust: Arc<TrustState>) -> Self {
+        Self {
+            org,
+            listing,
+            trust,
+            asker: None,
             shown: None,
             wait: None,
         }
@@ -313,11 +326,17 @@ impl AgentsSeen {
             None => true,
             Some(shown) => shown.iter().any(|one| one.matches(agent.name.as_str())),
         };
-        let trust = TrustFor {
-            state: &self.trust,
-            asker: self.asker,
+        let state = &*self.trust;
+        let page = match self.asker {
+            Some(asker) => {
+                let trust = TrustFor { state, asker };
+                self.listing.search_where(query, &trust, limit, &shown)?
+            }
+            None => {
+                let trust = TrustWithin(state);
+                self.listing.search_where(query, &trust, limit, &shown)?
+            }
         };
-        let page = self.listing.search_where(query, &trust, limit, &shown)?;
         let seen = page.agents.into_iter().map(|(agent, trust)| AgentSeen {
             org: self.org.clone(),
             agent: agent.clone(),

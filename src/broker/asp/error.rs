@@ -15,7 +15,7 @@ use crate::asp::trust::EndorseError;
 use crate::broker::topic::TopicError;
 use crate::types::{
     AgentId, AgentName, CallId, ChannelName, CommitmentId, DisputeId, InvalidName, Offset, OrgName,
-    SessionId, Timestamp,
+    RegionName, SessionId, Timestamp,
 };
 
 /// Why a command about agents, sessions or tool calls is refused. Nothing was changed.
@@ -28,6 +28,37 @@ pub enum AspError {
         /// How it was asked for.
         agent: String,
     },
+    /// No copy of a topic of agents in another region is here, or not all of it that was there when
+    /// it was begun.
+    #[error(
+        "no copy of `{topic}` in region `{region}` is here yet: it has been asked for, and comes once \
+         that region is linked"
+    )]
+    CopyNotHere {
+        /// The topic, as that region calls it.
+        topic: ChannelName,
+        /// The region.
+        region: RegionName,
+    },
+    /// A region has no such topic, or does not let it go to this region.
+    #[error(
+        "region `{region}` has no `{topic}` for this region: nothing has been recorded there yet, or \
+         who may hold it does not include this region (`npayload consent list`)"
+    )]
+    CopyNotOffered {
+        /// The topic, as that region calls it.
+        topic: ChannelName,
+        /// The region.
+        region: RegionName,
+    },
+    /// Of another region's agents and sessions, copies show those of one's own organisation alone.
+    #[error(
+        "of what is copied from other regions that of your own organisation alone is shown, not that of `{0}`"
+    )]
+    OthersElsewhere(OrgName),
+    /// A page of one region was to be gone on with in all of them.
+    #[error("a cursor goes on in the region that gave it: name the region")]
+    CursorOfOneRegion,
     /// The text says no agent.
     #[error(transparent)]
     Reference(#[from] InvalidName),

@@ -49,7 +49,7 @@ pub enum Reads {
 
 impl Reads {
     /// The further of two.
-    fn or(self, other: Self) -> Self {
+    pub(super) fn or(self, other: Self) -> Self {
         match (self, other) {
             (Self::All, _) | (_, Self::All) => Self::All,
             (Self::Through(one), Self::Through(other)) => Self::Through(one.max(other)),

@@ -15,7 +15,9 @@ mod agents;
 mod agreed;
 mod arbitration;
 mod commitments;
+mod copied;
 mod disputes;
+mod elsewhere;
 mod error;
 mod escrow;
 mod evidence;
@@ -39,7 +41,9 @@ mod waiters;
 
 pub use agents::{AgentSeen, AgentsSeen, Register};
 pub use commitments::{CommitmentSeen, LookedFor, NewCommitment};
+pub use copied::CopiedTopic;
 pub use disputes::{DisputeSeen, NewDispute};
+pub use elsewhere::{Copied, SessionCopied};
 pub use error::AspError;
 pub use escrow::BalanceSeen;
 pub use evidence::{EVIDENCE_TOPIC, TrustSeen};
@@ -70,6 +74,7 @@ use crate::asp::session::Sessions;
 use crate::asp::tool::Tools;
 use crate::asp::trust::TrustState;
 use crate::types::{Incarnation, Offset, OrgId, SessionId};
+use copied::CopiedTopics;
 use waiters::Waiters;
 
 /// The agents of all organisations.
@@ -85,6 +90,8 @@ pub(super) struct Asp {
     market: Option<Topic<Market>>,
     /// Sessions of subscriptions may have ended and not be metered.
     may_have_strays: bool,
+    /// What copies of other regions' topics of agents fold to.
+    pub(super) copied: CopiedTopics,
 }
 
 /// What one organisation has on the record of its agents.

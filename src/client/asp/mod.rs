@@ -6,12 +6,14 @@
 //! - [`Commitments`] and [`Disputes`]: what they promise each other, and that it was not kept.
 //! - [`Trust`]: how far they are trusted; [`Escrow`]: money behind promises.
 //! - [`Market`]: what organisations list, and who subscribes to it.
+//! - [`Copies`]: what they have said in other regions, as far as it is known.
 //! - [`Pages`]: the answers of a search, page by page.
 //!
 //! All need a key whose scopes hold `asp`, or a broker that asks for none.
 
 mod agents;
 mod commitments;
+mod copies;
 mod disputes;
 mod escrow;
 mod inbox;
@@ -26,6 +28,7 @@ mod trust;
 
 pub use agents::Agents;
 pub use commitments::Commitments;
+pub use copies::Copies;
 pub use disputes::Disputes;
 pub use escrow::Escrow;
 pub use inbox::Inbox;
@@ -100,6 +103,12 @@ impl Client {
     #[must_use]
     pub fn escrow(&self) -> Escrow {
         Escrow::new(self.clone())
+    }
+
+    /// What agents have said in other regions, as far as it is known in the one that is asked.
+    #[must_use]
+    pub fn copies(&self) -> Copies {
+        Copies::new(self.clone())
     }
 
     /// The market: what organisations list, and who subscribes to it.

@@ -10,6 +10,7 @@
 //! - [`evidence`]: what somebody points to in the broker's record.
 //! - [`trust`]: how far they are trusted.
 //! - [`escrow`]: money behind promises.
+//! - [`copies`]: all of that in other regions, as far as it is known.
 //! - [`market`]: what organisations list, and who subscribes to it; answers in [`market_rows`].
 //!
 //! Payloads, arguments and results are [`JsonText`]: the bytes of the sender, so that nothing is
@@ -17,6 +18,7 @@
 
 pub mod agents;
 pub mod commitments;
+pub mod copies;
 pub mod disputes;
 pub mod escrow;
 pub mod evidence;
@@ -40,6 +42,7 @@ pub use self::commitments::{
     CommitmentReceipt, CommitmentRow, CommitmentSide, CommitmentWindow, CommitmentsPage,
     DeliveryRow, EndedRow, PartyRow, ReceiptExport, RuledRow,
 };
+pub use self::copies::{CopiesRead, CopiesTold, CopyAnswer, CopyAsk, CopyPart};
 pub use self::disputes::{
     AnswerRow, DisputeAnswer, DisputeCreate, DisputeInfo, DisputeList, DisputeRow, DisputeRule,
     DisputeWithdraw, DisputesPage, RulingRow, SeatRow, VoteRow,
@@ -197,6 +200,8 @@ json_kinds! {
     MarketSubscriptions(MarketSubscriptions) -> SubscriptionsPage;
     /// Tells what a subscription was used for, and what that costs.
     MarketUsage(MarketUsage) -> UsageTold;
+    /// Reads what agents have said in other regions, as far as it is known here.
+    CopiesRead(CopiesRead) -> CopiesTold;
 }
 
 /// Entries of a page where a request does not say how many.

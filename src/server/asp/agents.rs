@@ -6,7 +6,7 @@ use super::super::shared::Shared;
 use super::{Looked, cursor};
 use crate::access::Principal;
 use crate::asp::registry::{CapabilityPattern, Cursor, Query};
-use crate::broker::asp::{AgentSeen, AspError, Register};
+use crate::broker::asp::{AgentSeen, AgentsSeen, AspError, Register};
 use crate::broker::{Accepted, BrokerError, Refusal};
 use crate::protocol::asp::{
     AgentInfo, AgentProfile, AgentRegister, AgentRow, AgentSearch, AgentsPage,
@@ -48,13 +48,20 @@ pub(super) fn info(
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
     let Accepted { value, wait } = shared.broker().see_agent(by, &info.agent, now)?;
+    Ok(Looked::answer(
+        AspResponse::AgentInfo(profile(value)?),
+        wait,
+    ))
+}
+
+/// An agent and its card.
+pub(super) fn profile(value: AgentSeen) -> Result<AgentProfile, BrokerError> {
     let card = serde_json::to_value(value.agent.card(&value.org, value.trust));
     let card = card.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
-    let profile = AgentProfile {
+    Ok(AgentProfile {
         agent: row(value),
         card,
-    };
-    Ok(Looked::answer(AspResponse::AgentInfo(profile), wait))
+    })
 }
 
 pub(super) fn search(
@@ -63,27 +70,37 @@ pub(super) fn search(
     search: &AgentSearch,
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
+    let query = query(search)?;
+    let seen = {
+        let broker = shared.broker();
+        broker.agents_to_search(by, search.org.as_ref(), now)?
+    };
+    let page = page(&seen, &query, search.limit)?;
+    Ok(Looked::Answer(AspResponse::AgentSearch(page), seen.wait))
+}
+
+/// What is looked for.
+pub(super) fn query(search: &AgentSearch) -> Result<Query, AspError> {
     let patterns = search.capabilities.iter();
     let patterns = patterns.map(|text| CapabilityPattern::parse(text));
     let after = search.cursor.as_deref().map(cursor::decode::<Cursor>);
-    let query = Query {
+    Ok(Query {
         capabilities: patterns.collect::<Result<_, _>>().map_err(AspError::from)?,
         matching: search.matching,
         min_trust: search.min_trust_score,
         availability: search.availability,
         text: search.text.clone(),
         after: after.transpose()?,
-    };
-    let seen = {
-        let broker = shared.broker();
-        broker.agents_to_search(by, search.org.as_ref(), now)?
-    };
-    let (found, next) = seen.search(&query, search.limit as usize)?;
-    let page = AgentsPage {
+    })
+}
+
+/// A page of what a search finds.
+pub(super) fn page(seen: &AgentsSeen, query: &Query, limit: u32) -> Result<AgentsPage, AspError> {
+    let (found, next) = seen.search(query, limit as usize)?;
+    Ok(AgentsPage {
         agents: found.into_iter().map(row).collect(),
         cursor: next.as_ref().map(cursor::encode),
-    };
-    Ok(Looked::Answer(AspResponse::AgentSearch(page), seen.wait))
+    })
 }
 
 fn row(seen: AgentSeen) -> AgentRow {

@@ -25,11 +25,11 @@ const MAX_BYTES: u32 = 8 << 20;
 pub(super) const RUN: u64 = 64;
 
 /// Where a session's records are, and how far.
-struct Place {
-    channel: ChannelName,
-    head: Knot,
-    state: State,
-    wait: Option<Wait>,
+pub(super) struct Place {
+    pub channel: ChannelName,
+    pub head: Knot,
+    pub state: State,
+    pub wait: Option<Wait>,
 }
 
 pub(super) fn look(
@@ -78,6 +78,17 @@ pub(super) fn look(
             false => Looked::Nothing(AspWaiter::Session(session), empty, place.wait),
         });
     }
+    let wait = place.wait;
+    let page = page(shared, history, place)?;
+    Ok(Looked::Answer(AspResponse::SessionHistory(page), wait))
+}
+
+/// The records of a session that has some from where is asked.
+pub(super) fn page(
+    shared: &Shared,
+    history: &SessionHistory,
+    place: Place,
+) -> Result<HistoryPage, Refusal> {
     let most = page_limit(history.limit)? as u64;
     let last = place.head.number.min(history.from.saturating_add(most - 1));
     let mut reader = Reader::new(shared, place.channel);
@@ -95,10 +106,7 @@ pub(super) fn look(
             record: raw(text)?.into(),
         });
     }
-    Ok(Looked::Answer(
-        AspResponse::SessionHistory(page),
-        place.wait,
-    ))
+    Ok(page)
 }
 
 /// The first of the records `from..=last` of a session, by its thread that ends at `head`. A few

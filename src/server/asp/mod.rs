@@ -6,6 +6,7 @@
 
 mod agents;
 mod commitments;
+mod copies;
 mod cursor;
 mod disputes;
 mod escrow;
@@ -156,6 +157,7 @@ fn look(shared: &Shared, caller: &Caller, request: &AspRequest) -> Result<Looked
         AspRequest::MarketCancel(asked) => market::cancel(shared, by, asked, now),
         AspRequest::MarketRate(asked) => market::rate(shared, by, asked, now),
         AspRequest::MarketSubscriptions(asked) => market::subscriptions(shared, by, asked, now),
+        AspRequest::CopiesRead(asked) => copies::read(shared, by, asked, now),
         AspRequest::MarketUsage(asked) => market::usage(shared, by, asked, now),
     }
 }

@@ -6,10 +6,10 @@ use super::reader::Reader;
 use super::sessions::Filed;
 use crate::access::Principal;
 use crate::asp::Knot;
-use crate::asp::session::{Ended, EndedStanding, Performative, SessionEvent};
+use crate::asp::session::{Ended, EndedParticipant, EndedStanding, Performative, SessionEvent};
 use crate::broker::asp::{AspError, Reads};
 use crate::broker::{Broker, BrokerError};
-use crate::types::{AgentId, Timestamp};
+use crate::types::{AgentId, RegionName, Timestamp};
 
 use super::super::shared::Shared;
 
@@ -79,6 +79,38 @@ pub(super) fn of_filed(
     let mut furthest: Option<Knot> = None;
     for agent in own {
         let last = of_ended(shared, &mut reader, (&filed.ended, filed.head), agent, now)?;
+        furthest = furthest.max(last);
+    }
+    Ok(furthest)
+}
+
+/// How far somebody reads a session that is filed in a copy of their organisation's own: no grant has
+/// let its agents in.
+pub(super) fn of_filed_elsewhere(
+    shared: &Shared,
+    by: &Principal,
+    region: &RegionName,
+    filed: &Filed,
+    now: Timestamp,
+) -> Result<Option<Knot>, BrokerError> {
+    let own: Vec<&EndedParticipant> = {
+        let broker: &Broker = &shared.broker();
+        let participants = filed.ended.participants.iter();
+        let own = participants.filter(|one| {
+            one.org == filed.ended.org && broker.speaks_elsewhere(by, region, one.agent, now)
+        });
+        own.collect()
+    };
+    let mut reader = Reader::new(shared, filed.channel.clone());
+    let mut furthest: Option<Knot> = None;
+    for one in own {
+        let last = match one.standing {
+            EndedStanding::Pending => None,
+            EndedStanding::Refused | EndedStanding::Lapsed | EndedStanding::Left => {
+                went(&mut reader, filed.head, one.agent)?
+            }
+            EndedStanding::Invited | EndedStanding::In => Some(filed.head),
+        };
         furthest = furthest.max(last);
     }
     Ok(furthest)

@@ -16,6 +16,16 @@ pub(in crate::server) fn refused(error: &AspError) -> WireError {
         AspError::AgentNotFound { agent } => {
             plain(ErrorCode::AgentNotFound).with("agent", agent.as_str())
         }
+        AspError::CopyNotHere { topic, region } => plain(ErrorCode::CopyNotHere)
+            .with("topic", topic.as_str())
+            .with("region", region.as_str()),
+        AspError::CopyNotOffered { topic, region } => plain(ErrorCode::CopyNotOffered)
+            .with("topic", topic.as_str())
+            .with("region", region.as_str()),
+        AspError::OthersElsewhere(org) => {
+            plain(ErrorCode::InvalidRequest).with("org", org.as_str())
+        }
+        AspError::CursorOfOneRegion => plain(ErrorCode::InvalidRequest),
         AspError::Reference(_) => plain(ErrorCode::InvalidRequest),
         AspError::NotYourAgent { agent } => {
             plain(ErrorCode::NotYourAgent).with("agent", agent.as_str())

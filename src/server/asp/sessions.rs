@@ -13,14 +13,14 @@ use crate::asp::session::{
     SessionEvent, SessionRecord,
 };
 use crate::asp::{Knot, Links};
-use crate::broker::asp::{AspError, EndedToWalk, NewSession, SessionSeen};
+use crate::broker::asp::{AspError, EndedToWalk, Named, NewSession, SessionSeen};
 use crate::broker::{Accepted, BrokerError, Refusal};
 use crate::protocol::AspResponse;
 use crate::protocol::asp::{
     ParticipantRow, SessionCreate, SessionInfo, SessionLimits, SessionList, SessionRow,
     SessionsPage,
 };
-use crate::types::{AgentId, ChannelName, Offset, OrgId, SessionId, Timestamp};
+use crate::types::{AgentId, ChannelName, Offset, OrgId, OrgName, SessionId, Timestamp};
 
 /// Ended sessions that one request looks at, whether they are wanted or not.
 const MAX_LOOKED_AT: usize = 10_000;
@@ -72,7 +72,7 @@ pub(super) fn info(
             let Filed {
                 ended, head, hash, ..
             } = find_filed(shared, by, session, now)?;
-            let row = ended_row(shared, &ended, head, hash);
+            let row = own_ended_row(shared, &ended, head, hash);
             Ok(Looked::Answer(AspResponse::SessionInfo(row), None))
         }
         Err(refusal) => Err(refusal),
@@ -103,7 +103,22 @@ pub(super) fn find_filed(
     now: Timestamp,
 ) -> Result<Filed, Refusal> {
     let files = shared.broker().session_files(by, session, now)?;
-    for (channel, offset) in files {
+    filed_in(shared, &files, session, |ended| {
+        shared.broker().speaks_for_any(by, asked(ended), now)
+    })
+}
+
+/// Finds a session that is filed, for who may see it.
+///
+/// - `files`: the records in which it may be filed, each with its topic.
+/// - `is_shown`: whether somebody sees a session that ended so.
+pub(super) fn filed_in(
+    shared: &Shared,
+    files: &[(ChannelName, Offset)],
+    session: SessionId,
+    is_shown: impl Fn(&Ended) -> bool,
+) -> Result<Filed, Refusal> {
+    for (channel, offset) in files.iter().cloned() {
         let mut reader = Reader::new(shared, channel.clone());
         // The record that files it is in no session: it has no number.
         let file = session_record(&mut reader, Knot { number: 0, offset })?;
@@ -117,7 +132,7 @@ pub(super) fn find_filed(
         if ended.session != session {
             return Err(reader.damaged(at.1, "another session ended there").into());
         }
-        if shared.broker().speaks_for_any(by, asked(&ended), now) {
+        if is_shown(&ended) {
             return Ok(Filed {
                 channel,
                 head,
@@ -131,7 +146,7 @@ pub(super) fn find_filed(
 
 /// Those who took part in a session that has ended, or were asked to. Who was to be, and was not
 /// before its end, has never seen it and does not now.
-fn asked(ended: &Ended) -> impl Iterator<Item = (OrgId, AgentId)> {
+pub(super) fn asked(ended: &Ended) -> impl Iterator<Item = (OrgId, AgentId)> {
     let all = ended.participants.iter();
     let asked = all.filter(|one| one.standing != EndedStanding::Pending);
     asked.map(|one| (one.org, one.agent))
@@ -246,7 +261,7 @@ fn list_ended(
             && list.until.is_none_or(|until| ended.created_at < until)
             && shared.broker().speaks_for_any(by, asked(&ended), now);
         if is_wanted {
-            rows.push(ended_row(shared, &ended, head, hash));
+            rows.push(own_ended_row(shared, &ended, head, hash));
         }
     }
     Ok(None)
@@ -280,7 +295,7 @@ fn links_at(
     }
 }
 
-fn row(seen: SessionSeen) -> SessionRow {
+pub(super) fn row(seen: SessionSeen) -> SessionRow {
     let SessionSeen {
         org,
         session,
@@ -313,10 +328,25 @@ fn row(seen: SessionSeen) -> SessionRow {
     }
 }
 
-fn ended_row(shared: &Shared, ended: &Ended, head: Knot, hash: Digest) -> SessionRow {
-    let broker = shared.broker();
+fn own_ended_row(shared: &Shared, ended: &Ended, head: Knot, hash: Digest) -> SessionRow {
+    let org = shared.broker().name_org(ended.org);
+    ended_row(ended, head, hash, org, |org, agent| {
+        shared.broker().name_agent(org, agent)
+    })
+}
+
+/// A session that has ended.
+///
+/// - `name`: an agent as answers show it.
+pub(super) fn ended_row(
+    ended: &Ended,
+    head: Knot,
+    hash: Digest,
+    org: OrgName,
+    name: impl Fn(OrgId, AgentId) -> Named,
+) -> SessionRow {
     let rows = ended.participants.iter().map(|one| {
-        let named = broker.name_agent(one.org, one.agent);
+        let named = name(one.org, one.agent);
         ParticipantRow {
             agent_id: named.agent,
             name: named.name,
@@ -328,7 +358,7 @@ fn ended_row(shared: &Shared, ended: &Ended, head: Knot, hash: Digest) -> Sessio
     });
     SessionRow {
         session_id: ended.session,
-        org: broker.name_org(ended.org),
+        org,
         topic: ended.topic.clone(),
         state: ended.state,
         participants: rows.collect(),

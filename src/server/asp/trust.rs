@@ -6,16 +6,16 @@ use super::reader::Reader;
 use super::{Looked, cursor};
 use crate::access::{AuditAct, Principal};
 use crate::asp::Knot;
-use crate::asp::trust::{AgentScore, PROJECTION, Remark, ScopeScore, TrustRecord};
+use crate::asp::trust::{AgentScore, Explanation, PROJECTION, Remark, ScopeScore, TrustRecord};
 use crate::broker::asp::{AspError, TrustSeen};
-use crate::broker::{Accepted, Broker, BrokerError, Refusal};
+use crate::broker::{Accepted, BrokerError, Refusal};
 use crate::protocol::AspResponse;
 use crate::protocol::asp::{
     EndorsementRow, EndorserRow, EvidenceRow, JsonText, Millionths, OrgVerify, PairRow, RatingRow,
     RemarkRow, ScopeRow, TrustAsk, TrustEndorse, TrustExplain, TrustExplained, TrustRate, TrustRow,
     VerifiedOrg,
 };
-use crate::types::{AgentId, Offset, Timestamp};
+use crate::types::{AgentId, ChannelName, Offset, OrgId, OrgName, Timestamp};
 
 pub(super) fn score(
     shared: &Shared,
@@ -33,29 +33,47 @@ pub(super) fn explain(
     ask: &TrustExplain,
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
+    let (found, topic) = {
+        let broker = shared.broker();
+        let found = broker.explain_trust(by, &ask.agent_id, now)?;
+        (found, broker.evidence_topic())
+    };
+    let Accepted { value, wait } = found;
+    let name_org = |org| shared.broker().name_org(org);
+    let page = explained(shared, ask, value, topic, name_org)?;
+    Ok(Looked::answer(AspResponse::TrustExplain(page), wait))
+}
+
+/// Why an agent is trusted so far, with a page of the evidence.
+///
+/// - `topic`: the evidence, or a copy of it.
+/// - `name_org`: the name of an organisation that has a number where the evidence was recorded.
+pub(super) fn explained(
+    shared: &Shared,
+    ask: &TrustExplain,
+    (seen, explained): (TrustSeen, Option<Explanation>),
+    topic: ChannelName,
+    name_org: impl Fn(OrgId) -> OrgName,
+) -> Result<TrustExplained, Refusal> {
     let cursor = ask.cursor.as_deref().map(cursor::decode::<Knot>);
     let cursor = cursor.transpose()?;
     let limit = cursor::page_limit(ask.limit)?;
-    let broker = shared.broker();
-    let Accepted { value, wait } = broker.explain_trust(by, &ask.agent_id, now)?;
-    let topic = broker.evidence_topic();
-    let (seen, explained) = value;
     let agent = seen.agent.agent;
     let (last, pairs, remarks, endorsements) = match explained {
         None => (None, Vec::new(), Vec::new(), Vec::new()),
         Some(explained) => {
             let pairs = explained.pairs.iter().map(|pair| PairRow {
-                org: broker.name_org(pair.org),
+                org: name_org(pair.org),
                 credibility: pair.credibility.into(),
                 good: Millionths(pair.good),
                 counted: Millionths(pair.counted),
                 bad: Millionths(pair.bad),
             });
             let remarks = explained.remarks.iter();
-            let remarks = remarks.map(|remark| remark_row(&broker, remark));
+            let remarks = remarks.map(|remark| remark_row(&name_org, remark));
             let endorsements = explained.endorsements.iter().map(|endorser| EndorserRow {
                 agent_id: endorser.agent,
-                org: broker.name_org(endorser.org),
+                org: name_org(endorser.org),
                 score: endorser.score.into(),
                 counted: endorser.counted.into(),
             });
@@ -67,7 +85,6 @@ pub(super) fn explain(
             )
         }
     };
-    drop(broker);
     let mut reader = Reader::new(shared, topic);
     let from = match cursor {
         None => last,
@@ -79,15 +96,14 @@ pub(super) fn explain(
         }
     };
     let (evidence, next) = walk(&mut reader, agent, from, limit)?;
-    let page = TrustExplained {
+    Ok(TrustExplained {
         trust: row(seen),
         pairs,
         remarks,
         endorsements,
         evidence,
         cursor: next.as_ref().map(cursor::encode),
-    };
-    Ok(Looked::answer(AspResponse::TrustExplain(page), wait))
+    })
 }
 
 /// The evidence about an agent, from a place backwards; where to go on, if there is more.
@@ -204,22 +220,22 @@ pub(super) fn verify(
     Ok(Looked::answer(AspResponse::OrgVerify(row), wait))
 }
 
-fn remark_row(broker: &Broker, remark: &Remark) -> RemarkRow {
+fn remark_row(name_org: impl Fn(OrgId) -> OrgName, remark: &Remark) -> RemarkRow {
     match remark {
         Remark::Ring { orgs } => RemarkRow::Ring {
-            orgs: orgs.iter().map(|org| broker.name_org(*org)).collect(),
+            orgs: orgs.iter().map(|org| name_org(*org)).collect(),
         },
         Remark::Outlier { org } => RemarkRow::Outlier {
-            org: broker.name_org(*org),
+            org: name_org(*org),
         },
         Remark::UnfoundedDisputes { org, candour } => RemarkRow::UnfoundedDisputes {
-            org: broker.name_org(*org),
+            org: name_org(*org),
             candour: (*candour).into(),
         },
     }
 }
 
-fn row(seen: TrustSeen) -> TrustRow {
+pub(super) fn row(seen: TrustSeen) -> TrustRow {
     let TrustSeen { agent, score } = seen;
     let AgentScore {
         scope,

@@ -205,7 +205,7 @@ fn made(request: &AspRequest, caller: &Caller) -> Option<(Matter, Actor)> {
 }
 
 /// The region that an id names.
-fn number_in(session: SessionId) -> RegionNumber {
+pub(super) fn number_in(session: SessionId) -> RegionNumber {
     RegionNumber(u16::try_from(session.0 & u128::from(u16::MAX)).expect("16 bits"))
 }
 

@@ -132,7 +132,7 @@ pub(super) fn patterns(broker: &Broker) -> Vec<ChannelPattern> {
 /// What is wanted of a channel; none where nothing is.
 pub(super) fn wish(broker: &Broker, name: &ChannelName) -> Option<Wish> {
     let allowed = |org: &OrgName| broker.may_cross(name, org);
-    let interest = travel::wish(name).or_else(|| broker.interests().wish(name, allowed));
+    let interest = travel::wish(broker, name).or_else(|| broker.interests().wish(name, allowed));
     let is_former = || broker.former_homes().any(|former| former == name);
     let former = || {
         is_former().then_some(Wish {

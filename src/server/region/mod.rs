@@ -6,6 +6,7 @@
 //! appends what comes ([`puller`]). Nothing of a link is recorded: the end of a copy is its cursor.
 
 mod acks;
+mod agent_topics;
 mod agents;
 mod aside_files;
 mod asides;
@@ -66,6 +67,7 @@ use crate::tls::ClientTls;
 use crate::types::{ChannelName, Incarnation, RegionName, Timestamp};
 
 pub(super) use acks::{HeldWait, held_wait};
+pub(super) use agent_topics::{Asked, asked};
 pub(super) use each::name_logs;
 pub(super) use forward::{Forward, Route, route};
 pub(super) use forwarded::{carry_out_for, for_another, sought_for, told_region, whereabouts};

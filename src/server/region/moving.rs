@@ -9,6 +9,7 @@ use tokio::time::{Instant, timeout};
 use super::Regions;
 use super::requests::unreachable;
 use super::runs::runs;
+use crate::broker::asp::CopiedTopic;
 use crate::broker::{BrokerError, Residence, Travelling, Wait, Wake};
 use crate::client::{Link, RequestError};
 use crate::protocol::region::{
@@ -58,6 +59,9 @@ impl Drop for Underway<'_> {
         self.regions.tell_homes();
     }
 }
+
+/// Why a topic of agents has no other home.
+const OF_AGENTS: &str = "what agents say is written in the region where they are";
 
 fn refused(name: &ChannelName, reason: impl Into<String>) -> WireError {
     answer::refused(&BrokerError::MoveRefused {
@@ -127,6 +131,9 @@ pub(super) async fn fence(
     let name = &asked.name;
     if from != Some(&asked.to) {
         return Err(refused(name, "a region asks for another one"));
+    }
+    if CopiedTopic::of(name).is_some() {
+        return Err(refused(name, OF_AGENTS));
     }
     let (id, to) = (asked.incarnation, &asked.to);
     let stopped = shared.broker().stop_for_move(name, id, to, clock::now());
@@ -248,6 +255,9 @@ pub(super) async fn take_home(
 ) -> Result<RegionMoved, WireError> {
     let regions = regions(shared)?;
     let name = &asked.name;
+    if CopiedTopic::of(name).is_some() {
+        return Err(refused(name, OF_AGENTS));
+    }
     let residence = shared.broker().residence(name);
     let (id, home) = match residence {
         Residence::Unknown => return Err(no_channel(name)),

@@ -65,6 +65,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
             ended = pull(&shared, &regions, &peer) => ended,
         };
         peer.set_link(None);
+        shared.broker().forget_offered(&peer.name);
         for state in regions.copies().values_mut() {
             if state.is_of(&peer.name) {
                 state.is_followed = false;
@@ -172,6 +173,8 @@ struct Session<'a> {
     peer: &'a Peer,
     link: Link,
     patterns: Vec<ChannelPattern>,
+    /// The internal topics that the peer is asked for.
+    topics: Vec<ChannelName>,
     /// What the peer has of what is wanted.
     known: BTreeMap<ChannelName, LinkLog>,
     version: Option<u64>,
@@ -234,6 +237,7 @@ async fn session(
         peer,
         link,
         patterns: Vec::new(),
+        topics: Vec::new(),
         known: BTreeMap::new(),
         version: None,
         copying: BTreeMap::new(),
@@ -255,6 +259,7 @@ impl Session<'_> {
         let mut look: Option<LinkCall> = None;
         let mut standing = Standing::default();
         self.patterns = following::patterns(&self.shared.broker());
+        self.topics = travel::topics(&self.shared.broker(), &self.peer.name);
         loop {
             if logs.is_none() {
                 logs = Some(self.ask_logs(None, self.version));
@@ -344,7 +349,7 @@ impl Session<'_> {
     fn ask_logs(&self, cursor: Option<String>, after: Option<u64>) -> LinkCall {
         let request = RegionRequest::LinkLogs(LinkLogs {
             patterns: self.patterns.clone(),
-            topics: travel::topics(),
+            topics: self.topics.clone(),
             after,
             wait_ms: WAIT_MS,
             cursor,

@@ -73,6 +73,9 @@ pub(in crate::server) fn carry_out(
         RegionRequest::RegionPurge(purge) => {
             let mut broker = shared.broker();
             let purged = broker.acting(act(), |broker| broker.purge_copy(&purge.name, now))?;
+            drop(broker);
+            // A topic of agents is wanted no more with its copy.
+            regions.tell_wanted();
             let name = purge.name.clone();
             let incarnation = purged.value;
             let answer = RegionPurged { name, incarnation };

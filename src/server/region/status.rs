@@ -4,11 +4,12 @@ use std::ops::Range;
 
 use super::Regions;
 use crate::broker::Broker;
+use crate::broker::asp::CopiedTopic;
 use crate::protocol::region::{
     CopyStatus, DisputedName, HeldBy, HeldStatus, LinkRow, LinkState, MissingRange, MovedRow,
     PeerRow, RegionTold,
 };
-use crate::types::{Incarnation, Offset, RegionName, Timestamp};
+use crate::types::{ChannelName, Incarnation, Offset, RegionName, Timestamp};
 
 /// What is told of a copy whose consent was withdrawn. Nothing is removed by itself: these may be the
 /// last bytes there are.
@@ -139,7 +140,8 @@ impl Regions {
             }
         });
         let states = self.copies();
-        let copies = broker.copies().filter(|(_, name, _)| !name.is_internal());
+        let is_shown = |name: &ChannelName| !name.is_internal() || CopiedTopic::of(name).is_some();
+        let copies = broker.copies().filter(|(_, name, _)| is_shown(name));
         let copies = copies.map(|(id, name, copy)| {
             let state = states.get(&id).cloned().unwrap_or_default();
             let next = broker.copy_place(id).map_or(copy.begins_at, |it| it.next);

@@ -124,6 +124,7 @@ fn row(kind: Kind) -> Option<Needs> {
         Kind::MarketRate => Needs::Own(Asp),
         Kind::MarketSubscriptions => Needs::Own(Asp),
         Kind::MarketUsage => Needs::Own(Asp),
+        Kind::CopiesRead => Needs::Own(Asp),
         Kind::LinkOpen => Needs::Operator(Replicate),
         Kind::LinkLogs => Needs::Operator(Replicate),
         Kind::LinkFollow => Needs::Operator(Replicate),

@@ -8,6 +8,8 @@ use npayload::asp::registry::{
 };
 use npayload::asp::session::{Constraints, Performative, Role, State};
 use npayload::protocol::asp::*;
+use npayload::protocol::{ErrorCode, WireError};
+use npayload::region::UpTo;
 use npayload::types::*;
 use serde_json::json;
 
@@ -144,6 +146,7 @@ pub fn requests() -> Vec<AspRequest> {
     .chain(tool_requests())
     .chain(super::promise_fixtures::requests())
     .chain(super::market_fixtures::requests())
+    .chain([copies_request()])
     .collect()
 }
 
@@ -412,5 +415,48 @@ pub fn responses() -> Vec<AspResponse> {
     ];
     all.extend(super::promise_fixtures::responses());
     all.extend(super::market_fixtures::responses());
+    all.push(copies_response());
     all
+}
+
+fn copies_request() -> AspRequest {
+    AspRequest::CopiesRead(CopiesRead {
+        region: Some(region("us-east")),
+        ask: CopyAsk::AgentInfo(AgentInfo {
+            agent: named("research-agent"),
+        }),
+    })
+}
+
+/// One region answers, the other has given nothing yet.
+fn copies_response() -> AspResponse {
+    let up_to = |offset, ms| UpTo {
+        offset: Offset(offset),
+        time: Some(later(ms)),
+    };
+    let error = WireError::new(ErrorCode::CopyNotHere, "no copy is here yet");
+    AspResponse::CopiesRead(CopiesTold {
+        as_of: [(region("us-east"), up_to(41, 500))].into_iter().collect(),
+        parts: vec![
+            CopyPart {
+                region: region("ap-south"),
+                answer: None,
+                error: Some(error.with("region", "ap-south")),
+                evidence_as_of: None,
+            },
+            CopyPart {
+                region: region("us-east"),
+                answer: Some(CopyAnswer::AgentSearch(AgentsPage {
+                    agents: vec![agent_row()],
+                    cursor: None,
+                })),
+                error: None,
+                evidence_as_of: Some(up_to(17, 400)),
+            },
+        ],
+    })
+}
+
+fn region(name: &str) -> RegionName {
+    RegionName::parse(name).unwrap()
 }

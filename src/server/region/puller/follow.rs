@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use tokio::time::{Instant, timeout};
 
 use super::{ANSWER, Copying, Ended, Session, ended, place};
+use crate::broker::asp::CopiedTopic;
 use crate::broker::config::ChannelConfig;
 use crate::broker::{NewCopy, Residence};
 use crate::protocol::region::{
@@ -22,6 +23,7 @@ impl Session<'_> {
     /// Takes what this region wants now; true where the peer is to be asked anew.
     pub(super) async fn change_wishes(&mut self) -> Result<bool, Ended> {
         let patterns = following::patterns(&self.shared.broker());
+        let topics = travel::topics(&self.shared.broker(), &self.peer.name);
         let mut left = Vec::new();
         for (handle, copying) in &self.copying {
             let wish = self.wish(&copying.name);
@@ -31,6 +33,7 @@ impl Session<'_> {
             }
         }
         self.leave(left).await?;
+        self.forget_unwanted();
         // What somebody wants to be tried again is due now.
         let retries: Vec<Incarnation> = self.regions.retries().iter().copied().collect();
         for id in retries {
@@ -39,14 +42,28 @@ impl Session<'_> {
                 *at = at.map(|_| Instant::from_std(clock::instant()));
             }
         }
-        if patterns == self.patterns {
+        if patterns == self.patterns && topics == self.topics {
             self.follow_wanted().await?;
             return Ok(false);
         }
         self.patterns = patterns;
+        self.topics = topics;
         self.version = None;
         self.known.clear();
         Ok(true)
+    }
+
+    /// A topic of agents that was refused, and that nobody wants any more, is tried at once when it is
+    /// wanted again: it may have been purged for that.
+    fn forget_unwanted(&mut self) {
+        let broker = self.shared.broker();
+        let now = Instant::from_std(clock::instant());
+        for (name, (at, times)) in &mut self.stopped {
+            if CopiedTopic::of(name).is_some() && following::wish(&broker, name).is_none() {
+                *at = at.map(|_| now);
+                *times = 0;
+            }
+        }
     }
 
     pub(super) fn wish(&self, name: &ChannelName) -> Option<Wish> {
@@ -99,6 +116,8 @@ impl Session<'_> {
                 Err(_) => return Err(ended("the list of logs did not come in time")),
             };
         }
+        let is_offered = |name: &ChannelName| self.known.contains_key(name);
+        (self.shared.broker()).note_offered(&self.peer.name, &self.topics, is_offered);
         self.tell_list();
         self.follow_wanted().await
     }
@@ -189,6 +208,14 @@ impl Session<'_> {
             Residence::Home(_) => {
                 let text = "a channel of this name lives here too, and is another one";
                 self.hold(log, log.incarnation, text, Refusal::Differs);
+                return None;
+            }
+            // A topic of the broker's own that was made again, with its data directory, has no place
+            // beside the old one.
+            Residence::Copy(id, _) if id != log.incarnation && log.name.is_internal() => {
+                let text = "its region has begun it anew; this copy is of the one before, and goes \
+                            with `npayload region purge`";
+                self.hold(log, id, text, Refusal::Differs);
                 return None;
             }
             // Another life of the channel: it is begun from its start, beside what is here of the old.
@@ -296,13 +323,17 @@ impl Session<'_> {
             from_start: (is_again || wish.from == Since::Start) && log.whole,
             types: wish.types.clone(),
         };
-        let made = match new.name.is_internal() {
+        let is_internal = new.name.is_internal();
+        let made = match is_internal {
             true => broker.create_travelled(new, clock::now()),
             false if is_again => broker.create_recreated(new, clock::now()),
             false => broker.create_copy(new, clock::now()),
         };
         if made.is_ok() {
             self.regions.settle_new(&broker, log.incarnation);
+            if is_internal {
+                broker.begun_copied(log.incarnation, log.flushed);
+            }
         }
         drop(broker);
         self.shared.wake_committer();

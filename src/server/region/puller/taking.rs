@@ -85,10 +85,10 @@ impl Session<'_> {
                 }
                 self.regions.progressed(id);
                 let (next, tenure) = (copying.cursor.next(), copying.tenure);
-                let is_internal = copying.name.is_internal();
+                let travels = Travelling::of(&copying.name).is_some();
                 let is_access = Travelling::of(&copying.name) == Some(Travelling::Access);
                 self.saw(id, tenure, flushed, next, bytes);
-                if is_internal {
+                if travels {
                     self.regions.tell_consents(&self.shared.broker());
                     self.regions.tell_homes(); // It may say who is home of what.
                     if is_access {

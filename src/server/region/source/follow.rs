@@ -40,7 +40,11 @@ impl Source {
         let (id, is_home, log_start, flushed, epoch) = {
             let broker = self.shared.broker();
             let (id, is_home) = match broker.residence(name) {
-                Residence::Home(id) if !name.is_internal() || Travelling::of(name).is_some() => {
+                Residence::Home(id)
+                    if !name.is_internal()
+                        || Travelling::of(name).is_some()
+                        || travel::is_of_agents(name) =>
+                {
                     (id, true)
                 }
                 Residence::Copy(id, _)

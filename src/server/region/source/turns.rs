@@ -147,7 +147,8 @@ impl Source {
         };
         match read(&self.shared, handle, followed, max_bytes, items).await {
             Ok(Read { sent, read, rest }) => {
-                self.told += if followed.name.is_internal() { sent } else { 0 };
+                let always_travels = Travelling::of(&followed.name).is_some();
+                self.told += if always_travels { sent } else { 0 };
                 if let Some(skipped) = &followed.skipped {
                     self.lingering.insert(handle, skipped.due());
                 } else {
