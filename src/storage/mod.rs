@@ -15,6 +15,8 @@ mod cutting;
 pub mod disk;
 mod error;
 mod index;
+#[cfg(test)]
+mod interrupted;
 mod journal;
 mod layout;
 mod load;

@@ -57,8 +57,9 @@ pub struct Segment {
     spares: Option<Arc<Spares>>,
     /// Its file was a spare one: behind what is written there are bytes of another segment.
     is_reused: AtomicBool,
-    /// In such a file, the bytes before are written up to here, padding included.
-    padded_to: AtomicU64,
+    /// In such a file, the ends behind which the padding is written, from the last that a checkpoint
+    /// has asked for.
+    padded: Mutex<Vec<u64>>,
     /// One more for each map of its file that lives.
     maps: Arc<()>,
     open: Mutex<Option<Open>>,
@@ -101,7 +102,7 @@ impl Segment {
             direct_end: AtomicU64::new(0),
             spares: None,
             is_reused: AtomicBool::new(false),
-            padded_to: AtomicU64::new(0),
+            padded: Mutex::default(),
             maps: Arc::new(()),
             open: Mutex::new(None),
         }

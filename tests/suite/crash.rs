@@ -4,10 +4,11 @@ use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
+use npayload::format::BatchHeader;
 use npayload::storage::StageError;
 use npayload::storage::disk::{CrashingDisk, Disk, Loss, OpenMode};
 
-use crate::storage_harness::{Harness, Mercy, Model, ROOT, log_id};
+use crate::storage_harness::{CHECKPOINT_MS, Harness, Mercy, Model, ROOT, log_id};
 
 /// How a run ended: the disk it left, and what it had promised by then.
 struct Wreck {
@@ -207,6 +208,42 @@ fn the_file_of_a_removed_segment_is_written_over_and_is_cut_once_it_is_sealed() 
     let mut harness = Harness::open(Arc::new(disk.clone()), model, now).unwrap();
     harness.check_recovered(Mercy::Process);
     assert_eq!(names(&disk, 1, ".spare"), [""; 0]);
+}
+
+#[test]
+fn a_run_that_overtakes_a_checkpoint_leaves_no_old_bytes_in_front_of_it() {
+    let disk = CrashingDisk::new();
+    let mut harness = Harness::open(Arc::new(disk.clone()), Model::default(), 1).unwrap();
+    harness.create(1);
+    for _ in 0..9 {
+        put(&mut harness, 1, &[3_400]);
+        harness.round();
+    }
+    harness.set_log_start(1, 8);
+    harness.flush();
+    let spares = names(&disk, 1, ".spare").len();
+    harness.roll(1);
+    // Written behind: the padding is left to whoever comes next.
+    put(&mut harness, 1, &[2_200]);
+    harness.round();
+    harness.upkeep();
+    assert_eq!(names(&disk, 1, ".spare").len() + 1, spares);
+    harness.now += CHECKPOINT_MS;
+    assert!(harness.step_upkeep()); // planned, and behind it the next begins a block
+    put(&mut harness, 1, &[3_300]);
+    harness.round();
+    let before = harness.storage.checkpoint_number();
+    while harness.storage.checkpoint_number() == before {
+        assert!(harness.step_upkeep());
+    }
+    let base = names(&disk, 1, ".log").pop().unwrap();
+    let path = Path::new(ROOT).join(format!("channels/{}/{base}", log_id(1)));
+    let mut block = [0; 4096];
+    let file = disk.open(&path, OpenMode::Read).unwrap();
+    file.read_at(4096, &mut block).unwrap();
+    let first = BatchHeader::peek(&block).unwrap().len();
+    assert!(block[first..].iter().all(|byte| *byte == 0));
+    harness.check();
 }
 
 #[test]

@@ -84,6 +84,8 @@ impl Segment {
             return Err(failure.clone());
         }
         let written = self.write_all(disk, open_files, batches, how);
+        // Again: a sync that came meanwhile has taken the mark, and may have covered nothing of it.
+        self.set_dirty();
         written.map_err(|failure| self.keep_failure(failure))
     }
 
@@ -95,12 +97,18 @@ impl Segment {
         open_files: &OpenFiles,
         position: u64,
     ) -> Result<(), IoFailure> {
-        let end = position.next_multiple_of(BLOCK_BYTES);
-        let is_padded = self.padded_to.load(Ordering::Acquire) >= end;
-        if !self.is_reused() || is_padded || position == end {
+        let is_whole = position.is_multiple_of(BLOCK_BYTES);
+        if !self.is_reused() || is_whole || self.is_padded(position) {
             return Ok(());
         }
         self.write_run(disk, open_files, &[(position, Bytes::new())], true)
+    }
+
+    /// Whether the padding behind `position` is written. Nobody asks for one before it any more.
+    fn is_padded(&self, position: u64) -> bool {
+        let mut padded = self.padded.lock().unwrap_or_else(PoisonError::into_inner);
+        padded.retain(|end| *end >= position);
+        padded.contains(&position)
     }
 
     fn write_all(
@@ -123,27 +131,31 @@ impl Segment {
         while let Some((start, first)) = batches.next() {
             let mut parts = vec![IoSlice::new(first)];
             let mut end = start + first.len() as u64;
+            let mut padded = Vec::new();
             while let Some((position, bytes)) = batches.peek() {
                 if *position != end {
                     let Some(zeros) = padding(end, *position) else {
                         break;
                     };
                     parts.push(IoSlice::new(zeros));
+                    padded.push(end);
                 }
                 parts.push(IoSlice::new(bytes));
                 end = position + bytes.len() as u64;
                 batches.next();
             }
-            let padded = end.next_multiple_of(BLOCK_BYTES);
-            let zeros = padding(end, padded).filter(|_| is_run && batches.peek().is_none());
+            let whole = end.next_multiple_of(BLOCK_BYTES);
+            let zeros = padding(end, whole).filter(|_| is_run && batches.peek().is_none());
+            padded.extend(zeros.map(|_| end));
             parts.extend(zeros.map(IoSlice::new));
             let written = match is_kept {
                 true => file.write_at(*start, &parts),
                 false => file.write_uncached(*start, &parts),
             };
             written.or_while("writing", &self.id.path)?;
-            if zeros.is_some() {
-                self.padded_to.fetch_max(padded, Ordering::AcqRel);
+            if !padded.is_empty() {
+                let mut known = self.padded.lock().unwrap_or_else(PoisonError::into_inner);
+                known.append(&mut padded);
             }
         }
         Ok(())

@@ -1,0 +1,138 @@
+//! A sync in the middle of a write: what the one has not covered, the next does.
+
+use std::io::{self, IoSlice};
+use std::ops::Range;
+use std::path::Path;
+use std::sync::{Arc, Mutex, Weak};
+
+use bytes::Bytes;
+
+use super::disk::{
+    DirEntry, Disk, DiskFile, DiskLock, FailingDisk, LockError, MemoryDisk, OpenMode, Operation,
+};
+use super::layout::Layout;
+use super::open_files::OpenFiles;
+use super::segment::{FIRST_BATCH, Segment, SegmentId};
+use crate::types::{Incarnation, LogEpoch, Offset, Timestamp};
+
+/// A disk that has a segment synced in front of the bytes that are written to it next: as another
+/// thread may, while who writes waits for a processor.
+#[derive(Debug, Clone)]
+struct Interrupted {
+    inner: FailingDisk,
+    by: Arc<Mutex<Option<Weak<Segment>>>>,
+}
+
+#[derive(Debug)]
+struct InterruptedFile {
+    inner: Arc<dyn DiskFile>,
+    disk: Interrupted,
+}
+
+impl Disk for Interrupted {
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.inner.create_dir(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        self.inner.list(dir)
+    }
+
+    fn exists(&self, path: &Path) -> io::Result<bool> {
+        self.inner.exists(path)
+    }
+
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
+        Ok(Arc::new(InterruptedFile {
+            inner: self.inner.open(path, mode)?,
+            disk: self.clone(),
+        }))
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.inner.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.inner.remove_dir(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.inner.sync_dir(dir)
+    }
+
+    fn lock(&self, path: &Path, contents: &[u8]) -> Result<Box<dyn DiskLock>, LockError> {
+        self.inner.lock(path, contents)
+    }
+
+    fn available(&self, path: &Path) -> io::Result<u64> {
+        self.inner.available(path)
+    }
+}
+
+impl DiskFile for InterruptedFile {
+    fn write_at(&self, position: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        let segment = self.disk.by.lock().unwrap().take();
+        if let Some(segment) = segment.and_then(|segment| segment.upgrade()) {
+            segment.sync(&self.disk).unwrap();
+        }
+        self.inner.write_at(position, parts)
+    }
+
+    fn read_at(&self, position: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.inner.read_at(position, buf)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.inner.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.inner.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.inner.set_len(len)
+    }
+
+    fn map(&self, range: Range<u64>) -> io::Result<Bytes> {
+        self.inner.map(range)
+    }
+}
+
+fn new() -> (Interrupted, OpenFiles, Arc<Segment>) {
+    let disk = Interrupted {
+        inner: FailingDisk::new(Arc::new(MemoryDisk::new())),
+        by: Arc::default(),
+    };
+    for dir in ["/data", "/data/channels"] {
+        disk.create_dir(Path::new(dir)).unwrap();
+    }
+    let id = SegmentId::new(&Layout::new(Path::new("/data")), Incarnation(1), Offset(0));
+    let segment = Segment::create(id, None, Timestamp(1), LogEpoch(1));
+    (disk, OpenFiles::new(8), Arc::new(segment))
+}
+
+/// A batch of this many bytes at this position.
+fn at(position: u64, len: usize) -> (u64, Bytes) {
+    (FIRST_BATCH + position, Bytes::from(vec![7; len]))
+}
+
+#[test]
+fn a_sync_that_comes_between_a_write_and_its_mark_is_followed_by_another() {
+    let (disk, open_files, segment) = new();
+    segment.write(&disk, &open_files, &[at(0, 100)]).unwrap();
+    segment.sync(&disk).unwrap();
+    *disk.by.lock().unwrap() = Some(Arc::downgrade(&segment));
+    segment.write(&disk, &open_files, &[at(100, 100)]).unwrap();
+    assert!(disk.by.lock().unwrap().is_none(), "it was synced meanwhile");
+    let syncs = disk.inner.count(Operation::Sync);
+    segment.sync(&disk).unwrap();
+    assert_eq!(disk.inner.count(Operation::Sync), syncs + 1);
+    segment.sync(&disk).unwrap();
+    assert_eq!(disk.inner.count(Operation::Sync), syncs + 1, "nothing new");
+}
