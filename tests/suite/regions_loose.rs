@@ -286,6 +286,11 @@ fn what_a_forced_move_may_have_lost_is_what_anybody_has_heard_of_and_listed_unti
     publish(east, "orders", "kept");
     west.has("orders", 1);
     south.has("orders", 1);
+    // That it was heard of at all is recorded first, and what is beyond the copy as it comes.
+    wait_for("the record of the first word", || {
+        let seen = facts(south, "__copies", "copy.seen");
+        (!seen.is_empty()).then_some(())
+    });
     west.kill();
     south.kill();
     east.kill();

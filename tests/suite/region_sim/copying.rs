@@ -7,7 +7,7 @@ use npayload::broker::{BrokerError, CopiedBatch, NewCopy, Residence};
 use npayload::format::BatchHeader;
 use npayload::region::ChannelPattern;
 use npayload::region::copies::{BatchMark, Before, Cursor, GapReason};
-use npayload::region::interest::Wish;
+use npayload::region::interest::{Since, Wish};
 use npayload::storage::StageError;
 use npayload::types::{ChannelName, Incarnation, Offset};
 
@@ -195,7 +195,7 @@ impl Pulling {
                 return Vec::new();
             }
         };
-        if let Err(error) = make(region, home, &ask.log, from) {
+        if let Err(error) = make(region, home, &ask, from) {
             let stop = Stop::Passing(error.to_string());
             hold(region, stops, &name, id, stop);
             return vec![ask.handle];
@@ -406,12 +406,8 @@ fn place(
     }
 }
 
-fn make(
-    region: &mut Region,
-    home: &Home<'_>,
-    log: &Known,
-    from: Offset,
-) -> Result<(), BrokerError> {
+fn make(region: &mut Region, home: &Home<'_>, ask: &Ask, from: Offset) -> Result<(), BrokerError> {
+    let log = &ask.log;
     let now = region.time();
     let home = home.region.name.clone();
     let broker = region.broker.as_mut().expect("it runs");
@@ -424,7 +420,7 @@ fn make(
         config: log.config.clone(),
         home,
         begins_at: from,
-        from_start: from == Offset(0),
+        from_start: matches!(ask.from, From::Since(Since::Start)),
         types: None,
     };
     broker

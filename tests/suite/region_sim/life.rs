@@ -286,11 +286,9 @@ impl World {
             let start = self.regions[home].place(id).map_or(0, |(start, _)| start);
             for (at, region) in self.regions.iter().enumerate() {
                 let place = region.place(id);
-                // Retention may be faster than what is written beside a copy.
-                let begins = match region.widening.is_narrow(id) {
-                    true => u64::MAX,
-                    false => start,
-                };
+                // Retention may be faster than what is written beside a copy, and than that at home.
+                let is_short = name.as_str().ends_with("short") || region.widening.is_narrow(id);
+                let begins = if is_short { u64::MAX } else { start };
                 let is_whole = place.is_some_and(|(here, end)| here <= begins && end == flushed);
                 if at != home && !is_whole {
                     return Some(format!(

@@ -100,8 +100,10 @@ pub fn plan(region: &Region, log: &Known, wish: &Wish) -> Option<(From, Before)>
     if wish.from != Since::Start || is_over {
         return None;
     }
+    let copy = region.broker.as_ref()?.copy_of(log.id)?;
+    let is_of_all = copy.from_start || copy.begins_at == Offset(0);
     let (start, _) = region.place(log.id)?;
-    if log.log_start.0 >= start {
+    if is_of_all || log.log_start.0 >= start {
         return None;
     }
     Some(match widening.beside.get(&log.id) {
@@ -152,7 +154,7 @@ pub fn begin(region: &mut Region, ask: &Ask, begun: Result<Offset, Refused>) -> 
 fn wider(begins_at: Offset) -> Wider {
     Wider {
         begins_at,
-        from_start: begins_at == Offset(0),
+        from_start: true,
         types: None,
     }
 }
