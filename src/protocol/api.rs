@@ -315,7 +315,7 @@ const fn control(kind: Kind, name: &'static str) -> Api {
 }
 
 /// Every request kind, by number.
-pub const APIS: [Api; 120] = [
+pub const APIS: [Api; 121] = [
     row(Kind::Hello, "hello", Encoding::Json, MAX_HELLO_FRAME_BYTES),
     row(Kind::Ping, "ping", Encoding::Empty, MAX_CONTROL_FRAME_BYTES),
     in_two_versions(row(

@@ -58,8 +58,9 @@ fn one_sync_that_fails_of_many_ends_the_start_and_takes_nothing() {
         let failing = FailingDisk::new(Arc::new(disk.clone()));
         let dir = format!("channels/{}", log_id(failed));
         failing.plan(Fault::new(Fault::IO).on(Operation::Sync).at(&dir));
-        let refused =
-            Harness::open_with(Arc::new(failing), config(), model.clone(), now).unwrap_err();
+        let refused = Harness::open_with(Arc::new(failing), config(), model.clone(), now)
+            .err()
+            .unwrap();
         assert!(refused.to_string().contains(&dir), "{refused}");
         for loss in [Loss::None, Loss::All] {
             let mut after = open(Arc::new(disk.after(loss)), model.clone(), now + 1);

@@ -12,7 +12,7 @@ use crate::region::copies::{Before, FollowRefusal, Source as Has, Wanted, check_
 use crate::region::interest::Since;
 use crate::server::access::Caller;
 use crate::server::region::digest::batch_at;
-use crate::server::region::{Regions, leaving};
+use crate::server::region::{Regions, leaving, travel};
 use crate::server::{answer, auditing, fetching};
 use crate::types::{ChannelName, LogEpoch, Offset, OrgName};
 

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::budget::Budget;
 use super::reading::{Read, Rest, read};
 use super::{MAX_WAIT, Source, Standing, link_required};
+use crate::broker::Travelling;
 use crate::protocol::{
     ErrorCode, LinkFetchRequest, LinkFetchResponse, LinkItem, Response, WireError,
 };
