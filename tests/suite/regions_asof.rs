@@ -450,7 +450,7 @@ fn an_organisation_sees_its_own_agents_alone_and_those_it_keeps_in_one_region_cr
         "{followed}"
     );
     assert_eq!(west.copy(copy).expect("it stays")["next"], stood);
-    west.run(&["region", "purge", copy, "--yes"]).ok();
+    by(&west, &acme, &["region", "purge", copy, "--yes"]).ok();
     assert!(west.copy(copy).is_none());
     // Allowed again, it is begun anew for who asks.
     east.run(&["consent", "set", "--org", "acme", "--all"]).ok();
