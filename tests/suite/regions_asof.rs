@@ -438,7 +438,12 @@ fn an_organisation_sees_its_own_agents_alone_and_those_it_keeps_in_one_region_cr
     let stood = west.copy(copy).expect("it stays")["next"].clone();
     by(&east, &acme, &["agent", "register", "secret"]).ok();
     // Evidence is of all organisations: who keeps its own from a region keeps all of it from there.
-    let trust = ["trust", "show", "writer", "--region", "us-east"];
+    register(&east, &["boss"]);
+    wait_for("the registry to be offered", || {
+        let ran = asked(&west, "us-east", &["agent", "search"]);
+        (ran.code == 0 && names(&ran.json()) == ["boss"]).then_some(())
+    });
+    let trust = ["trust", "show", "boss", "--region", "us-east"];
     let refused = west.run(&trust).err;
     assert!(refused.contains("NO_CONSENT"), "{refused}");
     // The source judges it too.
@@ -450,7 +455,7 @@ fn an_organisation_sees_its_own_agents_alone_and_those_it_keeps_in_one_region_cr
         "{followed}"
     );
     assert_eq!(west.copy(copy).expect("it stays")["next"], stood);
-    west.run(&["region", "purge", copy, "--yes"]).ok();
+    by(&west, &acme, &["region", "purge", copy, "--yes"]).ok();
     assert!(west.copy(copy).is_none());
     // Allowed again, it is begun anew for who asks.
     east.run(&["consent", "set", "--org", "acme", "--all"]).ok();
