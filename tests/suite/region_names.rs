@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use npayload::access::{Limits, Principal};
 use npayload::broker::config::{ChannelConfig, ConfigChange};
 use npayload::broker::{
     Asked, Broker, BrokerConfig, BrokerError, CopiedBatch, Fetch, FetchStep, NewCopy, Place, Seat,
@@ -19,11 +18,8 @@ use npayload::region::homes::Run;
 use npayload::region::interest::{Declared, Since, Wish};
 use npayload::storage::StorageConfig;
 use npayload::storage::disk::{CrashingDisk, Disk, Loss};
-use npayload::types::{
-    ChannelName, Incarnation, LogEpoch, Offset, OrgId, OrgName, RegionName, Timestamp,
-};
+use npayload::types::{ChannelName, Incarnation, LogEpoch, Offset, OrgName, RegionName, Timestamp};
 
-use crate::access::key_request;
 use crate::storage_harness::{ROOT, small};
 
 fn region(name: &str) -> RegionName {
@@ -424,59 +420,6 @@ fn topics_of_a_region_stay_as_long_as_what_they_come_to() {
     };
     assert_eq!(known(&west), Some(asked));
     assert_eq!(known(&west.cut()), Some(asked));
-}
-
-#[test]
-fn nothing_of_a_region_counts_while_what_it_said_has_a_gap() {
-    let mut home = Driven::new("ap-south");
-    home.begin();
-    home.record(&[joined("eu-west")]);
-    let now = home.at();
-    let made = home
-        .broker
-        .create_key(&Principal::LOCAL, key_request(OrgId::DEFAULT), now);
-    let (key, _) = made.unwrap().value;
-    let mut west = Driven::new("eu-west");
-    for topic in [Travelling::Regions, Travelling::Access] {
-        west.take(&mut home, topic);
-    }
-    let counts = |west: &Driven| west.broker.access().key_abroad(key.key).is_some();
-    assert!(counts(&west));
-    // Home says so much that it folds it, and what is in between never comes.
-    let acme = OrgName::parse("acme").unwrap();
-    let now = home.at();
-    let limits = Limits::default();
-    home.broker
-        .create_org(&Principal::LOCAL, acme.clone(), limits, now)
-        .unwrap();
-    for n in 0..60 {
-        let max_channels = Some(n);
-        let limits = Limits {
-            max_channels,
-            ..Limits::default()
-        };
-        let now = home.at();
-        home.broker
-            .limit_org(&Principal::LOCAL, &acme, limits, now)
-            .unwrap();
-        home.settle();
-    }
-    let topic = Travelling::Access.name();
-    let here = Travelling::Access.name_from(&region("ap-south"));
-    let (id, start, _) = home.batches(&topic);
-    let (_, next) = west.range_of(&here);
-    assert!(next < start, "{next} {start}");
-    let now = west.at();
-    west.broker.append_gap(id, next..start, now).unwrap();
-    // The link is cut just there.
-    assert!(!counts(&west), "the key may have been revoked");
-    west.round();
-    let mut west = west.cut();
-    assert!(!counts(&west), "nor after a start");
-    west.take(&mut home, Travelling::Access);
-    assert!(counts(&west), "all of it is there again");
-    west.settle();
-    assert_eq!(west.range_of(&here).0, start);
 }
 
 #[test]

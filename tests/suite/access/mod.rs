@@ -147,7 +147,7 @@ fn org_name(text: &str) -> OrgName {
     OrgName::parse(text).unwrap()
 }
 
-pub fn key_request(org: OrgId) -> KeyRequest {
+fn key_request(org: OrgId) -> KeyRequest {
     KeyRequest {
         org,
         name: "ci".to_owned(),
