@@ -5,13 +5,15 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Regions;
-use super::agents::{home_of_agents, matter_of};
+use super::agents::{home_of_agents, made, matter_of};
+use super::matters::KnownMatter;
 use super::outbox::{Handed, Reply};
 use super::requests::unreachable;
 use crate::asp::Matter;
 use crate::broker::{Broker, Outbox, Residence};
 use crate::client::{LinkCall, RequestError};
 use crate::format::BatchHeader;
+use crate::protocol::region::Actor;
 use crate::protocol::{
     AtomicPart, ErrorCode, FetchBeyondRequest, Kind, LinkForwardRequest, PublishRequest, Request,
     Response, WireError,
@@ -96,7 +98,11 @@ pub(in crate::server) struct Sent {
     kind: Kind,
     version: u16,
     channels: Vec<ChannelName>,
+    /// Whose request it is.
+    org: OrgName,
     matter: Option<Matter>,
+    /// What is made, and by whom, once the home has said so.
+    made: Option<(Matter, Actor)>,
     regions: Arc<Regions>,
 }
 
@@ -336,6 +342,7 @@ impl Forward {
             (request, _) => request,
         };
         let link = regions.link_to(&home).ok_or_else(|| unreachable(&home))?;
+        let org = by.org.clone();
         let forward = regions.forwarding(by, &request);
         let channels = channels(&request).into_iter().cloned().collect();
         let call = link.send(&Request::LinkForward(Box::new(forward)));
@@ -345,7 +352,9 @@ impl Forward {
             kind: request.kind(),
             version: request.version(),
             channels,
-            matter: matter_of(&request),
+            matter: matter_of(&request).map(|asked| asked.matter),
+            made: made(&request, &org),
+            org,
             regions,
         }))
     }
@@ -396,6 +405,13 @@ impl Sent {
                 if self.kind == Kind::ChannelDelete {
                     self.forget_homes();
                 }
+                // Only now: an id that was refused is another's, and who has sent it acts in nothing.
+                if let Some((matter, actor)) = self.made {
+                    let home = self.home.clone();
+                    let agent = Some(actor);
+                    let known = KnownMatter { home, agent };
+                    self.regions.matters.remember(&self.org, matter, known);
+                }
                 let response = answer.response(self.kind, self.version);
                 response.unwrap_or_else(|error| {
                     let text = format!("region `{}` has answered: {error}", self.home);
@@ -419,7 +435,7 @@ impl Sent {
                 if let Some(matter) = self.matter
                     && error.known().is_some_and(|code| is_absent.contains(&code))
                 {
-                    self.regions.matters.forget(matter);
+                    self.regions.matters.forget(&self.org, matter);
                 }
                 Response::Error(*error)
             }
