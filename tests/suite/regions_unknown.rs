@@ -47,10 +47,10 @@ fn who_can_not_know_what_was_taken_over_takes_no_writes() {
     move_to(&east, "orders", "us-east", true);
     west.restart();
     knows_home(&west, "orders", "us-east");
-    let file = segment(&west);
     // In order, so that no journal has what is damaged.
     assert_eq!(west.stop(), 0);
     east.kill();
+    let file = segment(&west);
     // The last bit that is set is the last letter of what us-east has said.
     let mut bytes = fs::read(&file).expect("a segment");
     let last = bytes.iter().rposition(|byte| *byte != 0).expect("a record");
