@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """asp_records.py START END: the digest of records (docs/asp.md, "The digest of records") of what `npayload consume CHANNEL --from START --to END --json --base64` prints, from stdin."""
 import base64, hashlib, json, struct, sys
 start, end = int(sys.argv[1]), int(sys.argv[2])

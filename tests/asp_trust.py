@@ -1,6 +1,6 @@
+#!/usr/bin/env python3
 """asp_trust.py FILE: recomputes trust/1 from __asp.evidence as `npayload consume --json` prints it; prints each agent's external and internal score."""
-import json, math, sys
-from collections import defaultdict
+import json, math, sys; from collections import defaultdict
 ONE, M, EARNED, HALF, HANDED, MUTUAL, SAT, MOST = 1 << 16, 10**6, 65536 * 9 // 10, 2 << 16, 2 << 16, 8 << 16, 10 << 16, 2**32 - 1
 WEIGHT, ROOTS = [0] + [ONE << k for k in range(5)], [math.isqrt(1 << 119)]  # by severity; 2^-(1/2), 2^-(1/4), ...
 for _ in range(15): ROOTS.append(math.isqrt(ROOTS[-1] << 60))

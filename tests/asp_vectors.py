@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Recomputes the golden sessions: canonical forms, digests, hashes, signatures. Standard library only."""
 import hashlib, json, pathlib, sys
 from decimal import Decimal

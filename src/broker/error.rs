@@ -85,6 +85,20 @@ pub enum BrokerError {
         /// The region that takes it over.
         to: RegionName,
     },
+    /// What another region says of homes is damaged here, so nobody knows whether it has taken the
+    /// channel over.
+    #[error(
+        "channel `{channel}` takes no writes: what region `{region}` says of homes is not known \
+         here, and it may have taken the channel over: {why}"
+    )]
+    HomesUnknown {
+        /// The channel.
+        channel: String,
+        /// The region.
+        region: RegionName,
+        /// Where it is damaged.
+        why: String,
+    },
     /// A step of a move can't be taken.
     #[error("the home of channel `{channel}` is not moved: {reason}")]
     MoveRefused {

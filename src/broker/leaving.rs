@@ -18,6 +18,7 @@ impl Broker {
     pub fn leave_directory(&mut self, now: Timestamp) -> Result<Accepted<()>, Refusal> {
         self.remove_travelled(&Travelling::Regions.name(), now)?;
         self.regions = Regions::default();
+        self.homes.goes_alone();
         self.consents += 1;
         self.granted.clear();
         self.settle_trust();

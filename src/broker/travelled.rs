@@ -151,11 +151,19 @@ impl Broker {
             return;
         };
         if let Err(error) = self.fold_travelled(topic, &from, batch) {
-            if topic == Travelling::Access {
-                self.access.lacks_of(&from);
+            match topic {
+                Travelling::Access => self.access.lacks_of(&from),
+                Travelling::Homes => self.homes.lacks_of(&from, error.to_string()),
+                Travelling::Regions | Travelling::Interest => {}
             }
             tracing::error!(%error, %name, region = %from, "what another region says is not taken");
             return;
+        }
+        if topic == Travelling::Homes {
+            match is_whole_state(batch) {
+                true => self.homes.has_all_of(&from),
+                false => self.homes.has_up_to(&from, header.end_offset()),
+            }
         }
         let begins = header.base_offset();
         let start = self.storage.log(id).map_or(begins, |log| log.log_start());
@@ -226,8 +234,13 @@ impl Broker {
                 // A revocation may be lost at its end.
                 closed.map_or(Ok(()), Err)
             });
-            if folded.is_err() && topic == Travelling::Access {
-                self.access.lacks_of(&from);
+            match (&folded, topic) {
+                (Err(_), Travelling::Access) => self.access.lacks_of(&from),
+                // Another region may have taken over what seems to live here.
+                (Err(error), Travelling::Homes) => {
+                    self.homes.lacks_of(&from, error.to_string());
+                }
+                _ => {}
             }
             match folded {
                 Ok(()) => {}

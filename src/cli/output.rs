@@ -172,8 +172,12 @@ pub fn count(number: u64) -> String {
 /// `1 record`, `2 records`.
 #[must_use]
 pub fn counted(number: u64, noun: &str) -> String {
-    let s = if number == 1 { "" } else { "s" };
-    format!("{} {noun}{s}", count(number))
+    let ending = match number {
+        1 => "",
+        _ if noun.ends_with("ch") => "es",
+        _ => "s",
+    };
+    format!("{} {noun}{ending}", count(number))
 }
 
 #[cfg(test)]
@@ -205,6 +209,7 @@ mod tests {
         assert_eq!(count(1_234_567), "1,234,567");
         assert_eq!(counted(1, "record"), "1 record");
         assert_eq!(counted(100, "record"), "100 records");
+        assert_eq!(counted(2, "batch"), "2 batches");
         assert_eq!(time(Timestamp(1500)), "1970-01-01T00:00:01.500Z");
     }
 

@@ -1,5 +1,7 @@
 //! Where something is that follows from a session, as one region asks another.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::asp::Matter;
@@ -22,6 +24,12 @@ pub struct LinkFound {
     /// Who promised, or made the call; none where it is filed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<Actor>,
+    /// Who did, where several organisations have one of the id there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Actor>,
+    /// The organisations that have a part in it; none where it is filed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub orgs: Option<BTreeSet<OrgName>>,
 }
 
 /// An agent, as other regions can judge keys by.

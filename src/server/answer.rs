@@ -320,6 +320,11 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
         BrokerError::Aside { file, .. } => {
             plain(ErrorCode::AsideUnreadable).with("file", file.as_str())
         }
+        BrokerError::HomesUnknown {
+            channel, region, ..
+        } => plain(ErrorCode::Damaged)
+            .with("channel", channel.clone())
+            .with("region", region.as_str()),
         BrokerError::HomeMoving { channel, to } => plain(ErrorCode::HomeMoving)
             .with("channel", channel.clone())
             .with("to", to.as_str())

@@ -97,7 +97,7 @@ pub(super) fn admit(
 /// Takes a request that was let in as far as it goes without I/O.
 pub(super) fn handle_admitted(shared: &Shared, caller: &Caller, mut request: Request) -> Handled {
     region::name_logs(shared, &mut request);
-    if region::seeks(shared, &request) {
+    if region::seeks(shared, caller, &request) {
         return Handled::Seek(Box::new(request));
     }
     take(shared, caller, request)

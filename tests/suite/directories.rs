@@ -103,3 +103,24 @@ fn a_directory_that_must_exist_is_not_made_anew() {
     let broker = Broker::start_with(&data, &["--must-exist"]);
     assert_eq!(broker.run(&["consume", "c"]).ok(), b"kept\n");
 }
+
+#[test]
+fn a_damaged_directory_of_channels_is_refused_with_file_and_position() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let data = dir.path().join("data");
+    publish(&data, "one\n");
+    let logs = std::fs::read_dir(data.join("channels")).expect("a folder");
+    let segments = logs.map(|log| log.expect("an entry").path().join(format!("{:020}.log", 0)));
+    let holds = |bytes: &[u8], text: &[u8]| bytes.windows(text.len()).any(|one| one == text);
+    let mut found = segments.filter_map(|path| {
+        let bytes = std::fs::read(&path).ok()?;
+        holds(&bytes, b"channel.created").then_some((path, bytes))
+    });
+    let (path, mut bytes) = found.next().expect("the segment of __channels");
+    let last = bytes.iter().rposition(|byte| *byte != 0).expect("a record");
+    bytes[last] ^= 1;
+    std::fs::write(&path, bytes).expect("a segment");
+    let why = refusal(&data, &[]);
+    assert!(why.contains(path.to_str().expect("UTF-8")), "{why}");
+    assert!(why.contains("at byte "), "{why}");
+}

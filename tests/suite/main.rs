@@ -66,14 +66,17 @@ mod regions_dir; // one directory for all regions: names, homes, who may hold wh
 mod regions_each; // channels with a log for each region: written everywhere, read merged, the same in every region
 mod regions_ends; // topics that are folded, names that are given back, wider copies that are tried again, what outboxes promise, who sees sessions
 mod regions_fair; // what a link sends first: live logs, then backlogs by turns
+mod regions_left; // regions whose leaving was cut short, and that have nobody left to ask
 mod regions_link; // which peer a copy is pulled from, what of it, and how much at once
 mod regions_long; // a link cut and both of its sides killed all the time: the copy holds every record once
 mod regions_long_each; // the same of a channel that three regions write at once
 mod regions_loose; // what was set aside is published again, what may be lost is named and acknowledged, positions and logs of each region
+mod regions_matters; // ids of promises and calls that several organisations send, in several regions
 mod regions_move; // homes that are moved, planned and by force, and losers that come back
 mod regions_out; // what leaves a region for another: forwarded requests, acknowledgements that say where, outboxes
 mod regions_partial; // copies that are not whole, and lives of a channel beside each other
 mod regions_spec; // the table of faults and their tests in docs/regions.md against the tests
+mod regions_unknown; // a region that can not know what others have taken over from it
 mod scrub; // the running broker checks what is stored: what it finds, marks, and leaves alone
 mod server; // a server in this process, with the Rust client
 mod sim; // the whole broker from one seed: clock, disk, network, randomness, order; and a checker

@@ -490,7 +490,8 @@ fn goes_by(region: &Region, home: &str) {
 }
 
 /// Makes a channel; tried again while the directory is out of reach.
-fn makes(region: &Region, channel: &str) {
+/// Makes a channel, once its name is given.
+pub fn makes(region: &Region, channel: &str) {
     wait_for("a channel to be made", || {
         let made = region.run(&["channel", "create", channel, "--if-not-exists"]);
         (made.code == 0).then_some(())

@@ -8,7 +8,7 @@ use crate::types::{CallId, Timestamp, ToolName};
 #[non_exhaustive]
 pub enum ToolError {
     /// There is no such call.
-    #[error("there is no call {0}")]
+    #[error("there is no tool call {0}")]
     UnknownCall(CallId),
     /// The id is no UUID of version 7.
     #[error("call id {0} is not a UUID of version 7")]

@@ -1,6 +1,8 @@
 //! What follows from sessions, by its id alone: whether it is here, and who acts in it. Other regions
 //! ask that before they send a request on, and this one before it asks others.
 
+use std::collections::BTreeSet;
+
 use super::resolve::Named;
 use super::tools::agent_of;
 use super::{AspError, OrgAsp};
@@ -12,26 +14,49 @@ use crate::asp::registry::AgentRef;
 use crate::asp::tool::Tools;
 use crate::broker::core::Broker;
 use crate::broker::topic::Fold;
-use crate::types::{ChannelName, CommitmentId, Offset, Timestamp};
+use crate::types::{ChannelName, CommitmentId, Offset, OrgId, OrgName, Timestamp};
+
+/// What memory holds of an id that somebody chose: one thing, or several of as many organisations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatterHeld {
+    /// Who promised, or made the call; not empty.
+    pub agents: Vec<Named>,
+    /// The organisations that have a part in it: those of its parties, of the session and of who
+    /// takes part in that, of arbitrators. Of all others it is none of their business.
+    pub orgs: BTreeSet<OrgName>,
+}
 
 impl Broker {
-    /// Who promised, or made the call, where memory holds it; whoever may see it.
+    /// Who promised, or made the call, where memory holds it, and who has a part in it; whoever may
+    /// see it.
     #[must_use]
-    pub fn held_matter(&self, matter: Matter) -> Option<Named> {
-        self.asp.orgs.iter().find_map(|(org, of_org)| {
-            let party = match matter {
-                Matter::Commitment(id) => of_org.obligor_of(id)?,
-                Matter::Dispute(id) => {
-                    let dispute = of_org.commitments.state.dispute(id)?;
-                    of_org.obligor_of(dispute.commitment())?
-                }
-                Matter::Call(id) => Party {
-                    agent: agent_of(&of_org.tools.state.call(id)?),
+    pub fn held_matter(&self, matter: Matter) -> Option<MatterHeld> {
+        let mut held = MatterHeld {
+            agents: Vec::new(),
+            orgs: BTreeSet::new(),
+        };
+        for (org, of_org) in &self.asp.orgs {
+            let mut parts = BTreeSet::from([*org]);
+            let actor = match matter {
+                Matter::Commitment(id) => of_org.obligor_of(id, &mut parts),
+                Matter::Dispute(id) => of_org.commitments.state.dispute(id).and_then(|dispute| {
+                    let seats = dispute.arbitration.iter().flat_map(|of| of.sitting());
+                    parts.extend(seats.map(|seat| seat.party.org));
+                    parts.insert(dispute.filed.filer.org);
+                    of_org.obligor_of(dispute.commitment(), &mut parts)
+                }),
+                Matter::Call(id) => of_org.tools.state.call(id).map(|call| Party {
+                    agent: agent_of(&call),
                     org: *org,
-                },
+                }),
             };
-            Some(self.named(party.org, party.agent))
-        })
+            if let Some(actor) = actor {
+                held.agents.push(self.named(actor.org, actor.agent));
+                held.orgs
+                    .extend(parts.into_iter().map(|org| self.shown_org(org)));
+            }
+        }
+        (!held.agents.is_empty()).then_some(held)
     }
 
     /// The records in which something may be filed that memory does not hold, of each topic.
@@ -81,8 +106,19 @@ impl Broker {
 }
 
 impl OrgAsp {
-    fn obligor_of(&self, commitment: CommitmentId) -> Option<Party> {
+    /// Who promised.
+    ///
+    /// - `parts`: the organisations of all that have a part in it are added.
+    fn obligor_of(&self, commitment: CommitmentId, parts: &mut BTreeSet<OrgId>) -> Option<Party> {
         let held = self.commitments.state.commitment(commitment)?;
-        Some(held.commitment().created.promise.obligor)
+        let promised = held.commitment();
+        let promise = &promised.created.promise;
+        let counterparty = promised.counterparty.or(promise.counterparty);
+        parts.insert(promise.obligor.org);
+        parts.extend(counterparty.map(|party| party.org));
+        if let Some(session) = self.sessions.state.session(promise.session) {
+            parts.extend(session.participants.values().map(|one| one.org));
+        }
+        Some(promise.obligor)
     }
 }

@@ -49,6 +49,7 @@ pub use escrow::BalanceSeen;
 pub use evidence::{EVIDENCE_TOPIC, TrustSeen};
 pub use listing::{EndedToWalk, InboxTopic, LivePage, Reads, SessionHead};
 pub use market::{ListingDone, SubscriptionDone};
+pub use matters::MatterHeld;
 pub use places::{CommitmentPlace, LedgerPlace};
 pub use promised::{ClosedToWalk, LiveCommitments, LiveDisputes, Sight};
 pub use ratings::{EndorsementSeen, RatingSeen};

@@ -105,6 +105,12 @@ pub struct Homes {
 }
 
 impl Homes {
+    /// Forgets all that a region has said: its topic is folded anew.
+    pub fn forget(&mut self, by: &RegionName) {
+        self.said.retain(|(_, region), _| region != by);
+        self.assemblies.remove(by);
+    }
+
     /// Takes the next event of a region's topic into the state. One function checks an append and
     /// replays the topic.
     ///

@@ -1,5 +1,7 @@
 //! Whether something that follows from a session is here: held in memory, or filed on the disk.
 
+use std::collections::BTreeSet;
+
 use super::super::shared::Shared;
 use super::reader::Reader;
 use super::{filed, tools};
@@ -7,11 +9,14 @@ use crate::asp::Matter;
 use crate::asp::tool::Filed;
 use crate::broker::BrokerError;
 use crate::broker::asp::Named;
+use crate::types::OrgName;
 
 /// Something that is here.
 pub(in crate::server) struct HeldMatter {
     /// Who promised, or made the call; not told of what is filed.
-    pub agent: Option<Named>,
+    pub agents: Vec<Named>,
+    /// Which organisations have a part in it; not told of what is filed.
+    pub orgs: Option<BTreeSet<OrgName>>,
 }
 
 /// Looks for something, whoever may see it: on a thread that may wait for the disk.
@@ -24,9 +29,11 @@ pub(in crate::server) fn find_matter(
 ) -> Result<Option<HeldMatter>, BrokerError> {
     let topics = {
         let broker = shared.broker();
-        if let Some(agent) = broker.held_matter(matter) {
-            let agent = Some(agent);
-            return Ok(Some(HeldMatter { agent }));
+        if let Some(held) = broker.held_matter(matter) {
+            return Ok(Some(HeldMatter {
+                agents: held.agents,
+                orgs: Some(held.orgs),
+            }));
         }
         broker.matter_files(matter)
     };
@@ -46,7 +53,10 @@ pub(in crate::server) fn find_matter(
             }
         };
         if is_filed {
-            return Ok(Some(HeldMatter { agent: None }));
+            return Ok(Some(HeldMatter {
+                agents: Vec::new(),
+                orgs: None,
+            }));
         }
     }
     Ok(None)

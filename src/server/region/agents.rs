@@ -4,7 +4,7 @@
 //! home may not know the key, and takes this region's word.
 
 use super::Regions;
-use super::matters::KnownMatter;
+use super::matters::{Asked, KnownMatter};
 use crate::access::Ask;
 use crate::asp::commitment::{EscrowTerms, Offered};
 use crate::asp::registry::AgentRef;
@@ -17,7 +17,7 @@ use crate::region::RegionNumber;
 use crate::server::access::{Caller, denied};
 use crate::server::shared::Shared;
 use crate::server::{answer, clock};
-use crate::types::{RegionName, SessionId};
+use crate::types::{OrgName, RegionName, SessionId};
 
 /// What a request hangs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,41 +163,33 @@ fn about(request: &AspRequest) -> Option<(Place, Speaker<'_>)> {
 }
 
 /// What a request is about whose home may have to be asked for.
-pub(super) fn matter_of(request: &Request) -> Option<Matter> {
+pub(super) fn matter_of(request: &Request) -> Option<Asked> {
     let Request::Asp(request) = request else {
         return None;
     };
-    match about(request)?.0 {
-        Place::Session(_) => None,
-        Place::Matter(matter) => Some(matter),
+    match about(request)? {
+        (Place::Session(_), _) => None,
+        (Place::Matter(matter), speaker) => Some(Asked {
+            matter,
+            by_operator: speaker == Speaker::Nobody,
+        }),
     }
 }
 
-/// What a request makes in a session, and who acts in it.
-fn makes(request: &AspRequest) -> Option<(Matter, &AgentRef)> {
-    match request {
-        AspRequest::ToolStart(start) => Some((Matter::Call(start.call_id), &start.agent)),
-        AspRequest::CommitmentCreate(create) => {
-            Some((Matter::Commitment(create.id), &create.agent_id))
-        }
-        _ => None,
-    }
-}
-
-/// What a request makes that may be remembered where it was sent.
-pub(super) fn matter_made(request: &Request) -> Option<Matter> {
-    match request {
-        Request::Asp(request) => makes(request).map(|(matter, _)| matter),
-        _ => None,
-    }
-}
-
-/// What a request makes, where it was sent, and who acts in it.
-fn made(request: &AspRequest, caller: &Caller) -> Option<(Matter, Actor)> {
-    let (matter, agent) = makes(request)?;
-    let own = caller.row().org;
+/// What a request makes in a session, once its home has said so, and who acts in it.
+///
+/// - `own`: whose organisation's name alone stands for.
+pub(super) fn made(request: &Request, own: &OrgName) -> Option<(Matter, Actor)> {
+    let Request::Asp(request) = request else {
+        return None;
+    };
+    let (matter, agent) = match &**request {
+        AspRequest::ToolStart(start) => (Matter::Call(start.call_id), &start.agent),
+        AspRequest::CommitmentCreate(create) => (Matter::Commitment(create.id), &create.agent_id),
+        _ => return None,
+    };
     let (org, name) = match agent {
-        AgentRef::Name(name) => (own, name.clone()),
+        AgentRef::Name(name) => (own.clone(), name.clone()),
         AgentRef::Uri { org, name } => (org.clone(), name.clone()),
         AgentRef::Id(_) => return None,
     };
@@ -210,7 +202,12 @@ pub(super) fn number_in(session: SessionId) -> RegionNumber {
 }
 
 /// Where something is, as far as that is known.
-fn home_of(shared: &Shared, regions: &Regions, place: Place) -> Option<KnownMatter> {
+fn home_of(
+    shared: &Shared,
+    regions: &Regions,
+    org: &OrgName,
+    (place, speaker): (Place, Speaker<'_>),
+) -> Option<KnownMatter> {
     match place {
         Place::Session(session) => {
             let number = number_in(session);
@@ -221,11 +218,15 @@ fn home_of(shared: &Shared, regions: &Regions, place: Place) -> Option<KnownMatt
             let home = names.find(|name| RegionNumber::of(name) == number)?;
             Some(KnownMatter { home, agent: None })
         }
-        // What is here is this region's, whatever others have.
+        // What is here and the caller's is this region's, whatever others have.
         Place::Matter(matter) => {
-            let known = regions.matters.of(matter)?;
-            let is_here = shared.broker().held_matter(matter).is_some();
-            (!is_here).then_some(known)
+            let known = regions.matters.of(org, matter)?;
+            let by_operator = speaker == Speaker::Nobody;
+            let asked = Asked {
+                matter,
+                by_operator,
+            };
+            (!super::matters::is_here(shared, org, asked)).then_some(known)
         }
     }
 }
@@ -244,7 +245,8 @@ pub(super) fn home_of_agents(
     let Some((place, speaker)) = about(request) else {
         return Ok(None);
     };
-    let Some(KnownMatter { home, agent }) = home_of(shared, regions, place) else {
+    let org = caller.row().org;
+    let Some(KnownMatter { home, agent }) = home_of(shared, regions, &org, (place, speaker)) else {
         return Ok(None);
     };
     // Which agent an identity names only its home knows: a key that speaks for some may not.
@@ -253,7 +255,7 @@ pub(super) fn home_of_agents(
         Speaker::Agent(AgentRef::Name(name) | AgentRef::Uri { name, .. }) => Some(name.as_str()),
         Speaker::Agent(AgentRef::Id(_)) | Speaker::All => Some(""),
         Speaker::Actor => match &agent {
-            Some(actor) if actor.org == caller.row().org => Some(actor.name.as_str()),
+            Some(actor) if actor.org == org => Some(actor.name.as_str()),
             _ => Some(""),
         },
     };
@@ -264,13 +266,6 @@ pub(super) fn home_of_agents(
         judged.map_err(|error| Box::new(denied(&error)))?;
     }
     check_escrow(shared, regions, caller, request, &home)?;
-    if let Some((matter, actor)) = made(request, caller) {
-        let agent = Some(actor);
-        let home = home.clone();
-        regions
-            .matters
-            .remember(matter, KnownMatter { home, agent });
-    }
     Ok(Some(home))
 }
 

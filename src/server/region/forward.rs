@@ -5,7 +5,8 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::Regions;
-use super::agents::{home_of_agents, matter_made, matter_of};
+use super::agents::{home_of_agents, made, matter_of};
+use super::matters::KnownMatter;
 use super::outbox::{Handed, Reply};
 use super::requests::unreachable;
 use super::seeing::SeenIn;
@@ -13,6 +14,7 @@ use crate::asp::Matter;
 use crate::broker::{Broker, Outbox, Residence};
 use crate::client::{Link, LinkCall, RequestError};
 use crate::format::BatchHeader;
+use crate::protocol::region::Actor;
 use crate::protocol::{
     AtomicPart, ErrorCode, FetchBeyondRequest, Kind, LinkForwardRequest, PublishRequest, Request,
     Response, WireError,
@@ -114,9 +116,11 @@ pub(in crate::server) struct Sent {
     kind: Kind,
     version: u16,
     channels: Vec<ChannelName>,
+    /// Whose request it is.
+    org: OrgName,
     matter: Option<Matter>,
-    /// What it makes there, which is remembered from when it was sent.
-    made: Option<Matter>,
+    /// What is made, and by whom, once the home has said so.
+    made: Option<(Matter, Actor)>,
     regions: Arc<Regions>,
 }
 
@@ -430,6 +434,7 @@ impl Sent {
         request: &Request,
         regions: Arc<Regions>,
     ) -> Self {
+        let org = by.org.clone();
         let forward = regions.forwarding(by, request);
         Self {
             home,
@@ -437,8 +442,9 @@ impl Sent {
             kind: request.kind(),
             version: request.version(),
             channels: channels(request).into_iter().cloned().collect(),
-            matter: matter_of(request),
-            made: matter_made(request),
+            matter: matter_of(request).map(|asked| asked.matter),
+            made: made(request, &org),
+            org,
             regions,
         }
     }
@@ -456,6 +462,13 @@ impl Sent {
                 // Its name is anybody's now.
                 if self.kind == Kind::ChannelDelete {
                     self.forget_homes();
+                }
+                // Only now: an id that was refused is another's, and who has sent it acts in nothing.
+                if let Some((matter, actor)) = self.made {
+                    let home = self.home.clone();
+                    let agent = Some(actor);
+                    let known = KnownMatter { home, agent };
+                    self.regions.matters.remember(&self.org, matter, known);
                 }
                 let response = answer.response(self.kind, self.version);
                 response.unwrap_or_else(|error| {
@@ -480,11 +493,7 @@ impl Sent {
                 if let Some(matter) = self.matter
                     && error.known().is_some_and(|code| is_absent.contains(&code))
                 {
-                    self.regions.matters.forget(matter);
-                }
-                // What was refused may be made elsewhere.
-                if let Some(made) = self.made {
-                    self.regions.matters.forget(made);
+                    self.regions.matters.forget(&self.org, matter);
                 }
                 Response::Error(*error)
             }

@@ -46,7 +46,7 @@ pub(in crate::server) fn carry_out_for(
         Err(error) => return refused(error),
     };
     // The name of a channel is given back first, which another region may have to record.
-    if matches!(request, Request::ChannelDelete(_)) && super::seeks(shared, &request) {
+    if matches!(request, Request::ChannelDelete(_)) && super::seeks(shared, &caller, &request) {
         return Handled::SeekFor(caller, Box::new(request));
     }
     sought_for(shared, &caller, request)

@@ -128,6 +128,10 @@ impl Courier {
             return Err(error.clone());
         }
         let channel = &self.outbox.channel;
+        if self.regions.is_alone() {
+            let why = "this region has no peers, and no way to the home";
+            return Err(refused(why).with("channel", channel.as_str()));
+        }
         if !self.shared.broker().may_hold_here(channel) {
             let why = "this region may not hold the channel's bytes";
             return Err(refused(why).with("channel", channel.as_str()));

@@ -106,6 +106,17 @@ fn nothing_lives_here(broker: &Broker, regions: &Regions) -> Result<(), WireErro
     Ok(())
 }
 
+/// Whether this region has left, and what follows from that here was cut short: its copy of the
+/// directory says so, or its home, which lets it in no more; or nobody is left who could be asked.
+fn is_cut_short(broker: &Broker, regions: &Regions, home: &RegionName) -> bool {
+    let directory = broker.region_directory();
+    let is_told = directory.left_at(&regions.name).is_some();
+    let says_left = regions
+        .peer(home)
+        .is_some_and(|peer| peer.state().says_left);
+    regions.link_to(home).is_none() && (is_told || says_left || regions.is_alone())
+}
+
 /// Takes a region out of the directory, this one or another.
 ///
 /// # Errors
@@ -160,6 +171,19 @@ async fn said(
         }
         if is_own && broker.directory_seat() != Seat::Here {
             nothing_lives_here(&broker, regions)?;
+        }
+        if is_own
+            && let Seat::There(home) = broker.directory_seat()
+            && is_cut_short(&broker, regions, &home)
+        {
+            let known = broker.region_directory().regions();
+            let others = known.filter(|(name, _)| **name != regions.name);
+            return Ok(DirectoryTold {
+                home: Some(home),
+                regions: others.map(|(name, _)| name.clone()).collect(),
+                place: None,
+                taken: Vec::new(),
+            });
         }
     }
     let region = region.clone();

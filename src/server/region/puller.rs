@@ -46,6 +46,8 @@ const LOST: BackoffLimits = BackoffLimits {
     min: Duration::from_millis(100),
     max: Duration::from_secs(10),
 };
+/// How long the removal of a copy may take that is brought anew.
+const REMOVED: Duration = Duration::from_secs(10);
 /// A link that was open for this long is opened again soon when it is lost.
 const STEADY: Duration = Duration::from_secs(10);
 
@@ -90,6 +92,7 @@ pub(super) async fn run(shared: Arc<Shared>, peer: Arc<Peer>) {
             let mut known = peer.state();
             known.enter(state, clock::now());
             known.error = Some(ended.text);
+            known.says_left = ended.says_left;
         }
         tokio::select! {
             () = shared.stop.cancelled() => return,
@@ -104,6 +107,8 @@ struct Ended {
     text: String,
     /// Trying again soon changes nothing.
     is_refused: bool,
+    /// The peer says that this region has left the directory.
+    says_left: bool,
 }
 
 impl From<RequestError> for Ended {
@@ -113,13 +118,21 @@ impl From<RequestError> for Ended {
             RequestError::Server(error) => !error.retryable,
             _ => false,
         };
+        let says_left = matches!(
+            &error,
+            RequestError::Server(error) if error.known() == Some(ErrorCode::RegionLeft)
+        );
         let mut text = error.to_string();
         let mut source = std::error::Error::source(&error);
         while let Some(cause) = source {
             text = format!("{text}: {cause}");
             source = cause.source();
         }
-        Self { text, is_refused }
+        Self {
+            text,
+            is_refused,
+            says_left,
+        }
     }
 }
 
@@ -127,6 +140,7 @@ fn ended(text: impl Into<String>) -> Ended {
     Ended {
         text: text.into(),
         is_refused: false,
+        says_left: false,
     }
 }
 
@@ -231,6 +245,7 @@ async fn session(
     peer.set_link(Some(link.clone()));
     regions.tell_linked();
     tracing::info!(peer = %opened.region, url = %peer.url, "linked to a region");
+    homes_anew(shared, peer).await?;
     let mut session = Session {
         shared,
         regions,
@@ -249,6 +264,28 @@ async fn session(
         look_at: None,
     };
     session.run().await
+}
+
+/// Has what a peer says of homes brought anew, where it is damaged here.
+async fn homes_anew(shared: &Arc<Shared>, peer: &Peer) -> Result<(), Ended> {
+    let begun = shared
+        .broker()
+        .begin_homes_anew(&peer.name, clock::now())
+        .map_err(|refusal| ended(refusal.error.to_string()))?;
+    let Some(begun) = begun else {
+        return Ok(());
+    };
+    let removed = super::directory::settled(shared, begun.wait).await;
+    removed.map_err(|error| ended(error.message))?;
+    // It is followed under the same identity, once nothing is left of the one before.
+    let limit = Instant::from_std(clock::instant()) + REMOVED;
+    while shared.broker().storage().log(begun.value).is_some() {
+        if Instant::from_std(clock::instant()) >= limit {
+            return Err(ended("what was damaged is not removed yet"));
+        }
+        sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
 }
 
 impl Session<'_> {

@@ -73,12 +73,12 @@ fn use_of(request: &Request) -> Option<Use<'_>> {
 
 /// Whether the peers have to be asked before a request is carried out: it names a channel that is
 /// not here.
-pub(in crate::server) fn seeks(shared: &Shared, request: &Request) -> bool {
+pub(in crate::server) fn seeks(shared: &Shared, caller: &Caller, request: &Request) -> bool {
     let Some(regions) = &shared.regions else {
         return false;
     };
-    if let Some(matter) = super::agents::matter_of(request) {
-        return super::matters::is_unknown(shared, regions, matter);
+    if let Some(asked) = super::agents::matter_of(request) {
+        return super::matters::is_unknown(shared, regions, &caller.row().org, asked);
     }
     let Some(used) = use_of(request) else {
         return false;
@@ -134,8 +134,8 @@ pub(in crate::server) async fn seek(
     let Some(regions) = shared.regions.clone() else {
         return Ok(());
     };
-    if let Some(matter) = super::agents::matter_of(request) {
-        return super::matters::seek(shared, &regions, matter).await;
+    if let Some(asked) = super::agents::matter_of(request) {
+        return super::matters::seek(shared, &regions, &caller.row().org, asked).await;
     }
     match use_of(request) {
         None => Ok(()),

@@ -26,6 +26,8 @@ pub(super) struct PeerState {
     pub wire_bytes: u64,
     pub opened: u64,
     pub error: Option<String>,
+    /// It does not let this region in any more, which has left the directory.
+    pub says_left: bool,
 }
 
 impl PeerState {
@@ -38,6 +40,7 @@ impl PeerState {
             wire_bytes: 0,
             opened: 0,
             error: None,
+            says_left: false,
         }
     }
 

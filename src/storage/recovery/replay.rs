@@ -90,11 +90,15 @@ impl Unrecovered {
             other => OpenError::Directory(Box::new(other)),
         };
         while from < log.end {
+            let mut of = None;
             let slices = match log.plan_read(from, 1 << 20).map_err(unreadable)? {
                 ReadPlan::Memory(slices) => slices,
-                ReadPlan::Segment { segment, .. } => segment
-                    .read(&*self.disk, &self.open_files, from, Wanted::bytes(1 << 20))
-                    .map_err(unreadable)?,
+                ReadPlan::Segment { segment, .. } => {
+                    let wanted = Wanted::bytes(1 << 20);
+                    let slices = segment.read(&*self.disk, &self.open_files, from, wanted);
+                    of = Some(segment);
+                    slices.map_err(unreadable)?
+                }
                 ReadPlan::Load => {
                     let Some(job) = log.plan_load() else { break };
                     let older = job.run(&*self.disk, &self.layout)?;
@@ -108,13 +112,23 @@ impl Unrecovered {
                     continue;
                 }
             };
+            let mut next = from;
             for mut part in slices.parts {
                 while !part.is_empty() {
                     let len = BatchHeader::peek(&part).map_or(part.len(), |header| header.len());
                     let batch = part.split_to(len.min(part.len()));
-                    check_stored(&batch).map_err(|error| OpenError::BrokenDirectory {
-                        what: format!("a batch from offset {from} on: {error}"),
-                    })?;
+                    next = match (check_stored(&batch), &of) {
+                        (Ok(header), _) => header.end_offset(),
+                        (Err(error), Some(segment)) => {
+                            let (disk, files) = (&*self.disk, &self.open_files);
+                            let what = error.to_string().into();
+                            return Err(unreadable(segment.damaged_at(disk, files, next, what)?));
+                        }
+                        (Err(error), None) => {
+                            let what = format!("the batch with offset {next}: {error}");
+                            return Err(OpenError::BrokenDirectory { what });
+                        }
+                    };
                     batches.push(batch);
                 }
             }

@@ -415,6 +415,8 @@ pub fn responses() -> Vec<Response> {
                 org: org("acme"),
                 name: AgentName::parse("writer").unwrap(),
             }),
+            others: Vec::new(),
+            orgs: Some([org("acme"), org("bolt")].into()),
         }),
         RegionResponse::ConsentSet(consents()),
         RegionResponse::ConsentList(consents()),
