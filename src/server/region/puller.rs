@@ -28,7 +28,7 @@ pub(super) use self::widening::Beside;
 use super::{Peer, Regions, following, travel};
 use crate::client::{Backoff, BackoffLimits, Client, Link, LinkCall, RequestError};
 use crate::protocol::region::{LinkLog, LinkLogs, LinkOpen, LinkState};
-use crate::protocol::{LinkFetchRequest, RegionRequest, Request, Response};
+use crate::protocol::{ErrorCode, LinkFetchRequest, RegionRequest, Request, Response};
 use crate::region::copies::{Cursor, Item};
 use crate::region::{ChannelPattern, Tenure};
 use crate::server::clock;

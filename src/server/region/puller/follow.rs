@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 use super::{ANSWER, Copying, Ended, Session, ended, place};
 use crate::broker::asp::CopiedTopic;
 use crate::broker::config::ChannelConfig;
-use crate::broker::{NewCopy, Residence};
+use crate::broker::{NewCopy, Residence, Travelling};
 use crate::protocol::region::{
     FollowFrom, FollowLog, FollowedLog, LinkFollow, LinkLog, LinkLogsPage, LinkUnfollow, MAX_LOGS,
 };
@@ -323,6 +323,9 @@ impl Session<'_> {
             from_start: (is_again || wish.from == Since::Start) && log.whole,
             types: wish.types.clone(),
         };
+        if Travelling::of(&log.name) == Some(Travelling::Homes) {
+            broker.homes_go_to(&log.home, log.flushed);
+        }
         let is_internal = new.name.is_internal();
         let made = match is_internal {
             true => broker.create_travelled(new, clock::now()),
