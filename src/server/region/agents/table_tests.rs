@@ -114,14 +114,13 @@ fn requests_hang_on_what_the_table_says_and_keys_speak_for_whom_it_names() {
     for (requests, on, speaks) in rows() {
         // With an agent, and without.
         let (with, without) = match speaks.as_str() {
-            "—" => (None, Some(Speaker::Nobody)),
+            "one who takes part in it (below)" => (None, Some(Speaker::One)),
             "who promised" | "who made the call" => (None, Some(Speaker::Actor)),
             "all" => (None, Some(Speaker::All)),
             "the agent that promises" | "the agent that calls" | "the agent that is named" => {
                 (Some(Speaker::Agent(&writer)), None)
             }
-            "the agent, where one is named"
-            | "the arbitrator; without one the caller runs the broker" => {
+            "the arbitrator; without one the caller runs the broker" => {
                 (Some(Speaker::Agent(&writer)), Some(Speaker::Nobody))
             }
             "the agent that is named, else all" => {
