@@ -1610,6 +1610,38 @@ export class EachRegionError extends NPayloadError {
 }
 
 /**
+ * No copy of what another region's agents say is here, or not all of it yet: it has been asked for. Code `COPY_NOT_HERE` (943); worth another try.
+ * @example `error instanceof CopyNotHereError`
+ */
+export class CopyNotHereError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "CopyNotHereError";
+  static readonly code = "COPY_NOT_HERE";
+  declare readonly details: ErrorDetails & { readonly topic: number | bigint; readonly region: number | bigint };
+}
+
+/**
+ * The region has nothing of that kind, or does not let it go to the region that is asked. Code `COPY_NOT_OFFERED` (944).
+ * @example `error instanceof CopyNotOfferedError`
+ */
+export class CopyNotOfferedError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "CopyNotOfferedError";
+  static readonly code = "COPY_NOT_OFFERED";
+  declare readonly details: ErrorDetails & { readonly topic: number | bigint; readonly region: number | bigint };
+}
+
+/**
+ * The channel lives in another region, which alone gives its name back. Code `NAME_HELD` (945).
+ * @example `error instanceof NameHeldError`
+ */
+export class NameHeldError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "NameHeldError";
+  static readonly code = "NAME_HELD";
+}
+
+/**
  * The region is home of something, so it can't leave: that has to be moved or deleted first. Code `REGION_IN_USE` (947).
  * @example `error instanceof RegionInUseError`
  */
@@ -1804,6 +1836,9 @@ export type BrokerErrorCode =
   | "ESCROW_ACROSS_HOMES"
   | "PURGE_REFUSED"
   | "EACH_REGION"
+  | "COPY_NOT_HERE"
+  | "COPY_NOT_OFFERED"
+  | "NAME_HELD"
   | "REGION_IN_USE"
   | "REGION_LEFT"
   | "ASIDE_UNREADABLE";
@@ -1973,6 +2008,9 @@ export const BROKER_ERRORS: Readonly<Record<BrokerErrorCode, { readonly number: 
   ESCROW_ACROSS_HOMES: { number: 940, retryable: false, type: EscrowAcrossHomesError },
   PURGE_REFUSED: { number: 941, retryable: false, type: PurgeRefusedError },
   EACH_REGION: { number: 942, retryable: false, type: EachRegionError },
+  COPY_NOT_HERE: { number: 943, retryable: true, type: CopyNotHereError },
+  COPY_NOT_OFFERED: { number: 944, retryable: false, type: CopyNotOfferedError },
+  NAME_HELD: { number: 945, retryable: false, type: NameHeldError },
   REGION_IN_USE: { number: 947, retryable: false, type: RegionInUseError },
   REGION_LEFT: { number: 948, retryable: false, type: RegionLeftError },
   ASIDE_UNREADABLE: { number: 949, retryable: false, type: AsideUnreadableError },
