@@ -19,7 +19,7 @@ use super::open::producers_of;
 use super::setting_aside::empty;
 use crate::format::Sealing;
 use crate::region::copies::{CopyEvent, Widening};
-use crate::storage::{BesideLog, CutError, Need};
+use crate::storage::{BesideLog, CutError, Need, StageError};
 use crate::types::{Incarnation, Offset, Timestamp};
 
 /// What a copy is to be.
@@ -72,9 +72,12 @@ impl Broker {
             name: id.to_string(),
         })?;
         let options = log_options(&channel.config);
-        self.record_copy(CopyEvent::Widening(wider.event(id, now)), now)?;
         let fold = empty(self.config.producers);
-        Ok((self.storage).beside(id, options, wider.begins_at, fold))
+        let beside = self.storage.beside(id, options, wider.begins_at, fold);
+        // What is left of an earlier one is on its way to be removed.
+        let beside = beside.ok_or(StageError::Busy)?;
+        self.record_copy(CopyEvent::Widening(wider.event(id, now)), now)?;
+        Ok(beside)
     }
 
     /// How the next batch of a copy is encrypted, if it is.

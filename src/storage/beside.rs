@@ -6,7 +6,7 @@
 //! are synced, and a start removes what was not put in its place.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::BytesMut;
 
@@ -36,13 +36,19 @@ pub(super) struct BesidePlace {
     pub root: PathBuf,
     /// The folders in it.
     pub layout: Layout,
+    /// Who has it writes there, or removes what is there.
+    held: Arc<()>,
 }
 
 impl BesidePlace {
     pub fn new(layout: &Layout, id: Incarnation) -> Self {
         let root = Self::all(layout).join(id.to_string());
         let layout = Layout::new(&root);
-        Self { root, layout }
+        Self {
+            root,
+            layout,
+            held: Arc::default(),
+        }
     }
 
     /// The folder of all of them.
@@ -140,22 +146,29 @@ pub enum BesideError {
 
 impl Storage {
     /// Begins a log beside another of the same identity; what is left of an earlier one is removed
-    /// with the first batch.
+    /// with the first batch. None while an earlier one is written, put in place or removed: of two
+    /// in one place, the removal of the one would take the other's files.
     ///
     /// - `begins_at`: offset of its first record.
     /// - `fold`: an empty table; it is given all batches.
     #[must_use]
     pub fn beside(
-        &self,
+        &mut self,
         id: Incarnation,
         options: LogOptions,
         begins_at: Offset,
         fold: Box<dyn FoldHeaders>,
-    ) -> BesideLog {
-        BesideLog {
+    ) -> Option<BesideLog> {
+        self.besides.retain(|_, held| held.strong_count() > 0);
+        if self.besides.contains_key(&id) {
+            return None;
+        }
+        let place = BesidePlace::new(&self.layout, id);
+        self.besides.insert(id, Arc::downgrade(&place.held));
+        Some(BesideLog {
             id,
             disk: self.disk.clone(),
-            place: BesidePlace::new(&self.layout, id),
+            place,
             open_files: self.open_files.clone(),
             options,
             epoch: self.epoch,
@@ -168,9 +181,12 @@ impl Storage {
             active: None,
             fold,
             key_id: None,
-        }
+        })
     }
 }
+
+/// The logs that are written beside others, and those whose files are still to be removed.
+pub(super) type Besides = std::collections::HashMap<Incarnation, Weak<()>>;
 
 impl BesideLog {
     /// The log.

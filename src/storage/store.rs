@@ -88,6 +88,7 @@ pub struct Storage {
     pub(super) checkpoints: Checkpoints,
     pub(super) space: Space,
     pub(super) removals: VecDeque<super::upkeep::Removal>,
+    pub(super) besides: super::beside::Besides,
     /// Logs that were dropped and that a start would still find in the journal or the checkpoint.
     pub(super) dropped: BTreeSet<Incarnation>,
     /// Logs with spare files, and when they last got or needed one.
@@ -152,6 +153,7 @@ impl Storage {
             checkpoints: from.checkpoints,
             space,
             removals: VecDeque::new(),
+            besides: super::beside::Besides::new(),
             dropped: BTreeSet::new(),
             spared: BTreeMap::new(),
             scrub,

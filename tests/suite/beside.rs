@@ -4,9 +4,10 @@
 
 use bytes::Bytes;
 use npayload::broker::config::ChannelConfig;
-use npayload::broker::{NewCopy, Residence, Wider};
+use npayload::broker::{BrokerError, NewCopy, Residence, Wider};
 use npayload::format::BatchHeader;
 use npayload::region::copies::AsideReason;
+use npayload::storage::StageError;
 use npayload::storage::disk::{CrashingDisk, Disk, Loss};
 use npayload::types::{ChannelName, Incarnation, Offset, RegionName, Timestamp};
 
@@ -249,6 +250,45 @@ fn a_copy_with_more_takes_the_place_of_the_one_beside_which_it_was_written() {
     assert_eq!(copy.broker.fence_of(&name()), 3);
     let mut copy = copy.reopen(Loss::All);
     assert_eq!(copy.batches(Offset(0)), batches);
+}
+
+#[test]
+fn nothing_is_begun_beside_a_copy_until_nothing_is_left_of_the_one_before() {
+    let (id, batches) = home();
+    let mut copy = late_copy(id, &batches, CrashingDisk::new());
+    let now = Timestamp(copy.now + 1);
+    let wider = Wider {
+        begins_at: Offset(0),
+        from_start: true,
+        types: None,
+    };
+    let is_refused = |copy: &mut Driven| match copy.broker.begin_wider(id, &wider, now) {
+        Ok(_) => false,
+        Err(refusal) => {
+            let error = refusal.error;
+            assert!(
+                matches!(error, BrokerError::Stage(StageError::Busy)),
+                "{error}"
+            );
+            true
+        }
+    };
+    let mut beside = copy.broker.begin_wider(id, &wider, now).ok().unwrap();
+    assert!(is_refused(&mut copy), "one is written");
+    for batch in &batches[..batches.len() - LACKS] {
+        beside.append(batch, None, now).unwrap();
+    }
+    copy.settle();
+    copy.broker.put_in_place(beside, wider.clone()).unwrap();
+    assert!(is_refused(&mut copy), "it is put in its place");
+    let ended = (0..20).find_map(|_| {
+        copy.settle();
+        copy.broker.take_wider(id)
+    });
+    ended.expect("it ends").unwrap();
+    assert!(is_refused(&mut copy), "its files are still to be removed");
+    copy.settle();
+    assert!(!is_refused(&mut copy));
 }
 
 #[test]
