@@ -286,9 +286,8 @@ fn nothing_is_begun_beside_a_copy_until_nothing_is_left_of_the_one_before() {
         copy.broker.take_wider(id)
     });
     ended.expect("it ends").unwrap();
-    assert!(is_refused(&mut copy), "its files are still to be removed");
     copy.settle();
-    assert!(!is_refused(&mut copy));
+    assert!(!is_refused(&mut copy), "nothing is left of it");
 }
 
 #[test]
