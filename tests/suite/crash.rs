@@ -168,8 +168,8 @@ fn names(disk: &CrashingDisk, n: u64, ending: &str) -> Vec<String> {
     names.filter(|name| name.ends_with(ending)).collect()
 }
 
-#[test]
-fn the_file_of_a_removed_segment_is_written_over_and_is_cut_once_it_is_sealed() {
+/// A log of which most segments were removed, so that it has their files to spare.
+fn with_spares() -> (CrashingDisk, Harness) {
     let disk = CrashingDisk::new();
     let mut harness = Harness::open(Arc::new(disk.clone()), Model::default(), 1).unwrap();
     harness.create(1);
@@ -179,6 +179,12 @@ fn the_file_of_a_removed_segment_is_written_over_and_is_cut_once_it_is_sealed() 
     }
     harness.set_log_start(1, 8);
     harness.flush();
+    (disk, harness)
+}
+
+#[test]
+fn the_file_of_a_removed_segment_is_written_over_and_is_cut_once_it_is_sealed() {
+    let (disk, mut harness) = with_spares();
     let spare = names(&disk, 1, ".spare");
     assert!(!spare.is_empty(), "{:?}", names(&disk, 1, ""));
     harness.roll(1);
@@ -212,15 +218,7 @@ fn the_file_of_a_removed_segment_is_written_over_and_is_cut_once_it_is_sealed() 
 
 #[test]
 fn a_run_that_overtakes_a_checkpoint_leaves_no_old_bytes_in_front_of_it() {
-    let disk = CrashingDisk::new();
-    let mut harness = Harness::open(Arc::new(disk.clone()), Model::default(), 1).unwrap();
-    harness.create(1);
-    for _ in 0..9 {
-        put(&mut harness, 1, &[3_400]);
-        harness.round();
-    }
-    harness.set_log_start(1, 8);
-    harness.flush();
+    let (disk, mut harness) = with_spares();
     let spares = names(&disk, 1, ".spare").len();
     harness.roll(1);
     // Written behind: the padding is left to whoever comes next.

@@ -15,6 +15,14 @@ fn ballast(path: &Path) -> PathBuf {
     path.join("ballast")
 }
 
+/// A data directory to be, with settings that leave room for records on a small file system.
+fn configured(path: &Path) -> PathBuf {
+    let settings = "[storage]\njournal_file_bytes = 1048576\nmax_round_bytes = 262144\n\
+                    journal_files = 4\nmin_free_bytes = 4194304\n";
+    std::fs::write(path.join("data.toml"), settings).expect("a configuration file");
+    path.join("data")
+}
+
 /// Fills the file system to the last block.
 fn fill(path: &Path) {
     use std::io::Write;
@@ -41,11 +49,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers_without_a_restart() {
     let Some(small) = Mount::in_memory(BYTES) else {
         return;
     };
-    let data = small.path().join("data");
-    let config = small.path().join("data.toml");
-    let settings = "[storage]\njournal_file_bytes = 1048576\nmax_round_bytes = 262144\n\
-                    journal_files = 4\nmin_free_bytes = 4194304\n";
-    std::fs::write(&config, settings).expect("a configuration file");
+    let data = configured(small.path());
     let broker = Broker::start(&data);
     let first = lines("first", 500);
     assert_eq!(published(&broker, &first).0, 0);
@@ -124,11 +128,7 @@ fn a_broker_starts_and_serves_reads_where_not_a_byte_is_left() {
     let Some(small) = Mount::in_memory(BYTES) else {
         return;
     };
-    let data = small.path().join("data");
-    let config = small.path().join("data.toml");
-    let settings = "[storage]\njournal_file_bytes = 1048576\nmax_round_bytes = 262144\n\
-                    journal_files = 4\nmin_free_bytes = 4194304\n";
-    std::fs::write(&config, settings).expect("a configuration file");
+    let data = configured(small.path());
     let broker = Broker::start(&data);
     assert_eq!(published(&broker, &lines("kept", 300)).0, 0);
     let mut kept = broker.run(&["consume", "d"]).ok();

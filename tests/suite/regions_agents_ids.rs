@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::process::{Ran, wait_for};
-use crate::regions::Region;
+use crate::regions::{self, Region};
 
 /// Three regions; the first is linked to both others.
 fn three(dir: &Path) -> (Region, Region, Region) {
@@ -20,21 +20,7 @@ fn three(dir: &Path) -> (Region, Region, Region) {
 
 /// A session of two agents that lives in a region; its id.
 fn survey(region: &Region) -> String {
-    for agent in ["writer", "editor"] {
-        region.run(&["agent", "register", agent]).ok();
-    }
-    let create = [
-        "session",
-        "create",
-        "a survey",
-        "--participant",
-        "writer:specialist",
-        "--participant",
-        "editor:coordinator",
-        "--json",
-    ];
-    let made = region.run(&create).json();
-    made["sessionId"].as_str().expect("an id").to_owned()
+    regions::survey(region, ["writer:specialist", "editor:coordinator"])
 }
 
 /// A promise of an agent to the editor, asked for in a region.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::line::Line;
 use crate::process::{Ran, wait_for};
 use crate::raw::Raw;
-use crate::regions::Region;
+use crate::regions::{self, Region};
 use crate::regions_dir::{has_joined, mesh, thief};
 
 const LINK_LOGS: u16 = 191;
@@ -93,19 +93,7 @@ fn topics(region: &Region) -> String {
 
 /// A session of two agents that lives in a region; its id.
 fn survey(region: &Region) -> String {
-    register(region, &["writer", "editor"]);
-    let create = [
-        "session",
-        "create",
-        "a survey",
-        "--participant",
-        "writer:specialist",
-        "--participant",
-        "editor:coordinator",
-        "--json",
-    ];
-    let made = region.run(&create).json();
-    made["sessionId"].as_str().expect("an id").to_owned()
+    regions::survey(region, ["writer:specialist", "editor:coordinator"])
 }
 
 fn say(region: &Region, session: &str, text: &str) {

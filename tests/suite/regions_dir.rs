@@ -29,6 +29,16 @@ pub fn mesh<const N: usize>(dir: &Path, names: [&'static str; N]) -> [Region; N]
     regions
 }
 
+/// Has a region take over the directory by force, as soon as it may; what it says of that.
+pub fn force_directory(region: &Region, to: &str) -> Value {
+    let to = ["region", "move", "--directory", "--to", to];
+    let force = [&to[..], &["--force", "--json"]].concat();
+    wait_for("the move", || {
+        let ran = region.run(&force);
+        (ran.code == 0).then(|| ran.json())
+    })
+}
+
 /// Waits until a region knows that these belong to the directory.
 pub fn has_joined(region: &Region, names: &[&str]) {
     let mut names = names.to_vec();
@@ -587,19 +597,7 @@ fn a_directory_whose_home_is_gone_is_taken_by_force_and_what_the_loser_named_is_
     west.restart();
     east.restart();
     assert_ne!(try_publish(&west, "new", "x").0, 0, "the directory is away");
-    let force = [
-        "region",
-        "move",
-        "--directory",
-        "--to",
-        "us-east",
-        "--force",
-        "--json",
-    ];
-    let told = wait_for("the move", || {
-        let ran = west.run(&force);
-        (ran.code == 0).then(|| ran.json())
-    });
+    let told = force_directory(&west, "us-east");
     assert_eq!(
         (&told["home"], &told["forced"]),
         (&json!("us-east"), &json!(true))

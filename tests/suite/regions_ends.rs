@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use crate::line::Line;
 use crate::process::wait_for;
 use crate::regions::{Region, link_as};
-use crate::regions_dir::mesh;
+use crate::regions_dir::{force_directory, mesh};
 use crate::regions_out::{pair, survey};
 use crate::tls::pki::Pki;
 
@@ -111,19 +111,7 @@ async fn a_directory_that_was_folded_is_whole_for_who_was_away_comes_late_or_tak
     wait_for("the one that was away to know it all", || {
         (crossings(&east) == said).then_some(())
     });
-    let force = [
-        "region",
-        "move",
-        "--directory",
-        "--to",
-        "us-east",
-        "--force",
-        "--json",
-    ];
-    let told = wait_for("the move", || {
-        let ran = east.run(&force);
-        (ran.code == 0).then(|| ran.json())
-    });
+    let told = force_directory(&east, "us-east");
     assert_eq!(told["missing"]["from"], told["start"], "{told}");
     assert_eq!(crossings(&east), said);
     wait_for("a channel with a name of the new home's", || {
