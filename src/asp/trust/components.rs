@@ -79,7 +79,8 @@ pub struct Components {
     pub communication_history: u32,
     /// Weight of commitments fulfilled, of all that ended.
     pub commitment_fulfillment: u32,
-    /// Share of the organisations worked for that no failure is known to.
+    /// Share of the organisations worked for, of whose evidence something is left, that no failure
+    /// is known to.
     pub behavioral_consistency: u32,
     /// Ratings.
     pub response_quality: u32,

@@ -100,9 +100,19 @@ pub(super) struct Sums {
     pub(super) breached: u64,
     pub(super) praise: u64,
     pub(super) blame: u64,
-    /// Organisations whose word counts, and those of them that no failure is known to.
+    /// Organisations whose word counts and of whose evidence something is left, and those of them
+    /// that no failure is known to.
     pub(super) customers: u64,
     pub(super) content: u64,
+}
+
+impl Sums {
+    /// Counts an organisation, unless nothing is left of all that it said: one of whom just a
+    /// failure was known, long ago, must not become one that was served well.
+    fn count_customer(&mut self, good: u64, bad: u64) {
+        self.customers += u64::from(good + bad > 0);
+        self.content += u64::from(good > 0 && bad == 0);
+    }
 }
 
 /// What an organisation's evidence comes to in the external scope.
@@ -200,8 +210,9 @@ impl View<'_> {
             if !of.is_outlier {
                 sums.blame += part(of.now.blame);
             }
-            sums.customers += u64::from(of.credibility > 0);
-            sums.content += u64::from(of.credibility > 0 && of.bad == 0);
+            if of.credibility > 0 {
+                sums.count_customer(of.praised, of.bad);
+            }
         }
         let external = sums;
         if let Ok(at) = agent
@@ -210,14 +221,14 @@ impl View<'_> {
         {
             let now = agent.pairs[at].1.at(self.now.all);
             let bad = u64::from(now.bad) + u64::from(now.blame) + u64::from(now.missed);
-            sums.good += u64::from(now.good) + u64::from(now.praise) + now.plain_tasks();
+            let good = u64::from(now.good) + u64::from(now.praise) + now.plain_tasks();
+            sums.good += good;
             sums.bad += bad;
             sums.fulfilled += u64::from(now.good);
             sums.breached += u64::from(now.bad);
             sums.praise += u64::from(now.praise);
             sums.blame += u64::from(now.blame);
-            sums.customers += 1;
-            sums.content += u64::from(bad == 0);
+            sums.count_customer(good, bad);
         }
         [external, sums]
     }

@@ -539,6 +539,39 @@ fn evidence_is_threaded_by_agent() {
     assert_eq!(book.records[0].links_of(agent.agent), None);
 }
 
+#[test]
+fn a_failure_long_ago_is_not_turned_into_good_service() {
+    let (agent, by, other) = (party(5, 0), party(1, 0), party(2, 0));
+    let of = |ends: &[(Party, Result<Confirmation, u8>)]| {
+        let mut book = Book::open(2);
+        book.clock_with(1, 1);
+        for (by, how) in ends {
+            book.commitment(agent, *by, *how);
+        }
+        book.clock_with(40, 1);
+        book.done(agent, other, 1);
+        book.state.score(agent.agent, Scope::External)
+    };
+    let (without, with) = (of(&[]), of(&[(by, Err(1))]));
+    assert_eq!(without.components.behavioral_consistency, 100);
+    assert_eq!(with.components, without.components);
+    // Nor does it stand beside one that failed.
+    let mut book = Book::open(2);
+    book.clock_with(1, 1);
+    book.commitment(agent, by, Err(1));
+    book.clock_with(40, 1);
+    book.commitment(agent, other, Err(1));
+    let after = book.state.score(agent.agent, Scope::External);
+    assert_eq!(after.components.behavioral_consistency, 0);
+    // The own organisation's likewise.
+    let mut book = Book::open(2);
+    book.clock_with(1, 1);
+    book.commitment(agent, party(5, 1), Err(1));
+    book.clock_with(40, 1);
+    let after = book.state.score(agent.agent, Scope::Internal);
+    assert_eq!(after.components.behavioral_consistency, 0);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Clock(i64),
