@@ -237,6 +237,7 @@ mod tests {
     use crate::types::{GrantId, OrgName};
 
     const NOW: Timestamp = Timestamp(1000);
+    const GRANT: GrantId = GrantId(7);
 
     fn region(name: &str) -> RegionName {
         RegionName::parse(name).unwrap()
@@ -265,6 +266,51 @@ mod tests {
                 drawn: 0,
                 certificate: None,
             }
+        }
+
+        /// With `acme`, which grants, and `beta`, and who has a key of each, as known here.
+        fn of_two() -> (Self, [Principal; 2]) {
+            let mut pair = Self::new();
+            let met = ["acme", "beta"].map(|org| {
+                let org = pair.org(org);
+                let (secret, _) = pair.key(org, vec![Scope::all()], None);
+                pair.meet(&secret).unwrap()
+            });
+            (pair, met)
+        }
+
+        /// Somebody of an organisation there.
+        fn one_of(&self, org: &str) -> Principal {
+            Principal {
+                id: PrincipalId(1),
+                org: self.there.org_by_name(org).unwrap().org,
+                key: None,
+            }
+        }
+
+        fn propose(&mut self, channels: &str, operation: Operation) {
+            let by = self.one_of("acme");
+            let request = GrantRequest {
+                owner: by.org,
+                guest: self.one_of("beta").org,
+                channels: channels.parse().unwrap(),
+                operation,
+                expires_at: None,
+            };
+            let event = (self.there).check_propose_grant(&by, request, GRANT, NOW);
+            self.say(event.unwrap());
+        }
+
+        fn accept(&mut self) {
+            let by = self.one_of("beta");
+            let event = self.there.check_accept_grant(&by, GRANT, NOW);
+            self.say(event.unwrap());
+        }
+
+        fn revoke(&mut self) {
+            let by = self.one_of("acme");
+            let event = self.there.check_revoke_grant(&by, GRANT, NOW);
+            self.say(event.unwrap());
         }
 
         fn say(&mut self, event: AccessEvent) {
@@ -440,35 +486,15 @@ mod tests {
 
     #[test]
     fn agents_are_shown_here_by_a_grant_of_another_region_until_it_ends_there() {
-        let mut pair = Pair::new();
-        let (acme, beta) = (pair.org("acme"), pair.org("beta"));
-        let (owner, _) = pair.key(acme, vec![Scope::all()], None);
-        let (guest, _) = pair.key(beta, vec![Scope::all()], None);
-        let (owner, guest) = (pair.meet(&owner).unwrap(), pair.meet(&guest).unwrap());
+        let (mut pair, [owner, guest]) = Pair::of_two();
         let shows = |pair: &Pair, name: &str| {
             let shown = pair.here.shows_agent(owner.org, name, guest.org, NOW);
             assert!(!pair.here.shows_agent(guest.org, name, owner.org, NOW));
             shown
         };
-        let of = |org, id| Principal {
-            id: PrincipalId(id),
-            org,
-            key: None,
-        };
-        let grant = GrantId(7);
-        let request = GrantRequest {
-            owner: acme,
-            guest: beta,
-            channels: "helper*".parse().unwrap(),
-            operation: Operation::Asp,
-            expires_at: None,
-        };
-        let by = of(acme, 1);
-        let proposed = pair.there.check_propose_grant(&by, request, grant, NOW);
-        pair.say(proposed.unwrap());
+        pair.propose("helper*", Operation::Asp);
         assert!(!shows(&pair, "helper-1"), "one side");
-        let accepted = pair.there.check_accept_grant(&of(beta, 2), grant, NOW);
-        pair.say(accepted.unwrap());
+        pair.accept();
         assert!(shows(&pair, "helper-1"));
         assert!(!shows(&pair, "writer"));
         let ended = |pair: &Pair| {
@@ -476,8 +502,7 @@ mod tests {
                 .agent_shown_until(owner.org, "helper-1", guest.org, NOW)
         };
         assert_eq!(ended(&pair), None);
-        let revoked = pair.there.check_revoke_grant(&by, grant, NOW);
-        pair.say(revoked.unwrap());
+        pair.revoke();
         assert!(!shows(&pair, "helper-1"));
         assert_eq!(ended(&pair), Some(NOW));
     }
@@ -502,37 +527,16 @@ mod tests {
 
     #[test]
     fn a_grant_counts_here_by_the_names_of_both_sides_until_it_ends_there() {
-        let mut pair = Pair::new();
-        let (acme, beta) = (pair.org("acme"), pair.org("beta"));
-        let (owner, _) = pair.key(acme, vec![Scope::all()], None);
-        let (guest, _) = pair.key(beta, vec![Scope::all()], None);
-        let (owner, guest) = (pair.meet(&owner).unwrap(), pair.meet(&guest).unwrap());
+        let (mut pair, [owner, guest]) = Pair::of_two();
         let ask = Ask::Channel {
             operation: Operation::Consume,
             org: owner.org,
             name: "orders.eu",
         };
         assert!(pair.here.authorize(&guest, &ask, NOW).is_err());
-        let of = |org, id| Principal {
-            id: PrincipalId(id),
-            org,
-            key: None,
-        };
-        let grant = GrantId(7);
-        let request = GrantRequest {
-            owner: acme,
-            guest: beta,
-            channels: "orders.*".parse().unwrap(),
-            operation: Operation::Consume,
-            expires_at: None,
-        };
-        let proposed = pair
-            .there
-            .check_propose_grant(&of(acme, 1), request, grant, NOW);
-        pair.say(proposed.unwrap());
+        pair.propose("orders.*", Operation::Consume);
         assert!(pair.here.authorize(&guest, &ask, NOW).is_err(), "one side");
-        let accepted = pair.there.check_accept_grant(&of(beta, 2), grant, NOW);
-        pair.say(accepted.unwrap());
+        pair.accept();
         assert_eq!(pair.here.authorize(&guest, &ask, NOW), Ok(()));
         let publish = Ask::Channel {
             operation: Operation::Publish,
@@ -540,8 +544,7 @@ mod tests {
             name: "orders.eu",
         };
         assert!(pair.here.authorize(&guest, &publish, NOW).is_err());
-        let ended = pair.there.check_revoke_grant(&of(acme, 1), grant, NOW);
-        pair.say(ended.unwrap());
+        pair.revoke();
         assert!(pair.here.authorize(&guest, &ask, NOW).is_err());
     }
 }

@@ -25,11 +25,16 @@ enum For {
 impl For {
     /// The answer as they are told.
     fn told(self, shared: &Shared, caller: &Caller, mut response: Response) -> Response {
+        if let Self::Caller = self {
+            admission::show(shared, caller, &mut response);
+        }
+        self.told_found(shared, response)
+    }
+
+    /// The same of what a reader has found, in which nothing is to be hidden from who asked here.
+    fn told_found(self, shared: &Shared, response: Response) -> Response {
         match self {
-            Self::Caller => {
-                admission::show(shared, caller, &mut response);
-                response
-            }
+            Self::Caller => response,
             Self::Region => region::told_region(shared, response),
         }
     }
@@ -106,16 +111,10 @@ impl Connection {
             Ok(None) => {
                 let channel = Some(request.channel.clone());
                 self.fetches.push((correlation, channel));
-                let (shared, finder) = (self.shared.clone(), self.finder.clone());
-                let room = self.answer_room.clone();
-                tokio::spawn(async move {
-                    let closed = finder.closed();
-                    tokio::select! {
-                        found = fetching::find(&shared, &room, &request, fetch) => {
-                            let _ = finder.send(Found::Fetched(correlation, found));
-                        }
-                        () = closed => {}
-                    }
+                let (shared, room) = (self.shared.clone(), self.answer_room.clone());
+                self.find_while_open(async move {
+                    let found = fetching::find(&shared, &room, &request, fetch).await;
+                    Found::Fetched(correlation, found)
                 });
             }
         }
@@ -143,15 +142,9 @@ impl Connection {
         };
         self.fetches
             .push((correlation, Some(request.fetch.channel)));
-        let finder = self.finder.clone();
-        tokio::spawn(async move {
-            let closed = finder.closed();
-            tokio::select! {
-                (response, wait) = call.answer() => {
-                    let _ = finder.send(Found::Linked(correlation, Box::new(response), wait, 0));
-                }
-                () = closed => {}
-            }
+        self.find_while_open(async move {
+            let (response, wait) = call.answer().await;
+            Found::Linked(correlation, Box::new(response), wait, 0)
         });
     }
 
@@ -162,28 +155,18 @@ impl Connection {
         }
         self.fetches
             .push((correlation, Some(request.channel.clone())));
-        let (shared, finder) = (self.shared.clone(), self.finder.clone());
-        let room = self.answer_room.clone();
-        tokio::spawn(async move {
-            let closed = finder.closed();
+        let (shared, room) = (self.shared.clone(), self.answer_room.clone());
+        self.find_while_open(async move {
             let fetch = fetching::fetch_of(&request);
-            tokio::select! {
-                found = fetching::find(&shared, &room, &request, fetch) => {
-                    let response = match found {
-                        Ok((fetched, _held)) => Response::FetchBeyond(FetchResponse {
-                            head: fetching::head(&fetched),
-                            batches: fetched.slices.parts.concat().into(),
-                        }),
-                        Err(error) => Response::Error(error),
-                    };
-                    let response = match asked {
-                        For::Caller => response,
-                        For::Region => region::told_region(&shared, response),
-                    };
-                    let _ = finder.send(Found::Linked(correlation, Box::new(response), None, 0));
-                }
-                () = closed => {}
-            }
+            let response = match fetching::find(&shared, &room, &request, fetch).await {
+                Ok((fetched, _held)) => Response::FetchBeyond(FetchResponse {
+                    head: fetching::head(&fetched),
+                    batches: fetched.slices.parts.concat().into(),
+                }),
+                Err(error) => Response::Error(error),
+            };
+            let response = asked.told_found(&shared, response);
+            Found::Linked(correlation, Box::new(response), None, 0)
         });
     }
 
@@ -193,24 +176,15 @@ impl Connection {
             return;
         }
         self.fetches.push((correlation, None));
-        let (shared, finder) = (self.shared.clone(), self.finder.clone());
+        let shared = self.shared.clone();
         let request = Arc::new(request);
-        tokio::spawn(async move {
-            let closed = finder.closed();
-            tokio::select! {
-                found = asp::find(&shared, &caller, &request) => {
-                    let found = found.map(|(response, wait)| {
-                        let response = Response::Asp(response);
-                        let response = match asked {
-                            For::Caller => response,
-                            For::Region => region::told_region(&shared, response),
-                        };
-                        (Box::new(response), wait)
-                    });
-                    let _ = finder.send(Found::Said(correlation, found));
-                }
-                () = closed => {}
-            }
+        self.find_while_open(async move {
+            let found = asp::find(&shared, &caller, &request).await;
+            let found = found.map(|(response, wait)| {
+                let response = asked.told_found(&shared, Response::Asp(response));
+                (Box::new(response), wait)
+            });
+            Found::Said(correlation, found)
         });
     }
 }

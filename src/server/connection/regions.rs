@@ -12,6 +12,21 @@ use crate::server::waiting::Pending;
 use crate::server::{admission, dispatch};
 
 impl Connection {
+    /// Lets a search go on beside the connection and hands it what was found. It ends with the
+    /// connection.
+    pub(super) fn find_while_open(&self, search: impl Future<Output = Found> + Send + 'static) {
+        let finder = self.finder.clone();
+        tokio::spawn(async move {
+            let closed = finder.closed();
+            tokio::select! {
+                found = search => {
+                    let _ = finder.send(found);
+                }
+                () = closed => {}
+            }
+        });
+    }
+
     /// Sends an answer that is durable here once enough regions hold what it tells of.
     pub(super) fn wait_for_regions(&mut self, pending: Pending) {
         let Pending {
@@ -26,15 +41,10 @@ impl Connection {
         };
         self.fetches.push((correlation, None));
         self.forwarded_bytes += bytes;
-        let (shared, finder) = (self.shared.clone(), self.finder.clone());
-        tokio::spawn(async move {
-            let closed = finder.closed();
-            tokio::select! {
-                response = held.done(&shared, *response) => {
-                    let _ = finder.send(Found::Linked(correlation, Box::new(response), None, bytes));
-                }
-                () = closed => {}
-            }
+        let shared = self.shared.clone();
+        self.find_while_open(async move {
+            let response = held.done(&shared, *response).await;
+            Found::Linked(correlation, Box::new(response), None, bytes)
         });
     }
 
@@ -73,16 +83,11 @@ impl Connection {
             return;
         }
         self.fetches.push((correlation, None));
-        let (shared, finder) = (self.shared.clone(), self.finder.clone());
-        tokio::spawn(async move {
-            let closed = finder.closed();
-            tokio::select! {
-                mut response = region::ask(&shared, &caller, &request) => {
-                    admission::show(&shared, &caller, &mut response);
-                    let _ = finder.send(Found::Linked(correlation, Box::new(response), None, 0));
-                }
-                () = closed => {}
-            }
+        let shared = self.shared.clone();
+        self.find_while_open(async move {
+            let mut response = region::ask(&shared, &caller, &request).await;
+            admission::show(&shared, &caller, &mut response);
+            Found::Linked(correlation, Box::new(response), None, 0)
         });
     }
 
@@ -113,16 +118,10 @@ impl Connection {
             return;
         };
         self.is_seeking = true;
-        let (shared, finder) = (self.shared.clone(), self.finder.clone());
-        tokio::spawn(async move {
-            let closed = finder.closed();
-            tokio::select! {
-                sought = region::seek(&shared, &caller, &request) => {
-                    let sought = Found::Sought(correlation, bytes, Box::new(request), sought);
-                    let _ = finder.send(sought);
-                }
-                () = closed => {}
-            }
+        let shared = self.shared.clone();
+        self.find_while_open(async move {
+            let sought = region::seek(&shared, &caller, &request).await;
+            Found::Sought(correlation, bytes, Box::new(request), sought)
         });
     }
 
@@ -138,17 +137,10 @@ impl Connection {
             return;
         }
         self.fetches.push((correlation, None));
-        let (shared, finder) = (self.shared.clone(), self.finder.clone());
-        tokio::spawn(async move {
-            let closed = finder.closed();
-            tokio::select! {
-                sought = region::seek(&shared, &caller, &request) => {
-                    let request = Box::new(request);
-                    let sought = Found::SoughtFor(correlation, bytes, caller, request, sought);
-                    let _ = finder.send(sought);
-                }
-                () = closed => {}
-            }
+        let shared = self.shared.clone();
+        self.find_while_open(async move {
+            let sought = region::seek(&shared, &caller, &request).await;
+            Found::SoughtFor(correlation, bytes, caller, Box::new(request), sought)
         });
     }
 
