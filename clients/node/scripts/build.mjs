@@ -45,13 +45,14 @@ function write(path, text) {
 }
 
 async function small(code) {
+  // The names of classes are those of the variables that hold them.
+  const reserved = [...code.matchAll(/(?:var|let|const) (\w+) = class|class (\w+)/g)].map(([, variable, declared]) => variable ?? declared);
   const { code: made } = await minify(code, {
     ecma: 2020,
     keep_classnames: true,
     keep_fnames: true,
-    compress: { passes: 2, sequences: false, join_vars: false },
-    // The names of classes are those of the variables that hold them.
-    mangle: { toplevel: false },
+    compress: { passes: 2, sequences: false, join_vars: false, toplevel: true },
+    mangle: { toplevel: true, reserved },
     format: { semicolons: false, max_line_len: 200 },
   });
   return made;

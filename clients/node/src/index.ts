@@ -19,7 +19,7 @@ export type { BatchAck, PublishAck } from "./producer/ack.js";
 export type { DurabilityLevel } from "./wire/messages.js";
 export { ConsumeResult, type ConsumeRequest } from "./reading/consume.js";
 export { Tail, type TailPosition, type TailRequest } from "./reading/tail.js";
-export type { BeginOptions } from "./reading/fetch.js";
+export type { BeginOptions, ReadOptions } from "./reading/fetch.js";
 export type { OnLost } from "./reading/cursor.js";
 export { Merged, type MergedMessage, type MergedRequest, type RegionVector } from "./reading/merged.js";
 
@@ -59,10 +59,21 @@ export type {
 export { type AddInterestRequest, type Interest, type InterestFrom, Interests } from "./namespaces/interest.js";
 export { Asp } from "./namespaces/asp/index.js";
 export {
+  type AsOf,
+  CopiedPage,
+  type CopyPart,
+  type FromCopies,
+  type FromCopy,
+  type InAnyRegion,
+  type InRegion,
+  type KnownUpTo,
+} from "./namespaces/asp/copies.js";
+export {
   type Agent,
   type AgentProfile,
   type AgentRequest,
   type Availability,
+  type DescribedAgent,
   type RegisterAgentRequest,
   Registry,
   type SearchAgentsRequest,
@@ -86,6 +97,7 @@ export {
   type SaidMessage,
   type SendMessageRequest,
   type SentMessage,
+  type SessionHistory,
   type SessionHistoryRequest,
   SessionMessages,
   type SessionRecord,

@@ -185,6 +185,16 @@ export class Message<P = unknown, O extends OffsetType = number> {
   }
 }
 
+/** What to read of a batch. */
+export interface ReadLimits {
+  readonly from: bigint;
+  readonly to: bigint;
+  /** The types that are wanted; all unless given. */
+  readonly types?: ReadonlySet<string> | undefined;
+  readonly max?: number;
+  readonly maxBytes?: number;
+}
+
 /**
  * Appends the messages of a batch with offsets from `from` up to, not including, `to`, at most `max` of them, to `target`.
  * `maxBytes` does not hold for the first message of `target`, so that a reader always gets on.
@@ -197,7 +207,7 @@ export function readMessages<P, O extends OffsetType>(
   channel: string,
   batch: StoredBatch,
   offsets: OffsetCodec<O>,
-  { from, to, max = Infinity, maxBytes = Infinity }: { from: bigint; to: bigint; max?: number; maxBytes?: number },
+  { from, to, types, max = Infinity, maxBytes = Infinity }: ReadLimits,
 ): { readonly bytes: number; readonly next: bigint } {
   const { bytes, baseOffset, recordCount } = batch;
   const recordsLen = bytes.readUInt32LE(AT.recordsLen);
@@ -217,7 +227,7 @@ export function readMessages<P, O extends OffsetType>(
     const delta = records.readUInt32LE(at + 4);
     if (length < RECORD_HEADER_BYTES || at + length > records.length || delta <= previous) throw beyond(channel, baseOffset);
     previous = delta;
-    if (delta >= skipBelow) {
+    if (delta >= skipBelow && (types === undefined || types.has(typeAt(records, at)))) {
       const isFull = room === 0 || (target.length > 0 && taken + length > maxBytes);
       if (delta >= stopAt || isFull) return { bytes: taken, next: isFull ? baseOffset + BigInt(delta) : to };
       const offset = (offsets.isBigint ? baseOffset + BigInt(delta) : base + delta) as O;
@@ -229,6 +239,12 @@ export function readMessages<P, O extends OffsetType>(
   }
   if (at !== records.length) throw beyond(channel, baseOffset);
   return { bytes: taken, next: to < batch.endOffset ? to : batch.endOffset };
+}
+
+/** Type of the record that begins there. */
+function typeAt(records: Buffer, at: number): string {
+  const from = at + RECORD_HEADER_BYTES;
+  return records.toString("utf8", from, from + records.readUInt16LE(at + 20));
 }
 
 function beyond(channel: string, baseOffset: bigint): CorruptDataError {

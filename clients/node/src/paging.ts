@@ -34,14 +34,19 @@ export class Page<T> implements Iterable<T> {
  * for await (const channel of np.channels.list()) console.log(channel.name);
  * ```
  */
-export class Paged<T> implements PromiseLike<Page<T>>, AsyncIterable<T> {
-  private first: Promise<Page<T>> | undefined;
+export class Paged<T, P extends Page<T> = Page<T>> implements PromiseLike<P>, AsyncIterable<T> {
+  private first: Promise<P> | undefined;
 
   /** @internal */
-  constructor(private readonly load: (cursor: string | undefined) => Promise<Page<T>>) {}
+  constructor(
+    private readonly load: (cursor: string | undefined) => Promise<P>,
+    first?: P,
+  ) {
+    if (first !== undefined) this.first = Promise.resolve(first);
+  }
 
-  then<A = Page<T>, B = never>(
-    onFulfilled?: ((page: Page<T>) => A | PromiseLike<A>) | null,
+  then<A = P, B = never>(
+    onFulfilled?: ((page: P) => A | PromiseLike<A>) | null,
     onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
     this.first ??= this.load(undefined);
@@ -49,12 +54,12 @@ export class Paged<T> implements PromiseLike<Page<T>>, AsyncIterable<T> {
   }
 
   /** As that of a promise of the first page. */
-  catch<B = never>(onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<Page<T> | B> {
+  catch<B = never>(onRejected?: ((reason: unknown) => B | PromiseLike<B>) | null): Promise<P | B> {
     return this.then(undefined, onRejected);
   }
 
   /** As that of a promise of the first page. */
-  finally(onSettled?: (() => void) | null): Promise<Page<T>> {
+  finally(onSettled?: (() => void) | null): Promise<P> {
     return this.then().finally(onSettled);
   }
 

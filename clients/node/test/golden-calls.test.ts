@@ -210,6 +210,47 @@ describe("calls about promises, disputes, trust, money and the market", () => {
     fake.close();
   });
 
+  test("copies_read is the golden request, and both what regions said and why one said nothing are in its answer", async () => {
+    const agentId = "research-agent";
+    const wanted = parseJson(bodyOf("copies_read_request").toString()) as { region: string };
+    const answer = parseJson(bodyOf("copies_read_response").toString()) as { asOf: Record<string, { offset: number }>; parts: Record<string, unknown>[] };
+    const asked: { kind: number; body: unknown }[] = [];
+    const fake = await startFakeBroker((request) => {
+      const body = parseJson(request.body.toString()) as { ask: object; region?: string };
+      asked.push({ kind: request.kind, body });
+      const [row] = (answer.parts[1] as { answer: { "agent.search": { agents: object[] } } }).answer["agent.search"].agents;
+      if ("agent.search" in body.ask) request.answer(answer);
+      else request.answer({ ...answer, parts: [{ ...answer.parts[1], answer: { "agent.info": { ...row, card: { name: agentId } } } }] });
+    });
+    const np = new NPayload({ url: fake.url });
+    const { answer: agent, ...from } = await np.asp.registry.get({ agentId, region: wanted.region });
+    expect(asked).toEqual([{ kind: kinds.get("copies.read"), body: wanted }]);
+    expect(agent).toMatchObject({ name: agentId, trustScore: 0.5, card: { name: agentId } });
+    expect(from).toEqual({ region: "us-east", asOf: answer.asOf, evidenceAsOf: answer.parts[1]?.evidenceAsOf });
+    const { asOf, parts } = await np.asp.registry.search({ anyRegion: true });
+    expect(asked[1]?.body).toEqual({ ask: { "agent.search": {} } });
+    expect(asOf).toEqual(answer.asOf);
+    expect(parts.map(({ region }) => region)).toEqual(["ap-south", "us-east"]);
+    expect(parts[0]?.error).toMatchObject({ code: "COPY_NOT_HERE", number: 943, retryable: true, details: { region: "ap-south" } });
+    expect((await parts[1]?.answer)?.items).toMatchObject([{ name: agentId, capabilities: ["research", "papers.search"] }]);
+    await np.close();
+    fake.close();
+  });
+
+  test("directory_unname is the golden request", async () => {
+    const asked: unknown[] = [];
+    const fake = await startFakeBroker((request) => {
+      asked.push({ kind: request.kind, body: parseJson(request.body.toString()) });
+      request.answer(bodyOf("directory_unname_response"));
+    });
+    const np = new NPayload({ url: fake.url });
+    const { channel, ...told } = parseJson(bodyOf("directory_unname_response").toString()) as { channel: string };
+    expect(await np.regions.unname({ channelId: "chat.log" })).toEqual({ name: channel, ...told });
+    expect(asked).toEqual([{ kind: kinds.get("directory.unname"), body: parseJson(bodyOf("directory_unname_request").toString()) }]);
+    await np.close();
+    fake.close();
+  });
+
   test("are all there", () => {
     const golden = GOLDEN.filter((name) => /^(commitment|dispute|trust|escrow|market)_.*request|^org_verify_request/.test(name)).map((name) => name.replace("_request", ""));
     expect(golden.filter((name) => !(name in ALL_CALLS))).toEqual([]);

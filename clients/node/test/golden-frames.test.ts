@@ -15,6 +15,7 @@ import {
   encodeAtomic,
   encodeCommit,
   encodeFetch,
+  encodeFetchBeyond,
   encodePublishHead,
 } from "../src/wire/messages.js";
 import { goldenNames, repositoryFile } from "./support/golden.js";
@@ -44,6 +45,16 @@ function workedExample(): Buffer {
   return builder.build({ id: Buffer.from("0f1e2d3c4b5a69788796a5b4c3d2e1f0", "hex"), epoch: 1, sequence: 0 });
 }
 
+const FETCH = {
+  channel: "chat.log",
+  incarnation: INCARNATION,
+  from: { kind: "offset", offset: 42n },
+  lastEpoch: 3n,
+  maxBytes: 1 << 20,
+  minBytes: 1,
+  maxWaitMs: 500,
+} as const;
+
 /** The body that this client writes for a golden request whose kind has a binary body. */
 const BINARY_REQUESTS: Record<string, () => Buffer> = {
   ping: () => Buffer.alloc(0),
@@ -53,16 +64,8 @@ const BINARY_REQUESTS: Record<string, () => Buffer> = {
       { kind: "publish", target: { channel: "chat.log", expectedOffset: 41n }, batch: workedExample() },
       { kind: "commit", commit: { channel: "chat.log", consumer: "trainer-1", offset: 41n, expectedPrevious: 40n, metadata: "step 12" } },
     ]),
-  fetch: () =>
-    encodeFetch({
-      channel: "chat.log",
-      incarnation: INCARNATION,
-      from: { kind: "offset", offset: 42n },
-      lastEpoch: 3n,
-      maxBytes: 1 << 20,
-      minBytes: 1,
-      maxWaitMs: 500,
-    }),
+  fetch: () => encodeFetch(FETCH),
+  "fetch.beyond": () => encodeFetchBeyond({ ...FETCH, readHome: true, types: ["model.deployed"] }),
   commit: () => encodeCommit({ channel: "chat.log", incarnation: INCARNATION, consumer: "trainer-1", offset: 43n, logEpoch: 3n, expectedPrevious: null }),
 };
 
@@ -77,17 +80,20 @@ const BINARY_ANSWERS: Record<string, (body: Buffer) => void> = {
     expect(publishes).toEqual([ACK]);
     expect(commits).toEqual([41n]);
   },
-  fetch: (body) => {
-    const { batches, ...answer } = decodeFetchAnswer(body);
-    const rest = { incarnation: INCARNATION, logStart: 0n, highWatermark: 43n, logEnd: 43n, fromOffset: 42n, logEpoch: 3n };
-    expect(answer).toEqual(rest);
-    expect(readStoredBatch(batches, 0)).toMatchObject({ baseOffset: 41n, endOffset: 43n, logEpoch: 3n });
-  },
+  fetch: (body) => isFetched(body),
+  "fetch.beyond": (body) => isFetched(body),
   commit: (body) => expect(decodeCommitAnswer(body)).toBe(43n),
 };
 
-/** Binary requests that this client does not speak, most of them of one broker to another: only their framing is looked at. */
-const UNSPOKEN = ["link.fetch", "link.forward", "fetch.beyond"];
+function isFetched(body: Buffer): void {
+  const { batches, ...answer } = decodeFetchAnswer(body);
+  const rest = { incarnation: INCARNATION, logStart: 0n, highWatermark: 43n, logEnd: 43n, fromOffset: 42n, logEpoch: 3n };
+  expect(answer).toEqual(rest);
+  expect(readStoredBatch(batches, 0)).toMatchObject({ baseOffset: 41n, endOffset: 43n, logEpoch: 3n });
+}
+
+/** Binary requests of one broker to another, which this client does not speak: only their framing is looked at. */
+const UNSPOKEN = ["link.fetch", "link.forward"];
 
 /** Requests that hand on other people's JSON in the spacing it has: this client writes the same values without it. */
 const WITH_SPACES = ["session_send_request", "tool_start_request", "commitment_create_request", "commitment_deliver_request", "dispute_create_request"];
@@ -131,7 +137,7 @@ describe("golden frames", () => {
       });
       continue;
     }
-    const isBinary = number < 32 && kind !== "hello";
+    const isBinary = kind in BINARY_REQUESTS;
     if (name.endsWith("_request")) {
       test(`${name} is written to the same bytes`, () => {
         const { bytes, frame } = golden(name);

@@ -1,50 +1,21 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import {
+  ChannelNotFoundError,
   EachRegionError,
   InterestNotFoundError,
   InvalidArgumentError,
   type MergedMessage,
+  NameHeldError,
   NotARegionError,
+  NotHomeError,
   NPayload,
   PurgeRefusedError,
 } from "../src/index.js";
-import { startBroker, type TestBroker } from "../src/testing/index.js";
 import { freshName, withBroker } from "./support/client.js";
+import { eventually, withRegions } from "./support/regions.js";
 
 const alone = withBroker();
-
-/** Two regions that are linked to each other. */
-let east: { broker: TestBroker; np: NPayload };
-let west: { broker: TestBroker; np: NPayload };
-
-async function eventually<T>(look: () => Promise<T | undefined>): Promise<T> {
-  for (;;) {
-    const found = await look();
-    if (found !== undefined) return found;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
-
-beforeAll(async () => {
-  // The second knows the first when it starts; the first is started again once it can know the second.
-  const first = await startBroker({ args: ["--region", "us-east"] });
-  const { port, dataDir } = first;
-  const westBroker = await startBroker({ args: ["--region", "eu-west", "--peer", `us-east=npayload://127.0.0.1:${port}`] });
-  await first.stop({ keepData: true });
-  const eastBroker = await startBroker({ dataDir, port, args: ["--region", "us-east", "--peer", `eu-west=npayload://127.0.0.1:${westBroker.port}`] });
-  east = { broker: eastBroker, np: new NPayload({ url: eastBroker.url }) };
-  west = { broker: westBroker, np: new NPayload({ url: westBroker.url }) };
-  for (const { np } of [east, west]) {
-    await eventually(async () => ((await np.regions.list()).peers.every(({ state }) => state === "open") ? true : undefined));
-  }
-}, 60_000);
-
-afterAll(async () => {
-  for (const region of [east, west]) {
-    await region?.np.close();
-    await region?.broker.stop();
-  }
-});
+const { east, west } = withRegions();
 
 describe("regions", () => {
   test("a broker without a name is none", async () => {
@@ -170,5 +141,23 @@ describe("a log for each region", () => {
     await east.np.messages.publish({ channelId: name, payload: 1 });
     await expect(east.np.streams.merged({ streamId: name }).next()).rejects.toThrow(InvalidArgumentError);
     expect(() => east.np.streams.merged({ streamId: name, from: "end", fromTime: 0 })).toThrow(InvalidArgumentError);
+  });
+});
+
+describe("a region that is gone for good", () => {
+  test("keeps the names of its channels until they are taken out of the directory", async () => {
+    const here = freshName("here");
+    const gone = freshName("gone");
+    const { directory } = await east.np.regions.list();
+    const [home, other] = directory === "us-east" ? [east, west] : [west, east];
+    await home.np.channels.create({ name: here });
+    const { id } = await other.np.channels.create({ name: gone });
+    await expect(other.np.regions.unname({ channelId: gone })).rejects.toThrow(NotHomeError);
+    await expect(home.np.regions.unname({ channelId: here })).rejects.toThrow(NameHeldError);
+    await expect(home.np.regions.unname({ channelId: freshName("nobody") })).rejects.toThrow(ChannelNotFoundError);
+    await other.broker.stop({ keepData: true });
+    const region = directory === "us-east" ? "eu-west" : "us-east";
+    expect(await home.np.regions.unname({ channelId: gone })).toEqual({ name: gone, incarnation: id, region });
+    await other.broker.start();
   });
 });

@@ -1,18 +1,25 @@
 import { expectTypeOf, test } from "vitest";
 import {
+  type Agent,
   type BatchAck,
   type ChannelInfo,
   type Commitment,
   type ConsumeResult,
+  type CopiedPage,
+  type DescribedAgent,
   type Dispute,
   type EscrowEntry,
+  type FromCopies,
+  type FromCopy,
   type Message,
   NPayload,
   type OffsetTrimmedError,
   type Page,
   type PublishAck,
+  type Session,
   type Tail,
   type TrustEvidence,
+  type TrustScore,
 } from "../src/index.js";
 
 test("offsets are numbers, or bigints where they are asked for", () => {
@@ -30,7 +37,22 @@ test("offsets are numbers, or bigints where they are asked for", () => {
   expectTypeOf(big.asp.commitments.get).returns.resolves.toHaveProperty("offsets").toEqualTypeOf<readonly bigint[]>();
   expectTypeOf(big.asp.disputes.create).returns.resolves.toEqualTypeOf<Dispute<bigint>>();
   expectTypeOf(big.asp.escrow.ledger).returns.resolves.toEqualTypeOf<Page<EscrowEntry<bigint>>>();
-  expectTypeOf(big.asp.trust.evidence).returns.resolves.toEqualTypeOf<Page<TrustEvidence<bigint>>>();
+  const evidence = async () => big.asp.trust.evidence({ agentId: "a" });
+  expectTypeOf(evidence).returns.resolves.toEqualTypeOf<Page<TrustEvidence<bigint>>>();
+});
+
+test("what another region said comes with up to when, and of several regions by region", () => {
+  const { registry, sessions, trust } = new NPayload({ offsets: "bigint" }).asp;
+  const here = () => registry.get({ agentId: "a" });
+  expectTypeOf(here).returns.resolves.toEqualTypeOf<DescribedAgent>();
+  const there = () => registry.get({ agentId: "a", region: "us-east" });
+  expectTypeOf(there).returns.resolves.toEqualTypeOf<FromCopy<DescribedAgent, bigint>>();
+  const anywhere = () => trust.getScore({ agentId: "a", anyRegion: true });
+  expectTypeOf(anywhere).returns.resolves.toEqualTypeOf<FromCopies<TrustScore, bigint>>();
+  const page = async () => registry.search({ region: "us-east" });
+  expectTypeOf(page).returns.resolves.toEqualTypeOf<CopiedPage<Agent, bigint>>();
+  const session = () => sessions.get({ sessionId: "s", anyRegion: true });
+  expectTypeOf(session).returns.resolves.toEqualTypeOf<FromCopy<Session, bigint>>();
 });
 
 test("payloads are unknown until they are named", () => {
@@ -68,6 +90,8 @@ test("mistakes do not compile", () => {
     void np.asp.escrow.deposit({ agentId: "a", amount: 1 });
     // @ts-expect-error there is no such price
     void np.asp.market.create({ title: "t", category: "c", capabilities: ["x"], agents: ["a"], pricing: { type: "perCall" } });
+    // @ts-expect-error one region, or any
+    void np.asp.registry.get({ agentId: "a", region: "us-east", anyRegion: true });
     // @ts-expect-error there is no such option
     new NPayload({ apikey: "x" });
   };

@@ -1843,7 +1843,177 @@ export type BrokerErrorCode =
   | "REGION_LEFT"
   | "ASIDE_UNREADABLE";
 
-type ErrorClass = new (fields: ErrorFields) => NPayloadError;
+type ErrorClass = (new (fields: ErrorFields) => NPayloadError) & { readonly code: string };
+
+type Rows = Record<BrokerErrorCode, { readonly number: number; readonly retryable: boolean; readonly type: ErrorClass }>;
+
+const rows: Partial<Rows> = {};
+
+/** The name stands in the class alone, since every byte of the package counts. */
+function row(type: ErrorClass, number: number, retryable: boolean): void {
+  rows[type.code as BrokerErrorCode] = { number, retryable, type };
+}
+
+row(InvalidFrameError, 1, false);
+row(FrameTooLongError, 2, false);
+row(UnknownKindError, 3, false);
+row(UnsupportedVersionError, 4, false);
+row(HelloRequiredError, 5, false);
+row(InvalidRequestError, 6, false);
+row(TlsRequiredError, 7, false);
+row(TlsUnavailableError, 8, false);
+row(InvalidNameError, 100, false);
+row(InternalTopicError, 101, false);
+row(ChannelNotFoundError, 102, false);
+row(ChannelExistsError, 103, false);
+row(ChannelRecreatedError, 104, false);
+row(InvalidConfigError, 105, false);
+row(TooManyChannelsError, 106, false);
+row(InvalidBatchError, 200, false);
+row(BatchChecksumError, 201, false);
+row(BatchTooLargeError, 202, false);
+row(RecordTooLargeError, 203, false);
+row(CompressionNotAllowedError, 204, false);
+row(AtomicTooLargeError, 205, false);
+row(ExpectedOffsetMismatchError, 206, false);
+row(FencedError, 207, false);
+row(UnknownProducerError, 208, false);
+row(SequenceGapError, 209, false);
+row(ProducerFencedError, 210, false);
+row(SequenceTooOldError, 211, false);
+row(OffsetOutOfRangeError, 300, false);
+row(OffsetTrimmedError, 301, false);
+row(DivergedError, 302, false);
+row(DamagedError, 303, false);
+row(ConsumerNotFoundError, 400, false);
+row(PositionMismatchError, 401, false);
+row(MetadataTooLargeError, 402, false);
+row(DiskFullError, 500, true);
+row(JournalFailedError, 501, false);
+row(ChannelPoisonedError, 502, false);
+row(OverloadedError, 503, true);
+row(TimeoutError, 504, true);
+row(ShuttingDownError, 505, true);
+row(TooManyConnectionsError, 506, true);
+row(InternalError, 599, false);
+row(UnauthenticatedError, 700, false);
+row(KeyRevokedError, 701, false);
+row(KeyExpiredError, 702, false);
+row(ForbiddenError, 703, false);
+row(OrgNotFoundError, 704, false);
+row(OrgExistsError, 705, false);
+row(KeyNotFoundError, 706, false);
+row(GrantNotFoundError, 707, false);
+row(InvalidAccessError, 708, false);
+row(EscalationError, 709, false);
+row(AccessLimitError, 710, false);
+row(RateLimitedError, 711, true);
+row(KeyUnavailableError, 720, false);
+row(NotAuthenticError, 721, false);
+row(NotEncryptedError, 722, false);
+row(AgentNotFoundError, 800, false);
+row(AgentNotRegisteredError, 801, false);
+row(InvalidProfileError, 802, false);
+row(InvalidAgentReferenceError, 803, false);
+row(PublicKeyUsedError, 804, false);
+row(NoPublicKeyError, 805, false);
+row(SignatureRequiredError, 806, false);
+row(InvalidSignatureError, 807, false);
+row(NotYourAgentError, 808, false);
+row(SessionNotFoundError, 820, false);
+row(NotParticipantError, 821, false);
+row(IllegalMessageError, 822, false);
+row(OfferNotOpenError, 823, false);
+row(ConstraintBrokenError, 824, false);
+row(TrustTooLowError, 825, false);
+row(InvalidBodyError, 826, false);
+row(InvalidPayloadError, 827, false);
+row(MessageIdTakenError, 828, false);
+row(MessageIdTooOldError, 829, false);
+row(InvalidMessageIdError, 830, false);
+row(SessionEndedError, 831, false);
+row(InvalidSessionError, 832, false);
+row(AlreadyParticipantError, 833, false);
+row(RoleAboveOwnError, 834, false);
+row(CallNotFoundError, 840, false);
+row(CallIdTakenError, 841, false);
+row(InvalidCallIdError, 842, false);
+row(CallEndedError, 843, false);
+row(TooManyOpenCallsError, 844, true);
+row(OutOfLimitError, 850, false);
+row(InvalidCursorError, 851, false);
+row(AspUnavailableError, 852, false);
+row(CommitmentNotFoundError, 860, false);
+row(InvalidCommitmentIdError, 861, false);
+row(CommitmentIdTakenError, 862, false);
+row(InvalidCommitmentError, 863, false);
+row(NotPartyError, 864, false);
+row(IllegalStepError, 865, false);
+row(AlreadyDeliveredError, 866, false);
+row(EscrowNotHeldError, 867, false);
+row(TooManyCommitmentsError, 868, true);
+row(DisputeNotFoundError, 870, false);
+row(InvalidDisputeIdError, 871, false);
+row(DisputeIdTakenError, 872, false);
+row(AlreadyDisputedError, 873, false);
+row(AlreadyVotedError, 874, false);
+row(OtherMechanismError, 875, false);
+row(ReasonRequiredError, 876, false);
+row(InvalidEvidenceError, 877, false);
+row(NotCounterpartyError, 880, false);
+row(AlreadyRatedError, 881, false);
+row(InsufficientFundsError, 890, false);
+row(AboveCeilingError, 891, false);
+row(ListingNotFoundError, 892, false);
+row(InvalidListingIdError, 893, false);
+row(ListingIdTakenError, 894, false);
+row(InvalidListingError, 895, false);
+row(IllegalListingStepError, 896, false);
+row(SubscriptionNotFoundError, 897, false);
+row(InvalidSubscriptionIdError, 898, false);
+row(SubscriptionIdTakenError, 899, false);
+row(IllegalSubscriptionStepError, 900, false);
+row(AlreadySubscribedError, 901, false);
+row(OwnListingError, 902, false);
+row(ListingClosedError, 903, false);
+row(NotInvitedError, 904, false);
+row(TermsChangedError, 905, false);
+row(OrgKeyRequiredError, 906, false);
+row(NotUsedError, 907, false);
+row(InvalidOfferError, 910, false);
+row(OfferLapsedError, 911, false);
+row(EndorserNotTrustedError, 915, false);
+row(TooManyEndorsementsError, 916, false);
+row(InvalidEndorsementError, 917, false);
+row(ChannelHeldError, 918, false);
+row(TooManyDisputesError, 919, true);
+row(NotARegionError, 920, false);
+row(UnknownRegionError, 921, false);
+row(RegionMismatchError, 922, false);
+row(RegionUnreachableError, 923, true);
+row(NotHomeError, 924, true);
+row(HomeMovingError, 925, true);
+row(SourceBehindError, 926, true);
+row(CopyPartialError, 928, false);
+row(NoConsentError, 929, false);
+row(InvalidPatternError, 930, false);
+row(InterestNotFoundError, 931, false);
+row(LinkRequiredError, 932, false);
+row(TooManyFollowedError, 933, false);
+row(ForwardRefusedError, 934, false);
+row(OutboxFullError, 935, true);
+row(OutboxRefusedError, 936, false);
+row(NotEnoughRegionsError, 937, true);
+row(MoveRefusedError, 939, false);
+row(EscrowAcrossHomesError, 940, false);
+row(PurgeRefusedError, 941, false);
+row(EachRegionError, 942, false);
+row(CopyNotHereError, 943, true);
+row(CopyNotOfferedError, 944, false);
+row(NameHeldError, 945, false);
+row(RegionInUseError, 947, false);
+row(RegionLeftError, 948, false);
+row(AsideUnreadableError, 949, false);
 
 /**
  * Class, number and nature of every error of the broker, by its name.
@@ -1853,165 +2023,4 @@ type ErrorClass = new (fields: ErrorFields) => NPayloadError;
  * const mayHelp = BROKER_ERRORS.DISK_FULL.retryable;
  * ```
  */
-export const BROKER_ERRORS: Readonly<Record<BrokerErrorCode, { readonly number: number; readonly retryable: boolean; readonly type: ErrorClass }>> = {
-  INVALID_FRAME: { number: 1, retryable: false, type: InvalidFrameError },
-  FRAME_TOO_LONG: { number: 2, retryable: false, type: FrameTooLongError },
-  UNKNOWN_KIND: { number: 3, retryable: false, type: UnknownKindError },
-  UNSUPPORTED_VERSION: { number: 4, retryable: false, type: UnsupportedVersionError },
-  HELLO_REQUIRED: { number: 5, retryable: false, type: HelloRequiredError },
-  INVALID_REQUEST: { number: 6, retryable: false, type: InvalidRequestError },
-  TLS_REQUIRED: { number: 7, retryable: false, type: TlsRequiredError },
-  TLS_UNAVAILABLE: { number: 8, retryable: false, type: TlsUnavailableError },
-  INVALID_NAME: { number: 100, retryable: false, type: InvalidNameError },
-  INTERNAL_TOPIC: { number: 101, retryable: false, type: InternalTopicError },
-  CHANNEL_NOT_FOUND: { number: 102, retryable: false, type: ChannelNotFoundError },
-  CHANNEL_EXISTS: { number: 103, retryable: false, type: ChannelExistsError },
-  CHANNEL_RECREATED: { number: 104, retryable: false, type: ChannelRecreatedError },
-  INVALID_CONFIG: { number: 105, retryable: false, type: InvalidConfigError },
-  TOO_MANY_CHANNELS: { number: 106, retryable: false, type: TooManyChannelsError },
-  INVALID_BATCH: { number: 200, retryable: false, type: InvalidBatchError },
-  BATCH_CHECKSUM: { number: 201, retryable: false, type: BatchChecksumError },
-  BATCH_TOO_LARGE: { number: 202, retryable: false, type: BatchTooLargeError },
-  RECORD_TOO_LARGE: { number: 203, retryable: false, type: RecordTooLargeError },
-  COMPRESSION_NOT_ALLOWED: { number: 204, retryable: false, type: CompressionNotAllowedError },
-  ATOMIC_TOO_LARGE: { number: 205, retryable: false, type: AtomicTooLargeError },
-  EXPECTED_OFFSET_MISMATCH: { number: 206, retryable: false, type: ExpectedOffsetMismatchError },
-  FENCED: { number: 207, retryable: false, type: FencedError },
-  UNKNOWN_PRODUCER: { number: 208, retryable: false, type: UnknownProducerError },
-  SEQUENCE_GAP: { number: 209, retryable: false, type: SequenceGapError },
-  PRODUCER_FENCED: { number: 210, retryable: false, type: ProducerFencedError },
-  SEQUENCE_TOO_OLD: { number: 211, retryable: false, type: SequenceTooOldError },
-  OFFSET_OUT_OF_RANGE: { number: 300, retryable: false, type: OffsetOutOfRangeError },
-  OFFSET_TRIMMED: { number: 301, retryable: false, type: OffsetTrimmedError },
-  DIVERGED: { number: 302, retryable: false, type: DivergedError },
-  DAMAGED: { number: 303, retryable: false, type: DamagedError },
-  CONSUMER_NOT_FOUND: { number: 400, retryable: false, type: ConsumerNotFoundError },
-  POSITION_MISMATCH: { number: 401, retryable: false, type: PositionMismatchError },
-  METADATA_TOO_LARGE: { number: 402, retryable: false, type: MetadataTooLargeError },
-  DISK_FULL: { number: 500, retryable: true, type: DiskFullError },
-  JOURNAL_FAILED: { number: 501, retryable: false, type: JournalFailedError },
-  CHANNEL_POISONED: { number: 502, retryable: false, type: ChannelPoisonedError },
-  OVERLOADED: { number: 503, retryable: true, type: OverloadedError },
-  TIMEOUT: { number: 504, retryable: true, type: TimeoutError },
-  SHUTTING_DOWN: { number: 505, retryable: true, type: ShuttingDownError },
-  TOO_MANY_CONNECTIONS: { number: 506, retryable: true, type: TooManyConnectionsError },
-  INTERNAL: { number: 599, retryable: false, type: InternalError },
-  UNAUTHENTICATED: { number: 700, retryable: false, type: UnauthenticatedError },
-  KEY_REVOKED: { number: 701, retryable: false, type: KeyRevokedError },
-  KEY_EXPIRED: { number: 702, retryable: false, type: KeyExpiredError },
-  FORBIDDEN: { number: 703, retryable: false, type: ForbiddenError },
-  ORG_NOT_FOUND: { number: 704, retryable: false, type: OrgNotFoundError },
-  ORG_EXISTS: { number: 705, retryable: false, type: OrgExistsError },
-  KEY_NOT_FOUND: { number: 706, retryable: false, type: KeyNotFoundError },
-  GRANT_NOT_FOUND: { number: 707, retryable: false, type: GrantNotFoundError },
-  INVALID_ACCESS: { number: 708, retryable: false, type: InvalidAccessError },
-  ESCALATION: { number: 709, retryable: false, type: EscalationError },
-  ACCESS_LIMIT: { number: 710, retryable: false, type: AccessLimitError },
-  RATE_LIMITED: { number: 711, retryable: true, type: RateLimitedError },
-  KEY_UNAVAILABLE: { number: 720, retryable: false, type: KeyUnavailableError },
-  NOT_AUTHENTIC: { number: 721, retryable: false, type: NotAuthenticError },
-  NOT_ENCRYPTED: { number: 722, retryable: false, type: NotEncryptedError },
-  AGENT_NOT_FOUND: { number: 800, retryable: false, type: AgentNotFoundError },
-  AGENT_NOT_REGISTERED: { number: 801, retryable: false, type: AgentNotRegisteredError },
-  INVALID_PROFILE: { number: 802, retryable: false, type: InvalidProfileError },
-  INVALID_AGENT_REFERENCE: { number: 803, retryable: false, type: InvalidAgentReferenceError },
-  PUBLIC_KEY_USED: { number: 804, retryable: false, type: PublicKeyUsedError },
-  NO_PUBLIC_KEY: { number: 805, retryable: false, type: NoPublicKeyError },
-  SIGNATURE_REQUIRED: { number: 806, retryable: false, type: SignatureRequiredError },
-  INVALID_SIGNATURE: { number: 807, retryable: false, type: InvalidSignatureError },
-  NOT_YOUR_AGENT: { number: 808, retryable: false, type: NotYourAgentError },
-  SESSION_NOT_FOUND: { number: 820, retryable: false, type: SessionNotFoundError },
-  NOT_PARTICIPANT: { number: 821, retryable: false, type: NotParticipantError },
-  ILLEGAL_MESSAGE: { number: 822, retryable: false, type: IllegalMessageError },
-  OFFER_NOT_OPEN: { number: 823, retryable: false, type: OfferNotOpenError },
-  CONSTRAINT_BROKEN: { number: 824, retryable: false, type: ConstraintBrokenError },
-  TRUST_TOO_LOW: { number: 825, retryable: false, type: TrustTooLowError },
-  INVALID_BODY: { number: 826, retryable: false, type: InvalidBodyError },
-  INVALID_PAYLOAD: { number: 827, retryable: false, type: InvalidPayloadError },
-  MESSAGE_ID_TAKEN: { number: 828, retryable: false, type: MessageIdTakenError },
-  MESSAGE_ID_TOO_OLD: { number: 829, retryable: false, type: MessageIdTooOldError },
-  INVALID_MESSAGE_ID: { number: 830, retryable: false, type: InvalidMessageIdError },
-  SESSION_ENDED: { number: 831, retryable: false, type: SessionEndedError },
-  INVALID_SESSION: { number: 832, retryable: false, type: InvalidSessionError },
-  ALREADY_PARTICIPANT: { number: 833, retryable: false, type: AlreadyParticipantError },
-  ROLE_ABOVE_OWN: { number: 834, retryable: false, type: RoleAboveOwnError },
-  CALL_NOT_FOUND: { number: 840, retryable: false, type: CallNotFoundError },
-  CALL_ID_TAKEN: { number: 841, retryable: false, type: CallIdTakenError },
-  INVALID_CALL_ID: { number: 842, retryable: false, type: InvalidCallIdError },
-  CALL_ENDED: { number: 843, retryable: false, type: CallEndedError },
-  TOO_MANY_OPEN_CALLS: { number: 844, retryable: true, type: TooManyOpenCallsError },
-  OUT_OF_LIMIT: { number: 850, retryable: false, type: OutOfLimitError },
-  INVALID_CURSOR: { number: 851, retryable: false, type: InvalidCursorError },
-  ASP_UNAVAILABLE: { number: 852, retryable: false, type: AspUnavailableError },
-  COMMITMENT_NOT_FOUND: { number: 860, retryable: false, type: CommitmentNotFoundError },
-  INVALID_COMMITMENT_ID: { number: 861, retryable: false, type: InvalidCommitmentIdError },
-  COMMITMENT_ID_TAKEN: { number: 862, retryable: false, type: CommitmentIdTakenError },
-  INVALID_COMMITMENT: { number: 863, retryable: false, type: InvalidCommitmentError },
-  NOT_PARTY: { number: 864, retryable: false, type: NotPartyError },
-  ILLEGAL_STEP: { number: 865, retryable: false, type: IllegalStepError },
-  ALREADY_DELIVERED: { number: 866, retryable: false, type: AlreadyDeliveredError },
-  ESCROW_NOT_HELD: { number: 867, retryable: false, type: EscrowNotHeldError },
-  TOO_MANY_COMMITMENTS: { number: 868, retryable: true, type: TooManyCommitmentsError },
-  DISPUTE_NOT_FOUND: { number: 870, retryable: false, type: DisputeNotFoundError },
-  INVALID_DISPUTE_ID: { number: 871, retryable: false, type: InvalidDisputeIdError },
-  DISPUTE_ID_TAKEN: { number: 872, retryable: false, type: DisputeIdTakenError },
-  ALREADY_DISPUTED: { number: 873, retryable: false, type: AlreadyDisputedError },
-  ALREADY_VOTED: { number: 874, retryable: false, type: AlreadyVotedError },
-  OTHER_MECHANISM: { number: 875, retryable: false, type: OtherMechanismError },
-  REASON_REQUIRED: { number: 876, retryable: false, type: ReasonRequiredError },
-  INVALID_EVIDENCE: { number: 877, retryable: false, type: InvalidEvidenceError },
-  NOT_COUNTERPARTY: { number: 880, retryable: false, type: NotCounterpartyError },
-  ALREADY_RATED: { number: 881, retryable: false, type: AlreadyRatedError },
-  INSUFFICIENT_FUNDS: { number: 890, retryable: false, type: InsufficientFundsError },
-  ABOVE_CEILING: { number: 891, retryable: false, type: AboveCeilingError },
-  LISTING_NOT_FOUND: { number: 892, retryable: false, type: ListingNotFoundError },
-  INVALID_LISTING_ID: { number: 893, retryable: false, type: InvalidListingIdError },
-  LISTING_ID_TAKEN: { number: 894, retryable: false, type: ListingIdTakenError },
-  INVALID_LISTING: { number: 895, retryable: false, type: InvalidListingError },
-  ILLEGAL_LISTING_STEP: { number: 896, retryable: false, type: IllegalListingStepError },
-  SUBSCRIPTION_NOT_FOUND: { number: 897, retryable: false, type: SubscriptionNotFoundError },
-  INVALID_SUBSCRIPTION_ID: { number: 898, retryable: false, type: InvalidSubscriptionIdError },
-  SUBSCRIPTION_ID_TAKEN: { number: 899, retryable: false, type: SubscriptionIdTakenError },
-  ILLEGAL_SUBSCRIPTION_STEP: { number: 900, retryable: false, type: IllegalSubscriptionStepError },
-  ALREADY_SUBSCRIBED: { number: 901, retryable: false, type: AlreadySubscribedError },
-  OWN_LISTING: { number: 902, retryable: false, type: OwnListingError },
-  LISTING_CLOSED: { number: 903, retryable: false, type: ListingClosedError },
-  NOT_INVITED: { number: 904, retryable: false, type: NotInvitedError },
-  TERMS_CHANGED: { number: 905, retryable: false, type: TermsChangedError },
-  ORG_KEY_REQUIRED: { number: 906, retryable: false, type: OrgKeyRequiredError },
-  NOT_USED: { number: 907, retryable: false, type: NotUsedError },
-  INVALID_OFFER: { number: 910, retryable: false, type: InvalidOfferError },
-  OFFER_LAPSED: { number: 911, retryable: false, type: OfferLapsedError },
-  ENDORSER_NOT_TRUSTED: { number: 915, retryable: false, type: EndorserNotTrustedError },
-  TOO_MANY_ENDORSEMENTS: { number: 916, retryable: false, type: TooManyEndorsementsError },
-  INVALID_ENDORSEMENT: { number: 917, retryable: false, type: InvalidEndorsementError },
-  CHANNEL_HELD: { number: 918, retryable: false, type: ChannelHeldError },
-  TOO_MANY_DISPUTES: { number: 919, retryable: true, type: TooManyDisputesError },
-  NOT_A_REGION: { number: 920, retryable: false, type: NotARegionError },
-  UNKNOWN_REGION: { number: 921, retryable: false, type: UnknownRegionError },
-  REGION_MISMATCH: { number: 922, retryable: false, type: RegionMismatchError },
-  REGION_UNREACHABLE: { number: 923, retryable: true, type: RegionUnreachableError },
-  NOT_HOME: { number: 924, retryable: true, type: NotHomeError },
-  HOME_MOVING: { number: 925, retryable: true, type: HomeMovingError },
-  SOURCE_BEHIND: { number: 926, retryable: true, type: SourceBehindError },
-  COPY_PARTIAL: { number: 928, retryable: false, type: CopyPartialError },
-  NO_CONSENT: { number: 929, retryable: false, type: NoConsentError },
-  INVALID_PATTERN: { number: 930, retryable: false, type: InvalidPatternError },
-  INTEREST_NOT_FOUND: { number: 931, retryable: false, type: InterestNotFoundError },
-  LINK_REQUIRED: { number: 932, retryable: false, type: LinkRequiredError },
-  TOO_MANY_FOLLOWED: { number: 933, retryable: false, type: TooManyFollowedError },
-  FORWARD_REFUSED: { number: 934, retryable: false, type: ForwardRefusedError },
-  OUTBOX_FULL: { number: 935, retryable: true, type: OutboxFullError },
-  OUTBOX_REFUSED: { number: 936, retryable: false, type: OutboxRefusedError },
-  NOT_ENOUGH_REGIONS: { number: 937, retryable: true, type: NotEnoughRegionsError },
-  MOVE_REFUSED: { number: 939, retryable: false, type: MoveRefusedError },
-  ESCROW_ACROSS_HOMES: { number: 940, retryable: false, type: EscrowAcrossHomesError },
-  PURGE_REFUSED: { number: 941, retryable: false, type: PurgeRefusedError },
-  EACH_REGION: { number: 942, retryable: false, type: EachRegionError },
-  COPY_NOT_HERE: { number: 943, retryable: true, type: CopyNotHereError },
-  COPY_NOT_OFFERED: { number: 944, retryable: false, type: CopyNotOfferedError },
-  NAME_HELD: { number: 945, retryable: false, type: NameHeldError },
-  REGION_IN_USE: { number: 947, retryable: false, type: RegionInUseError },
-  REGION_LEFT: { number: 948, retryable: false, type: RegionLeftError },
-  ASIDE_UNREADABLE: { number: 949, retryable: false, type: AsideUnreadableError },
-};
+export const BROKER_ERRORS = rows as Readonly<Rows>;

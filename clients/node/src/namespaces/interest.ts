@@ -24,6 +24,8 @@ export type InterestFrom = "start" | "end" | { readonly time: number };
 export interface AddInterestRequest {
   /** Channels: `orders`, `ml.*.eu` (`*` is one segment between dots), `ml.>` (all that follow). */
   readonly pattern: string;
+  /** Record types, 1 to 100; of the others only what shares a batch with them crosses. All unless given. */
+  readonly types?: readonly string[] | undefined;
   /** From where, in copies that are yet to be begun; `end` unless given. */
   readonly from?: "start" | "end" | { readonly time: number | Date } | undefined;
   /** Days for which the copies are kept; as long as at home unless given. */
@@ -40,6 +42,8 @@ export interface AddInterestRequest {
  */
 export interface Interest {
   readonly pattern: string;
+  /** Record types that are wanted; missing where all are. */
+  readonly types?: readonly string[];
   readonly from: InterestFrom;
   readonly retentionDays?: number;
   /** Whether it follows from somebody's reading, and is not declared. */
@@ -72,10 +76,11 @@ export class Interests<O extends OffsetType = number> {
    * await np.interest.add({ pattern: "orders", from: { time: new Date("2026-01-31") } });
    * ```
    */
-  add({ pattern, from, retentionDays }: AddInterestRequest, options?: CallOptions): Promise<Interest> {
+  add({ pattern, types, from, retentionDays }: AddInterestRequest, options?: CallOptions): Promise<Interest> {
     const begin = typeof from === "object" ? { time: timeInput(from.time, "from.time") } : from;
     const body = {
       pattern,
+      ...(types === undefined ? {} : { types }),
       ...(begin === undefined ? {} : { from: begin }),
       ...(retentionDays === undefined ? {} : { retentionDays }),
     };

@@ -23,6 +23,10 @@ export interface RegionList {
   readonly region: string;
   /** The others, by name. */
   readonly peers: readonly { readonly name: string; readonly url: string; readonly state: LinkState }[];
+  /** The region that names channels for all; missing where none does. */
+  readonly directory?: string;
+  /** The regions that belong to its directory, by name. */
+  readonly joined?: readonly string[];
 }
 
 /**

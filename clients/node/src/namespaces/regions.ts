@@ -113,6 +113,24 @@ export class Regions<O extends OffsetType = number> {
   }
 
   /**
+   * Takes the name of a channel out of the directory of all regions, whose region is gone for good: the name is free then. It
+   * is asked of the region that is home of the directory, by who administers the default organisation.
+   *
+   * @throws NotHomeError where the directory lives elsewhere, NameHeldError where the channel lives in the region that is asked.
+   *
+   * @example
+   * ```ts
+   * const { region } = await np.regions.unname({ channelId: "ml.models" }); // where it lived
+   * ```
+   */
+  async unname({ channelId }: ChannelRequest, options?: CallOptions): Promise<{ readonly name: string; readonly incarnation: string; readonly region: string }> {
+    const { name } = await this.context.names.resolve(channelId, options);
+    type Answer = { readonly channel: string; readonly incarnation: string; readonly region: string };
+    const { channel, ...told } = await this.context.requester.json<Answer>("directory.unname", { channel: name }, options, ONCE);
+    return { name: channel, ...told };
+  }
+
+  /**
    * Which logs a channel has, and where they stand: one, or one for each region (`regions: "each"`).
    *
    * @throws ChannelNotFoundError, RegionUnreachableError

@@ -5,8 +5,8 @@ import type { OffsetCodec, OffsetInput, OffsetType } from "../offset.js";
 import { offsetInput } from "../offset.js";
 import type { CallOptions } from "../options.js";
 import type { FetchAnswer } from "../wire/messages.js";
-import { Cursor, type OnLost, takeMessages } from "./cursor.js";
-import { atLeastOne, beginning, type BeginOptions, fetch } from "./fetch.js";
+import { Cursor, lacksOnlyOthers, type OnLost, takeMessages } from "./cursor.js";
+import { atLeastOne, beginning, type BeginOptions, fetch, type ReadOptions } from "./fetch.js";
 
 /**
  * What to read of a stream, at most.
@@ -16,7 +16,7 @@ import { atLeastOne, beginning, type BeginOptions, fetch } from "./fetch.js";
  * const request: ConsumeRequest = { streamId: "orders", fromOffset: 100, maxMessages: 1000 };
  * ```
  */
-export interface ConsumeRequest extends BeginOptions {
+export interface ConsumeRequest extends BeginOptions, ReadOptions {
   /** Name or id of the stream. */
   readonly streamId: string;
   /** The offset to end in front of; the end of the stream as it is unless given. */
@@ -73,7 +73,7 @@ export async function consume<P, O extends OffsetType>(
   const max = atLeastOne(request.maxMessages ?? Infinity, "maxMessages");
   const maxBytes = atLeastOne(request.maxBytes ?? 32 << 20, "maxBytes");
   let to = request.toOffset === undefined ? undefined : offsetInput(request.toOffset, "toOffset");
-  const cursor = new Cursor(channel, beginning(request));
+  const cursor = new Cursor(channel, beginning(request), request);
   const messages: Message<P, O>[] = [];
   let bytes = 0;
   let next: bigint | undefined;
@@ -92,10 +92,14 @@ export async function consume<P, O extends OffsetType>(
     let stretches;
     try {
       const answer = await (asked ?? ask(maxBytes - bytes)).answer;
+      asked = undefined;
+      const wasBeyond = cursor.isBeyond;
       next ??= answer.fromOffset;
       end ??= answer.highWatermark;
       if (to === undefined || to > end) to = end;
       stretches = cursor.take(answer);
+      // A copy has passed over what is next: it is read elsewhere.
+      if (stretches.length === 0 && cursor.isBeyond && !wasBeyond) continue;
     } catch (error) {
       // What was read before is handed out; the next call begins at the trouble and tells of it.
       if (messages.length > 0 && !options.signal?.aborted) return result();
@@ -114,9 +118,10 @@ export async function consume<P, O extends OffsetType>(
     for (const { batch, from, to: stretchEnd } of stretches) {
       if (from >= to) return result();
       const stretch = { batch, from, to: stretchEnd < to ? stretchEnd : to };
-      if (batch.isGap && request.onLost === undefined && messages.length > 0) return result();
+      const isLost = batch.isGap && !lacksOnlyOthers(batch, cursor.types);
+      if (isLost && request.onLost === undefined && messages.length > 0) return result();
       const before = messages.length;
-      const limits = { max: max - before, maxBytes: before === 0 ? maxBytes : maxBytes - bytes };
+      const limits = { types: cursor.types, max: max - before, maxBytes: before === 0 ? maxBytes : maxBytes - bytes };
       const taken = takeMessages(messages, channel.name, stretch, offsets, request.onLost, limits);
       bytes += taken.bytes;
       next = taken.next;

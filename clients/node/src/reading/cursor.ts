@@ -4,6 +4,7 @@ import { CorruptDataError, type LostRecords, OffsetGapError, RecordsLostError } 
 import { type Message, readMessages } from "../message.js";
 import { BIGINT_OFFSETS, type OffsetCodec, type OffsetType } from "../offset.js";
 import type { FetchAnswer, FetchFrom } from "../wire/messages.js";
+import { type ReadOptions, typesInput } from "./fetch.js";
 
 /**
  * What a reader does where records were lost: called with them, it goes on behind them.
@@ -32,18 +33,29 @@ export class Cursor {
   lastEpoch: bigint;
   /** Whether the next batch may begin below the offset that is asked for: until the first came. */
   private mayBeginBelow = true;
+  /** Whether what a copy lacks is read at its home, and the record types that are wanted. */
+  readonly readHome: boolean;
+  readonly types: ReadonlySet<string> | undefined;
+  /** Whether the broker can be asked for what a copy lacks. */
+  mayGoBeyond = false;
+  /** Whether the broker's copy lacks what is read: it is asked for with that in mind from now on. */
+  isBeyond = false;
 
   constructor(
     readonly channel: ChannelRef,
     public from: FetchFrom,
+    { readHome = true, types }: ReadOptions = {},
     position: { readonly incarnation?: string | undefined; readonly lastEpoch?: bigint | undefined } = {},
   ) {
     this.incarnation = position.incarnation ?? channel.incarnation;
     this.lastEpoch = position.lastEpoch ?? 0n;
+    this.readHome = readHome;
+    this.types = typesInput(types);
   }
 
   /**
-   * Checks the batches of an answer and moves behind them.
+   * Checks the batches of an answer and moves behind them, but not behind those that a copy has passed over and that may be
+   * wanted: `isBeyond` is set then.
    *
    * @throws CorruptDataError, OffsetGapError
    */
@@ -60,6 +72,10 @@ export class Cursor {
       this.checkIncarnation(batch.incarnation, baseOffset);
       const follows = baseOffset === next || (this.mayBeginBelow && baseOffset < next && endOffset > next);
       if (!follows) throw new OffsetGapError(next, baseOffset);
+      if (!this.isBeyond && this.mayGoBeyond && lacks(batch, this.types)) {
+        this.isBeyond = true;
+        break;
+      }
       stretches.push({ batch, from: next, to: endOffset });
       next = endOffset;
       this.mayBeginBelow = false;
@@ -86,15 +102,31 @@ export class Cursor {
   }
 }
 
+/** Reason of a gap that a copy of some record types has in place of batches of others. */
+const FILTERED = "filtered";
+
+/** Whether a copy has passed over batches here that may hold what is wanted. */
+function lacks(batch: StoredBatch, types: ReadonlySet<string> | undefined): boolean {
+  return batch.isGap && gapOf(batch).reason === FILTERED && !lacksOnlyOthers(batch, types);
+}
+
+/** Whether a copy has passed over batches here since they are of other types than it is of, and it is of all that are wanted. */
+export function lacksOnlyOthers(batch: StoredBatch, types: ReadonlySet<string> | undefined): boolean {
+  if (!batch.isGap || types === undefined) return false;
+  const { reason, types: of } = gapOf(batch);
+  return reason === FILTERED && Array.isArray(of) && [...types].every((type) => of.includes(type));
+}
+
 /** Limits of {@link takeMessages}. */
 export interface TakeLimits {
+  readonly types?: ReadonlySet<string> | undefined;
   readonly max?: number;
   readonly maxBytes?: number;
 }
 
 /**
  * Appends the messages of a stretch to `target`, and returns the bytes of their records and the offset after what was
- * read. Lost records are told to `onLost`.
+ * read. Lost records are told to `onLost`; those of a copy that are of types which are not wanted are passed over.
  *
  * @throws RecordsLostError for lost records, without `onLost`.
  */
@@ -107,6 +139,7 @@ export function takeMessages<P, O extends OffsetType>(
   limits: TakeLimits = {},
 ): { readonly bytes: number; readonly next: bigint } {
   if (!batch.isGap) return readMessages(target, channel, batch, offsets, { from, to, ...limits });
+  if (lacksOnlyOthers(batch, limits.types)) return { bytes: 0, next: to };
   const lost = lostRecords(channel, batch, from, to);
   if (onLost === undefined) throw new RecordsLostError(lost);
   onLost(lost);
@@ -115,20 +148,19 @@ export function takeMessages<P, O extends OffsetType>(
 
 /** Lost records as a reader is told of them. */
 function lostRecords(channel: string, batch: StoredBatch, first: bigint, end: bigint): LostRecords {
-  let told: { reason?: unknown; what?: unknown; file?: unknown } = {};
-  try {
-    const [record] = readGap(batch);
-    if (record !== undefined) told = record;
-  } catch {
-    // A small gap has no room to say why: its flag alone tells it.
-  }
+  const told = gapOf(batch);
   const text = (value: unknown): string => (typeof value === "string" ? value : "");
   return { channel, first, end, reason: text(told.reason), what: text(told.what), file: text(told.file) };
 }
 
-function readGap(batch: StoredBatch): Record<string, unknown>[] {
-  const records: Message<Record<string, unknown>, bigint>[] = [];
-
-  readMessages(records, "", batch, BIGINT_OFFSETS, { from: batch.baseOffset, to: batch.endOffset });
-  return records.map((record) => record.payload);
+/** What a gap says of itself. */
+function gapOf(batch: StoredBatch): Readonly<Record<string, unknown>> {
+  const records: Message<Record<string, unknown> | undefined, bigint>[] = [];
+  try {
+    readMessages(records, "", batch, BIGINT_OFFSETS, { from: batch.baseOffset, to: batch.endOffset });
+    return records[0]?.payload ?? {};
+  } catch {
+    // A small gap has no room to say why: its flag alone tells it.
+    return {};
+  }
 }

@@ -1,9 +1,9 @@
 import type { Requester } from "../connection/requester.js";
 import type { CallOptions, Place } from "../options.js";
-import { InvalidArgumentError } from "../errors/index.js";
+import { CopyPartialError, InvalidArgumentError, NPayloadError, OffsetTrimmedError, RegionUnreachableError } from "../errors/index.js";
 import { offsetInput } from "../offset.js";
-import { FETCH } from "../wire/kinds.js";
-import { decodeFetchAnswer, encodeFetch, type FetchAnswer, type FetchFrom } from "../wire/messages.js";
+import { FETCH, FETCH_BEYOND } from "../wire/kinds.js";
+import { decodeFetchAnswer, encodeFetch, encodeFetchBeyond, type FetchAnswer, type FetchFrom, MAX_FETCH_TYPES } from "../wire/messages.js";
 import type { Cursor } from "./cursor.js";
 
 /** How much to fetch, and how long to wait for it. */
@@ -12,13 +12,63 @@ export interface FetchLimits {
   readonly maxWaitMs: number;
 }
 
-/** One fetch from where the cursor stands. Reading twice is the same as once, so it is tried again after a lost connection. */
+/**
+ * What a reader wants of a channel, and where it is read.
+ *
+ * @example
+ * ```ts
+ * const wanted: ReadOptions = { types: ["model.deployed"], readHome: false };
+ * ```
+ */
+export interface ReadOptions {
+  /** Hands out only messages of these types, at most 100; of all unless given. A copy that is of these types serves such a reader. */
+  readonly types?: readonly string[] | undefined;
+  /**
+   * Whether what a region's copy does not have, records before its first one or of types that it is not of, is read at the
+   * channel's home, which has to be in reach for it; true unless given. With false it is `CopyPartialError`.
+   */
+  readonly readHome?: boolean | undefined;
+}
+
+/** The types that a reader wants, checked. */
+export function typesInput(types: readonly string[] | undefined): ReadonlySet<string> | undefined {
+  if (types === undefined) return undefined;
+  if (types.length === 0 || types.length > MAX_FETCH_TYPES) {
+    throw new InvalidArgumentError(`${types.length} types, where 1 to ${MAX_FETCH_TYPES} are needed`);
+  }
+  return new Set(types);
+}
+
+/**
+ * One fetch from where the cursor stands. Reading twice is the same as once, so it is tried again after a lost connection.
+ * Once a copy lacks what is read, it is asked for with that in mind.
+ */
 export async function fetch(requester: Requester, cursor: Cursor, limits: FetchLimits, options: CallOptions): Promise<FetchAnswer> {
-  const { from, incarnation, lastEpoch, channel } = cursor;
+  const { from, incarnation, lastEpoch, channel, readHome, types } = cursor;
   const { maxBytes, maxWaitMs } = limits;
-  const body = encodeFetch({ channel: channel.name, incarnation, from, lastEpoch, maxBytes, minBytes: 1, maxWaitMs });
-  const answer = await requester.binary(FETCH, `reading ${channel.name}`, [body], options, { idempotent: true }, maxWaitMs);
-  return decodeFetchAnswer(answer);
+  const fields = { channel: channel.name, incarnation, from, lastEpoch, maxBytes, minBytes: 1, maxWaitMs };
+  const ask = (kind: number, body: Buffer): Promise<Buffer> =>
+    requester.binary(kind, `reading ${channel.name}`, [body], options, { idempotent: true }, maxWaitMs);
+  const beyond = async (): Promise<FetchAnswer> => decodeFetchAnswer(await ask(FETCH_BEYOND, encodeFetchBeyond({ ...fields, readHome, types: [...(types ?? [])] })));
+  if (cursor.isBeyond) return beyond();
+  let trimmed: OffsetTrimmedError;
+  try {
+    const answer = decodeFetchAnswer(await ask(FETCH, encodeFetch(fields)));
+    cursor.mayGoBeyond = requester.link.hello?.kinds.has("fetch.beyond") ?? false;
+    return answer;
+  } catch (error) {
+    if (!(error instanceof OffsetTrimmedError) || !requester.link.hello?.kinds.has("fetch.beyond")) throw error;
+    trimmed = error;
+  }
+  // A copy begins later, and its home may have it.
+  try {
+    const answer = await beyond();
+    cursor.isBeyond = true;
+    return answer;
+  } catch (error) {
+    const isOfBroker = error instanceof NPayloadError && error.number !== undefined;
+    throw isOfBroker && !(error instanceof RegionUnreachableError) && !(error instanceof CopyPartialError) ? trimmed : error;
+  }
 }
 
 /** Checks a number of bytes or of records that a caller gave. */

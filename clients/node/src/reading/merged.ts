@@ -6,7 +6,7 @@ import { type OffsetCodec, type OffsetInput, offsetInput, type OffsetType } from
 import type { CallOptions } from "../options.js";
 import { sleep } from "../signals.js";
 import type { OnLost } from "./cursor.js";
-import { placeJson, timeInput } from "./fetch.js";
+import { placeJson, type ReadOptions, timeInput, typesInput } from "./fetch.js";
 import type { Tail, TailRequest } from "./tail.js";
 
 /**
@@ -28,7 +28,7 @@ export type RegionVector<O extends OffsetType = OffsetType> = { readonly [region
  * const request: MergedRequest = { streamId: "ml.feedback", from: { "eu-west": 17 }, follow: true };
  * ```
  */
-export interface MergedRequest {
+export interface MergedRequest extends ReadOptions {
   /** Name of the stream, without a region. */
   readonly streamId: string;
   /** Where to begin; at the log starts unless given. */
@@ -103,6 +103,7 @@ export class Merged<P = unknown, O extends OffsetType = number> implements Async
     if (typeof from === "string" && from !== "start" && from !== "end") {
       throw new InvalidArgumentError(`from is "${String(from)}", where "start", "end" or an offset for each region is needed`);
     }
+    typesInput(request.types);
     if (options.signal?.aborted) throw new AbortError(options.signal.reason);
     options.signal?.addEventListener("abort", () => this.stop.abort(), { once: true });
     this.running = this.run();
@@ -235,9 +236,9 @@ export class Merged<P = unknown, O extends OffsetType = number> implements Async
     const fromOffset = position === undefined ? this.at.get(region) : undefined;
     const begin = position === undefined ? (fromOffset === undefined ? { from: "start" as const } : { fromOffset }) : { position };
     const streamId = `${this.request.streamId}@${region}`;
-    const { onLost } = this.request;
+    const { onLost, types, readHome } = this.request;
     const signal = this.stop.signal;
-    this.tails.set(region, this.source.tail<P>({ streamId, ...begin, toOffset: end, onLost }, { ...this.options, signal }));
+    this.tails.set(region, this.source.tail<P>({ streamId, ...begin, toOffset: end, onLost, types, readHome }, { ...this.options, signal }));
   }
 
   /** Which logs there are once one has come or gone. */

@@ -8,7 +8,7 @@ import type { CallOptions } from "../options.js";
 import { onAbort } from "../signals.js";
 import type { FetchFrom } from "../wire/messages.js";
 import { Cursor, type OnLost, type Stretch, takeMessages } from "./cursor.js";
-import { atLeastOne, beginning, type BeginOptions, fetch } from "./fetch.js";
+import { atLeastOne, beginning, type BeginOptions, fetch, type ReadOptions, typesInput } from "./fetch.js";
 
 /**
  * What a tail reads, and how much it may hold.
@@ -18,7 +18,7 @@ import { atLeastOne, beginning, type BeginOptions, fetch } from "./fetch.js";
  * const request: TailRequest = { streamId: "orders", from: "end", maxBufferedBytes: 1 << 20 };
  * ```
  */
-export interface TailRequest extends BeginOptions {
+export interface TailRequest extends BeginOptions, ReadOptions {
   /** Name or id of the stream. */
   readonly streamId: string;
   /** Begins where another tail stood, and notices a stream that was cut or made again since: `tail.position`. */
@@ -103,6 +103,7 @@ export class Tail<P = unknown, O extends OffsetType = number> implements AsyncIt
     this.maxBufferedBytes = atLeastOne(request.maxBufferedBytes ?? 4 << 20, "maxBufferedBytes");
     this.maxWaitMs = atLeastOne(request.maxWaitMs ?? 10_000, "maxWaitMs", 60_000);
     this.begin = beginning({ ...request, fromOffset: request.position?.offset ?? request.fromOffset });
+    typesInput(request.types);
     this.signal = this.stop.signal;
     if (options.signal?.aborted) this.fail(new AbortError(options.signal.reason));
     else {
@@ -206,7 +207,7 @@ export class Tail<P = unknown, O extends OffsetType = number> implements AsyncIt
     this.at = 0;
     const to = this.to !== undefined && this.to < stretch.to ? this.to : stretch.to;
     try {
-      takeMessages(this.ready, this.cursor?.channel.name ?? "", { ...stretch, to }, this.offsets, this.request.onLost);
+      takeMessages(this.ready, this.cursor?.channel.name ?? "", { ...stretch, to }, this.offsets, this.request.onLost, { types: this.cursor?.types });
     } catch (error) {
       this.fetched.length = 0;
       this.fail(error as Error);
@@ -241,7 +242,7 @@ export class Tail<P = unknown, O extends OffsetType = number> implements AsyncIt
 
   private async fetchOnce(maxBytes: number): Promise<void> {
     const { position } = this.request;
-    this.cursor ??= new Cursor(await this.resolve(), this.begin, { incarnation: position?.incarnation, lastEpoch: position?.logEpoch });
+    this.cursor ??= new Cursor(await this.resolve(), this.begin, this.request, { incarnation: position?.incarnation, lastEpoch: position?.logEpoch });
     const { timeoutMs = Infinity, maxRetries = Infinity } = this.options;
     const answer = await fetch(this.requester, this.cursor, { maxBytes, maxWaitMs: this.maxWaitMs }, { timeoutMs, maxRetries, signal: this.signal });
     if (this.isDone) return;

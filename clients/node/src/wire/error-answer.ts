@@ -1,7 +1,8 @@
 import { BROKER_ERRORS, type BrokerErrorCode, NPayloadError, ProtocolError } from "../errors/index.js";
 import { parseJson } from "./json.js";
 
-interface ErrorBody {
+/** An error as the broker writes it. */
+export interface ErrorBody {
   code: number;
   name: string;
   message: string;
@@ -19,8 +20,11 @@ export function decodeErrorAnswer(body: Buffer, requestId?: string): NPayloadErr
   } catch (cause) {
     return new ProtocolError("an error answer is not understood", { cause, requestId });
   }
-  const { name, message, retryable, details, retryAfterMs } = found;
-  const known = BROKER_ERRORS[name as BrokerErrorCode];
-  const type = known?.type ?? NPayloadError;
-  return new type({ code: name, number: found.code, message, retryable, details, retryAfterMs, requestId });
+  return errorOf(found, requestId);
+}
+
+/** The error that the broker wrote. */
+export function errorOf({ code: number, name: code, message, retryable, details, retryAfterMs }: ErrorBody, requestId?: string): NPayloadError {
+  const type = BROKER_ERRORS[code as BrokerErrorCode]?.type ?? NPayloadError;
+  return new type({ code, number, message, retryable, details, retryAfterMs, requestId });
 }

@@ -38,6 +38,7 @@ export const PUBLISH = 16;
 export const PUBLISH_ATOMIC = 17;
 export const FETCH = 18;
 export const COMMIT = 19;
+export const FETCH_BEYOND = 219;
 
 /** Set in the kind of an answer. */
 export const ANSWER_BIT = 0x8000;

@@ -160,6 +160,26 @@ export function encodeFetch(fetch: FetchFields): Buffer {
   return writer.u64(lastEpoch).u32(maxBytes).u32(minBytes).u32(maxWaitMs).finish();
 }
 
+/** Most record types that a fetch names. */
+export const MAX_FETCH_TYPES = 100;
+
+/** A fetch of what a copy may not have. */
+export interface FetchBeyondFields extends FetchFields {
+  /** Whether the channel's home is asked for what the copy does not have; else that is `COPY_PARTIAL`. */
+  readonly readHome: boolean;
+  /** The record types that are wanted; all where there are none. */
+  readonly types: readonly string[];
+}
+
+export function encodeFetchBeyond({ readHome, types, ...fetch }: FetchBeyondFields): Buffer {
+  const body = encodeFetch(fetch);
+  let bytes = 1 + 2 + body.length;
+  for (const type of types) bytes += 2 + Buffer.byteLength(type);
+  const writer = new BodyWriter(bytes).u8(readHome ? 1 : 2).u16(types.length);
+  for (const type of types) writer.str(type);
+  return writer.bytes(body).finish();
+}
+
 /** What a fetch found; `batches` are whole stored batches, end to end. */
 export interface FetchAnswer {
   readonly incarnation: string;

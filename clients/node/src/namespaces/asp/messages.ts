@@ -4,6 +4,7 @@ import type { OffsetCodec, OffsetType } from "../../offset.js";
 import type { CallOptions } from "../../options.js";
 import { bounded } from "../../signals.js";
 import { type Context, SAFE } from "../context.js";
+import { Copies, type FromCopies, type FromCopy, type InAnyRegion, type InRegion, type Where } from "./copies.js";
 import { uuidV7 } from "./ids.js";
 import { SendWindow } from "./send-window.js";
 import type { Participant } from "./sessions.js";
@@ -230,6 +231,22 @@ export interface InboxRequest {
   readonly waitMs?: number | undefined;
 }
 
+/**
+ * Records of a session, and where to read on.
+ *
+ * @example
+ * ```ts
+ * const { records, next }: SessionHistory = await np.asp.messages.history({ sessionId: session.id });
+ * ```
+ */
+export interface SessionHistory<O extends OffsetType = number> {
+  readonly records: readonly SessionRecord<O>[];
+  /** Number of the record to read on at. */
+  readonly next: number;
+  /** State of the session. */
+  readonly state: string;
+}
+
 /** What types stand for that name no performative. */
 const DEFAULT_PERFORMATIVES: Readonly<Record<string, Performative>> = {
   "task.assign": "PROPOSE",
@@ -251,9 +268,12 @@ const RECEIVE_WAIT_MS = 10_000;
  */
 export class SessionMessages<O extends OffsetType = number> {
   private readonly window = new SendWindow();
+  private readonly copies: Copies<O>;
 
   /** @internal */
-  constructor(private readonly context: Context<O>) {}
+  constructor(private readonly context: Context<O>) {
+    this.copies = new Copies(context);
+  }
 
   /**
    * Says something in a session; it is said once, however often it had to be sent. Messages of one sender go in the order
@@ -304,23 +324,26 @@ export class SessionMessages<O extends OffsetType = number> {
   }
 
   /**
-   * The records of a session, in order: its messages and what else has happened in it. `next` is where to read on.
+   * The records of a session, in order: its messages and what else has happened in it. `next` is where to read on. With
+   * `region` or `anyRegion` those that are known here, and up to when that is; it does not wait for more then.
    *
    * @example
    * ```ts
    * const { records, next } = await np.asp.messages.history({ sessionId: session.id });
    * for (const { record } of records) console.log(record.sequence, record.type);
+   * const { answer, asOf } = await np.asp.messages.history({ sessionId: session.id, region: "us-east" });
    * ```
    */
-  async history(
-    { agentId, ...request }: SessionHistoryRequest,
+  history(request: Omit<SessionHistoryRequest, "waitMs"> & (InRegion | InAnyRegion), options?: CallOptions): Promise<FromCopy<SessionHistory<O>, O>>;
+  history(request: SessionHistoryRequest, options?: CallOptions): Promise<SessionHistory<O>>;
+  history(
+    { agentId, region, anyRegion, ...request }: SessionHistoryRequest & Where,
     options?: CallOptions,
-  ): Promise<{ readonly records: readonly SessionRecord<O>[]; readonly next: number; readonly state: string }> {
-    type Answer = { records: WireRecord[]; next: number; state: string };
-    const body = { ...request, agent: agentId };
-    const retrying = { idempotent: true, waitMs: request.waitMs };
-    const { records, next, state } = await this.context.requester.json<Answer>("session.history", body, options, retrying);
-    return { records: records.map((row) => record(row, this.context.offsets)), next, state };
+  ): Promise<SessionHistory<O> | FromCopy<SessionHistory<O>, O> | FromCopies<SessionHistory<O>, O>> {
+    type Answer = { readonly records: readonly WireRecord[]; readonly next: number; readonly state: string };
+    const of = ({ records, next, state }: Answer): SessionHistory<O> => ({ records: records.map((row) => record(row, this.context.offsets)), next, state });
+    const ask = { kind: "session.history", body: { ...request, agent: agentId }, waitMs: request.waitMs, of };
+    return this.copies.ask({ region, anyRegion }, ask, options, true);
   }
 
   /**

@@ -1,7 +1,8 @@
 import type { OffsetType } from "../../offset.js";
 import type { CallOptions } from "../../options.js";
-import { Page, Paged } from "../../paging.js";
+import type { Paged } from "../../paging.js";
 import { type Context, ONCE, SAFE } from "../context.js";
+import { type CopiedPage, Copies, type FromCopies, type FromCopy, type InAnyRegion, type InRegion, type Where } from "./copies.js";
 
 /**
  * Whether an agent can be reached.
@@ -116,6 +117,18 @@ export interface SearchAgentsRequest {
   readonly limit?: number | undefined;
 }
 
+/**
+ * An agent with its A2A 1.0 agent card.
+ *
+ * @example
+ * ```ts
+ * const { card }: DescribedAgent = await np.asp.registry.get({ agentId: "writer-agent" });
+ * ```
+ */
+export interface DescribedAgent extends Agent {
+  readonly card: Readonly<Record<string, unknown>>;
+}
+
 type AgentRow = Omit<Agent, "id"> & { readonly agent: string; readonly by?: unknown };
 
 /** An agent out of the broker's row. */
@@ -134,8 +147,12 @@ export function agentOf({ agent, by: _, ...row }: AgentRow): Agent {
  * ```
  */
 export class Registry<O extends OffsetType = number> {
+  private readonly copies: Copies<O>;
+
   /** @internal */
-  constructor(private readonly context: Context<O>) {}
+  constructor(private readonly context: Context<O>) {
+    this.copies = new Copies(context);
+  }
 
   /**
    * Registers an agent, or replaces what it says of itself.
@@ -188,34 +205,41 @@ export class Registry<O extends OffsetType = number> {
   }
 
   /**
-   * One agent, and its A2A 1.0 agent card.
+   * One agent, and its A2A 1.0 agent card; with `region` or `anyRegion` as it was said there, and up to when that is known here.
    *
    * @throws AgentNotFoundError
    *
    * @example
    * ```ts
    * const { capabilities, card } = await np.asp.registry.get({ agentId: "writer-agent" });
+   * const { answer, asOf } = await np.asp.registry.get({ agentId: "writer-agent", region: "us-east" });
    * ```
    */
-  async get({ agentId }: AgentRequest, options?: CallOptions): Promise<Agent & { readonly card: Readonly<Record<string, unknown>> }> {
+  get(request: AgentRequest & InRegion, options?: CallOptions): Promise<FromCopy<DescribedAgent, O>>;
+  get(request: AgentRequest & InAnyRegion, options?: CallOptions): Promise<FromCopies<DescribedAgent, O>>;
+  get(request: AgentRequest, options?: CallOptions): Promise<DescribedAgent>;
+  get({ agentId, ...where }: AgentRequest & Where, options?: CallOptions): Promise<DescribedAgent | FromCopy<DescribedAgent, O> | FromCopies<DescribedAgent, O>> {
     type Answer = AgentRow & { readonly card: Readonly<Record<string, unknown>> };
-    const { card, ...row } = await this.context.requester.json<Answer>("agent.info", { agent: agentId }, options, SAFE);
-    return { ...agentOf(row), card };
+    const of = ({ card, ...row }: Answer): DescribedAgent => ({ ...agentOf(row), card });
+    return this.copies.ask(where, { kind: "agent.info", body: { agent: agentId }, of }, options);
   }
 
   /**
-   * Agents that can do something, by trust and availability: the first page when awaited, all with `for await`.
+   * Agents that can do something, by trust and availability: the first page when awaited, all with `for await`. With `region`
+   * those of that region, each page with up to when it is known here; with `anyRegion` such a list for each region.
    *
    * @example
    * ```ts
    * for await (const agent of np.asp.registry.search({ capabilities: ["image-*"] })) console.log(agent.name);
+   * const { items, asOf } = await np.asp.registry.search({ capabilities: ["image-*"], region: "us-east" });
    * ```
    */
-  search(request: SearchAgentsRequest = {}, options?: CallOptions): Paged<Agent> {
-    return new Paged(async (cursor) => {
-      type Answer = { agents: AgentRow[]; cursor?: string };
-      const answer = await this.context.requester.json<Answer>("agent.search", { ...request, cursor }, options, SAFE);
-      return new Page(answer.agents.map(agentOf), answer.cursor);
-    });
+  search(request: SearchAgentsRequest & InRegion, options?: CallOptions): Paged<Agent, CopiedPage<Agent, O>>;
+  search(request: SearchAgentsRequest & InAnyRegion, options?: CallOptions): Promise<FromCopies<Paged<Agent, CopiedPage<Agent, O>>, O>>;
+  search(request?: SearchAgentsRequest, options?: CallOptions): Paged<Agent>;
+  search({ region, anyRegion, ...request }: SearchAgentsRequest & Where = {}, options?: CallOptions): Paged<Agent> | Promise<FromCopies<Paged<Agent, CopiedPage<Agent, O>>, O>> {
+    type Answer = { readonly agents: readonly AgentRow[]; readonly cursor?: string };
+    const of = ({ agents }: Answer): Agent[] => agents.map(agentOf);
+    return this.copies.list({ region, anyRegion }, { kind: "agent.search", body: request, of }, options);
   }
 }

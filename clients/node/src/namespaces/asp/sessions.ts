@@ -2,6 +2,7 @@ import type { OffsetType } from "../../offset.js";
 import type { CallOptions } from "../../options.js";
 import { Page, Paged } from "../../paging.js";
 import { type Context, ONCE, SAFE } from "../context.js";
+import { Copies, type FromCopies, type FromCopy, type InAnyRegion, type InRegion, type Where } from "./copies.js";
 
 /**
  * What an agent does in a session.
@@ -150,8 +151,12 @@ function sessionOf({ sessionId, by: _, ...row }: SessionRow): Session {
  * ```
  */
 export class Sessions<O extends OffsetType = number> {
+  private readonly copies: Copies<O>;
+
   /** @internal */
-  constructor(private readonly context: Context<O>) {}
+  constructor(private readonly context: Context<O>) {
+    this.copies = new Copies(context);
+  }
 
   /**
    * Begins a session.
@@ -166,17 +171,20 @@ export class Sessions<O extends OffsetType = number> {
   }
 
   /**
-   * One session.
+   * One session, told where it lives; with `region` or `anyRegion` from what is known of it here, and up to when that is.
    *
    * @throws SessionNotFoundError
    *
    * @example
    * ```ts
    * const { state, participants } = await np.asp.sessions.get({ sessionId: session.id });
+   * const { answer, asOf } = await np.asp.sessions.get({ sessionId: session.id, anyRegion: true });
    * ```
    */
-  async get({ sessionId }: SessionRequest, options?: CallOptions): Promise<Session> {
-    return sessionOf(await this.context.requester.json<SessionRow>("session.info", { sessionId }, options, SAFE));
+  get(request: SessionRequest & (InRegion | InAnyRegion), options?: CallOptions): Promise<FromCopy<Session, O>>;
+  get(request: SessionRequest, options?: CallOptions): Promise<Session>;
+  get({ sessionId, ...where }: SessionRequest & Where, options?: CallOptions): Promise<Session | FromCopy<Session, O> | FromCopies<Session, O>> {
+    return this.copies.ask(where, { kind: "session.info", body: { sessionId }, of: sessionOf }, options, true);
   }
 
   /**

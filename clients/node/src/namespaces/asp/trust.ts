@@ -1,8 +1,10 @@
 import type { OffsetType } from "../../offset.js";
 import type { CallOptions } from "../../options.js";
-import { Page, Paged } from "../../paging.js";
-import { type Context, ONCE, SAFE } from "../context.js";
+import type { Paged } from "../../paging.js";
+import { type Context, ONCE } from "../context.js";
+import { type CopiedPage, Copies, type FromCopies, type FromCopy, type InAnyRegion, type InRegion, type Where } from "./copies.js";
 import type { Party } from "./evidence.js";
+import type { AgentRequest } from "./registry.js";
 
 /**
  * How far an agent is trusted, to some.
@@ -251,21 +253,30 @@ type Explained = Omit<TrustExplanation, "evidence"> & { readonly evidence: reado
  * ```
  */
 export class Trust<O extends OffsetType = number> {
+  private readonly copies: Copies<O>;
+
   /** @internal */
-  constructor(private readonly context: Context<O>) {}
+  constructor(private readonly context: Context<O>) {
+    this.copies = new Copies(context);
+  }
 
   /**
-   * How far an agent is trusted. Without evidence the score is 0 and the rates are null.
+   * How far an agent is trusted. Without evidence the score is 0 and the rates are null. With `region` or `anyRegion` by the
+   * evidence of what it did there, and up to when that is known here.
    *
    * @throws AgentNotFoundError
    *
    * @example
    * ```ts
    * const { score, completionRate, averageResponseTime, disputeRate } = await np.asp.trust.getScore({ agentId: "research-agent" });
+   * const { answer, asOf } = await np.asp.trust.getScore({ agentId: "research-agent", region: "us-east" });
    * ```
    */
-  async getScore({ agentId }: { readonly agentId: string }, options?: CallOptions): Promise<TrustScore> {
-    return this.context.requester.json<TrustScore>("trust.score", { agentId }, options, SAFE);
+  getScore(request: AgentRequest & InRegion, options?: CallOptions): Promise<FromCopy<TrustScore, O>>;
+  getScore(request: AgentRequest & InAnyRegion, options?: CallOptions): Promise<FromCopies<TrustScore, O>>;
+  getScore(request: AgentRequest, options?: CallOptions): Promise<TrustScore>;
+  getScore({ agentId, ...where }: AgentRequest & Where, options?: CallOptions): Promise<TrustScore | FromCopy<TrustScore, O> | FromCopies<TrustScore, O>> {
+    return this.copies.ask(where, { kind: "trust.score", body: { agentId }, of: (row: TrustScore) => row }, options);
   }
 
   /**
@@ -277,24 +288,35 @@ export class Trust<O extends OffsetType = number> {
    * for (const { offset, record } of evidence) console.log(offset, record.type);
    * ```
    */
-  async explain(request: ExplainTrustRequest, options?: CallOptions): Promise<TrustExplanation<O>> {
-    const { trust, pairs, remarks, endorsements, evidence } = await this.context.requester.json<Explained>("trust.explain", request, options, SAFE);
-    return { trust, pairs, remarks, endorsements, evidence: this.records(evidence) };
+  explain(request: ExplainTrustRequest & InRegion, options?: CallOptions): Promise<FromCopy<TrustExplanation<O>, O>>;
+  explain(request: ExplainTrustRequest & InAnyRegion, options?: CallOptions): Promise<FromCopies<TrustExplanation<O>, O>>;
+  explain(request: ExplainTrustRequest, options?: CallOptions): Promise<TrustExplanation<O>>;
+  explain(
+    { region, anyRegion, ...request }: ExplainTrustRequest & Where,
+    options?: CallOptions,
+  ): Promise<TrustExplanation<O> | FromCopy<TrustExplanation<O>, O> | FromCopies<TrustExplanation<O>, O>> {
+    const of = ({ trust, pairs, remarks, endorsements, evidence }: Explained): TrustExplanation<O> => ({ trust, pairs, remarks, endorsements, evidence: this.records(evidence) });
+    return this.copies.ask({ region, anyRegion }, { kind: "trust.explain", body: request, of }, options);
   }
 
   /**
-   * All evidence about an agent, newest first: the first page when awaited, all with `for await`.
+   * All evidence about an agent, newest first: the first page when awaited, all with `for await`. With `region` that of what
+   * it did there, each page with up to when it is known here; with `anyRegion` such a list for each region.
    *
    * @example
    * ```ts
    * for await (const { offset, record } of np.asp.trust.evidence({ agentId: "research-agent" })) console.log(offset, record.type);
    * ```
    */
-  evidence(request: ExplainTrustRequest, options?: CallOptions): Paged<TrustEvidence<O>> {
-    return new Paged(async (cursor) => {
-      const answer = await this.context.requester.json<Explained>("trust.explain", { ...request, cursor }, options, SAFE);
-      return new Page(this.records(answer.evidence), answer.cursor);
-    });
+  evidence(request: ExplainTrustRequest & InRegion, options?: CallOptions): Paged<TrustEvidence<O>, CopiedPage<TrustEvidence<O>, O>>;
+  evidence(request: ExplainTrustRequest & InAnyRegion, options?: CallOptions): Promise<FromCopies<Paged<TrustEvidence<O>, CopiedPage<TrustEvidence<O>, O>>, O>>;
+  evidence(request: ExplainTrustRequest, options?: CallOptions): Paged<TrustEvidence<O>>;
+  evidence(
+    { region, anyRegion, ...request }: ExplainTrustRequest & Where,
+    options?: CallOptions,
+  ): Paged<TrustEvidence<O>> | Promise<FromCopies<Paged<TrustEvidence<O>, CopiedPage<TrustEvidence<O>, O>>, O>> {
+    const of = ({ evidence }: Explained): TrustEvidence<O>[] => this.records(evidence);
+    return this.copies.list({ region, anyRegion }, { kind: "trust.explain", body: request, of }, options);
   }
 
   /**
