@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -37,15 +37,6 @@ describe("programs of their own", () => {
       const { offset } = await np.messages.publish({ channelId: "programs", payload: { from: "esm" } });
       console.log(offset);`;
     expect(await program("open.mjs", code)).toBe("0");
-  });
-
-  test("such as the first one of the README run", async () => {
-    const readme = await readFile(join(PACKAGE, "README.md"), "utf8");
-    const [block] = readme.slice(readme.indexOf("## A first program")).match(/```ts\n[^]*?```/) ?? [];
-    const code = (block ?? "").slice(6, -3).replace("// as they come", "\n  break;");
-    const printed = await program("readme.mjs", code.replace(/fromOffset: data.nextOffset/, "fromOffset: 0"));
-    expect(printed.split("\n")[0]).toBe("0 synced");
-    expect(printed).toContain("pricing-model-v3");
   });
 
   test("end after what they did not await was published", async () => {
