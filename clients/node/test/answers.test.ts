@@ -7,12 +7,15 @@ import {
   InternalError,
   JournalFailedError,
   KeyRevokedError,
+  type Message,
   NPayload,
   ProtocolError,
   RateLimitedError,
   UnknownProducerError,
   UnsafeOffsetError,
 } from "../src/index.js";
+import { readMessages } from "../src/message.js";
+import { NUMBER_OFFSETS } from "../src/offset.js";
 import { BodyReader, BodyWriter } from "../src/wire/body.js";
 import { FETCH, KINDS, PUBLISH } from "../src/wire/kinds.js";
 import { until } from "./support/client.js";
@@ -252,6 +255,40 @@ describe("answers", () => {
     const tail = np.streams.tail({ streamId: "a" });
     await expect(tail.next()).rejects.toThrow(InternalError);
     expect(await tail.next()).toEqual({ value: undefined, done: true });
+  });
+
+  test("to batches that had to be sent again find them as they were, though buffers are filled again", async () => {
+    const published: number[] = [];
+    let next = 0;
+    let records = 0;
+    const { np } = await scripted(
+      (asked) => {
+        if (asked.kind !== PUBLISH) return asked.answer({});
+        // Checks the sums of the batch too.
+        const { stored, sequence, records: count } = batchOf(asked);
+        if (asked.number % 7 === 3) return asked.refuse("TIMEOUT");
+        if (sequence < next) return asked.answer(ack(BigInt(sequence), count, 1));
+        if (sequence > next) return asked.refuse("SEQUENCE_GAP");
+        const messages: Message<number>[] = [];
+        readMessages(messages, "a", readStoredBatch(stored, 0), NUMBER_OFFSETS, { from: 0n, to: BigInt(count) });
+        published.push(...messages.map(({ payload }) => payload));
+        next += count;
+        records += count;
+        // Stored, and the answer lost.
+        if (asked.number % 11 === 5) asked.cut();
+        else asked.answer(ack(BigInt(records - count), count));
+      },
+      { batchBytes: 4096 },
+    );
+    const all = Array.from({ length: 20_000 }, (_, n) => n);
+    const offsets: number[] = [];
+    let taken = 0;
+    const publish = async (): Promise<void> => {
+      for (let n = taken++; n < all.length; n = taken++) offsets[n] = (await np.messages.publish({ channelId: "a", payload: n })).offset;
+    };
+    await Promise.all(Array.from({ length: 1500 }, publish));
+    expect(offsets).toEqual(all);
+    expect(published).toEqual(all);
   });
 });
 

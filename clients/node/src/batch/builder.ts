@@ -48,11 +48,14 @@ export interface Producer {
 export class BatchBuilder {
   recordCount = 0;
   fence = 0n;
-  private buffer: Buffer;
   private at = BATCH_HEADER_BYTES;
 
-  constructor(roomBytes = 4096) {
-    this.buffer = Buffer.allocUnsafe(Math.max(roomBytes, BATCH_HEADER_BYTES));
+  /** Fills a buffer from its beginning, or another one where that becomes too small. */
+  constructor(private buffer: Buffer = Buffer.allocUnsafe(4096)) {}
+
+  /** The buffer that the batch lies in. */
+  get room(): Buffer {
+    return this.buffer;
   }
 
   /** Bytes so far, header included. */

@@ -5,7 +5,7 @@ import { type OffsetInput, offsetInput, type OffsetType } from "../offset.js";
 import type { CallOptions } from "../options.js";
 import type { BatchAck, PublishAck } from "../producer/ack.js";
 import type { Conditions } from "../producer/batches.js";
-import { batchAck } from "../producer/publishing.js";
+import { batchAck } from "../producer/outcome.js";
 import { type NewMessage, newRecord } from "../producer/record.js";
 import { MAX_FRAME_BYTES } from "../wire/frame.js";
 import { PUBLISH_ATOMIC } from "../wire/kinds.js";

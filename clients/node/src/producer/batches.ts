@@ -1,11 +1,6 @@
 import { BatchBuilder } from "../batch/builder.js";
 import type { PublishAnswer } from "../wire/messages.js";
-
-/** Told once of what became of its records: of one, or of a whole batch. */
-export interface Settler {
-  resolve(answer: PublishAnswer, index: number): void;
-  reject(error: Error): void;
-}
+import type { Outcome } from "./outcome.js";
 
 /** What a record or batch asks for beyond its bytes; such a one travels alone. */
 export interface Conditions {
@@ -24,8 +19,7 @@ export interface Effort {
 /** A batch that records are copied into. */
 export interface OpenBatch {
   readonly builder: BatchBuilder;
-  /** For each record, or one for all. */
-  readonly settlers: Settler[];
+  readonly outcome: Outcome;
   readonly conditions: Conditions;
   /** Bytes that count against the queue's limit. */
   cost: number;
@@ -38,9 +32,12 @@ export interface OpenBatch {
 /** A batch in its final bytes: a retry sends the same. */
 export interface SealedBatch {
   bytes: Buffer;
+  /** What they lie in; undefined once they lie elsewhere. */
+  room: Buffer | undefined;
   records: number;
   sequence: number;
-  settlers: readonly Settler[];
+  /** Undefined once nobody waits for it any more. */
+  outcome: Outcome | undefined;
   readonly conditions: Conditions;
   cost: number;
   readonly deadline: number;
@@ -59,8 +56,13 @@ export interface SealedBatch {
 /** What a promise for a record costs in memory, about, beside the record's bytes. */
 export const RECORD_COST = 256;
 
-export function openBatch(conditions: Conditions, { since, timeoutMs, maxRetries }: Effort, roomBytes?: number): OpenBatch {
-  const builder = new BatchBuilder(roomBytes);
+export function openBatch<T extends Outcome>(
+  outcome: T,
+  conditions: Conditions,
+  { since, timeoutMs, maxRetries }: Effort,
+  buffer?: Buffer,
+): OpenBatch & { readonly outcome: T } {
+  const builder = new BatchBuilder(buffer);
   if (conditions.fence !== undefined) builder.fence = conditions.fence;
-  return { builder, settlers: [], conditions, cost: 0, opened: since ?? Date.now(), timeoutMs, maxRetries };
+  return { builder, outcome, conditions, cost: 0, opened: since ?? Date.now(), timeoutMs, maxRetries };
 }

@@ -4,6 +4,7 @@ import type { ChannelRef } from "../channel-names.js";
 import { Backoff } from "../connection/backoff.js";
 import type { Connection } from "../connection/connection.js";
 import type { Requester } from "../connection/requester.js";
+import type { OffsetCodec, OffsetType } from "../offset.js";
 import {
   ChannelRecreatedError,
   ClosedError,
@@ -18,9 +19,12 @@ import {
 } from "../errors/index.js";
 import { PUBLISH } from "../wire/kinds.js";
 import { decodePublishAnswer, encodePublishHead, type PublishAnswer } from "../wire/messages.js";
-import { type Conditions, type Effort, type OpenBatch, openBatch, RECORD_COST, type SealedBatch, type Settler } from "./batches.js";
+import type { PublishAck } from "./ack.js";
+import { type Conditions, type Effort, type OpenBatch, openBatch, RECORD_COST, type SealedBatch } from "./batches.js";
+import type { BatchBuffers } from "./buffers.js";
 import { locate } from "./locate.js";
 import { DeadlineTimer } from "./deadline-timer.js";
+import { type Outcome, RecordOutcomes } from "./outcome.js";
 import type { QueueLimit } from "./queue-limit.js";
 import { wasNotAppended } from "./refusals.js";
 
@@ -31,9 +35,6 @@ export interface ProducerOptions {
   readonly maxInFlight: number;
   readonly compression: CompressionName;
 }
-
-/** Room for the record that fills a batch beyond its limit. */
-const ROOM_FOR_ONE = 32 << 10;
 
 /**
  * Publishes to one channel, in order, each record once.
@@ -47,8 +48,8 @@ const ROOM_FOR_ONE = 32 << 10;
  * Nothing lingers: a lone record leaves at the end of its turn of the event loop, and while as many batches are in flight
  * as may be, records collect in the next one.
  */
-export class ChannelProducer {
-  private open: OpenBatch | undefined;
+export class ChannelProducer<O extends OffsetType> {
+  private open: (OpenBatch & { readonly outcome: RecordOutcomes<O> }) | undefined;
   private full: OpenBatch[] = [];
   private unacked: SealedBatch[] = [];
   private epoch = 1;
@@ -73,6 +74,8 @@ export class ChannelProducer {
     private readonly requester: Requester,
     private readonly limit: QueueLimit,
     private readonly options: ProducerOptions,
+    private readonly offsets: OffsetCodec<O>,
+    private readonly buffers: BatchBuffers,
   ) {
     this.incarnation = channel.incarnation;
     this.backoff = new Backoff(requester.defaults.backoff);
@@ -84,7 +87,7 @@ export class ChannelProducer {
   }
 
   /** Takes one record. Throws what is wrong with it. */
-  push(record: NewRecord, settler: Settler, conditions: Conditions | undefined, effort: Effort): void {
+  push(record: NewRecord, conditions: Conditions | undefined, effort: Effort): Promise<PublishAck<O>> {
     const { batchBytes, batchRecords } = this.options;
     let open = this.open;
     // What has another time or other retries is no part of the same batch: none is to fail for the other.
@@ -100,30 +103,31 @@ export class ChannelProducer {
       open = undefined;
     }
     const isBusy = this.unacked.length > 0 || this.full.length > 0;
-    const room = conditions === undefined && !isLarge && isBusy ? batchBytes + ROOM_FOR_ONE : undefined;
-    open ??= openBatch(conditions ?? {}, effort, room);
+    if (open === undefined) {
+      const buffer = conditions === undefined && !isLarge && isBusy ? this.buffers.take() : undefined;
+      open = openBatch(new RecordOutcomes(this.channel.name, this.offsets), conditions ?? {}, effort, buffer);
+    }
     const bytes = open.builder.push(record);
-    open.settlers.push(settler);
+    const settled = open.outcome.add();
     open.cost += bytes + RECORD_COST;
     this.limit.take(bytes + RECORD_COST);
     this.open = open;
     this.deadlines.arm(open.opened + open.timeoutMs);
     if (conditions !== undefined || isLarge || open.builder.byteLength >= batchBytes) this.sealOpen();
     this.schedule();
+    return settled;
   }
 
   /** Takes records as one batch, which is appended all or not at all. Throws what is wrong with one of them. */
-  pushBatch(records: Iterable<NewRecord>, settler: Settler, conditions: Conditions, effort: Effort): number {
-    const batch = openBatch(conditions, effort);
+  pushBatch(records: Iterable<NewRecord>, outcome: Outcome, conditions: Conditions, effort: Effort): void {
+    const batch = openBatch(outcome, conditions, effort);
     for (const record of records) batch.builder.push(record);
-    batch.settlers.push(settler);
     batch.cost = batch.builder.byteLength + RECORD_COST;
     this.sealOpen();
     this.full.push(batch);
     this.limit.take(batch.cost);
     this.deadlines.arm(batch.opened + batch.timeoutMs);
     this.schedule();
-    return batch.builder.recordCount;
   }
 
   /** Rejects everything that is not acknowledged. */
@@ -158,14 +162,15 @@ export class ChannelProducer {
     if (this.isIdle) this.deadlines.clear();
   }
 
-  private seal({ builder, settlers, conditions, cost, opened, timeoutMs, maxRetries }: OpenBatch): SealedBatch {
+  private seal({ builder, outcome, conditions, cost, opened, timeoutMs, maxRetries }: OpenBatch): SealedBatch {
     const sequence = this.nextSequence;
     this.nextSequence += builder.recordCount;
     return {
       bytes: builder.build(this.stamp(sequence), this.options.compression),
+      room: builder.room,
       records: builder.recordCount,
       sequence,
-      settlers,
+      outcome,
       conditions,
       cost,
       deadline: opened + timeoutMs,
@@ -266,8 +271,9 @@ export class ChannelProducer {
     this.incarnation = answer.incarnation;
     this.ackedTo = answer.lastOffset + 1n;
     this.limit.release(front.cost);
-    const { settlers } = front;
-    for (let index = 0; index < settlers.length; index += 1) (settlers[index] as Settler).resolve(answer, index);
+    // Of more tries than one another may still be on its way.
+    if (front.tries === 1 && front.room !== undefined) this.buffers.give(front.room);
+    front.outcome?.resolve(answer);
   }
 
   private refused(front: SealedBatch, error: Error): void {
@@ -339,6 +345,7 @@ export class ChannelProducer {
       batch.isUnsure = false;
       // The bytes of an earlier try may still be on their way.
       batch.bytes = Buffer.from(batch.bytes);
+      batch.room = undefined;
       stampProducer(batch.bytes, this.stamp(batch.sequence));
       this.nextSequence += batch.records;
     }
@@ -346,23 +353,20 @@ export class ChannelProducer {
 
   /** Rejects the batch that was refused; of a batch with a record that is too large, only that record. */
   private rejectFront(front: SealedBatch, error: Error): void {
-    if (error instanceof RecordTooLargeError && front.settlers.length > 1) {
+    if (error instanceof RecordTooLargeError && front.outcome instanceof RecordOutcomes) {
       const limit = Number(error.details.limit);
       const kept = withoutLarge(front.bytes, limit);
       if (kept.indexes.length > 0 && kept.indexes.length < front.records) {
-        const settlers = kept.indexes.map((index) => front.settlers[index] as Settler);
-        const refused = new Set(front.settlers);
-        for (const settler of settlers) refused.delete(settler);
+        front.outcome.keepOnly(kept.indexes, error);
         front.bytes = kept.bytes;
-        front.records = settlers.length;
-        front.settlers = settlers;
-        for (const { reject } of refused) reject(error);
+        front.room = undefined;
+        front.records = kept.indexes.length;
         return;
       }
     }
     this.unacked.shift();
     this.limit.release(front.cost);
-    for (const settler of front.settlers) settler.reject(error);
+    front.outcome?.reject(error);
   }
 
   /** Fails what was sent, of which it is not known whether it was appended, and goes on with the rest. */
@@ -391,11 +395,11 @@ export class ChannelProducer {
    */
   private expire(): void {
     const now = Date.now();
-    const late: { cost: number; timeoutMs: number; settlers: readonly Settler[] }[] = [];
+    const late: { cost: number; timeoutMs: number; outcome: Outcome | undefined }[] = [];
     for (const batch of this.unacked) {
-      if (batch.deadline > now || batch.settlers.length === 0) continue;
+      if (batch.deadline > now || batch.outcome === undefined) continue;
       late.push({ ...batch });
-      batch.settlers = [];
+      batch.outcome = undefined;
       batch.cost = 0;
     }
     const isDue = (batch: OpenBatch): boolean => batch.opened + batch.timeoutMs > now;
@@ -405,13 +409,13 @@ export class ChannelProducer {
       late.push(this.open);
       this.open = undefined;
     }
-    if (this.unacked.every(({ settlers }) => settlers.length === 0)) {
+    if (this.unacked.every(({ outcome }) => outcome === undefined)) {
       this.unacked = [];
       this.renumber();
     } else {
       this.dropUnsent();
     }
-    const left = [...this.unacked.filter(({ settlers }) => settlers.length > 0).map(({ deadline }) => deadline)];
+    const left = this.unacked.filter(({ outcome }) => outcome !== undefined).map(({ deadline }) => deadline);
     for (const { opened, timeoutMs } of [...this.full, ...(this.open === undefined ? [] : [this.open])]) left.push(opened + timeoutMs);
     for (const deadline of left) this.deadlines.arm(deadline);
     const cause = this.lastError;
@@ -422,7 +426,7 @@ export class ChannelProducer {
   /** Drops batches that were never sent and that nobody waits for: those behind, not sent either, follow in their place. */
   private dropUnsent(): void {
     let sequence = this.unacked[0]?.sequence ?? 0;
-    this.unacked = this.unacked.filter(({ tries, settlers }) => tries > 0 || settlers.length > 0);
+    this.unacked = this.unacked.filter(({ tries, outcome }) => tries > 0 || outcome !== undefined);
     for (const batch of this.unacked) {
       if (batch.sequence !== sequence) {
         batch.sequence = sequence;
@@ -433,7 +437,7 @@ export class ChannelProducer {
     this.nextSequence = sequence;
   }
 
-  private reject(batches: readonly { cost: number; settlers: readonly Settler[] }[], error: Error): void {
+  private reject(batches: readonly { cost: number; outcome: Outcome | undefined }[], error: Error): void {
     if (this.unacked.length === 0) {
       this.lastError = undefined;
       clearTimeout(this.retryTimer);
@@ -443,9 +447,9 @@ export class ChannelProducer {
       this.connecting?.abort();
       this.deadlines.clear();
     }
-    for (const { cost, settlers } of batches) {
+    for (const { cost, outcome } of batches) {
       this.limit.release(cost);
-      for (const settler of settlers) settler.reject(error);
+      outcome?.reject(error);
     }
   }
 }

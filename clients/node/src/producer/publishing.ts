@@ -6,14 +6,18 @@ import { ClosedError } from "../errors/index.js";
 import type { OffsetCodec, OffsetType } from "../offset.js";
 import type { CallOptions } from "../options.js";
 import { bounded, throwIfAborted } from "../signals.js";
-import type { PublishAnswer } from "../wire/messages.js";
 import type { BatchAck, PublishAck } from "./ack.js";
-import type { Conditions, Effort, Settler } from "./batches.js";
+import type { Conditions, Effort } from "./batches.js";
+import { BatchBuffers } from "./buffers.js";
+import { BatchOutcome } from "./outcome.js";
 import { ChannelProducer, type ProducerOptions } from "./producer.js";
 import { QueueLimit } from "./queue-limit.js";
 
-/** Hands something to a producer. */
-type Push<T> = (effort: Effort, resolve: (value: T) => void, reject: (error: Error) => void) => void;
+/** Hands something to a producer; throws what is wrong with it. */
+type Push<T> = (effort: Effort) => Promise<T>;
+
+/** Room for the record that fills a batch beyond its limit. */
+const ROOM_FOR_ONE = 32 << 10;
 
 /** Producers that a client keeps; beyond, those without anything under way are forgotten. */
 const MAX_PRODUCERS = 1000;
@@ -23,8 +27,9 @@ const MAX_PRODUCERS = 1000;
  * sequence of its own, so that a retry is recognised.
  */
 export class Publishing<O extends OffsetType> {
-  private readonly producers = new Map<string, ChannelProducer>();
+  private readonly producers = new Map<string, ChannelProducer<O>>();
   private readonly limit: QueueLimit;
+  private readonly buffers: BatchBuffers;
   private isClosed = false;
 
   constructor(
@@ -35,6 +40,7 @@ export class Publishing<O extends OffsetType> {
     maxQueuedBytes: number,
   ) {
     this.limit = new QueueLimit(maxQueuedBytes);
+    this.buffers = new BatchBuffers(options.batchBytes + ROOM_FOR_ONE);
   }
 
   /** Publishes one record; the order of the calls is the order in the channel. */
@@ -52,9 +58,7 @@ export class Publishing<O extends OffsetType> {
 
   private publishTo(ref: ChannelRef, record: NewRecord, conditions: Conditions | undefined, options: CallOptions): Promise<PublishAck<O>> {
     throwIfAborted(options.signal);
-    return this.enqueue<PublishAck<O>>(ref, sizeHint(record), options, (effort, resolve, reject) => {
-      this.producer(ref).push(record, new RecordSettler(ref.name, this.offsets, resolve, reject), conditions, effort);
-    });
+    return this.enqueue(ref, sizeHint(record), options, (effort) => this.producer(ref).push(record, conditions, effort));
   }
 
   /** Publishes records as one batch: all of them or none. */
@@ -63,9 +67,10 @@ export class Publishing<O extends OffsetType> {
     const ref = this.names.known(channelId) ?? (await this.names.resolve(channelId, options));
     let bytes = 0;
     for (const record of records) bytes += sizeHint(record);
-    return this.enqueue<BatchAck<O>>(ref, bytes, options, (effort, resolve, reject) => {
-      const settler: Settler = { resolve: (answer) => settle(resolve, reject, () => batchAck(ref.name, answer, this.offsets)), reject };
-      this.producer(ref).pushBatch(records, settler, conditions, effort);
+    return this.enqueue(ref, bytes, options, (effort) => {
+      const outcome = new BatchOutcome(ref.name, this.offsets);
+      this.producer(ref).pushBatch(records, outcome, conditions, effort);
+      return outcome.settled;
     });
   }
 
@@ -73,10 +78,8 @@ export class Publishing<O extends OffsetType> {
   private enqueue<T>(ref: ChannelRef, bytes: number, options: CallOptions, push: Push<T>): Promise<T> {
     if (this.isClosed) throw new ClosedError();
     let promise: Promise<T>;
-    if (this.limit.hasRoom(bytes)) {
-      const effort = this.effort(options);
-      promise = new Promise<T>((resolve, reject) => push(effort, resolve, reject));
-    } else {
+    if (this.limit.hasRoom(bytes)) promise = push(this.effort(options));
+    else {
       if (!this.limit.mayWait(bytes)) return this.limit.rejection();
       promise = this.whenThereIsRoom(ref, bytes, options, push);
     }
@@ -89,7 +92,7 @@ export class Publishing<O extends OffsetType> {
       const since = Date.now();
       const effort = { ...this.effort(options), since };
       const deadline = since + effort.timeoutMs;
-      const enter = (): void => push(effort, resolve, reject);
+      const enter = (): void => resolve(push(effort));
       this.limit.wait({ bytes, channel: ref.name, timeoutMs: effort.timeoutMs, deadline, signal: options.signal, enter, reject });
     });
   }
@@ -108,14 +111,14 @@ export class Publishing<O extends OffsetType> {
     return { timeoutMs: timeoutMs ?? defaults.timeoutMs, maxRetries: maxRetries ?? defaults.maxRetries };
   }
 
-  private producer(ref: ChannelRef): ChannelProducer {
+  private producer(ref: ChannelRef): ChannelProducer<O> {
     if (this.isClosed) throw new ClosedError();
     const key = ref.incarnation === undefined ? ref.name : `${ref.name}@${ref.incarnation}`;
     let producer = this.producers.get(key);
     if (producer === undefined) {
       if (this.producers.size >= MAX_PRODUCERS) this.forgetIdle();
       // One of the same channel may have been forgotten, or go by the channel's id: it counted sequences of its own.
-      producer = new ChannelProducer(ref, randomBytes(16), this.requester, this.limit, this.options);
+      producer = new ChannelProducer(ref, randomBytes(16), this.requester, this.limit, this.options, this.offsets, this.buffers);
       this.producers.set(key, producer);
     }
     return producer;
@@ -124,47 +127,6 @@ export class Publishing<O extends OffsetType> {
   private forgetIdle(): void {
     for (const [key, producer] of this.producers) if (producer.isIdle) this.producers.delete(key);
   }
-}
-
-/** Hands an acknowledgement to the promise of one record. */
-class RecordSettler<O extends OffsetType> implements Settler {
-  constructor(
-    private readonly channel: string,
-    private readonly offsets: OffsetCodec<O>,
-    private readonly onAck: (ack: PublishAck<O>) => void,
-    readonly reject: (error: Error) => void,
-  ) {}
-
-  resolve(answer: PublishAnswer, index: number): void {
-    settle(this.onAck, this.reject, () => {
-      const { level, appendTime, duplicate, logEpoch, incarnation } = answer;
-      return { channel: this.channel, offset: this.offsets.at(answer.firstOffset, index), level, appendTime, duplicate, logEpoch, incarnation };
-    });
-  }
-}
-
-function settle<T>(resolve: (value: T) => void, reject: (error: Error) => void, make: () => T): void {
-  try {
-    resolve(make());
-  } catch (error) {
-    reject(error as Error);
-  }
-}
-
-/** What a client hands out for an appended batch. */
-export function batchAck<O extends OffsetType>(channel: string, answer: PublishAnswer, offsets: OffsetCodec<O>): BatchAck<O> {
-  const { level, appendTime, duplicate, logEpoch, incarnation } = answer;
-  return {
-    channel,
-    firstOffset: offsets.of(answer.firstOffset),
-    lastOffset: offsets.of(answer.lastOffset),
-    count: Number(answer.lastOffset - answer.firstOffset) + 1,
-    level,
-    appendTime,
-    duplicate,
-    logEpoch,
-    incarnation,
-  };
 }
 
 /** About how many bytes a record takes. */
