@@ -25,11 +25,11 @@ async function bundle() {
   const build = await rolldown({ input, platform: "node", tsconfig: join(root, "tsconfig.build.json") });
   const { output } = await build.generate({ format: "cjs", entryFileNames: "[name].js", chunkFileNames: "common.js" });
   await build.close();
-  for (const { fileName, code } of output) write(join("cjs", fileName), `${await small(code)}\n`);
+  for (const { fileName, code } of output) write(join("cjs", fileName), `${await small(exportedTogether(code))}\n`);
   write("cjs/package.json", '{ "type": "commonjs" }\n');
   for (const entry of ENTRIES) {
     const names = Object.keys(require(join(dist, "cjs", `${entry}.js`)));
-    const exported = `export const {\n${names.map((name) => `  ${name},\n`).join("")}} = cjs;\n`;
+    const exported = `export const {\n${names.map((name) => `${name},\n`).join("")}} = cjs;\n`;
     const path = `${"../".repeat(entry.split("/").length)}cjs/${entry}.js`;
     // Node would first search CommonJS that is imported for its exports, which takes longer than to load it.
     write(`esm/${entry}.js`, `import { createRequire } from "node:module";\nconst cjs = createRequire(import.meta.url)("${path}");\n${exported}`);
@@ -42,6 +42,14 @@ function write(path, text) {
   const target = join(dist, path);
   mkdirSync(dirname(target), { recursive: true });
   writeFileSync(target, text);
+}
+
+/** What is exported under its own name, in one statement: each name stands there once. */
+function exportedTogether(code) {
+  return code.replace(/(?:^exports\.(\w+) = \1;\n)+/gm, (statements) => {
+    const names = statements.split(";\n").flatMap((one) => one.split(" = ")[1] ?? []);
+    return `Object.assign(exports, { ${names.join(", ")} });\n`;
+  });
 }
 
 async function small(code) {
