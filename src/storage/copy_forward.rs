@@ -19,7 +19,7 @@ use bytes::Bytes;
 
 use super::error::IoFailure;
 use super::journal::JournalPoint;
-use super::recovery::{FoundItem, JournalFiles};
+use super::recovery::{FoundItem, JournalFiles, Piece};
 use super::store::Storage;
 use crate::format::{GroupItem, ItemKind};
 use crate::types::{Incarnation, Offset};
@@ -118,6 +118,7 @@ impl Storage {
                 salt: self.journal.salt,
                 epoch: self.journal.epoch.0,
                 unprepared: Vec::new(),
+                piece: Piece::default(),
             },
             logs: logs.into_iter().map(vouched).collect(),
             from,
@@ -248,7 +249,8 @@ impl CopyJob {
                 return Err(self.failure(place.0, what));
             };
             let mut found = Vec::new();
-            for one in items.iter().filter(|one| self.is_needed(one)) {
+            let needed: Vec<_> = items.iter().filter(|one| self.is_needed(one)).collect();
+            for one in needed {
                 found.push(self.copy(one)?);
             }
             let len: u64 = found.iter().map(Copied::len).sum();
@@ -274,13 +276,13 @@ impl CopyJob {
             && !self.seen.contains(&key(&found.item))
     }
 
-    fn copy(&self, found: &FoundItem) -> Result<Copied, IoFailure> {
+    fn copy(&mut self, found: &FoundItem) -> Result<Copied, IoFailure> {
         if !found.is_intact {
             let what = format!("a batch of group {} is damaged", found.group);
             return Err(self.failure(found.file, what));
         }
         let bytes = match found.item.kind {
-            ItemKind::Batch => Bytes::from(self.files.batch(found)?),
+            ItemKind::Batch => Bytes::copy_from_slice(self.files.batch(found)?),
             ItemKind::Reference => Bytes::new(),
         };
         let item = GroupItem {

@@ -1,4 +1,4 @@
-//! Starts that bring back so many logs that their segments are synced many at once.
+//! Starts that bring back so many logs, or batches, that they are not taken one by one.
 
 use std::sync::Arc;
 
@@ -39,11 +39,18 @@ fn killed() -> (CrashingDisk, Model, i64) {
 #[test]
 fn every_log_is_synced_before_the_journal_is_given_up() {
     let (disk, model, now) = killed();
-    let harness = open(Arc::new(disk.clone()), model, now);
+    let counting = FailingDisk::new(Arc::new(disk.clone()));
+    let harness = open(Arc::new(counting.clone()), model, now);
     assert!(
         harness.report.batches >= LOGS,
         "the journal had {} batches",
         harness.report.batches
+    );
+    // The folder of each log, and the one of all of them once, and what a start syncs anyway.
+    let folders = counting.count(Operation::SyncDir);
+    assert!(
+        (LOGS..LOGS + 20).contains(&folders),
+        "{folders} syncs of folders"
     );
     // The power fails once the start has said that all is safe.
     let (now, model) = (harness.now + 1, harness.kill());
@@ -67,4 +74,49 @@ fn one_sync_that_fails_of_many_ends_the_start_and_takes_nothing() {
             after.check_recovered(Mercy::Process);
         }
     }
+}
+
+#[test]
+fn a_crash_while_many_are_synced_is_recovered_again() {
+    for calls in [100, 700, 1_200, 1_700, 2_200] {
+        let (disk, model, now) = killed();
+        disk.crash_after(calls);
+        let begun = Harness::open_with(Arc::new(disk.clone()), config(), model.clone(), now);
+        assert!(begun.is_err(), "the start was over after {calls} calls");
+        for loss in [Loss::None, Loss::All, Loss::Random(calls)] {
+            let mut after = open(Arc::new(disk.after(loss)), model.clone(), now + 1);
+            after.check_recovered(Mercy::Process);
+            assert_eq!(after.report.damage, [], "{loss:?} after {calls} calls");
+        }
+    }
+}
+
+#[test]
+fn batches_that_follow_each_other_in_a_segment_are_written_to_it_at_once() {
+    let disk = CrashingDisk::new();
+    let mut harness = open(Arc::new(disk.clone()), Model::default(), 1);
+    (0..4).for_each(|n| harness.create(n));
+    // In the journal those of all logs lie in turn.
+    for _ in 0..30 {
+        (0..4).for_each(|n| {
+            harness.append(&[(n, &[40])]).unwrap();
+        });
+        harness.round();
+    }
+    harness.flush();
+    let (now, model) = (harness.now + 1, harness.kill());
+    let counting = FailingDisk::new(Arc::new(disk.after(Loss::None)));
+    let mut after = open(Arc::new(counting.clone()), model, now);
+    let batches = after.report.batches;
+    let (reads, writes) = (
+        counting.count(Operation::Read),
+        counting.count(Operation::Write),
+    );
+    assert!(batches >= 120, "the journal had {batches} batches");
+    assert!(reads < batches, "{reads} reads for {batches} batches");
+    assert!(
+        writes < batches / 3,
+        "{writes} writes for {batches} batches"
+    );
+    after.check_recovered(Mercy::Process);
 }

@@ -11,14 +11,18 @@ use std::path::PathBuf;
 
 use crate::types::{Incarnation, Offset};
 
+mod ahead;
+mod batches;
 mod judge;
 mod keep;
 mod owed;
+mod pieces;
 mod prepare;
 mod replay;
 mod scan;
 
 pub(super) use keep::set_aside;
+pub(super) use pieces::Piece;
 pub(super) use prepare::read_file;
 pub use prepare::{Unrecovered, open};
 pub use replay::{FoldProducers, LiveLog, Replayed};

@@ -15,8 +15,11 @@ use super::super::log::LogPoint;
 use super::super::open_files::OpenFiles;
 use super::super::points::Points;
 use super::super::replacing::finish_at_start;
-use super::super::segment::Segment;
 use super::super::store::StorageConfig;
+use super::ahead::Ahead;
+use super::batches::Batches;
+use super::owed::Owed;
+use super::pieces::Piece;
 use super::scan::{JournalFiles, Scan};
 use super::{Damage, RecoveryReport};
 use crate::format::{
@@ -31,6 +34,9 @@ use crate::types::{Incarnation, Timestamp};
 /// [`Unrecovered::recover`] brings back.
 #[derive(Debug)]
 pub struct Unrecovered {
+    /// Segments that were replayed into and are not synced yet. First, so that the lock is held as
+    /// long as a sync is under way.
+    pub(super) owed: Owed,
     pub(super) disk: Arc<dyn Disk>,
     pub(super) layout: Layout,
     pub(super) config: StorageConfig,
@@ -49,8 +55,8 @@ pub struct Unrecovered {
     pub(super) directory_log: Option<super::Replayed>,
     /// What was written beside logs: in its place, or given up.
     pub(super) beside: Vec<BesidePlace>,
-    /// Segments that were replayed into and are not synced yet.
-    pub(super) owed: Vec<Arc<Segment>>,
+    /// What the logs that are being replayed have in the journal.
+    pub(super) batches: Batches,
 }
 
 /// Opens a data directory, making it if it is new.
@@ -97,19 +103,25 @@ pub fn open(
     report.was_clean = point.is_clean;
     let needed = checkpoint.journal_file.max(point.flushed_file);
     let opened = open_journal(&*disk, &layout, marker.directory_id, needed, &mut report)?;
-    let journal = JournalFiles {
+    let mut journal = JournalFiles {
         unprepared: opened.unprepared,
         layout: layout.clone(),
         files: opened.files,
         salt: point.salt,
         epoch: point.epoch,
+        piece: Piece::default(),
     };
     let from = (
         checkpoint.journal_file as usize,
         u64::from(checkpoint.journal_position),
         checkpoint.journal_group,
     );
+    // After a clean stop next to nothing of it is looked at.
+    let ahead =
+        (!point.is_clean).then(|| Ahead::begin(&journal.files, from.0, config.journal_file_bytes));
     let mut scan = journal.scan(from, &point, &mut report)?;
+    drop(ahead);
+    journal.piece.forget();
     scan.damaged_files.extend(opened.damaged);
     let rows = checkpoint.logs.iter();
     let rows = rows.map(|row| (row.incarnation, LogPoint::from_row(row)));
@@ -117,6 +129,7 @@ pub fn open(
     let beside = finish_at_start(&*disk, &layout, checkpoint.number, &mut rows)?;
     let open_files = Arc::new(OpenFiles::new(config.max_open_segments));
     Ok(Unrecovered {
+        owed: Owed::default(),
         points: Arc::new(Points::new(layout.recovery_point(), file, point)),
         disk,
         layout,
@@ -133,7 +146,7 @@ pub fn open(
         salt: random(),
         directory_log: None,
         beside,
-        owed: Vec::new(),
+        batches: Batches::default(),
     })
 }
 

@@ -1,13 +1,17 @@
 //! Brings every log to where the journal says it was.
 
+mod compare;
+mod gather;
 mod items;
 mod segments;
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+use self::compare::Compared;
 use super::super::checkpoint::{Checkpoints, remove_other_checkpoints, write_checkpoint};
 use super::super::error::{IoFailure, OpenError, ReadError, While};
 use super::super::journal::{FIRST_GROUP, Journal, MIN_FILES, prepare_file};
@@ -16,6 +20,7 @@ use super::super::segment::{Segment, Wanted};
 use super::super::store::Storage;
 use super::super::upkeep::remove_log_dir;
 use super::Unrecovered;
+use super::batches::Batches;
 use super::scan::FoundItem;
 use crate::format::{BatchHeader, Checkpoint, LogRow, ProducerRow, check_stored};
 use crate::types::{Durability, Incarnation, LogEpoch, Offset, Timestamp};
@@ -74,6 +79,7 @@ impl Unrecovered {
             log_start: Offset(0),
             begins_at: Offset(0),
         };
+        self.want_batches(&[id]);
         let replayed = self.replay(id, &live)?;
         self.sync_owed()?;
         let log = Log::new(&self.layout, id, options, &replayed.point);
@@ -160,9 +166,11 @@ impl Unrecovered {
         let mut ids: Vec<Incarnation> = live.keys().copied().collect();
         ids.sort_unstable();
         ids.retain(|id| *id != self.directory_id);
+        self.want_batches(&ids);
         for id in ids {
             replayed.insert(id, self.replay(id, &live[&id])?);
         }
+        self.batches = Batches::default();
         self.sync_owed()?;
         replayed.insert(self.directory_id, directory);
         if let Some(log) = live.get(&self.directory_id) {
@@ -226,10 +234,7 @@ impl Unrecovered {
         let empty = || LogPoint::beginning_at(live.begins_at);
         let mut point = self.rows.get(&id).cloned().unwrap_or_else(empty);
         point.log_start = point.log_start.max(live.log_start);
-        let mut items = self.scan.items.remove(&id).unwrap_or_default();
-        // What was copied forward may follow newer entries, and its originals may still be there:
-        // the log's own order counts, and of two copies the one that is whole.
-        items.sort_by_key(|found| (found.item.base_offset, !found.is_intact, found.group));
+        let items = self.scan.items.remove(&id).unwrap_or_default();
         let covered = items.iter().map(FoundItem::covers).max();
         let mut replay = LogReplay {
             id,
@@ -237,6 +242,8 @@ impl Unrecovered {
             covered: covered.unwrap_or(0),
             headers: Vec::new(),
             segment: None,
+            gathered: Vec::new(),
+            compared: None,
             first_live: Offset(0),
             is_active_lost: false,
             lacks_from: None,
@@ -249,6 +256,7 @@ impl Unrecovered {
         for found in &items {
             replay.apply(self, found)?;
         }
+        replay.write_gathered(self)?;
         if self.scan.is_list_lost && id != self.directory_id {
             replay.point.refused = true;
         }
@@ -391,6 +399,11 @@ pub(super) struct LogReplay {
     pub point: LogPoint,
     headers: Vec<BatchHeader>,
     segment: Option<Arc<Segment>>,
+    /// What goes to that segment and is not written yet, as positions there and bytes of what is
+    /// held: one stretch for batches that follow each other.
+    gathered: Vec<(u64, Range<usize>)>,
+    /// The segment that was last compared with the journal.
+    compared: Option<Compared>,
     /// References up to this group were synced in time, also those that were written before.
     covered: u64,
     /// The segments before this one lie below the log start: their files may be gone.
@@ -404,5 +417,3 @@ pub(super) struct LogReplay {
     /// Unsynced bytes were lost: nothing that follows belongs to the log any more.
     is_cut: bool,
 }
-
-impl LogReplay {}

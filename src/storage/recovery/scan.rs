@@ -9,6 +9,7 @@ use super::super::disk::DiskFile;
 use super::super::error::{IoFailure, While};
 use super::super::journal::FIRST_GROUP;
 use super::super::layout::Layout;
+use super::pieces::{PIECE_BYTES, Piece};
 use super::{Damage, RecoveryReport};
 use crate::format::{
     GROUP_ALIGNMENT, GroupHeader, GroupItem, ItemKind, RecoveryPoint, check_stored, items_crc,
@@ -71,6 +72,8 @@ pub(in crate::storage) struct JournalFiles {
     pub epoch: u64,
     /// Files that must be prepared again.
     pub unprepared: Vec<usize>,
+    /// What was read of them last: each group is many small parts.
+    pub piece: Piece,
 }
 
 /// A file of the ring and a position in it.
@@ -90,26 +93,19 @@ enum At {
 
 impl JournalFiles {
     pub fn path(&self, file: usize) -> PathBuf {
-        self.layout
-            .journal_file(u32::try_from(file).unwrap_or(u32::MAX))
+        path_in(&self.layout, file)
     }
 
-    fn read(&self, file: usize, range: Range<u64>) -> Result<Vec<u8>, IoFailure> {
-        let len = usize::try_from(range.end - range.start).expect("journal files fit memory");
-        let mut bytes = vec![0; len];
-        let read = self.files[file]
-            .read_at(range.start, &mut bytes)
-            .or_while("reading", &self.path(file))?;
-        bytes.truncate(read);
-        Ok(bytes)
+    fn read(&mut self, file: usize, range: Range<u64>) -> Result<&[u8], IoFailure> {
+        let read = self.piece.read(&*self.files[file], file, range);
+        let layout = &self.layout;
+        read.map_err(|source| IoFailure::new("reading", &path_in(layout, file), source))
     }
 
     /// Bytes of a batch in the journal.
-    pub fn batch(&self, found: &FoundItem) -> Result<Vec<u8>, IoFailure> {
-        self.read(
-            found.file,
-            found.position..found.position + found.item.length,
-        )
+    pub fn batch(&mut self, found: &FoundItem) -> Result<&[u8], IoFailure> {
+        let end = found.position + found.item.length;
+        self.read(found.file, found.position..end)
     }
 
     fn len(&self, file: usize) -> Result<u64, IoFailure> {
@@ -118,17 +114,16 @@ impl JournalFiles {
             .or_while("reading the length of", &self.path(file))
     }
 
-    fn at(&self, file: usize, position: u64) -> Result<At, IoFailure> {
+    fn at(&mut self, file: usize, position: u64) -> Result<At, IoFailure> {
         let nothing = |is_clean, what: String| Ok(At::Nothing { is_clean, what });
-        let len = self.len(file)?;
-        if position + GROUP_HEADER_BYTES as u64 > len {
+        let head = self.read(file, position..position + GROUP_HEADER_BYTES as u64)?;
+        if head.len() < GROUP_HEADER_BYTES {
             return nothing(true, "the file ends".to_owned());
         }
-        let head = self.read(file, position..position + GROUP_HEADER_BYTES as u64)?;
         if head.iter().all(|byte| *byte == 0) {
             return nothing(true, "only zeros".to_owned());
         }
-        let header = match GroupHeader::decode(&head) {
+        let header = match GroupHeader::decode(head) {
             Ok(header) => header,
             Err(error) => return nothing(false, error.to_string()),
         };
@@ -139,14 +134,15 @@ impl JournalFiles {
         let items_at = position + GROUP_HEADER_BYTES as u64;
         let data_at = items_at + u64::from(header.item_count) * GROUP_ITEM_BYTES as u64;
         let end = data_at + u64::from(header.data_len);
-        if end > len {
+        if end > self.len(file)? {
             return nothing(
                 false,
                 format!("group {} ends beyond the file", header.group),
             );
         }
-        let items = self.read(file, items_at..data_at)?;
-        if items_crc(self.salt, header.group, &items) != header.items_crc {
+        let salt = self.salt;
+        let items = self.read(file, items_at..data_at)?.to_vec();
+        if items_crc(salt, header.group, &items) != header.items_crc {
             return nothing(
                 false,
                 format!("the entry list of group {} is damaged", header.group),
@@ -172,7 +168,7 @@ impl JournalFiles {
                 if position > end {
                     return nothing(false, format!("group {} is inconsistent", header.group));
                 }
-                one.is_intact = is_intact(&self.batch(&one)?, &one.item);
+                one.is_intact = is_intact(self.batch(&one)?, &one.item);
             }
             found.push(one);
         }
@@ -186,7 +182,7 @@ impl JournalFiles {
     /// Group `number` at a place, or first in another file, with the place behind it; `None` where
     /// there is no such group.
     pub fn group(
-        &self,
+        &mut self,
         place: Place,
         number: u64,
     ) -> Result<Option<(Vec<FoundItem>, Place)>, IoFailure> {
@@ -206,7 +202,7 @@ impl JournalFiles {
 
     /// Reads from the checkpoint's position on, and judges what it can't read.
     pub fn scan(
-        &self,
+        &mut self,
         (mut file, mut position, first): (usize, u64, u64),
         point: &RecoveryPoint,
         report: &mut RecoveryReport,
@@ -338,7 +334,7 @@ impl JournalFiles {
 
     /// The bytes between a promised group and the next block were zero when they were written.
     fn check_zeros(
-        &self,
+        &mut self,
         scan: &mut Scan,
         file: usize,
         end: u64,
@@ -387,7 +383,7 @@ impl JournalFiles {
     }
 
     fn is_promised(
-        &self,
+        &mut self,
         scan: &Scan,
         (file, position): (usize, u64),
         group: u64,
@@ -402,9 +398,10 @@ impl JournalFiles {
     }
 
     /// The file whose first group has this number.
-    fn file_that_begins_with(&self, group: u64) -> Result<Option<usize>, IoFailure> {
+    fn file_that_begins_with(&mut self, group: u64) -> Result<Option<usize>, IoFailure> {
         for file in 0..self.files.len() {
-            if let At::Group { header, .. } = self.at(file, FIRST_GROUP)?
+            if self.may_begin_with(file, group)?
+                && let At::Group { header, .. } = self.at(file, FIRST_GROUP)?
                 && header.group == group
             {
                 return Ok(Some(file));
@@ -413,9 +410,18 @@ impl JournalFiles {
         Ok(None)
     }
 
+    /// What the first header of a file says. Not a piece of each file is read for that: a ring may
+    /// have many.
+    fn may_begin_with(&self, file: usize, group: u64) -> Result<bool, IoFailure> {
+        let mut head = vec![0; GROUP_HEADER_BYTES];
+        let read = self.files[file].read_at(FIRST_GROUP, &mut head);
+        let read = read.or_while("reading", &self.path(file))?;
+        Ok(GroupHeader::decode(&head[..read]).is_ok_and(|header| header.group == group))
+    }
+
     /// Every valid group of this run from `expected` on, wherever it lies.
     fn later_groups(
-        &self,
+        &mut self,
         file: usize,
         position: u64,
         expected: u64,
@@ -443,18 +449,26 @@ impl JournalFiles {
     }
 
     /// The last byte that is not zero from `position` on, within what one group may hold.
-    fn torn_end(&self, file: usize, position: u64) -> Result<u64, IoFailure> {
+    fn torn_end(&mut self, file: usize, position: u64) -> Result<u64, IoFailure> {
         let len = self.len(file)?;
-        let bytes = self.read(file, position..len)?;
-        let used = bytes
-            .iter()
-            .rposition(|byte| *byte != 0)
-            .map_or(0, |at| at as u64 + 1);
-        Ok(position + used)
+        let (mut at, mut end) = (position, position);
+        while at < len {
+            let to = len.min(at + PIECE_BYTES);
+            let bytes = self.read(file, at..to)?;
+            if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+                end = at + last as u64 + 1;
+            }
+            at = to;
+        }
+        Ok(end)
     }
 }
 
-fn is_intact(bytes: &[u8], item: &GroupItem) -> bool {
+fn path_in(layout: &Layout, file: usize) -> PathBuf {
+    layout.journal_file(u32::try_from(file).unwrap_or(u32::MAX))
+}
+
+pub(super) fn is_intact(bytes: &[u8], item: &GroupItem) -> bool {
     check_stored(bytes).is_ok_and(|header| {
         header.header_crc() == item.checksum
             && header.incarnation() == item.incarnation

@@ -103,6 +103,23 @@ impl Segment {
         Ok(self.created(guard, open_files, file))
     }
 
+    /// Opens a file that is only written to: no index is loaded. Nobody reads from such a segment.
+    pub(in crate::storage) fn open_to_write(
+        self: &Arc<Self>,
+        disk: &dyn Disk,
+        open_files: &OpenFiles,
+    ) -> Result<(), IoFailure> {
+        let guard = self.lock();
+        if guard.is_none() && self.is_created.load(Ordering::Acquire) {
+            let path = &self.id.path;
+            let file = disk
+                .open(path, OpenMode::ReadWrite)
+                .or_while("opening", path)?;
+            self.created(guard, open_files, file);
+        }
+        Ok(())
+    }
+
     fn created(
         self: &Arc<Self>,
         mut guard: MutexGuard<'_, Option<Open>>,

@@ -27,6 +27,15 @@ struct Written {
     is_kept: bool,
 }
 
+/// Which entries a sync makes durable.
+#[derive(Debug, Clone, Copy)]
+enum Entry {
+    /// The segment's in the folder of its log.
+    OfItself,
+    /// That, and the log's in the folder of all logs.
+    OfItsLogToo,
+}
+
 impl Written {
     /// From a tail: the block that it ends in is written again.
     const BEHIND: Self = Self {
@@ -164,6 +173,15 @@ impl Segment {
     /// Makes all that was written durable, and the file's entry in its directory with it.
     /// A sync that failed is not tried again, it fails for ever.
     pub(in crate::storage) fn sync(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
+        self.sync_as(disk, Entry::OfItsLogToo)
+    }
+
+    /// As [`Segment::sync`], where the caller syncs the folder of all logs.
+    pub(in crate::storage) fn sync_in_log(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
+        self.sync_as(disk, Entry::OfItself)
+    }
+
+    fn sync_as(&self, disk: &dyn Disk, entry: Entry) -> Result<(), IoFailure> {
         let _alone = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(failure) = self.failed.get() {
             return Err(failure.clone());
@@ -181,14 +199,14 @@ impl Segment {
                 .or_while("opening", &self.id.path),
         };
         let synced = file.and_then(|file| file.sync_data().or_while("syncing", &self.id.path));
-        let synced = synced.and_then(|()| self.sync_entry(disk));
+        let synced = synced.and_then(|()| self.sync_entry(disk, entry));
         synced.map_err(|failure| {
             self.set_dirty();
             self.keep_failure(failure)
         })
     }
 
-    fn sync_entry(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
+    fn sync_entry(&self, disk: &dyn Disk, entry: Entry) -> Result<(), IoFailure> {
         if self.is_entered.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -198,6 +216,9 @@ impl Segment {
             .parent()
             .expect("a segment lies in its log's directory");
         disk.sync_dir(dir).or_while("syncing", dir)?;
+        if matches!(entry, Entry::OfItself) {
+            return Ok(());
+        }
         let parent = dir
             .parent()
             .expect("a log's directory lies in the directory of all logs");

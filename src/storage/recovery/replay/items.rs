@@ -2,8 +2,6 @@
 
 use std::io::IoSlice;
 
-use bytes::Bytes;
-
 use super::LogReplay;
 use crate::format::{BatchHeader, DamageKind, DamageRow, GroupItem, ItemKind};
 use crate::storage::disk::OpenMode;
@@ -69,62 +67,14 @@ impl LogReplay {
         }
     }
 
-    /// A batch that the checkpoint vouches for and the journal still has: where the segment
-    /// differs, the journal is right.
-    fn compare(&mut self, all: &mut Unrecovered, found: &FoundItem) -> Result<(), IoFailure> {
-        let item = &found.item;
-        if item.kind != ItemKind::Batch
-            || !found.is_intact
-            || item.base_offset < self.point.log_start
-        {
-            return Ok(());
-        }
-        let id = SegmentId::new(&all.layout, self.id, item.segment_base);
-        let path = id.path();
-        let bytes = all.journal.batch(found)?;
-        let file = match all.disk.open(&path, OpenMode::ReadWrite) {
-            Ok(file) => file,
-            Err(error) if is_no_file(&error) => {
-                let active = self.point.active;
-                if !self.is_active_lost || active.is_none_or(|it| it.base != item.segment_base) {
-                    return Ok(()); // for the chain check to report
-                }
-                let header = BatchHeader::peek(&bytes).expect("the scan has checked it");
-                let (time, epoch) = (header.append_time(), header.log_epoch());
-                self.move_to(all, found, time, epoch)?;
-                let opened = all.disk.open(&path, OpenMode::Create);
-                opened.or_while("creating", &path)?
-            }
-            Err(error) => return Err(IoFailure::new("opening", &path, error)),
-        };
-        let mut stored = vec![0; bytes.len()];
-        let read = file
-            .read_at(item.position, &mut stored)
-            .or_while("reading", &path)?;
-        if read == bytes.len() && stored == bytes {
-            return Ok(());
-        }
-        file.write_at(item.position, &[IoSlice::new(&bytes)])
-            .or_while("writing", &path)?;
-        file.sync_data().or_while("syncing", &path)?;
-        all.report.repaired.push(Damage {
-            path,
-            from: item.position,
-            to: item.position + item.length,
-            log: Some(self.id),
-            offsets: Some((item.base_offset, item.end_offset)),
-            what: "differed from the journal and was written again from it".to_owned(),
-        });
-        Ok(())
-    }
-
     /// Batches that lie below the log start with their whole segment: only their headers count.
     fn pass(&mut self, all: &mut Unrecovered, found: &FoundItem) -> Result<(), IoFailure> {
         let id = SegmentId::new(&all.layout, self.id, found.item.segment_base);
         let headers = match found.item.kind {
             ItemKind::Batch if found.is_intact => {
-                let bytes = all.journal.batch(found)?;
-                vec![BatchHeader::peek(&bytes).expect("the scan has checked it")]
+                let range = self.batch(all, found)?;
+                let bytes = all.batches.bytes(range);
+                vec![BatchHeader::peek(&bytes).expect("checked when it was taken")]
             }
             ItemKind::Batch => Vec::new(),
             ItemKind::Reference => read_reference(all, &id, found, false)?.unwrap_or_default(),
@@ -159,12 +109,13 @@ impl LogReplay {
     }
 
     fn write(&mut self, all: &mut Unrecovered, found: &FoundItem) -> Result<(), IoFailure> {
-        let bytes = Bytes::from(all.journal.batch(found)?);
-        let header = BatchHeader::peek(&bytes).expect("the scan has checked it");
+        let range = self.batch(all, found)?;
+        let bytes = all.batches.bytes(range.clone());
+        let header = BatchHeader::peek(&bytes).expect("checked when it was taken");
         let (time, epoch) = (header.append_time(), header.log_epoch());
         let segment = self.move_to(all, found, time, epoch)?;
         self.clear_padding(all, found, &segment)?;
-        segment.write(&*all.disk, &all.open_files, &[(found.item.position, bytes)])?;
+        self.gather(found.item.position, range);
         all.report.batches += 1;
         all.report.bytes += found.item.length;
         self.headers.push(header);
@@ -174,6 +125,7 @@ impl LogReplay {
 
     /// Bytes that went straight to the segment: their headers are read, for the producers.
     fn follow(&mut self, all: &mut Unrecovered, found: &FoundItem) -> Result<(), IoFailure> {
+        self.write_gathered(all)?;
         let item = &found.item;
         let is_promised = item.was_synced_before || found.group <= all.scan.promised;
         // The sync that the bytes were owed may have failed, and then only the page cache has them.

@@ -30,6 +30,7 @@ impl LogReplay {
         {
             return Ok(segment.clone());
         }
+        self.write_gathered(all)?;
         let id = SegmentId::new(&all.layout, self.id, base);
         let segment = match self.point.active {
             Some(active) if active.base == base && self.is_active_lost => {
