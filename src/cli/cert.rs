@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use serde::Serialize;
 
 use super::failure::Failure;
 use super::output;
-use crate::tls::{DevelopmentError, DevelopmentFiles, DevelopmentOptions};
+use crate::tls::{DevelopmentError, DevelopmentFiles, DevelopmentOptions, PeerCertificate};
 use crate::types::Timestamp;
 
 /// What to make.
@@ -111,11 +113,25 @@ fn failure(error: &DevelopmentError) -> Failure {
     }
 }
 
+/// The first name that the certificate in a file is for.
+fn first_name(path: &Path) -> Option<String> {
+    let der = CertificateDer::from_pem_file(path).ok()?;
+    PeerCertificate::read(&der).ok()?.names.into_iter().next()
+}
+
 /// What was made, and what to try with it.
 fn lines(made: &DevelopmentFiles, options: &DevelopmentOptions) -> Vec<String> {
     let ca = made.ca.display();
     let mut lines = Vec::new();
-    let host = options.names.first().map_or("localhost", String::as_str);
+    // A client that comes later is for the broker's certificate that is there.
+    let found = match &made.server {
+        Some(_) => None,
+        None => first_name(&options.dir.join("server.pem")),
+    };
+    let host = found
+        .as_deref()
+        .or(options.names.first().map(String::as_str));
+    let host = host.unwrap_or("localhost");
     if let Some((cert, key)) = &made.server {
         let (cert, key) = (cert.display(), key.display());
         let names = options.names.join(", ");
@@ -153,4 +169,30 @@ fn lines(made: &DevelopmentFiles, options: &DevelopmentOptions) -> Vec<String> {
         "  npayload broker info --url npayload+tls://{host} --ca {ca}{identity}"
     ));
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_comes_later_is_told_the_name_of_the_broker_that_is_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut options = DevelopmentOptions {
+            dir: directory.path().join("certs"),
+            names: vec!["broker.internal".to_owned()],
+            clients: Vec::new(),
+            days: 2,
+        };
+        let now = Timestamp(jiff::Timestamp::now().as_millisecond());
+        DevelopmentFiles::make(&options, now).unwrap();
+        options.names = vec!["localhost".to_owned()];
+        options.clients = vec!["evaluator".to_owned()];
+        let made = DevelopmentFiles::make(&options, now).unwrap();
+        let last = lines(&made, &options).pop().unwrap();
+        assert!(
+            last.contains("--url npayload+tls://broker.internal --ca"),
+            "{last}"
+        );
+    }
 }

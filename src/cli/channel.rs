@@ -23,6 +23,11 @@ use crate::types::{ChannelName, Durability, RegionName};
 #[derive(Clone, Debug, Subcommand)]
 pub enum ChannelCommand {
     /// Create a channel
+    #[command(after_help = "Examples:
+  npayload channel create orders
+  npayload channel create ml.feedback --retention-days 365 --compression zstd,none
+  npayload channel create clicks --durability written --retention-bytes 10000000000
+  npayload channel create payments --encryption on --if-not-exists")]
     Create {
         /// Name: letters, digits, `_`, `-` and single dots between them
         #[arg(value_parser = own_channel)]
@@ -60,7 +65,14 @@ pub enum ChannelCommand {
         name: ChannelName,
     },
     /// Change a channel's configuration; what is not named stays
-    #[command(visible_alias = "configure")]
+    #[command(
+        visible_alias = "configure",
+        after_help = "What is not named stays as it is: the defaults above are those of a new channel.
+
+Examples:
+  npayload channel update orders --retention-days 30
+  npayload channel update orders --retention-days none --retention-bytes 50000000000"
+    )]
     Update {
         /// The channel
         #[arg(value_parser = own_channel)]
@@ -76,6 +88,7 @@ pub enum ChannelCommand {
     },
     /// Delete a channel, its records and its consumers; of one with a log for each region, this
     /// region's log alone
+    #[command(after_help = "Example: npayload channel delete orders.old --yes")]
     Delete {
         /// The channel
         #[arg(value_parser = own_channel)]

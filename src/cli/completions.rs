@@ -9,8 +9,10 @@ use super::output;
 
 /// Arguments of `npayload completions`.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "Example: npayload completions bash > \
-    ~/.local/share/bash-completion/completions/npayload")]
+#[command(after_help = "Examples:
+  npayload completions bash > ~/.local/share/bash-completion/completions/npayload
+  npayload completions zsh > \"${fpath[1]}/_npayload\"
+  npayload completions fish > ~/.config/fish/completions/npayload.fish")]
 pub struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]

@@ -39,6 +39,10 @@ pub enum ConsumerCommand {
     ///
     /// Where the channel has a log for each region, offsets such as eu-west=17,us-east=40 are stored in
     /// all of these logs or in none.
+    #[command(after_help = "Examples:
+  npayload consumer commit orders billing 5 --metadata 'step 1200'
+  npayload consumer commit orders billing 6 --expect 5       only if nobody else moved it
+  npayload consumer commit orders billing 0 --expect none    only if there is no position yet")]
     Commit {
         /// The channel
         #[arg(value_parser = any_channel)]
@@ -62,6 +66,9 @@ pub enum ConsumerCommand {
         expect: Option<Expect>,
     },
     /// Move a consumer to a place: start, end, 42, -10, @TIME or @-1h
+    #[command(after_help = "Examples:
+  npayload consumer reset orders billing start
+  npayload consumer reset orders billing @-1h")]
     Reset {
         /// The channel
         #[arg(value_parser = any_channel)]
@@ -74,6 +81,9 @@ pub enum ConsumerCommand {
         place: PlaceArg,
     },
     /// Tell how far consumers are behind, of one channel or of all
+    #[command(after_help = "Examples:
+  npayload consumer lag
+  npayload consumer lag orders --json | jq '.[] | select(.lagRecords > 1000)'")]
     Lag {
         /// The channel
         #[arg(value_parser = any_channel)]

@@ -5,9 +5,9 @@ use std::fmt;
 use std::io;
 
 use crate::client::{
-    AtomicError, ConnectError, ConsumeError, MergedError, PublishError, RequestError,
+    AtomicError, ConnectError, ConsumeError, LostError, MergedError, PublishError, RequestError,
 };
-use crate::protocol::{ErrorCode, WireError};
+use crate::protocol::{ErrorCode, FrameError, WireError};
 use crate::tls::TlsFailure;
 
 /// Why a command failed.
@@ -213,6 +213,14 @@ fn chain(error: &dyn Error) -> String {
     text
 }
 
+/// Whether what came in place of a frame is how an answer of HTTP begins.
+fn is_http(lost: &LostError) -> bool {
+    let LostError::Frame(error) = lost else {
+        return false;
+    };
+    matches!(**error, FrameError::TooLong { length, .. } if length.to_le_bytes() == *b"HTTP")
+}
+
 fn hint_for_connect(error: &ConnectError) -> Option<String> {
     match error {
         ConnectError::Io { .. } | ConnectError::Timeout { .. } => Some(
@@ -221,6 +229,11 @@ fn hint_for_connect(error: &ConnectError) -> Option<String> {
         ),
         ConnectError::PlainKey { .. } => Some(
             "connect with npayload+tls://, or --tls; --plain-key shows the key to the whole network"
+                .to_owned(),
+        ),
+        ConnectError::Protocol { source, .. } if is_http(source) => Some(
+            "what answers there speaks HTTP, as the broker's port for /metrics and /healthz does; \
+             name the address of its --listen with --url or NPAYLOAD_URL"
                 .to_owned(),
         ),
         ConnectError::Protocol { .. } => {
@@ -450,6 +463,24 @@ mod tests {
             Failure::publish("publishing to x", &timeout, "x").to_string(),
             "publishing to x: not acknowledged within 3s; the record may have been appended; \
              see how the broker is, or set a longer --timeout-s"
+        );
+    }
+
+    #[test]
+    fn the_port_of_the_metrics_is_told_from_others_that_are_no_brokers() {
+        let answered = |bytes: &[u8; 24]| {
+            let decoder = crate::protocol::FrameDecoder::responses(1 << 20);
+            let source = decoder.peek(bytes).unwrap_err();
+            let source = LostError::Frame(Arc::new(source));
+            let url = "npayload://127.0.0.1:7401".to_owned();
+            Failure::connect(&ConnectError::Protocol { url, source }).to_string()
+        };
+        let http = answered(b"HTTP/1.1 400 Bad Request");
+        assert!(http.contains("speaks HTTP"), "{http}");
+        let other = answered(b"SSH-2.0-OpenSSH_9.6 a bc");
+        assert!(
+            other.ends_with("; name a broker with --url or NPAYLOAD_URL"),
+            "{other}"
         );
     }
 

@@ -28,6 +28,7 @@ pub enum KeyCommand {
         org: Option<OrgName>,
     },
     /// Replace a key by another that may do the same; the old one works a while longer
+    #[command(after_help = "Example: npayload key rotate key_… --overlap 7d > worker.key")]
     Rotate {
         /// The key: key_…
         key: KeyId,
@@ -47,6 +48,13 @@ pub enum KeyCommand {
 
 /// A key to make.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  npayload key create acme-admin --org acme --scope all > acme-admin.key
+  npayload key create worker --scope 'publish,consume:orders.*' --expires 90d > worker.key
+  npayload key create bots --scope 'asp:*:research-*' > bots.key
+  npayload key create prometheus --scope metrics > metrics.key
+
+The text of the key goes to stdout, what it is to stderr.")]
 pub struct CreateArgs {
     /// What to call it: the application or the agent that will use it
     name: String,

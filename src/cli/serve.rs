@@ -1,6 +1,6 @@
 //! `npayload serve`: starts the broker.
 
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -10,13 +10,28 @@ use tracing_subscriber::EnvFilter;
 
 use super::failure::Failure;
 use super::{block_on, output, serve_config};
-use crate::server::{self, PeerOptions, Running};
+use crate::server::{self, PeerOptions, Running, StartError};
 use crate::tls::{ClientCertificates, TlsVersion};
 use crate::types::RegionName;
+
+/// Above what opens the broker and its channels, in the help.
+const KEYS: &str = "Keys";
+/// Above what concerns other regions, in the help.
+const REGIONS: &str = "Regions";
 
 /// Arguments of `npayload serve`. What is left out comes from the environment, else from the
 /// configuration file, else from the defaults.
 #[derive(Clone, Debug, Args)]
+#[command(after_help = "Examples:
+  npayload serve                                        on 127.0.0.1:7400, data in ./data
+  npayload serve --data-dir /var/lib/npayload --must-exist --http 127.0.0.1:7401
+  npayload serve --listen 0.0.0.0:7400 --require-keys --admin-key-file admin.key \\
+    --tls-cert server.pem --tls-key server-key.pem      for other machines
+  npayload serve --region us-east --peer eu-west=npayload+tls://eu-west.example:7400
+
+All settings and their defaults, those of --config too, are in docs/operations.md. For most of them
+there is a variable as well: NPAYLOAD_ and the name in capitals, such as NPAYLOAD_DATA_DIR.
+NPAYLOAD_LOG says how much is logged: info, debug, or npayload::storage=debug.")]
 pub struct ServeArgs {
     /// Directory of the data; created when missing [default: ./data]
     #[arg(long, value_name = "DIR")]
@@ -24,64 +39,64 @@ pub struct ServeArgs {
     /// Refuse to make a new data directory, as where one should be mounted and is not
     #[arg(long)]
     pub must_exist: bool,
-    /// Address to listen on; port 0 picks a free one [default: 127.0.0.1:7400]
-    #[arg(long, value_name = "ADDR")]
+    /// Address to listen on, IP:PORT; port 0 picks a free one [default: 127.0.0.1:7400]
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub listen: Option<SocketAddr>,
-    /// Address to serve /metrics and /healthz on; neither is served unless set
-    #[arg(long, value_name = "ADDR")]
+    /// Address to serve /metrics and /healthz on, IP:PORT; neither is served unless set
+    #[arg(long, value_name = "ADDR", value_parser = address)]
     pub http: Option<SocketAddr>,
+    /// Configuration file, TOML
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Listen on an address that other machines reach, though TLS or keys are missing
+    #[arg(long)]
+    pub insecure: bool,
     /// The files of TLS.
     #[command(flatten)]
     pub tls: ServeTlsArgs,
     /// Demand an API key of every client
-    #[arg(long)]
+    #[arg(long, help_heading = KEYS)]
     pub require_keys: bool,
+    /// Where to write a first API key, when there is none that could make others; it must not exist
+    #[arg(long, value_name = "FILE", help_heading = KEYS)]
+    pub admin_key_file: Option<PathBuf>,
     /// File with the master keys of encrypted channels: one a line, 64 hexadecimal digits or 32
     /// bytes in base64; the first wraps, all unwrap
-    #[arg(long, value_name = "FILE", conflicts_with = "master_key_command")]
+    #[arg(long, value_name = "FILE", conflicts_with = "master_key_command", help_heading = KEYS)]
     pub master_key_file: Option<PathBuf>,
     /// Command that writes the master keys to its standard output, in the form of the file
-    #[arg(long, value_name = "COMMAND")]
+    #[arg(long, value_name = "COMMAND", help_heading = KEYS)]
     pub master_key_command: Option<String>,
-    /// Configuration file, TOML
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
-    /// Where to write a first API key, when there is none that could make others; it must not exist
-    #[arg(long, value_name = "FILE")]
-    pub admin_key_file: Option<PathBuf>,
     /// Name of the region that this broker is
-    #[arg(long, value_name = "NAME", value_parser = region_name)]
+    #[arg(long, value_name = "NAME", value_parser = region_name, help_heading = REGIONS)]
     pub region: Option<RegionName>,
     /// Another region and its address, as us-east=npayload+tls://us-east.example:7400; repeat it for
     /// each
-    #[arg(long = "peer", value_name = "NAME=URL", value_parser = peer, requires = "region")]
+    #[arg(long = "peer", value_name = "NAME=URL", value_parser = peer, requires = "region", help_heading = REGIONS)]
     pub peers: Vec<PeerOptions>,
+    /// File with the API key to show to peers, of scope replicate
+    #[arg(long, value_name = "FILE", help_heading = REGIONS)]
+    pub peer_key_file: Option<PathBuf>,
+    /// CAs to trust of peers instead of the system's, PEM
+    #[arg(long, value_name = "FILE", help_heading = REGIONS)]
+    pub peer_ca: Option<PathBuf>,
     /// How long interest from reading lasts after the last reader of a channel has left, as 30m or 1h
     /// [default: 1h]
-    #[arg(long, value_name = "AGE", value_parser = super::place::age_ms)]
+    #[arg(long, value_name = "AGE", value_parser = super::place::age_ms, help_heading = REGIONS)]
     pub interest_idle: Option<i64>,
     /// Bytes of batches sent to each peer in a second at most; 0 is no limit [default: 0]
-    #[arg(long, value_name = "BYTES")]
+    #[arg(long, value_name = "BYTES", help_heading = REGIONS)]
     pub peer_bandwidth: Option<u64>,
     /// Whether peers pack batches that came uncompressed for the way: true or false [default: true]
-    #[arg(long, value_name = "BOOL")]
+    #[arg(long, value_name = "BOOL", help_heading = REGIONS)]
     pub peer_pack: Option<bool>,
     /// Most bytes that wait in outboxes for homes that can't be reached [default: 1073741824]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..), help_heading = REGIONS)]
     pub outbox_bytes: Option<u64>,
     /// How long a publish waits by itself for the regions that its channel wants to hold it, as 5s
     /// [default: 10s]
-    #[arg(long, value_name = "AGE", value_parser = super::place::age_ms)]
+    #[arg(long, value_name = "AGE", value_parser = super::place::age_ms, help_heading = REGIONS)]
     pub ack_wait: Option<i64>,
-    /// File with the API key to show to peers, of scope replicate
-    #[arg(long, value_name = "FILE")]
-    pub peer_key_file: Option<PathBuf>,
-    /// CAs to trust of peers instead of the system's, PEM
-    #[arg(long, value_name = "FILE")]
-    pub peer_ca: Option<PathBuf>,
-    /// Listen on an address that other machines reach, though TLS or keys are missing
-    #[arg(long)]
-    pub insecure: bool,
 }
 
 /// TLS of `npayload serve`: files, all PEM. They are read again when they change, and on SIGHUP.
@@ -104,6 +119,16 @@ pub struct ServeTlsArgs {
     #[arg(long, value_name = "VERSION")]
     pub tls_min_version: Option<TlsVersion>,
 }
+
+/// An address as it is typed.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let parsed: Result<SocketAddr, _> = text.parse();
+    parsed.map_err(|error| format!("{error}: {ADDRESS}"))
+}
+
+/// What an address is, wherever one was given that is none.
+pub(super) const ADDRESS: &str =
+    "an address is IP:PORT, such as 127.0.0.1:7400, [::1]:7400, or 0.0.0.0:7400 for all interfaces";
 
 /// A region's name as it is typed.
 pub(super) fn region_name(text: &str) -> Result<RegionName, String> {
@@ -155,7 +180,7 @@ pub fn run(args: ServeArgs, json: bool) -> Result<(), Failure> {
         let ready = |running: &Running| printed = print_ready(running, &data_dir, json);
         let is_clean = server::run(options, ready)
             .await
-            .map_err(|error| Failure::new("starting the broker", &error))?;
+            .map_err(|error| not_started(&error))?;
         printed?;
         if is_clean {
             return Ok(());
@@ -164,6 +189,32 @@ pub fn run(args: ServeArgs, json: bool) -> Result<(), Failure> {
         Err(Failure::because("stopping the broker", why))
     };
     block_on(served)
+}
+
+fn not_started(error: &StartError) -> Failure {
+    let failure = Failure::new("starting the broker", error);
+    match hint_for(error) {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    }
+}
+
+fn hint_for(error: &StartError) -> Option<&'static str> {
+    let StartError::Listen { source, .. } = error else {
+        return None;
+    };
+    match source.kind() {
+        ErrorKind::AddrInUse => Some(
+            "another process listens there: stop it, or choose another address with --listen or \
+             --http, whichever this is",
+        ),
+        ErrorKind::AddrNotAvailable => Some(
+            "no interface of this machine has it: 127.0.0.1 is reached from here alone, 0.0.0.0 \
+             stands for all interfaces",
+        ),
+        ErrorKind::PermissionDenied => Some("choose a port from 1024 on with --listen or --http"),
+        _ => None,
+    }
 }
 
 fn print_ready(running: &Running, data_dir: &str, json: bool) -> Result<(), Failure> {

@@ -8,7 +8,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::{Deserialize, Serialize};
 
-use super::serve::{ServeArgs, peer};
+use super::serve::{ADDRESS, ServeArgs, peer};
 use crate::access::Secret;
 use crate::asp::trust::MAX_HALF_LIFE_HOURS;
 use crate::broker::config::ChannelConfig;
@@ -193,6 +193,15 @@ impl Default for ServeConfig {
     }
 }
 
+/// What is wrong, with what would be right where the words of the parser do not say.
+fn told(error: &figment::Error) -> String {
+    let text = error.to_string();
+    if text.contains("socket address") {
+        return format!("{text}: {ADDRESS}");
+    }
+    text
+}
+
 /// Reads the configuration that the flags name.
 ///
 /// # Errors
@@ -206,7 +215,7 @@ pub(super) fn options(args: &ServeArgs) -> Result<ServeOptions, String> {
         figment = figment.merge(Toml::file_exact(path));
     }
     figment = figment.merge(Env::prefixed("NPAYLOAD_").only(FROM_ENVIRONMENT));
-    let mut config: ServeConfig = figment.extract().map_err(|error| error.to_string())?;
+    let mut config: ServeConfig = figment.extract().map_err(|error| told(&error))?;
     config.data_dir = args.data_dir.clone().unwrap_or(config.data_dir);
     config.listen = args.listen.unwrap_or(config.listen);
     config.http = args.http.or(config.http);

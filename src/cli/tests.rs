@@ -385,3 +385,33 @@ fn what_would_destroy_or_do_nothing_is_refused_before_a_broker_is_asked() {
         assert_eq!(failure.exit_code(), 2, "{line}: {failure}");
     }
 }
+
+#[test]
+fn options_of_the_broker_stand_under_what_they_are_about() {
+    let command = Cli::command();
+    let serve = command.find_subcommand("serve").expect("there is one");
+    for (option, heading) in [
+        ("config", None),
+        ("insecure", None),
+        ("tls_cert", Some("TLS, on both addresses")),
+        ("require_keys", Some("Keys")),
+        ("master_key_file", Some("Keys")),
+        ("peers", Some("Regions")),
+        ("ack_wait", Some("Regions")),
+    ] {
+        let found = serve.get_arguments().find(|arg| arg.get_id() == option);
+        assert_eq!(found.expect(option).get_help_heading(), heading, "{option}");
+    }
+}
+
+#[test]
+fn an_address_that_is_none_is_answered_with_what_one_is() {
+    for line in [
+        "npayload serve --listen localhost:7400",
+        "npayload serve --http 7401",
+    ] {
+        let error = Cli::try_parse_from(line.split_whitespace()).expect_err(line);
+        let text = error.to_string();
+        assert!(text.contains("an address is IP:PORT, such as"), "{text}");
+    }
+}

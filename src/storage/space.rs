@@ -49,6 +49,8 @@ pub(super) struct Space {
     is_refused: bool,
     /// A round waits for space.
     is_stuck: bool,
+    /// The log says that producers are turned away.
+    is_told: bool,
 }
 
 /// How a mark is left again: a quarter above it, so that nothing flaps in between.
@@ -76,6 +78,7 @@ impl Space {
             is_spent: false,
             is_refused: false,
             is_stuck: false,
+            is_told: false,
         }
     }
 
@@ -101,6 +104,21 @@ impl Space {
     fn judge(&mut self, left: u64) {
         self.is_low = is_below(left, self.min_free, self.is_low);
         self.is_spent = is_below(left, self.reserve, self.is_spent);
+        self.tell();
+    }
+
+    /// Writes into the log that producers are turned away from now on, or let in again.
+    fn tell(&mut self) {
+        if self.is_full() == self.is_told {
+            return;
+        }
+        self.is_told = !self.is_told;
+        let (left, limit) = (self.left, self.min_free);
+        if self.is_told {
+            tracing::warn!(?left, limit, "the disk is full: writers are turned away");
+        } else {
+            tracing::warn!(?left, limit, "the disk has space again: writers are let in");
+        }
     }
 
     /// Books bytes that were staged.
@@ -123,6 +141,7 @@ impl Space {
     pub fn refused(&mut self, failure: &IoFailure) {
         if !self.is_full() {
             tracing::warn!(%failure, "the disk is full: writers are turned away");
+            self.is_told = true;
         }
         self.is_refused = true;
     }
@@ -130,6 +149,7 @@ impl Space {
     /// Books that a round waits for space, or no longer does.
     pub fn set_stuck(&mut self, is_stuck: bool) {
         self.is_stuck = is_stuck;
+        self.tell();
     }
 
     /// Books a write that took space: where nobody knows how much there is, it is the only sign
@@ -137,12 +157,14 @@ impl Space {
     pub fn written(&mut self) {
         if self.left.is_none() {
             self.is_refused = false;
+            self.tell();
         }
     }
 
     /// Books that a producer was turned away: all of them are, until the next look finds enough.
     pub fn turned_away(&mut self) {
         self.is_low |= self.left.is_some();
+        self.tell();
     }
 
     /// Whether producers are turned away.

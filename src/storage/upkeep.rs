@@ -344,7 +344,10 @@ impl Storage {
                 self.journal.prepared(Some(file));
             }
             UpkeepEnd::Prepare(Err(failure)) => {
-                tracing::warn!(%failure, "a journal file could not be prepared");
+                // It is tried every second for as long as it takes; one line of the log is enough.
+                if self.prepare_at.is_none() {
+                    tracing::warn!(%failure, "a journal file could not be prepared; it is tried again every second");
+                }
                 if failure.is_out_of_space() {
                     self.space.refused(&failure);
                 }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use crate::process::{Broker, npayload, wait_for};
+use crate::process::{Broker, binary, npayload, wait_for};
 
 fn dir() -> (tempfile::TempDir, std::path::PathBuf) {
     let temporary = tempfile::tempdir().expect("a temporary directory");
@@ -351,6 +351,39 @@ fn a_directory_has_one_broker_and_is_npayloads_own() {
     let open = npayload(&["serve", "--listen", "0.0.0.0:0", "--data-dir", path]);
     assert_eq!(open.code, 2);
     assert!(open.err.contains("--insecure"), "{}", open.err);
+}
+
+#[test]
+fn an_address_that_is_taken_is_answered_with_what_to_do() {
+    let (_keep, data) = dir();
+    let broker = Broker::start(&data);
+    let listen = broker.address().to_string();
+    let other = data.with_extension("other");
+    let path = other.to_str().expect("UTF-8");
+    let error = npayload(&["serve", "--listen", &listen, "--data-dir", path]).fails(1);
+    assert!(error.contains(&listen), "{error}");
+    assert!(error.contains("another process listens there"), "{error}");
+    assert!(error.contains("--listen"), "{error}");
+}
+
+#[test]
+fn a_start_after_a_clean_stop_reports_nothing_as_cut_off() {
+    let (_keep, data) = dir();
+    // A small ring is used again and again, and holds what was there before behind its end.
+    let settings = "[storage]\njournal_file_bytes = 1048576\nmax_round_bytes = 262144\n\
+                    journal_files = 2\n";
+    let config = data.with_extension("toml");
+    std::fs::write(&config, settings).expect("a configuration file");
+    let input = format!("{}\n", "z".repeat(900)).repeat(3000);
+    for _ in 0..3 {
+        let mut command = binary();
+        command.env("NPAYLOAD_LOG", "info");
+        let broker = Broker::launch_by(command, &config, &data, &[]).ready();
+        let args = ["publish", "ring", "--batch-records", "50"];
+        broker.run_with(&args, input.as_bytes()).ok();
+        assert!(!broker.log().contains("cut off"), "{}", broker.log());
+        assert_eq!(broker.terminate(), 0);
+    }
 }
 
 #[test]

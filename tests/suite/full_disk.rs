@@ -62,6 +62,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers_without_a_restart() {
             let (code, error) = published(&broker, &lines("more", 200));
             (code == 1 && error.contains("disk is full")).then_some(())
         });
+        broker.logs("the disk is full: writers are turned away");
         let during = broker.run(&["consume", "d"]).ok();
         assert!(during.starts_with(&before), "{round}: reads go on");
         broker.run(&["channel", "info", "d", "--json"]).json();
@@ -69,6 +70,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_recovers_without_a_restart() {
         wait_for("writes to go on", || {
             (published(&broker, "after\n").0 == 0).then_some(())
         });
+        broker.logs("the disk has space again: writers are let in");
         let after = broker.run(&["consume", "d"]).ok();
         assert!(after.starts_with(&during), "{round}");
         assert!(after.ends_with(b"after\n"), "{round}");

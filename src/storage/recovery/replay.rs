@@ -320,7 +320,8 @@ impl Unrecovered {
         for (from, to) in &report.moved {
             tracing::warn!(from = %from.display(), to = %to.display(), "moved aside");
         }
-        if let Some((path, from, to)) = &report.torn {
+        // After a clean stop the bytes behind the last group are those of an earlier turn of the ring.
+        if let Some((path, from, to)) = report.torn.as_ref().filter(|_| !report.was_clean) {
             tracing::info!(
                 file = %path.display(), from, to, dropped = report.dropped_groups,
                 "an unfinished group at the journal's end was cut off; it was never acknowledged"
