@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use super::asp::CopiedTopic;
 use super::config::ChannelConfig;
 use super::core::{Accepted, After, Broker, ChannelState, Refusal, Wait, appended, log_options};
-use super::directory::{CopyOf, Created, DirectoryEvent};
+use super::directory::{Channel, CopyOf, Created, DirectoryEvent};
 use super::error::BrokerError;
 use super::producers::Producers;
 use crate::format::{BatchHeader, GAP_TYPE, Gap, MIN_GAP_BYTES, Stamp, check_stored};
@@ -523,9 +523,20 @@ impl Broker {
     /// The channels that were made here and live elsewhere now: they are followed whether or not
     /// anybody has declared interest in them, since this region was to have all of them.
     pub fn former_homes(&self) -> impl Iterator<Item = &ChannelName> {
-        self.directory.iter().filter_map(|(id, channel)| {
-            let is_former = channel.copy.is_none() && self.elsewhere(id).is_some();
-            (is_former && !channel.name.is_internal()).then_some(&channel.name)
-        })
+        let logs = self.directory.iter();
+        let former = logs.filter(|(id, channel)| self.is_former(*id, channel));
+        former.map(|(_, channel)| &channel.name)
+    }
+
+    /// Whether a channel is one of those.
+    #[must_use]
+    pub fn is_former_home(&self, name: &ChannelName) -> bool {
+        let known = self.directory.by_name(name.as_str());
+        known.is_some_and(|(id, channel)| self.is_former(id, channel))
+    }
+
+    fn is_former(&self, id: Incarnation, channel: &Channel) -> bool {
+        let is_moved = channel.copy.is_none() && self.elsewhere(id).is_some();
+        is_moved && !channel.name.is_internal()
     }
 }

@@ -40,7 +40,7 @@ pub use asking::{PublishAsks, Whereabouts};
 pub use asp::{AspRequest, AspResponse};
 pub use error_code::{ErrorCode, WireError};
 pub use forward::{LinkForwardRequest, LinkForwardResponse};
-pub use frame::{Frame, FrameDecoder, FrameError, FrameHeader};
+pub use frame::{Frame, FrameDecoder, FrameError, FrameHeader, MAX_CONTROL_FRAME_BYTES};
 pub use primitive::BodyError;
 pub use region::{LinkFetchRequest, LinkFetchResponse, LinkItem, RegionRequest, RegionResponse};
 pub use request::{

@@ -1,5 +1,6 @@
 //! Patterns of channels, as interest names them: `orders`, `ml.*.eu`, `acme/ml.>`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -112,8 +113,53 @@ impl ChannelPattern {
         let mut all: Vec<Self> = patterns.into_iter().collect();
         all.sort();
         all.dedup();
-        let is_needed = |one: &Self| !all.iter().any(|other| other != one && other.covers(one));
+        // One channel covers nothing but itself, and there may be as many of them as are read.
+        let wild: Vec<&Self> = all.iter().filter(|one| !one.is_of_one()).collect();
+        let is_needed = |one: &Self| !wild.iter().any(|other| *other != one && other.covers(one));
         all.iter().filter(|one| is_needed(one)).cloned().collect()
+    }
+
+    /// Of some patterns those that mean at least all the channels that they all mean, in at most so
+    /// many bytes where that can be: of the organisations with the longest list all channels are
+    /// meant then.
+    #[must_use]
+    pub fn within_bytes(patterns: impl IntoIterator<Item = Self>, limit: usize) -> Vec<Self> {
+        let mut patterns = Self::widest(patterns);
+        let mut lists: BTreeMap<Option<OrgName>, usize> = BTreeMap::new();
+        for one in &patterns {
+            *lists.entry(one.org.clone()).or_default() += one.json_bytes();
+        }
+        let mut bytes: usize = lists.values().sum();
+        let mut longest: Vec<(usize, Option<OrgName>)> =
+            lists.into_iter().map(|(org, bytes)| (bytes, org)).collect();
+        longest.sort_unstable();
+        let mut whole = BTreeSet::new();
+        while bytes > limit
+            && let Some((list, org)) = longest.pop()
+        {
+            let all = Self {
+                org,
+                segments: vec![Segment::Rest],
+            };
+            bytes = bytes - list + all.json_bytes();
+            whole.insert(all);
+        }
+        let orgs: BTreeSet<&Option<OrgName>> = whole.iter().map(|all| &all.org).collect();
+        patterns.retain(|one| !orgs.contains(&one.org));
+        patterns.extend(whole);
+        patterns.sort();
+        patterns
+    }
+
+    /// Whether it means one channel.
+    fn is_of_one(&self) -> bool {
+        let mut segments = self.segments.iter();
+        segments.all(|segment| matches!(segment, Segment::Exact(_)))
+    }
+
+    /// Bytes of it in a list in JSON.
+    fn json_bytes(&self) -> usize {
+        self.to_string().len() + r#""","#.len()
     }
 }
 
@@ -308,6 +354,30 @@ mod tests {
             }
         }
         names[1..].iter().map(|name| channel(&name[1..])).collect()
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_asks_for_all_of_the_organisations_with_most() {
+        let named = |org: &str, count: usize| {
+            let names = (0..count).map(|n| pattern(&format!("{org}{}.{n}", "x".repeat(200))));
+            names.collect::<Vec<_>>()
+        };
+        let few = [named("beta/", 3), vec![pattern("beta/ml.*"), pattern("y")]].concat();
+        let many = [named("acme/", 5000), few.clone()].concat();
+        let limit = 64 << 10;
+        let asked = ChannelPattern::within_bytes(many.clone(), limit);
+        let mut expected = [vec![pattern("acme/>")], few.clone()].concat();
+        expected.sort();
+        assert_eq!(asked, expected);
+        assert!(serde_json::to_vec(&asked).unwrap().len() <= limit);
+        // What is short enough stays as it is.
+        let all = ChannelPattern::widest(many.clone());
+        assert_eq!(ChannelPattern::within_bytes(many, usize::MAX), all);
+        // Where nothing is short enough, each is asked for all of it.
+        let all = ["acme/>", "beta/>", ">"].map(pattern);
+        let asked = ChannelPattern::within_bytes([named("acme/", 9), few].concat(), 1);
+        assert_eq!(asked.len(), all.len());
+        assert!(all.iter().all(|one| asked.contains(one)));
     }
 
     proptest! {

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use npayload::client::{Client, RequestError};
+use npayload::protocol::control::ConfigChange;
+use npayload::protocol::region::InterestAdd;
 use npayload::protocol::{ErrorCode, FetchBeyondRequest, FetchFrom, FetchRequest, Lacking};
+use npayload::region::interest::Since;
 use npayload::types::{ChannelName, LogEpoch, Offset};
 use serde_json::Value;
 
@@ -426,5 +429,33 @@ fn what_a_copy_does_not_have_is_read_at_its_home_and_does_not_stay() {
     wait_for("the home", || {
         let read = consume(&["--from", "0", "--type", "a"]);
         (read.code == 0 && read.json_lines().len() == 2).then_some(())
+    });
+}
+
+/// Each log that is followed names the record types that are wanted of it, and a frame has an end.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_channels_of_many_types_are_followed_whatever_a_frame_holds() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let east = Region::start(dir.path(), "us-east", &[]);
+    let west = Region::start(dir.path(), "eu-west", &[&east]);
+    let client = Client::connect(&east.url()).await.expect("a connection");
+    for n in 0..60 {
+        let name = ChannelName::parse(&format!("ml.many.{n}")).expect("a name");
+        let made = client.create_channel(&name, ConfigChange::default(), false);
+        made.await.expect("a channel");
+    }
+    let types = (0..100).map(|n| format!("{}{n}", "x".repeat(240)));
+    let interest = InterestAdd {
+        pattern: "ml.many.*".parse().expect("a pattern"),
+        types: Some(types.collect()),
+        from: Since::Start,
+        retention_days: None,
+    };
+    let there = Client::connect(&west.url()).await.expect("a connection");
+    there.add_interest(interest).await.expect("interest");
+    wait_for("all copies", || {
+        let status = west.status();
+        let copies = status["copies"].as_array()?.iter();
+        (copies.filter(|copy| copy["followed"] == true).count() >= 60).then_some(())
     });
 }

@@ -214,8 +214,7 @@ impl Broker {
     #[must_use]
     pub fn copied_topics_of(&self, region: &RegionName) -> Vec<ChannelName> {
         let wanted = self.asp.copied.wanted.iter();
-        let here = self.copied_logs().map(|(_, _, name)| name);
-        let theirs = wanted.chain(here);
+        let theirs = wanted.chain(self.copied_names());
         let theirs = theirs.filter(|name| name.region() == Some(region.as_str()));
         let topics: BTreeSet<ChannelName> = theirs.map(ChannelName::channel).collect();
         topics.into_iter().collect()
@@ -228,11 +227,9 @@ impl Broker {
             CopiedTopic::Evidence => Self::evidence_channel(),
             CopiedTopic::Registry | CopiedTopic::Sessions => self.asp_channel(org, topic.text()),
         };
-        let of_it = self
-            .copied_logs()
-            .filter(|(_, _, name)| name.channel() == own);
+        let of_it = self.copied_names().filter(|name| name.channel() == own);
         of_it
-            .filter_map(|(_, _, name)| RegionName::parse(name.region()?).ok())
+            .filter_map(|name| RegionName::parse(name.region()?).ok())
             .collect()
     }
 
@@ -268,18 +265,22 @@ impl Broker {
         }
     }
 
-    /// The copies of topics of agents that are here.
-    fn copied_logs(&self) -> impl Iterator<Item = (Incarnation, CopiedTopic, &ChannelName)> {
-        self.directory.iter().filter_map(|(id, channel)| {
-            let topic = CopiedTopic::of(&channel.name)?;
-            (channel.copy.is_some()).then_some((id, topic, &channel.name))
-        })
+    /// The names of the copies of topics of agents that are here: by what is known of them, as a read
+    /// looks for some and channels may be many.
+    fn copied_names(&self) -> impl Iterator<Item = &ChannelName> {
+        let copies = self.asp.copied.logs.keys();
+        let channels = copies.filter_map(|id| self.directory.by_incarnation(*id));
+        let here = channels.filter(|channel| channel.is_live() && channel.copy.is_some());
+        here.map(|channel| &channel.name)
     }
 
     /// Folds the copies at a start. What one says that can't be read keeps nothing else from
     /// starting: it is this region's own word that nothing goes on without.
     pub(in crate::broker) fn fold_copied_topics(&mut self) {
-        let copies = self.copied_logs().map(|(id, topic, _)| (id, topic));
+        let copies = self.directory.iter().filter_map(|(id, channel)| {
+            let topic = CopiedTopic::of(&channel.name)?;
+            (channel.copy.is_some()).then_some((id, topic))
+        });
         for (id, topic) in copies.collect::<Vec<_>>() {
             let mut copied = CopiedLog::begin(topic, Offset(0));
             if let Err(error) = self.fold_copied_log(id, topic, &mut copied) {

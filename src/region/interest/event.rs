@@ -69,6 +69,9 @@ pub struct Wish {
     pub retention_days: Option<u64>,
 }
 
+/// Bytes of the names of record types of which a log crosses.
+const MAX_CROSSING_BYTES: usize = 64 << 10;
+
 impl Wish {
     /// What has to cross so that both get what they want.
     #[must_use]
@@ -86,6 +89,14 @@ impl Wish {
             from: self.from.min(other.from),
             retention_days: days.map(|(a, b)| a.max(b)),
         }
+    }
+
+    /// The types that cross of a log of which these are wanted: all where they are too many to be
+    /// named, as each link says them of each log.
+    #[must_use]
+    pub fn types_that_cross(types: Option<BTreeSet<String>>) -> Option<BTreeSet<String>> {
+        let bytes = |types: &BTreeSet<String>| types.iter().map(String::len).sum::<usize>();
+        types.filter(|types| bytes(types) <= MAX_CROSSING_BYTES)
     }
 
     /// Whether a record of this type is wanted.

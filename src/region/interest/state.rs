@@ -172,12 +172,14 @@ impl Interests {
     #[must_use]
     pub fn wish(&self, channel: &ChannelName, allowed: impl Fn(&OrgName) -> bool) -> Option<Wish> {
         let wishes = self.wishes(channel).filter(|(org, _)| allowed(org));
-        wishes.fold(None, |all: Option<Wish>, (_, wish)| {
+        let all = wishes.fold(None, |all: Option<Wish>, (_, wish)| {
             Some(match all {
                 Some(all) => all.union(wish),
                 None => wish.clone(),
             })
-        })
+        })?;
+        let types = Wish::types_that_cross(all.types);
+        Some(Wish { types, ..all })
     }
 
     /// The organisations that want something of a log.

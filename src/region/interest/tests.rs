@@ -354,6 +354,30 @@ proptest! {
 }
 
 #[test]
+fn types_that_are_too_many_to_be_named_to_each_peer_are_all_types() {
+    let many = |from: usize| {
+        let names: Vec<String> = (from..from + MAX_TYPES)
+            .map(|n| format!("{n}{}", "x".repeat(240)))
+            .collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        wish(&names, Since::Start, None)
+    };
+    // Any one of them is within its limits.
+    let two = after(&[
+        declared_by("acme", "ml.a", many(0)),
+        declared_by("acme", "ml.*", many(100)),
+    ]);
+    assert_eq!(wanted(&two, "ml.a").unwrap().types.unwrap().len(), 200);
+    let three = after(&[
+        declared_by("acme", "ml.a", many(0)),
+        declared_by("acme", "ml.*", many(100)),
+        declared_by("acme", "ml.>", many(200)),
+    ]);
+    assert_eq!(wanted(&three, "ml.a").unwrap(), all());
+    assert_eq!(wanted(&three, "ml.b").unwrap().types.unwrap().len(), 200);
+}
+
+#[test]
 fn who_reads_a_channel_wants_the_logs_of_all_regions_and_of_one_what_was_asked_of_it() {
     let logs = ["orders@eu-west", "orders@us-east"].map(channel);
     let wish_of = |state: &Interests, log: &ChannelName| state.wish(log, |_| true);

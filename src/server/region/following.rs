@@ -11,8 +11,8 @@ use crate::server::shared::Shared;
 use crate::server::{answer, clock};
 use crate::types::{ChannelName, Incarnation, OrgName, RegionName};
 
-/// Most channels that were home here and are asked for by name.
-const MAX_FORMER: usize = 10_000;
+/// Bytes of the patterns that a peer is asked for: they go with each look at its list, in one frame.
+const PATTERN_BYTES: usize = 128 << 10;
 
 /// A copy that was refused so often in a row, without progress, stays stopped.
 const REFUSALS: u32 = 3;
@@ -118,24 +118,20 @@ pub(super) fn resume(shared: &Shared, regions: &Regions, id: Incarnation, source
 }
 
 /// The channels that this region asks its peers for: those of interest, and those that lived here.
+/// More than these where they are many; what is not wanted of a list is not followed.
 pub(super) fn patterns(broker: &Broker) -> Vec<ChannelPattern> {
-    let mut patterns = broker.interests().patterns();
-    for name in broker.former_homes().take(MAX_FORMER) {
-        if patterns.iter().any(|pattern| pattern.matches(name)) {
-            continue;
-        }
-        patterns.extend(ChannelPattern::exactly(name));
-    }
-    patterns
+    let former = broker.former_homes();
+    let former = former.filter_map(|name| ChannelPattern::exactly(name).ok());
+    let interest = broker.interests().patterns().into_iter();
+    ChannelPattern::within_bytes(interest.chain(former), PATTERN_BYTES)
 }
 
 /// What is wanted of a channel; none where nothing is.
 pub(super) fn wish(broker: &Broker, name: &ChannelName) -> Option<Wish> {
     let allowed = |org: &OrgName| broker.may_cross(name, org);
     let interest = travel::wish(broker, name).or_else(|| broker.interests().wish(name, allowed));
-    let is_former = || broker.former_homes().any(|former| former == name);
     let former = || {
-        is_former().then_some(Wish {
+        broker.is_former_home(name).then_some(Wish {
             types: None,
             from: Since::Start,
             retention_days: None,

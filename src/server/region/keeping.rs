@@ -42,7 +42,9 @@ impl Sequences {
 
     /// A batch is at home, or kept.
     fn passed(&mut self, header: &BatchHeader) {
-        let next = header.base_sequence() + u64::from(header.record_count());
+        // Whatever sequence a client makes up.
+        let count = u64::from(header.record_count());
+        let next = header.base_sequence().saturating_add(count);
         let stands = (header.producer_epoch(), next);
         let known = self.0.get(&header.producer_id());
         // A retry of an older one takes nothing back.
@@ -284,6 +286,14 @@ mod tests {
         assert_eq!(sequences.gap(&header(2, 2)), Some(0));
         sequences.passed(&header(2, 0));
         assert_eq!(sequences.gap(&header(2, 2)), None);
+    }
+
+    #[test]
+    fn the_last_sequence_there_is_is_one_like_others() {
+        let mut sequences = Sequences::default();
+        sequences.passed(&header(1, u64::MAX));
+        assert_eq!(sequences.gap(&header(1, u64::MAX)), None);
+        assert_eq!(sequences.gap(&header(1, 40)), None);
     }
 
     #[test]

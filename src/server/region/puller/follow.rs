@@ -11,13 +11,16 @@ use crate::broker::{NewCopy, Residence, Travelling};
 use crate::protocol::region::{
     FollowFrom, FollowLog, FollowedLog, LinkFollow, LinkLog, LinkLogsPage, LinkUnfollow, MAX_LOGS,
 };
-use crate::protocol::{RegionRequest, RegionResponse, Response};
+use crate::protocol::{MAX_CONTROL_FRAME_BYTES, RegionRequest, RegionResponse, Response};
 use crate::region::copies::{Before, Cursor};
 use crate::region::interest::{Since, Wish};
 use crate::region::routes::{Refusal, Turn};
 use crate::server::clock;
 use crate::server::region::{following, travel};
 use crate::types::{ChannelName, Incarnation, Offset};
+
+/// Bytes of the logs that one request asks for, in JSON: a frame holds twice as many.
+const FOLLOW_BYTES: usize = MAX_CONTROL_FRAME_BYTES as usize / 2;
 
 impl Session<'_> {
     /// Takes what this region wants now; true where the peer is to be asked anew.
@@ -147,7 +150,7 @@ impl Session<'_> {
         self.leave(left).await?;
         self.plan_look();
         while !asked.is_empty() {
-            let rest = asked.split_off(asked.len().min(MAX_LOGS));
+            let rest = asked.split_off(that_fit(&asked));
             for (followed, (log, wish)) in self.ask_to_follow(asked).await? {
                 self.begin(followed, &log, &wish).await?;
             }
@@ -342,6 +345,17 @@ impl Session<'_> {
         self.shared.wake_committer();
         made.map(drop).map_err(|refusal| refusal.error.to_string())
     }
+}
+
+/// How many of the first of some logs one request asks for: each may be of many record types.
+pub(super) fn that_fit<T>(asked: &[(FollowLog, T)]) -> usize {
+    let mut bytes = 0;
+    let is_in_frame = |(log, _): &&(FollowLog, T)| {
+        bytes += serde_json::to_vec(log).map_or(0, |text| text.len() + 1);
+        bytes <= FOLLOW_BYTES
+    };
+    let fit = asked.iter().take(MAX_LOGS).take_while(is_in_frame).count();
+    fit.max(1)
 }
 
 fn logs_page(answer: Response) -> Result<LinkLogsPage, Ended> {

@@ -140,7 +140,7 @@ impl Session<'_> {
             return wish.types.clone();
         };
         let (of_copy, wanted) = (copy.types.as_ref()?, wish.types.as_ref()?);
-        Some(of_copy.union(wanted).cloned().collect())
+        Wish::types_that_cross(Some(of_copy.union(wanted).cloned().collect()))
     }
 
     /// Notes that the peer does not go on with a log.

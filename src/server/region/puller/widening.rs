@@ -13,11 +13,12 @@ use bytes::Bytes;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::appending::{next_batch, room};
+use super::follow::that_fit;
 use super::{Copying, Ended, Session, ended};
 use crate::broker::{Wake, Wider, is_of_copy, skip_batches};
 use crate::format::{BatchHeader, Sealing};
 use crate::protocol::LinkItem;
-use crate::protocol::region::{FollowFrom, FollowLog, FollowedLog, LinkLog, MAX_LOGS};
+use crate::protocol::region::{FollowFrom, FollowLog, FollowedLog, LinkLog};
 use crate::region::copies::{BatchMark, Cursor};
 use crate::region::interest::{Since, Wish};
 use crate::server::clock;
@@ -133,7 +134,7 @@ impl Session<'_> {
             }
         }
         while !asked.is_empty() {
-            let rest = asked.split_off(asked.len().min(MAX_LOGS));
+            let rest = asked.split_off(that_fit(&asked));
             for (followed, one) in self.ask_to_follow(asked).await? {
                 self.begin_wider(followed, one).await?;
             }
