@@ -49,6 +49,15 @@ impl Outbox {
         self.bytes += self.buffer.len() - before;
     }
 
+    /// Adds an answer that takes room, which is given back once all of it is written.
+    pub fn push_held(&mut self, correlation: u64, response: &Response, held: Held) {
+        self.push(correlation, response);
+        self.parts.push_back(Part {
+            bytes: self.buffer.split().freeze(),
+            _held: Some(held),
+        });
+    }
+
     /// Adds an error.
     pub fn push_error(&mut self, correlation: u64, error: WireError) {
         self.push(correlation, &Response::Error(error));

@@ -19,6 +19,7 @@ pub const PING: u16 = 2;
 pub const PUBLISH: u16 = 16;
 pub const ATOMIC: u16 = 17;
 pub const FETCH: u16 = 18;
+pub const FETCH_BEYOND: u16 = 219;
 pub const COMMIT: u16 = 19;
 pub const CREATE: u16 = 32;
 pub const INFO: u16 = 34;

@@ -16,6 +16,8 @@ use crate::types::ChannelName;
 /// What a task of the connection has found.
 pub(super) enum Found {
     Fetched(u64, Result<Answer, WireError>),
+    /// The same in one answer, with the room that it takes.
+    FetchedWholly(u64, Result<(Box<Response>, Held), WireError>),
     /// What a request about agents has found.
     Said(u64, Result<(Box<Response>, Option<Wait>), WireError>),
     Looked(u64, Box<Response>, Option<Wait>),
@@ -43,17 +45,33 @@ impl Connection {
         true
     }
 
-    pub(super) fn fetched(&mut self, correlation: u64, fetched: Fetched, held: Held) {
+    fn count_fetched(&self, bytes: u64) {
         if let Some(key) = &self.key {
-            key.usage().sent(fetched.slices.bytes);
+            key.usage().sent(bytes);
         }
         self.shared.metrics.fetches.increment(1);
-        self.shared
-            .metrics
-            .fetched_bytes
-            .increment(fetched.slices.bytes);
+        self.shared.metrics.fetched_bytes.increment(bytes);
+    }
+
+    pub(super) fn fetched(&mut self, correlation: u64, fetched: Fetched, held: Held) {
+        self.count_fetched(fetched.slices.bytes);
         self.outbox
             .push_fetch(correlation, &fetching::head(&fetched), fetched.slices, held);
+    }
+
+    /// What a fetch has found, for whoever may still read its channel: what was granted when it began to
+    /// wait may have been taken back since.
+    fn still_granted<T>(
+        &self,
+        channel: Option<ChannelName>,
+        found: Result<T, WireError>,
+    ) -> Result<T, WireError> {
+        let found = found?;
+        let caller = self.key.as_ref().map(KeyWatch::caller);
+        caller.zip(channel).map_or(Ok(()), |(caller, channel)| {
+            admission::check_fetched(&self.shared, caller, &channel)
+        })?;
+        Ok(found)
     }
 
     /// Ends the wait of a request. Nobody waits any more for what a key that has ended asked for.
@@ -90,16 +108,20 @@ impl Connection {
                 let Some(channel) = self.waits_no_more(correlation) else {
                     return;
                 };
-                // What was granted when it began to wait may have been taken back since.
-                let found = found.and_then(|found| {
-                    let caller = self.key.as_ref().map(KeyWatch::caller);
-                    caller.zip(channel).map_or(Ok(()), |(caller, channel)| {
-                        admission::check_fetched(&self.shared, caller, &channel)
-                    })?;
-                    Ok(found)
-                });
-                match found {
+                match self.still_granted(channel, found) {
                     Ok((fetched, held)) => self.fetched(correlation, fetched, held),
+                    Err(error) => self.answer(correlation, &Response::Error(error)),
+                }
+            }
+            Found::FetchedWholly(correlation, found) => {
+                let Some(channel) = self.waits_no_more(correlation) else {
+                    return;
+                };
+                match self.still_granted(channel, found) {
+                    Ok((response, held)) => {
+                        self.count_fetched(held.bytes());
+                        self.outbox.push_held(correlation, &response, held);
+                    }
                     Err(error) => self.answer(correlation, &Response::Error(error)),
                 }
             }

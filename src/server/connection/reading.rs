@@ -153,20 +153,24 @@ impl Connection {
         if self.refuses_to_wait(correlation) {
             return;
         }
-        self.fetches
-            .push((correlation, Some(request.channel.clone())));
+        // Another region judges for itself who it has let in.
+        let channel = match asked {
+            For::Caller => Some(request.channel.clone()),
+            For::Region => None,
+        };
+        self.fetches.push((correlation, channel));
         let (shared, room) = (self.shared.clone(), self.answer_room.clone());
         self.find_while_open(async move {
             let fetch = fetching::fetch_of(&request);
-            let response = match fetching::find(&shared, &room, &request, fetch).await {
-                Ok((fetched, _held)) => Response::FetchBeyond(FetchResponse {
+            let found = fetching::find(&shared, &room, &request, fetch).await;
+            let found = found.map(|(fetched, held)| {
+                let response = Response::FetchBeyond(FetchResponse {
                     head: fetching::head(&fetched),
                     batches: fetched.slices.parts.concat().into(),
-                }),
-                Err(error) => Response::Error(error),
-            };
-            let response = asked.told_found(&shared, response);
-            Found::Linked(correlation, Box::new(response), None, 0)
+                });
+                (Box::new(asked.told_found(&shared, response)), held)
+            });
+            Found::FetchedWholly(correlation, found)
         });
     }
 

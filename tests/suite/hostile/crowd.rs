@@ -183,6 +183,30 @@ fn those_who_ask_for_everything_and_read_nothing_pin_little() {
 }
 
 #[test]
+fn those_who_ask_for_what_a_copy_may_lack_and_read_nothing_pin_little() {
+    let besieged = Besieged::with("send_bytes = 67108864\n");
+    let mut writer = besieged.client();
+    let payload = vec![5; 500_000];
+    for _ in 0..20 {
+        writer.publish("large", &batch(&[&payload])).published();
+    }
+    // Read here, of any types.
+    let fetch = fetch_body("large", 0, 8 << 20, 1, 0);
+    let body = [&[1, 0, 0][..], &fetch].concat();
+    let mut greedy: Vec<Raw> = (0..10).map(|_| besieged.client()).collect();
+    for raw in &mut greedy {
+        for _ in 0..100 {
+            raw.ask(FETCH_BEYOND, &body);
+        }
+    }
+    for _ in 0..20 {
+        writer.publish("large", &batch(&[&payload])).published();
+        writer.fetch("large", 30).fetched();
+    }
+    besieged.withstood(500 * MIB);
+}
+
+#[test]
 fn those_who_read_a_byte_now_and_then_are_served_as_slowly_as_they_like() {
     let besieged = Besieged::new();
     let mut writer = besieged.client();
