@@ -117,9 +117,12 @@ impl Connection {
                 let Some(channel) = self.waits_no_more(correlation) else {
                     return;
                 };
+                let is_own = channel.is_some();
                 match self.still_granted(channel, found) {
                     Ok((response, held)) => {
-                        self.count_fetched(held.bytes());
+                        if is_own {
+                            self.count_fetched(held.bytes());
+                        }
                         self.outbox.push_held(correlation, &response, held);
                     }
                     Err(error) => self.answer(correlation, &Response::Error(error)),
