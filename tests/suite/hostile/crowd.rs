@@ -201,7 +201,7 @@ fn those_who_ask_for_what_a_copy_may_lack_and_read_nothing_pin_little() {
     }
     for _ in 0..20 {
         writer.publish("large", &batch(&[&payload])).published();
-        writer.fetch("large", 30).fetched();
+        writer.fetch("large", 15).fetched();
     }
     besieged.withstood(500 * MIB);
 }
