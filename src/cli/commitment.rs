@@ -251,6 +251,7 @@ async fn create(args: CreateArgs, context: &Context) -> Result<(), Failure> {
         late_fulfillment_percent_per_day: args.late_percent,
         non_delivery_percent: args.non_delivery_percent,
     };
+    let is_kept = args.id.is_some();
     let mut promise = Commitments::promise(args.session, args.agent, args.description, deadline);
     promise.id = args.id.unwrap_or(promise.id);
     promise.counterparty = args.to;
@@ -260,7 +261,11 @@ async fn create(args: CreateArgs, context: &Context) -> Result<(), Failure> {
     promise.severity = args.severity;
     promise.window_ms = args.window;
     promise.terms = typed::json_or_none("--terms", args.terms.as_deref())?;
-    let row = commitments(context).await?.create(promise).await;
+    let commitments = commitments(context).await?;
+    let row = match is_kept {
+        true => commitments.create(promise).await,
+        false => commitments.create_anew(promise).await,
+    };
     let row = row.map_err(|error| Failure::request(what, &error, None))?;
     if context.json {
         return output::print_json(&row);

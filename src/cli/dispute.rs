@@ -186,6 +186,7 @@ async fn disputes(context: &Context) -> Result<Disputes, Failure> {
 
 async fn create(args: CreateArgs, context: &Context) -> Result<(), Failure> {
     let what = format!("disputing {}", args.commitment);
+    let is_kept = args.id.is_some();
     let mut dispute = Disputes::about(args.commitment, args.reason);
     dispute.id = args.id.unwrap_or(dispute.id);
     dispute.agent_id = args.agent;
@@ -194,7 +195,11 @@ async fn create(args: CreateArgs, context: &Context) -> Result<(), Failure> {
     dispute.answer_ms = args.answer_within;
     dispute.arbitration_ms = args.arbitrate_within;
     (dispute.evidence, dispute.references) = args.evidence.read()?;
-    let row = disputes(context).await?.create(dispute).await;
+    let disputes = disputes(context).await?;
+    let row = match is_kept {
+        true => disputes.create(dispute).await,
+        false => disputes.create_anew(dispute).await,
+    };
     let row = row.map_err(|error| Failure::request(what, &error, None))?;
     if context.json {
         return output::print_json(&row);

@@ -10,11 +10,12 @@ use crate::asp::commitment::EscrowTerms;
 use crate::asp::escrow::{Currency, Part};
 use crate::asp::registry::AgentRef;
 use crate::client::{Escrow, RequestError};
+use crate::protocol::ErrorCode;
 use crate::protocol::asp::{
     AccountOf, AccountRow, EscrowBalance, EscrowDeposit, EscrowEntry, EscrowLedger, EscrowWithdraw,
     MoneyPlace,
 };
-use crate::types::{CommitmentId, OrgName};
+use crate::types::{CommitmentId, OrgName, PaymentId, RegionName};
 
 /// What to do with money. Sums are whole numbers of the smallest unit of a currency.
 #[derive(Clone, Debug, Subcommand)]
@@ -22,13 +23,15 @@ pub enum EscrowCommand {
     /// Put money into an account, as an operator
     #[command(after_help = "Examples:
   npayload escrow deposit 50000:EUR --agent agent://acme/writer
-  npayload escrow deposit 50000:EUR --org acme")]
+  npayload escrow deposit 50000:EUR --org acme --id pay_…")]
     Deposit {
         /// How much: 50000:EUR
         #[arg(value_name = "AMOUNT:CURRENCY", value_parser = money)]
         sum: EscrowTerms,
         #[command(flatten)]
         account: AccountArgs,
+        #[command(flatten)]
+        once: OnceArgs,
     },
     /// Take money out of an account, as an operator
     #[command(after_help = "Example:
@@ -39,6 +42,8 @@ pub enum EscrowCommand {
         sum: EscrowTerms,
         #[command(flatten)]
         account: AccountArgs,
+        #[command(flatten)]
+        once: OnceArgs,
     },
     /// Tell what accounts hold
     #[command(after_help = "Examples:
@@ -67,6 +72,17 @@ pub enum EscrowCommand {
     },
 }
 
+/// How a payment is known again.
+#[derive(Clone, Debug, Args)]
+pub struct OnceArgs {
+    /// Its id: pay_ and a UUID of version 7, under which it is booked once; a new one unless given
+    #[arg(long)]
+    id: Option<PaymentId>,
+    /// The region whose ledger is meant: any other refuses
+    #[arg(long, value_parser = RegionName::parse, value_name = "REGION")]
+    region: Option<RegionName>,
+}
+
 /// Whose account is meant.
 #[derive(Clone, Debug, Args)]
 pub struct AccountArgs {
@@ -84,25 +100,31 @@ pub struct AccountArgs {
 /// When the broker refuses or is not there.
 pub async fn run(command: EscrowCommand, context: &Context) -> Result<(), Failure> {
     match command {
-        EscrowCommand::Deposit { sum, account } => {
+        EscrowCommand::Deposit { sum, account, once } => {
             let deposit = EscrowDeposit {
+                id: Some(once.id.unwrap_or_else(Escrow::new_id)),
                 agent_id: account.agent,
                 org: account.org,
                 amount: sum.amount,
                 currency: sum.currency,
+                region: once.region,
             };
+            let id = deposit.id;
             let row = escrow(context).await?.deposit(deposit).await;
-            changed("depositing", row, context)
+            changed("depositing", id, row, context)
         }
-        EscrowCommand::Withdraw { sum, account } => {
+        EscrowCommand::Withdraw { sum, account, once } => {
             let withdraw = EscrowWithdraw {
+                id: Some(once.id.unwrap_or_else(Escrow::new_id)),
                 agent_id: account.agent,
                 org: account.org,
                 amount: sum.amount,
                 currency: sum.currency,
+                region: once.region,
             };
+            let id = withdraw.id;
             let row = escrow(context).await?.withdraw(withdraw).await;
-            changed("withdrawing", row, context)
+            changed("withdrawing", id, row, context)
         }
         EscrowCommand::Balance { account, currency } => {
             let balance = EscrowBalance {
@@ -128,10 +150,22 @@ async fn escrow(context: &Context) -> Result<Escrow, Failure> {
 
 fn changed(
     what: &str,
+    id: Option<PaymentId>,
     row: Result<AccountRow, RequestError>,
     context: &Context,
 ) -> Result<(), Failure> {
-    let row = row.map_err(|error| Failure::request(what, &error, None))?;
+    let row = row.map_err(|error| {
+        let failure = Failure::request(what, &error, None);
+        // Whoever tries again has to say that it is the same.
+        let is_unknown = match error.server() {
+            Some(error) => error.is(ErrorCode::Timeout),
+            None => !matches!(error, RequestError::Connect(_)),
+        };
+        match id.filter(|_| is_unknown) {
+            Some(id) => failure.hint(format!("to try it again, once: --id {id}")),
+            None => failure,
+        }
+    })?;
     if context.json {
         return output::print_json(&row);
     }
@@ -260,6 +294,7 @@ mod tests {
             }),
             beneficiary: None,
             commitment_id: None,
+            payment_id: None,
             by: None,
         };
         let [_, step, amount, currency, from, to, commitment] = cells(&entry);

@@ -370,6 +370,10 @@ fn hint_for(error: Option<&WireError>, channel: Option<&str>) -> Option<String> 
         | ErrorCode::InvalidCommitmentId
         | ErrorCode::DisputeIdTaken
         | ErrorCode::InvalidDisputeId => "leave --id out for a new one".to_owned(),
+        ErrorCode::PaymentIdTaken | ErrorCode::InvalidPaymentId | ErrorCode::PaymentIdTooOld => {
+            "see `npayload escrow ledger` for what was booked; leave --id out for a new one"
+                .to_owned()
+        }
         ErrorCode::TooManyCommitments => {
             "see `npayload commitment list --state active` for those that are open".to_owned()
         }

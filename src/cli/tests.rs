@@ -172,6 +172,7 @@ fn every_documented_form_is_understood() {
         "npayload escrow deposit 50000:EUR --agent a",
         "npayload escrow withdraw 1:USD --org acme --json",
         "npayload escrow deposit 1:USD --org acme --agent agent://beta/bot",
+        "npayload escrow deposit 1:USD --id pay_01990000-0000-7000-8000-0000000000ff --region us-east",
         "npayload grant create asp research-* --guest b",
         "npayload escrow balance --currency EUR",
         "npayload escrow ledger --agent a --commitment cmt_01990000-0000-7000-8000-0000000000ff \
@@ -270,6 +271,7 @@ fn wrong_usage_is_refused_with_exit_code_2() {
         "npayload trust rate a 0.9",
         "npayload escrow deposit 0:EUR",
         "npayload escrow deposit 5:euro",
+        "npayload escrow withdraw 5:EUR --id cmt_01990000-0000-7000-8000-0000000000ff",
         "npayload org verify Acme",
         "npayload agent search --region us-east --any-region",
         "npayload agent search --region US",

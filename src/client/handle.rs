@@ -17,6 +17,7 @@ use crate::protocol::frame::MAX_FRAME_BYTES;
 use crate::protocol::version::{MAX_PROTOCOL, MIN_PROTOCOL};
 use crate::protocol::{ErrorCode, Kind, Request, Response};
 use crate::tls::{ClientTls, ClientTlsOptions, TlsFailure};
+use crate::types::Incarnation;
 
 /// A handle to a broker; cheap to clone, all clones share one connection.
 ///
@@ -231,6 +232,8 @@ impl ClientBuilder {
 pub(super) enum Retry {
     /// Carried out twice is the same as once.
     Safe,
+    /// Carried out twice is the same as once, where the data directory is the same.
+    SameData,
     /// Only when it certainly was not carried out.
     Unsafe,
 }
@@ -428,8 +431,15 @@ impl Client {
         let start = Instant::now();
         let mut backoff = self.backoff();
         let mut repeated = false;
+        let mut failed: Option<(Incarnation, RequestError)> = None;
         loop {
             let open = self.open(deadline).await?;
+            let directory = open.hello.directory_id;
+            if let Some((_, error)) = failed.filter(|(before, _)| *before != directory)
+                && retry == Retry::SameData
+            {
+                return Err(error);
+            }
             let mut call = open.connection.send(request);
             let error = match timeout_at(deadline, call.answer()).await {
                 Err(_) => {
@@ -460,6 +470,7 @@ impl Client {
             if Instant::now() + wait >= deadline {
                 return Err(error);
             }
+            failed = Some((directory, error));
             sleep(wait).await;
         }
     }

@@ -170,8 +170,11 @@ errors! {
     905 TermsChanged "TERMS_CHANGED" false "The terms of the listing are not those that were named.";
     906 OrgKeyRequired "ORG_KEY_REQUIRED" false "What an organisation does on the market needs a key that speaks for all of its agents.";
     907 NotUsed "NOT_USED" false "Who rates a listing has not used it: no session of a subscription to it.";
+    908 InvalidPaymentId "INVALID_PAYMENT_ID" false "The payment id is not a UUID of version 7, or its time lies too far ahead of the broker's clock.";
+    909 PaymentIdTaken "PAYMENT_ID_TAKEN" false "The payment id was used for another payment.";
     910 InvalidOffer "INVALID_OFFER" false "The commitment that the payload of a COMMIT describes breaks a rule: a member is wrong, its deadline has passed, or it is to another agent than the message.";
     911 OfferLapsed "OFFER_LAPSED" false "The offer was not accepted in time, and binds nobody any more.";
+    912 PaymentIdTooOld "PAYMENT_ID_TOO_OLD" false "The payment id is older than those that are held for comparison: whether it was booked can be read in the ledger.";
     915 EndorserNotTrusted "ENDORSER_NOT_TRUSTED" false "The score of the endorser, for other organisations, is below what endorsing takes.";
     916 TooManyEndorsements "TOO_MANY_ENDORSEMENTS" false "The agent has as many endorsements as count; one has to be taken back first.";
     917 InvalidEndorsement "INVALID_ENDORSEMENT" false "An agent endorses itself, or takes back what it has not given.";

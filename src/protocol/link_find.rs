@@ -27,6 +27,9 @@ pub struct LinkFound {
     /// Who did, where several organisations have one of the id there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub others: Vec<Actor>,
+    /// Who filed it, where it is a dispute: who chose its id, as of all else who acts in it did.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filers: Vec<Actor>,
     /// The organisations that have a part in it; none where it is filed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orgs: Option<BTreeSet<OrgName>>,

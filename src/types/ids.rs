@@ -96,6 +96,12 @@ prefixed_id! {
 }
 
 prefixed_id! {
+    /// Identity of money that an operator books in or out: a UUID of version 7 that the operator
+    /// chose, shown as `pay_…`. The same id answers the same result.
+    PaymentId, "pay_"
+}
+
+prefixed_id! {
     /// Identity of a listing on the market: a UUID of version 7, shown as `lst_…`.
     ListingId, "lst_"
 }

@@ -9,8 +9,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub use self::ids::{
-    AgentId, CallId, CommitmentId, DisputeId, GrantId, KeyId, ListingId, MessageId, SessionId,
-    SubscriptionId,
+    AgentId, CallId, CommitmentId, DisputeId, GrantId, KeyId, ListingId, MessageId, PaymentId,
+    SessionId, SubscriptionId,
 };
 pub use self::names::{
     AgentName, ChannelName, ConsumerName, DEFAULT_ORG_NAME, MAX_CHANNEL_NAME_BYTES,

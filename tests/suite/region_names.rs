@@ -1,6 +1,8 @@
 //! The directory of all regions as a broker keeps it: a channel and its name are there together or not
 //! at all, whatever is cut; what other regions tell is folded, and again after a restart.
 
+mod keys;
+
 use std::path::Path;
 use std::sync::Arc;
 

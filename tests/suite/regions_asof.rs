@@ -503,3 +503,108 @@ fn a_region_that_was_begun_anew_is_not_mixed_into_the_copy_of_the_one_before() {
     let again = told(&west, "us-east", &search);
     assert_eq!(names(&again), ["another"]);
 }
+
+/// Ended sessions are filed once there are 2,000 of them.
+const FILED: usize = 2_000;
+
+/// Begins sessions and ends them, many at once, until the first ones that had ended are filed.
+async fn files_sessions(region: &Region) {
+    use npayload::asp::registry::AgentRef;
+    use npayload::asp::session::{Performative, Role};
+    use npayload::client::{Client, NewMessage};
+    use npayload::protocol::asp::{Joining, SessionCreate, SessionLimits};
+
+    let lead = AgentRef::parse("editor").expect("a name");
+    let creation = SessionCreate {
+        topic: "another survey".to_owned(),
+        participants: vec![
+            Joining {
+                agent_id: lead.clone(),
+                role: Role::Coordinator,
+            },
+            Joining {
+                agent_id: AgentRef::parse("writer").expect("a name"),
+                role: Role::Specialist,
+            },
+        ],
+        ttl_ms: None,
+        invitation_ms: None,
+        limits: SessionLimits::default(),
+        metadata: serde_json::Map::default(),
+    };
+    let client = Client::connect(&region.url()).await.expect("a connection");
+    let mut lanes = tokio::task::JoinSet::new();
+    for _ in 0..64 {
+        let (client, creation, lead) = (client.clone(), creation.clone(), lead.clone());
+        lanes.spawn(async move {
+            for _ in 0..FILED.div_ceil(64) {
+                let made = client.sessions().create(creation.clone()).await;
+                let made = made.expect("a session");
+                let close = NewMessage::new(lead.clone()).said(Performative::Close);
+                let sent = client.sessions().send(made.session_id, close).await;
+                sent.expect("it is closed");
+            }
+        });
+    }
+    lanes.join_all().await;
+}
+
+#[test]
+fn a_session_that_is_filed_is_read_from_a_copy_whole_and_as_of_the_same_place() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (east, line, mut west) = lined(dir.path());
+    let session = survey(&east);
+    for text in ["one", "two", "three"] {
+        say(&east, &session, text);
+    }
+    let show = ["session", "show", &session];
+    // Held there and in the copy while it lives.
+    let lives = caught_up(&west, &east, "us-east", &show);
+    assert!(answer(&lives, "session.info")["invitationMs"].is_u64());
+    east.run(&["session", "close", &session, "--from", "editor"])
+        .ok();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(files_sessions(&east));
+    // What is no longer held lacks what only memory has.
+    let filed = |region: &Region| {
+        let told = told(region, "us-east", &show);
+        let row = answer(&told, "session.info");
+        (row["state"] == "CLOSED" && row.get("invitationMs").is_none()).then_some(())
+    };
+    wait_for("the session to be filed", || filed(&east));
+    wait_for("the copy to have filed it", || filed(&west));
+    let first = caught_up(&west, &east, "us-east", &show);
+    assert!(offset(&first, "us-east") > offset(&lives, "us-east"));
+    let row = answer(&first, "session.info");
+    assert!(row["endedAt"].is_u64(), "{row}");
+    assert_eq!(row["sessionId"], json!(session));
+    let tail = ["session", "tail", &session];
+    let at_home = east.run(&[&tail[..], &["--json"]].concat()).json_lines();
+    // Created, three that were said, closed, and the record that says all of it.
+    assert_eq!(at_home.len(), 6, "{at_home:?}");
+    // Whole, byte by byte, and as of where the answer says; also where the home is out of reach, and
+    // folded anew.
+    let is_whole = |west: &Region| {
+        let pages = asked(west, "us-east", &tail).json_lines();
+        let up_to = pages.iter().map(|page| offset(page, "us-east"));
+        assert!(up_to.min() >= Some(offset(&first, "us-east")));
+        let records = pages.iter().flat_map(|page| {
+            let page = answer(page, "session.history");
+            page["records"].as_array().expect("rows").clone()
+        });
+        let records: Vec<Value> = records.map(|one| one["record"].clone()).collect();
+        assert_eq!(records, at_home);
+        let late = ["session", "tail", &session, "--from", "4"];
+        let pages = asked(west, "us-east", &late).json_lines();
+        let page = answer(&pages[0], "session.history");
+        let first = &page["records"][0]["record"];
+        assert_eq!(first, &at_home[4], "from a number on");
+    };
+    is_whole(&west);
+    line.cut();
+    is_unlinked(&west);
+    west.kill();
+    west.restart();
+    assert_eq!(told(&west, "us-east", &show), first);
+    is_whole(&west);
+}

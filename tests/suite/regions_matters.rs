@@ -1,5 +1,6 @@
-//! Ids of promises and calls are chosen by whoever sends them, and do not say in which region what they
-//! name is. What somebody sends under the id of another's leads nobody to look for theirs elsewhere.
+//! Ids of promises and calls are chosen by whoever sends them, and need not say in which region what they
+//! name is. What somebody sends under the id of another's leads nobody to look for theirs elsewhere, also
+//! not whom they have in their session.
 
 use std::path::Path;
 
@@ -159,5 +160,107 @@ fn what_others_send_under_the_same_id_hides_no_promise_and_no_call() {
         // Each has its own.
         let shown = squatter.told(&["tool", "show", &call]);
         assert_eq!(shown["outcome"], "open", "{shown}");
+    }
+}
+
+/// Three regions, and who asks for one agent alone in each of them.
+struct Squat {
+    _dir: tempfile::TempDir,
+    regions: [Region; 3],
+    /// The keys, by region and agent.
+    keys: Vec<[String; 3]>,
+}
+
+/// What each of the three does: whoever promises, who squats, and to whom is promised.
+const AGENTS: [&str; 3] = ["writer", "squatter", "reader"];
+const SOUTH: usize = 0;
+const EAST: usize = 1;
+const WEST: usize = 2;
+
+impl Squat {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        let regions = three(dir.path());
+        let keys = regions.iter().map(|region| {
+            for agent in AGENTS {
+                region.run(&["agent", "register", agent]).ok();
+            }
+            AGENTS.map(|agent| {
+                let port = region.url().rsplit(':').next().expect("a port").to_owned();
+                let scope = format!("asp:*:{agent}");
+                let name = format!("{agent}-{port}");
+                key(dir.path(), region, &name, &["--scope", &scope])
+            })
+        });
+        let keys = keys.collect();
+        Self {
+            _dir: dir,
+            regions,
+            keys,
+        }
+    }
+
+    fn at(&self, region: usize, agent: &str) -> At<'_> {
+        let place = AGENTS.iter().position(|known| *known == agent);
+        At {
+            region: &self.regions[region],
+            key: self.keys[region][place.expect("an agent")].clone(),
+        }
+    }
+
+    /// Has the squatter use an id in a session of its own, which somebody is in who does not know.
+    fn squats(&self, region: usize, whom: &str, id: &str) {
+        let squatter = self.at(region, "squatter");
+        let session = squatter.session(["squatter", whom]);
+        squatter.promise(&session, "squatter", Some(id)).ok();
+    }
+
+    fn state(&self, region: usize, id: &str) -> Value {
+        let shown = ["commitment", "show", id, "--json"];
+        self.regions[region].run(&shown).json()["state"].clone()
+    }
+}
+
+#[test]
+fn who_uses_the_id_of_anothers_promise_first_keeps_nobody_from_keeping_it() {
+    let squat = Squat::new();
+    // In a third region and where it is asked for, before it is made.
+    for (number, place) in [SOUTH, WEST].into_iter().enumerate() {
+        let id = format!("cmt_01998a2b-0c3d-7e4f-8001-02030405061{number}");
+        squat.squats(place, "writer", &id);
+        let session = squat.at(EAST, "reader").session(["reader", "writer"]);
+        let made = squat
+            .at(EAST, "writer")
+            .promise(&session, "writer", Some(&id));
+        assert_eq!(id_of(&made.json()), id);
+        let deliver = ["commitment", "deliver", &id];
+        let told = squat.at(WEST, "writer").told(&deliver);
+        assert_eq!(told["state"], "delivered", "{told}");
+        assert_eq!(squat.state(EAST, &id), "delivered");
+        assert_eq!(squat.state(place, &id), "active", "the other one");
+        // Nor does the squatter reach anything but its own.
+        let told = squat.at(WEST, "squatter").told(&deliver);
+        assert_ne!(told["sessionId"], *session, "{told}");
+        assert_eq!(squat.state(place, &id), "delivered");
+    }
+}
+
+#[test]
+fn who_is_promised_something_finds_it_where_its_id_says_whatever_others_send_under_that() {
+    let squat = Squat::new();
+    let session = squat.at(EAST, "reader").session(["reader", "writer"]);
+    for place in [SOUTH, WEST] {
+        let writer = squat.at(EAST, "writer");
+        let made = id_of(&writer.promise(&session, "writer", None).json());
+        writer.run(&["commitment", "deliver", &made]).ok();
+        squat.squats(place, "reader", &made);
+        let reader = squat.at(WEST, "reader");
+        let shown = ["commitment", "show", &made, "--agent", "reader"];
+        assert_eq!(reader.told(&shown)["sessionId"], *session);
+        let confirm = ["commitment", "confirm", &made, "--agent", "reader"];
+        let told = reader.told(&confirm);
+        assert_eq!(told["state"], "fulfilled", "{told}");
+        assert_eq!(squat.state(EAST, &made), "fulfilled");
+        assert_eq!(squat.state(place, &made), "active", "the other one");
     }
 }

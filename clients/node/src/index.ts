@@ -147,6 +147,7 @@ export {
   type EscrowAccount,
   type EscrowEntry,
   type EscrowLedgerRequest,
+  type PaymentRequest,
 } from "./namespaces/asp/escrow.js";
 export type { ChannelPlace, Evidence, EvidencePlace, Party, SessionPlace } from "./namespaces/asp/evidence.js";
 export type { Instant } from "./namespaces/asp/instant.js";

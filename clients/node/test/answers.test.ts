@@ -47,7 +47,7 @@ describe("answers", () => {
     for (const one of opened.splice(0)) await one.close();
   });
 
-  async function scripted(onAsked: (asked: Asked) => void, options: object = {}, fake: { pings?: boolean } = {}) {
+  async function scripted(onAsked: (asked: Asked) => void, options: object = {}, fake: { pings?: boolean; directoryId?: () => string } = {}) {
     const broker = await startFakeBroker(onAsked, fake);
     const np = new NPayload({ url: broker.url, minDelayMs: 1, maxDelayMs: 5, ...options });
     opened.push(np, broker);
@@ -109,6 +109,45 @@ describe("answers", () => {
     expect(broker.asked).toBe(1);
     expect(await np.keys.list()).toEqual([]);
     expect(broker.asked).toBe(3);
+  });
+
+  test("to a payment that were lost are asked for again under its id, and of no other data directory", async () => {
+    const ids: string[] = [];
+    let directory = "0".repeat(32);
+    const { np, broker } = await scripted(
+      (asked) => {
+        ids.push((JSON.parse(asked.body.toString()) as { id: string }).id);
+        if (asked.number !== 1 && asked.number !== 3) return asked.answer({ available: 5 });
+        if (asked.number === 3) directory = "1".repeat(32);
+        asked.cut();
+      },
+      {},
+      { directoryId: () => directory },
+    );
+    expect(await np.asp.escrow.deposit({ amount: 5, currency: "EUR" })).toEqual({ available: 5 });
+    expect(ids[0]).toMatch(/^pay_[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-/);
+    expect(ids).toEqual([ids[0], ids[0]]);
+    await expect(np.asp.escrow.withdraw({ amount: 5, currency: "EUR" })).rejects.toThrow(ConnectionLostError);
+    expect(broker.asked).toBe(3);
+  });
+
+  test("that somebody else has used an id are asked for again under another one, where nobody keeps it", async () => {
+    const sessionId = "ses_01998a2b-0c3d-7e4f-8001-02030405abcd";
+    const ids: string[] = [];
+    const { np } = await scripted((asked) => {
+      const { id } = JSON.parse(asked.body.toString()) as { id: string };
+      ids.push(id);
+      if (ids.length % 2 === 1) asked.refuse("COMMITMENT_ID_TAKEN");
+      else asked.answer({ id, offsets: [] });
+    });
+    const promise = { sessionId, agentId: "writer", description: "ten answers", deadline: 1 };
+    const { id } = await np.asp.commitments.create(promise);
+    expect(id).toBe(ids[1]);
+    expect(new Set(ids).size).toBe(2);
+    // They end as the session's, and so name its region.
+    expect(ids.every((one) => /^cmt_.*-7.*abcd$/.test(one))).toBe(true);
+    await expect(np.asp.commitments.create({ ...promise, id })).rejects.toMatchObject({ code: "COMMITMENT_ID_TAKEN" });
+    expect(ids).toHaveLength(3);
   });
 
   test("that tell of an unknown producer begin a new epoch, where nothing can be stored twice by it", async () => {

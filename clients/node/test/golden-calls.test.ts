@@ -80,8 +80,8 @@ const CALLS: Readonly<Record<string, { call(np: NPayload): unknown; of?(answer: 
     call: (np) => np.orgs.verify({ name: "acme" }),
     of: ({ org, ...rest }: { org: string }) => ({ name: org, ...rest }),
   },
-  escrow_deposit: { call: (np) => np.asp.escrow.deposit({ agentId: "agent://acme/writer", amount: 100_000, currency: "EUR" }) },
-  escrow_withdraw: { call: (np) => np.asp.escrow.withdraw({ org: "acme", amount: 2_500, currency: "EUR" }) },
+  escrow_deposit: { call: (np) => np.asp.escrow.deposit({ id: "pay_01998a2b-0c3d-7e4f-8001-020304050670", agentId: "agent://acme/writer", amount: 100_000, currency: "EUR", region: "eu-west" }) },
+  escrow_withdraw: { call: (np) => np.asp.escrow.withdraw({ id: "pay_01998a2b-0c3d-7e4f-8001-020304050671", org: "acme", amount: 2_500, currency: "EUR" }) },
   escrow_balance: { call: (np) => np.asp.escrow.balance({ agentId: "research-agent", currency: "EUR" }), of: ({ accounts }: { accounts: unknown }) => accounts },
   escrow_ledger: {
     call: (np) => second(np.asp.escrow.ledger({ org: "acme", commitmentId, limit: 10 })),

@@ -190,6 +190,13 @@ describe("escrow", () => {
       details: { available: 0, amount: 5_000, currency: "EUR" },
     });
     expect(await live.np.asp.escrow.deposit({ agentId, amount: 10_000, currency: "EUR" })).toMatchObject({ name: agentId, currency: "EUR", available: 10_000, held: 0, frozen: 0 });
+    // Under the id of an operator it is booked once.
+    const id = "pay_01998a2b-0c3d-7e4f-8001-020304050672";
+    for (let n = 0; n < 2; n += 1) {
+      expect(await live.np.asp.escrow.deposit({ id, org: "default", amount: 3, currency: "XTS" })).toMatchObject({ available: 3 });
+    }
+    await expect(live.np.asp.escrow.withdraw({ id, org: "default", amount: 3, currency: "XTS" })).rejects.toMatchObject({ code: "PAYMENT_ID_TAKEN", details: { member: "step" } });
+    await expect(live.np.asp.escrow.withdraw({ org: "default", amount: 3, currency: "XTS", region: "eu-west" })).rejects.toMatchObject({ code: "REGION_MISMATCH" });
     const penalties = { nonDeliveryPercent: 40 };
     const kept = await live.np.asp.commitments.create({ ...promise(session), counterparty: lead, escrow: { amount: 5_000, currency: "EUR" }, penalties });
     expect(await live.np.asp.escrow.balance({ agentId, currency: "EUR" })).toMatchObject([{ available: 5_000, held: 5_000 }]);

@@ -172,11 +172,12 @@ impl Offered {
             let mut low = [0; 16];
             low.copy_from_slice(&hasher.finalize()[..16]);
             let random = u128::from_le_bytes(low);
-            // A UUID of version 7 with the message's time.
+            // A UUID of version 7 with the message's time, that ends as the session's does.
             let time = message.0 >> 80 << 80;
             let (version, variant) = (7 << 76, 2 << 62);
-            let bits = random & (0xfff << 64 | ((1 << 62) - 1));
-            CommitmentId(time | version | variant | bits)
+            let bits = random & (0xfff << 64 | ((1 << 62) - 1)) & !u128::from(u16::MAX);
+            let region = session.0 & u128::from(u16::MAX);
+            CommitmentId(time | version | variant | bits | region)
         };
         self.commitment.unwrap_or_else(made)
     }
@@ -230,6 +231,15 @@ mod tests {
         assert!(promise.penalties.is_some());
         assert!(offered.counterparty.is_some());
         assert_eq!(offered.id(SESSION, MESSAGE), offered.commitment.unwrap());
+        let unnamed = Offered {
+            commitment: None,
+            ..offered.clone()
+        };
+        let (first, other) = (unnamed.id(SESSION, MESSAGE), SessionId(6));
+        assert!(first.is_version_7());
+        assert_eq!(first.0 >> 80, 9, "the message's time");
+        assert_eq!(first.0 & 0xffff, 5, "it ends as its session");
+        assert_ne!(first.0 >> 16, unnamed.id(other, MESSAGE).0 >> 16);
         for nothing in [json!({ "terms": {}, "deadline": 1 }), json!([1]), json!(1)] {
             assert_eq!(of(&nothing), Ok(None), "{nothing}");
         }

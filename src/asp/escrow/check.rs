@@ -8,7 +8,7 @@ use super::record::{MoveKind, Moved, MovedLinks, Part, Place};
 use crate::asp::commitment::{EscrowStep, EscrowTerms, within};
 use crate::asp::registry::Amount;
 use crate::asp::{MAX_INTEGER, TrustScore};
-use crate::types::{CommitmentId, PrincipalId, Timestamp};
+use crate::types::{CommitmentId, PaymentId, PrincipalId, Timestamp};
 
 /// Most accounts of a ledger, each with one currency.
 pub const MAX_BALANCES: usize = 1_000_000;
@@ -22,6 +22,8 @@ pub struct Cash {
     pub amount: u64,
     /// The currency.
     pub currency: Currency,
+    /// The operator's id for it, under which it is known again.
+    pub payment: Option<PaymentId>,
     /// The operator.
     pub by: PrincipalId,
 }
@@ -47,7 +49,7 @@ pub struct HoldFor<'a> {
 }
 
 impl Escrow {
-    /// Money comes in.
+    /// Money comes in, where [`Escrow::paid_before`] does not know it.
     ///
     /// # Errors
     /// [`EscrowError`] when there would be more than can be counted.
@@ -66,7 +68,7 @@ impl Escrow {
         Ok(self.cash(MoveKind::Deposit, cash, None, to, now))
     }
 
-    /// Money goes out.
+    /// Money goes out, where [`Escrow::paid_before`] does not know it.
     ///
     /// # Errors
     /// [`EscrowError::TooLittle`] when less is available.
@@ -109,6 +111,7 @@ impl Escrow {
                 commitment: Some(hold.commitment),
                 currency,
                 from: place(Part::Available),
+                payment: None,
                 threads: MovedLinks::default(),
                 to: place(Part::Held),
             },
@@ -176,6 +179,7 @@ impl Escrow {
                     commitment: Some(commitment),
                     currency: hold.currency,
                     from: place(hold.account, from_part),
+                    payment: None,
                     threads: MovedLinks::default(),
                     to: place(to, to_part),
                 },
@@ -202,6 +206,7 @@ impl Escrow {
                 commitment: None,
                 currency: cash.currency,
                 from,
+                payment: cash.payment,
                 threads: MovedLinks::default(),
                 to,
             },

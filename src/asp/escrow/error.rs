@@ -3,8 +3,9 @@
 use super::ledger::Account;
 use super::money::Currency;
 use crate::asp::commitment::OutOfLimit;
+use crate::asp::session::MAX_ID_AHEAD_MS;
 use crate::asp::trust::Level;
-use crate::types::CommitmentId;
+use crate::types::{CommitmentId, PaymentId};
 
 /// Why a movement is refused. Nothing is changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +42,37 @@ pub enum EscrowError {
         found: usize,
         /// The limit.
         limit: usize,
+    },
+    /// A payment's id was used for another one.
+    #[error("payment {payment} was another one: its {member} differs")]
+    PaymentIdTaken {
+        /// The payment.
+        payment: PaymentId,
+        /// The first member of the request that differs.
+        member: &'static str,
+    },
+    /// Whether it was booked is not known any more.
+    #[error(
+        "payment {payment} is not younger than {let_go}, which is no longer known: the ledger tells whether it was booked"
+    )]
+    PaymentIdTooOld {
+        /// The payment.
+        payment: PaymentId,
+        /// The youngest one that is no longer known.
+        let_go: PaymentId,
+    },
+    /// A payment's id is no UUID of version 7.
+    #[error("payment {0} is not a UUID of version 7")]
+    PaymentIdVersion(PaymentId),
+    /// The time of a payment's id lies too far ahead.
+    #[error(
+        "the time of payment {payment} lies {ahead_ms} ms ahead, the limit is {MAX_ID_AHEAD_MS}"
+    )]
+    PaymentIdAhead {
+        /// The payment.
+        payment: PaymentId,
+        /// How far it lies ahead of the broker's clock, in ms.
+        ahead_ms: u64,
     },
     /// Something is held for that commitment already.
     #[error("{amount} {currency} is held for commitment {commitment} already")]

@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::ledger::{Account, Balance, Escrow, Hold};
 use super::money::Currency;
+use super::paid::Paid;
 use super::record::EscrowRecord;
 use crate::asp::{Thread, shared};
 use crate::folding::{self, MAX_PART_BYTES};
-use crate::types::{CommitmentId, Timestamp};
+use crate::types::{CommitmentId, PaymentId, Timestamp};
 
 /// One row of the whole state.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +24,10 @@ pub enum EscrowRow {
     Balance(Account, Currency, Balance),
     /// What is held for a commitment.
     Hold(CommitmentId, Hold),
+    /// A payment that is known again.
+    Paid(PaymentId, Paid),
+    /// The youngest payment that is no longer known.
+    PaidBefore(PaymentId),
     /// The thread of an account.
     Thread(Account, #[serde(with = "shared")] Arc<Thread>),
     /// What came in of a currency less what went out.
@@ -57,6 +62,13 @@ impl Escrow {
             )
             .chain(balances.map(|(account, of, balance)| Row::Balance(account, of, balance)))
             .chain(self.holds.iter().map(|(id, hold)| Row::Hold(*id, *hold)))
+            .chain(self.paid.let_go.map(Row::PaidBefore))
+            .chain(
+                self.paid
+                    .held
+                    .iter()
+                    .map(|(id, paid)| Row::Paid(*id, *paid)),
+            )
             .chain(threads.map(|(account, end)| Row::Thread(*account, end.clone())))
     }
 
@@ -79,6 +91,8 @@ impl Escrow {
                     state.balances.insert(key, *balance).is_some()
                 }
                 EscrowRow::Hold(id, hold) => state.holds.insert(*id, *hold).is_some(),
+                EscrowRow::Paid(id, paid) => state.paid.held.insert(*id, *paid).is_some(),
+                EscrowRow::PaidBefore(id) => state.paid.let_go.replace(*id).is_some(),
                 EscrowRow::Thread(account, end) => {
                     state.threads.insert(*account, end.clone()).is_some()
                 }

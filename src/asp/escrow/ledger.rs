@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::fold::EscrowRow;
 use super::money::Currency;
+use super::paid::{Paid, Payments};
 use super::record::{EscrowRecord, MoveKind, Moved, MovedLinks, Part, Place};
 use crate::asp::commitment::Party;
 use crate::asp::{Knot, Links, MAX_INTEGER, Thread};
@@ -93,6 +94,7 @@ pub struct Escrow {
     /// What came in less what went out.
     pub(super) totals: BTreeMap<Currency, u64>,
     pub(super) holds: BTreeMap<CommitmentId, Hold>,
+    pub(super) paid: Payments,
     pub(super) all: Arc<Thread>,
     pub(super) threads: BTreeMap<Account, Arc<Thread>>,
     assembly: Option<Assembly<EscrowRow>>,
@@ -247,6 +249,9 @@ impl Escrow {
         if self.links(moved) != moved.threads {
             return Err("it is not linked behind the movements before it");
         }
+        if let Some(rule) = (moved.payment).and_then(|id| self.paid.cannot_follow(id)) {
+            return Err(rule);
+        }
         let hold = self.next_hold(kind, moved)?;
         let total = self.next_total(moved)?;
         let from = match moved.from {
@@ -278,6 +283,16 @@ impl Escrow {
             self.totals.insert(moved.currency, total);
         }
         self.at = moved.at;
+        if let (Some(payment), Some(place)) = (moved.payment, moved.to.or(moved.from)) {
+            let paid = Paid {
+                account: place.account,
+                amount: moved.amount,
+                balance: self.balance(place.account, moved.currency),
+                currency: moved.currency,
+                deposit: kind == MoveKind::Deposit,
+            };
+            self.paid.take(payment, paid);
+        }
         Arc::make_mut(&mut self.all).push(offset);
         let (from, to) = accounts(moved);
         for account in from.into_iter().chain(to) {
@@ -297,6 +312,9 @@ impl Escrow {
         }
         if is_of_commitment == (moved.by.is_some() && kind != MoveKind::Hold) {
             return Err("an operator moves money in and out, and commitments move it within");
+        }
+        if is_of_commitment && moved.payment.is_some() {
+            return Err("what an operator moves in and out is a payment, and nothing else is");
         }
         let Some(commitment) = moved.commitment else {
             return Ok(None);

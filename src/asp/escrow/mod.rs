@@ -9,6 +9,7 @@ mod error;
 mod fold;
 mod ledger;
 mod money;
+mod paid;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -22,4 +23,5 @@ pub use money::{
     Currency, DAY_MS, InvalidCurrency, InvalidPercent, Percent, days_late, late_penalty,
     non_delivery_penalty,
 };
+pub use paid::{MAX_PAID, Paid};
 pub use record::{EscrowRecord, MoveKind, Moved, MovedLinks, Part, Place};

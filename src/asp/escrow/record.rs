@@ -8,7 +8,7 @@ use super::money::Currency;
 use crate::asp::Links;
 use crate::asp::commitment::{Reader, envelope};
 use crate::folding::{EventError, Folded};
-use crate::types::{CommitmentId, PrincipalId, Timestamp};
+use crate::types::{CommitmentId, PaymentId, PrincipalId, Timestamp};
 
 /// One record of the topic `__asp.escrow`: JSON with its members in alphabetical order, so that it
 /// is the canonical form (RFC 8785) of what it says.
@@ -100,6 +100,9 @@ pub struct Moved {
     /// From where; none where it comes from outside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<Place>,
+    /// The operator's id for it, where it comes in or goes out under one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment: Option<PaymentId>,
     /// The movements before it.
     pub threads: MovedLinks,
     /// To where; none where it goes outside.

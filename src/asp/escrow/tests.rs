@@ -1,5 +1,7 @@
 //! The ledger's movements one by one, and the property that it always balances.
 
+mod paid;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -29,6 +31,7 @@ fn cash(number: u32, amount: u64) -> Cash {
         account: account(number),
         amount,
         currency: currency("EUR"),
+        payment: None,
         by: BY,
     }
 }
@@ -380,6 +383,8 @@ fn records_of_a_newer_broker_are_kept_and_snapshots_that_do_not_add_up_refused()
 #[derive(Clone, Debug)]
 enum Command {
     Deposit(u32, u64),
+    /// A deposit under an id: the first for it pays, whatever comes later.
+    Paid(u64, u32, u64),
     Withdraw(u32, u64),
     Hold(u128, u32, u64),
     Steps(u128, Vec<EscrowStep>),
@@ -394,6 +399,7 @@ fn command() -> impl Strategy<Value = Command> {
     ];
     prop_oneof![
         (0..4_u32, 0..1_000_u64).prop_map(|(of, amount)| Command::Deposit(of, amount)),
+        (0..4_u64, 0..2_u32, 1..3_u64).prop_map(|(id, of, amount)| Command::Paid(id, of, amount)),
         (0..4_u32, 0..1_000_u64).prop_map(|(of, amount)| Command::Withdraw(of, amount)),
         (0..6_u128, 0..4_u32, 0..700_u64)
             .prop_map(|(id, of, amount)| Command::Hold(id, of, amount)),
@@ -410,6 +416,13 @@ proptest! {
             let state = &topic.state;
             let moves = match command {
                 Command::Deposit(of, amount) => state.check_deposit(cash(of, amount), NOW).map(|one| vec![one]),
+                Command::Paid(id, of, amount) => {
+                    let cash = paid::payment(paid::id(1_000, id), of, amount);
+                    match state.paid_before(MoveKind::Deposit, cash, NOW) {
+                        Ok(None) => state.check_deposit(cash, NOW).map(|one| vec![one]),
+                        known => known.map(|_| Vec::new()),
+                    }
+                }
                 Command::Withdraw(of, amount) => state.check_withdraw(cash(of, amount), NOW).map(|one| vec![one]),
                 Command::Hold(id, of, amount) => state.check_hold(hold(id, of, amount), NOW).map(|one| vec![one]),
                 Command::Steps(id, steps) => state.check_steps(CommitmentId(id), &steps, NOW),

@@ -117,7 +117,7 @@ impl Sessions {
     /// Turns the wish that an escalated session goes on into the event that records it.
     ///
     /// # Errors
-    /// [`SendError::NotEscalated`] for any other session.
+    /// [`SendError::Ended`] for one that has ended, [`SendError::NotEscalated`] for any other.
     pub fn check_resume(
         &self,
         session: SessionId,
@@ -126,6 +126,10 @@ impl Sessions {
     ) -> Result<SessionEvent, SendError> {
         let row = self.known(session)?;
         on_time(row, now)?;
+        if row.state.is_terminal() {
+            let state = row.state;
+            return Err(SendError::Ended { session, state });
+        }
         row.judge_resume()?;
         let at = now;
         Ok(SessionEvent::Resumed(Resumed { session, by, at }))

@@ -143,7 +143,10 @@ impl Broker {
             .check_create(create, now)
             .map_err(AspError::from)?
         {
-            Checked::New(record) => record,
+            Checked::New(record) => {
+                self.is_free_elsewhere(org, commitment)?;
+                record
+            }
             // The message is new, so it was another that offered it.
             Checked::Before(_) => {
                 let member = "message";

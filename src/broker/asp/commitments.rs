@@ -95,8 +95,8 @@ impl Broker {
     /// # Errors
     /// [`AspError::LookFirst`] where its id is to be looked for. Else
     /// [`Refusal`]: a session or an agent that is not there, a key that does not speak for the
-    /// obligor, an agent that takes no part, money that is not there, a limit, or an entry that was
-    /// not taken.
+    /// obligor, an agent that takes no part, a session that has ended, money that is not there, a
+    /// limit, or an entry that was not taken.
     pub fn create_commitment(
         &mut self,
         by: &Principal,
@@ -172,6 +172,7 @@ impl Broker {
             .map_err(AspError::from)?
         {
             Checked::New(record) => {
+                self.session_goes_on(org, new.session)?;
                 self.is_free_elsewhere(org, id)?;
                 let mut entry = Entry::default();
                 if let Some(terms) = new.escrow {
@@ -186,6 +187,17 @@ impl Broker {
             Checked::Before(_) => {}
         }
         self.accepted_commitment(org, id)
+    }
+
+    /// Refuses what would be new in a session that has ended. What is there goes on: what was
+    /// promised binds on, and calls that were begun come to their end.
+    pub(super) fn session_goes_on(&self, org: OrgId, session: SessionId) -> Result<(), AspError> {
+        let held = self.asp_of(org);
+        let state = held.and_then(|of| Some(of.sessions.state.session(session)?.state));
+        match state.filter(|state| state.is_terminal()) {
+            Some(state) => Err(session::SendError::Ended { session, state }.into()),
+            None => Ok(()),
+        }
     }
 
     /// Says that what was promised is delivered.
@@ -414,7 +426,7 @@ impl Broker {
 
     /// An id that a sender chose names one promise, whichever organisation's session it is made
     /// in: else whoever makes another of that id hides the first from those who look for it.
-    fn is_free_elsewhere(&self, org: OrgId, id: CommitmentId) -> Result<(), AspError> {
+    pub(super) fn is_free_elsewhere(&self, org: OrgId, id: CommitmentId) -> Result<(), AspError> {
         let mut others = self.asp.orgs.iter().filter(|(other, _)| **other != org);
         if !others.any(|(_, of)| of.commitments.state.commitment(id).is_some()) {
             return Ok(());

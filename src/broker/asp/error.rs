@@ -121,6 +121,17 @@ pub enum AspError {
         /// The broker's clock.
         now: Timestamp,
     },
+    /// Money is booked in the ledger of the region that was meant, and in no other.
+    #[error(
+        "the ledger of region `{meant}` is meant, and this is {}",
+        .here.as_ref().map_or_else(|| "no region".to_owned(), |here| format!("that of `{here}`"))
+    )]
+    OtherLedger {
+        /// The region that was meant.
+        meant: RegionName,
+        /// This one; none where the broker is none.
+        here: Option<RegionName>,
+    },
     /// A COMMIT is promised to another agent than it is meant for.
     #[error(
         "the offer is to agent {counterparty}, and the message to {}",

@@ -5,13 +5,13 @@ use super::record::Entry;
 use crate::access::Principal;
 use crate::asp::Trust;
 use crate::asp::commitment::{EscrowStep, EscrowTerms, Party};
-use crate::asp::escrow::{Account, Balance, Cash, Currency, HoldFor, Move};
+use crate::asp::escrow::{Account, Balance, Cash, Currency, HoldFor, Move, MoveKind};
 use crate::asp::registry::AgentRef;
 use crate::asp::trust::TrustFor;
 use crate::broker::core::{Accepted, Broker, Refusal};
 use crate::broker::error::BrokerError;
 use crate::storage::Need;
-use crate::types::{CommitmentId, OrgId, OrgName, PrincipalId, Timestamp};
+use crate::types::{CommitmentId, OrgId, OrgName, PaymentId, PrincipalId, Timestamp};
 
 /// What an account has of a currency.
 #[derive(Clone, Debug)]
@@ -26,26 +26,45 @@ pub struct BalanceSeen {
     pub balance: Balance,
 }
 
+/// Money that an operator pays in or out.
+#[derive(Clone, Copy, Debug)]
+pub struct Payment<'a> {
+    /// The operator's id for it: paid once under it.
+    pub id: Option<PaymentId>,
+    /// Whose ledger; the caller's own where none is named.
+    pub org: Option<&'a OrgName>,
+    /// Whose account; the organisation's own where none is named.
+    pub agent: Option<&'a AgentRef>,
+    /// In the smallest unit of the currency; at least 1.
+    pub amount: u64,
+    /// The currency.
+    pub currency: Currency,
+    /// Whether it comes in, or goes out.
+    pub is_deposit: bool,
+}
+
 impl Broker {
-    /// An operator pays money in, or out.
-    ///
-    /// - `org`: whose ledger; the caller's own where none is named.
-    /// - `agent`: whose account; the organisation's own where none is named.
+    /// An operator pays money in, or out. What was paid before under the same id is answered as it
+    /// was then, and not paid again.
     ///
     /// # Errors
     /// [`Refusal`]: a caller who is no operator, an agent that is not there, less than is to be
-    /// paid out, or an entry that was not taken.
-    #[expect(clippy::too_many_arguments, reason = "who, whose, how much and when")]
+    /// paid out, an id that was used for another payment or is too old, or an entry that was not
+    /// taken.
     pub fn pay(
         &mut self,
         by: &Principal,
-        org: Option<&OrgName>,
-        agent: Option<&AgentRef>,
-        amount: u64,
-        currency: Currency,
-        is_deposit: bool,
+        payment: Payment<'_>,
         now: Timestamp,
     ) -> Result<Accepted<BalanceSeen>, Refusal> {
+        let Payment {
+            id,
+            org,
+            agent,
+            amount,
+            currency,
+            is_deposit,
+        } = payment;
         // Who administers an organisation alone would make its money out of nothing.
         self.authorize_operator(by, now)?;
         let org = self.account_org(by, org, now)?;
@@ -58,9 +77,23 @@ impl Broker {
             account,
             amount,
             currency,
+            payment: id,
             by: by.id,
         };
-        let escrow = self.made_asp(org)?.escrow.known()?;
+        let kind = match is_deposit {
+            true => MoveKind::Deposit,
+            false => MoveKind::Withdraw,
+        };
+        let of_org = self.made_asp(org)?;
+        let (log, escrow) = (of_org.escrow.log, of_org.escrow.known()?);
+        let before = escrow
+            .paid_before(kind, cash, now)
+            .map_err(AspError::from)?;
+        if let Some(balance) = before {
+            let value = self.balance_seen(account, currency, balance);
+            let wait = self.wait_for(log);
+            return Ok(Accepted { value, wait });
+        }
         let checked = match is_deposit {
             true => escrow.check_deposit(cash, now),
             false => escrow.check_withdraw(cash, now),
@@ -70,12 +103,7 @@ impl Broker {
         let wait = self.record_asp(org, &entry, Need::Producer, now)?;
         let balance = self.made_asp(org)?.escrow.known()?;
         let balance = balance.balance(account, currency);
-        let value = BalanceSeen {
-            account,
-            agent: account.agent.map(|agent| self.named(account.org, agent)),
-            currency,
-            balance,
-        };
+        let value = self.balance_seen(account, currency, balance);
         Ok(Accepted { value, wait })
     }
 
@@ -118,16 +146,21 @@ impl Broker {
             };
             only.is_none_or(|only| *account == only) && (is_operator || is_own())
         });
-        let rows = seen.map(|(account, currency, balance)| BalanceSeen {
-            account,
-            agent: account.agent.map(|agent| self.named(account.org, agent)),
-            currency,
-            balance,
-        });
+        let rows =
+            seen.map(|(account, currency, balance)| self.balance_seen(account, currency, balance));
         Ok(Accepted {
             value: rows.collect(),
             wait: self.wait_for(of_org.escrow.log),
         })
+    }
+
+    fn balance_seen(&self, account: Account, currency: Currency, balance: Balance) -> BalanceSeen {
+        BalanceSeen {
+            account,
+            agent: account.agent.map(|agent| self.named(account.org, agent)),
+            currency,
+            balance,
+        }
     }
 
     /// Movements as the records that they become.

@@ -21,6 +21,8 @@ use crate::types::{ChannelName, CommitmentId, Offset, OrgId, OrgName, Timestamp}
 pub struct MatterHeld {
     /// Who promised, or made the call; not empty.
     pub agents: Vec<Named>,
+    /// Who filed it, where it is a dispute.
+    pub filers: Vec<Named>,
     /// The organisations that have a part in it: those of its parties, of the session and of who
     /// takes part in that, of arbitrators. Of all others it is none of their business.
     pub orgs: BTreeSet<OrgName>,
@@ -33,6 +35,7 @@ impl Broker {
     pub fn held_matter(&self, matter: Matter) -> Option<MatterHeld> {
         let mut held = MatterHeld {
             agents: Vec::new(),
+            filers: Vec::new(),
             orgs: BTreeSet::new(),
         };
         for (org, of_org) in &self.asp.orgs {
@@ -42,7 +45,9 @@ impl Broker {
                 Matter::Dispute(id) => of_org.commitments.state.dispute(id).and_then(|dispute| {
                     let seats = dispute.arbitration.iter().flat_map(|of| of.sitting());
                     parts.extend(seats.map(|seat| seat.party.org));
-                    parts.insert(dispute.filed.filer.org);
+                    let filer = dispute.filed.filer;
+                    parts.insert(filer.org);
+                    held.filers.push(self.named(filer.org, filer.agent));
                     of_org.obligor_of(dispute.commitment(), &mut parts)
                 }),
                 Matter::Call(id) => of_org.tools.state.call(id).map(|call| Party {

@@ -45,7 +45,7 @@ pub use copied::CopiedTopic;
 pub use disputes::{DisputeSeen, NewDispute};
 pub use elsewhere::{Copied, SessionCopied};
 pub use error::AspError;
-pub use escrow::BalanceSeen;
+pub use escrow::{BalanceSeen, Payment};
 pub use evidence::{EVIDENCE_TOPIC, TrustSeen};
 pub use listing::{EndedToWalk, InboxTopic, LivePage, Reads, SessionHead};
 pub use market::{ListingDone, SubscriptionDone};

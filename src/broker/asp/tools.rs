@@ -79,8 +79,8 @@ impl Broker {
     /// - `filed`: what is known of the call beyond memory.
     ///
     /// # Errors
-    /// [`Refusal`]: an agent or session that is not there, a key that does not speak for the
-    /// agent, an id that was used for another call, a limit, or an entry that was not taken.
+    /// [`Refusal`]: an agent or session that is not there, a session that has ended, a key that does
+    /// not speak for the agent, an id that was used for another call, a limit, or an entry that was not taken.
     pub fn start_call(
         &mut self,
         by: &Principal,
@@ -323,7 +323,7 @@ impl Broker {
         Ok(CallStep::Done(Accepted { value, wait }))
     }
 
-    /// Whether an agent takes part in a session that is held.
+    /// Whether an agent takes part in a session that is held and has not ended.
     fn check_takes_part(
         &self,
         by: &Principal,
@@ -335,7 +335,7 @@ impl Broker {
         let held = self.asp_of(org);
         let held = held.and_then(|of| of.sessions.state.session(session));
         if held.is_some_and(|held| held.participants.contains_key(&agent)) {
-            return Ok(());
+            return Ok(self.session_goes_on(org, session)?);
         }
         let error = crate::asp::session::SendError::NotParticipant { session, agent };
         Err(AspError::from(error).into())

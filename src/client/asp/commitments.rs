@@ -1,11 +1,12 @@
 //! What agents promise each other.
 
-use super::asp;
 use super::pages::Pages;
+use super::{FRESH_IDS, asp, new_id_beside};
 use crate::asp::commitment::Receipt;
 use crate::asp::registry::AgentRef;
 use crate::client::error::RequestError;
 use crate::client::handle::{Client, Retry};
+use crate::protocol::ErrorCode;
 use crate::protocol::asp::{
     CommitmentConfirm, CommitmentCreate, CommitmentDeliver, CommitmentInfo, CommitmentList,
     CommitmentReceipt, CommitmentRow, CommitmentWindow,
@@ -38,8 +39,9 @@ impl Commitments {
         Self { client }
     }
 
-    /// A promise to a session with a new id, for [`Commitments::create`]. Its other members say
-    /// more: to whom, with what escrow.
+    /// A promise to a session with a new id, for [`Commitments::create`]. It ends as the session's,
+    /// and so names the region where both live. Its other members say more: to whom, with what
+    /// escrow.
     #[must_use]
     pub fn promise(
         session: SessionId,
@@ -47,7 +49,7 @@ impl Commitments {
         description: impl Into<String>,
         deadline: Timestamp,
     ) -> CommitmentCreate {
-        let id = CommitmentId(uuid::Uuid::now_v7().as_u128());
+        let id = CommitmentId(new_id_beside(session.0));
         CommitmentCreate::new(id, session, agent, description, deadline)
     }
 
@@ -60,6 +62,27 @@ impl Commitments {
     /// `OUT_OF_LIMIT`.
     pub async fn create(&self, create: CommitmentCreate) -> Result<CommitmentRow, RequestError> {
         asp!(&self.client, Retry::Safe, CommitmentCreate(create))
+    }
+
+    /// As [`Commitments::create`], but under another id, which the answer tells, where somebody else
+    /// has used the one that it has: for an id that nobody has been told, and that is not kept to be
+    /// tried again by another process.
+    ///
+    /// # Errors
+    /// As [`Commitments::create`].
+    pub async fn create_anew(
+        &self,
+        mut create: CommitmentCreate,
+    ) -> Result<CommitmentRow, RequestError> {
+        for _ in 0..FRESH_IDS {
+            match self.create(create.clone()).await {
+                Err(error) if error.is(ErrorCode::CommitmentIdTaken) => {
+                    create.id = CommitmentId(new_id_beside(create.session_id.0));
+                }
+                made => return made,
+            }
+        }
+        self.create(create).await
     }
 
     /// Says that what was promised is delivered. Not sent again after a lost connection: a delivery

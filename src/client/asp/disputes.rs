@@ -1,10 +1,11 @@
 //! That a promise was not kept.
 
-use super::asp;
 use super::pages::Pages;
+use super::{FRESH_IDS, asp, new_id_beside};
 use crate::asp::registry::AgentRef;
 use crate::client::error::RequestError;
 use crate::client::handle::{Client, Retry};
+use crate::protocol::ErrorCode;
 use crate::protocol::asp::{
     DisputeAnswer, DisputeCreate, DisputeInfo, DisputeList, DisputeRow, DisputeRule,
     DisputeWithdraw,
@@ -37,11 +38,11 @@ impl Disputes {
         Self { client }
     }
 
-    /// A dispute with a new id, for [`Disputes::create`]. Its other members say more: what shows
-    /// it, how bad it is.
+    /// A dispute with a new id, for [`Disputes::create`]. It ends as the promise's. Its other members
+    /// say more: what shows it, how bad it is.
     #[must_use]
     pub fn about(commitment_id: CommitmentId, reason: impl Into<String>) -> DisputeCreate {
-        let id = DisputeId(uuid::Uuid::now_v7().as_u128());
+        let id = DisputeId(new_id_beside(commitment_id.0));
         DisputeCreate::new(id, commitment_id, reason)
     }
 
@@ -54,6 +55,24 @@ impl Disputes {
     /// `INVALID_PAYLOAD`, `NOT_YOUR_AGENT` and `OUT_OF_LIMIT`.
     pub async fn create(&self, create: DisputeCreate) -> Result<DisputeRow, RequestError> {
         asp!(&self.client, Retry::Safe, DisputeCreate(create))
+    }
+
+    /// As [`Disputes::create`], but under another id, which the answer tells, where somebody else has
+    /// used the one that it has: for an id that nobody has been told, and that is not kept to be
+    /// tried again by another process.
+    ///
+    /// # Errors
+    /// As [`Disputes::create`].
+    pub async fn create_anew(&self, mut create: DisputeCreate) -> Result<DisputeRow, RequestError> {
+        for _ in 0..FRESH_IDS {
+            match self.create(create.clone()).await {
+                Err(error) if error.is(ErrorCode::DisputeIdTaken) => {
+                    create.id = DisputeId(new_id_beside(create.commitment_id.0));
+                }
+                made => return made,
+            }
+        }
+        self.create(create).await
     }
 
     /// Answers a dispute, for who promised. Not sent again after a lost connection.

@@ -7,6 +7,7 @@ use crate::client::handle::{Client, Retry};
 use crate::protocol::asp::{
     AccountRow, EscrowBalance, EscrowDeposit, EscrowLedger, EscrowWithdraw,
 };
+use crate::types::PaymentId;
 
 /// Requests about escrow; [`Client::escrow`]. Amounts are whole numbers of the smallest unit of
 /// their currency.
@@ -17,10 +18,12 @@ use crate::protocol::asp::{
 ///
 /// # async fn example(client: &Client) -> Result<(), Box<dyn std::error::Error>> {
 /// let deposit = EscrowDeposit {
+///     id: None, // a new one
 ///     agent_id: Some("agent://acme/writer".parse()?),
 ///     org: None,
 ///     amount: 50_000, // 500.00
 ///     currency: "EUR".parse()?,
+///     region: None,
 /// };
 /// client.escrow().deposit(deposit).await?;
 /// for account in client.escrow().balance(EscrowBalance::default()).await? {
@@ -38,23 +41,34 @@ impl Escrow {
         Self { client }
     }
 
-    /// Puts money into an account. For a key of the default organisation. Not sent again after a
-    /// lost connection: [`Escrow::ledger`] tells whether it came.
+    /// An id for a payment: of one that is tried again later, also by another process, keep it
+    /// with what is paid.
+    #[must_use]
+    pub fn new_id() -> PaymentId {
+        PaymentId(uuid::Uuid::now_v7().as_u128())
+    }
+
+    /// Puts money into an account, once under its id, which is a new one where it has none. For a
+    /// key of the default organisation. After a lost connection it is sent again with the same id,
+    /// to the same data directory alone: another region has another ledger.
     ///
     /// # Errors
     /// [`RequestError`]; of the broker's, `AGENT_NOT_FOUND`, `ORG_NOT_FOUND`, `FORBIDDEN`,
-    /// `INVALID_REQUEST` where both are named, and `OUT_OF_LIMIT`.
-    pub async fn deposit(&self, deposit: EscrowDeposit) -> Result<AccountRow, RequestError> {
-        asp!(&self.client, Retry::Unsafe, EscrowDeposit(deposit))
+    /// `INVALID_REQUEST` where both are named, `OUT_OF_LIMIT`, `PAYMENT_ID_TAKEN`,
+    /// `PAYMENT_ID_TOO_OLD`, `INVALID_PAYMENT_ID`, and `REGION_MISMATCH` where another region is
+    /// meant.
+    pub async fn deposit(&self, mut deposit: EscrowDeposit) -> Result<AccountRow, RequestError> {
+        deposit.id = Some(deposit.id.unwrap_or_else(Self::new_id));
+        asp!(&self.client, Retry::SameData, EscrowDeposit(deposit))
     }
 
-    /// Takes money out of an account. For a key of the default organisation. Not sent again after
-    /// a lost connection: [`Escrow::ledger`] tells whether it went.
+    /// Takes money out of an account, as [`Escrow::deposit`] puts it in.
     ///
     /// # Errors
     /// As [`Escrow::deposit`], and `INSUFFICIENT_FUNDS`.
-    pub async fn withdraw(&self, withdraw: EscrowWithdraw) -> Result<AccountRow, RequestError> {
-        asp!(&self.client, Retry::Unsafe, EscrowWithdraw(withdraw))
+    pub async fn withdraw(&self, mut withdraw: EscrowWithdraw) -> Result<AccountRow, RequestError> {
+        withdraw.id = Some(withdraw.id.unwrap_or_else(Self::new_id));
+        asp!(&self.client, Retry::SameData, EscrowWithdraw(withdraw))
     }
 
     /// What accounts hold, by organisation, agent and currency.

@@ -118,6 +118,16 @@ impl Client {
     }
 }
 
+/// How often an id that somebody else has used is replaced by a new one.
+const FRESH_IDS: u32 = 3;
+
+/// A new UUID of version 7 for what follows from something, and lives where that does: it ends as that
+/// one's id, so that it names its region (docs/regions.md, "Agents").
+fn new_id_beside(id: u128) -> u128 {
+    let last = u128::from(u16::MAX);
+    uuid::Uuid::now_v7().as_u128() & !last | id & last
+}
+
 /// Asks, and takes an answer of the family.
 ///
 /// - `wait`: how long the broker may wait before it answers, on top of what any request may take.

@@ -8,7 +8,7 @@ use super::message::NewMessage;
 use super::pages::Pages;
 use super::signing::Signing;
 use super::tail::Tail;
-use super::{ask, asp, unexpected};
+use super::{FRESH_IDS, ask, asp, unexpected};
 use crate::asp::chain::SigningKey;
 use crate::asp::registry::AgentRef;
 use crate::client::error::RequestError;
@@ -17,7 +17,7 @@ use crate::protocol::asp::{
     HistoryPage, SessionCreate, SessionHistory, SessionInfo, SessionLeave, SessionList,
     SessionResume, SessionRow, SessionSent,
 };
-use crate::protocol::{AspRequest, AspResponse, Kind};
+use crate::protocol::{AspRequest, AspResponse, ErrorCode, Kind};
 use crate::types::SessionId;
 
 /// Requests about sessions; [`Client::sessions`].
@@ -102,7 +102,8 @@ impl Sessions {
 
     /// Says something in a session. After a lost connection it is sent again with the same id, so
     /// that it is taken once. It is signed where the sender's key was given with
-    /// [`Sessions::signing_with`].
+    /// [`Sessions::signing_with`]. One without an id of its own is said under another one where
+    /// somebody else has used that which it was given.
     ///
     /// # Errors
     /// [`RequestError`]; of the broker's, among others `ILLEGAL_MESSAGE`, `SESSION_NOT_FOUND`,
@@ -111,6 +112,23 @@ impl Sessions {
     /// commitment, and of its answers, `INVALID_OFFER`, `OFFER_LAPSED`, `COMMITMENT_ID_TAKEN`,
     /// `INSUFFICIENT_FUNDS`, `ABOVE_CEILING` and `TOO_MANY_COMMITMENTS`.
     pub async fn send(
+        &self,
+        session_id: SessionId,
+        message: NewMessage,
+    ) -> Result<SessionSent, RequestError> {
+        let fresh_ids = message.id.map_or(FRESH_IDS, |_| 0);
+        for _ in 0..fresh_ids {
+            match self.send_once(session_id, message.clone()).await {
+                Err(error)
+                    if error.is(ErrorCode::MessageIdTaken)
+                        || error.is(ErrorCode::CommitmentIdTaken) => {}
+                sent => return sent,
+            }
+        }
+        self.send_once(session_id, message).await
+    }
+
+    async fn send_once(
         &self,
         session_id: SessionId,
         message: NewMessage,

@@ -72,6 +72,8 @@ pub(super) struct State {
     pub(super) hello_error: Option<WireError>,
     /// Nothing is answered any more, pings neither.
     pub(super) is_dead: bool,
+    /// The data directory that it says it has.
+    pub(super) directory: u128,
     pub(super) asp: fake_asp::AspState,
 }
 
@@ -90,6 +92,7 @@ impl Default for State {
             connections: 0,
             hello_error: None,
             is_dead: false,
+            directory: 1,
             asp: fake_asp::AspState::default(),
         }
     }
@@ -491,7 +494,7 @@ fn hello(state: &State) -> HelloResponse {
             record_bytes: 1 << 26,
             in_flight_bytes: 1 << 26,
         },
-        directory_id: Incarnation(1),
+        directory_id: Incarnation(state.directory),
         epoch: LogEpoch(state.epoch),
         principal: None,
     }

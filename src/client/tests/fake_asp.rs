@@ -39,6 +39,10 @@ pub(super) struct AspState {
     /// Disputes that were filed, and money that was deposited.
     pub(super) disputes: Vec<DisputeCreate>,
     pub(super) deposits: Vec<EscrowDeposit>,
+    /// How many promises are answered as of an id that another agent has used.
+    pub(super) taken: u32,
+    /// How often a deposit was asked for.
+    pub(super) tried: u32,
 }
 
 pub(super) fn answer(state: &mut AspState, request: AspRequest) -> Response {
@@ -97,6 +101,11 @@ fn carry_out(state: &mut AspState, request: AspRequest) -> Result<AspResponse, W
             AspResponse::ToolFail(row(fail.call_id, CallOutcome::Failed))
         }
         AspRequest::CommitmentCreate(create) => {
+            if state.taken > 0 {
+                state.taken -= 1;
+                let text = "another agent has used it";
+                return Err(WireError::new(ErrorCode::CommitmentIdTaken, text));
+            }
             let row = promise(&create);
             if !state.promises.contains(&create) {
                 state.promises.push(create);
@@ -133,7 +142,10 @@ fn carry_out(state: &mut AspState, request: AspRequest) -> Result<AspResponse, W
                 held: 0,
                 frozen: 0,
             };
-            state.deposits.push(deposit);
+            state.tried += 1;
+            if !state.deposits.contains(&deposit) {
+                state.deposits.push(deposit);
+            }
             AspResponse::EscrowDeposit(row)
         }
         _ => return Err(WireError::new(ErrorCode::InvalidRequest, "not in the fake")),

@@ -7,7 +7,7 @@ use crate::protocol::ErrorCode;
 use crate::protocol::asp::{
     CommitmentCreate, CommitmentDeliver, CommitmentList, EscrowDeposit, JsonText,
 };
-use crate::types::{AgentName, CommitmentId, Timestamp};
+use crate::types::{AgentName, CommitmentId, PaymentId, Timestamp};
 
 fn promise(words: &str) -> CommitmentCreate {
     let agent = AgentName::parse("research-agent").unwrap();
@@ -49,14 +49,71 @@ async fn a_delivery_and_a_deposit_whose_answers_were_lost_are_not_sent_again() {
     client.commitments().deliver(deliver).await.unwrap_err();
     assert_eq!(fake.state().asp.deliveries, 1);
     fake.state().faults = [Fault::DropAfter].into();
-    let deposit = EscrowDeposit {
+    // A payment goes again under the id that it was given, and is booked once.
+    let mut deposit = EscrowDeposit {
+        id: None,
         agent_id: None,
         org: None,
         amount: 50_000,
         currency: "EUR".parse().unwrap(),
+        region: None,
     };
-    client.escrow().deposit(deposit.clone()).await.unwrap_err();
-    assert_eq!(fake.state().asp.deposits, [deposit]);
+    client.escrow().deposit(deposit.clone()).await.unwrap();
+    let (deposits, tried) = (fake.state().asp.deposits.clone(), fake.state().asp.tried);
+    deposit.id = deposits[0].id;
+    assert!(deposit.id.is_some_and(PaymentId::is_version_7));
+    assert_eq!((deposits, tried), (vec![deposit], 2));
+}
+
+#[tokio::test]
+async fn a_payment_goes_to_no_other_data_directory() {
+    let fake = Fake::new().await;
+    let client = fake.client().await;
+    // Read by the client before it is another broker that answers.
+    promised(&client).await;
+    fake.state().faults = [Fault::DropAfter].into();
+    fake.state().directory = 2;
+    let deposit = EscrowDeposit {
+        id: None,
+        agent_id: None,
+        org: None,
+        amount: 50_000,
+        currency: "EUR".parse().unwrap(),
+        region: None,
+    };
+    let error = client.escrow().deposit(deposit.clone()).await.unwrap_err();
+    assert!(error.server().is_none(), "nobody knows: {error}");
+    assert_eq!(fake.state().asp.tried, 1);
+    client.escrow().deposit(deposit).await.unwrap();
+    assert_eq!(fake.state().asp.tried, 2, "the next one is the caller's");
+}
+
+#[tokio::test]
+async fn a_promise_whose_id_another_agent_has_used_is_made_under_a_new_one_where_that_was_nobodys()
+{
+    let fake = Fake::new().await;
+    let client = fake.client().await;
+    let made = promise("a survey");
+    let last = u128::from(u16::MAX);
+    assert_eq!(made.id.0 & last, SESSION.0 & last, "it names its region");
+    fake.state().asp.taken = 2;
+    let row = client
+        .commitments()
+        .create_anew(made.clone())
+        .await
+        .unwrap();
+    assert_ne!(row.id, made.id);
+    assert_eq!(row.id.0 & last, SESSION.0 & last);
+    assert!(row.id.is_version_7());
+    assert_eq!(fake.state().asp.promises.len(), 1);
+    // An id that somebody keeps stays what it is.
+    fake.state().asp.taken = 1;
+    let error = client.commitments().create(made.clone()).await.unwrap_err();
+    assert!(error.is(ErrorCode::CommitmentIdTaken), "{error}");
+    // And nobody tries for ever.
+    fake.state().asp.taken = 100;
+    let error = client.commitments().create_anew(made).await.unwrap_err();
+    assert!(error.is(ErrorCode::CommitmentIdTaken), "{error}");
 }
 
 #[tokio::test]

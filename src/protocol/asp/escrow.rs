@@ -5,13 +5,20 @@ use serde::{Deserialize, Serialize};
 use super::default_page;
 use crate::asp::escrow::{Currency, Part};
 use crate::asp::registry::AgentRef;
-use crate::types::{AgentId, AgentName, CommitmentId, Offset, OrgName, PrincipalId, Timestamp};
+use crate::types::{
+    AgentId, AgentName, CommitmentId, Offset, OrgName, PaymentId, PrincipalId, RegionName,
+    Timestamp,
+};
 
 /// Puts money into an account: an operator has received it. With neither agent nor organisation
 /// the account is that of one's own organisation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EscrowDeposit {
+    /// The sender's id for it, under which it is booked once. With none it is booked whenever it is
+    /// sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<PaymentId>,
     /// The agent whose account it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<AgentRef>,
@@ -22,12 +29,19 @@ pub struct EscrowDeposit {
     pub amount: u64,
     /// The currency: three capital letters.
     pub currency: Currency,
+    /// The region whose ledger is meant; any other refuses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<RegionName>,
 }
 
 /// Takes money out of an account: an operator has paid it out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EscrowWithdraw {
+    /// The sender's id for it, under which it is booked once. With none it is booked whenever it is
+    /// sent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<PaymentId>,
     /// The agent whose account it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_id: Option<AgentRef>,
@@ -38,6 +52,9 @@ pub struct EscrowWithdraw {
     pub amount: u64,
     /// The currency: three capital letters.
     pub currency: Currency,
+    /// The region whose ledger is meant; any other refuses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<RegionName>,
 }
 
 /// Asks what accounts hold: that of an agent, or all of an organisation.
@@ -201,6 +218,9 @@ pub struct EscrowEntry {
     /// The commitment, where it was for one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commitment_id: Option<CommitmentId>,
+    /// The operator's id for it, where it came in or went out under one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment_id: Option<PaymentId>,
     /// Whose key did it; none where it follows from a commitment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<PrincipalId>,

@@ -6,14 +6,14 @@ use super::{Looked, cursor};
 use crate::access::{AuditAct, Principal};
 use crate::asp::Knot;
 use crate::asp::escrow::{Account, EscrowRecord, MoveKind, Moved, Place};
-use crate::broker::asp::BalanceSeen;
-use crate::broker::{Accepted, Broker, BrokerError, Refusal};
+use crate::broker::asp::{AspError, BalanceSeen, Payment};
+use crate::broker::{Accepted, Broker, BrokerError, Refusal, Wait};
 use crate::protocol::AspResponse;
 use crate::protocol::asp::{
     AccountOf, AccountRow, Balances, EscrowBalance, EscrowDeposit, EscrowEntry, EscrowLedger,
     EscrowStep, EscrowWithdraw, LedgerPage, MoneyPlace,
 };
-use crate::types::{Offset, Timestamp};
+use crate::types::{Offset, RegionName, Timestamp};
 
 /// Movements that one request looks at, whether they are wanted or not.
 const MAX_LOOKED_AT: usize = 10_000;
@@ -25,14 +25,17 @@ pub(super) fn deposit(
     act: AuditAct,
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
-    let (org, agent) = (deposit.org.as_ref(), deposit.agent_id.as_ref());
-    let (amount, currency) = (deposit.amount, deposit.currency);
-    let mut broker = shared.broker();
-    let paid = broker.acting(act, |broker| {
-        broker.pay(by, org, agent, amount, currency, true, now)
-    })?;
-    let row = account_row(&broker, paid.value);
-    Ok(Looked::answer(AspResponse::EscrowDeposit(row), paid.wait))
+    let payment = Payment {
+        id: deposit.id,
+        org: deposit.org.as_ref(),
+        agent: deposit.agent_id.as_ref(),
+        amount: deposit.amount,
+        currency: deposit.currency,
+        is_deposit: true,
+    };
+    let region = deposit.region.as_ref();
+    let (row, wait) = pay(shared, by, payment, region, act, now)?;
+    Ok(Looked::answer(AspResponse::EscrowDeposit(row), wait))
 }
 
 pub(super) fn withdraw(
@@ -42,14 +45,37 @@ pub(super) fn withdraw(
     act: AuditAct,
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
-    let (org, agent) = (withdraw.org.as_ref(), withdraw.agent_id.as_ref());
-    let (amount, currency) = (withdraw.amount, withdraw.currency);
+    let payment = Payment {
+        id: withdraw.id,
+        org: withdraw.org.as_ref(),
+        agent: withdraw.agent_id.as_ref(),
+        amount: withdraw.amount,
+        currency: withdraw.currency,
+        is_deposit: false,
+    };
+    let region = withdraw.region.as_ref();
+    let (row, wait) = pay(shared, by, payment, region, act, now)?;
+    Ok(Looked::answer(AspResponse::EscrowWithdraw(row), wait))
+}
+
+/// Books money in this region's ledger, where that is meant: each region has its own, and knows its
+/// own payments again.
+fn pay(
+    shared: &Shared,
+    by: &Principal,
+    payment: Payment<'_>,
+    region: Option<&RegionName>,
+    act: AuditAct,
+    now: Timestamp,
+) -> Result<(AccountRow, Wait), Refusal> {
+    let here = shared.regions.as_ref().map(|regions| &regions.name);
+    if let Some(meant) = region.filter(|meant| here != Some(*meant)) {
+        let (meant, here) = (meant.clone(), here.cloned());
+        return Err(AspError::OtherLedger { meant, here }.into());
+    }
     let mut broker = shared.broker();
-    let paid = broker.acting(act, |broker| {
-        broker.pay(by, org, agent, amount, currency, false, now)
-    })?;
-    let row = account_row(&broker, paid.value);
-    Ok(Looked::answer(AspResponse::EscrowWithdraw(row), paid.wait))
+    let paid = broker.acting(act, |broker| broker.pay(by, payment, now))?;
+    Ok((account_row(&broker, paid.value), paid.wait))
 }
 
 pub(super) fn balance(
@@ -183,6 +209,7 @@ fn entry(broker: &Broker, offset: Offset, kind: MoveKind, moved: Moved) -> Escro
         to: moved.to.map(|place| money_place(broker, place)),
         beneficiary: moved.beneficiary.map(|account| account_of(broker, account)),
         commitment_id: moved.commitment,
+        payment_id: moved.payment,
         by: moved.by,
     }
 }

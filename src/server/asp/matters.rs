@@ -15,6 +15,8 @@ use crate::types::OrgName;
 pub(in crate::server) struct HeldMatter {
     /// Who promised, or made the call; not told of what is filed.
     pub agents: Vec<Named>,
+    /// Who filed it, where it is a dispute; not told of what is filed.
+    pub filers: Vec<Named>,
     /// Which organisations have a part in it; not told of what is filed.
     pub orgs: Option<BTreeSet<OrgName>>,
 }
@@ -32,6 +34,7 @@ pub(in crate::server) fn find_matter(
         if let Some(held) = broker.held_matter(matter) {
             return Ok(Some(HeldMatter {
                 agents: held.agents,
+                filers: held.filers,
                 orgs: Some(held.orgs),
             }));
         }
@@ -55,6 +58,7 @@ pub(in crate::server) fn find_matter(
         if is_filed {
             return Ok(Some(HeldMatter {
                 agents: Vec::new(),
+                filers: Vec::new(),
                 orgs: None,
             }));
         }

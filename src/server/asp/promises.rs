@@ -4,6 +4,7 @@ use super::refused::out_of_limit;
 use crate::asp::commitment::{CommitmentError, OutOfLimit};
 use crate::asp::dispute::DisputeError;
 use crate::asp::escrow::EscrowError;
+use crate::asp::session::MAX_ID_AHEAD_MS;
 use crate::protocol::{ErrorCode, WireError};
 
 fn limit(error: &OutOfLimit) -> WireError {
@@ -166,6 +167,19 @@ pub(super) fn escrow(error: &EscrowError) -> WireError {
             .with("amount", *amount)
             .with("currency", currency.as_str())
             .with("ceiling", *ceiling),
+        EscrowError::PaymentIdTaken { payment, member } => plain(ErrorCode::PaymentIdTaken)
+            .with("id", payment.to_string())
+            .with("member", *member),
+        EscrowError::PaymentIdTooOld { payment, let_go } => plain(ErrorCode::PaymentIdTooOld)
+            .with("id", payment.to_string())
+            .with("letGo", let_go.to_string()),
+        EscrowError::PaymentIdVersion(payment) => {
+            plain(ErrorCode::InvalidPaymentId).with("id", payment.to_string())
+        }
+        EscrowError::PaymentIdAhead { payment, ahead_ms } => plain(ErrorCode::InvalidPaymentId)
+            .with("id", payment.to_string())
+            .with("aheadMs", *ahead_ms)
+            .with("maxAheadMs", MAX_ID_AHEAD_MS),
         EscrowError::HeldAlready { commitment, .. } => plain(ErrorCode::CommitmentIdTaken)
             .with("commitmentId", commitment.to_string())
             .with("member", "escrow"),

@@ -65,6 +65,9 @@ pub(in crate::server) fn refused(error: &AspError) -> WireError {
             .with("member", "deadline")
             .with("deadline", deadline.0)
             .with("now", now.0),
+        AspError::OtherLedger { meant, here } => plain(ErrorCode::RegionMismatch)
+            .with("expected", meant.as_str())
+            .with("region", here.as_ref().map(|here| here.as_str().to_owned())),
         AspError::OtherCounterparty {
             counterparty,
             recipient,

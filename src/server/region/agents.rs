@@ -4,7 +4,7 @@
 //! home may not know the key, and takes this region's word.
 
 use super::Regions;
-use super::matters::{Asked, KnownMatter};
+use super::matters::{Asked, KnownMatter, Seeker};
 use crate::access::Ask;
 use crate::asp::commitment::{EscrowTerms, Offered};
 use crate::asp::registry::AgentRef;
@@ -169,10 +169,15 @@ pub(super) fn matter_of(request: &Request) -> Option<Asked> {
     };
     match about(request)? {
         (Place::Session(_), _) => None,
-        (Place::Matter(matter), speaker) => Some(Asked {
-            matter,
-            by_operator: speaker == Speaker::Nobody,
-        }),
+        (Place::Matter(matter), speaker) => Some(asked(matter, speaker)),
+    }
+}
+
+fn asked(matter: Matter, speaker: Speaker<'_>) -> Asked {
+    Asked {
+        matter,
+        by_operator: speaker == Speaker::Nobody,
+        by_actor: speaker == Speaker::Actor,
     }
 }
 
@@ -205,7 +210,7 @@ pub(super) fn number_in(session: SessionId) -> RegionNumber {
 fn home_of(
     shared: &Shared,
     regions: &Regions,
-    org: &OrgName,
+    caller: &Caller,
     (place, speaker): (Place, Speaker<'_>),
 ) -> Option<KnownMatter> {
     match place {
@@ -216,18 +221,13 @@ fn home_of(
             }
             let mut names = regions.peer_rows().into_iter().map(|peer| peer.name);
             let home = names.find(|name| RegionNumber::of(name) == number)?;
-            Some(KnownMatter { home, agent: None })
+            Some(KnownMatter {
+                home,
+                agent: None,
+                filer: None,
+            })
         }
-        // What is here and the caller's is this region's, whatever others have.
-        Place::Matter(matter) => {
-            let known = regions.matters.of(org, matter)?;
-            let by_operator = speaker == Speaker::Nobody;
-            let asked = Asked {
-                matter,
-                by_operator,
-            };
-            (!super::matters::is_here(shared, org, asked)).then_some(known)
-        }
+        Place::Matter(matter) => Seeker::new(shared, caller, asked(matter, speaker)).home(regions),
     }
 }
 
@@ -246,7 +246,8 @@ pub(super) fn home_of_agents(
         return Ok(None);
     };
     let org = caller.row().org;
-    let Some(KnownMatter { home, agent }) = home_of(shared, regions, &org, (place, speaker)) else {
+    let known = home_of(shared, regions, caller, (place, speaker));
+    let Some(KnownMatter { home, agent, .. }) = known else {
         return Ok(None);
     };
     // Which agent an identity names only its home knows: a key that speaks for some may not.

@@ -467,7 +467,8 @@ impl Sent {
                 if let Some((matter, actor)) = self.made {
                     let home = self.home.clone();
                     let agent = Some(actor);
-                    let known = KnownMatter { home, agent };
+                    let filer = None;
+                    let known = KnownMatter { home, agent, filer };
                     self.regions.matters.remember(&self.org, matter, known);
                 }
                 let response = answer.response(self.kind, self.version);

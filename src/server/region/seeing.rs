@@ -98,7 +98,7 @@ fn row_of(answer: AspResponse) -> Option<SessionRow> {
 }
 
 /// Whether a key speaks for an agent; for all of its organisation where the name is empty.
-fn speaks(shared: &Shared, principal: &Principal, name: &str) -> bool {
+pub(super) fn speaks(shared: &Shared, principal: &Principal, name: &str) -> bool {
     let broker = shared.broker();
     let ask = Ask::Agent { name };
     let judged = broker.access().authorize(principal, &ask, clock::now());

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Regions;
+use super::matters::Seeker;
 use super::naming::{Elsewhere, give_back, whereabouts};
 use super::requests::unreachable;
 use crate::broker::config::ChannelConfig;
@@ -78,7 +79,7 @@ pub(in crate::server) fn seeks(shared: &Shared, caller: &Caller, request: &Reque
         return false;
     };
     if let Some(asked) = super::agents::matter_of(request) {
-        return super::matters::is_unknown(shared, regions, &caller.row().org, asked);
+        return Seeker::new(shared, caller, asked).is_unknown(regions);
     }
     let Some(used) = use_of(request) else {
         return false;
@@ -135,7 +136,7 @@ pub(in crate::server) async fn seek(
         return Ok(());
     };
     if let Some(asked) = super::agents::matter_of(request) {
-        return super::matters::seek(shared, &regions, &caller.row().org, asked).await;
+        return super::matters::seek(shared, &regions, caller, asked).await;
     }
     match use_of(request) {
         None => Ok(()),

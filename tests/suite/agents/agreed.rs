@@ -19,7 +19,7 @@ const PAIR: &[(&str, Role)] = &[
 const LAST: CommitmentId = CommitmentId(u128::MAX);
 
 impl Floor {
-    fn try_say(
+    pub(super) fn try_say(
         &mut self,
         session: SessionId,
         from: &str,

@@ -212,10 +212,12 @@ async fn a_breach_after_a_history_of_successes_costs_trust_and_money_and_is_uphe
     assert_eq!(before.evidence_count, 10);
     let usd = "USD".parse().unwrap();
     let deposit = npayload::protocol::asp::EscrowDeposit {
+        id: None,
         org: None,
         agent_id: Some(agent("writer")),
         amount: 30_000,
         currency: usd,
+        region: None,
     };
     client.escrow().deposit(deposit).await.unwrap();
 

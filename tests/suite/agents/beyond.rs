@@ -251,10 +251,12 @@ async fn a_page_of_any_list_has_1_to_1000_entries_and_begins_where_a_page_ended(
     call.finish(&"found").await.unwrap();
     offers_and_withdraws(&client, &session, &described(from_now(HOUR))).await;
     let deposit = EscrowDeposit {
+        id: None,
         org: None,
         agent_id: None,
         amount: 50,
         currency: "USD".parse().unwrap(),
+        region: None,
     };
     client.escrow().deposit(deposit).await.unwrap();
     let past = npayload::client::Commitments::promise(id, agent("writer"), "late", from_now(-HOUR));

@@ -6,7 +6,7 @@ use npayload::asp::commitment::{
 use npayload::asp::dispute::{DisputeState, Judgement, Mechanism, Verdict};
 use npayload::asp::escrow::Currency;
 use npayload::broker::asp::{
-    AspError, CommitmentSeen, DisputeSeen, LookedFor, NewCommitment, NewDispute,
+    AspError, CommitmentSeen, DisputeSeen, LookedFor, NewCommitment, NewDispute, Payment,
 };
 use npayload::types::{CommitmentId, DisputeId};
 
@@ -78,9 +78,7 @@ impl Floor {
 
     pub(super) fn pay_in(&mut self, agent: &str, amount: u64) {
         let (agent, at) = (AgentRef::parse(agent).unwrap(), self.at());
-        let paid = self
-            .broker
-            .pay(&ME, None, Some(&agent), amount, usd(), true, at);
+        let paid = self.broker.pay(&ME, deposit(&agent, amount), at);
         let seen = self.durable(paid.unwrap());
         assert_eq!(seen.balance.available, amount);
     }
@@ -103,6 +101,18 @@ impl Floor {
 
 pub(super) fn usd() -> Currency {
     "USD".parse().unwrap()
+}
+
+/// Money for an agent, without an id.
+pub(super) fn deposit(agent: &AgentRef, amount: u64) -> Payment<'_> {
+    Payment {
+        id: None,
+        org: None,
+        agent: Some(agent),
+        amount,
+        currency: usd(),
+        is_deposit: true,
+    }
 }
 
 #[test]

@@ -11,13 +11,14 @@ use npayload::asp::commitment::{
 use npayload::asp::dispute::{DisputeRecord, Judgement, Mechanism, Verdict, Windows};
 use npayload::asp::escrow::{Currency, Escrow, EscrowRecord, MoveKind};
 use npayload::asp::trust::{TrustRecord, TrustState};
-use npayload::broker::asp::{LookedFor, NewCommitment, NewDispute};
+use npayload::broker::asp::{LookedFor, NewCommitment, NewDispute, Payment};
 use npayload::storage::disk::Loss;
 use npayload::types::{CommitmentId, DisputeId, Offset};
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::history::{Row, records_of};
+use super::promises::deposit;
 use super::*;
 
 const TOPICS: [&str; 3] = ["__asp.commitments", "__asp.escrow", "__asp.evidence"];
@@ -115,16 +116,9 @@ impl Teller {
         let session = floor.create(TRIO).session.session;
         let job = floor.broker.plan_secret().unwrap();
         floor.broker.finish_secret(job.run()).unwrap();
-        let deposit = floor.broker.pay(
-            &ME,
-            None,
-            Some(&agent(1)),
-            100,
-            usd(),
-            true,
-            Timestamp(BEGIN),
-        );
-        floor.durable(deposit.unwrap());
+        let (whose, at) = (agent(1), Timestamp(BEGIN));
+        let paid = floor.broker.pay(&ME, deposit(&whose, 100), at);
+        floor.durable(paid.unwrap());
         let mut teller = Self {
             floor,
             session,
@@ -301,7 +295,11 @@ impl Teller {
     fn pay(&mut self, who: usize, amount: u64, is_deposit: bool) {
         let (whose, at) = (agent(who), self.floor.at());
         let broker = &mut self.floor.broker;
-        let paid = broker.pay(&ME, None, Some(&whose), amount, usd(), is_deposit, at);
+        let payment = Payment {
+            is_deposit,
+            ..deposit(&whose, amount)
+        };
+        let paid = broker.pay(&ME, payment, at);
         let what = if is_deposit {
             "escrow.deposited"
         } else {

@@ -276,10 +276,12 @@ async fn money_is_held_behind_a_promise_and_comes_back_and_each_step_is_in_the_l
         "{refused:?}"
     );
     let deposit = EscrowDeposit {
+        id: None,
         agent_id: Some(agent("writer")),
         org: None,
         amount: 700,
         currency: usd,
+        region: None,
     };
     let account = client.escrow().deposit(deposit).await.unwrap();
     assert_eq!(

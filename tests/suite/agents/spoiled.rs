@@ -12,7 +12,7 @@ use npayload::format::BatchHeader;
 use npayload::storage::disk::{Loss, OpenMode};
 use npayload::types::{CallId, ChannelName, CommitmentId, DisputeId, ToolName};
 
-use super::promises::{dispute, promise, usd};
+use super::promises::{deposit, dispute, promise, usd};
 use super::walls::{admin, show};
 use super::*;
 
@@ -47,15 +47,9 @@ fn stock() -> Stock {
     for name in ["lead", "writer"] {
         floor.send(session, name, say(Performative::Inform));
     }
-    let paid = floor.broker.pay(
-        &ME,
-        None,
-        Some(&agent("writer")),
-        500,
-        usd(),
-        true,
-        floor.at(),
-    );
+    let paid = floor
+        .broker
+        .pay(&ME, deposit(&agent("writer"), 500), floor.at());
     floor.durable(paid.unwrap());
     let job = floor.broker.plan_secret().unwrap();
     floor.broker.finish_secret(job.run()).unwrap();
@@ -272,9 +266,7 @@ const ASKED: &[(&str, &[&str], Try)] = &[
     }),
     ("pay in", &[REGISTRY, ESCROW], |floor, _| {
         let at = floor.at();
-        let paid = floor
-            .broker
-            .pay(&ME, None, Some(&agent("lead")), 5, usd(), true, at);
+        let paid = floor.broker.pay(&ME, deposit(&agent("lead"), 5), at);
         done(floor, paid)
     }),
     ("ask for trust", &[REGISTRY, EVIDENCE], |floor, _| {

@@ -4,11 +4,11 @@
 use npayload::asp::commitment::{CommitmentError, EscrowTerms, Evidence, State as Promised, Which};
 use npayload::asp::dispute::{DisputeError, DisputeState, Judgement, Verdict};
 use npayload::asp::session::SendError;
-use npayload::broker::asp::{AspError, LookedFor, NewCommitment, NewDispute};
+use npayload::broker::asp::{AspError, LookedFor, NewCommitment, NewDispute, Payment};
 use npayload::storage::StorageConfig;
 use npayload::types::{CommitmentId, DisputeId, OrgName};
 
-use super::promises::{dispute, promise, usd};
+use super::promises::{deposit, dispute, promise, usd};
 use super::walls::{admin, register, show};
 use super::*;
 
@@ -122,6 +122,34 @@ fn a_promise_under_the_id_of_another_is_refused_wherever_it_is_made() {
         .confirm_commitment(&town.beta, id, None, at);
     let confirmed = town.floor.durable(confirmed.unwrap());
     assert_eq!(confirmed.commitment.state, Promised::Fulfilled);
+}
+
+#[test]
+fn an_offer_under_the_id_of_another_promise_is_refused_and_hides_nothing() {
+    let mut town = Town::new();
+    let id = town.promises(None);
+    // In a session of the default organisation, whose topic is looked at before beta's.
+    let talk = town.floor.create(TRIO).session.session;
+    let message = town.floor.next_id();
+    let payload = serde_json::json!({
+        "description": "another thing",
+        "deadline": town.floor.now + HOUR,
+        "terms": {},
+        "commitmentId": id,
+    });
+    let offered = town.floor.try_say(
+        talk,
+        "writer",
+        None,
+        Performative::Commit,
+        payload,
+        (message, None),
+    );
+    assert!(matches!(
+        asp(offered),
+        AspError::Commitment(error) if matches!(*error, CommitmentError::IdTaken { commitment, member: "sessionId" } if commitment == id)
+    ));
+    town.delivers(id);
 }
 
 #[test]
@@ -389,7 +417,11 @@ fn money_goes_to_whom_the_operator_names_and_to_no_namesake() {
     let beta = OrgName::parse("beta").unwrap();
     let whose = agent("agent://acme/bot");
     let broker = &mut town.floor.broker;
-    let paid = broker.pay(&ME, Some(&beta), Some(&whose), 50, usd(), true, at);
+    let payment = Payment {
+        org: Some(&beta),
+        ..deposit(&whose, 50)
+    };
+    let paid = broker.pay(&ME, payment, at);
     let paid = town.floor.durable(paid.unwrap());
     assert_eq!(paid.account.org, town.acme.org);
     // It stands behind acme's promise in beta's session, and is seen by who looks after it.

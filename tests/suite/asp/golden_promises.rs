@@ -201,6 +201,7 @@ impl Ledger {
 
     fn cash(&mut self, account: Account, amount: u64, is_deposit: bool) {
         let cash = Cash {
+            payment: None,
             account,
             amount,
             currency: eur(),

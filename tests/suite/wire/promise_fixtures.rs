@@ -16,6 +16,7 @@ use super::fixtures::TIME;
 
 const COMMITMENT: CommitmentId = CommitmentId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0650);
 const DISPUTE: DisputeId = DisputeId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0660);
+const PAYMENT: PaymentId = PaymentId(0x0199_8a2b_0c3d_7e4f_8001_0203_0405_0670);
 const DAY_MS: i64 = 24 * 3_600_000;
 
 fn euro() -> Currency {
@@ -203,16 +204,20 @@ fn trust_requests() -> Vec<AspRequest> {
 fn escrow_requests() -> Vec<AspRequest> {
     vec![
         AspRequest::EscrowDeposit(EscrowDeposit {
+            id: Some(PAYMENT),
             agent_id: Some(named("agent://acme/writer")),
             org: None,
             amount: 100_000,
             currency: euro(),
+            region: Some(RegionName::parse("eu-west").unwrap()),
         }),
         AspRequest::EscrowWithdraw(EscrowWithdraw {
+            id: Some(PaymentId(PAYMENT.0 + 1)),
             agent_id: None,
             org: Some(org("acme")),
             amount: 2_500,
             currency: euro(),
+            region: None,
         }),
         AspRequest::EscrowBalance(EscrowBalance {
             agent_id: Some(named("research-agent")),
@@ -586,6 +591,7 @@ fn escrow_responses() -> Vec<AspResponse> {
                     to: Some(place(Part::Held)),
                     beneficiary: Some(account(false).account),
                     commitment_id: Some(COMMITMENT),
+                    payment_id: None,
                     by: None,
                 },
                 EscrowEntry {
@@ -598,6 +604,7 @@ fn escrow_responses() -> Vec<AspResponse> {
                     to: Some(place(Part::Available)),
                     beneficiary: None,
                     commitment_id: None,
+                    payment_id: Some(PAYMENT),
                     by: Some(PrincipalId(1)),
                 },
             ],

@@ -416,6 +416,10 @@ pub fn responses() -> Vec<Response> {
                 name: AgentName::parse("writer").unwrap(),
             }),
             others: Vec::new(),
+            filers: vec![Actor {
+                org: org("bolt"),
+                name: AgentName::parse("reader").unwrap(),
+            }],
             orgs: Some([org("acme"), org("bolt")].into()),
         }),
         RegionResponse::ConsentSet(consents()),

@@ -18,6 +18,8 @@ export interface RequesterDefaults {
 export interface Retrying {
   /** Whether carrying it out twice does the same as once, so that it may be sent again after a lost connection. */
   readonly idempotent: boolean;
+  /** Whether that is so on the same data directory alone. */
+  readonly sameData?: boolean | undefined;
   /** Time that the broker may take before it answers, where it was asked to wait. */
   readonly waitMs?: number | undefined;
 }
@@ -54,7 +56,7 @@ export class Requester {
     name: string,
     parts: readonly Uint8Array[],
     options: CallOptions,
-    { idempotent }: Retrying,
+    { idempotent, sameData = false }: Retrying,
     extraMs = 0,
   ): Promise<Buffer> {
     const { signal, timeoutMs = this.defaults.timeoutMs, maxRetries = this.defaults.maxRetries } = options;
@@ -62,6 +64,7 @@ export class Requester {
     const deadline = Date.now() + timeoutMs + extraMs;
     const backoff = new Backoff(this.defaults.backoff);
     let last: unknown;
+    let asked: string | undefined;
     for (let tries = 0; ; tries += 1) {
       let connection: Connection;
       try {
@@ -70,6 +73,8 @@ export class Requester {
         if (error instanceof RequestTimeoutError && last !== undefined) throw new RequestTimeoutError(name, timeoutMs, { cause: last });
         throw error;
       }
+      if (sameData && last !== undefined && this.link.hello?.directoryId !== asked) throw last;
+      asked = this.link.hello?.directoryId;
       const call = connection.send(kind, parts);
       try {
         const late = (): Error => new RequestTimeoutError(name, timeoutMs, { cause: last });

@@ -1314,6 +1314,26 @@ export class NotUsedError extends NPayloadError {
 }
 
 /**
+ * The payment id is not a UUID of version 7, or its time lies too far ahead of the broker's clock. Code `INVALID_PAYMENT_ID` (908).
+ * @example `error instanceof InvalidPaymentIdError`
+ */
+export class InvalidPaymentIdError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "InvalidPaymentIdError";
+  static readonly code = "INVALID_PAYMENT_ID";
+}
+
+/**
+ * The payment id was used for another payment. Code `PAYMENT_ID_TAKEN` (909).
+ * @example `error instanceof PaymentIdTakenError`
+ */
+export class PaymentIdTakenError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "PaymentIdTakenError";
+  static readonly code = "PAYMENT_ID_TAKEN";
+}
+
+/**
  * The commitment that the payload of a COMMIT describes breaks a rule: a member is wrong, its deadline has passed, or it is to another agent than the message. Code `INVALID_OFFER` (910).
  * @example `error instanceof InvalidOfferError`
  */
@@ -1331,6 +1351,16 @@ export class OfferLapsedError extends NPayloadError {
   /** @internal */
   static override readonly brand: string = "OfferLapsedError";
   static readonly code = "OFFER_LAPSED";
+}
+
+/**
+ * The payment id is older than those that are held for comparison: whether it was booked can be read in the ledger. Code `PAYMENT_ID_TOO_OLD` (912).
+ * @example `error instanceof PaymentIdTooOldError`
+ */
+export class PaymentIdTooOldError extends NPayloadError {
+  /** @internal */
+  static override readonly brand: string = "PaymentIdTooOldError";
+  static readonly code = "PAYMENT_ID_TOO_OLD";
 }
 
 /**
@@ -1808,8 +1838,11 @@ export type BrokerErrorCode =
   | "TERMS_CHANGED"
   | "ORG_KEY_REQUIRED"
   | "NOT_USED"
+  | "INVALID_PAYMENT_ID"
+  | "PAYMENT_ID_TAKEN"
   | "INVALID_OFFER"
   | "OFFER_LAPSED"
+  | "PAYMENT_ID_TOO_OLD"
   | "ENDORSER_NOT_TRUSTED"
   | "TOO_MANY_ENDORSEMENTS"
   | "INVALID_ENDORSEMENT"
@@ -1980,8 +2013,11 @@ row(NotInvitedError, 904, false);
 row(TermsChangedError, 905, false);
 row(OrgKeyRequiredError, 906, false);
 row(NotUsedError, 907, false);
+row(InvalidPaymentIdError, 908, false);
+row(PaymentIdTakenError, 909, false);
 row(InvalidOfferError, 910, false);
 row(OfferLapsedError, 911, false);
+row(PaymentIdTooOldError, 912, false);
 row(EndorserNotTrustedError, 915, false);
 row(TooManyEndorsementsError, 916, false);
 row(InvalidEndorsementError, 917, false);

@@ -17,5 +17,7 @@ export interface Context<O extends OffsetType> {
 
 /** A request that does the same when it is carried out twice. */
 export const SAFE = { idempotent: true } as const;
+/** A request that does the same when it is carried out twice on the same data directory. */
+export const SAME_DATA = { idempotent: true, sameData: true } as const;
 /** A request that must not be carried out twice. */
 export const ONCE = { idempotent: false } as const;

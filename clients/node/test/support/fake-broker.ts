@@ -19,8 +19,12 @@ export interface Asked {
 }
 
 /** A broker that answers as a test tells it to. */
-export async function startFakeBroker(onAsked: (asked: Asked) => void, { pings = true, port: wanted = 0 } = {}) {
-  const hello = repositoryFile("tests/golden/frames/hello_response.bin").subarray(16);
+export async function startFakeBroker(onAsked: (asked: Asked) => void, { pings = true, port: wanted = 0, directoryId = (): string | undefined => undefined } = {}) {
+  const told = repositoryFile("tests/golden/frames/hello_response.bin").subarray(16);
+  const hello = (): Buffer => {
+    const other = directoryId();
+    return other === undefined ? told : Buffer.from(JSON.stringify({ ...(JSON.parse(told.toString()) as object), directoryId: other }));
+  };
   const sockets = new Set<net.Socket>();
   let number = 0;
   let pinged = 0;
@@ -33,7 +37,7 @@ export async function startFakeBroker(onAsked: (asked: Asked) => void, { pings =
     socket.on("error", () => {}).on("close", () => sockets.delete(socket));
     const send = (kind: number, correlation: number, body: Buffer): void => void socket.write(encodeFrame(kind, 1, correlation, body));
     const parser = new FrameParser(({ kind, correlation, body }: Frame) => {
-      if (kind === 1) return send(kind | 0x8000, correlation, hello);
+      if (kind === 1) return send(kind | 0x8000, correlation, hello());
       if (kind === PING) {
         pinged += 1;
         if (pings) send(kind | 0x8000, correlation, Buffer.alloc(0));

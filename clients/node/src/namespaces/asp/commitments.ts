@@ -4,7 +4,7 @@ import { Page, Paged } from "../../paging.js";
 import { type Context, ONCE, SAFE } from "../context.js";
 import { type Commitment, type CommitmentRow, type CommitmentState, commitmentOf, type Money, type Obligation, type Penalties } from "./commitment-types.js";
 import { type Evidence, wirePlaces } from "./evidence.js";
-import { uuidV7 } from "./ids.js";
+import { underId, uuidBeside } from "./ids.js";
 import { type Instant, millisecondsOf } from "./instant.js";
 import { Receipt, type ReceiptContent } from "./receipt.js";
 
@@ -115,7 +115,8 @@ export class Commitments<O extends OffsetType = number> {
   constructor(private readonly context: Context<O>) {}
 
   /**
-   * Promises something. It binds at once; after a lost connection it is sent again with the same id. What two are to agree on is
+   * Promises something. It binds at once; after a lost connection it is sent again with the same id. An id that is made for it and
+   * that somebody else has used is replaced by another one. What two are to agree on is
    * offered and accepted in the session instead, with COMMIT and ACCEPT.
    *
    * @throws InsufficientFundsError where the escrow is more than the account has.
@@ -133,14 +134,14 @@ export class Commitments<O extends OffsetType = number> {
    * ```
    */
   async create(request: CreateCommitmentRequest, options?: CallOptions): Promise<Commitment<O>> {
-    const { id = `cmt_${uuidV7()}`, deadline, obligations, ...rest } = request;
+    const { id: given, deadline, obligations, ...rest } = request;
     const body = {
-      id,
       ...rest,
       deadline: millisecondsOf(deadline, "deadline"),
       obligations: obligations?.map((one) => (one.deadline === undefined ? one : { ...one, deadline: millisecondsOf(one.deadline, "obligations.deadline") })),
     };
-    return this.one("commitment.create", body, options, SAFE);
+    const fresh = (): string => `cmt_${uuidBeside(request.sessionId)}`;
+    return underId(given, fresh, ["COMMITMENT_ID_TAKEN"], (id) => this.one("commitment.create", { id, ...body }, options, SAFE));
   }
 
   /**

@@ -3,7 +3,7 @@ import type { CallOptions } from "../../options.js";
 import { Page, Paged } from "../../paging.js";
 import { type Context, ONCE, SAFE } from "../context.js";
 import { type Evidence, type EvidencePlace, type Party, placesOf, wirePlaces } from "./evidence.js";
-import { uuidV7 } from "./ids.js";
+import { underId, uuidBeside } from "./ids.js";
 
 /**
  * Where a dispute stands.
@@ -246,8 +246,10 @@ export class Disputes<O extends OffsetType = number> {
    * });
    * ```
    */
-  async create({ id = `dsp_${uuidV7()}`, references, ...rest }: CreateDisputeRequest, options?: CallOptions): Promise<Dispute<O>> {
-    return this.one("dispute.create", { id, ...rest, references: wirePlaces(references) }, options, SAFE);
+  async create({ id: given, references, ...rest }: CreateDisputeRequest, options?: CallOptions): Promise<Dispute<O>> {
+    const body = { ...rest, references: wirePlaces(references) };
+    const fresh = (): string => `dsp_${uuidBeside(rest.commitmentId)}`;
+    return underId(given, fresh, ["DISPUTE_ID_TAKEN"], (id) => this.one("dispute.create", { id, ...body }, options, SAFE));
   }
 
   /**

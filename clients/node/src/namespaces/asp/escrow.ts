@@ -1,8 +1,9 @@
 import type { OffsetType } from "../../offset.js";
 import type { CallOptions } from "../../options.js";
 import { Page, Paged } from "../../paging.js";
-import { type Context, ONCE, SAFE } from "../context.js";
+import { type Context, SAFE, SAME_DATA } from "../context.js";
 import type { Money } from "./commitment-types.js";
+import { uuidV7 } from "./ids.js";
 
 /**
  * Whose account: an agent's, an organisation's, or with neither that of one's own organisation.
@@ -15,6 +16,21 @@ import type { Money } from "./commitment-types.js";
 export interface AccountRequest {
   readonly agentId?: string | undefined;
   readonly org?: string | undefined;
+}
+
+/**
+ * Money that an operator books, once under its id.
+ *
+ * @example
+ * ```ts
+ * const payment: PaymentRequest = { id: kept.paymentId, agentId: "research-agent", amount: 25_000, currency: "EUR" };
+ * ```
+ */
+export interface PaymentRequest extends AccountRequest, Money {
+  /** `pay_` and a UUID of version 7; made unless given. Keep it with what is paid where another process may try again. */
+  readonly id?: string | undefined;
+  /** The region whose ledger is meant: any other refuses. */
+  readonly region?: string | undefined;
 }
 
 /**
@@ -74,6 +90,8 @@ export interface EscrowEntry<O extends OffsetType = number> extends Money {
   /** Who gets what is forfeited; of money that is held. */
   readonly beneficiary?: Omit<AccountPart, "part">;
   readonly commitmentId?: string;
+  /** Of deposits and withdrawals that have one. */
+  readonly paymentId?: string;
   /** Number of the operator's key, of deposits and withdrawals. */
   readonly by?: number;
 }
@@ -108,20 +126,22 @@ export class Escrow<O extends OffsetType = number> {
   constructor(private readonly context: Context<O>) {}
 
   /**
-   * Puts money into an account, for operators: a key of the default organisation with `accessAdmin`. Not sent again after a lost
-   * connection: look at the ledger first.
+   * Puts money into an account, for operators: a key of the default organisation with `accessAdmin`. It is booked once under its id;
+   * after a lost connection it is sent again with the same one, to the same data directory alone.
+   *
+   * @throws PaymentIdTakenError where the id was used for another payment.
    *
    * @example
    * ```ts
    * const { available } = await np.asp.escrow.deposit({ agentId: "research-agent", amount: 25_000, currency: "EUR" });
    * ```
    */
-  deposit(request: AccountRequest & Money, options?: CallOptions): Promise<EscrowAccount> {
-    return this.context.requester.json<EscrowAccount>("escrow.deposit", request, options, ONCE);
+  deposit(request: PaymentRequest, options?: CallOptions): Promise<EscrowAccount> {
+    return this.pay("escrow.deposit", request, options);
   }
 
   /**
-   * Takes money out of an account, for operators. Not sent again after a lost connection: look at the ledger first.
+   * Takes money out of an account, for operators, once under its id, as `deposit` puts it in.
    *
    * @throws InsufficientFundsError where the account has less available.
    *
@@ -130,8 +150,12 @@ export class Escrow<O extends OffsetType = number> {
    * await np.asp.escrow.withdraw({ org: "acme", amount: 2_500, currency: "EUR" });
    * ```
    */
-  withdraw(request: AccountRequest & Money, options?: CallOptions): Promise<EscrowAccount> {
-    return this.context.requester.json<EscrowAccount>("escrow.withdraw", request, options, ONCE);
+  withdraw(request: PaymentRequest, options?: CallOptions): Promise<EscrowAccount> {
+    return this.pay("escrow.withdraw", request, options);
+  }
+
+  private pay(kind: string, { id = `pay_${uuidV7()}`, ...rest }: PaymentRequest, options?: CallOptions): Promise<EscrowAccount> {
+    return this.context.requester.json<EscrowAccount>(kind, { id, ...rest }, options, SAME_DATA);
   }
 
   /**

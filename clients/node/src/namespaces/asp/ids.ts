@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { NPayloadError } from "../../errors/index.js";
 
 /**
  * Makes UUIDs of version 7, each greater than the one before, also within a millisecond and where the clock is set back
@@ -35,4 +36,32 @@ const source = new UuidV7Source();
 /** A UUID of version 7, greater than those before. */
 export function uuidV7(): string {
   return source.next();
+}
+
+/**
+ * A UUID of version 7 for what follows from something and lives where that does: it ends as the id of that one, and so names its
+ * region.
+ */
+export function uuidBeside(id: string): string {
+  const last = /[0-9a-f]{4}$/.exec(id);
+  return last === null ? source.next() : source.next().slice(0, -4) + last[0];
+}
+
+/** How often an id that somebody else has used is replaced by a new one. */
+const FRESH_IDS = 3;
+
+/**
+ * Does something under an id: the one that is given, else a new one, which is replaced where somebody else has used it.
+ *
+ * @param taken - Codes that say so.
+ */
+export async function underId<T>(given: string | undefined, fresh: () => string, taken: readonly string[], what: (id: string) => Promise<T>): Promise<T> {
+  if (given !== undefined) return what(given);
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await what(fresh());
+    } catch (error) {
+      if (tries >= FRESH_IDS || !(error instanceof NPayloadError) || !taken.includes(error.code)) throw error;
+    }
+  }
 }

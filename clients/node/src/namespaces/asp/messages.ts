@@ -5,7 +5,7 @@ import type { CallOptions } from "../../options.js";
 import { bounded } from "../../signals.js";
 import { type Context, SAFE } from "../context.js";
 import { Copies, type FromCopies, type FromCopy, type InAnyRegion, type InRegion, type Where } from "./copies.js";
-import { uuidV7 } from "./ids.js";
+import { underId, uuidV7 } from "./ids.js";
 import { SendWindow } from "./send-window.js";
 import type { Participant } from "./sessions.js";
 import { signMessage } from "./signing.js";
@@ -293,10 +293,13 @@ export class SessionMessages<O extends OffsetType = number> {
     const deadline = Date.now() + timeoutMs;
     const wait = (turn: Promise<unknown>): Promise<unknown> => bounded(turn, signal, timeoutMs, () => new RequestTimeoutError("session.send", timeoutMs));
     return this.window.run(sessionId, request.from, wait, async () => {
-      const left = { ...options, timeoutMs: Math.max(deadline - Date.now(), 1) };
-      const body = { sessionId, ...rest, id: rest.id ?? `msg_${uuidV7()}` };
-      const signed = signingKey === undefined ? body : await this.sign(body, signingKey, left);
-      return requester.json<SentMessage>("session.send", signed, left, SAFE);
+      const taken = ["MESSAGE_ID_TAKEN", "COMMITMENT_ID_TAKEN"];
+      return underId(rest.id, () => `msg_${uuidV7()}`, taken, async (id) => {
+        const left = { ...options, timeoutMs: Math.max(deadline - Date.now(), 1) };
+        const body = { sessionId, ...rest, id };
+        const signed = signingKey === undefined ? body : await this.sign(body, signingKey, left);
+        return requester.json<SentMessage>("session.send", signed, left, SAFE);
+      });
     });
   }
 

@@ -1,0 +1,102 @@
+//! A gap in what another region says of its keys: retention there outran the link, and a revocation may
+//! be in it.
+
+use npayload::access::{KeyKind, KeyRequest, Limits, NotAuthentic, Principal, Scope, Secret};
+use npayload::types::{KeyId, OrgId};
+
+use super::*;
+
+impl Driven {
+    /// A key for everything in the default organisation.
+    fn key(&mut self) -> (KeyId, Secret) {
+        if let Some(job) = self.broker.plan_secret() {
+            self.broker.finish_secret(job.run()).unwrap();
+        }
+        loop {
+            let request = KeyRequest {
+                org: OrgId::DEFAULT,
+                name: "a key".to_owned(),
+                kind: KeyKind::Test,
+                scopes: vec![Scope::all()],
+                limits: Limits::default(),
+                expires_at: None,
+                certificate: None,
+            };
+            let now = self.at();
+            match self.broker.create_key(&Principal::LOCAL, request, now) {
+                Ok(made) => {
+                    let (key, secret) = made.value;
+                    self.round();
+                    return (key.key, secret);
+                }
+                Err(refusal) => assert!(refusal.is_busy(), "{}", refusal.error),
+            }
+            self.settle();
+        }
+    }
+
+    fn revoke(&mut self, key: KeyId) {
+        let now = self.at();
+        self.broker.revoke_key(&Principal::LOCAL, key, now).unwrap();
+        self.round();
+    }
+
+    /// Who shows a key of another region.
+    fn shown(&mut self, secret: &Secret) -> Result<Principal, NotAuthentic> {
+        let now = self.at();
+        let shown = self.broker.authenticate_abroad(secret, now).unwrap();
+        self.round();
+        shown
+    }
+}
+
+#[test]
+fn a_gap_in_what_a_region_says_of_its_keys_suspends_them_until_all_of_it_comes_again() {
+    let mut home = Driven::new("ap-south");
+    home.begin();
+    home.record(&[joined("eu-west")]);
+    let mut west = Driven::new("eu-west");
+    west.take(&mut home, Travelling::Regions);
+    let (_, kept) = home.key();
+    let (lost, revoked) = home.key();
+    west.take(&mut home, Travelling::Access);
+    let who = west.shown(&kept).expect("a key of a region that counts");
+    west.shown(&revoked).expect("the other one too");
+    // The link is cut; a key ends, and what says so is trimmed behind a state that was folded since.
+    home.revoke(lost);
+    for _ in 0..40 {
+        home.key();
+    }
+    home.settle();
+    let topic = Travelling::Access.name();
+    let (begins_at, _) = home.range_of(&topic);
+    let id = home.broker.identity_of(&topic).unwrap();
+    let next = west.broker.copy_place(id).unwrap().next;
+    assert!(next < begins_at, "{next:?} {begins_at:?}");
+    let now = west.at();
+    assert!(west.broker.access().check_alive(&who, now).is_ok());
+    // The link is back: first comes that something is missing.
+    west.broker.append_gap(id, next..begins_at, now).unwrap();
+    west.round();
+    for _ in 0..2 {
+        for secret in [&kept, &revoked] {
+            assert_eq!(west.shown(secret), Err(NotAuthentic::Unknown));
+        }
+        let now = west.at();
+        let ended = west.broker.access().check_alive(&who, now);
+        assert!(ended.is_err(), "nor does who is let in already go on");
+        // Nor after a power cut, where it is read from the copy.
+        west = west.cut();
+    }
+    // Then all of it.
+    west.take(&mut home, Travelling::Access);
+    for _ in 0..2 {
+        assert_eq!(west.shown(&kept), Ok(who), "under the number that it had");
+        let ended = west.shown(&revoked).unwrap_err();
+        assert!(
+            matches!(ended, NotAuthentic::Ended(_)),
+            "what was missing counts: {ended:?}"
+        );
+        west = west.cut();
+    }
+}
