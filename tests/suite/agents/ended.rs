@@ -52,7 +52,7 @@ fn deliver(commitment_id: CommitmentId) -> CommitmentDeliver {
 /// A session, in which two have spoken. Where it is to fail, it does so soon, by its time.
 async fn session(client: &Client, end: State) -> SessionRow {
     let mut new = creation();
-    new.ttl_ms = (end == State::Failed).then_some(3_000);
+    new.ttl_ms = (end == State::Failed).then_some(8_000);
     let session = client.sessions().create(new).await.unwrap();
     for from in ["lead", "writer"] {
         let said = says(from, Performative::Inform, 1);
