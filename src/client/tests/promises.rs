@@ -36,7 +36,7 @@ async fn a_promise_whose_answer_was_lost_is_made_once() {
 }
 
 #[tokio::test]
-async fn a_delivery_and_a_deposit_whose_answers_were_lost_are_not_sent_again() {
+async fn a_delivery_whose_answer_was_lost_is_not_sent_again_and_a_deposit_is_under_its_id() {
     let fake = Fake::new().await;
     let client = fake.client().await;
     let commitment_id = promised(&client).await;
@@ -59,7 +59,8 @@ async fn a_delivery_and_a_deposit_whose_answers_were_lost_are_not_sent_again() {
         region: None,
     };
     client.escrow().deposit(deposit.clone()).await.unwrap();
-    let (deposits, tried) = (fake.state().asp.deposits.clone(), fake.state().asp.tried);
+    let deposits = fake.state().asp.deposits.clone();
+    let tried = fake.state().asp.tried;
     deposit.id = deposits[0].id;
     assert!(deposit.id.is_some_and(PaymentId::is_version_7));
     assert_eq!((deposits, tried), (vec![deposit], 2));

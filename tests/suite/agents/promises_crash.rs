@@ -113,7 +113,13 @@ struct Told(&'static str, String);
 impl Teller {
     fn new(disk: &CrashingDisk) -> Self {
         let mut floor = Floor::open(disk, BEGIN);
-        let session = floor.create(TRIO).session.session;
+        // One that goes on through all of a story: nothing is promised in one that has ended.
+        let new = npayload::broker::asp::NewSession {
+            ttl_ms: 30 * 24 * HOUR.unsigned_abs(),
+            ..new_session(TRIO)
+        };
+        let made = floor.broker.create_session(&ME, new, Timestamp(BEGIN));
+        let session = floor.durable(made.unwrap()).session.session;
         let job = floor.broker.plan_secret().unwrap();
         floor.broker.finish_secret(job.run()).unwrap();
         let (whose, at) = (agent(1), Timestamp(BEGIN));

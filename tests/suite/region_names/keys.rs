@@ -35,6 +35,24 @@ impl Driven {
         }
     }
 
+    /// Says something else of the default organisation: one event more, of no more that is known.
+    fn limits(&mut self, requests_per_s: u32) {
+        let limits = Limits {
+            requests_per_s: Some(requests_per_s),
+            ..Limits::default()
+        };
+        let org = OrgName::parse("default").unwrap();
+        loop {
+            let now = self.at();
+            match (self.broker).limit_org(&Principal::LOCAL, &org, limits, now) {
+                Ok(_) => break,
+                Err(refusal) => assert!(refusal.is_busy(), "{}", refusal.error),
+            }
+            self.settle();
+        }
+        self.round();
+    }
+
     fn revoke(&mut self, key: KeyId) {
         let now = self.at();
         self.broker.revoke_key(&Principal::LOCAL, key, now).unwrap();
@@ -64,8 +82,8 @@ fn a_gap_in_what_a_region_says_of_its_keys_suspends_them_until_all_of_it_comes_a
     west.shown(&revoked).expect("the other one too");
     // The link is cut; a key ends, and what says so is trimmed behind a state that was folded since.
     home.revoke(lost);
-    for _ in 0..40 {
-        home.key();
+    for requests in 1..60 {
+        home.limits(requests);
     }
     home.settle();
     let topic = Travelling::Access.name();
