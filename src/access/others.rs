@@ -187,6 +187,23 @@ impl Access {
         events
     }
 
+    /// What is to be recorded where another region is begun anew, whose numbers mean other people from
+    /// then on: whoever acts under one of them has a number here that nobody had before.
+    #[must_use]
+    pub fn check_strangers(&self, region: &RegionName, at: Timestamp) -> Vec<AccessEvent> {
+        let met = self.met.keys().filter(|(of, _)| of == region);
+        let numbers = (self.next_principal.0..).map(PrincipalId);
+        let strangers = met.zip(numbers).map(|((region, theirs), principal)| {
+            AccessEvent::PrincipalMet(PrincipalMet {
+                region: region.clone(),
+                theirs: *theirs,
+                principal,
+                at,
+            })
+        });
+        strangers.collect()
+    }
+
     /// Whether a grant of another region lets one organisation do something with a channel of
     /// another: both are known by their names.
     pub(super) fn is_granted_abroad(
@@ -411,6 +428,34 @@ mod tests {
         }
         assert_eq!(again, pair.here);
         assert_eq!(again.principal_abroad(key), Some(who));
+    }
+
+    #[test]
+    fn who_is_met_again_once_a_region_was_begun_anew_is_nobody_from_before() {
+        let mut pair = Pair::new();
+        let acme = pair.org("acme");
+        let (secret, _) = pair.key(acme, vec![Scope::all()], None);
+        let before = pair.meet(&secret).unwrap();
+        // The region counts its people from the beginning, and has another key for the first of them.
+        let strangers = pair.here.check_strangers(&region("there"), NOW);
+        assert_eq!(strangers.len(), 1);
+        for event in strangers {
+            pair.here.apply(&event).unwrap();
+        }
+        pair.here.forget_of(&region("there"));
+        pair.there = Access::default();
+        let acme = pair.org("acme");
+        let (secret, _) = pair.key(acme, vec![Scope::all()], None);
+        let who = pair.meet(&secret).unwrap();
+        assert_ne!(who.id, before.id);
+        assert_eq!(who.org, before.org, "an organisation is its name");
+        let mut again = Access::default();
+        pair.here
+            .fold()
+            .iter()
+            .for_each(|event| again.apply(event).unwrap());
+        assert_eq!(again.met, pair.here.met);
+        assert_eq!(pair.here.check_strangers(&region("other"), NOW), []);
     }
 
     #[test]

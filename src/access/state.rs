@@ -397,7 +397,9 @@ impl Access {
                 if event.principal != self.next_principal {
                     return Err("its principal's number is not the next one");
                 }
-                self.meet(&event.region, event.theirs, event.principal)?;
+                // Met again, it is somebody else: the region was begun anew, and so are its numbers.
+                let met = (event.region.clone(), event.theirs);
+                self.met.insert(met, event.principal);
                 self.next_principal = PrincipalId(event.principal.0 + 1);
             }
             AccessEvent::GrantProposed(event) => {

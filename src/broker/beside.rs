@@ -14,6 +14,7 @@ use super::core::{Accepted, Broker, Refusal};
 use super::directory::{CreateError, DirectoryEvent, Renamed};
 use super::error::BrokerError;
 use super::journal::own_batch;
+use super::kept_copies::DraftedCopy;
 use crate::region::copies::{AsideReason, CopyEvent, SetAside};
 use crate::storage::Need;
 use crate::types::{ChannelName, Incarnation, Offset, Timestamp};
@@ -71,7 +72,12 @@ impl Broker {
             what: what.to_owned(),
         };
         let old = match self.residence(&new.name) {
-            Residence::Copy(old, home) if old != new.incarnation && home == new.home => old,
+            Residence::Copy(old, home)
+                if old != new.incarnation
+                    && (home == new.home || self.is_made_again(&new.name, new.incarnation)) =>
+            {
+                old
+            }
             Residence::Copy(..) => return Err(wrong("was not made again at its home").into()),
             _ => return Err(wrong("has no copy here").into()),
         };
@@ -79,7 +85,6 @@ impl Broker {
             let incarnation = new.incarnation;
             return Err(CreateError::IncarnationTaken { incarnation }.into());
         }
-        let to = name_aside(&new.name, old)?;
         // What an organisation may have is not changed by it.
         let (found, limit) = (
             self.directory.made_by_clients() + 1,
@@ -89,28 +94,9 @@ impl Broker {
             return Err(BrokerError::TooManyChannels { found, limit }.into());
         }
         new.config.check().map_err(CreateError::from)?;
-        let place = self
-            .storage
-            .log(old)
-            .map(|log| (log.log_start(), log.end()));
-        let (from, end) = place.unwrap_or((Offset(0), Offset(0)));
-        let aside = SetAside {
-            incarnation: old,
-            reason: AsideReason::Recreated,
-            from,
-            end,
-            place: to.to_string(),
-            at: now,
-            republished: Vec::new(),
-        };
-        let drafted = self.draft_copy(CopyEvent::SetAside(aside), now)?;
+        let (renamed, drafted) = self.draft_beside(&new.name, old, now)?;
         let more = own_batch(drafted.log, &drafted.records)?;
-        let mut events = vec![DirectoryEvent::Renamed(Renamed {
-            incarnation: old,
-            name: new.name.clone(),
-            to,
-            at: now,
-        })];
+        let mut events = vec![renamed];
         events.extend(self.with_key(DirectoryEvent::Created(new.created(now)), &new, now)?);
         let staged = self.record_directory_with(&events, Some(more), Need::Producer, now)?;
         self.booked(drafted.log, &staged);
@@ -122,7 +108,7 @@ impl Broker {
             self.round_waiters.extend(waiters);
         }
         tracing::warn!(
-            channel = %new.name, %old, new = %new.incarnation, %from, %end,
+            channel = %new.name, %old, new = %new.incarnation,
             "the channel was deleted and made again at its home: what is here of the old one is kept \
              beside"
         );
@@ -130,6 +116,37 @@ impl Broker {
             value: (),
             wait: self.directory_wait(),
         })
+    }
+
+    /// What gives the copy of a former life of a channel a name of its own, and says so on the record
+    /// of the copies.
+    pub(super) fn draft_beside(
+        &self,
+        name: &ChannelName,
+        old: Incarnation,
+        at: Timestamp,
+    ) -> Result<(DirectoryEvent, DraftedCopy), BrokerError> {
+        let to = name_aside(name, old)?;
+        let log = self.storage.log(old);
+        let place = log.map(|log| (log.log_start(), log.end()));
+        let (from, end) = place.unwrap_or((Offset(0), Offset(0)));
+        let aside = SetAside {
+            incarnation: old,
+            reason: AsideReason::Recreated,
+            from,
+            end,
+            place: to.to_string(),
+            at,
+            republished: Vec::new(),
+        };
+        let drafted = self.draft_copy(CopyEvent::SetAside(aside), at)?;
+        let renamed = DirectoryEvent::Renamed(Renamed {
+            incarnation: old,
+            name: name.clone(),
+            to,
+            at,
+        });
+        Ok((renamed, drafted))
     }
 
     /// Removes the copy of a former life of a channel once its retention has left nothing of it.

@@ -215,10 +215,7 @@ impl Broker {
         let mut channel = ChannelState::new(Producers::new(self.config.producers));
         channel.last = self.directory_wait();
         self.channels.insert(id, channel);
-        // Others may have spoken of it before it was here.
-        if self.homes.homes.name(id).is_some() {
-            self.settle_home(id);
-        }
+        self.settle_made(id);
         self.note_begun(id, now);
     }
 
@@ -328,16 +325,19 @@ impl Broker {
             channel: name.to_string(),
             what,
         };
-        let id = match self.residence(name) {
-            Residence::Copy(id, _) => id,
+        let (id, from) = match self.residence(name) {
+            Residence::Copy(id, from) => (id, from),
             Residence::Home(_) => return Err(refused("lives here, and is no copy").into()),
             Residence::Unknown => return Err(self.no_such_log(name).into()),
         };
         let is_wanted = self.interests().wish(name, |org| self.may_cross(name, org));
-        if is_wanted.is_some() && self.may_hold_here(name) {
+        // Of a channel that is over nothing could be wanted.
+        if is_wanted.is_some() && self.may_hold_here(name) && !self.is_over(name) {
             return Err(refused("is still wanted: withdraw the interest in it first").into());
         }
+        self.check_purge_topic(name, &from)?;
         self.drop_log_of_copy(id, now)?;
+        self.forget_said(name, &from);
         Ok(Accepted {
             value: id,
             wait: self.directory_wait(),

@@ -225,6 +225,8 @@ pub struct Broker {
     pub(super) interest_events: u64,
     /// Who is home of which log.
     pub(super) homes: super::homes::KnownHomes,
+    /// Topics of other regions of which nobody knows here what they say.
+    pub(super) lacking: super::lacking::Lackings,
     /// What became of the copies that are here.
     pub(super) kept: super::kept_copies::KeptCopies,
     /// Copies that take no batches for now.

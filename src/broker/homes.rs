@@ -1,13 +1,11 @@
 //! Who is home of which log: recorded on `__homes`, with what other regions say on theirs, and what
 //! follows from it here: who may append, and with which epochs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
-use super::copies::Residence;
 use super::core::{Accepted, Broker, Refusal};
 use super::error::BrokerError;
 use super::journal::OwnRecord;
-use super::travelled::Travelling;
 use crate::folding::IllegalEvent;
 use crate::region::homes::{
     Acknowledged, Fence, Held, Home, HomeEvent, Homes, Lineage, Move, MoveError, Run,
@@ -26,58 +24,6 @@ pub(super) struct KnownHomes {
     now: HashMap<Incarnation, Home>,
     /// Logs that take no writes here while what they have is synced, before their fence is recorded.
     stopping: HashMap<Incarnation, RegionName>,
-    /// Regions of which nobody knows here what they have said, and why: any log that seems to live
-    /// here may have been taken over by one of them.
-    unknown: BTreeMap<RegionName, Unknown>,
-}
-
-/// What nobody knows here that a region has said.
-#[derive(Debug)]
-struct Unknown {
-    /// Where it is damaged.
-    why: String,
-    /// Whether the copy is made anew.
-    is_anew: bool,
-    /// How far the new one has to go, once the region has told.
-    end: Option<Offset>,
-}
-
-impl KnownHomes {
-    /// What a region has said is damaged here.
-    pub fn lacks_of(&mut self, region: &RegionName, why: String) {
-        tracing::error!(
-            %region, why,
-            "what a region says of homes is not known: what lives here takes no writes, as that \
-             region may have taken it over"
-        );
-        let unknown = Unknown {
-            why,
-            is_anew: false,
-            end: None,
-        };
-        self.unknown.insert(region.clone(), unknown);
-    }
-
-    /// All below `end` that a region has said is known; whether that is all of it, its state records
-    /// tell, and what it has told of itself.
-    pub fn has_up_to(&mut self, region: &RegionName, end: Offset) {
-        let unknown = self.unknown.get(region);
-        if unknown.is_some_and(|unknown| unknown.end.is_some_and(|all| all <= end)) {
-            self.has_all_of(region);
-        }
-    }
-
-    /// All that a region has said is known again.
-    pub fn has_all_of(&mut self, region: &RegionName) {
-        if self.unknown.remove(region).is_some() {
-            tracing::info!(%region, "what a region says of homes is known again");
-        }
-    }
-
-    /// This region goes on alone: nobody takes over what lives here.
-    pub fn goes_alone(&mut self) {
-        self.unknown.clear();
-    }
 }
 
 /// A log whose home was moved or is being moved.
@@ -182,53 +128,16 @@ impl Broker {
             let (channel, to) = (channel(), to.clone());
             return Err(BrokerError::HomeMoving { channel, to });
         }
+        let mut unknown = self.lacking.of_homes();
         // One that has left is home of nothing.
-        let mut unknown = self.homes.unknown.iter();
-        let unknown = unknown.find(|(region, _)| self.regions.left_at(region).is_none());
+        let unknown = unknown.find(|(region, _)| !self.is_without(region));
         match unknown {
             None => Ok(()),
-            Some((region, unknown)) => Err(BrokerError::HomesUnknown {
+            Some((region, why)) => Err(BrokerError::HomesUnknown {
                 channel: channel(),
-                region: region.clone(),
-                why: unknown.why.clone(),
+                region,
+                why: why.to_owned(),
             }),
-        }
-    }
-
-    /// Removes the copy of what a region says of homes, where it is damaged, as the region is there
-    /// to say all of it again. Its identity is answered, and what that waits for.
-    ///
-    /// # Errors
-    /// [`Refusal`]: there is no room for the record.
-    pub fn begin_homes_anew(
-        &mut self,
-        region: &RegionName,
-        now: Timestamp,
-    ) -> Result<Option<Accepted<Incarnation>>, Refusal> {
-        let is_damaged = |unknown: &Unknown| !unknown.is_anew;
-        let name = Travelling::Homes.name_from(region);
-        let Residence::Copy(id, _) = self.residence(&name) else {
-            return Ok(None);
-        };
-        if !self.homes.unknown.get(region).is_some_and(is_damaged) {
-            return Ok(None);
-        }
-        self.remove_travelled(&name, now)?;
-        self.homes.homes.forget(region);
-        if let Some(unknown) = self.homes.unknown.get_mut(region) {
-            unknown.is_anew = true;
-        }
-        tracing::warn!(%region, "what a region says of homes is brought anew");
-        Ok(Some(Accepted {
-            value: id,
-            wait: self.directory_wait(),
-        }))
-    }
-
-    /// A region has told how far goes what it says of homes, which is brought anew.
-    pub fn homes_go_to(&mut self, region: &RegionName, end: Offset) {
-        if let Some(unknown) = self.homes.unknown.get_mut(region) {
-            unknown.end = Some(end);
         }
     }
 
@@ -328,6 +237,33 @@ impl Broker {
         }
         let before = self.homes.now.insert(id, home.clone());
         before != Some(home)
+    }
+
+    /// Refuses to make a log here that lives in another region by now: it was made here before, moved,
+    /// and what was here of it is gone.
+    pub(super) fn check_made(
+        &self,
+        id: Incarnation,
+        name: &ChannelName,
+    ) -> Result<(), BrokerError> {
+        let Some(me) = self.config.region.as_ref() else {
+            return Ok(());
+        };
+        let home = self.homes.homes.home(id, me).region;
+        match home == *me {
+            true => Ok(()),
+            false => Err(BrokerError::LivesElsewhere {
+                channel: name.to_string(),
+                home,
+            }),
+        }
+    }
+
+    /// Works out where a log lives that was just made, of which others may have spoken before.
+    pub(super) fn settle_made(&mut self, id: Incarnation) {
+        if self.homes.homes.name(id).is_some() {
+            self.settle_home(id);
+        }
     }
 
     /// Records what this region says, in one entry, and applies it.

@@ -18,7 +18,7 @@ impl Broker {
     pub fn leave_directory(&mut self, now: Timestamp) -> Result<Accepted<()>, Refusal> {
         self.remove_travelled(&Travelling::Regions.name(), now)?;
         self.regions = Regions::default();
-        self.homes.goes_alone();
+        self.lacks_nothing(now);
         self.consents += 1;
         self.granted.clear();
         self.settle_trust();
@@ -28,7 +28,8 @@ impl Broker {
         })
     }
 
-    /// Removes the copy of another region's topic, where there is one.
+    /// Removes the copy of another region's topic, where there is one. Of one that is brought anew it
+    /// stays on the record that it is.
     ///
     /// # Errors
     /// [`BrokerError`]: there is no room for the record.
@@ -47,7 +48,9 @@ impl Broker {
         });
         let staged = self.record_directory(&[event], Need::Freeing, now)?;
         self.after.push((staged.entry, After::Drop(id)));
-        self.note_purged(id, now);
+        if !self.lacking.has(id) {
+            self.note_purged(id, now);
+        }
         Ok(())
     }
 }

@@ -147,6 +147,7 @@ impl Broker {
             interest_log: None,
             interest_events: 0,
             homes: super::homes::KnownHomes::default(),
+            lacking: super::lacking::Lackings::default(),
             kept: super::kept_copies::KeptCopies::default(),
             held_copies: HashSet::new(),
             wider: super::widening::Widenings::default(),
@@ -179,6 +180,7 @@ impl Broker {
         broker.fold_copies()?;
         broker.fold_peers()?;
         broker.fold_copies_of_topics()?;
+        broker.find_lacking(now);
         broker.clamp_positions(now)?;
         broker.drop_positions(now);
         broker.fold_asp(now)?;

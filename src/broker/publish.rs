@@ -510,6 +510,9 @@ impl Broker {
         now: Timestamp,
     ) -> Result<Made, BrokerError> {
         let named = self.named_incarnation(&name)?;
+        if let Some(named) = named {
+            self.check_made(named, &name)?;
+        }
         let incarnation = named.unwrap_or_else(|| self.new_incarnation());
         let options = log_options(&config);
         let is_encrypted = !config.encryption.is_off();
@@ -520,6 +523,7 @@ impl Broker {
             at: now,
             copy: None,
         };
+        self.make_way(&name, &created.config, now)?;
         let mut events = vec![self.directory.check_create(created)?];
         let mut key = None;
         if is_encrypted {
@@ -575,6 +579,7 @@ impl Broker {
             }
             let channel = ChannelState::new(Producers::new(self.config.producers));
             self.channels.insert(made.incarnation, channel);
+            self.settle_made(made.incarnation);
             self.open_keyring(made.incarnation);
             self.directory_events += made.events.len() as u64;
         }
@@ -602,6 +607,7 @@ impl Broker {
         let mut channel = ChannelState::new(Producers::new(self.config.producers));
         channel.last = self.wait_for(self.storage.directory_id());
         self.channels.insert(incarnation, channel);
+        self.settle_made(incarnation);
         Ok(incarnation)
     }
 

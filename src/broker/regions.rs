@@ -107,6 +107,10 @@ impl Broker {
             // It may come to know that it has left.
             return Travelling::of(channel) == Some(Travelling::Regions);
         }
+        if self.lacking.has_directory() && !channel.is_internal() {
+            // What was said of it is on its way here; whoever it comes from judges for this region.
+            return self.config.region.as_ref() == Some(region);
+        }
         if Travelling::of(channel) == Some(Travelling::Access) {
             // Who has which keys is for the regions of the deployment.
             return self.regions.is_known(region);
@@ -291,7 +295,8 @@ impl Broker {
         &self,
         name: &ChannelName,
     ) -> Result<Option<Incarnation>, BrokerError> {
-        if name.is_internal() || self.directory.by_name(name.as_str()).is_some() {
+        let is_here = self.directory.by_name(name.as_str()).is_some() && !self.is_over(name);
+        if name.is_internal() || is_here {
             return Ok(None);
         }
         if name.region().is_some() {

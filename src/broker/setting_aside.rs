@@ -11,6 +11,7 @@ use super::error::BrokerError;
 use super::journal::{OwnRecord, own_batch};
 use super::open::producers_of;
 use super::producers::{ProducerLimits, Producers};
+use super::travelled::Travelling;
 use crate::format::{BatchHeader, ProducerRow};
 use crate::storage::disk::Disk;
 use crate::storage::{CutError, FoldHeaders, Need};
@@ -129,6 +130,10 @@ impl Broker {
         self.channel_is(name, id)?;
         if self.elsewhere(id).is_none() {
             return Err(BrokerError::Bug("a home is not dropped".into()).into());
+        }
+        if name == &Travelling::Regions.name() {
+            // Until all of it has come from its home, nobody knows here who may hold what.
+            return self.lets_go(name, "all of it was another region's", now);
         }
         if name.is_internal() {
             return Ok(self.remove_travelled(name, now)?);

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use super::asp::CopiedTopic;
 use super::config::ChannelConfig;
 use super::copies::NewCopy;
-use super::core::{Accepted, Broker, ChannelState, Refusal, log_options};
-use super::directory::{CopyOf, CreateError, Created, DirectoryEvent};
+use super::core::{Accepted, After, Broker, ChannelState, Refusal, log_options};
+use super::directory::{CopyOf, CreateError, Created, Deleted, DirectoryEvent};
 use super::error::{BrokerError, BrokerOpenError};
 use super::journal::{ACCESS, HOMES, INTEREST};
 use super::keys_abroad::AccessOf;
@@ -20,7 +20,7 @@ use super::topic::{TopicError, fold_topic, read_topic};
 use super::trimming::is_whole_state;
 use crate::format::BatchHeader;
 use crate::region::interest::Interests;
-use crate::storage::Need;
+use crate::storage::{Need, NewBatch};
 use crate::types::{ChannelName, Incarnation, Offset, RegionName, Timestamp};
 
 /// An internal topic that travels.
@@ -94,8 +94,21 @@ impl Broker {
         if is_known || self.directory.by_name(name.as_str()).is_some() {
             return Err(BrokerError::from(CreateError::Exists { name, incarnation }).into());
         }
-        let config = self.own_topic_config();
+        self.put_travelled(new, None, now)
+    }
+
+    /// Makes the copy of a topic of another region.
+    ///
+    /// - `old`: the copy that it takes the name of, which is removed, and what else the entry says.
+    pub(super) fn put_travelled(
+        &mut self,
+        new: NewCopy,
+        old: Option<(Incarnation, Option<NewBatch>)>,
+        now: Timestamp,
+    ) -> Result<Accepted<()>, Refusal> {
+        let (incarnation, config) = (new.incarnation, self.own_topic_config());
         let options = log_options(&config);
+        let name = new.name.clone();
         let created = DirectoryEvent::Created(Created {
             name: new.name,
             incarnation,
@@ -108,7 +121,25 @@ impl Broker {
                 types: None,
             }),
         });
-        self.record_directory(&[created], Need::Own, now)?;
+        let (old, more) = old.unzip();
+        let deleted = old.map(|incarnation| {
+            DirectoryEvent::Deleted(Deleted {
+                incarnation,
+                name,
+                at: now,
+            })
+        });
+        let events: Vec<DirectoryEvent> = deleted.into_iter().chain([created]).collect();
+        let more_of = more.flatten();
+        let log = more_of.as_ref().map(|batch| batch.log);
+        let staged = self.record_directory_with(&events, more_of, Need::Own, now)?;
+        if let Some(log) = log {
+            self.booked(log, &staged);
+        }
+        if let Some(old) = old {
+            self.after.push((staged.entry, After::Drop(old)));
+            self.note_purged(old, now);
+        }
         self.storage
             .create_log_at(incarnation, options, new.begins_at);
         let mut channel = ChannelState::new(Producers::new(self.config.producers));
@@ -153,16 +184,16 @@ impl Broker {
         if let Err(error) = self.fold_travelled(topic, &from, batch) {
             match topic {
                 Travelling::Access => self.access.lacks_of(&from),
-                Travelling::Homes => self.homes.lacks_of(&from, error.to_string()),
+                Travelling::Homes => self.lacks(name, id, error.to_string()),
                 Travelling::Regions | Travelling::Interest => {}
             }
             tracing::error!(%error, %name, region = %from, "what another region says is not taken");
             return;
         }
-        if topic == Travelling::Homes {
+        if !self.lacking.is_empty() {
             match is_whole_state(batch) {
-                true => self.homes.has_all_of(&from),
-                false => self.homes.has_up_to(&from, header.end_offset()),
+                true => self.has_topic(name, now),
+                false => self.has_topic_to(name, header.end_offset(), now),
             }
         }
         let begins = header.base_offset();
@@ -238,7 +269,8 @@ impl Broker {
                 (Err(_), Travelling::Access) => self.access.lacks_of(&from),
                 // Another region may have taken over what seems to live here.
                 (Err(error), Travelling::Homes) => {
-                    self.homes.lacks_of(&from, error.to_string());
+                    let name = topic.name_from(&from);
+                    self.lacks(&name, id, error.to_string());
                 }
                 _ => {}
             }

@@ -40,7 +40,7 @@ pub enum RegionCommand {
     /// Follow a copy again that was stopped
     Retry {
         /// The channel
-        #[arg(value_parser = own_channel)]
+        #[arg(value_parser = any_channel)]
         channel: ChannelName,
     },
     /// Take what a forced move may have lost off the list, once it was seen to; the record stays

@@ -115,6 +115,13 @@ impl Routes {
         }
     }
 
+    /// Whether a peer is linked and has a log, as far as it has told.
+    #[must_use]
+    pub fn is_offered(&self, peer: &RegionName, log: Incarnation) -> bool {
+        let offers = self.lists.get(peer);
+        offers.is_some_and(|offers| offers.contains_key(&log))
+    }
+
     /// The peer on whose link a log is followed.
     #[must_use]
     pub fn source(&self, log: Incarnation) -> Option<&RegionName> {
@@ -238,7 +245,9 @@ mod tests {
         assert_eq!(turn(&mut routes, "a", 0, false), Turn::Stay);
         assert_eq!(turn(&mut routes, "b", 0, false), Turn::Wait);
         assert_eq!(routes.source(LOG), Some(&region("a")));
+        assert!(routes.is_offered(&region("a"), LOG));
         routes.lost(&region("a"));
+        assert!(!routes.is_offered(&region("a"), LOG));
         assert_eq!(turn(&mut routes, "b", 0, false), Turn::Follow);
         routes.left(&region("a"), LOG);
         assert_eq!(routes.source(LOG), Some(&region("b")), "it was not a's");

@@ -53,6 +53,7 @@ mod promises; // what the wire protocol promises: order, retries, long polls, al
 mod raw; // a client made of bytes, for the tests that need one
 #[cfg(target_os = "linux")]
 mod read_only; // a file system that becomes read-only under the real binary
+mod region_anew; // topics of other regions that are damaged, let go, or of a region that was begun anew, and what is known meanwhile
 mod region_faults; // what regions do to each other's faults, line by line of the table in docs/regions.md
 mod region_names; // the directory of all regions, broker by broker: names in one entry with their channels, moves of it
 mod region_sim; // three regions from one seed: their brokers, the lines between them, moves of homes; and a checker
@@ -62,6 +63,7 @@ mod regions_agents; // what follows from sessions of other regions: promises, di
 mod regions_agents_ids; // whose that is which goes by an id of its own where it is not: several, none, refused, a namesake's
 mod regions_asof; // what agents say in one region, read in another from copies that say up to when they are current
 mod regions_attack; // what was tried to make regions acknowledge what they do not hold, or give up what they have
+mod regions_deleted; // channels that are deleted while other regions have copies, and made again elsewhere
 mod regions_dir; // one directory for all regions: names, homes, who may hold what; peers that come and go
 mod regions_each; // channels with a log for each region: written everywhere, read merged, the same in every region
 mod regions_ends; // topics that are folded, names that are given back, wider copies that are tried again, what outboxes promise, who sees sessions

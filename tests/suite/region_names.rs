@@ -24,24 +24,24 @@ use npayload::types::{ChannelName, Incarnation, LogEpoch, Offset, OrgName, Regio
 
 use crate::storage_harness::{ROOT, small};
 
-fn region(name: &str) -> RegionName {
+pub fn region(name: &str) -> RegionName {
     RegionName::parse(name).unwrap()
 }
 
-fn channel(name: &str) -> ChannelName {
+pub fn channel(name: &str) -> ChannelName {
     ChannelName::parse_any(name).unwrap()
 }
 
 /// A broker that is a region, driven from one thread.
-struct Driven {
-    broker: Broker,
+pub struct Driven {
+    pub broker: Broker,
     disk: CrashingDisk,
     name: &'static str,
     now: i64,
 }
 
 impl Driven {
-    fn new(name: &'static str) -> Self {
+    pub fn new(name: &'static str) -> Self {
         Self::open(CrashingDisk::new(), name, 1000)
     }
 
@@ -72,24 +72,24 @@ impl Driven {
     }
 
     /// As after a power cut: what was not synced is gone.
-    fn cut(self) -> Self {
+    pub fn cut(self) -> Self {
         let (name, now) = (self.name, self.now + 1);
         Self::open(self.disk.after(Loss::All), name, now)
     }
 
-    fn at(&mut self) -> Timestamp {
+    pub fn at(&mut self) -> Timestamp {
         self.now += 1;
         Timestamp(self.now)
     }
 
-    fn round(&mut self) {
+    pub fn round(&mut self) {
         while let Some(round) = self.broker.plan_round(Timestamp(self.now)) {
             let end = round.run();
             self.broker.finish_round(end);
         }
     }
 
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         for _ in 0..4 {
             self.now += 2_000;
             let now = Timestamp(self.now);
@@ -106,13 +106,13 @@ impl Driven {
         }
     }
 
-    fn begin(&mut self) {
+    pub fn begin(&mut self) {
         let now = self.at();
         self.broker.begin_directory(now).unwrap();
         self.round();
     }
 
-    fn record(&mut self, events: &[RegionEvent]) {
+    pub fn record(&mut self, events: &[RegionEvent]) {
         loop {
             let now = self.at();
             match self.broker.record_regions(events, now) {
@@ -124,7 +124,7 @@ impl Driven {
         self.round();
     }
 
-    fn create(&mut self, name: &str, asked: Asked) -> Result<Incarnation, BrokerError> {
+    pub fn create(&mut self, name: &str, asked: Asked) -> Result<Incarnation, BrokerError> {
         let name = channel(name);
         loop {
             let now = self.at();
@@ -150,7 +150,7 @@ impl Driven {
         }
     }
 
-    fn declare(&mut self, pattern: &str) {
+    pub fn declare(&mut self, pattern: &str) {
         loop {
             let now = self.at();
             let declared = Declared {
@@ -216,7 +216,7 @@ impl Driven {
     }
 
     /// Takes what another region's topic has that is not here yet.
-    fn take(&mut self, from: &mut Self, topic: Travelling) {
+    pub fn take(&mut self, from: &mut Self, topic: Travelling) {
         let (id, begins_at, batches) = from.batches(&topic.name());
         let here = topic.name_from(&region(from.name));
         let now = self.at();
@@ -247,7 +247,7 @@ impl Driven {
     }
 }
 
-fn joined(name: &str) -> RegionEvent {
+pub fn joined(name: &str) -> RegionEvent {
     RegionEvent::Joined(Joined {
         region: region(name),
         at: Timestamp(1),

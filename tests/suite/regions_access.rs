@@ -169,7 +169,7 @@ fn topics(region: &Region) -> Vec<String> {
 }
 
 /// Records of a type on the topic of a region's own keys.
-fn said_of_access(region: &Region, record_type: &str) -> Vec<Value> {
+pub fn said_of_access(region: &Region, record_type: &str) -> Vec<Value> {
     let args = ["consume", "__access", "--from", "start", "--json"];
     let rows = region.run(&args).json_lines().into_iter();
     let events = rows.map(|row| row["payload"].clone());

@@ -41,6 +41,12 @@ pub enum CopyEvent {
     /// What the home of the log was heard to have synced.
     #[serde(rename = "copy.seen")]
     Seen(Seen),
+    /// Nobody knows here what it says: it is brought anew from its beginning.
+    #[serde(rename = "copy.anew")]
+    Anew(Anew),
+    /// All of it is here again.
+    #[serde(rename = "copy.whole")]
+    Whole(Whole),
     /// Its bytes are removed.
     #[serde(rename = "copy.purged")]
     Purged(Purged),
@@ -216,6 +222,28 @@ pub struct Widening {
     pub at: Timestamp,
 }
 
+/// That a copy is brought anew; also [`CopyEvent::Anew`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Anew {
+    /// Which log.
+    pub incarnation: Incarnation,
+    /// Why nobody knows what the one before said.
+    pub why: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// See [`CopyEvent::Whole`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Whole {
+    /// Which log.
+    pub incarnation: Incarnation,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// See [`CopyEvent::Purged`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -239,6 +267,8 @@ impl CopyEvent {
             Self::Widening(event) | Self::Widened(event) => Some(event.incarnation),
             Self::Republished(event) => Some(event.incarnation),
             Self::Seen(event) => Some(event.incarnation),
+            Self::Anew(event) => Some(event.incarnation),
+            Self::Whole(event) => Some(event.incarnation),
             Self::Purged(event) => Some(event.incarnation),
             Self::Folded(_) | Self::Unknown { .. } => None,
         }
@@ -256,6 +286,8 @@ folding::topic_event! {
         Widened = "copy.widened",
         Republished = "copy.republished",
         Seen = "copy.seen",
+        Anew = "copy.anew",
+        Whole = "copy.whole",
         Purged = "copy.purged",
         Folded = "copies.folded",
     }

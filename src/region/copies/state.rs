@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde::{Deserialize, Serialize};
 
 use super::cursor::GapReason;
-use super::event::{AsideReason, CopyEvent, Republication, Seen, SetAside, Widening};
+use super::event::{Anew, AsideReason, CopyEvent, Republication, Seen, SetAside, Widening};
 use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES};
 use crate::region::LogName;
 use crate::types::{Incarnation, Offset, RegionName, Timestamp};
@@ -38,6 +38,9 @@ pub struct Copy {
     /// What its home was last heard to have synced, where that is on the record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seen: Option<Seen>,
+    /// Nobody knows what it says until all of it has come anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anew: Option<Anew>,
 }
 
 /// Records that a copy will never have.
@@ -121,6 +124,7 @@ impl Copy {
 /// Absent --begun--> Copying --stopped--> Stopped --resumed--> Copying
 ///                    |  ^ gap, setAside   |  ^ stopped, setAside
 ///                    |  | widening, widened  | widening, widened
+///                    |  | anew, whole     |  | anew, whole
 ///                    |  +--               |  +--
 ///                    +-- purged, setAside as recreated --> Absent --purged--> Absent
 /// ```
@@ -128,7 +132,8 @@ impl Copy {
 /// What was set aside as recreated is kept whole under a name of its own, and is purged by itself.
 /// Records set aside because another region has them otherwise leave a copy that ends before them.
 /// What lies elsewhere may be published again, in one channel or several: how much of it is there never
-/// goes down. Of what a home was heard to have synced, the highest of its tenure stays.
+/// goes down. Of what a home was heard to have synced, the highest of its tenure stays. A copy that is
+/// brought anew is that until it is whole, whether or not anything of it is here meanwhile.
 ///
 /// A gap follows the ones before it. A state record replaces all once its last part is there; no
 /// other event may stand between its parts. An unknown event changes nothing.
@@ -227,6 +232,7 @@ impl Copies {
                     at: event.at,
                     wider: None,
                     seen: None,
+                    anew: None,
                 };
                 if self.copies.contains_key(&event.incarnation) {
                     return Err("there is a copy of this log");
@@ -307,6 +313,17 @@ impl Copies {
                 copy.gaps.clear();
                 copy.from = event.from;
                 copy.types = event.types.clone();
+                Ok(())
+            }
+            CopyEvent::Anew(event) => {
+                self.known(event.incarnation)?.anew = Some(event.clone());
+                Ok(())
+            }
+            CopyEvent::Whole(event) => {
+                let copy = self.known(event.incarnation)?;
+                if copy.anew.take().is_none() {
+                    return Err("the copy is not brought anew");
+                }
                 Ok(())
             }
             CopyEvent::Purged(event) => {

@@ -356,6 +356,44 @@ fn seen(home: &str, term: u32, flushed: u64) -> CopyEvent {
     })
 }
 
+fn anew() -> CopyEvent {
+    CopyEvent::Anew(Anew {
+        incarnation: LOG,
+        why: "damage".into(),
+        at: Timestamp(9),
+    })
+}
+
+fn whole() -> CopyEvent {
+    CopyEvent::Whole(Whole {
+        incarnation: LOG,
+        at: Timestamp(10),
+    })
+}
+
+#[test]
+fn a_copy_that_is_brought_anew_is_that_until_it_is_whole() {
+    for begun in [vec![begun()], vec![begun(), stopped()]] {
+        let mut state = after(&begun);
+        refused(&state, &whole());
+        state.apply(&anew()).unwrap();
+        state.apply(&anew()).unwrap();
+        assert_eq!(after(&state.fold()), state);
+        // Whatever becomes of it meanwhile.
+        let stops = [stopped(), resumed()];
+        stops.iter().for_each(|event| state.apply(event).unwrap());
+        let mark = state.copy(LOG).unwrap().anew.as_ref();
+        assert_eq!(mark.map(|mark| mark.why.as_str()), Some("damage"));
+        state.apply(&whole()).unwrap();
+        assert_eq!(state.copy(LOG).unwrap().anew, None);
+        refused(&state, &whole());
+    }
+    assert_eq!(after(&[begun(), anew(), purged()]).copy(LOG), None);
+    for event in [anew(), whole()] {
+        refused(&Copies::default(), &event);
+    }
+}
+
 #[test]
 fn how_much_was_published_again_never_goes_down_and_outlives_the_copy() {
     let aside = [begun(), set_aside(AsideReason::Overtaken), purged()];
@@ -606,6 +644,14 @@ fn the_json_of_each_event_is_stable() {
             ),
         ),
         (
+            anew(),
+            format!(r#"{{"v":1,"type":"copy.anew","incarnation":"{id}","why":"damage","at":9}}"#),
+        ),
+        (
+            whole(),
+            format!(r#"{{"v":1,"type":"copy.whole","incarnation":"{id}","at":10}}"#),
+        ),
+        (
             purged(),
             format!(r#"{{"v":1,"type":"copy.purged","incarnation":"{id}","at":6}}"#),
         ),
@@ -620,7 +666,9 @@ fn the_json_of_each_event_is_stable() {
 }
 
 fn event() -> impl Strategy<Value = CopyEvent> {
-    (0..9_u8, 0..9_u64).prop_map(|(kind, from)| match kind {
+    (0..11_u8, 0..9_u64).prop_map(|(kind, from)| match kind {
+        9 => anew(),
+        10 => whole(),
         7 => republished(from, from == 8),
         8 => seen("us-east", 0, from),
         0 | 1 => begun(),

@@ -179,6 +179,20 @@ impl Homes {
         self.said.keys().filter(|(_, region)| region == by).count()
     }
 
+    /// The logs of which a region has claimed the home, or refused to: what others know of where they
+    /// live rests on that.
+    pub fn claimed_by<'a>(
+        &'a self,
+        by: &'a RegionName,
+    ) -> impl Iterator<Item = (Incarnation, &'a LogName)> {
+        let said = self
+            .said
+            .iter()
+            .filter(move |((_, region), _)| region == by);
+        let spent = said.filter(|(_, said)| said.spent > 0);
+        spent.map(|((log, _), said)| (*log, &said.log))
+    }
+
     /// The claims of a log with who made them, by region and term: what may be missing stands in
     /// those that were forced.
     pub fn claims(&self, log: Incarnation) -> impl Iterator<Item = (&RegionName, &Claim)> {

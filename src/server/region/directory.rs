@@ -163,7 +163,8 @@ pub(super) async fn begin_if_alone(
 ) -> Result<(), WireError> {
     let begun = {
         let mut broker = shared.broker();
-        if broker.directory_seat() != Seat::Nowhere || !regions.is_alone() {
+        let is_begun = broker.directory_seat() != Seat::Nowhere || broker.lacks_directory();
+        if is_begun || !regions.is_alone() {
             return Ok(());
         }
         broker.begin_directory(clock::now())

@@ -125,6 +125,10 @@ async fn begin(shared: &Arc<Shared>, regions: &Regions) -> Left {
             }
         }
     }
+    if shared.broker().lacks_directory() {
+        tracing::warn!("the directory of all regions was here, and no peer has it now");
+        return Left::Again;
+    }
     tracing::info!("this region is the home of the directory of all regions");
     name_own(shared, regions)
 }

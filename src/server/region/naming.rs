@@ -8,7 +8,7 @@ use super::Regions;
 use super::directory::{begin_if_alone, place, serve, settled};
 use super::requests::unreachable;
 use super::seek::find;
-use crate::broker::{Asked, BrokerError, Residence, Seat, Travelling};
+use crate::broker::{Asked, Broker, BrokerError, Residence, Seat, Travelling};
 use crate::client::RequestError;
 use crate::protocol::control::{ChannelCreate, ChannelDelete};
 use crate::protocol::region::{
@@ -50,6 +50,8 @@ pub(super) async fn whereabouts(
         let broker = shared.broker();
         (broker.directory_seat(), place(&broker, name))
     };
+    // One that was made here and lives elsewhere by now is not to be made again.
+    let known = known.map(|known| lives(&shared.broker(), regions, known));
     // One that was named for this region and is not here is to be made, or was just deleted.
     if let Some(known) = known.filter(|known| known.home != regions.name) {
         return Ok(Some(Elsewhere::At(known.home, known.incarnation)));
@@ -89,6 +91,7 @@ pub(super) async fn whereabouts(
     let Some(place) = told.place else {
         return Ok(None);
     };
+    let place = lives(&shared.broker(), regions, place);
     if place.home != regions.name {
         return Ok(Some(Elsewhere::At(place.home, place.incarnation)));
     }
@@ -98,6 +101,35 @@ pub(super) async fn whereabouts(
         broker.grant(place.channel, place.incarnation);
     }
     Ok(None)
+}
+
+/// The place of a channel that is not here, by what is known of its home, which may have been moved
+/// since it was made.
+fn lives(broker: &Broker, regions: &Regions, place: ChannelPlace) -> ChannelPlace {
+    let home = broker.known_homes().home(place.incarnation, &place.home);
+    match home.region == regions.name {
+        true => place,
+        false => ChannelPlace {
+            home: home.region,
+            ..place
+        },
+    }
+}
+
+/// Whether what is here under a name is the copy of a channel that is over, so that another one may be
+/// made: the directory has none of the name any more, and its home, where it can be asked, no such
+/// channel.
+async fn is_over(
+    shared: &Shared,
+    regions: &Regions,
+    name: &ChannelName,
+    (home, id): (&RegionName, Incarnation),
+) -> bool {
+    if !shared.broker().is_over(name) {
+        return false;
+    }
+    let found = find(regions, name, |peer| peer == home).await;
+    !matches!(found, Ok(Some(log)) if log.incarnation == id)
 }
 
 /// Waits until the name that was given is in this region's copy of the directory: from then on links
@@ -225,6 +257,7 @@ pub(in crate::server) fn asks_others(shared: &Shared, create: &ChannelCreate) ->
         .as_ref()
         .is_some_and(|home| *home != regions.name)
         || create.residency.is_some()
+        || broker.is_over(&create.name)
         || (broker.residence(&create.name) == Residence::Unknown
             && (!regions.is_alone() || broker.directory_seat() != Seat::Nowhere))
 }
@@ -272,6 +305,9 @@ async fn created(
     let residence = shared.broker().residence(&create.name);
     let elsewhere = match residence {
         Residence::Unknown => whereabouts(shared, &regions, &create.name, Some(asked)).await?,
+        Residence::Copy(id, home) if is_over(shared, &regions, &create.name, (&home, id)).await => {
+            whereabouts(shared, &regions, &create.name, Some(asked)).await?
+        }
         Residence::Copy(id, home) => Some(Elsewhere::At(home, id)),
         Residence::Home(_) => None,
     };

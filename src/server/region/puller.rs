@@ -1,6 +1,7 @@
 //! The side of a link that pulls: one task for each peer keeps it open and appends what comes.
 
 mod again;
+mod anew;
 mod appending;
 mod follow;
 mod holding;
@@ -46,8 +47,6 @@ const LOST: BackoffLimits = BackoffLimits {
     min: Duration::from_millis(100),
     max: Duration::from_secs(10),
 };
-/// How long the removal of a copy may take that is brought anew.
-const REMOVED: Duration = Duration::from_secs(10);
 /// A link that was open for this long is opened again soon when it is lost.
 const STEADY: Duration = Duration::from_secs(10);
 
@@ -245,7 +244,6 @@ async fn session(
     peer.set_link(Some(link.clone()));
     regions.tell_linked();
     tracing::info!(peer = %opened.region, url = %peer.url, "linked to a region");
-    homes_anew(shared, peer).await?;
     let mut session = Session {
         shared,
         regions,
@@ -264,28 +262,6 @@ async fn session(
         look_at: None,
     };
     session.run().await
-}
-
-/// Has what a peer says of homes brought anew, where it is damaged here.
-async fn homes_anew(shared: &Arc<Shared>, peer: &Peer) -> Result<(), Ended> {
-    let begun = shared
-        .broker()
-        .begin_homes_anew(&peer.name, clock::now())
-        .map_err(|refusal| ended(refusal.error.to_string()))?;
-    let Some(begun) = begun else {
-        return Ok(());
-    };
-    let removed = super::directory::settled(shared, begun.wait).await;
-    removed.map_err(|error| ended(error.message))?;
-    // It is followed under the same identity, once nothing is left of the one before.
-    let limit = Instant::from_std(clock::instant()) + REMOVED;
-    while shared.broker().storage().log(begun.value).is_some() {
-        if Instant::from_std(clock::instant()) >= limit {
-            return Err(ended("what was damaged is not removed yet"));
-        }
-        sleep(Duration::from_millis(10)).await;
-    }
-    Ok(())
 }
 
 impl Session<'_> {

@@ -76,6 +76,9 @@ pub(in crate::server) fn carry_out(
             drop(broker);
             // A topic of agents is wanted no more with its copy.
             regions.tell_wanted();
+            if purge.name.is_internal() {
+                shared.tell_access_changed();
+            }
             let name = purge.name.clone();
             let incarnation = purged.value;
             let answer = RegionPurged { name, incarnation };

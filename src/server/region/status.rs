@@ -16,6 +16,10 @@ use crate::types::{ChannelName, Incarnation, Offset, RegionName, Timestamp};
 const WITHDRAWN: &str = "NO_CONSENT: this region may not hold the channel any more, and holds this \
     copy; remove it with `npayload region purge`";
 
+/// What is told of a copy whose channel was deleted at its home.
+const OVER: &str = "CHANNEL_NOT_FOUND: the channel was deleted at its home; this is what is left of it, \
+    goes with `npayload region purge`, and is kept beside once another channel of its name is made";
+
 /// How the link to a peer is.
 #[derive(Debug, Clone)]
 pub(super) struct PeerState {
@@ -109,6 +113,35 @@ fn moved(broker: &Broker) -> Vec<MovedRow> {
     rows.collect()
 }
 
+/// Topics of which nobody knows here what they say, and nothing is here now.
+fn gone_topics(broker: &Broker) -> Vec<CopyStatus> {
+    let gone = broker
+        .lacking_topics()
+        .filter_map(|(name, incarnation, error)| {
+            let home = RegionName::parse(name.region()?).ok()?;
+            broker.identity_of(name).is_none().then(|| CopyStatus {
+                name: name.clone(),
+                incarnation,
+                home,
+                followed: false,
+                source: None,
+                whole: false,
+                types: None,
+                begins_at: Offset(0),
+                next: Offset(0),
+                home_flushed: None,
+                lag_records: None,
+                lag_ms: None,
+                bytes: 0,
+                error: Some(error),
+                gaps: Vec::new(),
+                beside: None,
+                wider: None,
+            })
+        });
+    gone.collect()
+}
+
 impl Regions {
     /// Changes what is known of a copy.
     pub(super) fn copy_state(&self, id: Incarnation, change: impl FnOnce(&mut CopyState)) {
@@ -143,9 +176,24 @@ impl Regions {
             }
         });
         let states = self.copies();
-        let is_shown = |name: &ChannelName| !name.is_internal() || CopiedTopic::of(name).is_some();
-        let copies = broker.copies().filter(|(_, name, _)| is_shown(name));
-        let copies = copies.map(|(id, name, copy)| {
+        let error_of = |id: Incarnation, name: &ChannelName| {
+            let mut lacking = broker.lacking_topics();
+            match lacking.find(|(topic, ..)| *topic == name) {
+                Some((.., error)) => Some(error),
+                None if broker.is_withdrawn(name) => Some(WITHDRAWN.to_owned()),
+                None if broker.is_over(name) => Some(OVER.to_owned()),
+                None => states.get(&id).and_then(|state| state.error.clone()),
+            }
+        };
+        // Of topics that always travel those are told with which somebody has to do something.
+        let is_shown = |name: &ChannelName, error: &Option<String>| {
+            !name.is_internal() || CopiedTopic::of(name).is_some() || error.is_some()
+        };
+        let copies = broker.copies().filter_map(|(id, name, copy)| {
+            let error = error_of(id, name);
+            is_shown(name, &error).then_some((id, name, copy, error))
+        });
+        let copies = copies.map(|(id, name, copy, error)| {
             let state = states.get(&id).cloned().unwrap_or_default();
             let next = broker.copy_place(id).map_or(copy.begins_at, |it| it.next);
             let lag_ms = match (state.home_flushed, state.behind_since) {
@@ -167,15 +215,13 @@ impl Regions {
                 lag_records: state.home_flushed.map(|at| at.0.saturating_sub(next.0)),
                 lag_ms,
                 bytes: state.bytes,
-                error: match broker.is_withdrawn(name) {
-                    false => state.error,
-                    true => Some(WITHDRAWN.to_owned()),
-                },
+                error,
                 gaps: state.gaps.iter().map(|gap| (gap.start, gap.end)).collect(),
                 beside: self.beside_place(id),
                 wider: self.wider_status(id),
             }
         });
+        let gone = gone_topics(broker).into_iter();
         let disputed = broker.disputed().into_iter();
         RegionTold {
             disputed: disputed
@@ -183,7 +229,7 @@ impl Regions {
                 .collect(),
             region: self.name.clone(),
             links: links.collect(),
-            copies: copies.collect(),
+            copies: copies.chain(gone).collect(),
             logs: super::each::all_here(broker, &self.name),
             sent_bytes: self.sent_bytes.load(std::sync::atomic::Ordering::Relaxed),
             outboxes: self.outboxes_told(broker),

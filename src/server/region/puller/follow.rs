@@ -7,7 +7,7 @@ use tokio::time::{Instant, timeout};
 use super::{ANSWER, Copying, Ended, Session, ended, place};
 use crate::broker::asp::CopiedTopic;
 use crate::broker::config::ChannelConfig;
-use crate::broker::{NewCopy, Residence, Travelling};
+use crate::broker::{NewCopy, Residence};
 use crate::protocol::region::{
     FollowFrom, FollowLog, FollowedLog, LinkFollow, LinkLog, LinkLogsPage, LinkUnfollow, MAX_LOGS,
 };
@@ -17,7 +17,7 @@ use crate::region::interest::{Since, Wish};
 use crate::region::routes::{Refusal, Turn};
 use crate::server::clock;
 use crate::server::region::{following, travel};
-use crate::types::{ChannelName, Incarnation, Offset};
+use crate::types::{ChannelName, Incarnation, Offset, RegionName};
 
 /// Bytes of the logs that one request asks for, in JSON: a frame holds twice as many.
 const FOLLOW_BYTES: usize = MAX_CONTROL_FRAME_BYTES as usize / 2;
@@ -180,6 +180,12 @@ impl Session<'_> {
 
     /// How a log is to be followed; none where it can't be, which is noted.
     async fn plan(&mut self, log: &LinkLog, wish: &Wish) -> Option<FollowLog> {
+        if let Err(text) = self.bring_anew(log).await {
+            let here = self.shared.broker().identity_of(&log.name);
+            let shown = here.unwrap_or(log.incarnation);
+            self.hold(log, shown, &text, Refusal::Passing);
+            return None;
+        }
         let handle = self.next_handle;
         let residence = self.shared.broker().residence(&log.name);
         let types = self.types(log.incarnation, wish);
@@ -216,14 +222,17 @@ impl Session<'_> {
             // A topic of the broker's own that was made again, with its data directory, has no place
             // beside the old one.
             Residence::Copy(id, _) if id != log.incarnation && log.name.is_internal() => {
-                let text = "its region has begun it anew; this copy is of the one before, and goes \
-                            with `npayload region purge`";
-                self.hold(log, id, text, Refusal::Differs);
-                return None;
+                let may_go = self.shared.broker().check_begin_anew(&log.name);
+                if let Err(text) = may_go {
+                    self.hold(log, id, &text, Refusal::Differs);
+                    return None;
+                }
+                follow(FollowFrom::Since(Since::Start), Before::Nothing)
             }
             // Another life of the channel: it is begun from its start, beside what is here of the old.
             Residence::Copy(id, home) if id != log.incarnation => {
-                if home != self.peer.name || log.home != self.peer.name {
+                let is_its_home = home == self.peer.name || self.is_named_anew(log, id, &home);
+                if !is_its_home || log.home != self.peer.name {
                     let text = "the channel was deleted and created again; this copy is of the old \
                                 one, whose home has not said so";
                     self.hold(log, id, text, Refusal::Differs);
@@ -244,6 +253,13 @@ impl Session<'_> {
         };
         self.next_handle = self.next_handle.wrapping_add(1);
         Some(planned)
+    }
+
+    /// Whether the directory names this log in the place of a copy whose channel is over. Its home, where
+    /// that is linked, does not have that any more either.
+    fn is_named_anew(&self, log: &LinkLog, old: Incarnation, home: &RegionName) -> bool {
+        let is_named = (self.shared.broker()).is_made_again(&log.name, log.incarnation);
+        is_named && !self.regions.routes().is_offered(home, old)
     }
 
     /// Takes what became of a log that was to be followed.
@@ -279,6 +295,10 @@ impl Session<'_> {
             self.hold(log, id, &text, Refusal::Passing);
             return self.leave(vec![handle]).await;
         }
+        if log.home == self.peer.name && log.name.is_internal() {
+            let mut broker = self.shared.broker();
+            broker.topic_goes_to(&log.name, log.flushed, clock::now());
+        }
         self.stopped.remove(&log.name);
         following::resume(self.shared, self.regions, id, &self.peer.name);
         let peer = self.peer.name.clone();
@@ -308,7 +328,7 @@ impl Session<'_> {
         let mut broker = self.shared.broker();
         let is_again = match broker.residence(&log.name) {
             Residence::Unknown => false,
-            Residence::Copy(id, _) if id != log.incarnation && !log.name.is_internal() => true,
+            Residence::Copy(id, _) if id != log.incarnation => true,
             _ => return Ok(()),
         };
         // Both are the same names in JSON.
@@ -326,17 +346,19 @@ impl Session<'_> {
             from_start: (is_again || wish.from == Since::Start) && log.whole,
             types: wish.types.clone(),
         };
-        if Travelling::of(&log.name) == Some(Travelling::Homes) {
-            broker.homes_go_to(&log.home, log.flushed);
-        }
         let is_internal = new.name.is_internal();
-        let made = match is_internal {
-            true => broker.create_travelled(new, clock::now()),
-            false if is_again => broker.create_recreated(new, clock::now()),
-            false => broker.create_copy(new, clock::now()),
+        let made = match (is_internal, is_again) {
+            (true, false) => broker.create_travelled(new, clock::now()),
+            (true, true) => broker.create_travelled_anew(new, clock::now()),
+            (false, true) => broker.create_recreated(new, clock::now()),
+            (false, false) => broker.create_copy(new, clock::now()),
         };
         if made.is_ok() {
             self.regions.settle_new(&broker, log.incarnation);
+            if is_internal && is_again {
+                // What the region has said before of keys counts no more.
+                self.shared.tell_access_changed();
+            }
             if is_internal {
                 broker.begun_copied(log.incarnation, log.flushed);
             }
