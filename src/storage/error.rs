@@ -79,7 +79,7 @@ impl<T> While<T> for io::Result<T> {
     }
 }
 
-/// Why a data directory was not opened. Nothing in it was changed.
+/// Why a data directory was not opened. Nothing that it holds was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -96,6 +96,27 @@ pub enum OpenError {
     Missing {
         /// The directory.
         path: PathBuf,
+    },
+    /// A new directory would not find the space that its settings ask for. Nothing was made.
+    #[error(
+        "a new data directory in {} takes {needed} bytes, and {free} are free: {journal_files} journal files of \
+         {journal_file_bytes} bytes, {min_free_bytes} that producers leave, and what a start writes; free some space, \
+         or set a smaller storage.journal_file_bytes or storage.min_free_bytes",
+        .path.display()
+    )]
+    TooSmall {
+        /// The directory.
+        path: PathBuf,
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that must be: less than all of it where some was made before.
+        needed: u64,
+        /// Fewest files of the journal's ring.
+        journal_files: u32,
+        /// Bytes of one of them.
+        journal_file_bytes: u64,
+        /// Bytes that producers leave.
+        min_free_bytes: u64,
     },
     /// There are files, but no marker of ours.
     #[error("{} is not an npayload data directory: it holds `{found}` but no npayload.marker; choose an empty --data-dir", .path.display())]

@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::IoSlice;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::disk::{Disk, DiskFile, OpenMode, zero_fill};
@@ -242,17 +243,24 @@ impl Journal {
     /// The number of the file that should be prepared now, so that no round has to wait for it.
     ///
     /// - `may_be_larger`: whether the ring may have more files than it needs to go on.
-    pub fn wants_file(&mut self, may_be_larger: bool) -> Option<u32> {
+    pub fn wanted_file(&self, may_be_larger: bool) -> Option<u32> {
         let prepared = u32::try_from(self.files.len()).expect("a ring has few files");
         // A ring of fewer than three files is always filled up; a larger one grows where its free
         // files come to an end.
         let is_end_near = self.free.len() < 2 && (may_be_larger || self.is_growing);
         let is_short = prepared < MIN_FILES || is_end_near;
-        if is_short && prepared < self.max_files + self.extra_files && !self.is_preparing {
-            self.is_preparing = true;
-            return Some(prepared);
-        }
-        None
+        let may_grow = prepared < self.max_files + self.extra_files && !self.is_preparing;
+        (is_short && may_grow).then_some(prepared)
+    }
+
+    /// Books that the wanted file is being prepared.
+    pub fn preparing(&mut self) {
+        self.is_preparing = true;
+    }
+
+    /// Whether the ring has a single file, which no checkpoint could ever free.
+    pub fn is_single(&self) -> bool {
+        self.files.len() < 2
     }
 
     /// Takes a prepared file into the ring, or books that preparing it failed.
@@ -268,6 +276,7 @@ impl Journal {
 }
 
 /// Creates journal file `number`: zero-filled and synced, so that a group's sync moves no metadata.
+/// One that finds no space gives back what it took.
 pub(super) fn prepare_file(
     disk: &dyn Disk,
     layout: &Layout,
@@ -279,16 +288,28 @@ pub(super) fn prepare_file(
     let file = disk
         .open(&path, OpenMode::Create)
         .or_while("creating", &path)?;
-    zero_fill(&*file, file_bytes).or_while("filling", &path)?;
     let header = JournalFileHeader {
         directory_id,
         number,
         file_bytes,
     };
-    file.write_at(0, &[IoSlice::new(&header.encode())])
-        .or_while("writing", &path)?;
-    file.sync_data().or_while("syncing", &path)?;
+    if let Err(failure) = fill(&*file, &path, &header) {
+        if failure.is_out_of_space()
+            && let Err(error) = file.set_len(0)
+        {
+            tracing::warn!(%error, path = %path.display(), "its space was not given back");
+        }
+        return Err(failure);
+    }
     let dir = layout.journal_dir();
     disk.sync_dir(&dir).or_while("syncing", &dir)?;
     Ok(file)
+}
+
+/// Fills a journal file. Its header comes last: a file without one was never in the ring.
+fn fill(file: &dyn DiskFile, path: &Path, header: &JournalFileHeader) -> Result<(), IoFailure> {
+    zero_fill(file, header.file_bytes).or_while("filling", path)?;
+    file.write_at(0, &[IoSlice::new(&header.encode())])
+        .or_while("writing", path)?;
+    file.sync_data().or_while("syncing", path)
 }

@@ -24,6 +24,7 @@ mod log;
 mod mmap;
 mod open_files;
 mod points;
+mod preparing;
 mod progress;
 mod read;
 mod recent;

@@ -49,6 +49,8 @@ pub(super) struct Space {
     is_refused: bool,
     /// A round waits for space.
     is_stuck: bool,
+    /// The journal has too few files to go on for long, and no space for another.
+    is_ring_short: bool,
     /// The log says that producers are turned away.
     is_told: bool,
 }
@@ -78,6 +80,7 @@ impl Space {
             is_spent: false,
             is_refused: false,
             is_stuck: false,
+            is_ring_short: false,
             is_told: false,
         }
     }
@@ -152,6 +155,12 @@ impl Space {
         self.tell();
     }
 
+    /// Books that the journal has too few files to go on and no space for another, or no longer so.
+    pub fn set_ring_short(&mut self, is_short: bool) {
+        self.is_ring_short = is_short;
+        self.tell();
+    }
+
     /// Books a write that took space: where nobody knows how much there is, it is the only sign
     /// that there is some.
     pub fn written(&mut self) {
@@ -169,7 +178,7 @@ impl Space {
 
     /// Whether producers are turned away.
     pub fn is_full(&self) -> bool {
-        self.is_low || self.is_refused || self.is_stuck
+        self.is_low || self.is_refused || self.is_stuck || self.is_ring_short
     }
 
     /// Whether an entry of so many bytes may be staged.
@@ -182,7 +191,13 @@ impl Space {
         let is_refused = match need {
             Need::Producer => self.is_full(),
             // After a refused write the looks tell whether the reserve is still there.
-            _ => self.is_spent || self.is_stuck || self.is_refused && self.left.is_none(),
+            _ => {
+                let is_unknown = self.left.is_none();
+                self.is_spent
+                    || self.is_stuck
+                    || self.is_ring_short
+                    || self.is_refused && is_unknown
+            }
         };
         let would_leave = self.left.map(|left| left.checked_sub(bytes));
         if is_refused || would_leave.is_some_and(|left| left.is_none_or(|left| left < mark)) {
@@ -194,6 +209,20 @@ impl Space {
     /// Whether the journal may take another file of so many bytes and leave writers their space.
     pub fn has_room_for(&self, bytes: u64) -> bool {
         !self.is_full() && self.check(bytes, Need::Producer).is_ok()
+    }
+
+    /// Whether the journal may take a file of so many bytes that it needs: it leaves the reserve. Where
+    /// nobody knows how much there is, it may try.
+    pub fn leaves_reserve(&self, bytes: u64) -> Result<(), Shortage> {
+        let limit = self.reserve.saturating_add(bytes);
+        match self.left {
+            Some(free) if free < limit => Err(Shortage {
+                free: Some(free),
+                limit,
+                reopens: limit,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// What producers are told while they are turned away.
@@ -242,6 +271,31 @@ mod tests {
         assert_eq!(may(&space(30 * KIB), 10 * KIB), [false, true, true]);
         assert_eq!(may(&space(20 * KIB), 10 * KIB), [false, false, true]);
         assert_eq!(may(&space(0), 10 * KIB), [false, false, true]);
+    }
+
+    #[test]
+    fn a_file_that_the_journal_needs_leaves_the_reserve() {
+        assert!(space(47 * KIB).leaves_reserve(32 * KIB).is_err());
+        assert!(space(48 * KIB).leaves_reserve(32 * KIB).is_ok());
+        assert!(
+            Space::new(64 * KIB, 16 * KIB)
+                .leaves_reserve(1 << 40)
+                .is_ok()
+        );
+        let mut space = space(100 * KIB);
+        space.staged(60 * KIB);
+        let short = space.leaves_reserve(32 * KIB).unwrap_err();
+        assert_eq!((short.free, short.limit), (Some(40 * KIB), 48 * KIB));
+    }
+
+    #[test]
+    fn a_ring_that_is_too_short_turns_all_away_but_what_frees_space() {
+        let mut space = space(1 << 30);
+        space.set_ring_short(true);
+        space.look(Some(1 << 30), 0);
+        assert_eq!(may(&space, 1), [false, false, true]);
+        space.set_ring_short(false);
+        assert_eq!(may(&space, 1), [true, true, true]);
     }
 
     #[test]

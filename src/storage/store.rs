@@ -100,8 +100,8 @@ pub struct Storage {
     pub(super) unsaved_indexes: Vec<(u64, Arc<super::segment::Segment>)>,
     /// What logs keep in memory for those who follow their ends, oldest first.
     pub(super) recent: RecentOrder,
-    /// Preparing a journal file failed: the next try is at this time.
-    pub(super) prepare_at: Option<Timestamp>,
+    /// Journal files that were not prepared.
+    pub(super) preparing: super::preparing::Preparing,
     pub(super) report: super::recovery::RecoveryReport,
     /// Rounds that ended.
     pub(super) rounds: u64,
@@ -160,7 +160,7 @@ impl Storage {
             rebuilt_indexes: Vec::new(),
             unsaved_indexes: Vec::new(),
             recent: RecentOrder::default(),
-            prepare_at: None,
+            preparing: super::preparing::Preparing::default(),
             report: from.report,
             rounds: 0,
             awaited: None,

@@ -11,12 +11,12 @@ use super::beside::BesidePlace;
 use super::checkpoint::{CheckpointEnd, CheckpointJob};
 use super::copy_forward::{CopyEnd, CopyJob};
 use super::cutting::{CutEnd, CutJob};
-use super::disk::{Disk, DiskFile, OpenMode};
+use super::disk::{Disk, DiskFile};
 use super::error::{IoFailure, While};
-use super::journal::prepare_file;
 use super::layout::Layout;
 use super::log::WriteRun;
 use super::open_files::OpenFiles;
+use super::preparing::PrepareJob;
 use super::replacing::{ReplaceEnd, ReplaceJob};
 use super::scrub::RebuiltIndex;
 use super::segment::{Segment, remove_file};
@@ -27,9 +27,6 @@ use crate::types::{Incarnation, Offset, Timestamp};
 
 /// Most bytes that one write-behind job takes, so that upkeep stays responsive.
 const JOB_BYTES: u64 = 32 * 1024 * 1024;
-
-/// How long after a failure a journal file is prepared again.
-const RETRY_MS: i64 = 1_000;
 
 /// Files that no record needs any more.
 #[derive(Debug)]
@@ -147,16 +144,6 @@ impl Tail {
     }
 }
 
-/// Prepares one journal file.
-#[derive(Debug)]
-pub struct PrepareJob {
-    disk: Arc<dyn Disk>,
-    layout: Layout,
-    directory_id: Incarnation,
-    number: u32,
-    file_bytes: u64,
-}
-
 /// Saves the indexes of segments, each up to a position.
 #[derive(Debug)]
 pub struct IndexJob {
@@ -189,17 +176,8 @@ impl RemoveJob {
 impl Storage {
     /// The next piece of upkeep that is due at `now`.
     pub fn plan_upkeep(&mut self, now: Timestamp) -> Option<Upkeep> {
-        let may_prepare = self.prepare_at.is_none_or(|at| now >= at);
-        // A larger ring is worth its space only where writers don't need that.
-        let has_room = self.space.has_room_for(self.config.journal_file_bytes);
-        if may_prepare && let Some(number) = self.journal.wants_file(has_room) {
-            return Some(Upkeep::Prepare(PrepareJob {
-                disk: self.disk.clone(),
-                layout: self.layout.clone(),
-                directory_id: self.directory_id,
-                number,
-                file_bytes: self.config.journal_file_bytes,
-            }));
+        if let Some(job) = self.plan_prepare(now) {
+            return Some(Upkeep::Prepare(job));
         }
         if let Some(job) = self.plan_copy() {
             return Some(Upkeep::Copy(job));
@@ -339,21 +317,7 @@ impl Storage {
                     self.book_tail(id, &offsets, written);
                 }
             }
-            UpkeepEnd::Prepare(Ok(file)) => {
-                self.prepare_at = None;
-                self.journal.prepared(Some(file));
-            }
-            UpkeepEnd::Prepare(Err(failure)) => {
-                // It is tried every second for as long as it takes; one line of the log is enough.
-                if self.prepare_at.is_none() {
-                    tracing::warn!(%failure, "a journal file could not be prepared; it is tried again every second");
-                }
-                if failure.is_out_of_space() {
-                    self.space.refused(&failure);
-                }
-                self.prepare_at = Some(now.saturating_add_ms(RETRY_MS));
-                self.journal.prepared(None);
-            }
+            UpkeepEnd::Prepare(prepared) => self.finish_prepare(prepared, now),
             UpkeepEnd::Copy(end) => self.finish_copy(end),
             UpkeepEnd::Checkpoint(end) => self.finish_checkpoint(*end, now),
             UpkeepEnd::Cut(end) => self.finish_cut(*end),
@@ -426,30 +390,6 @@ impl Upkeep {
                 UpkeepEnd::Remove(job, removed)
             }
         }
-    }
-}
-
-impl PrepareJob {
-    /// A file that finds no space gives back what it took.
-    fn run(&self) -> Result<Arc<dyn DiskFile>, IoFailure> {
-        let (number, file_bytes) = (self.number, self.file_bytes);
-        let prepared = prepare_file(
-            &*self.disk,
-            &self.layout,
-            self.directory_id,
-            number,
-            file_bytes,
-        );
-        if let Err(failure) = &prepared
-            && failure.is_out_of_space()
-        {
-            let path = self.layout.journal_file(number);
-            let cut = self.disk.open(&path, OpenMode::ReadWrite);
-            if let Err(error) = cut.and_then(|file| file.set_len(0)) {
-                tracing::warn!(%error, path = %path.display(), "its space was not given back");
-            }
-        }
-        prepared
     }
 }
 

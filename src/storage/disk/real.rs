@@ -103,8 +103,9 @@ impl Disk for RealDisk {
             }
             Err(TryLockError::Error(e)) => return Err(e.into()),
         }
-        file.set_len(0)?;
+        // In this order, what an earlier holder wrote is enough space on a disk that has none left.
         file.write_all_at(contents, 0)?;
+        file.set_len(contents.len() as u64)?;
         Ok(Box::new(RealLock { file }))
     }
 

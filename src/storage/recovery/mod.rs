@@ -19,6 +19,7 @@ mod owed;
 mod pieces;
 mod prepare;
 mod replay;
+mod room;
 mod scan;
 
 pub(super) use keep::set_aside;

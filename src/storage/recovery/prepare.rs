@@ -20,6 +20,7 @@ use super::ahead::Ahead;
 use super::batches::Batches;
 use super::owed::Owed;
 use super::pieces::Piece;
+use super::room;
 use super::scan::{JournalFiles, Scan};
 use super::{Damage, RecoveryReport};
 use crate::format::{
@@ -65,7 +66,7 @@ pub struct Unrecovered {
 /// - `random`: 64 random bits at each call.
 ///
 /// # Errors
-/// [`OpenError`]; nothing in the directory was changed then.
+/// [`OpenError`]; nothing that a directory holds was changed then.
 pub fn open(
     disk: Arc<dyn Disk>,
     root: &Path,
@@ -76,10 +77,13 @@ pub fn open(
 ) -> Result<Unrecovered, OpenError> {
     let layout = Layout::new(root);
     refuse_foreign(&*disk, &layout)?;
-    if config.must_exist && is_unmade(&*disk, &layout)? {
-        return Err(OpenError::Missing {
-            path: root.to_owned(),
-        });
+    if is_unmade(&*disk, &layout)? {
+        if config.must_exist {
+            return Err(OpenError::Missing {
+                path: root.to_owned(),
+            });
+        }
+        room::refuse_small(&*disk, &layout, &config)?;
     }
     disk.create_dir(root).or_while("creating", root)?;
     let lock = disk
@@ -518,6 +522,7 @@ fn open_journal(
         }
         opened.files.push(file);
     }
+    room::give_back(&opened.files, &opened.unprepared, needed);
     Ok(opened)
 }
 

@@ -339,10 +339,21 @@ impl Unrecovered {
         let mut files = self.journal.files;
         let sizes: Result<Vec<u64>, _> = files.iter().map(|file| file.len()).collect();
         let sizes = sizes.or_while("reading the length of", &self.layout.journal_dir())?;
-        // A ring of another file size, or a file without a header, is prepared anew; nothing in it
-        // is needed any more.
-        for (at, size) in sizes.iter().enumerate() {
-            if *size != self.config.journal_file_bytes || self.journal.unprepared.contains(&at) {
+        // A file of another size, or without a header, is none of the ring any more; nothing in it is
+        // needed. At the ring's end its space is given back, and upkeep finds it again where there is
+        // enough; any other one is prepared anew.
+        let is_fit = |at: usize| {
+            let is_prepared = !self.journal.unprepared.contains(&at);
+            sizes[at] == self.config.journal_file_bytes && is_prepared
+        };
+        while files.len() > 1 && !is_fit(files.len() - 1) {
+            let number = u32::try_from(files.len() - 1).expect("a ring has few files");
+            let path = self.layout.journal_file(number);
+            let last = files.pop().expect("more than one");
+            last.set_len(0).or_while("cutting", &path)?;
+        }
+        for at in 0..files.len() {
+            if !is_fit(at) {
                 let number = u32::try_from(at).expect("a ring has few files");
                 let (disk, layout) = (&*self.disk, &self.layout);
                 let path = layout.journal_file(number);
