@@ -252,3 +252,51 @@ fn a_load_that_fills_the_disk_is_turned_away_and_goes_on_and_a_kill_meanwhile_lo
     load.check_all(broker.address());
     assert_eq!(broker.terminate(), 0);
 }
+
+#[test]
+fn a_file_system_too_small_for_the_journal_refuses_a_new_directory_and_says_what_makes_it_smaller()
+{
+    let Some(small) = Mount::in_memory(182 << 20) else {
+        return;
+    };
+    let data = small.path().join("data");
+    let config = data.with_extension("toml");
+    std::fs::write(&config, "").expect("a configuration file");
+    let why = Broker::launch(&data, &[]).try_ready().err();
+    let why = why.expect("the journal alone takes more");
+    for part in [
+        "takes 269484032 bytes",
+        "are free",
+        "3 journal files of 67108864 bytes",
+        "storage.journal_file_bytes",
+        "storage.min_free_bytes",
+    ] {
+        assert!(why.contains(part), "{part}: {why}");
+    }
+    assert!(!data.exists(), "nothing is made");
+    let settings = "[storage]\njournal_file_bytes = 33554432\nmax_round_bytes = 8388608\n";
+    std::fs::write(&config, settings).expect("a configuration file");
+    let broker = Broker::start(&data);
+    assert_eq!(published(&broker, "first\n").0, 0);
+    assert_eq!(broker.terminate(), 0);
+}
+
+#[test]
+fn a_kill_while_a_journal_file_was_prepared_leaves_a_directory_that_starts_with_no_byte_free() {
+    let Some(small) = Mount::in_memory(BYTES) else {
+        return;
+    };
+    let data = configured(small.path());
+    let broker = Broker::start(&data);
+    assert_eq!(published(&broker, &lines("kept", 300)).0, 0);
+    let kept = broker.run(&["consume", "d"]).ok();
+    has_ballast(&data);
+    broker.kill();
+    std::fs::remove_file(data.join("ballast")).expect("the ballast");
+    let unfinished = data.join("journal/0003.journal");
+    std::fs::write(&unfinished, vec![0; 1_000_000]).expect("a file");
+    fill(small.path());
+    let broker = Broker::start(&data);
+    assert_eq!(broker.run(&["consume", "d"]).ok(), kept);
+    assert_eq!(std::fs::metadata(&unfinished).expect("it stays").len(), 0);
+}

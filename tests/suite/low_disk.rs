@@ -10,14 +10,16 @@ use npayload::broker::{
 };
 use npayload::consumer::Expected;
 use npayload::format::{DoorLimits, check_produced};
-use npayload::storage::disk::{Disk, FailingDisk, Fault, MemoryDisk, Operation, RealDisk};
-use npayload::storage::{Outcome, Shortage, StageError};
+use npayload::storage::disk::{
+    Disk, FailingDisk, Fault, MemoryDisk, OpenMode, Operation, RealDisk,
+};
+use npayload::storage::{OpenError, Outcome, Shortage, StageError};
 use npayload::types::{ChannelName, ConsumerName, LogEpoch, Offset, Timestamp};
 use serde_json::json;
 
 use crate::process::wait_for;
 use crate::raw::*;
-use crate::storage_harness::{Harness, Model, ROOT, batch as batch_of_sizes, log_id, small};
+use crate::storage_harness::{Harness, Mercy, Model, ROOT, batch as batch_of_sizes, log_id, small};
 
 const KIB: u64 = 1024;
 const MIN_FREE: u64 = 400 * KIB;
@@ -323,6 +325,150 @@ fn the_ring_grows_only_where_writers_keep_their_space_and_gives_back_what_it_cou
     harness.flush();
     harness.check();
     assert!(harness.storage.log(log_id(0)).unwrap().refused().is_none());
+}
+
+/// Bytes of a journal file of [`small`].
+const FILE: u64 = 32 * KIB;
+
+/// A disk, and the harness's settings with both marks at the reserve.
+fn with_reserve() -> (FailingDisk, npayload::storage::StorageConfig) {
+    let config = npayload::storage::StorageConfig {
+        min_free_bytes: RESERVE,
+        reserve_bytes: RESERVE,
+        ..small()
+    };
+    (FailingDisk::new(Arc::new(MemoryDisk::new())), config)
+}
+
+/// The lengths of the journal's files.
+fn journal(disk: &FailingDisk) -> Vec<u64> {
+    let files = disk.list(&Path::new(ROOT).join("journal")).unwrap();
+    files.iter().map(|file| file.len).collect()
+}
+
+#[test]
+fn a_journal_file_that_would_not_leave_the_reserve_is_not_begun_and_the_ring_goes_on_with_two() {
+    let (disk, config) = with_reserve();
+    let open = Harness::open_with(Arc::new(disk.clone()), config, Model::default(), 1);
+    let mut harness = open.unwrap();
+    for _ in 0..5 {
+        harness.storage.book_free_bytes(RESERVE + FILE - 1);
+        harness.upkeep();
+        harness.now += 2_000;
+    }
+    assert_eq!(journal(&disk), [FILE], "the reserve does not stay");
+    let shortage = harness.storage.shortage().expect("a ring of one file");
+    assert_eq!(shortage.free, Some(RESERVE + FILE - 1));
+    harness.storage.book_free_bytes(RESERVE + FILE);
+    harness.upkeep();
+    assert_eq!(journal(&disk), [FILE; 2], "what it takes is gone at once");
+    assert!(harness.storage.shortage().is_none());
+    harness.storage.book_free_bytes(RESERVE + FILE - 1);
+    harness.create(0);
+    // Many turns of a ring of two: each time a checkpoint frees the other one.
+    for _ in 0..60 {
+        harness.storage.book_free_bytes(RESERVE + FILE - 1);
+        harness.append(&[(0, &[900, 900])]).unwrap();
+        harness.round();
+        harness.upkeep();
+    }
+    harness.flush();
+    harness.check();
+    assert_eq!(journal(&disk), [FILE; 2]);
+    harness.storage.book_free_bytes(1 << 30);
+    harness.upkeep();
+    assert_eq!(journal(&disk), [FILE; 3]);
+}
+
+#[test]
+fn a_new_directory_without_space_for_its_journal_is_refused_and_nothing_of_it_is_made() {
+    let (disk, config) = with_reserve();
+    let needs = 3 * FILE + RESERVE + KIB * KIB;
+    let open = |disk: &FailingDisk| {
+        Harness::open_with(Arc::new(disk.clone()), config.clone(), Model::default(), 1)
+    };
+    disk.set_available(needs - 1);
+    match open(&disk).map(drop).unwrap_err() {
+        OpenError::TooSmall { free, needed, .. } => assert_eq!((free, needed), (needs - 1, needs)),
+        other => panic!("{other}"),
+    }
+    assert!(!disk.exists(Path::new(ROOT)).unwrap());
+    // A start that was cut off has taken some of what the next one needs.
+    disk.set_available(needs);
+    disk.plan(
+        Fault::new(Fault::NO_SPACE)
+            .on(Operation::Write)
+            .at("checkpoints"),
+    );
+    assert!(matches!(
+        open(&disk).map(drop).unwrap_err(),
+        OpenError::Io(_)
+    ));
+    disk.set_available(needs - FILE - 1);
+    let refused = open(&disk).map(drop).unwrap_err();
+    assert!(matches!(refused, OpenError::TooSmall { .. }), "{refused}");
+    disk.set_available(needs - FILE);
+    let harness = open(&disk).unwrap();
+    // A directory that is there is opened whatever is left.
+    let model = harness.kill();
+    disk.set_available(0);
+    Harness::open_with(Arc::new(disk.clone()), config, model, 2).unwrap();
+}
+
+#[test]
+fn a_journal_file_that_finds_no_space_at_the_first_start_gives_back_what_it_took() {
+    let (disk, config) = with_reserve();
+    let fault = Fault::new(Fault::NO_SPACE)
+        .on(Operation::Write)
+        .at("0000.journal");
+    disk.plan(fault.after_writing(8_192));
+    let open = |now| {
+        Harness::open_with(
+            Arc::new(disk.clone()),
+            config.clone(),
+            Model::default(),
+            now,
+        )
+    };
+    open(1).map(drop).unwrap_err();
+    assert_eq!(journal(&disk), [0]);
+    open(2).unwrap();
+}
+
+#[test]
+fn a_journal_file_that_was_being_prepared_is_given_back_before_a_start_writes_and_not_made_by_it() {
+    let (disk, config) = with_reserve();
+    let open = |model, now| Harness::open_with(Arc::new(disk.clone()), config.clone(), model, now);
+    let mut harness = open(Model::default(), 1).unwrap();
+    harness.create(0);
+    harness.append(&[(0, &[900, 900])]).unwrap();
+    harness.flush();
+    let (now, mut model) = (harness.now, harness.kill());
+    assert_eq!(journal(&disk), [FILE; 3]);
+    let path = Path::new(ROOT).join("journal/0003.journal");
+    let write = |position, bytes: &[u8]| {
+        let file = disk.open(&path, OpenMode::Create).unwrap();
+        file.write_at(position, &[std::io::IoSlice::new(bytes)])
+            .unwrap();
+    };
+    let full = || Fault::new(Fault::NO_SPACE).on(Operation::Write).and_later();
+    // What holds anything at all is no file that was being prepared.
+    for (last, left) in [(b"\0", 0), (b"x", 20_001)] {
+        write(0, &[0; 20_000]);
+        write(20_000, last);
+        disk.plan(full());
+        let refused = open(model.clone(), now + 1).map(drop).unwrap_err();
+        assert!(matches!(refused, OpenError::Io(_)), "{refused}");
+        assert_eq!(journal(&disk)[3], left);
+        disk.heal();
+    }
+    disk.plan(full().at("0003.journal"));
+    for start in 2..4 {
+        let mut harness = open(model, now + start).unwrap();
+        harness.check_recovered(Mercy::Process);
+        assert_eq!(journal(&disk), [FILE, FILE, FILE, 0]);
+        model = harness.kill();
+    }
 }
 
 #[test]
