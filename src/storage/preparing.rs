@@ -63,10 +63,11 @@ impl Storage {
         if let Err(shortage) = self.space.leaves_reserve(file_bytes) {
             self.preparing.tell_short(&shortage, file_bytes, number);
             // Nobody gets into a ring that could not be freed again.
-            self.space.set_ring_short(self.journal.is_single());
+            let needed = self.journal.is_single().then_some(shortage.limit);
+            self.space.set_ring_needs(needed);
             return None;
         }
-        self.space.set_ring_short(false);
+        self.space.set_ring_needs(None);
         self.journal.preparing();
         // The next look finds it gone; until then nobody else counts on it.
         self.space.staged(file_bytes);

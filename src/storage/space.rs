@@ -49,8 +49,9 @@ pub(super) struct Space {
     is_refused: bool,
     /// A round waits for space.
     is_stuck: bool,
-    /// The journal has too few files to go on for long, and no space for another.
-    is_ring_short: bool,
+    /// The journal has a single file: bytes that must be free for the one without which it takes no
+    /// more.
+    ring_needs: Option<u64>,
     /// The log says that producers are turned away.
     is_told: bool,
 }
@@ -80,7 +81,7 @@ impl Space {
             is_spent: false,
             is_refused: false,
             is_stuck: false,
-            is_ring_short: false,
+            ring_needs: None,
             is_told: false,
         }
     }
@@ -116,7 +117,9 @@ impl Space {
             return;
         }
         self.is_told = !self.is_told;
-        let (left, limit) = (self.left, self.min_free);
+        let Shortage {
+            free: left, limit, ..
+        } = self.shortage(self.min_free);
         if self.is_told {
             tracing::warn!(?left, limit, "the disk is full: writers are turned away");
         } else {
@@ -155,9 +158,10 @@ impl Space {
         self.tell();
     }
 
-    /// Books that the journal has too few files to go on and no space for another, or no longer so.
-    pub fn set_ring_short(&mut self, is_short: bool) {
-        self.is_ring_short = is_short;
+    /// Books that the journal takes no more without another file, and how much must be free for that;
+    /// or that it does.
+    pub fn set_ring_needs(&mut self, bytes: Option<u64>) {
+        self.ring_needs = bytes;
         self.tell();
     }
 
@@ -178,7 +182,7 @@ impl Space {
 
     /// Whether producers are turned away.
     pub fn is_full(&self) -> bool {
-        self.is_low || self.is_refused || self.is_stuck || self.is_ring_short
+        self.is_low || self.is_refused || self.is_stuck || self.ring_needs.is_some()
     }
 
     /// Whether an entry of so many bytes may be staged.
@@ -192,11 +196,8 @@ impl Space {
             Need::Producer => self.is_full(),
             // After a refused write the looks tell whether the reserve is still there.
             _ => {
-                let is_unknown = self.left.is_none();
-                self.is_spent
-                    || self.is_stuck
-                    || self.is_ring_short
-                    || self.is_refused && is_unknown
+                let is_held = self.is_stuck || self.ring_needs.is_some();
+                self.is_spent || is_held || self.is_refused && self.left.is_none()
             }
         };
         let would_leave = self.left.map(|left| left.checked_sub(bytes));
@@ -230,11 +231,12 @@ impl Space {
         self.is_full().then(|| self.shortage(self.min_free))
     }
 
-    fn shortage(&self, limit: u64) -> Shortage {
+    fn shortage(&self, mark: u64) -> Shortage {
+        let needed = self.ring_needs.unwrap_or(0);
         Shortage {
             free: self.left,
-            limit,
-            reopens: reopening(limit),
+            limit: mark.max(needed),
+            reopens: reopening(mark).max(needed),
         }
     }
 
@@ -291,10 +293,11 @@ mod tests {
     #[test]
     fn a_ring_that_is_too_short_turns_all_away_but_what_frees_space() {
         let mut space = space(1 << 30);
-        space.set_ring_short(true);
+        space.set_ring_needs(Some(2 << 30));
         space.look(Some(1 << 30), 0);
         assert_eq!(may(&space, 1), [false, false, true]);
-        space.set_ring_short(false);
+        assert_eq!(space.producers_shortage().unwrap().limit, 2 << 30);
+        space.set_ring_needs(None);
         assert_eq!(may(&space, 1), [true, true, true]);
     }
 
