@@ -139,6 +139,62 @@ impl ConnectionRoom {
     }
 }
 
+/// The search for room of an answer that is read again once there is some, so that nothing that was
+/// found is kept while it waits.
+#[derive(Debug)]
+pub(super) struct Rereading {
+    room: ConnectionRoom,
+    held: Option<Held>,
+    /// Room in the broker is short: a small answer has to do.
+    is_short: bool,
+}
+
+impl Rereading {
+    pub fn new(room: &ConnectionRoom) -> Self {
+        Self {
+            room: room.clone(),
+            held: None,
+            is_short: false,
+        }
+    }
+
+    /// Most bytes that are to be read now.
+    pub fn most(&self) -> u64 {
+        let most = match self.is_short {
+            true => SHORT_FETCH_BYTES,
+            false => u64::MAX,
+        };
+        self.held
+            .as_ref()
+            .map_or(most, |held| held.bytes().min(most))
+    }
+
+    /// Room for what was found, if there is some now.
+    pub fn take(&mut self, bytes: u64) -> Option<Held> {
+        let enough = self.held.take().filter(|held| held.bytes() >= bytes);
+        enough.or_else(|| self.room.try_hold(bytes))
+    }
+
+    /// Nothing was found: others may have the room.
+    pub fn give_back(&mut self) {
+        self.held = None;
+    }
+
+    /// Waits for room for so many bytes, which are to be read again then.
+    ///
+    /// # Errors
+    /// `OVERLOADED`, when there was none for too long.
+    pub async fn wait(&mut self, bytes: u64) -> Result<(), WireError> {
+        if self.is_short {
+            self.held = Some(self.room.hold_little(bytes).await?);
+        } else {
+            self.held = self.room.hold(bytes).await;
+            self.is_short = self.held.is_none();
+        }
+        Ok(())
+    }
+}
+
 fn held(bytes: u64, own: OwnedSemaphorePermit, all: OwnedSemaphorePermit) -> Held {
     Held {
         bytes,

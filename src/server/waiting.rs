@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::commit::is_over;
 use super::region::HeldWait;
+use super::room::Held;
 use crate::broker::Wait;
 use crate::protocol::Response;
 use crate::storage::{EntryId, Outcome};
@@ -19,6 +20,8 @@ pub(super) struct Pending {
     pub wait: Wait,
     /// The regions that are to hold what it tells of then.
     pub held: Option<Box<HeldWait>>,
+    /// The room that it takes.
+    pub room: Option<Held>,
     /// Bytes of its request.
     pub bytes: u64,
 }
@@ -118,6 +121,7 @@ mod tests {
             response: Box::new(Response::Pong),
             wait: Wait { entry, level },
             held: None,
+            room: None,
             bytes: 100,
         }
     }

@@ -33,7 +33,7 @@ mod waiting;
 pub(super) use matters::find_matter;
 pub(super) use refused::refused;
 pub(super) use sending::{Prepared, prepare};
-pub(super) use waiting::{find, waits};
+pub(super) use waiting::{find, limit, record_bytes, waits};
 
 use super::access::Caller;
 use super::auditing::Draft;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::super::access::Caller;
 use super::super::connection::shutting_down;
+use super::super::room::{ConnectionRoom, Held, Rereading, SHORT_FETCH_BYTES};
 use super::super::shared::{Shared, TaskWake};
 use super::super::{answer, clock};
 use super::{Looked, look};
@@ -32,35 +33,84 @@ fn wait_ms(request: &AspRequest) -> u32 {
     }
 }
 
-/// Looks until there is something, the time is over, or the server stops.
+/// Bytes of the records in an answer to one of these.
+pub(in crate::server) fn record_bytes(response: &AspResponse) -> u64 {
+    let bytes: usize = match response {
+        AspResponse::SessionHistory(page) => {
+            let records = page.records.iter();
+            records.map(|row| row.record.text().len()).sum()
+        }
+        AspResponse::AgentInbox(page) => {
+            let entries = page.entries.iter();
+            entries.map(|row| row.record.text().len()).sum()
+        }
+        _ => 0,
+    };
+    bytes as u64
+}
+
+/// Has one of these ask for at most so many bytes, or one record.
+pub(in crate::server) fn limit(request: &mut AspRequest, most: u64) {
+    match request {
+        AspRequest::SessionHistory(history) => {
+            let most = u32::try_from(most).unwrap_or(u32::MAX);
+            history.max_bytes = history.max_bytes.min(most);
+        }
+        AspRequest::AgentInbox(inbox) if most <= SHORT_FETCH_BYTES => {
+            inbox.limit = inbox.limit.min(1);
+        }
+        _ => {}
+    }
+}
+
+/// Looks until there is something and room for it, the time is over, or the server stops.
 ///
 /// # Errors
 /// What to answer instead.
 pub(in crate::server) async fn find(
     shared: &Arc<Shared>,
     caller: &Caller,
-    request: &Arc<AspRequest>,
-) -> Result<(Box<AspResponse>, Option<Wait>), WireError> {
+    request: &AspRequest,
+    room: &ConnectionRoom,
+) -> Result<(Box<AspResponse>, Option<Wait>, Held), WireError> {
     let wait = Duration::from_millis(u64::from(wait_ms(request).min(MAX_WAIT_MS)));
     let deadline = tokio::time::Instant::from_std(clock::instant()) + wait;
     let mut waiting: Option<(AspWaiter, Waiting)> = None;
     let mut is_over = wait.is_zero();
+    let mut reading = Rereading::new(room);
     loop {
         let looked = {
             let (looking, asking) = (shared.clone(), caller.clone());
-            let request = request.clone();
+            let mut request = request.clone();
+            limit(&mut request, reading.most());
             shared
                 .on_disk(move || look(&looking, &asking, &request))
                 .await
         };
         match looked.map_err(|refusal| answer::refused(&refusal.error))? {
-            Looked::Answer(response, wait) => return Ok((Box::new(response), wait)),
-            Looked::Nothing(_, empty, wait) if is_over => return Ok((Box::new(empty), wait)),
+            Looked::Answer(response, wait) => {
+                let bytes = record_bytes(&response);
+                if let Some(held) = reading.take(bytes) {
+                    return Ok((Box::new(response), wait, held));
+                }
+                // It is read again when there is room.
+                drop(response);
+                reading.wait(bytes).await?;
+            }
+            Looked::Nothing(_, empty, wait) if is_over => {
+                let nothing = reading.take(0);
+                match nothing {
+                    Some(held) => return Ok((Box::new(empty), wait, held)),
+                    None => reading.wait(0).await?,
+                }
+            }
             // It may have been said before the waiter was known: one more look.
             Looked::Nothing(what, ..) if waiting.is_none() => {
+                reading.give_back();
                 waiting = Some((what, Waiting::new(shared, what)));
             }
             Looked::Nothing(..) => {
+                reading.give_back();
                 let Some((_, waiter)) = waiting.take() else {
                     continue;
                 };

@@ -10,6 +10,7 @@ use crate::server::dispatch::Handled;
 use crate::server::fetching::{self, Answer};
 use crate::server::key_watch::KeyWatch;
 use crate::server::room::Held;
+use crate::server::waiting::Pending;
 use crate::server::{admission, region};
 use crate::types::ChannelName;
 
@@ -18,8 +19,9 @@ pub(super) enum Found {
     Fetched(u64, Result<Answer, WireError>),
     /// The same in one answer, with the room that it takes.
     FetchedWholly(u64, Result<(Box<Response>, Held), WireError>),
-    /// What a request about agents has found.
-    Said(u64, Result<(Box<Response>, Option<Wait>), WireError>),
+    /// What a read of what agents say, or one that another region has answered, has found, with the
+    /// room that it takes.
+    Said(u64, Result<(Box<Response>, Option<Wait>, Held), WireError>),
     Looked(u64, Box<Response>, Option<Wait>),
     /// What a link, or another region, has answered, what that waits for here; and the bytes of the
     /// request that waited.
@@ -57,6 +59,21 @@ impl Connection {
         self.count_fetched(fetched.slices.bytes);
         self.outbox
             .push_fetch(correlation, &fetching::head(&fetched), fetched.slices, held);
+    }
+
+    /// Sends what takes room once its wait is over.
+    fn said(&mut self, correlation: u64, response: Box<Response>, wait: Option<Wait>, held: Held) {
+        match wait.filter(|wait| wait.entry.0 > 0) {
+            Some(wait) => self.waiting.push(Pending {
+                correlation,
+                response,
+                wait,
+                held: None,
+                room: Some(held),
+                bytes: 0,
+            }),
+            None => self.outbox.push_held(correlation, &response, held),
+        }
     }
 
     /// What a fetch has found, for whoever may still read its channel: what was granted when it began to
@@ -141,9 +158,7 @@ impl Connection {
                     return;
                 }
                 match found {
-                    Ok((response, wait)) => {
-                        self.handled(correlation, 0, Handled::Answer(response, wait));
-                    }
+                    Ok((response, wait, held)) => self.said(correlation, response, wait, held),
                     Err(error) => self.answer(correlation, &Response::Error(error)),
                 }
             }

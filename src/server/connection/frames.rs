@@ -123,6 +123,7 @@ impl Connection {
                     response,
                     wait,
                     held: None,
+                    room: None,
                     bytes,
                 });
                 true
@@ -133,6 +134,7 @@ impl Connection {
                     response,
                     wait,
                     held: Some(held),
+                    room: None,
                     bytes,
                 });
                 true

@@ -12,6 +12,7 @@ use crate::server::access::Caller;
 use crate::server::region::{self, source};
 use crate::server::shared::Shared;
 use crate::server::{admission, answer, asp, dispatch, fetching};
+use crate::types::ChannelName;
 
 /// Who is answered.
 #[derive(Clone, Copy, Debug)]
@@ -133,18 +134,34 @@ impl Connection {
             Some(Err(error)) => return self.answer(correlation, &Response::Error(*error)),
             Some(Ok(forward)) => forward,
         };
-        if self.refuses_to_wait(correlation) {
+        self.read_there(correlation, Some(request.fetch.channel), forward);
+    }
+
+    /// Has a read answered by the region where what it is about lives, once there is room for what that
+    /// says. It is sent at once, so that those of one connection arrive in order.
+    pub(super) fn read_there(
+        &mut self,
+        correlation: u64,
+        channel: Option<ChannelName>,
+        forward: region::Forward,
+    ) {
+        let caller = self.key.as_ref().map(|key| key.caller().clone());
+        let Some(caller) = caller.filter(|_| !self.refuses_to_wait(correlation)) else {
             return;
-        }
-        let call = match forward.send(&self.shared) {
+        };
+        let call = match forward.clone().send(&self.shared) {
             Ok(call) => call,
             Err(error) => return self.answer(correlation, &Response::Error(error)),
         };
-        self.fetches
-            .push((correlation, Some(request.fetch.channel)));
+        self.fetches.push((correlation, channel));
+        let (shared, room) = (self.shared.clone(), self.answer_room.clone());
         self.find_while_open(async move {
-            let (response, wait) = call.answer().await;
-            Found::Linked(correlation, Box::new(response), wait, 0)
+            let found = region::read_there(&shared, &room, call, forward).await;
+            let found = found.map(|(mut response, held)| {
+                admission::show(&shared, &caller, &mut response);
+                (Box::new(response), None, held)
+            });
+            Found::Said(correlation, found)
         });
     }
 
@@ -180,13 +197,12 @@ impl Connection {
             return;
         }
         self.fetches.push((correlation, None));
-        let shared = self.shared.clone();
-        let request = Arc::new(request);
+        let (shared, room) = (self.shared.clone(), self.answer_room.clone());
         self.find_while_open(async move {
-            let found = asp::find(&shared, &caller, &request).await;
-            let found = found.map(|(response, wait)| {
+            let found = asp::find(&shared, &caller, &request, &room).await;
+            let found = found.map(|(response, wait, held)| {
                 let response = asked.told_found(&shared, Response::Asp(response));
-                (Box::new(response), wait)
+                (Box::new(response), wait, held)
             });
             Found::Said(correlation, found)
         });

@@ -163,6 +163,9 @@ impl Connection {
     /// Has a request carried out where what it is about lives. It is sent at once, so that those of one
     /// connection arrive in order.
     pub(super) fn forward(&mut self, correlation: u64, bytes: u64, forward: region::Forward) {
+        if forward.takes_room() {
+            return self.read_there(correlation, None, forward);
+        }
         if self.refuses_to_wait(correlation) {
             return;
         }

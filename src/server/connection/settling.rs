@@ -106,7 +106,13 @@ impl Connection {
                     self.answer(pending.correlation, &error);
                 }
                 _ if pending.held.is_some() => self.wait_for_regions(pending),
-                _ => self.answer(pending.correlation, &pending.response),
+                _ => match pending.room {
+                    Some(room) => {
+                        let correlation = pending.correlation;
+                        self.outbox.push_held(correlation, &pending.response, room);
+                    }
+                    None => self.answer(pending.correlation, &pending.response),
+                },
             }
         }
     }

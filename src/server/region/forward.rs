@@ -20,8 +20,9 @@ use crate::protocol::{
     Response, WireError,
 };
 use crate::server::access::Caller;
-use crate::server::answer;
+use crate::server::room::{ConnectionRoom, Held, Rereading};
 use crate::server::shared::Shared;
+use crate::server::{answer, asp};
 use crate::types::{
     ChannelName, DEFAULT_ORG_NAME, Incarnation, KeyId, OrgName, ProducerId, RegionName,
 };
@@ -35,7 +36,7 @@ pub(in crate::server) enum Route {
 }
 
 /// A request on its way to its home.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(in crate::server) struct Forward {
     home: RegionName,
     /// The identity of the channel, where the request is a publish.
@@ -329,6 +330,32 @@ impl Forward {
         }
     }
 
+    /// Whether it is a read, whose answer may be large.
+    pub fn takes_room(&self) -> bool {
+        match &self.request {
+            Request::FetchBeyond(_) => true,
+            Request::Asp(request) => asp::waits(request),
+            _ => false,
+        }
+    }
+
+    /// Such a read once more, for at most so many bytes or one record.
+    fn again(&self, most: u64) -> Self {
+        let mut again = Self {
+            first: None,
+            ..self.clone()
+        };
+        match &mut again.request {
+            Request::FetchBeyond(read) => {
+                let most = u32::try_from(most).unwrap_or(u32::MAX);
+                read.fetch.max_bytes = read.fetch.max_bytes.min(most);
+            }
+            Request::Asp(request) => asp::limit(request, most),
+            _ => {}
+        }
+        again
+    }
+
     /// Sends it.
     ///
     /// # Errors
@@ -378,6 +405,37 @@ impl Forward {
         Ok(Forwarded::Sent(Sent::on(
             &link, home, by, &request, regions,
         )))
+    }
+}
+
+/// What the home of a read has answered, with the room that it takes. Where there is none, nothing of
+/// it is kept, and the home is asked again once there is.
+///
+/// - `call`: the read, which is under way.
+///
+/// # Errors
+/// What to answer instead.
+pub(in crate::server) async fn read_there(
+    shared: &Arc<Shared>,
+    room: &ConnectionRoom,
+    mut call: Forwarded,
+    read: Forward,
+) -> Result<(Response, Held), WireError> {
+    let mut reading = Rereading::new(room);
+    loop {
+        let (response, _) = call.answer().await;
+        let bytes = match &response {
+            Response::Error(error) => return Err(error.clone()),
+            Response::FetchBeyond(found) => found.batches.len() as u64,
+            Response::Asp(found) => asp::record_bytes(found),
+            _ => 0,
+        };
+        if let Some(held) = reading.take(bytes) {
+            return Ok((response, held));
+        }
+        drop(response);
+        reading.wait(bytes).await?;
+        call = read.again(reading.most()).send(shared)?;
     }
 }
 

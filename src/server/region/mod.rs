@@ -69,7 +69,7 @@ use crate::types::{ChannelName, Incarnation, RegionName, Timestamp};
 pub(super) use acks::{HeldWait, held_wait};
 pub(super) use agent_topics::{Asked, asked};
 pub(super) use each::name_logs;
-pub(super) use forward::{Forward, Route, route};
+pub(super) use forward::{Forward, Route, read_there, route};
 pub(super) use forwarded::{carry_out_for, for_another, sought_for, told_region, whereabouts};
 pub(super) use naming::{asks_others, create};
 pub(super) use partial::beyond;

@@ -13,6 +13,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::process::Broker;
 use crate::raw::*;
+use crate::regions::Region;
 
 const MIB: u64 = 1 << 20;
 
@@ -204,6 +205,87 @@ fn those_who_ask_for_what_a_copy_may_lack_and_read_nothing_pin_little() {
         writer.fetch("large", 15).fetched();
     }
     besieged.withstood(500 * MIB);
+}
+
+#[test]
+fn those_who_ask_for_all_that_agents_said_and_read_nothing_pin_little() {
+    let besieged = Besieged::with("send_bytes = 67108864\n");
+    let run = |args: &[&str]| String::from_utf8(besieged.broker.run(args).ok()).expect("a text");
+    let session = run(&[
+        "session",
+        "create",
+        "much",
+        "--participant",
+        "lead:coordinator",
+        "--participant",
+        "writer:specialist",
+    ]);
+    let session = session.trim();
+    let file = besieged._dir.path().join("payload");
+    std::fs::write(&file, format!("\"{}\"", "x".repeat(250_000))).expect("a file");
+    let payload = format!("@{}", file.display());
+    for _ in 0..36 {
+        let send = ["session", "send", session, "--from", "lead"];
+        run(&[&send[..], &["--type", "status.update", &payload]].concat());
+    }
+    let history = serde_json::json!({ "sessionId": session, "limit": 1000, "maxBytes": 8 << 20 });
+    let inbox = serde_json::json!({ "agent": "writer", "limit": 1000 });
+    let mut modest = besieged.client();
+    let all = modest.json(SESSION_HISTORY, &history).json();
+    assert!(all["records"].as_array().expect("records").len() > 30);
+    let all = modest.json(AGENT_INBOX, &inbox).json();
+    assert!(all["entries"].as_array().expect("entries").len() > 30);
+    let mut greedy: Vec<Raw> = (0..4).map(|_| besieged.client()).collect();
+    for (n, raw) in greedy.iter_mut().enumerate() {
+        let (kind, body) = match n % 2 {
+            0 => (SESSION_HISTORY, history.to_string()),
+            _ => (AGENT_INBOX, inbox.to_string()),
+        };
+        for _ in 0..40 {
+            raw.ask(kind, body.as_bytes());
+        }
+    }
+    for _ in 0..20 {
+        let page = modest.json(SESSION_HISTORY, &history).json();
+        assert!(!page["records"].as_array().expect("records").is_empty());
+        let page = modest.json(AGENT_INBOX, &inbox).json();
+        assert!(!page["entries"].as_array().expect("entries").is_empty());
+    }
+    besieged.withstood(500 * MIB);
+}
+
+/// What another region reads for them is sent on as it comes, and takes room as what is read here.
+#[test]
+fn those_who_have_another_region_read_and_read_nothing_pin_little() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let east = Region::start(dir.path(), "us-east", &[]);
+    let west = Region::start(dir.path(), "eu-west", &[&east]);
+    west.linked();
+    let mut writer = Raw::greeted(east.broker().address());
+    let payload = vec![5; 500_000];
+    for _ in 0..4 {
+        writer.publish("large", &batch(&[&payload])).published();
+    }
+    west.run(&["interest", "add", "large", "--from", "end"])
+        .ok();
+    crate::process::wait_for("the copy", || west.copy("large"));
+    let mut modest = Raw::greeted(west.broker().address());
+    let fetch = fetch_body("large", 0, 8 << 20, 1, 0);
+    let body = [&[1, 0, 0][..], &fetch].concat();
+    let read = modest.request(FETCH_BEYOND, &body);
+    assert!(read.of(FETCH_BEYOND).len() > 900_000);
+    let before = memory_of(west.broker().pid());
+    let mut greedy = Raw::greeted(west.broker().address());
+    for _ in 0..240 {
+        greedy.ask(FETCH_BEYOND, &body);
+    }
+    let mut most = 0;
+    for _ in 0..40 {
+        modest.request(FETCH_BEYOND, &body).of(FETCH_BEYOND);
+        most = most.max(memory_of(west.broker().pid()).saturating_sub(before));
+    }
+    println!("{} KiB of memory at most", most / 1024);
+    assert!(most < 140 * MIB, "{most} bytes of memory");
 }
 
 #[test]
