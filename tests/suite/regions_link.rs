@@ -3,11 +3,14 @@
 
 use std::path::Path;
 
+use npayload::protocol::region::LinkLogs;
+use npayload::protocol::{RegionRequest, RegionResponse, Request, Response};
+use npayload::types::ChannelName;
 use serde_json::{Value, json};
 
 use crate::line::Line;
 use crate::process::wait_for;
-use crate::regions::{Region, raw};
+use crate::regions::{Region, link_as, raw};
 
 /// A region that pulls over these lines, and wants everything from the start.
 fn wants_all(dir: &Path, name: &'static str, lines: &[(&str, &Line)]) -> Region {
@@ -430,4 +433,51 @@ fn batches_that_came_uncompressed_are_packed_for_the_way_and_are_the_same_there(
     let (stored, way) = bytes(&west);
     assert!(way * 10 < stored, "{way} of {stored}");
     assert_eq!(bytes(&plain), (stored, stored));
+}
+
+/// However many topics of agents a region asks for: each organisation has three of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn any_number_of_topics_is_listed_page_by_page() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let east = Region::start(dir.path(), "us-east", &[]);
+    let topic = |name: &str| ChannelName::parse_any(name).expect("a name");
+    let link = link_as("eu-west", &east).await;
+    let ask = async |patterns: &[&str], topics: &[ChannelName], cursor: Option<String>| {
+        let patterns = patterns.iter().map(|one| one.parse().expect("a pattern"));
+        let asked = RegionRequest::LinkLogs(LinkLogs {
+            patterns: patterns.collect(),
+            topics: topics.to_vec(),
+            after: None,
+            wait_ms: 0,
+            cursor,
+        });
+        let mut call = link.send(&Request::Region(Box::new(asked)));
+        match call.answer().await.expect("an answer") {
+            Response::Region(answer) => match *answer {
+                RegionResponse::LinkLogs(page) => page,
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    };
+    east.publish("orders", &["one"]);
+    // Behind many that the region does not have, and behind many that it has.
+    let absent = (0..1500).map(|n| topic(&format!("org{n}/__asp.registry")));
+    let many = vec![topic("__homes"); 2100];
+    let topics: Vec<ChannelName> = absent.chain(many).chain([topic("__interest")]).collect();
+    for (patterns, channels) in [(&[][..], 0), (&["orders"][..], 1)] {
+        let mut names = Vec::new();
+        let mut cursor = None;
+        loop {
+            let page = ask(patterns, &topics, cursor).await;
+            assert!(page.logs.len() <= 1000, "{}", page.logs.len());
+            names.extend(page.logs.into_iter().map(|log| log.name));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(names.len(), channels + 2101);
+        assert_eq!(names.last(), Some(&topic("__interest")));
+    }
 }

@@ -6,7 +6,7 @@
 use super::Regions;
 use crate::broker::asp::CopiedTopic;
 use crate::broker::{Broker, Residence, Travelling};
-use crate::protocol::region::{LinkLog, MAX_LOGS};
+use crate::protocol::region::LinkLog;
 use crate::region::RegionNumber;
 use crate::region::interest::{Since, Wish};
 use crate::server::answer;
@@ -64,45 +64,42 @@ pub(super) fn is_spare_directory(broker: &Broker, peer: &RegionName, log: &LinkL
         && broker.residence(&log.name) == Residence::Unknown
 }
 
-/// The topics of this region among those that a peer asks for by their names, and its copy of the
-/// directory, from which others complete theirs where its home is gone.
+/// A topic of this region that a peer asks for by its name, or its copy of the directory, from which
+/// others complete theirs where its home is gone.
 ///
 /// - `puller`: who asks.
 pub(super) fn offered(
     broker: &Broker,
     regions: &Regions,
     puller: Option<&RegionName>,
-    asked: &[ChannelName],
-) -> Vec<LinkLog> {
-    let logs = asked.iter().take(MAX_LOGS).filter_map(|name| {
-        let topic = Travelling::of(name).filter(|topic| topic.name() == *name);
-        if topic.is_none() && !is_of_agents(name) {
-            return None;
+    name: &ChannelName,
+) -> Option<LinkLog> {
+    let topic = Travelling::of(name).filter(|topic| topic.name() == *name);
+    if topic.is_none() && !is_of_agents(name) {
+        return None;
+    }
+    if puller.is_some_and(|puller| !broker.may_hold(name, puller)) {
+        return None;
+    }
+    let (id, home) = match broker.residence(name) {
+        Residence::Home(id) => (id, regions.name.clone()),
+        Residence::Copy(id, home) if topic == Some(Travelling::Regions) => {
+            (id, Some(home).filter(|_| regions.is_settled(broker, id))?)
         }
-        if puller.is_some_and(|puller| !broker.may_hold(name, puller)) {
-            return None;
-        }
-        let (id, home) = match broker.residence(name) {
-            Residence::Home(id) => (id, regions.name.clone()),
-            Residence::Copy(id, home) if topic == Some(Travelling::Regions) => {
-                (id, Some(home).filter(|_| regions.is_settled(broker, id))?)
-            }
-            Residence::Copy(..) | Residence::Unknown => return None,
-        };
-        let log = broker.storage().log(id)?;
-        let info = broker.channel_info(name).ok()?;
-        Some(LinkLog {
-            name: name.clone(),
-            incarnation: id,
-            home,
-            epoch: log.last_epoch(),
-            log_start: log.log_start(),
-            flushed: log.flushed(),
-            whole: true,
-            config: answer::channel_info(info.value).config,
-        })
-    });
-    logs.collect()
+        Residence::Copy(..) | Residence::Unknown => return None,
+    };
+    let log = broker.storage().log(id)?;
+    let info = broker.channel_info(name).ok()?;
+    Some(LinkLog {
+        name: name.clone(),
+        incarnation: id,
+        home,
+        epoch: log.last_epoch(),
+        log_start: log.log_start(),
+        flushed: log.flushed(),
+        whole: true,
+        config: answer::channel_info(info.value).config,
+    })
 }
 
 /// Whether a name is that of a topic of agents in the region that writes it.
@@ -111,7 +108,7 @@ pub(super) fn is_of_agents(name: &ChannelName) -> bool {
 }
 
 /// Changes whenever a topic comes, or lives somewhere else.
-pub(super) fn version_of(offered: &[LinkLog]) -> u64 {
-    let homes = offered.iter().map(|log| RegionNumber::of(&log.home));
+pub(super) fn version_of(offered: impl Iterator<Item = LinkLog>) -> u64 {
+    let homes = offered.map(|log| RegionNumber::of(&log.home));
     homes.map(|home| (1 << 16) + u64::from(home.0)).sum()
 }

@@ -13,7 +13,11 @@ use crate::server::connection::shutting_down;
 use crate::server::region::{Regions, travel};
 use crate::server::shared::{Shared, TaskWake};
 use crate::server::{answer, clock};
-use crate::types::RegionName;
+use crate::types::{ChannelName, RegionName};
+
+/// What a cursor begins with, and no name of a channel does, where channels are over: which of the
+/// topics that are asked for is the next follows.
+const TOPICS_FROM: &str = "#";
 
 /// The logs that may be pulled from here and match, once there is something to tell.
 pub(super) async fn list(
@@ -68,18 +72,19 @@ fn page(
     // All of them only grow, so their sum changes whenever one does.
     let version =
         version.map_or(0, |log| log.flushed().0) + broker.consents() + regions.homes_version();
-    let offered = travel::offered(broker, regions, puller, &asked.topics);
-    if asked.patterns.is_empty() {
+    let offered = |name: &ChannelName| travel::offered(broker, regions, puller, name);
+    let version = match asked.patterns.is_empty() {
         // Whoever asks for topics alone waits for another topic, not for any channel.
-        return LinkLogsPage {
-            version: travel::version_of(&offered),
-            logs: offered,
-            next: None,
-        };
-    }
+        true => travel::version_of(asked.topics.iter().filter_map(offered)),
+        false => version,
+    };
     let mut logs = Vec::new();
     let mut next = None;
-    for (id, name, copy) in broker.offered(asked.cursor.as_deref().unwrap_or("")) {
+    let cursor = asked.cursor.as_deref().unwrap_or("");
+    let topics_from = cursor.strip_prefix(TOPICS_FROM);
+    let has_channels = !asked.patterns.is_empty() && topics_from.is_none();
+    let channels = has_channels.then(|| broker.offered(cursor));
+    for (id, name, copy) in channels.into_iter().flatten() {
         let is_asked = asked.patterns.iter().any(|pattern| pattern.matches(name));
         if !is_asked || puller.is_some_and(|puller| !broker.may_hold(name, puller)) {
             continue;
@@ -107,7 +112,15 @@ fn page(
         });
     }
     if next.is_none() {
-        logs.extend(offered);
+        let from = topics_from.and_then(|at| at.parse().ok()).unwrap_or(0);
+        for (at, name) in asked.topics.iter().enumerate().skip(from) {
+            let Some(log) = offered(name) else { continue };
+            if logs.len() == MAX_LOGS {
+                next = Some(format!("{TOPICS_FROM}{at}"));
+                break;
+            }
+            logs.push(log);
+        }
     }
     LinkLogsPage {
         version,
