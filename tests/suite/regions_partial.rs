@@ -459,3 +459,36 @@ async fn many_channels_of_many_types_are_followed_whatever_a_frame_holds() {
         (copies.filter(|copy| copy["followed"] == true).count() >= 60).then_some(())
     });
 }
+
+#[test]
+fn what_is_written_beside_a_copy_goes_with_the_copy_also_while_no_link_is_open() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut east = Region::start(dir.path(), "us-east", &[]);
+    east.kill();
+    east.more = &["--peer-bandwidth", "300000", "--peer-pack", "false"];
+    east.restart();
+    let mut west = Region::start(dir.path(), "eu-west", &[&east]);
+    west.kill();
+    west.more = &["--peer-pack", "false"];
+    west.restart();
+    west.linked();
+    let text = "y".repeat(4000);
+    east.publish("orders", &vec![text.as_str(); 1000]);
+    declare(&west, "orders", &["--from", "end"]);
+    wait_for("the copy", || west.copy("orders"));
+    declare(&west, "orders", &["--from", "start"]);
+    wait_for("some of it", || {
+        let end = west.copy("orders")?["beside"][1].as_u64();
+        (end >= Some(1)).then_some(())
+    });
+    east.kill();
+    wait_for("the end of the link", || {
+        let status = west.status();
+        let mut links = status["links"].as_array()?.iter();
+        links.all(|link| link["state"] != "open").then_some(())
+    });
+    assert_eq!(left_beside(&west), 1);
+    west.run(&["interest", "remove", "orders"]).ok();
+    west.run(&["region", "purge", "orders", "--yes"]).ok();
+    wait_for("its space", || (left_beside(&west) == 0).then_some(()));
+}

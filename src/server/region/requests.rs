@@ -74,6 +74,7 @@ pub(in crate::server) fn carry_out(
             let mut broker = shared.broker();
             let purged = broker.acting(act(), |broker| broker.purge_copy(&purge.name, now))?;
             drop(broker);
+            regions.purged(purged.value);
             // A topic of agents is wanted no more with its copy.
             regions.tell_wanted();
             if purge.name.is_internal() {

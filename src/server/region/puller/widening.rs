@@ -73,6 +73,13 @@ impl Regions {
         Some((log.begins_at(), log.end()))
     }
 
+    /// Gives up what is written beside a copy that was purged, whether or not a link is open.
+    pub fn purged(self: &Arc<Self>, id: Incarnation) {
+        self.forget_narrow(id);
+        let regions = self.clone();
+        tokio::spawn(async move { regions.give_up_beside(id).await });
+    }
+
     /// Gives up what is written beside a copy; how long it was written.
     async fn give_up_beside(&self, id: Incarnation) -> Duration {
         let beside = self.beside().remove(&id);
