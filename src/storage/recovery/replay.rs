@@ -352,15 +352,13 @@ impl Unrecovered {
             let last = files.pop().expect("more than one");
             last.set_len(0).or_while("cutting", &path)?;
         }
-        for at in 0..files.len() {
-            if !is_fit(at) {
-                let number = u32::try_from(at).expect("a ring has few files");
-                let (disk, layout) = (&*self.disk, &self.layout);
-                let path = layout.journal_file(number);
-                files[at].set_len(0).or_while("cutting", &path)?;
-                let bytes = self.config.journal_file_bytes;
-                files[at] = prepare_file(disk, layout, self.directory_id, number, bytes)?;
-            }
+        for (at, file) in files.iter_mut().enumerate().filter(|(at, _)| !is_fit(*at)) {
+            let number = u32::try_from(at).expect("a ring has few files");
+            let (disk, layout) = (&*self.disk, &self.layout);
+            let path = layout.journal_file(number);
+            file.set_len(0).or_while("cutting", &path)?;
+            let bytes = self.config.journal_file_bytes;
+            *file = prepare_file(disk, layout, self.directory_id, number, bytes)?;
         }
         let epoch = LogEpoch(checkpoint.epoch);
         let max_files = self.config.journal_files.max(MIN_FILES);
