@@ -23,6 +23,18 @@ async fn promised(client: &Client) -> CommitmentId {
         .id
 }
 
+/// For the caller's own account, not sent before.
+fn five_hundred_euros() -> EscrowDeposit {
+    EscrowDeposit {
+        id: None,
+        agent_id: None,
+        org: None,
+        amount: 50_000,
+        currency: "EUR".parse().unwrap(),
+        region: None,
+    }
+}
+
 #[tokio::test]
 async fn a_promise_whose_answer_was_lost_is_made_once() {
     let fake = Fake::new().await;
@@ -50,14 +62,7 @@ async fn a_delivery_whose_answer_was_lost_is_not_sent_again_and_a_deposit_is_und
     assert_eq!(fake.state().asp.deliveries, 1);
     fake.state().faults = [Fault::DropAfter].into();
     // A payment goes again under the id that it was given, and is booked once.
-    let mut deposit = EscrowDeposit {
-        id: None,
-        agent_id: None,
-        org: None,
-        amount: 50_000,
-        currency: "EUR".parse().unwrap(),
-        region: None,
-    };
+    let mut deposit = five_hundred_euros();
     client.escrow().deposit(deposit.clone()).await.unwrap();
     let deposits = fake.state().asp.deposits.clone();
     let tried = fake.state().asp.tried;
@@ -74,14 +79,7 @@ async fn a_payment_goes_to_no_other_data_directory() {
     promised(&client).await;
     fake.state().faults = [Fault::DropAfter].into();
     fake.state().directory = 2;
-    let deposit = EscrowDeposit {
-        id: None,
-        agent_id: None,
-        org: None,
-        amount: 50_000,
-        currency: "EUR".parse().unwrap(),
-        region: None,
-    };
+    let deposit = five_hundred_euros();
     let error = client.escrow().deposit(deposit.clone()).await.unwrap_err();
     assert!(error.server().is_none(), "nobody knows: {error}");
     assert_eq!(fake.state().asp.tried, 1);
