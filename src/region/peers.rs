@@ -108,10 +108,11 @@ impl Peers {
         said.map(|(name, (url, _))| (name, url.as_deref()))
     }
 
-    /// When a region was last said to be a peer, or to be none.
+    /// When a region was last said to be a peer; none where the last word is that it is none.
     #[must_use]
-    pub fn said_at(&self, region: &RegionName) -> Option<Timestamp> {
-        self.said.get(region).map(|(_, at)| *at)
+    pub fn added_at(&self, region: &RegionName) -> Option<Timestamp> {
+        let (url, at) = self.said.get(region)?;
+        url.is_some().then_some(*at)
     }
 
     /// The whole state as events, to be appended as one entry.
@@ -203,6 +204,18 @@ mod tests {
             refolded.apply(&stored).unwrap();
         }
         assert_eq!(refolded, peers);
+    }
+
+    #[test]
+    fn a_region_was_added_when_the_last_word_says_so() {
+        let mut peers = Peers::default();
+        let us = region("us");
+        assert_eq!(peers.added_at(&us), None);
+        peers.apply(&set("us", "a")).unwrap();
+        assert_eq!(peers.added_at(&us), Some(Timestamp(1)));
+        // A region that was taken out is let in by nothing that came before.
+        peers.apply(&removed("us")).unwrap();
+        assert_eq!(peers.added_at(&us), None);
     }
 
     #[test]

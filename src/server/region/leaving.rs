@@ -47,8 +47,9 @@ pub(super) fn is_out(broker: &Broker, regions: &Regions, region: &RegionName) ->
     let Some(left) = broker.region_directory().left_at(region) else {
         return false;
     };
-    let said = broker.peers().said_at(region);
-    regions.peer(region).is_none() || said.is_none_or(|said| said < left)
+    // That it was removed says nothing for it: it may be on the record before it is no peer any more.
+    let added = broker.peers().added_at(region);
+    regions.peer(region).is_none() || added.is_none_or(|added| added < left)
 }
 
 /// The fact that a region leaves, at the home of the directory: refused while it is home of anything
