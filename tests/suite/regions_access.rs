@@ -5,9 +5,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::process::{Ran, wait_for};
+use crate::process::wait_for;
 use crate::raw::Raw;
-use crate::regions::{Region, raw};
+use crate::regions::{Region, kept_key, raw};
 use crate::regions_dir::{mesh, thief};
 
 const LINK_LOGS: u16 = 191;
@@ -18,16 +18,7 @@ const LINK_FETCH: u16 = 194;
 fn key(region: &Region, file: &Path, args: &[&str]) -> String {
     let mut all = vec!["key", "create", "a key", "--json"];
     all.extend(args);
-    let made = region.run(&all).json();
-    std::fs::write(file, made["secret"].as_str().expect("a text")).expect("written");
-    file.display().to_string()
-}
-
-/// Runs a command in a region with a key.
-fn by(region: &Region, key: &str, args: &[&str]) -> Ran {
-    let mut all = vec!["--api-key-file", key];
-    all.extend(args);
-    region.run(&all)
+    kept_key(&region.run(&all).json(), file)
 }
 
 fn publish(region: &Region, key: &str, channel: &str, line: &str) {
@@ -42,7 +33,7 @@ fn crossing(region: &Region, key: &str, side: &str, more: &[&str]) {
     let mut args = vec!["consent", "grant", "--owner", "acme", "--guest", "beta"];
     args.extend(["--side", side, "--json"]);
     args.extend(more);
-    by(region, key, &args).ok();
+    region.with_key(key, &args).ok();
 }
 
 /// The refusals on a region's record that tell of a log that may not be copied.
@@ -73,24 +64,24 @@ fn a_copy_for_a_guest_takes_the_word_of_both_and_is_stopped_at_its_source_when_o
     let owner = key(&east, &file("owner"), &all("acme"));
     let owner_west = key(&west, &file("owner-west"), &all("acme"));
     let guest = key(&west, &file("guest"), &all("beta"));
-    by(&east, &owner, &["channel", "create", "orders"]).ok();
+    east.with_key(&owner, &["channel", "create", "orders"]).ok();
     publish(&east, &owner, "orders", "one");
     // The guest's organisation may read it; that does not bring it here.
     let grant = [
         "grant", "create", "consume", "orders", "--guest", "beta", "--json",
     ];
-    let grant = by(&west, &owner_west, &grant).json();
+    let grant = west.with_key(&owner_west, &grant).json();
     let grant = grant["id"].as_str().expect("a text");
-    by(&west, &guest, &["grant", "accept", grant]).ok();
+    west.with_key(&guest, &["grant", "accept", grant]).ok();
     let read = ["consume", "acme/orders", "--from", "start"];
     for (region, key, side) in [(&east, &owner, "owner"), (&west, &guest, "guest")] {
-        let refused = by(&west, &guest, &read).fails(1);
+        let refused = west.with_key(&guest, &read).fails(1);
         assert!(refused.contains("may not hold"), "{refused}");
         assert!(west.copy("acme/orders").is_none());
         crossing(region, key, side, &[]);
     }
     wait_for("both words to be known", || {
-        let ran = by(&west, &guest, &read);
+        let ran = west.with_key(&guest, &read);
         (ran.code == 0 && ran.out == b"one\n").then_some(())
     });
     west.has("acme/orders", 1);
@@ -137,12 +128,12 @@ fn a_copy_for_a_guest_takes_the_word_of_both_and_is_stopped_at_its_source_when_o
     );
     // What remains is named until it is purged.
     let purge = ["region", "purge", "orders", "--yes"];
-    by(&west, &owner_west, &purge).ok();
+    west.with_key(&owner_west, &purge).ok();
     assert!(west.copy("acme/orders").is_none());
     // Given again, it comes again.
     crossing(&west, &owner_west, "owner", &[]);
     wait_for("the channel to come again", || {
-        let ran = by(&west, &guest, &read);
+        let ran = west.with_key(&guest, &read);
         (ran.code == 0 && ran.out == b"one\ntwo\n").then_some(())
     });
 }
@@ -194,16 +185,18 @@ fn a_key_opens_in_every_region_what_it_opens_where_it_was_made_and_nothing_once_
         "consume:orders",
     ];
     let worker = key(&east, &file("worker"), &worker);
-    by(&east, &root, &["channel", "create", "orders"]).ok();
+    east.with_key(&root, &["channel", "create", "orders"]).ok();
     wait_for("the keys to have come", || {
         (try_publish(&west, &worker, "orders", "one") == Ok(0)).then_some(())
     });
-    let read = by(&west, &worker, &["consume", "orders", "--from", "start"]).ok();
+    let read = west
+        .with_key(&worker, &["consume", "orders", "--from", "start"])
+        .ok();
     assert_eq!(read, b"one\n");
     let refused = try_publish(&west, &worker, "others", "x").unwrap_err();
     assert!(refused.contains("scopes"), "{refused}");
     // What it makes elsewhere is that region's, and the organisation is one.
-    by(&west, &root, &["channel", "create", "local"]).ok();
+    west.with_key(&root, &["channel", "create", "local"]).ok();
     assert_eq!(try_publish(&west, &root, "local", "one"), Ok(0));
     assert_eq!(try_publish(&east, &root, "local", "two"), Ok(1));
     let met = said_of_access(&west, "principal.met");
@@ -232,9 +225,9 @@ fn a_key_opens_in_every_region_what_it_opens_where_it_was_made_and_nothing_once_
         ),
     ];
     for (key, command) in commands {
-        let refused = by(&west, key, command);
+        let refused = west.with_key(key, command);
         assert_ne!(refused.code, 0, "{command:?}");
-        by(&east, key, &["channel", "list"]).ok();
+        east.with_key(key, &["channel", "list"]).ok();
     }
     // It is known without its region, after a restart too.
     east.kill();
@@ -244,17 +237,16 @@ fn a_key_opens_in_every_region_what_it_opens_where_it_was_made_and_nothing_once_
     assert_eq!(said_of_access(&west, "principal.met").len(), 3);
     east.restart();
     // Another one takes its place, and the end of the first counts everywhere.
-    let listed = by(&east, &root, &["key", "list", "--json"]).json_lines();
+    let listed = east
+        .with_key(&root, &["key", "list", "--json"])
+        .json_lines();
     let of_worker = listed
         .iter()
         .find(|row| row["scopes"].to_string().contains("orders"));
     let id = of_worker.expect("a key")["id"].as_str().expect("a text");
-    let rotated = by(
-        &east,
-        &root,
-        &["key", "rotate", id, "--overlap", "1h", "--json"],
-    )
-    .json();
+    let rotated = east
+        .with_key(&root, &["key", "rotate", id, "--overlap", "1h", "--json"])
+        .json();
     let next = file("next");
     std::fs::write(&next, rotated["secret"].as_str().expect("a text")).expect("written");
     let next = next.display().to_string();
@@ -266,7 +258,7 @@ fn a_key_opens_in_every_region_what_it_opens_where_it_was_made_and_nothing_once_
         3,
         "it is the same"
     );
-    by(&east, &root, &["key", "revoke", id, "--yes"]).ok();
+    east.with_key(&root, &["key", "revoke", id, "--yes"]).ok();
     let error = wait_for("the end of the key to have come", || {
         let error = try_publish(&west, &worker, "orders", "late").err()?;
         error.contains("revoked").then_some(error)
@@ -336,11 +328,7 @@ fn a_grant_counts_in_every_region_and_ends_in_all_and_the_home_judges_a_key_of_a
     let guest = key(&east, &file("guest"), &["--org", "beta", "--scope", "all"]);
     // The channel lives where nobody has made a key or an organisation.
     wait_for("the keys to have come", || {
-        let made = by(
-            &west,
-            &owner,
-            &["channel", "create", "orders", "--if-not-exists"],
-        );
+        let made = west.with_key(&owner, &["channel", "create", "orders", "--if-not-exists"]);
         (made.code == 0).then_some(())
     });
     assert_eq!(try_publish(&west, &owner, "orders", "one"), Ok(0));
@@ -348,15 +336,15 @@ fn a_grant_counts_in_every_region_and_ends_in_all_and_the_home_judges_a_key_of_a
     let grant = [
         "grant", "create", "publish", "orders", "--guest", "beta", "--json",
     ];
-    let grant = by(&east, &owner, &grant).json();
+    let grant = east.with_key(&owner, &grant).json();
     let grant = grant["id"].as_str().expect("a text");
-    by(&east, &guest, &["grant", "accept", grant]).ok();
+    east.with_key(&guest, &["grant", "accept", grant]).ok();
     // Asked where the grant is, and of the home.
     wait_for("the grant to have come", || {
         (try_publish(&west, &guest, "acme/orders", "two").ok()? == 1).then_some(())
     });
     assert_eq!(try_publish(&east, &guest, "acme/orders", "three"), Ok(2));
-    by(&east, &guest, &["grant", "revoke", grant]).ok();
+    east.with_key(&guest, &["grant", "revoke", grant]).ok();
     wait_for("its end to have come", || {
         try_publish(&west, &guest, "acme/orders", "late")
             .is_err()

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::line::Line;
 use crate::process::wait_for;
-use crate::regions::{self, Region, over_line};
+use crate::regions::{self, Region, kept_key, over_line, promise};
 
 /// Two regions, the second linked to the first over a line.
 fn pair(dir: &Path) -> (Region, Line, Region) {
@@ -21,34 +21,9 @@ fn survey(region: &Region) -> String {
     regions::survey(region, ["writer:specialist", "editor:coordinator"])
 }
 
-/// A promise of the writer to the editor, made through a region; its id.
-fn promise(region: &Region, session: &str) -> String {
-    let create = [
-        "commitment",
-        "create",
-        session,
-        "Ten answers",
-        "--agent",
-        "writer",
-        "--to",
-        "editor",
-        "--deadline",
-        "1h",
-        "--json",
-    ];
-    id_of(&region.run(&create).json())
-}
-
 fn id_of(row: &Value) -> String {
     let id = row["id"].as_str().unwrap_or_else(|| panic!("{row}"));
     id.to_owned()
-}
-
-fn is_unlinked(region: &Region) {
-    wait_for("the link to be missed", || {
-        let status = region.status();
-        (status["links"][0]["state"] != "open").then_some(())
-    });
 }
 
 /// Nothing of agents is kept in a region.
@@ -101,7 +76,7 @@ fn a_promise_is_made_kept_and_judged_from_any_region_and_lives_with_its_session(
     let refused = west.run(&show).err;
     assert!(refused.contains("COMMITMENT_NOT_FOUND"), "{refused}");
     line.cut();
-    is_unlinked(&west);
+    west.is_unlinked();
     for id in [unknown, &made] {
         let refused = west.run(&["commitment", "show", id]).err;
         assert!(refused.contains("us-east"), "{refused}");
@@ -223,23 +198,12 @@ fn a_key_keeps_no_other_agents_promises_through_another_region() {
     let (east, _line, mut west) = pair(dir.path());
     let session = survey(&east);
     let made = promise(&east, &session);
-    let admin = dir.path().join("admin");
-    let admin = admin.to_str().expect("a path").to_owned();
-    west.kill();
-    west.more = vec!["--require-keys", "--admin-key-file", admin.clone().leak()].leak();
-    west.restart();
-    let with = |key: &str, args: &[&str]| west.run(&[args, &["--api-key-file", key]].concat());
-    wait_for("the link", || {
-        let status = with(&admin, &["region", "status", "--json"]).json();
-        (status["links"][0]["state"] == "open").then_some(())
-    });
+    let admin = west.require_keys(dir.path());
+    let with = |key: &str, args: &[&str]| west.with_key(key, args);
     let key = |agent: &str| {
         let scope = format!("asp:*:{agent}");
         let create = ["key", "create", agent, "--scope", &scope, "--json"];
-        let made = with(&admin, &create).json();
-        let file = dir.path().join(agent);
-        std::fs::write(&file, made["secret"].as_str().expect("a text")).expect("a file");
-        file.display().to_string()
+        kept_key(&with(&admin, &create).json(), &dir.path().join(agent))
     };
     let (writer, editor) = (key("writer"), key("editor"));
     // Whose promise it is the home has told.

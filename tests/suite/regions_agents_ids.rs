@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::process::{Ran, wait_for};
-use crate::regions::{self, Region};
+use crate::process::Ran;
+use crate::regions::{self, Region, kept_key, promise, promised};
 
 /// Three regions; the first is linked to both others.
 fn three(dir: &Path) -> (Region, Region, Region) {
@@ -21,30 +21,6 @@ fn three(dir: &Path) -> (Region, Region, Region) {
 /// A session of two agents that lives in a region; its id.
 fn survey(region: &Region) -> String {
     regions::survey(region, ["writer:specialist", "editor:coordinator"])
-}
-
-/// A promise of an agent to the editor, asked for in a region.
-fn promised(region: &Region, session: &str, agent: &str, more: &[&str]) -> Ran {
-    let create = [
-        "commitment",
-        "create",
-        session,
-        "Ten answers",
-        "--agent",
-        agent,
-        "--to",
-        "editor",
-        "--deadline",
-        "1h",
-        "--json",
-    ];
-    region.run(&[&create[..], more].concat())
-}
-
-/// A promise of the writer to the editor, made in a region; its id.
-fn promise(region: &Region, session: &str) -> String {
-    let row = promised(region, session, "writer", &[]).json();
-    row["id"].as_str().expect("an id").to_owned()
 }
 
 fn show(region: &Region, id: &str) -> Ran {
@@ -112,23 +88,13 @@ fn a_namesake_in_another_organisation_keeps_nobodys_promise_through_another_regi
     let session = survey(&east);
     let made = promise(&east, &session);
     east.run(&["org", "create", "rival"]).ok();
-    let admin = dir.path().join("admin");
-    let admin = admin.to_str().expect("a path").to_owned();
-    west.kill();
-    west.more = vec!["--require-keys", "--admin-key-file", admin.clone().leak()].leak();
-    west.restart();
-    let with = |key: &str, args: &[&str]| west.run(&[args, &["--api-key-file", key]].concat());
-    wait_for("the link", || {
-        let status = with(&admin, &["region", "status", "--json"]).json();
-        (status["links"][0]["state"] == "open").then_some(())
-    });
+    let admin = west.require_keys(dir.path());
+    let with = |key: &str, args: &[&str]| west.with_key(key, args);
     with(&admin, &["org", "create", "rival"]).ok();
     let key = |name: &str, more: &[&str]| {
         let create = ["key", "create", name, "--json"];
         let made = with(&admin, &[&create[..], more].concat()).json();
-        let file = dir.path().join(name);
-        std::fs::write(&file, made["secret"].as_str().expect("a text")).expect("a file");
-        file.display().to_string()
+        kept_key(&made, &dir.path().join(name))
     };
     let scope = ["--scope", "asp:*:writer"];
     let (writer, namesake) = (

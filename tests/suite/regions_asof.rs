@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::line::Line;
 use crate::process::{Ran, wait_for};
 use crate::raw::Raw;
-use crate::regions::{self, Region};
+use crate::regions::{self, Region, key_of_org, promise};
 use crate::regions_dir::{has_joined, mesh, thief};
 
 const LINK_LOGS: u16 = 191;
@@ -77,13 +77,6 @@ fn register(region: &Region, names: &[&str]) {
     }
 }
 
-fn is_unlinked(region: &Region) {
-    wait_for("the link to be missed", || {
-        let status = region.status();
-        (status["links"][0]["state"] != "open").then_some(())
-    });
-}
-
 fn topics(region: &Region) -> String {
     let listed = region
         .run(&["channel", "list", "--internal", "--json"])
@@ -104,23 +97,9 @@ fn say(region: &Region, session: &str, text: &str) {
 
 /// A promise of the writer to the editor that is kept, so that there is evidence of it.
 fn kept_promise(region: &Region, session: &str) {
-    let create = [
-        "commitment",
-        "create",
-        session,
-        "Ten answers",
-        "--agent",
-        "writer",
-        "--to",
-        "editor",
-        "--deadline",
-        "1h",
-        "--json",
-    ];
-    let made = region.run(&create).json();
-    let id = made["id"].as_str().expect("an id");
-    region.run(&["commitment", "deliver", id]).ok();
-    let confirm = ["commitment", "confirm", id, "--agent", "editor"];
+    let id = promise(region, session);
+    region.run(&["commitment", "deliver", &id]).ok();
+    let confirm = ["commitment", "confirm", &id, "--agent", "editor"];
     region.run(&confirm).ok();
 }
 
@@ -177,7 +156,7 @@ fn agents_of_another_region_are_found_in_a_copy_that_stands_still_while_the_line
     // While the line is cut the copy answers, and says that it stands where it stood; also after a
     // restart, in which it is folded anew.
     line.cut();
-    is_unlinked(&west);
+    west.is_unlinked();
     register(&east, &["fourth"]);
     let still = told(&west, "us-east", &search);
     assert_eq!(
@@ -232,7 +211,7 @@ fn trust_is_told_from_a_copy_of_the_evidence_as_its_own_region_tells_it() {
     );
     caught_up(&west, &east, "us-east", &search);
     line.cut();
-    is_unlinked(&west);
+    west.is_unlinked();
     kept_promise(&east, &session);
     let still = told(&west, "us-east", &show);
     assert_eq!(still["asOf"], before["asOf"]);
@@ -272,7 +251,7 @@ fn a_session_is_read_from_a_copy_while_its_home_is_out_of_reach() {
     let before = records(&west);
     assert_eq!(before, at_home(&east));
     line.cut();
-    is_unlinked(&west);
+    west.is_unlinked();
     say(&east, &session, "two");
     west.kill();
     west.restart();
@@ -342,19 +321,6 @@ fn all_regions_are_asked_at_once_and_the_vector_has_a_part_for_each_that_answers
     assert_eq!(far[0]["name"], "far", "{all}");
 }
 
-fn key(region: &Region, file: &Path, org: &str) -> String {
-    let create = [
-        "key", "create", "a key", "--org", org, "--scope", "all", "--json",
-    ];
-    let made = region.run(&create).json();
-    fs::write(file, made["secret"].as_str().expect("a text")).expect("written");
-    file.display().to_string()
-}
-
-fn by(region: &Region, key: &str, args: &[&str]) -> Ran {
-    region.run(&[&["--api-key-file", key], args].concat())
-}
-
 #[test]
 fn an_organisation_sees_its_own_agents_alone_and_those_it_keeps_in_one_region_cross_to_no_other() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -365,20 +331,20 @@ fn an_organisation_sees_its_own_agents_alone_and_those_it_keeps_in_one_region_cr
             region.run(&["org", "create", org]).ok();
         }
     }
-    let acme = key(&east, &file("acme"), "acme");
-    let beta = key(&west, &file("beta"), "beta");
-    by(&east, &acme, &["agent", "register", "writer"]).ok();
+    let acme = key_of_org(&east, &file("acme"), "acme");
+    let beta = key_of_org(&west, &file("beta"), "beta");
+    east.with_key(&acme, &["agent", "register", "writer"]).ok();
     let search = ["agent", "search", "--region", "us-east", "--json"];
     // The key was made there, and opens here once it has come.
     let seen = wait_for("the agent", || {
-        let ran = by(&west, &acme, &search);
+        let ran = west.with_key(&acme, &search);
         (ran.code == 0).then(|| ran.json())
     });
     assert_eq!(names(&seen), ["writer"]);
     let copy = "acme/__asp.registry@us-east";
     assert!(west.copy(copy).is_some());
     // To others nothing of it is there: not as theirs, not by its name, and not as bytes.
-    let refused = by(&west, &beta, &search).err;
+    let refused = west.with_key(&beta, &search).err;
     assert!(refused.contains("COPY_NOT_OFFERED"), "{refused}");
     for args in [&["--org", "acme"][..], &["--org", "acme", "--any-region"]] {
         let mut all = vec!["agent", "search", "--json"];
@@ -386,7 +352,7 @@ fn an_organisation_sees_its_own_agents_alone_and_those_it_keeps_in_one_region_cr
             all.extend(["--region", "us-east"]);
         }
         all.extend(args);
-        let refused = by(&west, &beta, &all).err;
+        let refused = west.with_key(&beta, &all).err;
         assert!(refused.contains("INVALID_REQUEST"), "{refused}");
     }
     let show = [
@@ -396,9 +362,9 @@ fn an_organisation_sees_its_own_agents_alone_and_those_it_keeps_in_one_region_cr
         "--region",
         "us-east",
     ];
-    let refused = by(&west, &beta, &show).err;
+    let refused = west.with_key(&beta, &show).err;
     assert!(refused.contains("INVALID_REQUEST"), "{refused}");
-    let refused = by(&west, &beta, &["consume", copy]).err;
+    let refused = west.with_key(&beta, &["consume", copy]).err;
     assert!(refused.contains("CHANNEL_NOT_FOUND"), "{refused}");
     // Whoever belongs to no directory gets nothing of agents, whatever it asks for.
     let mut link = thief(&east, "ap-north", "us-east");
@@ -415,7 +381,7 @@ fn an_organisation_sees_its_own_agents_alone_and_those_it_keeps_in_one_region_cr
     let consent = ["consent", "set", "--org", "acme", "--residency", "us-east"];
     east.run(&consent).ok();
     let refused = wait_for("the refusal", || {
-        let ran = by(&west, &acme, &search);
+        let ran = west.with_key(&acme, &search);
         (ran.code != 0).then_some(ran.err)
     });
     assert!(refused.contains("NO_CONSENT"), "{refused}");
@@ -424,7 +390,7 @@ fn an_organisation_sees_its_own_agents_alone_and_those_it_keeps_in_one_region_cr
         (copy["followed"] == false).then_some(())
     });
     let stood = west.copy(copy).expect("it stays")["next"].clone();
-    by(&east, &acme, &["agent", "register", "secret"]).ok();
+    east.with_key(&acme, &["agent", "register", "secret"]).ok();
     // Evidence is of all organisations: who keeps its own from a region keeps all of it from there.
     register(&east, &["boss"]);
     wait_for("the registry to be offered", || {
@@ -443,12 +409,13 @@ fn an_organisation_sees_its_own_agents_alone_and_those_it_keeps_in_one_region_cr
         "{followed}"
     );
     assert_eq!(west.copy(copy).expect("it stays")["next"], stood);
-    by(&west, &acme, &["region", "purge", copy, "--yes"]).ok();
+    west.with_key(&acme, &["region", "purge", copy, "--yes"])
+        .ok();
     assert!(west.copy(copy).is_none());
     // Allowed again, it is begun anew for who asks.
     east.run(&["consent", "set", "--org", "acme", "--all"]).ok();
     let again = wait_for("both agents", || {
-        let ran = by(&west, &acme, &search);
+        let ran = west.with_key(&acme, &search);
         (ran.code == 0).then(|| ran.json())
     });
     assert_eq!(names(&again), ["secret", "writer"]);
@@ -467,7 +434,7 @@ fn a_copy_is_wanted_until_it_is_purged_and_then_by_whoever_asks_again() {
     // It does not come again by itself.
     register(&east, &["editor"]);
     line.cut();
-    is_unlinked(&west);
+    west.is_unlinked();
     line.mend();
     west.linked();
     assert!(west.copy(copy).is_none());
@@ -602,7 +569,7 @@ fn a_session_that_is_filed_is_read_from_a_copy_whole_and_as_of_the_same_place() 
     };
     is_whole(&west);
     line.cut();
-    is_unlinked(&west);
+    west.is_unlinked();
     west.kill();
     west.restart();
     assert_eq!(told(&west, "us-east", &show), first);

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::line::Line;
 use crate::process::{Ran, wait_for};
-use crate::regions::Region;
+use crate::regions::{Region, kept_key, over_line};
 use crate::regions_access::said_of_access;
 use crate::regions_dir::{has_joined, mesh};
 use crate::regions_move::{knows_home, move_to};
+use crate::regions_unknown::{damage_end, taken_over, tells_of_homes};
 
 fn texts(region: &Region, channel: &str) -> Vec<String> {
     region.records(channel).into_values().collect()
@@ -134,47 +134,12 @@ fn a_channel_that_was_moved_away_is_not_made_again_where_its_copy_was_purged() {
     assert_eq!(texts(&west, "orders"), ["one", "two"]);
 }
 
-/// Whether a segment of a region tells of a home that was taken.
-fn tells_of_homes(region: &Region) -> Option<std::path::PathBuf> {
-    let logs = fs::read_dir(region.data.join("channels")).expect("a folder");
-    let segments = logs.map(|log| {
-        let folder = log.expect("an entry").path();
-        folder.join("00000000000000000000.log")
-    });
-    let says = |path: &std::path::PathBuf| {
-        let bytes = fs::read(path).unwrap_or_default();
-        bytes.windows(10).any(|text| text == b"home.taken")
-    };
-    segments.into_iter().find(says)
-}
-
 #[test]
 fn a_kill_while_what_another_region_says_of_homes_is_brought_anew_makes_no_second_writer() {
     let dir = tempfile::tempdir().expect("a directory");
-    let mut east = Region::start(dir.path(), "us-east", &[]);
-    let line = Line::to(east.broker().address());
-    let to_east = format!("us-east={}", line.url());
-    let mut west = Region::start_at(dir.path(), "eu-west", vec![to_east]);
-    east.peers = vec![format!("eu-west={}", west.url())];
-    east.kill();
-    east.restart();
-    east.linked();
-    west.linked();
-    west.publish("orders", &["one"]);
-    east.run(&["interest", "add", "orders", "--from", "start"])
-        .ok();
-    east.has("orders", 1);
-    west.kill();
-    move_to(&east, "orders", "us-east", true);
-    west.restart();
-    knows_home(&west, "orders", "us-east");
-    // In order, so that no journal has what is damaged.
-    assert_eq!(west.stop(), 0);
-    let file = tells_of_homes(&west).expect("the topic");
-    let mut bytes = fs::read(&file).expect("a segment");
-    let last = bytes.iter().rposition(|byte| *byte != 0).expect("a record");
-    bytes[last] ^= 1;
-    fs::write(&file, bytes).expect("a segment");
+    let (mut east, line, mut west) = over_line(dir.path());
+    taken_over(&mut east, &mut west);
+    damage_end(&tells_of_homes(&west).expect("the topic"));
     // The line is slow enough for a kill between the end of the old one and the new one.
     line.set(|line| line.delay = Duration::from_secs(2));
     west.restart();
@@ -209,20 +174,12 @@ fn a_kill_while_what_another_region_says_of_homes_is_brought_anew_makes_no_secon
 
 fn key(region: &Region, file: &Path) -> String {
     let made = region.run(&["key", "create", "a key", "--scope", "consume", "--json"]);
-    fs::write(file, made.json()["secret"].as_str().expect("a text")).expect("written");
-    file.display().to_string()
+    kept_key(&made.json(), file)
 }
 
 /// Reads in a region with a key.
 fn reads(region: &Region, key: &str) -> Ran {
-    region.run(&[
-        "--api-key-file",
-        key,
-        "consume",
-        "orders",
-        "--from",
-        "start",
-    ])
+    region.with_key(key, &["consume", "orders", "--from", "start"])
 }
 
 /// The region loses its data directory, and is begun anew under its name.

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 use crate::line::Line;
 use crate::process::wait_for;
-use crate::regions::{Region, link_as};
+use crate::regions::{Region, kept_key, key_of_org, link_as};
 use crate::regions_dir::{force_directory, mesh};
 use crate::regions_out::{pair, survey};
 use crate::tls::pki::Pki;
@@ -392,9 +392,7 @@ fn what_waits_in_an_outbox_is_acknowledged_with_what_its_channel_promises() {
     west.has("quick", 1);
     assert_eq!(west.publish("sure", &["second"]), 1);
     line.cut();
-    wait_for("the link to be missed", || {
-        (west.status()["links"][0]["state"] != "open").then_some(())
-    });
+    west.is_unlinked();
     for (channel, level, held) in [("quick", "written", 0), ("sure", "synced", 1)] {
         let told = keep(&west, channel);
         assert_eq!(
@@ -419,23 +417,13 @@ fn a_session_elsewhere_is_shown_to_a_key_that_speaks_for_one_who_takes_part_and_
     let message = ["session", "send", &session, "{}", "--from", "writer"];
     east.run(&message).ok();
     east.run(&["org", "create", "acme"]).ok();
-    let admin = dir.path().join("admin");
-    let admin = admin.to_str().expect("a path").to_owned();
-    west.kill();
-    west.more = vec!["--require-keys", "--admin-key-file", admin.clone().leak()].leak();
-    west.restart();
-    let as_key = |file: &str, args: &[&str]| west.run(&[args, &["--api-key-file", file]].concat());
-    wait_for("the link", || {
-        let status = as_key(&admin, &["region", "status", "--json"]).json();
-        (status["links"][0]["state"] == "open").then_some(())
-    });
+    let admin = west.require_keys(dir.path());
+    let as_key = |file: &str, args: &[&str]| west.with_key(file, args);
     as_key(&admin, &["org", "create", "acme"]).ok();
     let made = |name: &str, scope: &str, of: &[&str]| {
         let create = ["key", "create", name, "--scope", scope, "--json"];
         let told = as_key(&admin, &[&create[..], of].concat()).json();
-        let file = dir.path().join(name);
-        std::fs::write(&file, told["secret"].as_str().expect("a text")).expect("a file");
-        file.display().to_string()
+        kept_key(&told, &dir.path().join(name))
     };
     // The home knows none of these keys, and takes the word of the region that is asked.
     let editor = made("editor-key", "asp:*:editor", &[]);
@@ -461,15 +449,6 @@ fn a_session_elsewhere_is_shown_to_a_key_that_speaks_for_one_who_takes_part_and_
     }
 }
 
-fn made_key(region: &Region, file: &Path, org: &str) -> String {
-    let create = [
-        "key", "create", "a key", "--org", org, "--scope", "all", "--json",
-    ];
-    let made = region.run(&create).json();
-    std::fs::write(file, made["secret"].as_str().expect("a text")).expect("written");
-    file.display().to_string()
-}
-
 #[test]
 fn a_grant_of_one_region_shows_agents_in_another_until_it_ends() {
     let dir = tempfile::tempdir().expect("a directory");
@@ -477,11 +456,9 @@ fn a_grant_of_one_region_shows_agents_in_another_until_it_ends() {
     for org in ["acme", "beta"] {
         east.run(&["org", "create", org]).ok();
     }
-    let owner = made_key(&east, &dir.path().join("owner"), "acme");
-    let guest = made_key(&east, &dir.path().join("guest"), "beta");
-    let by = |region: &Region, key: &str, args: &[&str]| {
-        region.run(&[args, &["--api-key-file", key]].concat())
-    };
+    let owner = key_of_org(&east, &dir.path().join("owner"), "acme");
+    let guest = key_of_org(&east, &dir.path().join("guest"), "beta");
+    let by = |region: &Region, key: &str, args: &[&str]| region.with_key(key, args);
     // The agents live where neither key was made.
     for (key, agent) in [(&owner, "helper"), (&guest, "asker")] {
         wait_for("the keys to have come", || {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::process::{Ran, wait_for};
 use crate::regions::{Region, copy_dir, raw};
 use crate::regions_move::{
-    aside, is_equal, knows_home, linked, move_to, moved, payloads, publish, regions,
+    aside, is_equal, knows_home, move_to, moved, payloads, publish, regions,
 };
 
 /// Two regions, of which the second has taken `orders` over from the first by force; the first is back
@@ -227,8 +227,8 @@ fn what_was_set_aside_of_an_encrypted_log_is_opened_by_the_region_that_has_its_k
         region.restart();
     }
     let [east, west] = two(&mut all);
-    linked(east);
-    linked(west);
+    east.linked();
+    west.linked();
     east.run(&["channel", "create", "orders", "--encryption", "on"])
         .ok();
     let file = overtaken(east, west, &["secret 0", "secret 1"]);
@@ -282,7 +282,7 @@ fn what_a_forced_move_may_have_lost_is_what_anybody_has_heard_of_and_listed_unti
     south.kill();
     south.more = &["--peer-pack", "false"];
     south.restart();
-    linked(south);
+    south.linked();
     publish(east, "orders", "kept");
     west.has("orders", 1);
     south.has("orders", 1);
@@ -582,8 +582,8 @@ fn deleting_a_channel_with_a_log_for_each_region_says_which_and_deletes_all_wher
     assert!(!refused.status.success());
     assert_eq!(east.records("jobs@us-east").len(), 3);
     west.restart();
-    linked(west);
-    linked(east);
+    west.linked();
+    east.linked();
     // One region's own log, and what stays.
     let text = String::from_utf8(west.run(&["channel", "delete", "jobs", "--yes"]).ok());
     let text = text.expect("text");

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::process::{Ran, wait_for};
-use crate::regions::Region;
+use crate::regions::{Region, kept_key};
 
 /// A region and who asks there.
 struct At<'a> {
@@ -61,9 +61,7 @@ fn id_of(row: &Value) -> String {
 fn key(dir: &Path, region: &Region, name: &str, more: &[&str]) -> String {
     let create = ["key", "create", name, "--json"];
     let made = region.run(&[&create[..], more].concat()).json();
-    let file = dir.join(name);
-    std::fs::write(&file, made["secret"].as_str().expect("a text")).expect("a file");
-    file.display().to_string()
+    kept_key(&made, &dir.join(name))
 }
 
 /// A key for all agents of an organisation, which a region comes to know.

@@ -27,7 +27,7 @@ pub fn regions(dir: &Path, count: usize) -> Vec<Region> {
         all[at].restart();
     }
     for region in &all {
-        linked(region);
+        region.linked();
     }
     for region in &all[1..] {
         region
@@ -35,14 +35,6 @@ pub fn regions(dir: &Path, count: usize) -> Vec<Region> {
             .ok();
     }
     all
-}
-
-pub fn linked(region: &Region) {
-    wait_for("its links", || {
-        let status = region.status();
-        let mut links = status["links"].as_array().expect("rows").iter();
-        links.all(|link| link["state"] == "open").then_some(())
-    });
 }
 
 pub fn move_to(by: &Region, channel: &str, to: &str, force: bool) -> Value {
@@ -204,7 +196,7 @@ fn a_move_that_the_target_does_not_finish_is_given_up_and_the_home_goes_on() {
         west.kill();
         let _ = asked.wait();
         west.restart();
-        linked(west);
+        west.linked();
         // Whoever is home by then takes writes, and it is one of the two.
         let before = east.records("orders").len() as u64;
         let offset = publish(east, "orders", "goes on");

@@ -1,14 +1,33 @@
 //! A region that can not know what others have taken over from it.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::process::{Ran, wait_for};
 use crate::regions::Region;
 use crate::regions_move::{knows_home, move_to};
 
-/// The segment in which another region says that it has taken a home.
-fn segment(region: &Region) -> PathBuf {
+/// `us-east` takes `orders` over from `eu-west` by force while that is down. `eu-west` hears of it, and
+/// is stopped in order, so that no journal has what it has heard.
+pub fn taken_over(east: &mut Region, west: &mut Region) {
+    east.peers = vec![format!("eu-west={}", west.url())];
+    east.kill();
+    east.restart();
+    east.linked();
+    west.linked();
+    west.publish("orders", &["one"]);
+    east.run(&["interest", "add", "orders", "--from", "start"])
+        .ok();
+    east.has("orders", 1);
+    west.kill();
+    move_to(east, "orders", "us-east", true);
+    west.restart();
+    knows_home(west, "orders", "us-east");
+    assert_eq!(west.stop(), 0);
+}
+
+/// The segment of a region in which another says that it has taken a home.
+pub fn tells_of_homes(region: &Region) -> Option<PathBuf> {
     let logs = fs::read_dir(region.data.join("channels")).expect("a folder");
     let mut segments = logs.map(|log| {
         let folder = log.expect("an entry").path();
@@ -18,7 +37,15 @@ fn segment(region: &Region) -> PathBuf {
         let bytes = fs::read(path).unwrap_or_default();
         bytes.windows(10).any(|text| text == b"home.taken")
     };
-    segments.find(says).expect("the topic")
+    segments.find(says)
+}
+
+/// Flips the last bit of a segment that is set: in the last letter of what was said there last.
+pub fn damage_end(segment: &Path) {
+    let mut bytes = fs::read(segment).expect("a segment");
+    let last = bytes.iter().rposition(|byte| *byte != 0).expect("a record");
+    bytes[last] ^= 1;
+    fs::write(segment, bytes).expect("a segment");
 }
 
 fn publish(region: &Region, line: &str) -> Ran {
@@ -33,29 +60,9 @@ fn who_can_not_know_what_was_taken_over_takes_no_writes() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut east = Region::start(dir.path(), "us-east", &[]);
     let mut west = Region::start(dir.path(), "eu-west", &[&east]);
-    east.peers = vec![format!("eu-west={}", west.url())];
+    taken_over(&mut east, &mut west);
     east.kill();
-    east.restart();
-    for region in [&east, &west] {
-        region.linked();
-    }
-    west.publish("orders", &["one"]);
-    east.run(&["interest", "add", "orders", "--from", "start"])
-        .ok();
-    east.has("orders", 1);
-    west.kill();
-    move_to(&east, "orders", "us-east", true);
-    west.restart();
-    knows_home(&west, "orders", "us-east");
-    // In order, so that no journal has what is damaged.
-    assert_eq!(west.stop(), 0);
-    east.kill();
-    let file = segment(&west);
-    // The last bit that is set is the last letter of what us-east has said.
-    let mut bytes = fs::read(&file).expect("a segment");
-    let last = bytes.iter().rposition(|byte| *byte != 0).expect("a record");
-    bytes[last] ^= 1;
-    fs::write(&file, bytes).expect("a segment");
+    damage_end(&tells_of_homes(&west).expect("the topic"));
     west.restart();
     let refused = publish(&west, "of eu-west alone").err;
     assert!(refused.contains("DAMAGED"), "{refused}");
