@@ -353,12 +353,11 @@ impl BesideLog {
         Ok(Some(LogPoint {
             log_start: self.begins_at,
             end: self.end,
-            active: Some(ActivePoint {
-                base: active.segment.id().base,
-                position: active.position,
-                start_time: active.start_time,
-                previous: active.segment.previous(),
-            }),
+            active: Some(ActivePoint::of(
+                &active.segment,
+                active.position,
+                active.start_time,
+            )),
             last_time: self.last_time,
             last_epoch: self.last_epoch,
             refused: false,

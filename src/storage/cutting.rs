@@ -16,11 +16,10 @@ use std::io::IoSlice;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::checkpoint::{remove_other_checkpoints, write_checkpoint};
+use super::checkpoint::{NextCheckpoint, clear_other_checkpoints, write_checkpoint};
 use super::disk::{Disk, OpenMode};
 use super::error::{Closed, CutError, IoFailure, While};
 use super::index;
-use super::journal::JournalPoint;
 use super::layout::{Layout, SPARE_EXTENSION};
 use super::load::LoadJob;
 use super::log::{ActivePoint, Log, LogPoint};
@@ -28,7 +27,7 @@ use super::points::Points;
 use super::segment::{FIRST_BATCH, Segment, remove_file};
 use super::store::Storage;
 use super::walk::{Step, Walker};
-use crate::format::{BatchHeader, Checkpoint, DamageRow, IndexKind, LogRow, ProducerRow};
+use crate::format::{BatchHeader, DamageRow, IndexKind, LogRow, ProducerRow};
 use crate::types::{Incarnation, LogEpoch, Offset, Timestamp};
 
 /// Bytes that are copied at once.
@@ -69,10 +68,7 @@ pub struct CutJob {
     segments: Vec<Arc<Segment>>,
     load: Option<LoadJob>,
     others: Vec<LogRow>,
-    number: u64,
-    directory_id: Incarnation,
-    epoch: u64,
-    start: JournalPoint,
+    next: NextCheckpoint,
     fold: Box<dyn FoldHeaders>,
 }
 
@@ -226,10 +222,7 @@ impl Storage {
         self.forget_indexes(id);
         let log = self.logs.get_mut(&id)?;
         log.cut_at = Some(at);
-        let others = self.checkpoints.rows();
-        let others = others.filter(|row| row.incarnation != id);
-        let others = others.filter(|row| self.logs.contains_key(&row.incarnation));
-        let others = others.cloned().collect();
+        let others = self.unchanged_rows(|other| *other == id);
         self.checkpoints.replacing();
         let log = self.logs.get(&id)?;
         Some(CutJob {
@@ -243,10 +236,7 @@ impl Storage {
             segments: log.segments.clone(),
             load: log.plan_load(),
             others,
-            number: self.checkpoints.number() + 1,
-            directory_id: self.directory_id,
-            epoch: self.epoch.0,
-            start: self.checkpoints.start,
+            next: self.next_checkpoint(self.checkpoints.start),
             fold,
         })
     }
@@ -349,12 +339,7 @@ impl CutJob {
         let point = LogPoint {
             log_start: self.log_start,
             end: self.at,
-            active: Some(ActivePoint {
-                base: segment.id().base,
-                position: place.position,
-                start_time: place.start_time,
-                previous: segment.previous(),
-            }),
+            active: Some(ActivePoint::of(&segment, place.position, place.start_time)),
             last_time: place.last_time,
             last_epoch: place.last_epoch,
             refused: false,
@@ -370,7 +355,7 @@ impl CutJob {
         segment.set_length(place.position);
         self.record(&point, end)?;
         end.done = Some(Done {
-            number: self.number,
+            number: self.next.number,
             point,
             before: self.segments[..place.segment].to_vec(),
         });
@@ -455,27 +440,16 @@ impl CutJob {
     /// Takes the checkpoint that says where the log ends from now on.
     fn record(&self, point: &LogPoint, end: &mut CutEnd) -> Result<(), IoFailure> {
         let row = point.to_row(self.id);
-        let checkpoint = Checkpoint {
-            number: self.number,
-            directory_id: self.directory_id,
-            epoch: self.epoch,
-            journal_group: self.start.group,
-            journal_file: self.start.file,
-            journal_position: self.start.position,
-            logs: self.others.iter().cloned().chain([row]).collect(),
-        };
-        write_checkpoint(&*self.disk, &self.layout, &checkpoint)?;
+        let rows = self.others.iter().cloned().chain([row]).collect();
+        write_checkpoint(&*self.disk, &self.layout, &self.next.with(rows))?;
         let pointed = self.points.update_both(|point| {
-            point.checkpoint = self.number;
+            point.checkpoint = self.next.number;
             point.is_clean = false;
         });
         // One of its slots may name the checkpoint: nothing may follow where the log ended before.
         end.is_point_failed = pointed.is_err();
         pointed?;
-        let removed = remove_other_checkpoints(&*self.disk, &self.layout, self.number);
-        removed.unwrap_or_else(|failure| {
-            tracing::warn!(%failure, "old checkpoints were not removed");
-        });
+        clear_other_checkpoints(&*self.disk, &self.layout, self.next.number);
         Ok(())
     }
 

@@ -306,12 +306,10 @@ impl Log {
         LogPoint {
             log_start: self.log_start,
             end: self.end,
-            active: self.active.as_ref().map(|active| ActivePoint {
-                base: active.segment.id().base,
-                position: active.position,
-                start_time: active.start_time,
-                previous: active.segment.previous(),
-            }),
+            active: self
+                .active
+                .as_ref()
+                .map(|active| ActivePoint::of(&active.segment, active.position, active.start_time)),
             last_time: self.last_time,
             last_epoch: self.last_epoch,
             refused: self.is_damaged,

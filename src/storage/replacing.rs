@@ -16,11 +16,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::beside::{BesideLog, BesidePlace, remove_tree};
-use super::checkpoint::{remove_other_checkpoints, write_checkpoint};
+use super::checkpoint::{NextCheckpoint, clear_other_checkpoints, write_checkpoint};
 use super::cutting::Cut;
 use super::disk::{Disk, OpenMode};
 use super::error::{Closed, CutError, IoFailure, OpenError, While};
-use super::journal::JournalPoint;
 use super::layout::Layout;
 use super::log::{Log, LogPoint};
 use super::points::Points;
@@ -53,10 +52,7 @@ pub struct ReplaceJob {
     /// The segments of the log that readers may hold.
     old: Vec<Arc<Segment>>,
     others: Vec<LogRow>,
-    number: u64,
-    directory_id: Incarnation,
-    epoch: u64,
-    start: JournalPoint,
+    next: NextCheckpoint,
 }
 
 /// How a replacing ended.
@@ -154,10 +150,7 @@ impl Storage {
         let (id, beside) = (replacing.id, replacing.beside.take()?);
         replacing.is_running = true;
         self.forget_indexes(id);
-        let others = self.checkpoints.rows();
-        let others = others.filter(|row| row.incarnation != id);
-        let others = others.filter(|row| self.logs.contains_key(&row.incarnation));
-        let others = others.cloned().collect();
+        let others = self.unchanged_rows(|other| *other == id);
         self.checkpoints.replacing();
         let log = self.logs.get(&id)?;
         Some(ReplaceJob {
@@ -168,10 +161,7 @@ impl Storage {
             beside,
             old: log.segments.clone(),
             others,
-            number: self.checkpoints.number() + 1,
-            directory_id: self.directory_id,
-            epoch: self.epoch.0,
-            start: self.checkpoints.start,
+            next: self.next_checkpoint(self.checkpoints.start),
         })
     }
 
@@ -241,7 +231,7 @@ impl ReplaceJob {
         let error = self.replace(&mut point).err();
         ReplaceEnd {
             id: self.id,
-            number: self.number,
+            number: self.next.number,
             point,
             beside: self.beside,
             error,
@@ -252,7 +242,7 @@ impl ReplaceJob {
     fn replace(&mut self, decided: &mut Option<LogPoint>) -> Result<(), CutError> {
         let point = self.beside.point()?.ok_or(CutError::Closed(self.id))?;
         let row = point.to_row(self.id);
-        let switch = self.checkpoint(vec![row.clone()]);
+        let switch = self.next.with(vec![row.clone()]);
         let disk = &*self.disk;
         let place = self.beside.place.clone();
         write_switch(disk, &place, &switch, || *decided = Some(point))?;
@@ -265,29 +255,13 @@ impl ReplaceJob {
         swap(disk, &self.layout, &place, self.id)?;
         drop(held);
         let rows = self.others.iter().cloned().chain([row]).collect();
-        let checkpoint = self.checkpoint(rows);
-        write_checkpoint(disk, &self.layout, &checkpoint)?;
+        write_checkpoint(disk, &self.layout, &self.next.with(rows))?;
         self.points.update_both(|point| {
-            point.checkpoint = self.number;
+            point.checkpoint = self.next.number;
             point.is_clean = false;
         })?;
-        let removed = remove_other_checkpoints(disk, &self.layout, self.number);
-        removed.unwrap_or_else(|failure| {
-            tracing::warn!(%failure, "old checkpoints were not removed");
-        });
+        clear_other_checkpoints(disk, &self.layout, self.next.number);
         Ok(())
-    }
-
-    fn checkpoint(&self, logs: Vec<LogRow>) -> Checkpoint {
-        Checkpoint {
-            number: self.number,
-            directory_id: self.directory_id,
-            epoch: self.epoch,
-            journal_group: self.start.group,
-            journal_file: self.start.file,
-            journal_position: self.start.position,
-            logs,
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where a log stands, as a checkpoint records it.
 
 use crate::format::{DamageRow, LogRow, ProducerRow};
-use crate::storage::segment::{FIRST_BATCH, Previous};
+use crate::storage::segment::{FIRST_BATCH, Previous, Segment};
 use crate::types::{Incarnation, LogEpoch, Offset, Timestamp};
 
 /// Where the last checkpoint, or the journal's replay, says that a log stands.
@@ -38,6 +38,18 @@ pub struct ActivePoint {
     pub start_time: Timestamp,
     /// The segment before it, as base offset and length.
     pub previous: Option<Previous>,
+}
+
+impl ActivePoint {
+    /// How far a segment is written.
+    pub(in crate::storage) fn of(segment: &Segment, position: u64, start_time: Timestamp) -> Self {
+        Self {
+            base: segment.id().base,
+            position,
+            start_time,
+            previous: segment.previous(),
+        }
+    }
 }
 
 impl LogPoint {

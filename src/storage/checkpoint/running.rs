@@ -1,0 +1,147 @@
+//! The taking of a checkpoint, without any lock.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::Cut;
+use super::file::{NextCheckpoint, clear_other_checkpoints, write_checkpoint};
+use crate::format::LogRow;
+use crate::storage::disk::Disk;
+use crate::storage::error::IoFailure;
+use crate::storage::journal::GroupEnd;
+use crate::storage::layout::Layout;
+use crate::storage::open_files::OpenFiles;
+use crate::storage::points::Points;
+use crate::storage::segment::Segment;
+use crate::storage::upkeep::Tail;
+use crate::types::{Incarnation, Offset};
+
+/// One checkpoint, ready to run.
+#[derive(Debug)]
+pub struct CheckpointJob {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) layout: Layout,
+    pub(super) open_files: Arc<OpenFiles>,
+    pub(super) points: Arc<Points>,
+    pub(super) cut: Cut,
+    pub(super) tails: Vec<Tail>,
+    /// Every segment that may hold unsynced bytes of a log in the cut.
+    pub(super) segments: Vec<(Incarnation, Arc<Segment>)>,
+    pub(super) others: Vec<LogRow>,
+    pub(super) next: NextCheckpoint,
+    pub(super) synced: GroupEnd,
+    /// A log that can't be written keeps all of the journal.
+    pub(super) is_pinned: bool,
+    /// Some log can't be written: the next start has to replay it.
+    pub(super) has_failed_logs: bool,
+    pub(super) copied_bytes: u64,
+    pub(super) is_clean: bool,
+}
+
+/// How a checkpoint ended.
+#[derive(Debug)]
+pub struct CheckpointEnd {
+    pub(super) cut: Cut,
+    pub(super) next: NextCheckpoint,
+    pub(super) is_pinned: bool,
+    pub(super) copied_bytes: u64,
+    pub(super) tails: Vec<(Incarnation, Range<Offset>, Result<(), IoFailure>)>,
+    pub(super) failed: Vec<(Incarnation, IoFailure)>,
+    /// The segments it vouches for.
+    pub(super) segments: Vec<(Incarnation, Arc<Segment>)>,
+    /// Why the checkpoint as a whole was not taken.
+    pub(super) failure: Option<IoFailure>,
+    pub(super) is_point_failed: bool,
+    pub(super) is_clean: bool,
+}
+
+impl CheckpointJob {
+    /// Does the work. Call it without any lock.
+    pub(in crate::storage) fn run(self) -> CheckpointEnd {
+        let mut failed: Vec<(Incarnation, IoFailure)> = Vec::new();
+        let mut tails = Vec::new();
+        for tail in &self.tails {
+            let written = tail.write(&*self.disk, &self.open_files);
+            if let Err(failure) = &written {
+                failed.push((tail.log, failure.clone()));
+            }
+            tails.push((tail.log, tail.offsets.clone(), written));
+        }
+        self.pad(&mut failed);
+        for (id, segment) in &self.segments {
+            if failed.iter().any(|(log, _)| log == id) {
+                continue;
+            }
+            if let Err(failure) = segment.sync(&*self.disk) {
+                failed.push((*id, failure));
+            }
+        }
+        let mut is_point_failed = false;
+        let failure = match failed.first() {
+            // A log that failed keeps its place in the journal, so nothing may be recycled.
+            Some((_, failure)) => Some(failure.clone()),
+            None => match self.write() {
+                Err(failure) => Some(failure),
+                Ok(()) => {
+                    let pointed = self.point();
+                    let is_full = |failure: &IoFailure| failure.is_out_of_space();
+                    is_point_failed = pointed.as_ref().is_err_and(|failure| !is_full(failure));
+                    pointed.err()
+                }
+            },
+        };
+        if failure.is_none() {
+            self.remove_old();
+        }
+        CheckpointEnd {
+            is_clean: self.is_clean && failure.is_none(),
+            cut: self.cut,
+            next: self.next,
+            is_pinned: self.is_pinned,
+            copied_bytes: self.copied_bytes,
+            tails,
+            failed,
+            segments: self.segments,
+            failure,
+            is_point_failed,
+        }
+    }
+
+    /// Writes the padding behind what the checkpoint vouches for, where it is not zero by itself.
+    fn pad(&self, failed: &mut Vec<(Incarnation, IoFailure)>) {
+        for (id, segment) in self.segments.iter().filter(|(_, one)| one.is_reused()) {
+            let row = self.cut.rows.iter().find(|(log, _)| log == id);
+            let row = row.filter(|(_, row)| row.segment_base == segment.id().base);
+            let Some((_, row)) = row.filter(|_| !failed.iter().any(|(log, _)| log == id)) else {
+                continue;
+            };
+            let padded = segment.pad(&*self.disk, &self.open_files, row.position);
+            if let Err(failure) = padded {
+                failed.push((*id, failure));
+            }
+        }
+    }
+
+    fn write(&self) -> Result<(), IoFailure> {
+        let changed = self.cut.rows.iter().map(|(_, row)| row.clone());
+        let rows = self.others.iter().cloned().chain(changed).collect();
+        write_checkpoint(&*self.disk, &self.layout, &self.next.with(rows))
+    }
+
+    fn point(&self) -> Result<(), IoFailure> {
+        // Both slots, before the journal files and the checkpoint that the older one needs go.
+        self.points.update_both(|point| {
+            point.checkpoint = self.next.number;
+            point.is_clean = self.is_clean && !self.has_failed_logs;
+            if self.synced.group > point.flushed_group {
+                point.flushed_group = self.synced.group;
+                point.flushed_file = self.synced.file;
+                point.flushed_end = self.synced.end;
+            }
+        })
+    }
+
+    fn remove_old(&self) {
+        clear_other_checkpoints(&*self.disk, &self.layout, self.next.number);
+    }
+}
