@@ -12,8 +12,7 @@ use crate::asp::registry::AgentRef;
 use crate::client::{Escrow, RequestError};
 use crate::protocol::ErrorCode;
 use crate::protocol::asp::{
-    AccountOf, AccountRow, EscrowBalance, EscrowDeposit, EscrowEntry, EscrowLedger, EscrowWithdraw,
-    MoneyPlace,
+    AccountOf, AccountRow, EscrowBalance, EscrowEntry, EscrowLedger, EscrowPayment, MoneyPlace,
 };
 use crate::types::{CommitmentId, OrgName, PaymentId, RegionName};
 
@@ -101,27 +100,13 @@ pub struct AccountArgs {
 pub async fn run(command: EscrowCommand, context: &Context) -> Result<(), Failure> {
     match command {
         EscrowCommand::Deposit { sum, account, once } => {
-            let deposit = EscrowDeposit {
-                id: Some(once.id.unwrap_or_else(Escrow::new_id)),
-                agent_id: account.agent,
-                org: account.org,
-                amount: sum.amount,
-                currency: sum.currency,
-                region: once.region,
-            };
+            let deposit = payment(sum, account, once);
             let id = deposit.id;
             let row = escrow(context).await?.deposit(deposit).await;
             changed("depositing", id, row, context)
         }
         EscrowCommand::Withdraw { sum, account, once } => {
-            let withdraw = EscrowWithdraw {
-                id: Some(once.id.unwrap_or_else(Escrow::new_id)),
-                agent_id: account.agent,
-                org: account.org,
-                amount: sum.amount,
-                currency: sum.currency,
-                region: once.region,
-            };
+            let withdraw = payment(sum, account, once);
             let id = withdraw.id;
             let row = escrow(context).await?.withdraw(withdraw).await;
             changed("withdrawing", id, row, context)
@@ -141,6 +126,18 @@ pub async fn run(command: EscrowCommand, context: &Context) -> Result<(), Failur
             commitment,
             max,
         } => ledger(account, commitment, max, context).await,
+    }
+}
+
+/// A payment with an id, so that it can be tried again.
+fn payment(sum: EscrowTerms, account: AccountArgs, once: OnceArgs) -> EscrowPayment {
+    EscrowPayment {
+        id: Some(once.id.unwrap_or_else(Escrow::new_id)),
+        agent_id: account.agent,
+        org: account.org,
+        amount: sum.amount,
+        currency: sum.currency,
+        region: once.region,
     }
 }
 

@@ -10,11 +10,11 @@ use crate::types::{
     Timestamp,
 };
 
-/// Puts money into an account: an operator has received it. With neither agent nor organisation
-/// the account is that of one's own organisation.
+/// Money that an operator has received for an account, or paid out of it. With neither agent nor
+/// organisation the account is that of one's own organisation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct EscrowDeposit {
+pub struct EscrowPayment {
     /// The sender's id for it, under which it is booked once. With none it is booked whenever it is
     /// sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -34,28 +34,11 @@ pub struct EscrowDeposit {
     pub region: Option<RegionName>,
 }
 
-/// Takes money out of an account: an operator has paid it out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct EscrowWithdraw {
-    /// The sender's id for it, under which it is booked once. With none it is booked whenever it is
-    /// sent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<PaymentId>,
-    /// The agent whose account it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub agent_id: Option<AgentRef>,
-    /// The organisation whose account it is, where it is no agent's.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub org: Option<OrgName>,
-    /// How much, in the smallest unit of the currency; at least 1.
-    pub amount: u64,
-    /// The currency: three capital letters.
-    pub currency: Currency,
-    /// The region whose ledger is meant; any other refuses.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub region: Option<RegionName>,
-}
+/// Puts money into an account.
+pub type EscrowDeposit = EscrowPayment;
+
+/// Takes money out of an account.
+pub type EscrowWithdraw = EscrowPayment;
 
 /// Asks what accounts hold: that of an agent, or all of an organisation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

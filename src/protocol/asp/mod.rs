@@ -49,7 +49,7 @@ pub use self::disputes::{
 };
 pub use self::escrow::{
     AccountOf, AccountRow, Balances, EscrowBalance, EscrowDeposit, EscrowEntry, EscrowLedger,
-    EscrowStep, EscrowWithdraw, LedgerPage, MoneyPlace,
+    EscrowPayment, EscrowStep, EscrowWithdraw, LedgerPage, MoneyPlace,
 };
 pub use self::evidence::{ChannelPlace, EvidencePlace, SessionPlace};
 pub use self::market::{

@@ -11,9 +11,9 @@ use crate::broker::{Accepted, Broker, BrokerError, Refusal, Wait};
 use crate::protocol::AspResponse;
 use crate::protocol::asp::{
     AccountOf, AccountRow, Balances, EscrowBalance, EscrowDeposit, EscrowEntry, EscrowLedger,
-    EscrowStep, EscrowWithdraw, LedgerPage, MoneyPlace,
+    EscrowPayment, EscrowStep, EscrowWithdraw, LedgerPage, MoneyPlace,
 };
-use crate::types::{Offset, RegionName, Timestamp};
+use crate::types::{Offset, Timestamp};
 
 /// Movements that one request looks at, whether they are wanted or not.
 const MAX_LOOKED_AT: usize = 10_000;
@@ -25,16 +25,7 @@ pub(super) fn deposit(
     act: AuditAct,
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
-    let payment = Payment {
-        id: deposit.id,
-        org: deposit.org.as_ref(),
-        agent: deposit.agent_id.as_ref(),
-        amount: deposit.amount,
-        currency: deposit.currency,
-        is_deposit: true,
-    };
-    let region = deposit.region.as_ref();
-    let (row, wait) = pay(shared, by, payment, region, act, now)?;
+    let (row, wait) = pay(shared, by, deposit, true, act, now)?;
     Ok(Looked::answer(AspResponse::EscrowDeposit(row), wait))
 }
 
@@ -45,16 +36,7 @@ pub(super) fn withdraw(
     act: AuditAct,
     now: Timestamp,
 ) -> Result<Looked, Refusal> {
-    let payment = Payment {
-        id: withdraw.id,
-        org: withdraw.org.as_ref(),
-        agent: withdraw.agent_id.as_ref(),
-        amount: withdraw.amount,
-        currency: withdraw.currency,
-        is_deposit: false,
-    };
-    let region = withdraw.region.as_ref();
-    let (row, wait) = pay(shared, by, payment, region, act, now)?;
+    let (row, wait) = pay(shared, by, withdraw, false, act, now)?;
     Ok(Looked::answer(AspResponse::EscrowWithdraw(row), wait))
 }
 
@@ -63,16 +45,24 @@ pub(super) fn withdraw(
 fn pay(
     shared: &Shared,
     by: &Principal,
-    payment: Payment<'_>,
-    region: Option<&RegionName>,
+    asked: &EscrowPayment,
+    is_deposit: bool,
     act: AuditAct,
     now: Timestamp,
 ) -> Result<(AccountRow, Wait), Refusal> {
     let here = shared.regions.as_ref().map(|regions| &regions.name);
-    if let Some(meant) = region.filter(|meant| here != Some(*meant)) {
+    if let Some(meant) = asked.region.as_ref().filter(|meant| here != Some(*meant)) {
         let (meant, here) = (meant.clone(), here.cloned());
         return Err(AspError::OtherLedger { meant, here }.into());
     }
+    let payment = Payment {
+        id: asked.id,
+        org: asked.org.as_ref(),
+        agent: asked.agent_id.as_ref(),
+        amount: asked.amount,
+        currency: asked.currency,
+        is_deposit,
+    };
     let mut broker = shared.broker();
     let paid = broker.acting(act, |broker| broker.pay(by, payment, now))?;
     Ok((account_row(&broker, paid.value), paid.wait))
