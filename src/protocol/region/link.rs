@@ -65,6 +65,20 @@ pub struct LinkLogs {
     pub cursor: Option<String>,
 }
 
+impl LinkLogs {
+    /// Asks for the first page, as it is now.
+    #[must_use]
+    pub fn at_once(patterns: Vec<ChannelPattern>, topics: Vec<ChannelName>) -> Self {
+        Self {
+            patterns,
+            topics,
+            after: None,
+            wait_ms: 0,
+            cursor: None,
+        }
+    }
+}
+
 /// One page of a peer's logs, by name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -130,13 +130,8 @@ async fn at_peers(regions: &Regions, channel: &ChannelName) -> (Vec<LinkLog>, Ve
         return (found, away);
     };
     for peer in regions.peers() {
-        let request = RegionRequest::LinkLogs(LinkLogs {
-            patterns: vec![pattern.clone()],
-            topics: Vec::new(),
-            after: None,
-            wait_ms: 0,
-            cursor: None,
-        });
+        let request = LinkLogs::at_once(vec![pattern.clone()], Vec::new());
+        let request = RegionRequest::LinkLogs(request);
         let answer = match peer.link() {
             Some(link) => link.ask(request, ASKED).await.ok(),
             None => None,

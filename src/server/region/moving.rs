@@ -446,13 +446,7 @@ async fn told_of(
             Err(_) => return Ok(None),
         },
     };
-    let request = RegionRequest::LinkLogs(LinkLogs {
-        patterns,
-        topics,
-        after: None,
-        wait_ms: 0,
-        cursor: None,
-    });
+    let request = RegionRequest::LinkLogs(LinkLogs::at_once(patterns, topics));
     match ask(link, region, request, limit).await? {
         RegionResponse::LinkLogs(page) => Ok(page.logs.into_iter().find(|log| log.name == *name)),
         _ => Err(unreachable(region)),

@@ -248,13 +248,8 @@ pub(super) async fn find(
             away = Some(peer.name.clone());
             continue;
         };
-        let request = RegionRequest::LinkLogs(LinkLogs {
-            patterns: vec![pattern.clone()],
-            topics: Vec::new(),
-            after: None,
-            wait_ms: 0,
-            cursor: None,
-        });
+        let request = LinkLogs::at_once(vec![pattern.clone()], Vec::new());
+        let request = RegionRequest::LinkLogs(request);
         match link.ask(request, ASKED).await {
             Ok(RegionResponse::LinkLogs(page)) => {
                 let is_it = |log: &LinkLog| {
