@@ -97,20 +97,16 @@ fn last_whole_state(batches: &[Bytes]) -> Option<Offset> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{BatchBuilder, Compression, NewRecord, Stamp, stamp};
+    use crate::format::testing::stored;
+    use crate::format::{Compression, NewRecord, Stamp};
     use crate::types::LogEpoch;
 
     fn batch(base: u64, types: &[&str]) -> Bytes {
-        let mut builder = BatchBuilder::new(Compression::None);
-        for record_type in types {
-            builder
-                .push(&NewRecord {
-                    record_type,
-                    ..NewRecord::default()
-                })
-                .unwrap();
-        }
-        let mut bytes = builder.build().unwrap().to_vec();
+        let records = types.iter().map(|record_type| NewRecord {
+            record_type,
+            ..NewRecord::default()
+        });
+        let records: Vec<NewRecord<'_>> = records.collect();
         let at = Stamp {
             incarnation: Incarnation(7),
             base_offset: Offset(base),
@@ -118,8 +114,7 @@ mod tests {
             log_epoch: LogEpoch(1),
             principal: 0,
         };
-        stamp(&mut bytes, &at);
-        bytes.into()
+        stored(Compression::None, &records, &at).freeze()
     }
 
     #[test]

@@ -52,4 +52,6 @@ pub use segment_header::SegmentHeader;
 pub use snapshot::{MAX_SNAPSHOT_PART_BYTES, SnapshotHeader, read_snapshot};
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

@@ -409,16 +409,15 @@ mod tests {
 
     #[test]
     fn each_way_to_refuse_a_batch_has_its_code() {
-        use crate::format::{BatchBuilder, Compression, DoorLimits, NewRecord, check_produced};
+        use crate::format::testing::produced;
+        use crate::format::{Compression, DoorLimits, NewRecord, check_produced};
         let payload = vec![b'x'; 10_000];
         let build = |compression| {
-            let mut builder = BatchBuilder::new(compression);
             let record = NewRecord {
                 payload: Some(&payload),
                 ..NewRecord::default()
             };
-            builder.push(&record).unwrap();
-            builder.build().unwrap()
+            produced(compression, &[record])
         };
         let limits = DoorLimits {
             max_record_bytes: 1 << 20,

@@ -1,7 +1,6 @@
 //! A sync in the middle of a write: what the one has not covered, the next does.
 
-use std::io::{self, IoSlice};
-use std::ops::Range;
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -9,6 +8,7 @@ use bytes::Bytes;
 
 use super::disk::{
     DirEntry, Disk, DiskFile, DiskLock, FailingDisk, LockError, MemoryDisk, OpenMode, Operation,
+    Watch, Watched,
 };
 use super::layout::Layout;
 use super::open_files::OpenFiles;
@@ -21,12 +21,6 @@ use crate::types::{Incarnation, LogEpoch, Offset, Timestamp};
 struct Interrupted {
     inner: FailingDisk,
     by: Arc<Mutex<Option<Weak<Segment>>>>,
-}
-
-#[derive(Debug)]
-struct InterruptedFile {
-    inner: Arc<dyn DiskFile>,
-    disk: Interrupted,
 }
 
 impl Disk for Interrupted {
@@ -43,9 +37,9 @@ impl Disk for Interrupted {
     }
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
-        Ok(Arc::new(InterruptedFile {
+        Ok(Arc::new(Watched {
             inner: self.inner.open(path, mode)?,
-            disk: self.clone(),
+            watch: self.clone(),
         }))
     }
 
@@ -74,33 +68,12 @@ impl Disk for Interrupted {
     }
 }
 
-impl DiskFile for InterruptedFile {
-    fn write_at(&self, position: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
-        let segment = self.disk.by.lock().unwrap().take();
+impl Watch for Interrupted {
+    fn before_write(&self) {
+        let segment = self.by.lock().unwrap().take();
         if let Some(segment) = segment.and_then(|segment| segment.upgrade()) {
-            segment.sync(&self.disk).unwrap();
+            segment.sync(self).unwrap();
         }
-        self.inner.write_at(position, parts)
-    }
-
-    fn read_at(&self, position: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.inner.read_at(position, buf)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.inner.sync_data()
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.inner.len()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.inner.set_len(len)
-    }
-
-    fn map(&self, range: Range<u64>) -> io::Result<Bytes> {
-        self.inner.map(range)
     }
 }
 

@@ -54,7 +54,8 @@ pub(super) fn unpack(frame: &[u8], unpacked: u32) -> Result<Bytes, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::{BatchBuilder, NewRecord, Stamp, stamp};
+    use crate::format::testing::stored;
+    use crate::format::{NewRecord, Stamp};
     use crate::types::{Incarnation, LogEpoch, Offset, Timestamp};
 
     const STAMP: Stamp = Stamp {
@@ -66,16 +67,11 @@ mod tests {
     };
 
     fn batches(compression: Compression) -> Vec<u8> {
-        let mut builder = BatchBuilder::new(compression);
-        let payload = [b'x'; 3000];
         let record = NewRecord {
-            payload: Some(&payload),
+            payload: Some(&[b'x'; 3000]),
             ..NewRecord::default()
         };
-        builder.push(&record).unwrap();
-        let mut batch = builder.build().unwrap().to_vec();
-        stamp(&mut batch, &STAMP);
-        batch.repeat(3)
+        stored(compression, &[record], &STAMP).repeat(3)
     }
 
     #[test]

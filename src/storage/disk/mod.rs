@@ -25,6 +25,8 @@ mod power_loss;
 mod real;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod watched;
 
 use std::fmt::Debug;
 use std::io::{self, IoSlice};
@@ -39,6 +41,8 @@ pub use failing::{FailingDisk, Fault, Operation};
 pub use memory::MemoryDisk;
 pub use power_loss::{Loss, PAGE_BYTES, SECTOR_BYTES};
 pub use real::RealDisk;
+#[cfg(test)]
+pub(in crate::storage) use watched::{Watch, Watched};
 
 /// A file system as storage needs it. Used as `Arc<dyn Disk>`.
 ///

@@ -179,9 +179,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::format::{
-        BatchBuilder, Compression, GroupItem, NewRecord, Stamp, check_stored, stamp,
-    };
+    use crate::format::testing::stored;
+    use crate::format::{BatchHeader, Compression, GroupItem, NewRecord, Stamp, check_stored};
     use crate::storage::disk::{Disk, FailingDisk, MemoryDisk, OpenMode, Operation};
     use crate::storage::layout::Layout;
     use crate::storage::recovery::Piece;
@@ -203,13 +202,10 @@ mod tests {
         let mut position = 8192;
         for base in 0..each {
             for (log, items) in (1..).zip(&mut found) {
-                let mut builder = BatchBuilder::new(Compression::None);
                 let record = NewRecord {
                     payload: Some(&payload),
                     ..NewRecord::default()
                 };
-                builder.push(&record).unwrap();
-                let mut batch = builder.build().unwrap();
                 let stamped = Stamp {
                     incarnation: Incarnation(log),
                     base_offset: Offset(base),
@@ -217,7 +213,8 @@ mod tests {
                     log_epoch: LogEpoch(1),
                     principal: 0,
                 };
-                let header = stamp(&mut batch, &stamped);
+                let batch = stored(Compression::None, &[record], &stamped);
+                let header = BatchHeader::peek(&batch).unwrap();
                 file.write_at(position, &[IoSlice::new(&batch)]).unwrap();
                 let length = batch.len() as u64;
                 let item = GroupItem {

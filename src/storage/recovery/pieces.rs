@@ -62,74 +62,48 @@ impl Piece {
 mod tests {
     use std::io::IoSlice;
     use std::path::Path;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use bytes::Bytes;
-
     use super::*;
-    use crate::storage::disk::{Disk, MemoryDisk, OpenMode};
+    use crate::storage::disk::{Disk, MemoryDisk, OpenMode, Watch, Watched};
 
-    /// A file of which the medium has lost one byte; counts what is asked for.
+    /// The medium has lost one byte. Counts what is asked for.
     #[derive(Debug)]
     struct Pitted {
-        inner: Arc<dyn DiskFile>,
         lost: u64,
         asked: AtomicU64,
     }
 
-    impl Pitted {
-        fn new(len: usize, lost: u64) -> Self {
-            let inner = MemoryDisk::new();
-            let inner = inner.open(Path::new("a"), OpenMode::Create).unwrap();
-            let bytes: Vec<u8> = (0..len).map(byte).collect();
-            inner.write_at(0, &[IoSlice::new(&bytes)]).unwrap();
-            Self {
-                inner,
-                lost,
-                asked: AtomicU64::new(0),
+    impl Watch for Pitted {
+        fn before_read(&self, bytes: Range<u64>) -> io::Result<()> {
+            self.asked.fetch_add(1, Ordering::Relaxed);
+            match bytes.contains(&self.lost) {
+                true => Err(io::Error::from_raw_os_error(5)),
+                false => Ok(()),
             }
         }
+    }
+
+    fn pitted(len: usize, lost: u64) -> Watched<Pitted> {
+        let inner = MemoryDisk::new();
+        let inner = inner.open(Path::new("a"), OpenMode::Create).unwrap();
+        let bytes: Vec<u8> = (0..len).map(byte).collect();
+        inner.write_at(0, &[IoSlice::new(&bytes)]).unwrap();
+        let watch = Pitted {
+            lost,
+            asked: AtomicU64::new(0),
+        };
+        Watched { inner, watch }
     }
 
     fn byte(at: usize) -> u8 {
         u8::try_from(at % 251).unwrap()
     }
 
-    impl DiskFile for Pitted {
-        fn write_at(&self, position: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
-            self.inner.write_at(position, parts)
-        }
-
-        fn read_at(&self, position: u64, buf: &mut [u8]) -> io::Result<usize> {
-            self.asked.fetch_add(1, Ordering::Relaxed);
-            if (position..position + buf.len() as u64).contains(&self.lost) {
-                return Err(io::Error::from_raw_os_error(5));
-            }
-            self.inner.read_at(position, buf)
-        }
-
-        fn sync_data(&self) -> io::Result<()> {
-            self.inner.sync_data()
-        }
-
-        fn len(&self) -> io::Result<u64> {
-            self.inner.len()
-        }
-
-        fn set_len(&self, len: u64) -> io::Result<()> {
-            self.inner.set_len(len)
-        }
-
-        fn map(&self, range: Range<u64>) -> io::Result<Bytes> {
-            self.inner.map(range)
-        }
-    }
-
     #[test]
     fn what_lies_in_one_piece_is_asked_for_once_and_is_what_the_file_has() {
         let len = 2 * PIECE_BYTES + 100;
-        let file = Pitted::new(usize::try_from(len).unwrap(), u64::MAX);
+        let file = pitted(usize::try_from(len).unwrap(), u64::MAX);
         let mut piece = Piece::default();
         let mut at = 0;
         while at < len {
@@ -140,16 +114,16 @@ mod tests {
             assert!(bytes.iter().copied().eq(expected), "from byte {at}");
             at += 700;
         }
-        assert!(file.asked.load(Ordering::Relaxed) <= 4);
+        assert!(file.watch.asked.load(Ordering::Relaxed) <= 4);
         // The same bytes of another file are its own.
-        let other = Pitted::new(10, u64::MAX);
+        let other = pitted(10, u64::MAX);
         assert_eq!(piece.read(&other, 1, 0..20).unwrap().len(), 10);
     }
 
     #[test]
     fn a_byte_that_the_medium_has_lost_fails_those_who_need_it_and_nobody_else() {
         let lost = 5_000;
-        let file = Pitted::new(1 << 16, lost);
+        let file = pitted(1 << 16, lost);
         let mut piece = Piece::default();
         for at in [0, 1_000, 4_000, lost + 1, lost + 7_000] {
             let bytes = piece.read(&file, 0, at..at + 1_000).unwrap();
