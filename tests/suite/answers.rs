@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use npayload::broker::config::{ChannelConfig, ConfigChange};
 use npayload::broker::{
-    Accepted, Broker, BrokerConfig, BrokerError, CheckedBatch, CommitRequest, Fetch, FetchStep,
-    Fetched, Place, Published, Refusal, Target, Wait, Wake,
+    Accepted, Broker, BrokerConfig, BrokerError, CheckedBatch, Fetch, FetchStep, Fetched, Place,
+    Published, Refusal, Target, Wait, Wake,
 };
-use npayload::consumer::Expected;
 use npayload::format::{
     BatchBuilder, Compression, DoorLimits, GroupHeader, NewRecord, check_produced,
 };
@@ -20,6 +19,7 @@ use npayload::types::{
     ChannelName, ConsumerName, Durability, Incarnation, LogEpoch, Offset, ProducerId, Timestamp,
 };
 
+use crate::broker_failures::commit;
 use crate::storage_harness::{ROOT, small};
 
 const DOOR: DoorLimits = DoorLimits {
@@ -225,17 +225,8 @@ impl Desk {
     }
 
     fn commit(&mut self, name: &str, offset: u64) -> Result<Accepted<Offset>, Refusal> {
-        let request = CommitRequest {
-            channel: channel(name),
-            incarnation: None,
-            consumer: ConsumerName::parse("reader").unwrap(),
-            offset: Offset(offset),
-            log_epoch: LogEpoch(0),
-            expected: Expected::Any,
-            metadata: String::new(),
-        };
         let at = self.at();
-        self.broker.commit(&request, at)
+        self.broker.commit(&commit(name, offset), at)
     }
 
     fn position(&self, name: &str) -> u64 {

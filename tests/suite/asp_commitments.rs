@@ -6,45 +6,18 @@ use npayload::asp::dispute::{self, DisputeState, DisputeStep, DisputeType, Dispu
 use npayload::asp::escrow::{MoveKind, ceiling};
 use npayload::asp::trust::Level;
 
-/// The rows of the first table under that heading, cells trimmed, the rule below the head left out.
-fn table(heading: &str) -> Vec<Vec<&'static str>> {
-    let document = include_str!("../../docs/asp.md");
-    let (_, section) = document
-        .split_once(&format!("\n{heading}\n"))
-        .unwrap_or_else(|| panic!("docs/asp.md has no section {heading}"));
-    let rows = section
-        .lines()
-        .skip_while(|line| !line.starts_with('|'))
-        .take_while(|line| line.starts_with('|'));
-    rows.filter(|line| !line.starts_with("| ---"))
-        .map(|line| {
-            let cells = line.trim_matches('|').split('|');
-            cells.map(|cell| cell.trim().trim_matches('`')).collect()
-        })
-        .collect()
-}
-
-/// What a cell says of the voice with that letter: `=`, or what stands behind the arrow.
-fn drawn(cell: &'static str, letter: char) -> Option<&'static str> {
-    if cell == "—" {
-        return None;
-    }
-    let (who, what) = cell.split_once(' ').expect("who, then what");
-    assert!(who.chars().all(|c| "OJPKFAH".contains(c)), "{cell}");
-    let what = what.strip_prefix("→ ").unwrap_or(what);
-    who.contains(letter).then_some(what)
-}
+use crate::asp_table::{drawn, table};
 
 #[test]
 fn every_cell_of_the_table_of_commitments_is_what_the_code_does_for_every_voice() {
-    let rows = table("### The table of commitments");
+    let rows = table("### The table of commitments", 0);
     assert_eq!(rows[0][1..], State::ALL.map(State::name));
     let steps: Vec<&str> = rows[1..].iter().map(|row| row[0]).collect();
     assert_eq!(steps, Step::ALL.map(Step::name));
     for (step, row) in Step::ALL.into_iter().zip(&rows[1..]) {
         for (state, cell) in State::ALL.into_iter().zip(&row[1..]) {
             for (voice, letter) in Voice::ALL.into_iter().zip("OJPK".chars()) {
-                let expected = drawn(cell, letter).map(|what| match what {
+                let expected = drawn(cell, "OJPKFAH", letter).map(|what| match what {
                     "=" => Next::Stays,
                     "delivery" => Next::Delivery,
                     "ruling" => Next::Ruling,
@@ -59,7 +32,7 @@ fn every_cell_of_the_table_of_commitments_is_what_the_code_does_for_every_voice(
 
 #[test]
 fn who_judges_is_what_the_document_says() {
-    let rows = table("### Who judges");
+    let rows = table("### Who judges", 0);
     for (judge, row) in Judge::ALL.into_iter().zip(&rows[1..]) {
         let name = serde_json::to_string(&judge).unwrap();
         assert_eq!(format!("\"{}\"", row[0]), name);
@@ -82,14 +55,14 @@ fn who_judges_is_what_the_document_says() {
 
 #[test]
 fn every_cell_of_the_table_of_disputes_is_what_the_code_does_for_every_voice() {
-    let rows = table("### The table of disputes");
+    let rows = table("### The table of disputes", 0);
     assert_eq!(rows[0][1..], DisputeState::ALL.map(DisputeState::name));
     let steps: Vec<&str> = rows[1..].iter().map(|row| row[0]).collect();
     assert_eq!(steps, DisputeStep::ALL.map(DisputeStep::name));
     for (step, row) in DisputeStep::ALL.into_iter().zip(&rows[1..]) {
         for (state, cell) in DisputeState::ALL.into_iter().zip(&row[1..]) {
             for (voice, letter) in DisputeVoice::ALL.into_iter().zip("FOAHK".chars()) {
-                let expected = drawn(cell, letter).map(|what| match what {
+                let expected = drawn(cell, "OJPKFAH", letter).map(|what| match what {
                     "=" => state,
                     name => DisputeState::from_name(name).expect("a state"),
                 });
@@ -102,13 +75,13 @@ fn every_cell_of_the_table_of_disputes_is_what_the_code_does_for_every_voice() {
 
 #[test]
 fn types_ceilings_and_movements_are_those_of_the_document() {
-    let rows = table("## Disputes");
+    let rows = table("## Disputes", 0);
     for (one, row) in DisputeType::ALL.into_iter().zip(&rows[1..]) {
         assert_eq!(row[0], one.name());
         assert_eq!(row[3], one.severity().to_string());
     }
     assert_eq!(rows.len(), 1 + DisputeType::ALL.len());
-    let rows = table("### Ceilings");
+    let rows = table("### Ceilings", 0);
     for (level, row) in Level::ALL.into_iter().zip(&rows[1..]) {
         assert_eq!(row[0], level.name());
         let least: f64 = row[1].parse().unwrap();
@@ -116,7 +89,7 @@ fn types_ceilings_and_movements_are_those_of_the_document() {
         assert_eq!(row[2].replace(',', ""), ceiling(level).to_string());
     }
     assert_eq!(rows.len(), 1 + Level::ALL.len());
-    let rows = table("## Escrow");
+    let rows = table("## Escrow", 0);
     for (kind, row) in MoveKind::ALL.into_iter().zip(&rows[1..]) {
         assert_eq!(row[0], kind.record_type());
         let (from, to) = kind.parts();

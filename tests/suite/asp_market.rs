@@ -5,43 +5,7 @@ use npayload::asp::market::{
     SubscriptionState, SubscriptionStep, SubscriptionVoice, next_listing, next_subscription,
 };
 
-/// The rows of the table with that number under that heading, cells trimmed, without the rule
-/// below the head.
-fn table(heading: &str, number: usize) -> Vec<Vec<&'static str>> {
-    let document = include_str!("../../docs/asp.md");
-    let (_, section) = document
-        .split_once(&format!("\n{heading}\n"))
-        .unwrap_or_else(|| panic!("docs/asp.md has no section {heading}"));
-    let mut tables: Vec<Vec<Vec<&str>>> = Vec::new();
-    let mut was_row = false;
-    for line in section.lines() {
-        if line.starts_with("## ") {
-            break;
-        }
-        let is_row = line.starts_with('|');
-        if is_row && !was_row {
-            tables.push(Vec::new());
-        }
-        was_row = is_row;
-        if is_row && !line.starts_with("| ---") {
-            let cells = line.trim_matches('|').split('|');
-            let cells = cells.map(|cell| cell.trim().trim_matches('`')).collect();
-            tables.last_mut().expect("a table has begun").push(cells);
-        }
-    }
-    tables.swap_remove(number)
-}
-
-/// What a cell says of the voice with that letter: `=`, or what stands behind the arrow.
-fn drawn(cell: &'static str, letter: char) -> Option<&'static str> {
-    if cell == "—" {
-        return None;
-    }
-    let (who, what) = cell.split_once(' ').expect("who, then what");
-    assert!("OHPS".contains(who), "{cell}");
-    let what = what.strip_prefix("→ ").unwrap_or(what);
-    who.contains(letter).then_some(what)
-}
+use crate::asp_table::{drawn, table};
 
 #[test]
 fn every_cell_of_the_table_of_listings_is_what_the_code_does_for_every_voice() {
@@ -52,7 +16,7 @@ fn every_cell_of_the_table_of_listings_is_what_the_code_does_for_every_voice() {
     for (step, row) in ListingStep::ALL.into_iter().zip(&rows[1..]) {
         for (state, cell) in ListingState::ALL.into_iter().zip(&row[1..]) {
             for (voice, letter) in ListingVoice::ALL.into_iter().zip("OH".chars()) {
-                let expected = drawn(cell, letter).map(|what| match what {
+                let expected = drawn(cell, "OHPS", letter).map(|what| match what {
                     "=" => ListingNext::Stays,
                     "back" => ListingNext::Back,
                     name => ListingNext::To(ListingState::from_name(name).expect("a state")),
@@ -76,7 +40,7 @@ fn every_cell_of_the_table_of_subscriptions_is_what_the_code_does_for_every_voic
     for (step, row) in SubscriptionStep::ALL.into_iter().zip(&rows[1..]) {
         for (state, cell) in SubscriptionState::ALL.into_iter().zip(&row[1..]) {
             for (voice, letter) in SubscriptionVoice::ALL.into_iter().zip("PS".chars()) {
-                let expected = drawn(cell, letter);
+                let expected = drawn(cell, "OHPS", letter);
                 let expected =
                     expected.map(|name| SubscriptionState::from_name(name).expect("a state"));
                 let found = next_subscription(state, step, voice);

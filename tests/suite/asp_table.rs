@@ -5,26 +5,48 @@ use npayload::asp::Canonical;
 use npayload::asp::session::{BodyError, Next, Performative, State, Voice, check_body, next};
 use serde_json::{Map, Value, json};
 
-/// The rows of the table under that heading, cells trimmed, the rule below the head left out.
-fn table() -> Vec<Vec<&'static str>> {
+/// The rows of the table with that number under that heading, cells trimmed, without the rule
+/// below the head.
+pub fn table(heading: &str, number: usize) -> Vec<Vec<&'static str>> {
     let document = include_str!("../../docs/asp.md");
     let (_, section) = document
-        .split_once("\n### The transition table\n")
-        .expect("docs/asp.md has the section");
-    let rows = section
-        .lines()
-        .skip_while(|line| !line.starts_with('|'))
-        .take_while(|line| line.starts_with('|'));
-    rows.filter(|line| !line.starts_with("| ---"))
-        .map(|line| {
+        .split_once(&format!("\n{heading}\n"))
+        .unwrap_or_else(|| panic!("docs/asp.md has no section {heading}"));
+    let mut tables: Vec<Vec<Vec<&str>>> = Vec::new();
+    let mut was_row = false;
+    for line in section.lines() {
+        if line.starts_with("## ") {
+            break;
+        }
+        let is_row = line.starts_with('|');
+        if is_row && !was_row {
+            tables.push(Vec::new());
+        }
+        was_row = is_row;
+        if is_row && !line.starts_with("| ---") {
             let cells = line.trim_matches('|').split('|');
-            cells.map(|cell| cell.trim().trim_matches('`')).collect()
-        })
-        .collect()
+            let cells = cells.map(|cell| cell.trim().trim_matches('`')).collect();
+            tables.last_mut().expect("a table has begun").push(cells);
+        }
+    }
+    tables.swap_remove(number)
+}
+
+/// What a cell says of the voice with that letter: `=`, or what stands behind the arrow.
+///
+/// - `letters`: those of all voices.
+pub fn drawn(cell: &'static str, letters: &str, letter: char) -> Option<&'static str> {
+    if cell == "—" {
+        return None;
+    }
+    let (who, what) = cell.split_once(' ').expect("who, then what");
+    assert!(who.chars().all(|c| letters.contains(c)), "{cell}");
+    let what = what.strip_prefix("→ ").unwrap_or(what);
+    who.contains(letter).then_some(what)
 }
 
 /// What a cell says of a voice: `C → INVITED, I =` and the like.
-fn drawn(cell: &str, voice: Voice) -> Option<Next> {
+fn drawn_of(cell: &str, voice: Voice) -> Option<Next> {
     let letter = match voice {
         Voice::Coordinator => 'C',
         Voice::Specialist => 'S',
@@ -57,7 +79,7 @@ fn drawn(cell: &str, voice: Voice) -> Option<Next> {
 
 #[test]
 fn every_cell_of_the_drawn_table_is_what_the_code_does_for_every_voice() {
-    let rows = table();
+    let rows = table("### The transition table", 0);
     let states: Vec<&str> = State::ALL.iter().map(|state| state.name()).collect();
     assert_eq!(rows[0][1..], states);
     let said: Vec<&str> = rows[1..].iter().map(|row| row[0]).collect();
@@ -67,7 +89,7 @@ fn every_cell_of_the_drawn_table_is_what_the_code_does_for_every_voice() {
         for (state, cell) in State::ALL.into_iter().zip(&row[1..]) {
             for voice in Voice::ALL {
                 assert_eq!(
-                    drawn(cell, voice),
+                    drawn_of(cell, voice),
                     next(state, performative, voice),
                     "{performative} in {state} by {voice}"
                 );

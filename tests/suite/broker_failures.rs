@@ -31,6 +31,37 @@ fn name(text: &str) -> ChannelName {
     ChannelName::parse(text).unwrap()
 }
 
+/// A batch of records of these sizes as the door lets it in, and where it goes.
+pub fn checked(channel: &str, seed: u64, sizes: &[usize]) -> (Target, CheckedBatch) {
+    let bytes = batch_of_sizes(seed, sizes);
+    let limits = DoorLimits {
+        max_record_bytes: 1 << 20,
+        lz4: true,
+        zstd: true,
+    };
+    let header = check_produced(&bytes, &limits).unwrap();
+    let target = Target {
+        channel: name(channel),
+        incarnation: None,
+        expected: None,
+        principal: 0,
+    };
+    (target, CheckedBatch { header, bytes })
+}
+
+/// That `reader` stands at an offset.
+pub fn commit(channel: &str, offset: u64) -> CommitRequest {
+    CommitRequest {
+        channel: name(channel),
+        incarnation: None,
+        consumer: ConsumerName::parse("reader").unwrap(),
+        offset: Offset(offset),
+        log_epoch: LogEpoch(0),
+        expected: Expected::Any,
+        metadata: String::new(),
+    }
+}
+
 impl Driven {
     fn open(below: CrashingDisk, now: i64) -> Self {
         Self::open_with(below, now, |_| {})
@@ -102,20 +133,7 @@ impl Driven {
 
     fn checked(&mut self, channel: &str, sizes: &[usize]) -> (Target, CheckedBatch) {
         self.now += 1;
-        let bytes = batch_of_sizes(self.now.unsigned_abs(), sizes);
-        let limits = DoorLimits {
-            max_record_bytes: 1 << 20,
-            lz4: true,
-            zstd: true,
-        };
-        let header = check_produced(&bytes, &limits).unwrap();
-        let target = Target {
-            channel: name(channel),
-            incarnation: None,
-            expected: None,
-            principal: 0,
-        };
-        (target, CheckedBatch { header, bytes })
+        checked(channel, self.now.unsigned_abs(), sizes)
     }
 
     fn publish(&mut self, channel: &str, sizes: &[usize]) -> Result<Accepted<Published>, Refusal> {
@@ -134,15 +152,7 @@ impl Driven {
     }
 
     fn commit(&mut self, channel: &str, offset: u64) {
-        let request = CommitRequest {
-            channel: name(channel),
-            incarnation: None,
-            consumer: ConsumerName::parse("reader").unwrap(),
-            offset: Offset(offset),
-            log_epoch: LogEpoch(0),
-            expected: Expected::Any,
-            metadata: String::new(),
-        };
+        let request = commit(channel, offset);
         self.broker.commit(&request, Timestamp(self.now)).unwrap();
         self.settle();
     }

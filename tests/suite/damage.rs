@@ -14,6 +14,7 @@ use npayload::storage::{OpenError, Read, ReadError};
 use npayload::types::{Incarnation, Offset};
 
 use crate::storage_harness::{BODY_AT, Harness, Mercy, Model, ModelBatch, ROOT, in_plain, log_id};
+use crate::stored::read_file;
 
 /// A stopped or killed broker, to be damaged in copies.
 struct Patient {
@@ -73,13 +74,6 @@ fn with_journal(harness: &mut Harness) {
     harness.append(&[(1, &[5])]).unwrap();
     harness.flush();
     harness.point();
-}
-
-fn read_file(disk: &CrashingDisk, path: &Path) -> Vec<u8> {
-    let file = disk.open(path, OpenMode::Read).unwrap();
-    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
-    file.read_at(0, &mut bytes).unwrap();
-    bytes
 }
 
 fn flip(disk: &CrashingDisk, path: &Path, at: usize, bit: u32) {

@@ -6,6 +6,7 @@ use npayload::format::{BatchHeader, Gap, Stamp};
 use serde_json::{Value, json};
 
 use crate::process::Broker;
+use crate::stored::batches;
 
 /// The segment of the one channel that is not the broker's own, and where its batches are.
 fn segment(data: &Path, info: &Value) -> (PathBuf, Vec<(usize, BatchHeader)>) {
@@ -15,17 +16,7 @@ fn segment(data: &Path, info: &Value) -> (PathBuf, Vec<(usize, BatchHeader)>) {
         .join(id)
         .join("00000000000000000000.log");
     let bytes = std::fs::read(&path).unwrap();
-    let mut batches = Vec::new();
-    let mut at = 4096;
-    while at < bytes.len() {
-        match BatchHeader::peek(&bytes[at..]) {
-            Ok(header) => {
-                batches.push((at, header));
-                at += header.len();
-            }
-            Err(_) => at = (at + 1).next_multiple_of(4096),
-        }
-    }
+    let batches = batches(&bytes);
     (path, batches)
 }
 

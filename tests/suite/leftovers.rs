@@ -13,6 +13,7 @@ use npayload::storage::{CommitError, Outcome, StageError, StorageConfig};
 use npayload::types::{Durability, Timestamp};
 
 use crate::storage_harness::{Harness, Mercy, Model, ROOT, log_id, small};
+use crate::stored::read_file;
 
 fn start(disk: &CrashingDisk) -> Harness {
     start_with(disk, small())
@@ -37,13 +38,6 @@ fn log_dir(n: u64) -> PathBuf {
     Path::new(ROOT).join(format!("channels/{}", log_id(n)))
 }
 
-fn read(disk: &CrashingDisk, path: &Path) -> Vec<u8> {
-    let file = disk.open(path, OpenMode::Read).unwrap();
-    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
-    file.read_at(0, &mut bytes).unwrap();
-    bytes
-}
-
 fn write(disk: &CrashingDisk, path: &Path, at: u64, bytes: &[u8]) {
     let file = disk.open(path, OpenMode::Create).unwrap();
     file.write_at(at, &[IoSlice::new(bytes)]).unwrap();
@@ -55,7 +49,7 @@ fn groups(disk: &CrashingDisk) -> Vec<(GroupHeader, PathBuf, u64)> {
     let mut found = Vec::new();
     for entry in disk.list(&dir).unwrap() {
         let path = dir.join(&entry.name);
-        let bytes = read(disk, &path);
+        let bytes = read_file(disk, &path);
         for at in (4096..bytes.len()).step_by(4096) {
             if let Ok(header) = GroupHeader::decode(&bytes[at..]) {
                 found.push((header, path.clone(), at as u64));
@@ -74,13 +68,13 @@ fn bytes_beyond_the_end_of_a_log_are_taken_away_before_others_follow() {
     harness.checkpoint();
     // Written behind by a broker whose journal group for it was lost.
     let path = log_dir(2).join(format!("{:020}.log", 0));
-    let end = read(&disk, &path).len() as u64;
+    let end = read_file(&disk, &path).len() as u64;
     write(&disk, &path, end, &[7; 500]);
     write(&disk, &path, end + 4096, &[7; 500]);
     let now = harness.now + 1;
     let mut harness = Harness::open(Arc::new(disk.clone()), harness.kill(), now).unwrap();
     // Before anybody reads it.
-    assert_eq!(read(&disk, &path).len() as u64, end);
+    assert_eq!(read_file(&disk, &path).len() as u64, end);
     harness.check_recovered(Mercy::Process);
     harness.append(&[(2, &[40])]).unwrap();
     harness.checkpoint();
@@ -104,7 +98,7 @@ fn a_segment_beyond_the_end_of_its_log_is_moved_aside_with_the_reason() {
     harness.append(&[(2, &[300])]).unwrap();
     harness.checkpoint();
     let stale = log_dir(2).join(format!("{:020}", 1));
-    let first = read(&disk, &log_dir(2).join(format!("{:020}.log", 0)));
+    let first = read_file(&disk, &log_dir(2).join(format!("{:020}.log", 0)));
     let (log, index) = (stale.with_extension("log"), stale.with_extension("index"));
     write(&disk, &log, 0, &first);
     write(&disk, &index, 0, &[1; 80]);
@@ -112,7 +106,7 @@ fn a_segment_beyond_the_end_of_its_log_is_moved_aside_with_the_reason() {
     assert!(!disk.exists(&log).unwrap() && !disk.exists(&index).unwrap());
     let moved = harness.report.moved.clone();
     assert!(moved.len() == 1 && moved[0].0 == log, "{moved:?}");
-    assert_eq!(read(&disk, &moved[0].1), first);
+    assert_eq!(read_file(&disk, &moved[0].1), first);
     assert!(disk.exists(&moved[0].1.with_extension("log.why")).unwrap());
     // The next segment has that very name.
     while harness.storage.log(log_id(2)).unwrap().end().0 < 8 {
@@ -303,7 +297,7 @@ fn a_stale_group_of_the_same_run_is_never_the_next_one() {
     let bytes = |(header, path, at): &(GroupHeader, PathBuf, u64)| {
         let from = usize::try_from(*at).unwrap();
         let len = usize::try_from(header.total_len()).unwrap();
-        read(&disk, path)[from..from + len].to_vec()
+        read_file(&disk, path)[from..from + len].to_vec()
     };
     let [.., stale, lost, last] = &written[..] else {
         panic!("{} groups", written.len());
@@ -344,17 +338,21 @@ fn what_a_start_cut_off_stays_cut_when_the_power_goes() {
     harness.checkpoint();
     // A write of a broker whose journal group for it was lost: it has reached the device.
     let path = log_dir(2).join(format!("{:020}.log", 0));
-    let end = read(&disk, &path).len() as u64;
+    let end = read_file(&disk, &path).len() as u64;
     write(&disk, &path, end + 4096, &[7; 500]);
     disk.open(&path, OpenMode::ReadWrite)
         .unwrap()
         .sync_data()
         .unwrap();
     let mut harness = reopen(&disk, harness, Mercy::Process);
-    assert_eq!(read(&disk, &path).len() as u64, end);
+    assert_eq!(read_file(&disk, &path).len() as u64, end);
     harness.stop(); // with nothing written to that log
     let lost = disk.after(Loss::All);
-    assert_eq!(read(&lost, &path).len() as u64, end, "the bytes are back");
+    assert_eq!(
+        read_file(&lost, &path).len() as u64,
+        end,
+        "the bytes are back"
+    );
     let harness = reopen(&lost, harness, Mercy::Power);
     assert!(harness.report.was_clean);
     assert_eq!(harness.report.moved, []);
@@ -441,7 +439,7 @@ fn an_index_that_leaves_out_a_run_is_not_believed() {
     let path = log_dir(2).join(format!("{:020}.log", 0));
     for ending in ["index", "timeindex"] {
         let path = path.with_extension(ending);
-        let mut bytes = read(&disk, &path);
+        let mut bytes = read_file(&disk, &path);
         assert_eq!(bytes.len(), 64 + 5 * 16, "{ending}");
         bytes.drain(64 + 16..64 + 32);
         disk.remove_file(&path).unwrap();
@@ -463,7 +461,7 @@ fn the_recovery_points_of_a_start_are_in_place_before_its_first_group() {
     let disk = CrashingDisk::new();
     let harness = start(&disk);
     let harness = reopen(&disk, harness, Mercy::Process);
-    let bytes = read(&disk, &Path::new(ROOT).join("recovery-point"));
+    let bytes = read_file(&disk, &Path::new(ROOT).join("recovery-point"));
     for slot in bytes.chunks(4096) {
         let point = RecoveryPoint::decode(slot).unwrap();
         assert_eq!(point.epoch, harness.storage.epoch().0);

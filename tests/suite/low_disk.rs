@@ -5,21 +5,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use npayload::broker::config::ConfigChange;
-use npayload::broker::{
-    Broker, BrokerConfig, BrokerError, CheckedBatch, CommitRequest, Refusal, Target,
-};
-use npayload::consumer::Expected;
-use npayload::format::{DoorLimits, check_produced};
+use npayload::broker::{Broker, BrokerConfig, BrokerError, Refusal};
 use npayload::storage::disk::{
     Disk, FailingDisk, Fault, MemoryDisk, OpenMode, Operation, RealDisk,
 };
 use npayload::storage::{OpenError, Outcome, Shortage, StageError};
-use npayload::types::{ChannelName, ConsumerName, LogEpoch, Offset, Timestamp};
+use npayload::types::{ChannelName, Timestamp};
 use serde_json::json;
 
+use crate::broker_failures::{checked, commit};
 use crate::process::wait_for;
 use crate::raw::*;
-use crate::storage_harness::{Harness, Mercy, Model, ROOT, batch as batch_of_sizes, log_id, small};
+use crate::storage_harness::{Harness, Mercy, Model, ROOT, log_id, small};
 
 const KIB: u64 = 1024;
 const MIN_FREE: u64 = 400 * KIB;
@@ -94,37 +91,16 @@ impl Driven {
 
     fn publish(&mut self, channel: &str, sizes: &[usize]) -> Result<(), Refusal> {
         self.now += 1;
-        let bytes = batch_of_sizes(self.now.unsigned_abs(), sizes);
-        let limits = DoorLimits {
-            max_record_bytes: 1 << 20,
-            lz4: true,
-            zstd: true,
-        };
-        let header = check_produced(&bytes, &limits).unwrap();
-        let target = Target {
-            channel: name(channel),
-            incarnation: None,
-            expected: None,
-            principal: 0,
-        };
-        let mut batch = Some(CheckedBatch { header, bytes });
+        let (target, batch) = checked(channel, self.now.unsigned_abs(), sizes);
         let now = Timestamp(self.now);
-        let accepted = self.broker.publish(&target, &mut batch, now)?;
+        let accepted = self.broker.publish(&target, &mut Some(batch), now)?;
         let _ = accepted;
         Ok(())
     }
 
     fn commit(&mut self, channel: &str, offset: u64) -> Result<(), Refusal> {
         self.now += 1;
-        let request = CommitRequest {
-            channel: name(channel),
-            incarnation: None,
-            consumer: ConsumerName::parse("reader").unwrap(),
-            offset: Offset(offset),
-            log_epoch: LogEpoch(0),
-            expected: Expected::Any,
-            metadata: String::new(),
-        };
+        let request = commit(channel, offset);
         let accepted = self.broker.commit(&request, Timestamp(self.now))?;
         self.settle();
         let outcome = self.broker.outcome(accepted.wait);

@@ -85,6 +85,7 @@ mod sim; // the whole broker from one seed: clock, disk, network, randomness, or
 mod spec; // storage-format.md against the layouts of the format room
 mod starts; // what a start takes from the last end, and what it makes its own
 mod storage_harness; // drives the storage room from one thread, and models what it must hold
+mod stored; // what lies in the files of a data directory, for the tests that look there
 mod strain; // the real binary short of file descriptors, and stopped in the middle of its work
 mod tls; // TLS on both ports: who is let in, who is turned away, and what both sides are told
 mod vouching; // what vouches for a group of the journal must be true

@@ -7,6 +7,7 @@ use npayload::format::{BatchHeader, Gap, Stamp};
 use serde_json::{Value, json};
 
 use crate::raw::*;
+use crate::stored::batches;
 
 const CONSUMER_LIST: u16 = 48;
 const CONSUMER_RESET: u16 = 50;
@@ -20,17 +21,7 @@ fn topic(server: &Server) -> (PathBuf, Vec<(usize, BatchHeader)>) {
     let dir = server.data_dir().join("channels").join(id);
     let path = dir.join(format!("{:020}.log", 0));
     let bytes = std::fs::read(&path).unwrap();
-    let mut batches = Vec::new();
-    let mut at = 4096;
-    while at < bytes.len() {
-        match BatchHeader::peek(&bytes[at..]) {
-            Ok(header) => {
-                batches.push((at, header));
-                at += header.len();
-            }
-            Err(_) => at = (at + 1).next_multiple_of(4096),
-        }
-    }
+    let batches = batches(&bytes);
     (path, batches)
 }
 

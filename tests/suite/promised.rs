@@ -11,6 +11,7 @@ use npayload::storage::ReadError;
 use npayload::storage::disk::{CrashingDisk, Disk, Loss, OpenMode};
 
 use crate::storage_harness::{Harness, Mercy, Model, ROOT, log_id};
+use crate::stored::read_file;
 
 /// A group as it lies in a file of the journal.
 #[derive(Clone, Debug)]
@@ -48,20 +49,13 @@ fn with_groups(sizes: &[usize]) -> (CrashingDisk, Harness) {
     (disk, harness)
 }
 
-fn read(disk: &CrashingDisk, path: &Path) -> Vec<u8> {
-    let file = disk.open(path, OpenMode::Read).unwrap();
-    let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
-    file.read_at(0, &mut bytes).unwrap();
-    bytes
-}
-
 fn write(disk: &CrashingDisk, path: &Path, at: usize, bytes: &[u8]) {
     let file = disk.open(path, OpenMode::ReadWrite).unwrap();
     file.write_at(at as u64, &[IoSlice::new(bytes)]).unwrap();
 }
 
 fn flip(disk: &CrashingDisk, path: &Path, at: usize) {
-    let byte = read(disk, path)[at];
+    let byte = read_file(disk, path)[at];
     write(disk, path, at, &[byte ^ 4]);
 }
 
@@ -71,7 +65,7 @@ fn last_groups(disk: &CrashingDisk, count: usize) -> Vec<Written> {
     let mut found = Vec::new();
     for entry in disk.list(&dir).unwrap() {
         let path = dir.join(&entry.name);
-        let bytes = read(disk, &path);
+        let bytes = read_file(disk, &path);
         for at in (4096..bytes.len()).step_by(4096) {
             let Ok(header) = GroupHeader::decode(&bytes[at..]) else {
                 continue;
@@ -104,7 +98,7 @@ fn is_refused(harness: &Harness, n: u64) -> bool {
 /// A file with damage in it is kept as it was found.
 fn is_kept(disk: &CrashingDisk, harness: &Harness, path: &Path, damaged: &[u8]) -> bool {
     let mut moved = harness.report.moved.iter();
-    moved.any(|(from, to)| from == path && read(disk, to) == damaged)
+    moved.any(|(from, to)| from == path && read_file(disk, to) == damaged)
 }
 
 #[test]
@@ -121,7 +115,7 @@ fn a_group_that_only_a_later_one_vouches_for_is_damaged_and_never_the_end() {
             let story = format!("byte {at} of group {n}");
             let after = disk.after(Loss::None);
             flip(&after, &group.path, at);
-            let damaged = read(&after, &group.path);
+            let damaged = read_file(&after, &group.path);
             let mut found = open(&after, &harness);
             let place = (group.path.clone(), group.range.start as u64);
             if n == groups.len() - 1 {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 pub use self::agents::{promise, promised, survey};
 pub use self::keys::{kept_key, key_of_org};
-pub use self::region::{Region, copy_dir, link_as, over_line, raw};
+pub use self::region::{Region, copy_dir, follow_from_start, link_as, over_line, raw};
 use crate::kill::{from_env, is_soak, seed};
 use crate::load::Draws;
 use crate::process::{ended, wait_for};

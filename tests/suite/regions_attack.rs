@@ -6,18 +6,16 @@ use std::path::Path;
 use bytes::BytesMut;
 use npayload::client::{Link, RequestError};
 use npayload::format::{BatchBuilder, Compression, NewRecord};
-use npayload::protocol::region::{FollowFrom, FollowLog, LinkFollow};
 use npayload::protocol::{
     ErrorCode, LinkFetchRequest, LinkFetchResponse, PublishAsks, PublishRequest, PublishTarget,
-    RegionRequest, RegionResponse, Request, Response,
+    RegionResponse, Request, Response,
 };
-use npayload::region::interest::Since;
 use npayload::types::{ChannelName, ProducerId};
 use serde_json::{Value, json};
 
 use crate::line::Line;
 use crate::process::wait_for;
-use crate::regions::{Region, link_as};
+use crate::regions::{Region, follow_from_start, link_as};
 
 /// A batch of one record, of one producer.
 fn batch(sequence: u64) -> Request {
@@ -201,19 +199,7 @@ async fn who_asks_for_no_bytes_is_answered_and_keeps_nobody_busy() {
     let east = Region::start(dir.path(), "us-east", &[]);
     east.publish("orders", &["one", "two"]);
     let link = link_as("sa-east", &east).await;
-    let follow = RegionRequest::LinkFollow(LinkFollow {
-        logs: vec![FollowLog {
-            handle: u32::MAX,
-            name: ChannelName::parse("orders").expect("a name"),
-            incarnation: None,
-            from: FollowFrom::Since(Since::Start),
-            last: None,
-            last_epoch: None,
-            begins_at: None,
-            types: None,
-            orgs: std::collections::BTreeSet::new(),
-        }],
-    });
+    let follow = follow_from_start(u32::MAX, "orders");
     let wait = std::time::Duration::from_secs(30);
     let followed = link.ask(follow, wait).await;
     assert!(

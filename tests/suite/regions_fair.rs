@@ -4,29 +4,15 @@
 use std::time::Duration;
 
 use npayload::client::Link;
-use npayload::protocol::region::{FollowFrom, FollowLog, LinkFollow};
-use npayload::protocol::{LinkFetchRequest, LinkItem, RegionRequest, Request, Response};
-use npayload::region::interest::Since;
-use npayload::types::ChannelName;
+use npayload::protocol::{LinkFetchRequest, LinkItem, Request, Response};
 
-use crate::regions::{Region, link_as};
+use crate::regions::{Region, follow_from_start, link_as};
 
 /// Most bytes of batches in one answer.
 const ANSWER: u32 = 128 << 10;
 
 async fn follow(link: &Link, handle: u32, name: &str) {
-    let log = FollowLog {
-        handle,
-        name: ChannelName::parse(name).expect("a name"),
-        incarnation: None,
-        from: FollowFrom::Since(Since::Start),
-        last: None,
-        last_epoch: None,
-        begins_at: None,
-        types: None,
-        orgs: std::collections::BTreeSet::new(),
-    };
-    let follow = RegionRequest::LinkFollow(LinkFollow { logs: vec![log] });
+    let follow = follow_from_start(handle, name);
     let told = link.ask(follow, Duration::from_secs(30)).await;
     told.expect("it is followed");
 }

@@ -98,10 +98,7 @@ fn a_broker_that_was_stopped_and_goes_on_has_doubled_nothing() {
     load.create(&mut Raw::greeted(broker.address()));
     for _ in 0..2 {
         let run = load.begin(broker.address());
-        let before = run.promised();
-        wait_for("an acknowledgement", || {
-            (run.promised() > before).then_some(())
-        });
+        run.goes_on();
         broker.signal(Signal::STOP);
         // Longer than the clients wait: they connect again and send again what was not answered.
         std::thread::sleep(Duration::from_secs(3));

@@ -20,6 +20,7 @@ use serde_json::json;
 
 pub use ledger::{Draws, Ledger};
 
+use crate::process::wait_for;
 use crate::raw::{CREATE, Raw};
 
 /// Channels that are synced before they are acknowledged.
@@ -174,6 +175,14 @@ impl Run {
             workers: self.threads.into_iter().map(rest).collect(),
             ..self.rest
         }
+    }
+
+    /// Waits until one more record is acknowledged.
+    pub fn goes_on(&self) {
+        let before = self.promised();
+        wait_for("an acknowledgement", || {
+            (self.promised() > before).then_some(())
+        });
     }
 
     /// Records that are acknowledged so far.

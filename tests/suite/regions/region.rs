@@ -1,13 +1,14 @@
 //! A process that is a region, and what is asked of one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use npayload::client::{Client, Link};
 use npayload::protocol::RegionRequest;
-use npayload::protocol::region::LinkOpen;
-use npayload::types::{Incarnation, RegionName};
+use npayload::protocol::region::{FollowFrom, FollowLog, LinkFollow, LinkOpen};
+use npayload::region::interest::Since;
+use npayload::types::{ChannelName, Incarnation, RegionName};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
 
@@ -178,6 +179,22 @@ pub async fn link_as(by: &str, region: &Region) -> Link {
     });
     let linked = Link::connect(Client::builder(), &region.url(), open).await;
     linked.expect("a link").0
+}
+
+/// Follows a channel from its start, as another region does.
+pub fn follow_from_start(handle: u32, name: &str) -> RegionRequest {
+    let log = FollowLog {
+        handle,
+        name: ChannelName::parse(name).expect("a name"),
+        incarnation: None,
+        from: FollowFrom::Since(Since::Start),
+        last: None,
+        last_epoch: None,
+        begins_at: None,
+        types: None,
+        orgs: BTreeSet::new(),
+    };
+    RegionRequest::LinkFollow(LinkFollow { logs: vec![log] })
 }
 
 /// All stored batches of a channel as they are served.

@@ -2,21 +2,19 @@
 
 use std::ops::Range;
 
-/// The generator SplitMix64: small, and the same everywhere.
+use crate::load::Draws;
+
+/// Draws, and what is made of them.
 #[derive(Clone, Debug)]
-pub struct Chance(u64);
+pub struct Chance(Draws);
 
 impl Chance {
     pub fn new(seed: u64) -> Self {
-        Self(seed)
+        Self(Draws(seed))
     }
 
     pub fn draw(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
+        self.0.draw()
     }
 
     /// One of `0..n`; 0 when there is none.
