@@ -134,7 +134,8 @@ pub trait DiskFile: Send + Sync + Debug {
     fn set_len(&self, len: u64) -> io::Result<()>;
 
     /// Has the operating system let go of what it remembers of these bytes, where it can, so that
-    /// the next read asks the medium. What is mapped or not yet written stays.
+    /// the next read asks the medium. What is mapped or not yet written stays; what is not yet written
+    /// is begun to be.
     fn uncache(&self, _range: Range<u64>) {}
 
     /// The bytes `range` of the file, as a read-only map where there is one (else a copy).

@@ -57,6 +57,38 @@ fn what_is_not_kept_in_memory_is_written_all_the_same() {
 }
 
 #[test]
+fn blocks_written_past_memory_and_through_it_lie_side_by_side() {
+    const BLOCK: usize = 4096;
+    for (disk, dir, _temp) in every_disk() {
+        let file = disk.open(&dir.join("a"), OpenMode::Create).unwrap();
+        zero_fill(&*file, 64 * BLOCK as u64).unwrap();
+        let mut wanted = vec![0; 64 * BLOCK];
+        // Twice over all of it, each block the other way the second time, in pieces of one to three.
+        for pass in 0..2 {
+            let (mut block, mut piece) = (0, 0_u8);
+            while block < 64 {
+                let count = (1 + usize::from(piece) % 3).min(64 - block);
+                let (from, to) = (block * BLOCK, (block + count) * BLOCK);
+                wanted[from..to].fill(100 * pass + piece);
+                let parts = [IoSlice::new(&wanted[from..to])];
+                match (piece + pass) % 2 {
+                    0 => file.write_blocks(from as u64, &parts).unwrap(),
+                    _ => file.write_at(from as u64, &parts).unwrap(),
+                }
+                if piece % 5 == 0 {
+                    file.uncache(0..to as u64);
+                }
+                (block, piece) = (block + count, piece + 1);
+            }
+            let mut found = vec![1; 64 * BLOCK];
+            read_exact_at(&*file, 0, &mut found).unwrap();
+            assert!(found == wanted, "{disk:?}, pass {pass}");
+        }
+        file.sync_data().unwrap();
+    }
+}
+
+#[test]
 fn bytes_written_are_bytes_read_on_every_disk() {
     for (disk, dir, _temp) in every_disk() {
         let file = disk.open(&dir.join("a"), OpenMode::Create).unwrap();
