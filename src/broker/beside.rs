@@ -138,6 +138,7 @@ impl Broker {
             place: to.to_string(),
             at,
             republished: Vec::new(),
+            refused: None,
         };
         let drafted = self.draft_copy(CopyEvent::SetAside(aside), at)?;
         let renamed = DirectoryEvent::Renamed(Renamed {

@@ -38,9 +38,12 @@ impl Broker {
             what: "is not on the record of what this region has set aside".to_owned(),
         })?;
         let id = aside.incarnation;
+        // What was refused was in an outbox, and is for another channel.
+        let refused = aside.refused.as_ref();
+        let refused = refused.map(|refused| refused.channel.clone());
         Ok(AsideFile {
             aside: aside.clone(),
-            channel: self.channel_of_log(id),
+            channel: refused.or_else(|| self.channel_of_log(id)),
             keyring: self.keyrings.get(&id).cloned(),
         })
     }

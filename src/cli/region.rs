@@ -6,8 +6,9 @@ use super::failure::Failure;
 use super::output::{self, Columns};
 use super::{Context, any_channel, own_channel};
 use crate::protocol::region::{
-    CopyStatus, LinkState, MissingRange, RegionPeer, RegionTold, WiderStatus,
+    CopyStatus, LinkState, MissingRange, OutboxRefused, RegionPeer, RegionTold, WiderStatus,
 };
+use crate::region::copies::RefusedRecords;
 use crate::server::PeerOptions;
 use crate::types::{ChannelName, RegionName};
 
@@ -362,8 +363,9 @@ fn status(told: &RegionTold) -> Result<(), Failure> {
         logs.print("no logs")?;
     }
     if !told.outboxes.is_empty() {
-        let mut outboxes =
-            Columns::new(&["OUTBOX", "HOME", ">RECORDS", ">BYTES", "OLDEST", "ERROR"]);
+        let mut outboxes = Columns::new(&[
+            "OUTBOX", "HOME", ">RECORDS", ">BYTES", "OLDEST", "ERROR", "REFUSED",
+        ]);
         for outbox in &told.outboxes {
             let home = outbox.home.as_ref().map(ToString::to_string);
             outboxes.row([
@@ -373,6 +375,7 @@ fn status(told: &RegionTold) -> Result<(), Failure> {
                 output::bytes(outbox.bytes),
                 outbox.oldest_ms.map(output::duration).unwrap_or_default(),
                 outbox.error.clone().unwrap_or_default(),
+                outbox.refused.as_ref().map(refused).unwrap_or_default(),
             ]);
         }
         outboxes.print("nothing waits")?;
@@ -396,7 +399,15 @@ fn status(told: &RegionTold) -> Result<(), Failure> {
         moved.print("")?;
     }
     if !told.aside.is_empty() {
-        let mut aside = Columns::new(&["SET ASIDE", ">FROM", ">TO", "WHEN", "PUBLISHED AGAIN"]);
+        let names = [
+            "SET ASIDE",
+            ">FROM",
+            ">TO",
+            "WHEN",
+            "REFUSED",
+            "PUBLISHED AGAIN",
+        ];
+        let mut aside = Columns::new(&names);
         for one in &told.aside {
             let (from, end) = (one.from.to_string(), one.end.to_string());
             let again = one.republished.iter().map(|again| match again.done {
@@ -409,6 +420,7 @@ fn status(told: &RegionTold) -> Result<(), Failure> {
                 from,
                 end,
                 output::time(one.at),
+                one.refused.as_ref().map(why).unwrap_or_default(),
                 again.join(", "),
             ]);
         }
@@ -426,6 +438,15 @@ fn status(told: &RegionTold) -> Result<(), Failure> {
         ))?;
     }
     Ok(())
+}
+
+/// How much of an outbox its home has refused, and why the last of it.
+fn refused(refused: &OutboxRefused) -> String {
+    format!("{} records set aside: {}", refused.records, refused.code)
+}
+
+fn why(refused: &RefusedRecords) -> String {
+    format!("{} records: {}", refused.records, refused.code)
 }
 
 fn range(missing: MissingRange) -> String {

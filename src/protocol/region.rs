@@ -22,8 +22,8 @@ pub use self::link::{
 pub use self::link_fetch::{LinkFetchRequest, LinkFetchResponse, MAX_HELD};
 pub use self::link_item::{LinkItem, MAX_UNPACKED};
 pub use self::status::{
-    CopyStatus, DisputedName, HeldBy, HeldStatus, LinkRow, LinkState, OutboxStatus, PeerRow,
-    RegionList, RegionStatus, RegionTold, Regions,
+    CopyStatus, DisputedName, HeldBy, HeldStatus, LinkRow, LinkState, OutboxRefused, OutboxStatus,
+    PeerRow, RegionList, RegionStatus, RegionTold, Regions,
 };
 pub use super::aside::{
     AcknowledgedRange, AsideLook, AsidePart, AsideTold, LinkSaw, LinkSeen, MAX_ASIDE_BYTES,

@@ -54,6 +54,7 @@ pub(crate) struct Metrics {
     region_outbox_records: Gauge,
     region_outbox_bytes: Gauge,
     region_outbox_age: Gauge,
+    region_outbox_refused: Gauge,
 }
 
 /// Upper bounds of the round histogram, in seconds: a sync takes 0.1 ms on a good disk.
@@ -227,6 +228,10 @@ impl Metrics {
                 "npayload_region_outbox_age_seconds",
                 "For how long the oldest record in an outbox has waited; 0 where none waits.",
             ),
+            region_outbox_refused: gauge(
+                "npayload_region_outbox_refused_records",
+                "Records of outboxes that their home refused, in lost+found and not published again.",
+            ),
             scrub_last_pass_age: gauge(
                 "npayload_scrub_last_pass_age_seconds",
                 "Since the end of the last pass that read everything, or since the start.",
@@ -296,6 +301,9 @@ impl Metrics {
         let oldest = outboxes().filter_map(|outbox| outbox.oldest_ms).max();
         self.region_outbox_age
             .set(float(oldest.unwrap_or(0)) / 1000.0);
+        let refused = outboxes().filter_map(|outbox| outbox.refused.as_ref());
+        self.region_outbox_refused
+            .set(float(refused.map(|refused| refused.records).sum()));
     }
 
     /// All metrics as text.

@@ -77,6 +77,7 @@ mod regions_matters; // ids of promises and calls that several organisations sen
 mod regions_move; // homes that are moved, planned and by force, and losers that come back
 mod regions_out; // what leaves a region for another: forwarded requests, acknowledgements that say where, outboxes
 mod regions_partial; // copies that are not whole, and lives of a channel beside each other
+mod regions_refused; // what a home refuses of an outbox: set aside, told, published again, and in nobody's way
 mod regions_spec; // the table of faults and their tests in docs/regions.md against the tests
 mod regions_unknown; // a region that can not know what others have taken over from it
 mod scrub; // the running broker checks what is stored: what it finds, marks, and leaves alone

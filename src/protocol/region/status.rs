@@ -77,7 +77,8 @@ pub struct RegionTold {
     pub copies: Vec<CopyStatus>,
     /// Bytes of batches that this region has sent to others since its start.
     pub sent_bytes: u64,
-    /// The outboxes in which something waits, by the name of the channel.
+    /// The outboxes in which something waits, or of which something was refused, by the name of the
+    /// channel.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub outboxes: Vec<OutboxStatus>,
     /// What other regions hold synced of the logs that they pull from here, by name.
@@ -88,7 +89,8 @@ pub struct RegionTold {
     /// The channels here whose home was moved or is being moved, by name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub moved: Vec<MovedRow>,
-    /// What lies in `lost+found` of logs that another region has taken over, the oldest first.
+    /// What lies in `lost+found`: of logs that another region has taken over, and what homes refused of
+    /// outboxes; the oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aside: Vec<AsideRow>,
     /// Channels that live here under a name that another region's channel has.
@@ -117,6 +119,25 @@ pub struct OutboxStatus {
     /// Why they were not carried to the home when that was last tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What its home has refused for good, where that lies in `lost+found` and was not published again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<OutboxRefused>,
+}
+
+/// What the home of a channel has refused of its outbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OutboxRefused {
+    /// Records in `lost+found` that were not published again.
+    pub records: u64,
+    /// Name of the error of the last ones.
+    pub code: String,
+    /// What the home said of them, for a person.
+    pub message: String,
+    /// Where the last ones lie, relative to the data directory.
+    pub place: String,
+    /// When those were set aside.
+    pub at: Timestamp,
 }
 
 /// What other regions hold of one log.

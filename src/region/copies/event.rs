@@ -8,8 +8,13 @@ use crate::folding::{self, Folded};
 use crate::region::LogName;
 use crate::types::{ChannelName, Incarnation, Offset, RegionName, Timestamp};
 
+/// Version of what says that batches of an outbox were refused, so that a broker which does not know
+/// of that refuses it and does not pass over what lies in `lost+found`.
+const REFUSED_VERSION: u16 = 2;
+
 /// A fact about the copies of this region, stored as one JSON record of the topic `__copies`. The
-/// record's type is the member `type`; the member `v` is the version, now 1.
+/// record's type is the member `type`; the member `v` is the version: 1, or 2 where batches of an
+/// outbox were refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 #[non_exhaustive]
@@ -137,6 +142,8 @@ pub enum AsideReason {
     Overtaken,
     /// The home holds other records at these offsets.
     Diverged,
+    /// They are no copy's, but waited in an outbox, and their home has refused them for good.
+    Refused,
 }
 
 /// See [`CopyEvent::SetAside`].
@@ -158,6 +165,24 @@ pub struct SetAside {
     /// Where they were published again; nowhere when they are set aside.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub republished: Vec<Republished>,
+    /// What was refused, and why, where that is the reason. The log is then that of the outbox, and so
+    /// are the offsets; between them lie batches that were not refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<RefusedRecords>,
+}
+
+/// What a home has refused of an outbox.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RefusedRecords {
+    /// The channel that they were for.
+    pub channel: ChannelName,
+    /// Name of the error, `UNKNOWN_PRODUCER` for example.
+    pub code: String,
+    /// What the home said last, for a person.
+    pub message: String,
+    /// How many records.
+    pub records: u64,
 }
 
 /// That records which were set aside are in a channel again.
@@ -275,8 +300,27 @@ impl CopyEvent {
     }
 }
 
+impl CopyEvent {
+    /// The version of its JSON.
+    fn version(&self) -> u16 {
+        let is_refused = |aside: &SetAside| aside.reason == AsideReason::Refused;
+        let is_newer = match self {
+            Self::SetAside(event) => is_refused(event),
+            Self::Folded(part) => {
+                let mut rows = part.rows.iter();
+                rows.any(|row| matches!(row, CopyRow::Aside(aside) if is_refused(aside)))
+            }
+            _ => false,
+        };
+        match is_newer {
+            true => REFUSED_VERSION,
+            false => folding::EVENT_VERSION,
+        }
+    }
+}
+
 folding::topic_event! {
-    CopyEvent {
+    CopyEvent, versions up to REFUSED_VERSION {
         Begun = "copy.begun",
         Gap = "copy.gap",
         Stopped = "copy.stopped",

@@ -10,8 +10,8 @@ mod tests;
 
 pub use cursor::{BatchMark, Cursor, GapReason, Item, RefusedItem, Step};
 pub use event::{
-    Anew, AsideReason, Begun, CopyEvent, Gapped, Purged, Republication, Republished, Resumed, Seen,
-    SetAside, Stopped, Whole, Widening,
+    Anew, AsideReason, Begun, CopyEvent, Gapped, Purged, RefusedRecords, Republication,
+    Republished, Resumed, Seen, SetAside, Stopped, Whole, Widening,
 };
 pub use follow::{Before, FollowRefusal, Source, Wanted, check_follow};
 pub use state::{Copies, Copy, CopyGap, CopyRow, Stop};

@@ -70,10 +70,6 @@ pub struct Stop {
 }
 
 /// One copy in a state record, or what was set aside.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "they are made one at a time, on their way to a record or from it"
-)]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum CopyRow {
@@ -131,6 +127,7 @@ impl Copy {
 ///
 /// What was set aside as recreated is kept whole under a name of its own, and is purged by itself.
 /// Records set aside because another region has them otherwise leave a copy that ends before them.
+/// Those that a home refused of an outbox are no copy's, and change none.
 /// What lies elsewhere may be published again, in one channel or several: how much of it is there never
 /// goes down. Of what a home was heard to have synced, the highest of its tenure stays. A copy that is
 /// brought anew is that until it is whole, whether or not anything of it is here meanwhile.
@@ -274,15 +271,22 @@ impl Copies {
                 Ok(())
             }
             CopyEvent::SetAside(event) => {
-                let copy = self.known(event.incarnation)?;
                 if event.from > event.end {
                     return Err("its range ends before it begins");
                 }
                 match event.reason {
                     AsideReason::Recreated => {
+                        self.known(event.incarnation)?;
                         self.copies.remove(&event.incarnation);
                     }
-                    AsideReason::Overtaken | AsideReason::Diverged => copy.cut(event.from),
+                    AsideReason::Overtaken | AsideReason::Diverged => {
+                        self.known(event.incarnation)?.cut(event.from);
+                    }
+                    // It was in an outbox, whether or not there is a copy of its channel.
+                    AsideReason::Refused if event.refused.is_none() => {
+                        return Err("it does not say what was refused");
+                    }
+                    AsideReason::Refused => {}
                 }
                 self.aside.push(event.clone());
                 Ok(())

@@ -321,6 +321,12 @@ fn set_aside(reason: AsideReason) -> CopyEvent {
         place: "lost+found/orders".into(),
         at: Timestamp(5),
         republished: Vec::new(),
+        refused: (reason == AsideReason::Refused).then(|| RefusedRecords {
+            channel: ChannelName::parse("orders").unwrap(),
+            code: "UNKNOWN_PRODUCER".into(),
+            message: "m".into(),
+            records: 3,
+        }),
     })
 }
 
@@ -534,6 +540,36 @@ fn what_was_recreated_is_kept_beside_until_it_is_purged() {
     refused(&state, &purged());
 }
 
+#[test]
+fn what_a_home_refused_of_an_outbox_is_told_and_changes_no_copy() {
+    let refused_batches = set_aside(AsideReason::Refused);
+    for before in [
+        vec![],
+        vec![begun(), gapped(6, 9)],
+        vec![begun(), stopped()],
+    ] {
+        let mut state = after(&before);
+        state.apply(&refused_batches).unwrap();
+        assert_eq!(state.copy(LOG), after(&before).copy(LOG));
+        assert_eq!(state.aside().len(), 1);
+        assert!(!state.is_beside(LOG));
+        state.apply(&republished(3, true)).unwrap();
+        assert_eq!(state.aside()[0].republished[0].records, 3);
+        let parts = state.fold();
+        assert!(
+            parts
+                .iter()
+                .all(|part| part.encode().starts_with(br#"{"v":2,"#))
+        );
+        assert_eq!(after(&parts), state);
+    }
+    let CopyEvent::SetAside(mut nothing) = refused_batches else {
+        panic!("it is")
+    };
+    nothing.refused = None;
+    refused(&Copies::default(), &CopyEvent::SetAside(nothing));
+}
+
 fn wider(from: u64, types: Option<&str>) -> Widening {
     Widening {
         incarnation: LOG,
@@ -632,6 +668,12 @@ fn the_json_of_each_event_is_stable() {
             ),
         ),
         (
+            set_aside(AsideReason::Refused),
+            format!(
+                r#"{{"v":2,"type":"copy.setAside","incarnation":"{id}","reason":"refused","from":8,"end":12,"place":"lost+found/orders","at":5,"refused":{{"channel":"orders","code":"UNKNOWN_PRODUCER","message":"m","records":3}}}}"#
+            ),
+        ),
+        (
             republished(2, false),
             format!(
                 r#"{{"v":1,"type":"copy.republished","incarnation":"{id}","place":"lost+found/orders","to":"late","target":"{id}","begunAt":7,"records":2,"done":false,"at":7}}"#
@@ -675,6 +717,7 @@ fn event() -> impl Strategy<Value = CopyEvent> {
         2 => gapped(from + 3, from + 5),
         3 => stopped(),
         4 => resumed(),
+        5 if from % 2 == 0 => set_aside(AsideReason::Refused),
         5 => set_aside(AsideReason::Overtaken),
         _ => purged(),
     })

@@ -196,6 +196,7 @@ async fn set_aside(
         place: place.clone(),
         at: clock::now(),
         republished: Vec::new(),
+        refused: None,
     };
     record(shared, aside).await?;
     tracing::error!(
@@ -381,7 +382,7 @@ fn write_aside(
 
 /// Writes the keys of a log beside what is set aside of it: retention, or the end of its copy, lets
 /// them go there. They are wrapped with the master key, as in the log's own record.
-fn write_keys(
+pub(super) fn write_keys(
     shared: &Shared,
     disk: &dyn Disk,
     dir: &Path,

@@ -30,18 +30,17 @@ impl Courier {
         home == Residence::Home(self.outbox.incarnation)
     }
 
-    /// Appends what waits to the channel, as far as one read goes.
+    /// Appends what waits to the channel, as far as one read goes and nothing stands in the way.
     pub(super) async fn empty_here(&mut self) -> Result<(), BrokerError> {
         for batch in self.read(READ_BYTES).await? {
             let (header, request) = self.request_of(batch)?;
-            let response = self.publish_here(header.principal(), request).await;
-            let (end, bytes) = (header.end_offset(), header.len() as u64);
-            match response {
-                Response::Error(error) if !error.is(ErrorCode::SequenceTooOld) => {
-                    self.refused(error);
-                    return Ok(());
-                }
-                _ => self.arrived_here(end, bytes),
+            if !self.may_send() || !self.may_follow(&header) {
+                break;
+            }
+            let by = self.asker(header.principal());
+            match self.publish_here(header.principal(), request).await {
+                Response::Error(error) => self.kept_was_answered(&header, &by, error),
+                _ => self.arrived(&header),
             }
         }
         Ok(())

@@ -1,12 +1,12 @@
 //! What may wait in an outbox, and in which order: the checks before a batch is kept.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
 use super::outbox::{Courier, Handed, Reply};
+use super::recent::Recent;
 use crate::broker::config::ChannelConfig;
 use crate::broker::{BrokerError, CheckedBatch, Published, Refusal, Wake};
 use crate::format::{BatchHeader, DoorLimits, check_produced};
@@ -17,22 +17,25 @@ use crate::types::{Durability, ProducerId};
 
 /// How long a batch waits for room in the broker's buffers.
 const BUSY: Duration = Duration::from_secs(20);
-/// Most producers whose sequences are remembered; past that the oldest are looked at no more.
+/// Most producers whose sequences are remembered; past that those are forgotten that were heard of
+/// least recently.
 const MAX_PRODUCERS: usize = 10_000;
+/// Most producers of which it is remembered that the home has refused them; past that a batch of
+/// theirs is kept, refused, and set aside.
+const MAX_REFUSED: usize = 1_000;
 
 /// Where the producers of a channel stand, as far as their batches passed here: a batch is kept only
 /// where none before it was left out.
-#[derive(Debug, Default)]
-pub(super) struct Sequences(HashMap<ProducerId, (u32, u64)>);
+#[derive(Debug)]
+pub(super) struct Sequences(Recent<ProducerId, (u32, u64)>);
+
+impl Default for Sequences {
+    fn default() -> Self {
+        Self(Recent::new(MAX_PRODUCERS))
+    }
+}
 
 impl Sequences {
-    fn set(&mut self, producer: ProducerId, stands: (u32, u64)) {
-        if self.0.len() >= MAX_PRODUCERS && !self.0.contains_key(&producer) {
-            self.0.clear();
-        }
-        self.0.insert(producer, stands);
-    }
-
     /// A batch is at home.
     pub fn went(&mut self, batch: &[u8]) {
         if let Ok(header) = BatchHeader::peek_produced(batch) {
@@ -49,7 +52,7 @@ impl Sequences {
         let known = self.0.get(&header.producer_id());
         // A retry of an older one takes nothing back.
         if known.is_none_or(|known| *known < stands) {
-            self.set(header.producer_id(), stands);
+            self.0.set(header.producer_id(), stands);
         }
     }
 
@@ -62,19 +65,79 @@ impl Sequences {
 
     fn stopped(&mut self, header: &BatchHeader) {
         let stands = (header.producer_epoch(), header.base_sequence());
-        if !self.0.contains_key(&header.producer_id()) {
-            self.set(header.producer_id(), stands);
+        if self.0.get(&header.producer_id()).is_none() {
+            self.0.set(header.producer_id(), stands);
         }
     }
 
     /// Whether a batch leaves out what is before it; the sequence that is expected then.
-    fn gap(&self, header: &BatchHeader) -> Option<u64> {
+    fn gap(&mut self, header: &BatchHeader) -> Option<u64> {
         let (epoch, next) = *self.0.get(&header.producer_id())?;
         let expected = match header.producer_epoch() > epoch {
             true => 0,
             false => next,
         };
         (header.base_sequence() > expected).then_some(expected)
+    }
+}
+
+/// Producers whose batches the home has refused for good: what follows in the same epoch is not
+/// promised, while the home can't be asked.
+#[derive(Debug)]
+pub(super) struct RefusedProducers(Recent<ProducerId, RefusedSince>);
+
+/// From where on a producer is refused, and why.
+#[derive(Debug)]
+struct RefusedSince {
+    epoch: u32,
+    sequence: u64,
+    error: WireError,
+}
+
+impl Default for RefusedProducers {
+    fn default() -> Self {
+        Self(Recent::new(MAX_REFUSED))
+    }
+}
+
+impl RefusedProducers {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The home has refused a batch for good.
+    pub fn refused(&mut self, header: &BatchHeader, error: &WireError) {
+        let (producer, epoch) = (header.producer_id(), header.producer_epoch());
+        let known = self.0.get(&producer);
+        if known.is_some_and(|known| known.epoch >= epoch) {
+            // What follows is refused for that.
+            return;
+        }
+        let since = RefusedSince {
+            epoch,
+            sequence: header.base_sequence(),
+            error: error.clone(),
+        };
+        self.0.set(producer, since);
+    }
+
+    /// The home has taken a batch, so it knows the producer.
+    pub fn taken(&mut self, header: &BatchHeader) {
+        let producer = header.producer_id();
+        let known = self.0.peek(&producer);
+        if known.is_some_and(|known| known.epoch <= header.producer_epoch()) {
+            self.0.remove(&producer);
+        }
+    }
+
+    /// Why the home would not take a batch, where that is known.
+    fn refusal(&mut self, header: &BatchHeader) -> Option<WireError> {
+        let known = self.0.get(&header.producer_id())?;
+        let (epoch, sequence) = (header.producer_epoch(), header.base_sequence());
+        // Whom the home does not know may begin.
+        let begins = sequence == 0 && known.error.is(ErrorCode::UnknownProducer);
+        let is_behind = epoch == known.epoch && sequence >= known.sequence;
+        (is_behind && !begins).then(|| known.error.clone())
     }
 }
 
@@ -149,6 +212,9 @@ impl Courier {
         if header.fence() != 0 {
             let why = "a fenced batch does not wait: its fence may have been overtaken";
             return Err(refused(why));
+        }
+        if let Some(error) = self.refused_producers.refusal(&header) {
+            return Err(error);
         }
         if let Some(expected) = self.sequences.gap(&header) {
             let found = header.base_sequence();
@@ -261,8 +327,12 @@ mod tests {
 
     /// The header of a batch of two records.
     fn header(epoch: u32, sequence: u64) -> BatchHeader {
+        of(PRODUCER, epoch, sequence)
+    }
+
+    fn of(producer: ProducerId, epoch: u32, sequence: u64) -> BatchHeader {
         let mut builder = BatchBuilder::new(Compression::None);
-        builder.producer(PRODUCER, epoch, sequence);
+        builder.producer(producer, epoch, sequence);
         for _ in 0..2 {
             builder.push(&NewRecord::default()).unwrap();
         }
@@ -286,6 +356,56 @@ mod tests {
         assert_eq!(sequences.gap(&header(2, 2)), Some(0));
         sequences.passed(&header(2, 0));
         assert_eq!(sequences.gap(&header(2, 2)), None);
+    }
+
+    #[test]
+    fn however_many_producers_come_those_that_write_are_not_forgotten() {
+        let mut sequences = Sequences::default();
+        sequences.passed(&header(1, 40));
+        for other in 0..3 * MAX_PRODUCERS as u128 {
+            sequences.passed(&of(ProducerId(1000 + other), 1, 0));
+            assert!(sequences.0.len() <= MAX_PRODUCERS);
+            if other % 1000 == 0 {
+                assert_eq!(sequences.gap(&header(1, 44)), Some(42), "{other}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_producer_that_was_refused_is_promised_nothing_until_it_begins_anew_or_is_taken() {
+        let mut refused = RefusedProducers::default();
+        let told = |refused: &mut RefusedProducers, header: &BatchHeader| {
+            refused.refusal(header).and_then(|error| error.known())
+        };
+        let unknown = WireError::new(ErrorCode::UnknownProducer, "m");
+        refused.refused(&header(2, 40), &unknown);
+        // What follows it is refused for the same, whatever the home calls it.
+        let gap = WireError::new(ErrorCode::SequenceGap, "m");
+        refused.refused(&header(2, 42), &gap);
+        for sequence in [40, 42, 50] {
+            let error = told(&mut refused, &header(2, sequence));
+            assert_eq!(error, Some(ErrorCode::UnknownProducer), "{sequence}");
+        }
+        // What came before it may be there; one that begins is another matter; so are others.
+        for header in [
+            header(2, 38),
+            header(2, 0),
+            header(3, 0),
+            of(ProducerId(8), 2, 40),
+        ] {
+            assert_eq!(told(&mut refused, &header), None);
+        }
+        refused.refused(&header(3, 0), &gap);
+        let error = told(&mut refused, &header(3, 0));
+        assert_eq!(error, Some(ErrorCode::SequenceGap));
+        refused.taken(&header(2, 60));
+        assert!(!refused.is_empty(), "that is of before");
+        refused.taken(&header(3, 0));
+        assert!(refused.is_empty());
+        for other in 0..3 * MAX_REFUSED as u128 {
+            refused.refused(&of(ProducerId(1000 + other), 1, 7), &unknown);
+            assert!(refused.0.len() <= MAX_REFUSED);
+        }
     }
 
     #[test]

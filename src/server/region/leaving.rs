@@ -98,7 +98,8 @@ fn nothing_lives_here(broker: &Broker, regions: &Regions) -> Result<(), WireErro
         let what = format!("it is home of `{first}`, one of {lives} logs");
         return Err(in_use(&regions.name, &what, first.as_str(), lives));
     }
-    let waits = regions.outboxes_told(broker);
+    let mut waits = regions.outboxes_told(broker);
+    waits.retain(|outbox| outbox.records > 0);
     if let Some(first) = waits.first() {
         let what = format!("records for `{}` wait in its outbox", first.channel);
         let channel = first.channel.as_str();

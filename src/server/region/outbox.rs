@@ -4,7 +4,8 @@
 //! home can be reached and nothing is kept, it sends them there at once. When the home is lost it
 //! keeps what is not answered and what comes after, in the outbox of the channel; then it carries
 //! that to the home, in order, under the producers' own identities and sequences, so that the home
-//! takes each batch once. Only when all is carried are publishes sent at once again.
+//! takes each batch once. What the home refuses for good it sets aside (`refused.rs`), so that
+//! nobody waits behind another's. Only when all is carried are publishes sent at once again.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,19 +18,21 @@ use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::Regions;
 use super::forward::{Asker, home_of};
-use super::keeping::Sequences;
+use super::keeping::{RefusedProducers, Sequences};
+use super::refusals::{Fate, ends_its_producer, fate};
+use super::refused::Refused;
 use super::requests::unreachable;
 use crate::broker::{Broker, BrokerError, Fetch, Outbox, Place, Wait};
 use crate::client::{Backoff, BackoffLimits, LinkCall, RequestError};
 use crate::format::{BatchHeader, check_stored, unstamp};
-use crate::protocol::region::OutboxStatus;
+use crate::protocol::region::{OutboxRefused, OutboxStatus};
 use crate::protocol::{
     ErrorCode, PublishAsks, PublishRequest, PublishTarget, Request, Response, WireError,
 };
 use crate::server::ranks::{Mutex, MutexGuard};
 use crate::server::shared::Shared;
 use crate::server::{clock, fetching};
-use crate::types::{Incarnation, LogEpoch, Offset, Timestamp};
+use crate::types::{Incarnation, LogEpoch, Offset, ProducerId, Timestamp};
 
 /// Batches that are on their way to the home at once, and bytes that are read for them.
 const WINDOW: usize = 16;
@@ -43,6 +46,10 @@ const AGAIN: BackoffLimits = BackoffLimits {
 };
 /// What was carried is recorded after so many bytes, or when nothing is left.
 const RECORD_BYTES: u64 = 1 << 20;
+/// Most producers whose epochs are borne in mind until all before is carried on the record.
+const MAX_EPOCHS: usize = 10_000;
+/// When it is looked again for what is kept and was not synced yet.
+const UNSYNCED: Duration = Duration::from_millis(20);
 /// A courier without work ends after this.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -173,13 +180,17 @@ impl Regions {
         }
     }
 
-    /// How the outboxes are in which something waits, or that something is wrong with.
+    /// How the outboxes are in which something waits, that something is wrong with, or of which
+    /// something was refused.
     pub(super) fn outboxes_told(&self, broker: &Broker) -> Vec<OutboxStatus> {
         let now = clock::now();
         let couriers = self.outboxes.couriers(broker);
         let rows = broker.outboxes().filter_map(|outbox| {
-            let told = lock(&couriers.get(&outbox.log)?.told).clone();
-            if told.records == 0 && told.error.is_none() {
+            let known = couriers.get(&outbox.log);
+            let told = known.map(|known| lock(&known.told).clone());
+            let told = told.unwrap_or_default();
+            let refused = refused_of(broker, &outbox);
+            if told.records == 0 && told.error.is_none() && refused.is_none() {
                 return None;
             }
             let age = |oldest: Timestamp| (now.0 - oldest.0).max(0).unsigned_abs();
@@ -191,10 +202,23 @@ impl Regions {
                 bytes: told.bytes,
                 oldest_ms: told.oldest.map(age),
                 error: told.error,
+                refused,
             })
         });
         rows.collect()
     }
+}
+
+fn refused_of(broker: &Broker, outbox: &Outbox) -> Option<OutboxRefused> {
+    let known = broker.refused_of(outbox)?;
+    let why = known.last.refused?;
+    Some(OutboxRefused {
+        records: known.records,
+        code: why.code,
+        message: why.message,
+        place: known.last.place,
+        at: known.last.at,
+    })
 }
 
 fn begin(shared: &Arc<Shared>, broker: &Broker, regions: &Arc<Regions>, outbox: Outbox) -> Known {
@@ -213,11 +237,18 @@ fn begin(shared: &Arc<Shared>, broker: &Broker, regions: &Arc<Regions>, outbox: 
         told: told.clone(),
         flight: VecDeque::new(),
         carried: start,
+        recorded: start,
+        answered: start,
         next: start,
         end,
         bytes,
         unrecorded: 0,
+        refused: Refused::default(),
+        epochs: HashMap::new(),
+        is_barred: false,
+        is_unsettled: false,
         sequences: Sequences::default(),
+        refused_producers: RefusedProducers::default(),
         askers: HashMap::new(),
         not_before: None,
         backoff: Backoff::new(AGAIN),
@@ -236,8 +267,8 @@ fn begin(shared: &Arc<Shared>, broker: &Broker, regions: &Arc<Regions>, outbox: 
 enum Load {
     /// A publish whose client waits.
     Publish(Handed),
-    /// A batch of the outbox: the offset after it, and its bytes.
-    Kept(Offset, u64),
+    /// A batch of the outbox, and who wrote it.
+    Kept(Box<(BatchHeader, Asker)>),
 }
 
 struct Sent {
@@ -254,8 +285,13 @@ pub(super) struct Courier {
     inbox: mpsc::UnboundedReceiver<Handed>,
     told: Arc<Mutex<Told>>,
     flight: VecDeque<Sent>,
-    /// Everything of the outbox below is at home.
+    /// Everything of the outbox below is at home, or set aside.
     carried: Offset,
+    /// As far as that is on the record.
+    pub(super) recorded: Offset,
+    /// The home has taken or refused everything below; what it has refused from `carried` on is in
+    /// `refused`.
+    pub(super) answered: Offset,
     /// The record of the outbox that is sent next.
     next: Offset,
     pub(super) end: Offset,
@@ -263,7 +299,17 @@ pub(super) struct Courier {
     pub(super) bytes: u64,
     /// Bytes that were carried, which is not on the record yet.
     unrecorded: u64,
+    /// What is to be set aside.
+    pub(super) refused: Refused,
+    /// Epochs of the producers whose batches were sent since it was last durable what is carried. One
+    /// that is sent again behind one of a higher epoch would be refused, though it is at home.
+    epochs: HashMap<ProducerId, u32>,
+    /// Nothing is sent before it is durable what is carried.
+    is_barred: bool,
+    /// That could not be brought on the record, and is tried again with what is sent next.
+    is_unsettled: bool,
     pub(super) sequences: Sequences,
+    pub(super) refused_producers: RefusedProducers,
     /// Who wrote what is kept, by the principal that it is stamped with.
     askers: HashMap<u32, Asker>,
     /// Nothing is sent before.
@@ -282,9 +328,30 @@ impl Courier {
             if let Err(error) = self.fill().await {
                 self.pause(None, &error.to_string());
             }
+            if self.is_due() {
+                match self.settle().await {
+                    Ok(()) => {
+                        self.is_barred = false;
+                        self.epochs.clear();
+                        continue;
+                    }
+                    Err(error) => {
+                        tracing::error!(
+                            channel = %self.outbox.channel, %error,
+                            "what the home has refused of the outbox is not set aside yet"
+                        );
+                        self.is_unsettled = true;
+                        self.pause(error.retry_after_ms, &error.to_string());
+                    }
+                }
+            }
             self.tell();
             let not_before = self.not_before;
-            let is_idle = self.flight.is_empty() && self.is_empty();
+            // What was kept last is not synced yet.
+            let is_behind = self.flight.is_empty() && self.may_send();
+            // Whose batches were refused is borne in mind here alone.
+            let is_idle =
+                self.flight.is_empty() && self.is_empty() && self.refused_producers.is_empty();
             let front = self.flight.front_mut();
             tokio::select! {
                 biased;
@@ -294,8 +361,9 @@ impl Courier {
                     Some(handed) => self.take(handed).await,
                     None => return,
                 },
-                _ = linked.changed() => self.not_before = None,
-                () = until(not_before) => self.not_before = None,
+                _ = linked.changed() => self.go_on(),
+                () = until(not_before) => self.go_on(),
+                () = sleep(UNSYNCED), if is_behind => {}
                 () = sleep(IDLE), if is_idle => {
                     let broker = self.shared.broker();
                     let outboxes = &self.regions.outboxes;
@@ -309,6 +377,44 @@ impl Courier {
 
     fn is_empty(&self) -> bool {
         self.carried == self.end
+    }
+
+    fn go_on(&mut self) {
+        self.not_before = None;
+        self.is_unsettled = false;
+    }
+
+    /// Whether it is time to set aside what was refused, or to make durable what is carried: all that
+    /// was sent is answered, and nothing more is sent.
+    fn is_due(&self) -> bool {
+        let is_kept = |sent: &Sent| matches!(sent.load, Load::Kept(_));
+        if self.is_unsettled || self.flight.iter().any(is_kept) {
+            return false;
+        }
+        let is_over = self.answered == self.end || self.refused.is_full();
+        let is_stopped = is_over || self.not_before.is_some();
+        self.is_barred || (!self.refused.is_empty() && is_stopped)
+    }
+
+    /// Whether more of what is kept may be sent now.
+    pub(super) fn may_send(&self) -> bool {
+        let is_stopped = self.is_barred || self.refused.is_full();
+        self.next < self.end && !is_stopped && self.not_before.is_none()
+    }
+
+    /// Whether a batch may be sent behind those that were sent since it was last durable what is
+    /// carried. If not, that is seen to first.
+    pub(super) fn may_follow(&mut self, header: &BatchHeader) -> bool {
+        let (producer, epoch) = (header.producer_id(), header.producer_epoch());
+        let before = self.epochs.get(&producer);
+        self.is_barred = match before {
+            Some(before) => *before < epoch,
+            None => self.epochs.len() >= MAX_EPOCHS,
+        };
+        if !self.is_barred {
+            self.epochs.insert(producer, epoch);
+        }
+        !self.is_barred
     }
 
     /// Says how the outbox is.
@@ -358,14 +464,19 @@ impl Courier {
         self.regions.link_to(&home)
     }
 
-    /// Keeps what was sent at once and is not answered: nobody knows whether it has arrived.
+    /// Keeps what was sent at once and is not answered: nobody knows whether it has arrived. Nothing
+    /// is sent at once while something is kept, so what else is on its way stays so.
     async fn fall_back(&mut self) {
+        let is_kept = |sent: &Sent| matches!(sent.load, Load::Kept(_));
+        if self.flight.iter().any(is_kept) {
+            return;
+        }
         for sent in std::mem::take(&mut self.flight) {
             if let Load::Publish(handed) = sent.load {
                 self.keep(handed).await;
             }
         }
-        self.next = self.carried;
+        self.next = self.answered;
     }
 
     async fn answered(&mut self, answer: Option<Result<Response, RequestError>>) {
@@ -381,10 +492,18 @@ impl Courier {
                     Response::Error(WireError::new(ErrorCode::Internal, text))
                 });
                 self.sequences.went(&handed.publish.batch);
+                if let Ok(header) = BatchHeader::peek_produced(&handed.publish.batch) {
+                    self.refused_producers.taken(&header);
+                }
                 let _ = handed.reply.send((response, None));
             }
             (Load::Publish(handed), Some(Err(RequestError::Server(error)))) => {
                 self.sequences.stands_at(&handed.publish.batch);
+                if ends_its_producer(&error)
+                    && let Ok(header) = BatchHeader::peek_produced(&handed.publish.batch)
+                {
+                    self.refused_producers.refused(&header, &error);
+                }
                 let _ = handed.reply.send((Response::Error(*error), None));
             }
             (load @ Load::Publish(_), _) => {
@@ -393,17 +512,11 @@ impl Courier {
                 self.pause(None, &error);
                 self.fall_back().await;
             }
-            (Load::Kept(end, bytes), Some(Ok(Response::LinkForward(_)))) => {
-                self.arrived(end, bytes);
+            (Load::Kept(kept), Some(Ok(Response::LinkForward(_)))) => {
+                self.arrived(&kept.0);
             }
-            (Load::Kept(end, bytes), Some(Err(RequestError::Server(error)))) => {
-                match error.known() {
-                    // It is there: only where, or how safe, is not known.
-                    Some(ErrorCode::SequenceTooOld | ErrorCode::NotEnoughRegions) => {
-                        self.arrived(end, bytes);
-                    }
-                    _ => self.refused(*error),
-                }
+            (Load::Kept(kept), Some(Err(RequestError::Server(error)))) => {
+                self.kept_was_answered(&kept.0, &kept.1, *error);
             }
             (Load::Kept(..), _) => {
                 let error = self.home_unreachable().to_string();
@@ -418,11 +531,48 @@ impl Courier {
         unreachable(&home)
     }
 
-    /// A batch of the outbox is at home.
-    fn arrived(&mut self, end: Offset, bytes: u64) {
+    /// The home has answered a batch of the outbox with an error.
+    pub(super) fn kept_was_answered(&mut self, header: &BatchHeader, by: &Asker, error: WireError) {
+        match fate(&error, by, &self.outbox.channel) {
+            Fate::There => self.arrived(header),
+            Fate::Aside => {
+                tracing::debug!(
+                    channel = %self.outbox.channel, offset = %header.base_offset(), %error,
+                    "the home refuses what waits in the outbox: it is set aside"
+                );
+                self.refused_producers.refused(header, &error);
+                self.refused.push(header, error);
+                self.was_answered(header.end_offset());
+            }
+            Fate::Stuck | Fate::Again => self.was_refused(error),
+        }
+    }
+
+    /// The home has taken or refused everything below an offset.
+    fn was_answered(&mut self, end: Offset) {
         self.backoff.reset();
         self.refusal = None;
         lock(&self.told).error = None;
+        self.answered = end;
+        self.next = self.next.max(end);
+    }
+
+    /// A batch of the outbox is at home.
+    pub(super) fn arrived(&mut self, header: &BatchHeader) {
+        let (end, bytes) = (header.end_offset(), header.len() as u64);
+        self.was_answered(end);
+        self.refused_producers.taken(header);
+        match self.refused.is_empty() {
+            true => self.carried_to(end, bytes),
+            // What is before it is to be set aside first.
+            false => self.refused.pass(bytes),
+        }
+    }
+
+    /// Everything below an offset is at home, or set aside.
+    ///
+    /// - `bytes`: of what was not carried before.
+    pub(super) fn carried_to(&mut self, end: Offset, bytes: u64) {
         self.carried = end;
         self.unrecorded += bytes;
         let bytes = bytes.min(self.bytes);
@@ -438,7 +588,10 @@ impl Courier {
             let recorded = self.shared.broker().carried(&self.outbox, end, now);
             self.shared.wake_committer();
             match recorded {
-                Ok(()) => self.unrecorded = 0,
+                Ok(()) => {
+                    self.unrecorded = 0;
+                    self.recorded = end;
+                }
                 Err(error) => {
                     tracing::debug!(channel = %self.outbox.channel, %error, "an outbox is trimmed later");
                 }
@@ -446,19 +599,13 @@ impl Courier {
         }
     }
 
-    /// The same of one that was appended here.
-    pub(super) fn arrived_here(&mut self, end: Offset, bytes: u64) {
-        self.next = end;
-        self.arrived(end, bytes);
-    }
-
-    /// The home does not take a batch of the outbox.
-    pub(super) fn refused(&mut self, error: WireError) {
+    /// The home does not take a batch of the outbox, and nothing behind it either.
+    fn was_refused(&mut self, error: WireError) {
         let text = format!("{}: {}", error.name, error.message);
         let after = error.retry_after_ms;
         if !error.retryable {
             tracing::error!(
-                channel = %self.outbox.channel, offset = %self.carried, error = text,
+                channel = %self.outbox.channel, offset = %self.answered, error = text,
                 "the home does not take what waits in the outbox"
             );
             self.refusal = Some(error);
@@ -470,7 +617,7 @@ impl Courier {
     fn pause(&mut self, after_ms: Option<u64>, text: &str) {
         self.flight
             .retain(|sent| matches!(sent.load, Load::Publish(_)));
-        self.next = self.carried;
+        self.next = self.answered;
         let wait = self.backoff.next(after_ms);
         self.not_before = Some(Instant::from_std(clock::instant()) + wait);
         lock(&self.told).error = Some(text.to_owned());
@@ -478,8 +625,7 @@ impl Courier {
 
     /// Sends what is kept, as much as may be on its way.
     async fn fill(&mut self) -> Result<(), BrokerError> {
-        let is_full = self.flight.len() >= WINDOW;
-        if self.next >= self.end || is_full || self.not_before.is_some() {
+        if self.flight.len() >= WINDOW || !self.may_send() {
             return Ok(());
         }
         if self.lives_here() {
@@ -496,11 +642,14 @@ impl Courier {
                 break;
             }
             let (header, request) = self.request_of(batch)?;
+            if !self.may_follow(&header) {
+                break;
+            }
             let by = self.asker(header.principal());
-            let forward = self.regions.forwarding(by, &request);
+            let forward = self.regions.forwarding(by.clone(), &request);
             let end = header.end_offset();
             self.flight.push_back(Sent {
-                load: Load::Kept(end, header.len() as u64),
+                load: Load::Kept(Box::new((header, by))),
                 call: link.send(&Request::LinkForward(Box::new(forward))),
                 deadline: Instant::from_std(clock::instant()) + ANSWER + self.regions.ack_wait,
             });
@@ -562,7 +711,7 @@ impl Courier {
     }
 
     /// Who wrote a batch.
-    fn asker(&mut self, principal: u32) -> Asker {
+    pub(super) fn asker(&mut self, principal: u32) -> Asker {
         let (shared, channel) = (&self.shared, &self.outbox.channel);
         let asker = self.askers.entry(principal);
         asker

@@ -66,6 +66,7 @@ fn aside() -> AsideRow {
             done: false,
             at: TIME,
         }],
+        refused: None,
     }
 }
 
@@ -486,6 +487,7 @@ pub fn responses() -> Vec<Response> {
                 place: format!("lost+found/ml.models-{LOG}-40.batches"),
                 at: TIME,
                 republished: Vec::new(),
+                refused: None,
             }],
             held: vec![HeldStatus {
                 name: channel(),
