@@ -2,7 +2,8 @@ use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use npayload::format::IndexHeader;
+use npayload::format::{BatchBuilder, Compression, IndexHeader, NewRecord, Stamp, stamp};
+use npayload::types::{LogEpoch, Offset, Timestamp};
 
 use crate::fixture::{self, LOG_A, LOG_B, folder};
 use crate::report::{FileReport, Kind, Report};
@@ -252,4 +253,39 @@ fn an_index_full_of_garbage_is_one_finding_however_long_it_is() {
     let all = (IndexHeader::BYTES as u64, bytes.len() as u64);
     assert_eq!((damage.from, damage.to), all);
     assert!(damage.what.contains("1048576 entries"), "{}", damage.what);
+}
+
+#[test]
+fn what_was_set_aside_follows_one_another_and_of_an_outbox_may_leave_others_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let batch = |offset: u64| {
+        let mut builder = BatchBuilder::new(Compression::None);
+        builder.push(&NewRecord::default()).unwrap();
+        let mut bytes = builder.build().unwrap().to_vec();
+        let at = Stamp {
+            incarnation: LOG_A,
+            base_offset: Offset(offset),
+            append_time: Timestamp(1),
+            log_epoch: LogEpoch(1),
+            principal: 0,
+        };
+        stamp(&mut bytes, &at);
+        bytes
+    };
+    for (offsets, log, outbox) in [
+        ([4, 5], true, true),
+        ([4, 6], false, true),
+        ([5, 4], false, false),
+    ] {
+        let bytes = offsets.map(batch).concat();
+        for (name, is_clean) in [
+            ("orders-4.batches", log),
+            ("__outbox.0011.orders-4.batches", outbox),
+        ] {
+            let path = directory.path().join(name);
+            fs::write(&path, &bytes).unwrap();
+            let report = verify::run(&path).unwrap();
+            assert_eq!(report.clean, is_clean, "{name}: {offsets:?}");
+        }
+    }
 }
