@@ -16,6 +16,7 @@ use crate::format::DamageKind;
 use crate::protocol::control;
 use crate::protocol::{ErrorCode, ExpectedPosition, FetchFrom, PublishResponse, WireError};
 use crate::region::directory::NameError;
+use crate::region::interest::DeclareError;
 use crate::storage::{Closed, CommitError, IoFailure, ReadError, StageError};
 use crate::types::Timestamp;
 
@@ -345,7 +346,7 @@ pub(super) fn refused(error: &BrokerError) -> WireError {
         BrokerError::NoConsent { channel, region } => plain(ErrorCode::NoConsent)
             .with("channel", channel.clone())
             .with("region", region.as_str()),
-        BrokerError::Interest(_) => plain(ErrorCode::InvalidRequest),
+        BrokerError::Interest(error) => undeclared(error, &text),
         BrokerError::NoSuchInterest { pattern } => {
             plain(ErrorCode::InterestNotFound).with("pattern", pattern.clone())
         }
@@ -398,6 +399,21 @@ fn unnamed(error: &NameError, text: &str) -> WireError {
         } => plain(ErrorCode::InvalidRequest)
             .with("wanted", *wanted)
             .with("allowed", *allowed),
+    }
+}
+
+/// Whose limit it is that an organisation met is in the details: its own, or the region's.
+fn undeclared(error: &DeclareError, text: &str) -> WireError {
+    let plain = WireError::new(ErrorCode::InvalidRequest, text);
+    match error {
+        DeclareError::TooManyOfOrg { org, found, limit } => plain
+            .with("org", org.as_str())
+            .with("found", *found)
+            .with("limit", *limit),
+        DeclareError::TooManyOfRegion { found, limit } => {
+            plain.with("found", *found).with("limit", *limit)
+        }
+        _ => plain,
     }
 }
 

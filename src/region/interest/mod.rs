@@ -7,4 +7,6 @@ mod state;
 mod tests;
 
 pub use event::{Declared, Expired, Idle, InterestEvent, ReadBegun, Removed, Since, Wish};
-pub use state::{Automatic, DeclareError, InterestRow, Interests, MAX_DECLARED, MAX_TYPES};
+pub use state::{
+    Automatic, DeclareError, InterestRow, Interests, MAX_DECLARED, MAX_DECLARED_IN_REGION, MAX_TYPES,
+};

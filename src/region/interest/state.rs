@@ -9,8 +9,10 @@ use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES
 use crate::region::ChannelPattern;
 use crate::types::{ChannelName, OrgName, Timestamp};
 
-/// Most patterns that a region may declare.
+/// Most patterns that one organisation may declare.
 pub const MAX_DECLARED: usize = 1000;
+/// Most patterns that all organisations of a region may declare together.
+pub const MAX_DECLARED_IN_REGION: usize = 20_000;
 /// Most record types that one interest names.
 pub const MAX_TYPES: usize = 100;
 /// Longest name of a record type, in bytes.
@@ -20,10 +22,22 @@ const MAX_TYPE_BYTES: usize = 256;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeclareError {
-    /// The region has declared as many as it may.
-    #[error("{limit} interests are declared, which is the limit")]
-    TooMany {
+    /// An organisation has declared as many as it may.
+    #[error("organisation `{org}` has declared {found} interests, and may declare {limit}")]
+    TooManyOfOrg {
+        /// Whose limit it is.
+        org: OrgName,
+        /// How many it has declared.
+        found: usize,
         /// [`MAX_DECLARED`].
+        limit: usize,
+    },
+    /// All organisations together have declared as many as the region takes.
+    #[error("{found} interests are declared by all organisations, and the region takes {limit}")]
+    TooManyOfRegion {
+        /// How many are declared.
+        found: usize,
+        /// [`MAX_DECLARED_IN_REGION`].
         limit: usize,
     },
     /// Too many types, none, or a name that no record type has.
@@ -132,12 +146,25 @@ impl Interests {
             return Err(DeclareError::Retention { days, limit });
         }
         let key = (declared.org.clone(), declared.pattern.clone());
-        if self.declared.len() >= MAX_DECLARED && !self.declared.contains_key(&key) {
-            return Err(DeclareError::TooMany {
-                limit: MAX_DECLARED,
-            });
+        if !self.declared.contains_key(&key) {
+            self.check_room(&declared.org)?;
         }
         Ok(InterestEvent::Declared(declared))
+    }
+
+    /// Checks that an organisation may declare one more. What was declared under other limits stays.
+    fn check_room(&self, org: &OrgName) -> Result<(), DeclareError> {
+        let theirs = self.declared.keys().filter(|(by, _)| by == org);
+        let (found, limit) = (theirs.count(), MAX_DECLARED);
+        if found >= limit {
+            let org = org.clone();
+            return Err(DeclareError::TooManyOfOrg { org, found, limit });
+        }
+        let (found, limit) = (self.declared.len(), MAX_DECLARED_IN_REGION);
+        if found >= limit {
+            return Err(DeclareError::TooManyOfRegion { found, limit });
+        }
+        Ok(())
     }
 
     /// How many there are, declared and automatic.

@@ -228,16 +228,59 @@ fn a_declaration_keeps_to_its_limits() {
         };
         assert_eq!(state.check(event).is_ok(), fits, "{wish:?}");
     }
-    let events: Vec<_> = (0..MAX_DECLARED)
-        .map(|n| declared(&format!("x{n}")))
-        .collect();
-    let full = after(&events);
-    for (pattern, fits) in [("x0", true), ("y", false)] {
-        let InterestEvent::Declared(event) = declared(pattern) else {
-            unreachable!()
-        };
-        assert_eq!(full.check(event).is_ok(), fits, "{pattern}");
+}
+
+fn check(state: &Interests, by: &str, pattern: &str) -> Result<InterestEvent, DeclareError> {
+    match declared_by(by, pattern, all()) {
+        InterestEvent::Declared(event) => state.check(event),
+        _ => unreachable!(),
     }
+}
+
+fn many(by: &str, count: usize) -> impl Iterator<Item = InterestEvent> {
+    (0..count).map(move |n| declared_by(by, &format!("x{n}"), all()))
+}
+
+#[test]
+fn an_organisation_that_has_declared_all_it_may_leaves_the_others_theirs() {
+    let full = after(&many("acme", MAX_DECLARED).collect::<Vec<_>>());
+    let refused = DeclareError::TooManyOfOrg {
+        org: org("acme"),
+        found: MAX_DECLARED,
+        limit: MAX_DECLARED,
+    };
+    assert_eq!(check(&full, "acme", "y"), Err(refused));
+    // What is there already is declared again, and another organisation has a share of its own.
+    assert!(check(&full, "acme", "x0").is_ok());
+    assert!(check(&full, "beta", "y").is_ok());
+    let mut state = full;
+    state.apply(&removed("x0")).unwrap();
+    assert!(check(&state, "acme", "y").is_ok());
+}
+
+#[test]
+fn a_region_takes_so_many_declarations_of_all_organisations_together() {
+    let orgs = MAX_DECLARED_IN_REGION / MAX_DECLARED;
+    let events = (0..orgs).flat_map(|n| many(&format!("org{n}"), MAX_DECLARED).collect::<Vec<_>>());
+    let full = after(&events.collect::<Vec<_>>());
+    let refused = DeclareError::TooManyOfRegion {
+        found: MAX_DECLARED_IN_REGION,
+        limit: MAX_DECLARED_IN_REGION,
+    };
+    assert_eq!(check(&full, "late", "y"), Err(refused));
+    assert!(check(&full, "org0", "x0").is_ok());
+}
+
+#[test]
+fn what_was_declared_beyond_a_limit_stays_when_the_log_is_folded() {
+    let events: Vec<_> = many("acme", MAX_DECLARED + 5).collect();
+    let state = after(&events);
+    assert_eq!(state.len(), MAX_DECLARED + 5);
+    let mut folded = Interests::default();
+    for event in state.fold() {
+        folded.apply(&event).unwrap();
+    }
+    assert_eq!(folded, state);
 }
 
 #[test]
