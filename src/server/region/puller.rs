@@ -7,6 +7,7 @@ mod follow;
 mod holding;
 #[cfg(test)]
 mod idle;
+mod lists;
 mod own_gaps;
 mod place;
 mod positions;
@@ -24,14 +25,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 pub(super) use self::again::Narrow;
 use self::holding::Holding;
+use self::lists::List;
 use self::standing::{Asks, Standing};
 pub(super) use self::widening::Beside;
 use super::{Peer, Regions, following, travel};
 use crate::client::{Backoff, BackoffLimits, Client, Link, LinkCall, RequestError};
-use crate::protocol::region::{LinkLog, LinkLogs, LinkOpen, LinkState};
+use crate::protocol::region::{LinkLog, LinkOpen, LinkState};
 use crate::protocol::{ErrorCode, LinkFetchRequest, RegionRequest, Request, Response};
 use crate::region::copies::{Cursor, Item};
-use crate::region::{ChannelPattern, Tenure};
+use crate::region::Tenure;
 use crate::server::clock;
 use crate::server::shared::Shared;
 use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, Timestamp};
@@ -185,11 +187,11 @@ struct Session<'a> {
     regions: &'a Regions,
     peer: &'a Peer,
     link: Link,
-    patterns: Vec<ChannelPattern>,
-    /// The internal topics that the peer is asked for.
-    topics: Vec<ChannelName>,
-    /// What the peer has of what is wanted.
+    /// What the peer is asked for.
+    lists: Vec<List>,
+    /// What the peer has of that.
     known: BTreeMap<ChannelName, LinkLog>,
+    /// Of the first list, which is of all that the peer has where there are others.
     version: Option<u64>,
     copying: BTreeMap<u32, Copying>,
     next_handle: u32,
@@ -249,8 +251,7 @@ async fn session(
         regions,
         peer,
         link,
-        patterns: Vec::new(),
-        topics: Vec::new(),
+        lists: Vec::new(),
         known: BTreeMap::new(),
         version: None,
         copying: BTreeMap::new(),
@@ -271,11 +272,10 @@ impl Session<'_> {
         let mut logs: Option<LinkCall> = None;
         let mut look: Option<LinkCall> = None;
         let mut standing = Standing::default();
-        self.patterns = following::patterns(&self.shared.broker());
-        self.topics = travel::topics(&self.shared.broker(), &self.peer.name);
+        self.lists = self.wanted_lists();
         loop {
             if logs.is_none() {
-                logs = Some(self.ask_logs(None, self.version));
+                logs = Some(self.ask_logs(&self.lists[0], self.version, None));
             }
             while !self.copying.is_empty() && standing.wants_one(|| self.says_all()) {
                 let held = self.held();
@@ -328,7 +328,7 @@ impl Session<'_> {
                 () = synced.0.notified(), if self.holding.is_due() => {}
                 () = due(retry) => self.follow_wanted().await?,
                 () = due(wider) => self.follow_wanted().await?,
-                () = due(look_at) => look = Some(self.ask_logs(None, None)),
+                () = due(look_at) => look = Some(self.ask_logs(&self.lists[0], None, None)),
             }
         }
     }
@@ -359,14 +359,15 @@ impl Session<'_> {
         self.holding.say(&mut self.shared.broker(), log)
     }
 
-    fn ask_logs(&self, cursor: Option<String>, after: Option<u64>) -> LinkCall {
-        let request = RegionRequest::LinkLogs(LinkLogs {
-            patterns: self.patterns.clone(),
-            topics: self.topics.clone(),
-            after,
-            wait_ms: WAIT_MS,
-            cursor,
-        });
+    /// What the peer is to be asked for; never empty.
+    fn wanted_lists(&self) -> Vec<List> {
+        let broker = self.shared.broker();
+        let topics = travel::topics(&broker, &self.peer.name);
+        List::of(following::patterns(&broker), &topics)
+    }
+
+    fn ask_logs(&self, list: &List, after: Option<u64>, cursor: Option<String>) -> LinkCall {
+        let request = RegionRequest::LinkLogs(list.ask(after, cursor, WAIT_MS));
         self.link.send(&Request::Region(Box::new(request)))
     }
 }

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 
 use tokio::time::{Instant, timeout};
 
+use super::lists::List;
 use super::{ANSWER, Copying, Ended, Session, ended, place};
 use crate::broker::asp::CopiedTopic;
 use crate::broker::config::ChannelConfig;
 use crate::broker::{NewCopy, Residence};
+use crate::client::LinkCall;
 use crate::protocol::region::{
     FollowFrom, FollowLog, FollowedLog, LinkFollow, LinkLog, LinkLogsPage, LinkUnfollow, MAX_LOGS,
 };
@@ -25,8 +27,7 @@ const FOLLOW_BYTES: usize = MAX_CONTROL_FRAME_BYTES as usize / 2;
 impl Session<'_> {
     /// Takes what this region wants now; true where the peer is to be asked anew.
     pub(super) async fn change_wishes(&mut self) -> Result<bool, Ended> {
-        let patterns = following::patterns(&self.shared.broker());
-        let topics = travel::topics(&self.shared.broker(), &self.peer.name);
+        let lists = self.wanted_lists();
         let mut left = Vec::new();
         for (handle, copying) in &self.copying {
             let wish = self.wish(&copying.name);
@@ -45,12 +46,11 @@ impl Session<'_> {
                 *at = at.map(|_| Instant::from_std(clock::instant()));
             }
         }
-        if patterns == self.patterns && topics == self.topics {
+        if lists == self.lists {
             self.follow_wanted().await?;
             return Ok(false);
         }
-        self.patterns = patterns;
-        self.topics = topics;
+        self.lists = lists;
         self.version = None;
         self.known.clear();
         Ok(true)
@@ -97,15 +97,30 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Takes the list of the peer's logs, all pages of it.
+    /// Takes what the peer has of the first list, and asks for the others: all pages of each.
     pub(super) async fn learn(&mut self, answer: Response) -> Result<(), Ended> {
-        let mut page = logs_page(answer)?;
+        let page = logs_page(answer)?;
         // The wait has ended, and nothing has changed.
         if page.logs.is_empty() && self.version == Some(page.version) {
             return Ok(());
         }
+        // What changes from here on changes the version too, which is asked for next.
         self.version = Some(page.version);
         self.known.clear();
+        let mut first = Some(page);
+        for list in self.lists.clone() {
+            let page = match first.take() {
+                Some(page) => page,
+                None => self.page_of(self.ask_logs(&list, None, None)).await?,
+            };
+            self.take_list(&list, page).await?;
+        }
+        self.tell_list();
+        self.follow_wanted().await
+    }
+
+    /// Takes all that the peer has of a list, from its first page on.
+    async fn take_list(&mut self, list: &List, mut page: LinkLogsPage) -> Result<(), Ended> {
         loop {
             let next = page.next.take();
             for log in page.logs {
@@ -113,16 +128,20 @@ impl Session<'_> {
                 self.known.insert(log.name.clone(), log);
             }
             let Some(cursor) = next else { break };
-            let mut call = self.ask_logs(Some(cursor), None);
-            page = match timeout(ANSWER, call.answer()).await {
-                Ok(answer) => logs_page(answer?)?,
-                Err(_) => return Err(ended("the list of logs did not come in time")),
-            };
+            page = self
+                .page_of(self.ask_logs(list, None, Some(cursor)))
+                .await?;
         }
         let is_offered = |name: &ChannelName| self.known.contains_key(name);
-        (self.shared.broker()).note_offered(&self.peer.name, &self.topics, is_offered);
-        self.tell_list();
-        self.follow_wanted().await
+        (self.shared.broker()).note_offered(&self.peer.name, &list.topics, is_offered);
+        Ok(())
+    }
+
+    async fn page_of(&self, mut call: LinkCall) -> Result<LinkLogsPage, Ended> {
+        match timeout(ANSWER, call.answer()).await {
+            Ok(answer) => logs_page(answer?),
+            Err(_) => Err(ended("the list of logs did not come in time")),
+        }
     }
 
     /// Follows every log of the peer that is wanted and not followed.
