@@ -6,7 +6,7 @@
 //! and, where it is encrypted at rest, its keys are its own.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
+use std::ops::{Bound, Range};
 
 use bytes::{Bytes, BytesMut};
 
@@ -466,9 +466,10 @@ impl Broker {
     ///
     /// - `after`: those behind this name.
     pub fn homes(&self, after: &str) -> impl Iterator<Item = (Incarnation, &ChannelName)> {
-        self.directory.iter().filter_map(move |(id, channel)| {
-            let is_asked = channel.name.as_str() > after && !channel.name.is_internal();
-            (is_asked && self.elsewhere(id).is_none()).then_some((id, &channel.name))
+        let channels = self.directory.iter_from(Bound::Excluded(after));
+        channels.filter_map(|(id, channel)| {
+            let lives_here = !channel.name.is_internal() && self.elsewhere(id).is_none();
+            lives_here.then_some((id, &channel.name))
         })
     }
 
@@ -480,10 +481,22 @@ impl Broker {
         &self,
         after: &str,
     ) -> impl Iterator<Item = (Incarnation, &ChannelName, Option<CopyOf>)> {
-        self.directory.iter().filter_map(move |(id, channel)| {
-            let is_asked = channel.name.as_str() > after && !channel.name.is_internal();
+        let among = self.offered_among(after);
+        among.filter_map(|(name, offer)| offer.map(|(id, copy)| (id, name, copy)))
+    }
+
+    /// All channels behind a name, by name, and of each what other regions may pull: for who looks at
+    /// so many of them and no more.
+    pub fn offered_among(
+        &self,
+        after: &str,
+    ) -> impl Iterator<Item = (&ChannelName, Option<(Incarnation, Option<CopyOf>)>)> {
+        let channels = self.directory.iter_from(Bound::Excluded(after));
+        channels.map(move |(id, channel)| {
             let is_whole = channel.copy.as_ref().is_none_or(CopyOf::is_whole);
-            (is_asked && is_whole).then(|| (id, &channel.name, self.copy_now(id)))
+            let is_offered = is_whole && !channel.name.is_internal();
+            let offer = is_offered.then(|| (id, self.copy_now(id)));
+            (&channel.name, offer)
         })
     }
 

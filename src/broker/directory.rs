@@ -306,6 +306,15 @@ impl Directory {
             .map(|incarnation| (*incarnation, &self.channels[incarnation]))
     }
 
+    /// The live channels from a name on, sorted by name.
+    pub fn iter_from<'a>(
+        &'a self,
+        from: Bound<&str>,
+    ) -> impl Iterator<Item = (Incarnation, &'a Channel)> + use<'a> {
+        let named = self.names.range::<str, _>((from, Bound::Unbounded));
+        named.map(|(_, incarnation)| (*incarnation, &self.channels[incarnation]))
+    }
+
     /// The identities of the live channels from a place on, in order.
     pub fn live_from(&self, from: Bound<Incarnation>) -> impl Iterator<Item = Incarnation> {
         self.channels

@@ -65,7 +65,7 @@ pub use fetch::{Fetch, FetchFrom, FetchHead, FetchJob, FetchStep, Fetched, JobEn
 pub use homes::MovedLog;
 pub use open::{Recovered, recover};
 pub use outbox::{Outbox, OutboxPlace};
-pub use positions::{CommitRequest, ConsumerInfo};
+pub use positions::{CommitRequest, ConsumerInfo, ConsumersFrom, ConsumersPiece};
 pub use publish::{AtomicPublished, CheckedBatch, Published, Target};
 pub use refused::RefusedOfOutbox;
 pub use regions::{Asked, Seat};

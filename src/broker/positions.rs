@@ -1,6 +1,7 @@
 //! Consumers: commits, positions, resets, and how far behind they are.
 
 use std::collections::BTreeSet;
+use std::ops::Bound;
 
 use super::core::{Accepted, Broker, Part, Refusal, Wait};
 use super::directory::Channel;
@@ -47,6 +48,46 @@ pub struct ConsumerInfo {
     /// The channel's identity; with the position, it finds when the next record was appended:
     /// [`Broker::append_time_of`].
     pub incarnation: Incarnation,
+}
+
+/// Where a list of consumers goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumersFrom {
+    channel: ChannelName,
+    /// Behind this one; behind all of the channel where there is none.
+    consumer: Option<ConsumerName>,
+}
+
+impl ConsumersFrom {
+    fn behind(channel: &ChannelName) -> Self {
+        Self {
+            channel: channel.clone(),
+            consumer: None,
+        }
+    }
+
+    fn in_channel(last: &ConsumerInfo) -> Self {
+        Self {
+            channel: last.channel.clone(),
+            consumer: Some(last.consumer.clone()),
+        }
+    }
+
+    fn bound(&self) -> Bound<&ChannelName> {
+        match self.consumer {
+            Some(_) => Bound::Included(&self.channel),
+            None => Bound::Excluded(&self.channel),
+        }
+    }
+}
+
+/// A piece of a list of consumers.
+#[derive(Debug, Clone, Default)]
+pub struct ConsumersPiece {
+    /// Those that were found.
+    pub rows: Vec<ConsumerInfo>,
+    /// Where there may be more.
+    pub next: Option<ConsumersFrom>,
 }
 
 impl Broker {
@@ -157,41 +198,75 @@ impl Broker {
         })
     }
 
-    /// The consumers of one channel, or of all, by channel and name. Of a channel with a log for each
-    /// region they are those of all its logs that are here.
+    /// The consumers of one channel, or of all, by channel and name: the next of them, as many as are
+    /// found with a look at so many channels and consumers. Of a channel with a log for each region
+    /// they are those of all its logs that are here.
+    ///
+    /// Who lets the broker go between two pieces gets each consumer once that is there throughout:
+    /// both names only grow.
+    ///
+    /// - `from`: where the piece before ended.
+    /// - `most`: at least 1.
     ///
     /// # Errors
     /// [`BrokerError::NoSuchChannel`] and [`BrokerError::UnknownPositions`].
-    pub fn consumers(
+    pub fn consumers_from(
         &self,
         channel: Option<&ChannelName>,
-    ) -> Result<Accepted<Vec<ConsumerInfo>>, BrokerError> {
+        from: Option<&ConsumersFrom>,
+        most: usize,
+    ) -> Result<Accepted<ConsumersPiece>, BrokerError> {
         let consumers = self.known_consumers()?;
-        let mut infos = Vec::new();
-        let mut add = |id: Incarnation, name: &ChannelName| {
-            for (consumer, position) in consumers.list(id) {
-                infos.push(self.consumer_info(id, name, consumer, position));
+        let mut piece = ConsumersPiece::default();
+        let (mut looked, mut before) = (0, None);
+        'all: for (id, name) in self.logs_consumed(channel, from)? {
+            if looked >= most {
+                piece.next = before.map(ConsumersFrom::behind);
+                break;
             }
-        };
-        match channel {
-            Some(channel) => {
-                let mut logs: Vec<_> = self.logs_of(channel).collect();
-                // The rows are in the order of channel and name.
-                logs.sort_by(|(_, a), (_, b)| a.name.cmp(&b.name));
-                match logs.is_empty() {
-                    true => add(self.channel_to_read(channel, None)?, channel),
-                    false => logs.iter().for_each(|(id, log)| add(*id, &log.name)),
+            looked += 1;
+            let begun = from.filter(|from| from.channel == *name);
+            let after = begun.and_then(|from| from.consumer.as_ref());
+            for (consumer, position) in consumers.list_after(id, after) {
+                if looked > most {
+                    piece.next = piece.rows.last().map(ConsumersFrom::in_channel);
+                    break 'all;
                 }
+                looked += 1;
+                let info = self.consumer_info(id, name, consumer, position);
+                piece.rows.push(info);
             }
-            None => self
-                .directory
-                .iter()
-                .for_each(|(id, channel)| add(id, &channel.name)),
+            before = Some(name);
         }
         Ok(Accepted {
-            value: infos,
+            value: piece,
             wait: self.wait_for(self.positions),
         })
+    }
+
+    /// The logs of one channel, or of all, by name, from a place on.
+    fn logs_consumed<'a>(
+        &'a self,
+        channel: Option<&'a ChannelName>,
+        from: Option<&'a ConsumersFrom>,
+    ) -> Result<Box<dyn Iterator<Item = (Incarnation, &'a ChannelName)> + 'a>, BrokerError> {
+        let from = from.map_or(Bound::Unbounded, ConsumersFrom::bound);
+        let Some(channel) = channel else {
+            let all = self.directory.iter_from(from.map(ChannelName::as_str));
+            return Ok(Box::new(all.map(|(id, channel)| (id, &channel.name))));
+        };
+        let logs = self.logs_of(channel);
+        let mut logs: Vec<_> = logs.map(|(id, log)| (id, &log.name)).collect();
+        if logs.is_empty() {
+            logs.push((self.channel_to_read(channel, None)?, channel));
+        }
+        logs.retain(|(_, name)| match from {
+            Bound::Included(at) => *name >= at,
+            Bound::Excluded(at) => *name > at,
+            Bound::Unbounded => true,
+        });
+        logs.sort_by_key(|(_, name)| *name);
+        Ok(Box::new(logs.into_iter()))
     }
 
     fn consumer_info(

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Bound, Range};
 
 use serde::{Deserialize, Serialize};
 
@@ -328,10 +328,21 @@ impl Consumers {
 
     /// The consumers of a channel, sorted by name.
     pub fn list(&self, channel: Incarnation) -> impl Iterator<Item = (&ConsumerName, &Position)> {
-        self.channels
-            .get(&channel)
-            .into_iter()
-            .flat_map(|channel| &channel.positions)
+        self.list_after(channel, None)
+    }
+
+    /// The consumers of a channel behind one of them, sorted by name.
+    pub fn list_after(
+        &self,
+        channel: Incarnation,
+        after: Option<&ConsumerName>,
+    ) -> impl Iterator<Item = (&ConsumerName, &Position)> {
+        let after = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let channel = self.channels.get(&channel).into_iter();
+        channel.flat_map(move |channel| {
+            let range = (after, Bound::Unbounded);
+            channel.positions.range::<ConsumerName, _>(range)
+        })
     }
 
     /// The consumers of a channel that were forgotten, and when; sorted by name.

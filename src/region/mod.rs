@@ -24,5 +24,5 @@ mod vector;
 pub use as_of::{AsOf, UpTo};
 pub use epoch::{EpochOverflow, HomeEpoch, MAX_TERM, RegionNumber, Tenure};
 pub use log_name::LogName;
-pub use pattern::{ChannelPattern, InvalidPattern};
+pub use pattern::{ChannelPattern, InvalidPattern, PatternTree};
 pub use vector::{BackwardStep, Merge, MergeError, MergeStep, Vector};

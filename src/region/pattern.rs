@@ -1,11 +1,14 @@
 //! Patterns of channels, as interest names them: `orders`, `ml.*.eu`, `acme/ml.>`.
 
+mod tree;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::tree::PatternTree;
 use crate::types::{ChannelName, DEFAULT_ORG_NAME, MAX_NAME_BYTES, OrgName};
 
 /// Channels of one organisation: a name in which `*` stands for one segment between dots, and `>`
@@ -113,10 +116,10 @@ impl ChannelPattern {
         let mut all: Vec<Self> = patterns.into_iter().collect();
         all.sort();
         all.dedup();
-        // One channel covers nothing but itself, and there may be as many of them as are read.
-        let wild: Vec<&Self> = all.iter().filter(|one| !one.is_of_one()).collect();
-        let is_needed = |one: &Self| !wild.iter().any(|other| *other != one && other.covers(one));
-        all.iter().filter(|one| is_needed(one)).cloned().collect()
+        let mut tree = PatternTree::default();
+        all.iter().for_each(|one| tree.insert(one, ()));
+        all.retain(|one| !tree.is_covered(one));
+        all
     }
 
     /// Of some patterns those that mean at least all the channels that they all mean, in at most so
@@ -149,12 +152,6 @@ impl ChannelPattern {
         patterns.extend(whole);
         patterns.sort();
         patterns
-    }
-
-    /// Whether it means one channel.
-    fn is_of_one(&self) -> bool {
-        let mut segments = self.segments.iter();
-        segments.all(|segment| matches!(segment, Segment::Exact(_)))
     }
 
     /// Bytes of it in a list in JSON.

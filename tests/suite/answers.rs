@@ -225,8 +225,21 @@ impl Desk {
     }
 
     fn commit(&mut self, name: &str, offset: u64) -> Result<Accepted<Offset>, Refusal> {
+        self.commit_as("reader", name, offset)
+    }
+
+    fn commit_as(
+        &mut self,
+        consumer: &str,
+        name: &str,
+        offset: u64,
+    ) -> Result<Accepted<Offset>, Refusal> {
+        let request = CommitRequest {
+            consumer: ConsumerName::parse(consumer).unwrap(),
+            ..commit(name, offset)
+        };
         let at = self.at();
-        self.broker.commit(&commit(name, offset), at)
+        self.broker.commit(&request, at)
     }
 
     fn position(&self, name: &str) -> u64 {
@@ -606,4 +619,75 @@ fn where_a_commit_may_be_lost_at_the_end_of_its_topic_no_position_passes_for_the
     let reader = ConsumerName::parse("reader").unwrap();
     let unknown = desk.broker.position(&channel("a"), &reader);
     assert!(matches!(unknown, Err(BrokerError::UnknownPositions(_))));
+}
+
+/// Who stands where, in pieces: what is done between two of them is `meanwhile`'s.
+fn consumers_in_pieces(
+    desk: &mut Desk,
+    of: Option<&ChannelName>,
+    most: usize,
+    mut meanwhile: impl FnMut(&mut Desk),
+) -> Vec<String> {
+    let (mut found, mut from) = (Vec::new(), None);
+    loop {
+        let piece = desk.broker.consumers_from(of, from.as_ref(), most);
+        let piece = piece.unwrap().value;
+        assert!(piece.rows.len() <= most, "{}", piece.rows.len());
+        let rows = piece.rows.iter();
+        found.extend(rows.map(|info| format!("{} {}", info.channel, info.consumer)));
+        let Some(next) = piece.next else { break };
+        from = Some(next);
+        meanwhile(desk);
+    }
+    found
+}
+
+#[test]
+fn where_consumers_stand_is_told_in_pieces_that_are_the_whole_whatever_moves_meanwhile() {
+    let mut desk = Desk::new();
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        desk.create(name, "{}");
+        desk.publish(&target(name, None), Writer::default())
+            .unwrap();
+        desk.checkpoint();
+    }
+    for (name, consumer) in [("b", "x"), ("b", "y"), ("b", "z"), ("d", "m"), ("f", "n")] {
+        desk.commit_as(consumer, name, 1).unwrap();
+        desk.checkpoint();
+    }
+    let expected = ["b x", "b y", "b z", "d m", "f n"];
+    for most in 1..30 {
+        let whole = consumers_in_pieces(&mut desk, None, most, |_| {});
+        assert_eq!(whole, expected, "{most} at once");
+        let of_one = consumers_in_pieces(&mut desk, Some(&channel("b")), most, |_| {});
+        assert_eq!(of_one, expected[..3], "{most} at once");
+    }
+    // A piece is bounded by what is looked at, also where nothing is found.
+    let piece = desk.broker.consumers_from(None, None, 1).unwrap().value;
+    assert!(piece.rows.is_empty() && piece.next.is_some(), "{piece:?}");
+    for most in 1..6 {
+        let mut round = 0;
+        let moving = consumers_in_pieces(&mut desk, None, most, |desk| {
+            round += 1;
+            for (name, consumer) in [("a", "new"), ("b", "xx"), ("c", "new"), ("e", "new")] {
+                let consumer = ConsumerName::parse(consumer).unwrap();
+                let (name, at) = (channel(name), desk.at());
+                // There in every other round.
+                match round % 2 {
+                    1 => drop(desk.commit_as(consumer.as_str(), name.as_str(), 0)),
+                    _ => drop(desk.broker.delete_consumer(&name, consumer, at)),
+                }
+                desk.checkpoint();
+            }
+        });
+        let stayed: Vec<&String> = moving
+            .iter()
+            .filter(|row| expected.contains(&row.as_str()))
+            .collect();
+        assert_eq!(stayed, expected, "{most} at once: {moving:?}");
+        let mut once = moving.clone();
+        once.dedup();
+        assert_eq!(once, moving, "{most} at once");
+        assert!(moving.is_sorted(), "{moving:?}");
+    }
 }

@@ -2,7 +2,10 @@
 //! link.
 
 use std::path::Path;
+use std::time::Duration;
 
+use npayload::client::Client;
+use npayload::protocol::control::ConfigChange;
 use npayload::protocol::region::LinkLogs;
 use npayload::protocol::{RegionRequest, RegionResponse, Request, Response};
 use npayload::types::ChannelName;
@@ -479,5 +482,54 @@ async fn any_number_of_topics_is_listed_page_by_page() {
         }
         assert_eq!(names.len(), channels + 2101);
         assert_eq!(names.last(), Some(&topic("__interest")));
+    }
+}
+
+/// Looking for what is asked for takes pieces of so many channels each, and what is asked for may stand
+/// anywhere among them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_for_is_found_among_any_number_of_channels() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let east = Region::start(dir.path(), "us-east", &[]);
+    let client = Client::connect(&east.url()).await.expect("a connection");
+    let names = ["a.first".to_owned(), "z.last".to_owned()].into_iter();
+    let names = names.chain((0..2100).map(|n| format!("m.{n:04}")));
+    let names: Vec<String> = names.collect();
+    // As many at once as a connection may have wait.
+    for some in names.chunks(100) {
+        let mut making = tokio::task::JoinSet::new();
+        for name in some {
+            let (client, name) = (client.clone(), ChannelName::parse(name).expect("a name"));
+            making.spawn(async move {
+                let made = client.create_channel(&name, ConfigChange::default(), false);
+                made.await.expect("a channel");
+            });
+        }
+        making.join_all().await;
+    }
+    let link = link_as("eu-west", &east).await;
+    for (patterns, expected) in [
+        (&["z.*"][..], &["z.last"][..]),
+        (
+            &["a.*", "m.0999", "m.1998", "z.>"],
+            &["a.first", "m.0999", "m.1998", "z.last"],
+        ),
+        (&["nobody.has.it"], &[]),
+    ] {
+        let patterns = patterns.iter().map(|one| one.parse().expect("a pattern"));
+        let asked = RegionRequest::LinkLogs(LinkLogs {
+            patterns: patterns.collect(),
+            topics: Vec::new(),
+            after: None,
+            wait_ms: 0,
+            cursor: None,
+        });
+        let answer = link.ask(asked, Duration::from_secs(30)).await;
+        let Ok(RegionResponse::LinkLogs(page)) = answer else {
+            panic!("{answer:?}");
+        };
+        let names: Vec<String> = page.logs.iter().map(|log| log.name.to_string()).collect();
+        assert_eq!(names, expected);
+        assert_eq!(page.next, None);
     }
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{Declared, Expired, Idle, InterestEvent, ReadBegun, Removed, Wish};
 use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES};
-use crate::region::ChannelPattern;
+use crate::region::{ChannelPattern, PatternTree};
 use crate::types::{ChannelName, OrgName, Timestamp};
 
 /// Most patterns that one organisation may declare.
@@ -109,6 +109,10 @@ pub enum InterestRow {
 pub struct Interests {
     declared: BTreeMap<(OrgName, ChannelPattern), (Wish, Timestamp)>,
     automatic: BTreeMap<(OrgName, ChannelName), Automatic>,
+    /// The patterns of what is declared, so that a look at a channel is none at all of them.
+    meant: PatternTree<(OrgName, ChannelPattern)>,
+    /// Who reads or has read each channel.
+    readers: BTreeMap<ChannelName, BTreeSet<OrgName>>,
     assembly: Option<Assembly<InterestRow>>,
 }
 
@@ -198,7 +202,8 @@ impl Interests {
     /// - `allowed`: whether what an organisation asks for may cross.
     #[must_use]
     pub fn wish(&self, channel: &ChannelName, allowed: impl Fn(&OrgName) -> bool) -> Option<Wish> {
-        let wishes = self.wishes(channel).filter(|(org, _)| allowed(org));
+        let wishes = self.wishes(channel).into_iter();
+        let wishes = wishes.filter(|(org, _)| allowed(org));
         let all = wishes.fold(None, |all: Option<Wish>, (_, wish)| {
             Some(match all {
                 Some(all) => all.union(wish),
@@ -212,26 +217,40 @@ impl Interests {
     /// The organisations that want something of a log.
     #[must_use]
     pub fn askers(&self, channel: &ChannelName) -> BTreeSet<OrgName> {
-        self.wishes(channel).map(|(org, _)| org.clone()).collect()
+        let wishes = self.wishes(channel).into_iter();
+        wishes.map(|(org, _)| org.clone()).collect()
     }
 
-    /// Who wants what of a log.
-    fn wishes<'a>(
-        &'a self,
-        channel: &'a ChannelName,
-    ) -> impl Iterator<Item = (&'a OrgName, &'a Wish)> {
-        let declared = self.declared.iter();
-        let declared = declared.filter(|((_, pattern), _)| pattern.matches(channel));
-        let declared = declared.map(|((org, _), (wish, _))| (org, wish));
-        let whole = channel.region().map(|_| channel.channel());
-        let is_read = move |org: &OrgName, read: &ChannelName| {
-            let by_itself = || self.automatic.contains_key(&(org.clone(), channel.clone()));
-            read == channel || (Some(read) == whole.as_ref() && !by_itself())
-        };
-        let automatic = self.automatic.iter();
-        let automatic = automatic.filter(move |((org, read), _)| is_read(org, read));
-        let automatic = automatic.map(|((org, _), interest)| (org, &interest.wish));
-        declared.chain(automatic)
+    /// Who wants what of a log. It costs what is wanted of the log, however much is wanted of others:
+    /// it is asked for each log of a list.
+    fn wishes(&self, channel: &ChannelName) -> Vec<(&OrgName, &Wish)> {
+        let meant = self.meant.matching(channel).into_iter();
+        let declared = meant.filter_map(|key| Some((&key.0, &self.declared.get(key)?.0)));
+        let mut wishes: Vec<_> = declared.collect();
+        let by_itself = self.readers.get(channel);
+        wishes.extend(self.reads(by_itself, channel));
+        if channel.region().is_some() {
+            let whole = channel.channel();
+            let of_all = self.reads(self.readers.get(&whole), &whole);
+            let names_it = |org: &OrgName| by_itself.is_some_and(|orgs| orgs.contains(org));
+            wishes.extend(of_all.filter(|(org, _)| !names_it(org)));
+        }
+        wishes
+    }
+
+    /// What each of some readers of a channel wants of it.
+    fn reads(
+        &self,
+        readers: Option<&BTreeSet<OrgName>>,
+        channel: &ChannelName,
+    ) -> impl Iterator<Item = (&OrgName, &Wish)> {
+        let readers = readers.into_iter().flatten();
+        readers.filter_map(move |org| {
+            let read = self
+                .automatic
+                .get_key_value(&(org.clone(), channel.clone()));
+            read.map(|((org, _), interest)| (org, &interest.wish))
+        })
     }
 
     /// The fewest patterns that mean every channel anybody wants.
@@ -312,12 +331,13 @@ impl Interests {
             }
             _ if self.assembly.is_some() => Err(BETWEEN_PARTS),
             InterestEvent::Declared(event) => {
-                let key = (event.org.clone(), event.pattern.clone());
-                self.declared.insert(key, (event.wish.clone(), event.at));
+                self.declare(event);
                 Ok(())
             }
             InterestEvent::Removed(Removed { org, pattern, .. }) => {
-                let removed = self.declared.remove(&(org.clone(), pattern.clone()));
+                let key = (org.clone(), pattern.clone());
+                self.meant.remove(pattern, &key);
+                let removed = self.declared.remove(&key);
                 removed.map(drop).ok_or("no such interest is declared")
             }
             InterestEvent::Read(ReadBegun {
@@ -331,8 +351,7 @@ impl Interests {
                     Some(before) => wish.clone().union(&before.wish),
                     None => wish.clone(),
                 };
-                let interest = Automatic { wish, until: None };
-                self.automatic.insert(key, interest);
+                self.put_read(org, channel, Automatic { wish, until: None });
                 Ok(())
             }
             InterestEvent::Idle(event) => {
@@ -347,9 +366,34 @@ impl Interests {
                 if event.at < until {
                     return Err("the interest has not been idle for long enough");
                 }
-                self.automatic
-                    .remove(&(event.org.clone(), event.channel.clone()));
+                self.drop_read(&event.org, &event.channel);
                 Ok(())
+            }
+        }
+    }
+
+    /// Says whether nothing was declared of the pattern before.
+    fn declare(&mut self, event: &Declared) -> bool {
+        let key = (event.org.clone(), event.pattern.clone());
+        self.meant.insert(&event.pattern, key.clone());
+        let value = (event.wish.clone(), event.at);
+        self.declared.insert(key, value).is_none()
+    }
+
+    /// Says whether the channel was not read before.
+    fn put_read(&mut self, org: &OrgName, channel: &ChannelName, interest: Automatic) -> bool {
+        let readers = self.readers.entry(channel.clone()).or_default();
+        readers.insert(org.clone());
+        let key = (org.clone(), channel.clone());
+        self.automatic.insert(key, interest).is_none()
+    }
+
+    fn drop_read(&mut self, org: &OrgName, channel: &ChannelName) {
+        self.automatic.remove(&(org.clone(), channel.clone()));
+        if let Some(readers) = self.readers.get_mut(channel) {
+            readers.remove(org);
+            if readers.is_empty() {
+                self.readers.remove(channel);
             }
         }
     }
@@ -367,19 +411,12 @@ impl Interests {
         let mut state = Self::default();
         for row in rows {
             let is_new = match row {
-                InterestRow::Declared(event) => {
-                    let key = (event.org.clone(), event.pattern.clone());
-                    let value = (event.wish.clone(), event.at);
-                    state.declared.insert(key, value).is_none()
-                }
+                InterestRow::Declared(event) => state.declare(event),
                 InterestRow::Automatic {
                     org,
                     channel,
                     interest,
-                } => {
-                    let key = (org.clone(), channel.clone());
-                    state.automatic.insert(key, interest.clone()).is_none()
-                }
+                } => state.put_read(org, channel, interest.clone()),
             };
             if !is_new {
                 return Err("two rows are of the same interest");

@@ -28,16 +28,23 @@ pub(in crate::server) fn seen_consumers<'a>(
     move |channel, consumer| door.sees(channel, consumer)
 }
 
+/// Rows of a long list that are judged while the broker's lock is held.
+const PIECE: usize = 1000;
+
 /// Leaves out of an answer what the caller may not see, and gives channels the names that the
 /// caller's organisation has for them.
 pub(in crate::server) fn show(shared: &Shared, caller: &Caller, response: &mut Response) {
     match response {
         Response::ConsumerLag(consumers) | Response::ConsumerList(consumers) => {
-            let broker = shared.broker();
-            let door = Door::new(&broker, caller);
-            consumers
-                .consumers
-                .retain(|row| door.sees(&row.channel, &row.consumer));
+            let mut rest = std::mem::take(&mut consumers.consumers).into_iter();
+            // Nobody waits for the broker's lock while all of a long list is looked at.
+            while !rest.as_slice().is_empty() {
+                let broker = shared.broker();
+                let door = Door::new(&broker, caller);
+                let piece = rest.by_ref().take(PIECE);
+                let seen = piece.filter(|row| door.sees(&row.channel, &row.consumer));
+                consumers.consumers.extend(seen);
+            }
             for row in &mut consumers.consumers {
                 rename_consumer(caller, &mut row.channel, &mut row.consumer);
             }

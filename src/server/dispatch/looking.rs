@@ -187,6 +187,10 @@ fn resolved(shared: &Shared, fetch: Fetch) -> Result<control::Resolved, BrokerEr
     })
 }
 
+/// Consumers and channels that are looked at while the broker's lock is held: it is let go between such
+/// pieces, so nobody waits for more than one of them, however many positions there are.
+const PIECE: usize = 1000;
+
 /// Where the consumers that the caller sees stand. What is wrong with a channel of another's fails
 /// no look at one's own, and is not told.
 fn lag_rows(
@@ -194,20 +198,25 @@ fn lag_rows(
     caller: &Caller,
     channel: Option<&ChannelName>,
 ) -> Result<(control::Consumers, Wait), BrokerError> {
-    let Accepted { value, wait } = {
-        let broker = shared.broker();
-        let mut found = broker.consumers(channel)?;
-        let is_seen = admission::seen_consumers(&broker, caller);
-        found
-            .value
-            .retain(|info| is_seen(&info.channel, &info.consumer));
-        found
-    };
-    let rows: Result<Vec<_>, _> = value
-        .into_iter()
-        .map(|info| lag_row(shared, info))
-        .collect();
-    Ok((control::Consumers { consumers: rows? }, wait))
+    let mut consumers = Vec::new();
+    let mut from = None;
+    loop {
+        let Accepted { value: piece, wait } = {
+            let broker = shared.broker();
+            let mut found = broker.consumers_from(channel, from.as_ref(), PIECE)?;
+            let is_seen = admission::seen_consumers(&broker, caller);
+            let rows = &mut found.value.rows;
+            rows.retain(|info| is_seen(&info.channel, &info.consumer));
+            found
+        };
+        for info in piece.rows {
+            consumers.push(lag_row(shared, info)?);
+        }
+        from = piece.next;
+        if from.is_none() {
+            return Ok((control::Consumers { consumers }, wait));
+        }
+    }
 }
 
 fn lag_row(shared: &Shared, info: ConsumerInfo) -> Result<control::ConsumerLagRow, BrokerError> {

@@ -32,8 +32,8 @@ use super::{Peer, Regions, following, travel};
 use crate::client::{Backoff, BackoffLimits, Client, Link, LinkCall, RequestError};
 use crate::protocol::region::{LinkLog, LinkOpen, LinkState};
 use crate::protocol::{ErrorCode, LinkFetchRequest, RegionRequest, Request, Response};
-use crate::region::copies::{Cursor, Item};
 use crate::region::Tenure;
+use crate::region::copies::{Cursor, Item};
 use crate::server::clock;
 use crate::server::shared::Shared;
 use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, Timestamp};
@@ -361,9 +361,9 @@ impl Session<'_> {
 
     /// What the peer is to be asked for; never empty.
     fn wanted_lists(&self) -> Vec<List> {
-        let broker = self.shared.broker();
-        let topics = travel::topics(&broker, &self.peer.name);
-        List::of(following::patterns(&broker), &topics)
+        let patterns = following::patterns(&self.shared.broker());
+        let topics = travel::topics(&self.shared.broker(), &self.peer.name);
+        List::of(patterns, &topics)
     }
 
     fn ask_logs(&self, list: &List, after: Option<u64>, cursor: Option<String>) -> LinkCall {

@@ -257,7 +257,8 @@ impl History {
             );
         }
         let mut found = BTreeMap::new();
-        for info in broker.consumers(None).unwrap().value {
+        let all = broker.consumers_from(None, None, usize::MAX).unwrap();
+        for info in all.value.rows {
             found.insert((info.incarnation, info.consumer), info.position.offset.0);
         }
         let live = |(id, _): &&(Incarnation, _)| self.logs.contains_key(id);
