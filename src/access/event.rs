@@ -6,7 +6,9 @@ use super::limits::Limits;
 use super::scope::{Operation, Pattern, Scope};
 use super::secret::{KeyHash, KeyKind};
 use crate::folding::{self, Folded};
-use crate::types::{GrantId, KeyId, OrgId, OrgName, PrincipalId, RegionName, Timestamp};
+use crate::types::{
+    GrantId, Incarnation, KeyId, OrgId, OrgName, PrincipalId, RegionName, Timestamp,
+};
 
 /// A fact about access, stored as one JSON record of the topic `__access`. The record's type is
 /// the member `type`; the member `v` is the version, now 1. No secret is ever in it.
@@ -194,6 +196,10 @@ pub struct PrincipalMet {
     pub theirs: PrincipalId,
     /// The number here, never used before.
     pub principal: PrincipalId,
+    /// The topic on which that region says whom the number there means: it has another one once it is
+    /// begun anew. None in records of before that was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life: Option<Incarnation>,
     /// When.
     pub at: Timestamp,
 }
@@ -270,6 +276,9 @@ pub enum AccessRow {
         theirs: PrincipalId,
         /// The number here.
         principal: PrincipalId,
+        /// See [`PrincipalMet::life`].
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        life: Option<Incarnation>,
     },
     /// The numbers that come next, so that none is used twice.
     Next {

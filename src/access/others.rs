@@ -15,7 +15,7 @@ use super::scope::Operation;
 use super::secret::KeyHash;
 use super::state::{Access, Grant, Key, Org};
 use crate::folding::IllegalEvent;
-use crate::types::{KeyId, OrgId, PrincipalId, RegionName, Timestamp};
+use crate::types::{Incarnation, KeyId, OrgId, PrincipalId, RegionName, Timestamp};
 
 /// What a key opens in its own region alone.
 const AT_HOME: [Operation; 4] = [
@@ -38,6 +38,15 @@ struct Said {
     access: Box<Access>,
     /// Whether nothing of it is missing: a revocation might be.
     is_whole: bool,
+}
+
+/// Who somebody of another region is here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Met {
+    /// The number here.
+    pub principal: PrincipalId,
+    /// The topic on which the region said whom its number means.
+    pub life: Option<Incarnation>,
 }
 
 /// A key of another region.
@@ -154,9 +163,9 @@ impl Access {
     #[must_use]
     pub fn principal_abroad(&self, key: KeyId) -> Option<Principal> {
         let KeyAbroad { region, org, key } = self.key_abroad(key)?;
-        let id = *self.met.get(&(region.clone(), key.principal))?;
+        let met = self.met.get(&(region.clone(), key.principal))?;
         Some(Principal {
-            id,
+            id: met.principal,
             org: self.org_by_name(org.name.as_str())?.org,
             key: Some(key.key),
         })
@@ -164,8 +173,15 @@ impl Access {
 
     /// What is to be recorded before somebody with a key of another region acts here: that their
     /// organisation is one here too, and their number; nothing where both are known.
+    ///
+    /// - `life`: the topic on which their region says who they are.
     #[must_use]
-    pub fn check_meet(&self, key: KeyId, at: Timestamp) -> Vec<AccessEvent> {
+    pub fn check_meet(
+        &self,
+        key: KeyId,
+        life: Option<Incarnation>,
+        at: Timestamp,
+    ) -> Vec<AccessEvent> {
         let mut events = Vec::new();
         let Some(KeyAbroad { region, org, key }) = self.key_abroad(key) else {
             return events;
@@ -184,23 +200,35 @@ impl Access {
                 region: region.clone(),
                 theirs: key.principal,
                 principal: self.next_principal,
+                life,
                 at,
             }));
         }
         events
     }
 
-    /// What is to be recorded where another region is begun anew, whose numbers mean other people from
-    /// then on: whoever acts under one of them has a number here that nobody had before.
+    /// What is to be recorded where a region says on another topic who its people are than it did when
+    /// they were met: it was begun anew, and its numbers mean other people from then on. Whoever acts
+    /// under one of them has a number here that nobody had before. So it is, too, where nobody knows
+    /// any more on which topic it was said.
+    ///
+    /// - `life`: the topic on which it says so from now on.
     #[must_use]
-    pub fn check_strangers(&self, region: &RegionName, at: Timestamp) -> Vec<AccessEvent> {
-        let met = self.met.keys().filter(|(of, _)| of == region);
+    pub fn check_strangers(
+        &self,
+        region: &RegionName,
+        life: Incarnation,
+        at: Timestamp,
+    ) -> Vec<AccessEvent> {
+        let met = self.met.iter();
+        let met = met.filter(|((of, _), met)| of == region && met.life != Some(life));
         let numbers = (self.next_principal.0..).map(PrincipalId);
-        let strangers = met.zip(numbers).map(|((region, theirs), principal)| {
+        let strangers = met.zip(numbers).map(|(((region, theirs), _), principal)| {
             AccessEvent::PrincipalMet(PrincipalMet {
                 region: region.clone(),
                 theirs: *theirs,
                 principal,
+                life: Some(life),
                 at,
             })
         });

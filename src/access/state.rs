@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::event::{AccessEvent, AccessRow, KeyCreated};
 use super::limits::Limits;
-use super::others::Others;
+use super::others::{Met, Others};
 use super::scope::{Operation, Pattern, Scope};
 use super::secret::{KeyHash, KeyKind};
 use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES};
@@ -183,7 +183,7 @@ pub struct Access {
     /// Keys by the first bytes of what other regions know them by.
     pub(super) travelling: BTreeMap<u64, KeyId>,
     /// The numbers here of those whose keys are of other regions.
-    pub(super) met: BTreeMap<(RegionName, PrincipalId), PrincipalId>,
+    pub(super) met: BTreeMap<(RegionName, PrincipalId), Met>,
     /// What other regions have said, on topics of their own.
     pub(super) others: Others,
     assembly: Option<Assembly<AccessRow>>,
@@ -326,10 +326,11 @@ impl Access {
             principal: self.next_principal,
         };
         let met = self.met.iter();
-        let met = met.map(|((region, theirs), principal)| AccessRow::Met {
+        let met = met.map(|((region, theirs), met)| AccessRow::Met {
             region: region.clone(),
             theirs: *theirs,
-            principal: *principal,
+            principal: met.principal,
+            life: met.life,
         });
         let rows = std::iter::once(next)
             .chain(self.orgs.values().cloned().map(AccessRow::Org))
@@ -398,8 +399,9 @@ impl Access {
                     return Err("its principal's number is not the next one");
                 }
                 // Met again, it is somebody else: the region was begun anew, and so are its numbers.
-                let met = (event.region.clone(), event.theirs);
-                self.met.insert(met, event.principal);
+                let key = (event.region.clone(), event.theirs);
+                let (principal, life) = (event.principal, event.life);
+                self.met.insert(key, Met { principal, life });
                 self.next_principal = PrincipalId(event.principal.0 + 1);
             }
             AccessEvent::GrantProposed(event) => {
@@ -512,9 +514,9 @@ impl Access {
         &mut self,
         region: &RegionName,
         theirs: PrincipalId,
-        principal: PrincipalId,
+        met: Met,
     ) -> Result<(), &'static str> {
-        let before = self.met.insert((region.clone(), theirs), principal);
+        let before = self.met.insert((region.clone(), theirs), met);
         before.map_or(Ok(()), |_| Err("it has a number here"))
     }
 
@@ -557,7 +559,11 @@ impl Access {
                     region,
                     theirs,
                     principal,
-                } => state.meet(region, *theirs, *principal)?,
+                    life,
+                } => {
+                    let (principal, life) = (*principal, *life);
+                    state.meet(region, *theirs, Met { principal, life })?;
+                }
                 AccessRow::Next { org, principal } => {
                     (state.next_org, state.next_principal) = (*org, *principal);
                 }

@@ -45,7 +45,8 @@ impl Broker {
             return Ok(Err(ended.into()));
         }
         let region = known.region.clone();
-        let events = self.access.check_meet(key, now);
+        let life = self.identity_of(&Travelling::Access.name_from(&region));
+        let events = self.access.check_meet(key, life, now);
         if !events.is_empty() {
             self.stage_access(&events, Need::Own, now)?;
             tracing::info!(%key, %region, "somebody with a key of another region acts here from now on");

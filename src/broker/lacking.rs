@@ -13,7 +13,6 @@ use super::copies::{NewCopy, Residence};
 use super::core::{Accepted, Broker, Refusal};
 use super::directory::CreateError;
 use super::error::BrokerError;
-use super::journal::{OwnRecord, own_batch};
 use super::regions::Seat;
 use super::travelled::Travelling;
 use crate::region::LogName;
@@ -338,26 +337,8 @@ impl Broker {
             let (name, incarnation) = (new.name, new.incarnation);
             return Err(BrokerError::from(CreateError::Exists { name, incarnation }).into());
         }
-        let topic = Travelling::of(&new.name);
-        // Its numbers mean other people from now on.
-        let strangers = match topic {
-            Some(Travelling::Access) => self.access.check_strangers(&from, now),
-            _ => Vec::new(),
-        };
-        let records: Vec<OwnRecord> = strangers.iter().map(OwnRecord::of_access).collect();
-        let more = match records.is_empty() {
-            true => None,
-            false => Some(own_batch(self.access_log, &records)?),
-        };
-        let (name, accepted) = (
-            new.name.clone(),
-            self.put_travelled(new, Some((old, more)), now)?,
-        );
-        for event in &strangers {
-            let applied = self.access.apply(event);
-            applied.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
-        }
-        self.access_events += strangers.len() as u64;
+        let name = new.name.clone();
+        let accepted = self.put_travelled(new, Some(old), now)?;
         self.forget_said(&name, &from);
         tracing::warn!(
             %name, %old, region = %from,

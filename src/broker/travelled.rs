@@ -12,7 +12,7 @@ use super::copies::NewCopy;
 use super::core::{Accepted, After, Broker, ChannelState, Refusal, log_options};
 use super::directory::{CopyOf, CreateError, Created, Deleted, DirectoryEvent};
 use super::error::{BrokerError, BrokerOpenError};
-use super::journal::{ACCESS, HOMES, INTEREST};
+use super::journal::{ACCESS, HOMES, INTEREST, OwnRecord, own_batch};
 use super::keys_abroad::AccessOf;
 use super::producers::Producers;
 use super::regions::{CopiedRegions, REGIONS};
@@ -20,7 +20,7 @@ use super::topic::{TopicError, fold_topic, read_topic};
 use super::trimming::is_whole_state;
 use crate::format::BatchHeader;
 use crate::region::interest::Interests;
-use crate::storage::{Need, NewBatch};
+use crate::storage::Need;
 use crate::types::{ChannelName, Incarnation, Offset, RegionName, Timestamp};
 
 /// An internal topic that travels.
@@ -97,15 +97,29 @@ impl Broker {
         self.put_travelled(new, None, now)
     }
 
-    /// Makes the copy of a topic of another region.
+    /// Makes the copy of a topic of another region. Where that says who people are, and did so on
+    /// another topic when they were met, the entry says that its numbers mean others from now on:
+    /// the region was begun anew, perhaps while it was no peer and no copy was here.
     ///
-    /// - `old`: the copy that it takes the name of, which is removed, and what else the entry says.
+    /// - `old`: the copy that it takes the name of, which is removed.
     pub(super) fn put_travelled(
         &mut self,
         new: NewCopy,
-        old: Option<(Incarnation, Option<NewBatch>)>,
+        old: Option<Incarnation>,
         now: Timestamp,
     ) -> Result<Accepted<()>, Refusal> {
+        let strangers = match Travelling::of(&new.name) {
+            Some(Travelling::Access) => {
+                let access = &self.access;
+                access.check_strangers(&new.home, new.incarnation, now)
+            }
+            _ => Vec::new(),
+        };
+        let records: Vec<OwnRecord> = strangers.iter().map(OwnRecord::of_access).collect();
+        let more_of = match records.is_empty() {
+            true => None,
+            false => Some(own_batch(self.access_log, &records)?),
+        };
         let (incarnation, config) = (new.incarnation, self.own_topic_config());
         let options = log_options(&config);
         let name = new.name.clone();
@@ -121,7 +135,6 @@ impl Broker {
                 types: None,
             }),
         });
-        let (old, more) = old.unzip();
         let deleted = old.map(|incarnation| {
             DirectoryEvent::Deleted(Deleted {
                 incarnation,
@@ -130,7 +143,6 @@ impl Broker {
             })
         });
         let events: Vec<DirectoryEvent> = deleted.into_iter().chain([created]).collect();
-        let more_of = more.flatten();
         let log = more_of.as_ref().map(|batch| batch.log);
         let staged = self.record_directory_with(&events, more_of, Need::Own, now)?;
         if let Some(log) = log {
@@ -145,6 +157,11 @@ impl Broker {
         let mut channel = ChannelState::new(Producers::new(self.config.producers));
         channel.last = self.directory_wait();
         self.channels.insert(incarnation, channel);
+        for event in &strangers {
+            let applied = self.access.apply(event);
+            applied.map_err(|error| BrokerError::Bug(error.to_string().into()))?;
+        }
+        self.access_events += strangers.len() as u64;
         Ok(Accepted {
             value: (),
             wait: self.directory_wait(),

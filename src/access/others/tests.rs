@@ -9,6 +9,9 @@ use crate::types::{GrantId, OrgName};
 
 const NOW: Timestamp = Timestamp(1000);
 const GRANT: GrantId = GrantId(7);
+/// The topics of the region that is met: the first, and that of once it was begun anew.
+const LIFE: Incarnation = Incarnation(5);
+const ANEW: Incarnation = Incarnation(6);
 
 fn region(name: &str) -> RegionName {
     RegionName::parse(name).unwrap()
@@ -129,7 +132,7 @@ impl Pair {
     fn meet(&mut self, secret: &Secret) -> Option<Principal> {
         let known = self.here.key_abroad_by_hash(&KeyHasher::travelling(secret));
         let key = known?.key.key;
-        for event in self.here.check_meet(key, NOW) {
+        for event in self.here.check_meet(key, Some(LIFE), NOW) {
             let read = AccessEvent::decode(event.record_type(), &event.encode()).unwrap();
             self.here.apply(&read).unwrap();
         }
@@ -171,7 +174,7 @@ fn a_key_opens_here_what_it_opens_there_under_a_number_of_its_own() {
     assert!(!pair.may(&who, Operation::Publish, "others"));
     assert!(!pair.may(&who, Operation::Consume, "orders"));
     // The second time nothing is new, and what is recorded is kept by the state record.
-    assert_eq!(pair.here.check_meet(key, NOW), []);
+    assert_eq!(pair.here.check_meet(key, Some(LIFE), NOW), []);
     let mut again = Access::default();
     again.trust([region("there")].into());
     for event in pair.there.fold() {
@@ -190,8 +193,11 @@ fn who_is_met_again_once_a_region_was_begun_anew_is_nobody_from_before() {
     let acme = pair.org("acme");
     let (secret, _) = pair.key(acme, vec![Scope::all()], None);
     let before = pair.meet(&secret).unwrap();
+    // It says the same people again, as after its copy was removed.
+    let strangers = |pair: &Pair, life| pair.here.check_strangers(&region("there"), life, NOW);
+    assert_eq!(strangers(&pair, LIFE), []);
     // The region counts its people from the beginning, and has another key for the first of them.
-    let strangers = pair.here.check_strangers(&region("there"), NOW);
+    let strangers = strangers(&pair, ANEW);
     assert_eq!(strangers.len(), 1);
     for event in strangers {
         pair.here.apply(&event).unwrap();
@@ -209,7 +215,21 @@ fn who_is_met_again_once_a_region_was_begun_anew_is_nobody_from_before() {
         .iter()
         .for_each(|event| again.apply(event).unwrap());
     assert_eq!(again.met, pair.here.met);
-    assert_eq!(pair.here.check_strangers(&region("other"), NOW), []);
+    let strangers = |of, life| pair.here.check_strangers(&region(of), life, NOW);
+    assert_eq!(strangers("other", LIFE), []);
+    assert_eq!(strangers("there", ANEW), []);
+}
+
+#[test]
+fn who_was_met_before_it_was_kept_on_which_topic_they_were_named_is_a_stranger_once_that_is_copied_again()
+ {
+    let mut here = Access::default();
+    let before =
+        r#"{"v":1,"type":"principal.met","region":"there","theirs":1,"principal":1,"at":5}"#;
+    let event = AccessEvent::decode("principal.met", before.as_bytes()).unwrap();
+    assert_eq!(String::from_utf8(event.encode()).unwrap(), before);
+    here.apply(&event).unwrap();
+    assert_eq!(here.check_strangers(&region("there"), LIFE, NOW).len(), 1);
 }
 
 #[test]

@@ -8,5 +8,6 @@ mod tests;
 
 pub use event::{Declared, Expired, Idle, InterestEvent, ReadBegun, Removed, Since, Wish};
 pub use state::{
-    Automatic, DeclareError, InterestRow, Interests, MAX_DECLARED, MAX_DECLARED_IN_REGION, MAX_TYPES,
+    Automatic, DeclareError, InterestRow, Interests, MAX_DECLARED, MAX_DECLARED_IN_REGION,
+    MAX_TYPES,
 };

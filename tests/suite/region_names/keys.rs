@@ -118,3 +118,43 @@ fn a_gap_in_what_a_region_says_of_its_keys_suspends_them_until_all_of_it_comes_a
         west = west.cut();
     }
 }
+
+#[test]
+fn a_region_that_was_begun_anew_while_it_was_no_peer_has_none_of_the_numbers_of_before() {
+    let mut home = Driven::new("ap-south");
+    home.begin();
+    home.record(&[joined("eu-west")]);
+    let mut west = Driven::new("eu-west");
+    west.take(&mut home, Travelling::Regions);
+    let (_, old) = home.key();
+    west.take(&mut home, Travelling::Access);
+    let who = west.shown(&old).expect("a key of a region that counts");
+    let forget = |west: &mut Driven| {
+        let now = west.at();
+        let forgotten = west.broker.forget_access_of(&region("ap-south"), now);
+        forgotten.expect("room");
+        west.settle();
+    };
+    // It is a peer no more, and again: these are the same people.
+    forget(&mut west);
+    assert_eq!(west.shown(&old), Err(NotAuthentic::Unknown));
+    west.take(&mut home, Travelling::Access);
+    for _ in 0..2 {
+        assert_eq!(west.shown(&old), Ok(who));
+        west.settle();
+        west = west.cut();
+    }
+    // Its data is lost meanwhile, and the first who has a key of the new one is somebody else.
+    forget(&mut west);
+    let mut anew = Driven::open(CrashingDisk::new(), "ap-south", 900_000);
+    let (_, new) = anew.key();
+    west.take(&mut anew, Travelling::Access);
+    let other = west.shown(&new).expect("a key of a region that counts");
+    assert_ne!(other.id, who.id);
+    for _ in 0..2 {
+        assert_eq!(west.shown(&new), Ok(other));
+        assert_eq!(west.shown(&old), Err(NotAuthentic::Unknown));
+        west.settle();
+        west = west.cut();
+    }
+}
