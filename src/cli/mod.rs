@@ -36,6 +36,7 @@ mod promised;
 mod publish;
 mod record_json;
 mod region;
+mod region_verify;
 mod republish;
 mod serve;
 mod serve_config;

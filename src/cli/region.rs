@@ -93,7 +93,7 @@ Each record is published once, however often this is tried.")]
         #[arg(long, required = true)]
         yes: bool,
     },
-    /// Compare a copy with its home, range by range
+    /// Compare a copy with its home, range by range; asked of the home, all copies of the channel
     #[command(after_help = "Example:
   npayload region verify ml.models --json | jq .equal")]
     Verify {
@@ -273,27 +273,7 @@ pub async fn run(command: RegionCommand, context: &Context) -> Result<(), Failur
             }
             output::print(&format!("the copy of {channel} is removed"))
         }
-        RegionCommand::Verify { channel } => {
-            let what = format!("comparing the copy of `{channel}` with its home");
-            let verified = context.client().await?.verify_copy(&channel).await;
-            let name = Some(channel.as_str());
-            let verified = verified.map_err(|error| Failure::request(&what, &error, name))?;
-            if context.json {
-                output::print_json(&verified)?;
-            }
-            if let Some((from, to)) = verified.differs {
-                let why = format!("offsets {from}..{to} are not those of `{}`", verified.home);
-                return Err(Failure::because(what, why));
-            }
-            if context.json {
-                return Ok(());
-            }
-            let batches = output::counted(verified.batches, "batch");
-            output::print(&format!(
-                "{channel}: offsets {}..{} are those of {} ({batches})",
-                verified.from, verified.to, verified.home
-            ))
-        }
+        RegionCommand::Verify { channel } => super::region_verify::run(&channel, context).await,
     }
 }
 

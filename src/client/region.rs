@@ -47,7 +47,7 @@ impl Client {
         ask!(self, RegionStatus, RegionStatus {}, Retry::Safe)
     }
 
-    /// Compares a copy with its home.
+    /// Compares a copy with its home; asked of the home, all copies of the channel that are known there.
     ///
     /// # Errors
     /// [`RequestError`]; of the broker's, `CHANNEL_NOT_FOUND` and `REGION_UNREACHABLE`.

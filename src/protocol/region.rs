@@ -11,7 +11,7 @@ mod status;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-pub use self::copies::{RegionPurge, RegionPurged, RegionVerify, Verified};
+pub use self::copies::{RegionPurge, RegionPurged, RegionVerify, Verified, VerifiedCopy};
 pub use self::interest::{
     InterestAdd, InterestList, InterestRemove, InterestRemoved, InterestRow, InterestRows,
 };

@@ -80,6 +80,7 @@ mod regions_partial; // copies that are not whole, and lives of a channel beside
 mod regions_refused; // what a home refuses of an outbox: set aside, told, published again, and in nobody's way
 mod regions_spec; // the table of faults and their tests in docs/regions.md against the tests
 mod regions_unknown; // a region that can not know what others have taken over from it
+mod regions_verify; // every copy of a channel, compared where the channel lives
 mod scrub; // the running broker checks what is stored: what it finds, marks, and leaves alone
 mod server; // a server in this process, with the Rust client
 mod sim; // the whole broker from one seed: clock, disk, network, randomness, order; and a checker

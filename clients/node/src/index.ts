@@ -55,6 +55,7 @@ export type {
   RegionMoved,
   RegionStatus,
   RegionVerified,
+  RegionVerifiedCopy,
 } from "./namespaces/region-types.js";
 export { type AddInterestRequest, type Interest, type InterestFrom, Interests } from "./namespaces/interest.js";
 export { Asp } from "./namespaces/asp/index.js";

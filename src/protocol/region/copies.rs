@@ -18,19 +18,42 @@ pub struct RegionVerify {
 pub struct Verified {
     /// The channel.
     pub name: ChannelName,
-    /// The region that it was compared with.
+    /// The region that it was compared with; the one that was asked, where that is the home.
     pub home: RegionName,
+    /// First offset compared.
+    pub from: Offset,
+    /// Offset after the last one compared.
+    pub to: Offset,
+    /// Batches compared, of all copies.
+    pub batches: u64,
+    /// Whether all that was compared is the same.
+    pub equal: bool,
+    /// The first range that differs, as offsets; `None` where all is the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub differs: Option<(Offset, Offset)>,
+    /// Asked at the home: each copy that another region holds, by region. None where a copy was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copies: Option<Vec<VerifiedCopy>>,
+}
+
+/// What the comparison of one copy with its home showed, where the home was asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifiedCopy {
+    /// The region that holds it.
+    pub region: RegionName,
     /// First offset compared.
     pub from: Offset,
     /// Offset after the last one compared.
     pub to: Offset,
     /// Batches compared.
     pub batches: u64,
-    /// Whether all of it is the same.
-    pub equal: bool,
-    /// The first range that differs, as offsets; `None` where all is the same.
+    /// The first range that differs, as offsets; `None` where all that was compared is the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub differs: Option<(Offset, Offset)>,
+    /// Why it was not compared, or not to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// Removes a copy of a channel that lives elsewhere, with all that is in it.

@@ -44,6 +44,7 @@ mod status;
 mod stored;
 mod travel;
 mod unnaming;
+mod verifying;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::AtomicU64;

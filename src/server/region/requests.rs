@@ -1,18 +1,16 @@
-//! Requests about regions: how links are, what is wanted, whether a copy is its home.
+//! Requests about regions: how links are, what is wanted, who may hold what.
 
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Regions;
-use super::digest::digest;
 use super::directory::settled;
 use super::naming::directory;
-use crate::broker::{BrokerError, Residence};
+use crate::broker::BrokerError;
 use crate::protocol::region::{
     AcknowledgedRange, ConsentSet, Consents, InterestAdd, InterestRemove, InterestRemoved,
-    InterestRow, InterestRows, LinkDigest, LinkDirectory, RangeDigest, RegionAcknowledged,
-    RegionPeer, RegionPurged, RegionVerify, Regions as RegionRows, Verified,
+    InterestRow, InterestRows, LinkDirectory, RegionAcknowledged, RegionPeer, RegionPurged,
+    Regions as RegionRows,
 };
 use crate::protocol::{ErrorCode, RegionRequest, RegionResponse, Response, WireError};
 use crate::region::ChannelPattern;
@@ -23,7 +21,7 @@ use crate::server::auditing::Draft;
 use crate::server::dispatch::Answered;
 use crate::server::shared::Shared;
 use crate::server::{answer, clock};
-use crate::types::{Offset, OrgName};
+use crate::types::OrgName;
 
 /// Carries out a request that is not one of a link; it was admitted before.
 pub(in crate::server) fn carry_out(
@@ -257,7 +255,7 @@ pub(in crate::server) async fn ask(
                 .await
                 .map(RegionResponse::RegionAside)
         }
-        RegionRequest::RegionVerify(asked) => verify(shared, asked)
+        RegionRequest::RegionVerify(asked) => super::verifying::verify(shared, asked)
             .await
             .map(RegionResponse::RegionVerify),
         RegionRequest::RegionLogs(asked) => super::each::logs(shared, caller, asked)
@@ -325,99 +323,6 @@ async fn set_consent(
 
 /// How long consent may take to come back from the home of the directory.
 const CONSENT: Duration = Duration::from_secs(5);
-/// Offsets that are compared at once.
-const RANGE: u64 = 1 << 20;
-/// How long a digest of one range may take.
-const DIGEST: Duration = Duration::from_secs(60);
-
-/// Compares a copy with its home, range by range.
-async fn verify(shared: &Arc<Shared>, asked: &RegionVerify) -> Result<Verified, WireError> {
-    let refused = |error: BrokerError| answer::refused(&error);
-    let regions = shared.regions.clone();
-    let regions = regions.ok_or_else(|| refused(BrokerError::NotARegion))?;
-    let (id, home, all) = {
-        let broker = shared.broker();
-        let (id, home) = match broker.residence(&asked.name) {
-            Residence::Copy(id, home) => (id, home),
-            Residence::Home(id) => (id, regions.name.clone()),
-            Residence::Unknown => return Err(refused(broker.no_such_log(&asked.name))),
-        };
-        let log = broker.storage().log(id);
-        let log = log.ok_or_else(|| WireError::new(ErrorCode::Internal, "no log"))?;
-        (id, home, log.log_start()..log.flushed())
-    };
-    let mut verified = Verified {
-        name: asked.name.clone(),
-        home: home.clone(),
-        from: all.start,
-        to: all.start,
-        batches: 0,
-        equal: true,
-        differs: None,
-    };
-    if home == regions.name {
-        return Ok(verified);
-    }
-    // Where the home is out of reach, the region that the copy is pulled from has the same.
-    let is_linked = |region| regions.peer(region).is_some_and(|it| it.link().is_some());
-    let source = regions.routes().source(id).cloned();
-    let home = match source.filter(|_| !is_linked(&home)) {
-        Some(source) => source,
-        None => home,
-    };
-    verified.home = home.clone();
-    let mut at = all.start;
-    while at < all.end {
-        let end = Offset(at.0.saturating_add(RANGE)).min(all.end);
-        let mut here = digest(shared, &asked.name, id, at..end)
-            .await
-            .map_err(refused)?;
-        if here.batches == 0 {
-            at = end;
-            continue;
-        }
-        let there = ask_home(&regions, &home, asked, id, here.from..here.to).await?;
-        // Retention at home may have removed what the copy still has.
-        if there.from > here.from {
-            let both = there.from..here.to;
-            here = digest(shared, &asked.name, id, both)
-                .await
-                .map_err(refused)?;
-        }
-        verified.batches += here.batches;
-        if there != here {
-            verified.equal = false;
-            verified.differs = Some((here.from, here.to));
-            break;
-        }
-        at = here.to.max(Offset(at.0 + 1));
-        verified.to = here.to;
-    }
-    Ok(verified)
-}
-
-async fn ask_home(
-    regions: &Regions,
-    home: &crate::types::RegionName,
-    asked: &RegionVerify,
-    incarnation: crate::types::Incarnation,
-    range: Range<Offset>,
-) -> Result<RangeDigest, WireError> {
-    let link = regions.peer(home).and_then(|peer| peer.link());
-    let link = link.ok_or_else(|| unreachable(home))?;
-    let request = RegionRequest::LinkDigest(LinkDigest {
-        name: asked.name.clone(),
-        incarnation,
-        from: range.start,
-        to: range.end,
-    });
-    match link.ask(request, DIGEST).await {
-        Ok(RegionResponse::LinkDigest(digest)) => Ok(digest),
-        Ok(_) => Err(unreachable(home)),
-        Err(crate::client::RequestError::Server(error)) => Err(*error),
-        Err(_) => Err(unreachable(home)),
-    }
-}
 
 /// What is answered while a region that has to answer can't be reached.
 pub(in crate::server) fn unreachable(region: &crate::types::RegionName) -> WireError {

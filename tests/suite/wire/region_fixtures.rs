@@ -512,6 +512,7 @@ pub fn responses() -> Vec<Response> {
             batches: 9,
             equal: false,
             differs: Some((Offset(40), Offset(43))),
+            copies: None,
         }),
         RegionResponse::RegionPurge(RegionPurged {
             name: channel(),

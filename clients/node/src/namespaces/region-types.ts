@@ -152,7 +152,7 @@ export interface RegionStatus<O extends OffsetType = number> {
  */
 export interface RegionVerified<O extends OffsetType = number> {
   readonly name: string;
-  /** The region that it was compared with. */
+  /** The region that it was compared with; the one that was asked, where that is the home. */
   readonly home: string;
   /** First offset that was compared, and the one after the last. */
   readonly from: O;
@@ -161,6 +161,29 @@ export interface RegionVerified<O extends OffsetType = number> {
   /** Whether all of it is the same; else where the first range that differs begins, and the offset after it. */
   readonly equal: boolean;
   readonly differs?: readonly [O, O];
+  /** Where the home was asked: each copy that is known there. */
+  readonly copies?: readonly RegionVerifiedCopy<O>[];
+}
+
+/**
+ * What the comparison of one copy with its home has shown, where the home was asked.
+ *
+ * @example
+ * ```ts
+ * const { copies = [] } = await np.regions.verify({ channelId: "ml.models" });
+ * const failed: RegionVerifiedCopy[] = copies.filter(({ differs, error }) => differs ?? error);
+ * ```
+ */
+export interface RegionVerifiedCopy<O extends OffsetType = number> {
+  /** The region that holds it. */
+  readonly region: string;
+  readonly from: O;
+  readonly to: O;
+  readonly batches: number;
+  /** Where the first range that differs begins, and the offset after it. */
+  readonly differs?: readonly [O, O];
+  /** Why it was not compared, or not to its end. */
+  readonly error?: string;
 }
 
 /**
@@ -219,8 +242,12 @@ export function regionStatus<O extends OffsetType>(wire: Wire, offsets: OffsetCo
 }
 
 export function regionVerified<O extends OffsetType>(wire: Wire, offsets: OffsetCodec<O>): RegionVerified<O> {
-  const told = withOffsets(wire, offsets as never, ["from", "to"]);
-  return { ...told, ...(wire.differs === undefined ? {} : { differs: pair(wire.differs, offsets as never) }) } as unknown as RegionVerified<O>;
+  const compared = (row: Wire): Wire => ({
+    ...withOffsets(row, offsets as never, ["from", "to"]),
+    ...(row.differs === undefined ? {} : { differs: pair(row.differs, offsets as never) }),
+  });
+  const copies = wire.copies as Wire[] | undefined;
+  return { ...compared(wire), ...(copies === undefined ? {} : { copies: copies.map(compared) }) } as unknown as RegionVerified<O>;
 }
 
 export function regionMoved<O extends OffsetType>(wire: Wire, offsets: OffsetCodec<O>): RegionMoved<O> {

@@ -68,7 +68,7 @@ export class Regions<O extends OffsetType = number> {
   }
 
   /**
-   * Compares a copy with its home, range by range.
+   * Compares a copy with its home, range by range; asked of the home, all copies that are known there.
    *
    * @throws ChannelNotFoundError, RegionUnreachableError
    *
