@@ -1,7 +1,7 @@
 //! The command line: one file for each command.
 //!
 //! Data goes to stdout, everything else to stderr; with `--json` there is nothing but JSON on
-//! stdout, one value a line. Exit code 0: done, 1: failed, with one line on stderr that says what,
+//! stdout, one value a line (docs/operations.md, "For programs"). Exit code 0: done, 1: failed, with one line on stderr that says what,
 //! why and what to try; 2: the command line is wrong. Not here: anything that another program would
 //! want too, which is the client's.
 
@@ -114,6 +114,9 @@ pub struct Cli {
     #[command(flatten)]
     tls: tls_args::ClientTlsArgs,
     /// Print JSON, one value a line
+    ///
+    /// What is listed is a line for each row, which can be read as it comes; the rows of `channel list`,
+    /// `consumer list` and `consumer lag` are one array on one line.
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
     #[command(subcommand)]

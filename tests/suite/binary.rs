@@ -520,3 +520,41 @@ fn a_master_key_comes_from_a_file_a_command_or_the_environment_and_its_lack_stop
     );
     assert!(!error.contains("6b65"), "{error}");
 }
+
+/// What scripts take apart: docs/operations.md, "For programs".
+#[test]
+fn the_lists_of_a_broker_are_one_array_and_all_others_a_line_for_each_row() {
+    let (_keep, data) = dir();
+    let broker = Broker::start(&data);
+    for channel in ["a", "b"] {
+        broker.run_with(&["publish", channel], b"one").ok();
+        let commit = ["consumer", "commit", channel, "reader", "1"];
+        broker.run(&commit).ok();
+    }
+    broker.run(&["consumer", "commit", "a", "other", "1"]).ok();
+    broker.run(&["org", "create", "acme"]).ok();
+    for args in [
+        &["channel", "list"][..],
+        &["consumer", "list", "a"],
+        &["consumer", "lag", "a"],
+        &["consumer", "lag"],
+    ] {
+        let rows = broker.run(&[args, &["--json"]].concat()).json_lines();
+        assert_eq!(rows.len(), 1, "{args:?}: {rows:?}");
+        let rows = rows[0].as_array().expect("an array");
+        assert!(
+            rows.len() >= 2 && rows.iter().all(Value::is_object),
+            "{args:?}: {rows:?}"
+        );
+    }
+    for args in [&["org", "list"][..], &["consume", "a"], &["key", "list"]] {
+        let rows = broker.run(&[args, &["--json"]].concat()).json_lines();
+        assert!(rows.iter().all(Value::is_object), "{args:?}: {rows:?}");
+        let expected = match args[0] {
+            "org" => 2,
+            "consume" => 1,
+            _ => 0,
+        };
+        assert_eq!(rows.len(), expected, "{args:?}: {rows:?}");
+    }
+}
