@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use npayload::broker::config::{ChannelConfig, ConfigChange};
 use npayload::broker::{
-    Accepted, Broker, BrokerConfig, BrokerError, CheckedBatch, Fetch, FetchStep, Fetched, Place,
-    Published, Refusal, Target, Wait, Wake,
+    Accepted, Broker, BrokerConfig, BrokerError, CheckedBatch, CommitRequest, Fetch, FetchStep,
+    Fetched, Place, Published, Refusal, Target, Wait, Wake,
 };
 use npayload::format::{
     BatchBuilder, Compression, DoorLimits, GroupHeader, NewRecord, check_produced,
