@@ -127,8 +127,17 @@ impl Batches {
                 together.push((*position, range));
             }
             self.piece.resize(in_memory(end - from), 0);
-            let read = journal.files[file].read_at(from, &mut self.piece);
-            let read = read.or_while("reading", &journal.path(file))?;
+            let read = match journal.files[file].read_at(from, &mut self.piece) {
+                // Between them may be what the medium has lost, and nobody asks for.
+                Err(_) if together.len() > 1 => {
+                    for (position, range) in together {
+                        let read = journal.files[file].read_at(position, &mut bytes[range.clone()]);
+                        read.or_while("reading", &journal.path(file))?;
+                    }
+                    continue;
+                }
+                read => read.or_while("reading", &journal.path(file))?,
+            };
             for (position, range) in together {
                 let at = in_memory(position - from);
                 if let Some(piece) = self.piece[..read].get(at..at + range.len()) {
@@ -181,7 +190,7 @@ mod tests {
     use super::*;
     use crate::format::testing::stored;
     use crate::format::{BatchHeader, Compression, GroupItem, NewRecord, Stamp, check_stored};
-    use crate::storage::disk::{Disk, FailingDisk, MemoryDisk, OpenMode, Operation};
+    use crate::storage::disk::{Disk, FailingDisk, Fault, MemoryDisk, OpenMode, Operation};
     use crate::storage::layout::Layout;
     use crate::storage::recovery::Piece;
     use crate::types::{LogEpoch, Offset, Timestamp};
@@ -284,6 +293,19 @@ mod tests {
             assert_eq!(header.base_offset(), found.item.base_offset);
         }
         assert_eq!(written.disk.count(Operation::Read), 1);
+    }
+
+    #[test]
+    fn what_the_medium_has_lost_between_batches_fails_nobody() {
+        let mut written = written(3, 40, 700);
+        // Whatever is asked for together has a lost sector in it.
+        written.disk.plan(Fault::new(Fault::IO).on(Operation::Read));
+        for found in written.logs.concat() {
+            let range = written.take(&found).unwrap();
+            let header = check_stored(&written.batches.bytes(range)).unwrap();
+            assert_eq!(header.base_offset(), found.item.base_offset);
+        }
+        assert_eq!(written.disk.struck(), 1);
     }
 
     #[test]
