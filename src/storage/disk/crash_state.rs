@@ -46,8 +46,8 @@ pub(super) struct State {
     pub locks: BTreeSet<NodeId>,
     pub calls: u64,
     pub crash: Option<Crash>,
-    /// The next sync of a file fails; the draws decide what reaches the device.
-    pub failing_sync: Option<u64>,
+    /// A sync of a file fails, after so many more; the draws decide what reaches the device.
+    pub failing_sync: Option<(u64, u64)>,
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -82,7 +82,12 @@ impl CrashingDisk {
     /// reached the device or not, as `seed` decides for each write, and no later sync brings it
     /// there, although it can be read until the power goes.
     pub fn fail_next_sync(&self, seed: u64) {
-        self.any_state().failing_sync = Some(seed);
+        self.fail_sync_after(0, seed);
+    }
+
+    /// As [`Self::fail_next_sync`], of the sync that comes after so many more.
+    pub fn fail_sync_after(&self, syncs: u64, seed: u64) {
+        self.any_state().failing_sync = Some((syncs, seed));
     }
 
     /// Whether the planned crash has happened.
@@ -391,11 +396,15 @@ impl DiskFile for CrashingFile {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.disk.changing()?;
-        if let Some(seed) = state.failing_sync.take() {
-            state
-                .file_mut(self.node)?
-                .fail_sync(&mut SplitMix64(seed))?;
-            return Err(io::Error::from_raw_os_error(Fault::IO));
+        match state.failing_sync.take() {
+            Some((0, seed)) => {
+                state
+                    .file_mut(self.node)?
+                    .fail_sync(&mut SplitMix64(seed))?;
+                return Err(io::Error::from_raw_os_error(Fault::IO));
+            }
+            Some((syncs, seed)) => state.failing_sync = Some((syncs - 1, seed)),
+            None => {}
         }
         state.file_mut(self.node)?.sync()
     }

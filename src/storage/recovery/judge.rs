@@ -27,6 +27,13 @@ impl LogReplay {
             .point
             .active
             .filter(|_| self.point.end > self.point.log_start);
+        if let Some(trimmed) = self.point.active.filter(|_| active.is_none()) {
+            // All that the checkpoint vouches for may be gone. What the journal has beyond it, and of
+            // the segment that came next, may not have reached the disk, so the replay may end there.
+            let path = SegmentId::new(&all.layout, self.id, trimmed.base).path();
+            let is_there = all.disk.exists(&path).or_while("looking for", &path)?;
+            self.is_active_lost = !is_there;
+        }
         let bases: BTreeSet<Offset> = bases.chain(active.map(|active| active.base)).collect();
         // The directory's own log is not replayed into another file: `check_directory` refuses.
         if self.id != all.directory_id {
@@ -43,7 +50,7 @@ impl LogReplay {
             Ok(file) => file,
             Err(error) if is_no_file(&error) => {
                 self.is_active_lost = true;
-                self.point.refused = true;
+                self.is_active_missed = true;
                 self.lacks_from = Some(0);
                 return Ok(());
             }
@@ -79,7 +86,7 @@ impl LogReplay {
     }
 
     /// Reports what the active segment of the checkpoint lacks after the replay: the journal may
-    /// have had some of it.
+    /// have had some of it. Where its file is missed, with any of that, the log takes no more writes.
     pub(super) fn report_lacks(
         &mut self,
         all: &mut Unrecovered,
@@ -100,6 +107,7 @@ impl LogReplay {
                     length: active.position,
                     what: "the segment file is missing".into(),
                 };
+                self.point.refused = true;
                 self.report_gap(all, &id, &gap, end, DamageKind::SegmentFile);
                 return Ok(());
             }
@@ -108,6 +116,7 @@ impl LogReplay {
         let index = Index::rebuild(&id, &*file, active.position)?;
         for gap in index.gaps() {
             if gap.position + gap.length > from {
+                self.point.refused |= self.is_active_missed;
                 self.report_gap(all, &id, gap, end, DamageKind::SegmentBatch);
             }
         }

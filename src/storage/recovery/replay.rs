@@ -246,6 +246,7 @@ impl Unrecovered {
             compared: None,
             first_live: Offset(0),
             is_active_lost: false,
+            is_active_missed: false,
             lacks_from: None,
             has_lost: false,
             is_cut: false,
@@ -418,8 +419,11 @@ pub(super) struct LogReplay {
     covered: u64,
     /// The segments before this one lie below the log start: their files may be gone.
     first_live: Offset,
-    /// The active segment of the checkpoint has no file: what the journal still has of it makes one.
+    /// The active segment of the checkpoint has no file: what the journal still has of it, and is
+    /// not below the log start, makes one.
     pub is_active_lost: bool,
+    /// That segment had no file, and should have one.
+    pub is_active_missed: bool,
     /// The active segment of the checkpoint has no bytes from here on that it should have.
     pub lacks_from: Option<u64>,
     /// Records between the last item and this one are lost.

@@ -50,6 +50,7 @@ impl LogReplay {
         }
         match item.kind {
             _ if item.segment_base < self.first_live => self.pass(all, found),
+            _ if self.is_active_lost && self.is_trimmed(item) => self.pass(all, found),
             ItemKind::Batch if found.is_intact => self.write(all, found),
             ItemKind::Batch => {
                 // The report has it already; the place stays a hole that reads run into.
@@ -65,6 +66,13 @@ impl LogReplay {
             }
             ItemKind::Reference => self.follow(all, found),
         }
+    }
+
+    /// Whether an item lies below the log start, in the segment that the log ends in so far.
+    fn is_trimmed(&self, item: &GroupItem) -> bool {
+        let active = self.point.active;
+        item.end_offset <= self.point.log_start
+            && active.is_some_and(|active| active.base == item.segment_base)
     }
 
     /// Batches that lie below the log start with their whole segment: only their headers count.

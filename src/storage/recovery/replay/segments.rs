@@ -35,6 +35,9 @@ impl LogReplay {
         let segment = match self.point.active {
             Some(active) if active.base == base && self.is_active_lost => {
                 self.is_active_lost = false;
+                // Its folder may have gone with it.
+                let dir = all.layout.log_dir(self.id);
+                all.disk.create_dir(&dir).or_while("creating", &dir)?;
                 let segment = Segment::create(id, active.previous, active.start_time, epoch);
                 segment.write_header(&*all.disk)?;
                 segment
@@ -119,11 +122,12 @@ impl LogReplay {
             .disk
             .open(&path, OpenMode::ReadWrite)
             .or_while("opening", &path)?;
-        let mut bytes = vec![0; usize::try_from(padding).expect("less than a block")];
-        let read = file.read_at(from, &mut bytes).or_while("reading", &path)?;
-        if bytes[..read].iter().any(|byte| *byte != 0) {
-            bytes.fill(0);
-            file.write_at(from, &[IoSlice::new(&bytes[..read])])
+        let len = file.len().or_while("reading the length of", &path)?;
+        let there = usize::try_from(padding.min(len.saturating_sub(from)));
+        let zeros = vec![0; there.expect("less than a block")];
+        // Also over zeros: after a failed sync they may be in the page cache alone.
+        if !zeros.is_empty() {
+            file.write_at(from, &[IoSlice::new(&zeros)])
                 .or_while("writing", &path)?;
             segment.set_dirty();
         }
