@@ -32,6 +32,9 @@ use crate::types::{Incarnation, Offset, Timestamp};
 pub(super) struct Checkpoints {
     /// Number of the last one.
     pub number: u64,
+    /// The highest that a slot of the recovery point may name although it was not taken: its files
+    /// are not written again.
+    named: u64,
     /// Where a replay would start now.
     pub start: JournalPoint,
     /// The rows of the last one.
@@ -94,6 +97,7 @@ impl Checkpoints {
     ) -> Self {
         Self {
             number,
+            named: number,
             start,
             rows,
             last_taken: now,
@@ -204,5 +208,10 @@ impl Checkpoints {
     /// Keeps a removal that failed for the time after the next checkpoint.
     pub fn retry_removal(&mut self, removal: Removal) {
         self.retry.push(removal);
+    }
+
+    /// Tries nothing again that takes files of this log away.
+    pub fn forget_removals(&mut self, id: Incarnation) {
+        self.retry.retain(|removal| !removal.is_of(id));
     }
 }

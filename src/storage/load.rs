@@ -82,6 +82,11 @@ impl Storage {
         let Some(log) = self.logs.get_mut(&loaded.id) else {
             return Ok(());
         };
+        // Another load was faster; or the log was cut, or replaced, and what was found is of the
+        // files that it had before.
+        if log.is_loaded {
+            return Ok(());
+        }
         let Older {
             segments,
             expired,
@@ -105,9 +110,6 @@ impl Storage {
         if let Some(first) = faults.first() {
             log.refused = Some(Closed::Damaged(first.as_str().into()));
         }
-        if log.is_loaded {
-            return Ok(()); // another load was faster
-        }
         log.loaded(segments);
         if !spares.is_empty() {
             self.removals.push_back(Removal::Spares {
@@ -117,6 +119,7 @@ impl Storage {
         }
         let mut expired = expired;
         expired.extend(log.take_expired());
+        self.forget_expired(loaded.id);
         if !expired.is_empty() {
             self.removals.push_back(Removal::Segments {
                 log: loaded.id,

@@ -213,8 +213,9 @@ impl Storage {
         log.segments = before.chain(active).collect();
         log.is_loaded = true;
         log.check();
-        // Its spare files went away with the old folder.
+        // Its spare files went away with the old folder, and so did what was to be removed.
         self.spared.remove(&id);
+        self.forget_removals(id);
         tracing::info!(
             log = %id, from = %point.log_start, was = %old.log_start, to = %point.end,
             "a log was put in the place of the one beside which it was written"

@@ -48,6 +48,14 @@ pub(super) enum Removal {
 }
 
 impl Removal {
+    /// The log that it takes files of, and not all of them.
+    fn part_of(&self) -> Option<Incarnation> {
+        match self {
+            Self::Segments { log, .. } | Self::Spares { log, .. } => Some(*log),
+            Self::Log(_) | Self::Beside(_) => None,
+        }
+    }
+
     /// Whether it takes files of this log away, one by one.
     pub fn is_of(&self, id: Incarnation) -> bool {
         match self {
@@ -204,10 +212,13 @@ impl Storage {
                 rebuilt,
             }));
         }
-        // A direct run under way would make the directory of a deleted log again.
+        // A direct run under way would make the directory of a deleted log again, and takes along what
+        // the segment before it lacks.
         let is_free = |removal: &Removal| match removal {
             Removal::Log(id) => !self.in_flight.contains(id),
-            Removal::Segments { log, segments } => !self.is_needed(*log, segments),
+            Removal::Segments { log, segments } => {
+                !self.in_flight.contains(log) && !self.is_needed(*log, segments)
+            }
             Removal::Spares { .. } | Removal::Beside(_) => true,
         };
         let at = self.removals.iter().position(is_free);
@@ -326,7 +337,11 @@ impl Storage {
             UpkeepEnd::Remove(job, Ok(())) => return job.removed_log(),
             UpkeepEnd::Remove(job, Err(failure)) => {
                 tracing::warn!(%failure, "files that are no longer needed could not be removed");
-                self.checkpoints.retry_removal(job.removal);
+                // What is left of a deleted log goes with its folder.
+                let is_gone = |id| !self.logs.contains_key(&id);
+                if !job.removal.part_of().is_some_and(is_gone) {
+                    self.checkpoints.retry_removal(job.removal);
+                }
             }
         }
         None
@@ -363,6 +378,13 @@ impl Storage {
             }
             Err(failure) => self.close_log(id, &failure),
         }
+    }
+
+    /// Removes nothing more of a log's files: they are gone with their folder, and others may come
+    /// to have their names.
+    pub(super) fn forget_removals(&mut self, id: Incarnation) {
+        self.removals.retain(|removal| !removal.is_of(id));
+        self.checkpoints.forget_removals(id);
     }
 
     pub(super) fn removals_mut(&mut self) -> &mut VecDeque<Removal> {

@@ -41,7 +41,7 @@ impl Storage {
     /// - `start`: where a replay starts from it.
     pub(in crate::storage) fn next_checkpoint(&self, start: JournalPoint) -> NextCheckpoint {
         NextCheckpoint {
-            number: self.checkpoints.number + 1,
+            number: self.checkpoints.number.max(self.checkpoints.named) + 1,
             directory_id: self.directory_id,
             epoch: self.epoch.0,
             start,

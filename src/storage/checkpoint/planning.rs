@@ -198,6 +198,11 @@ impl Storage {
         let others = self.unchanged_rows(|id| changed.contains(id));
         let is_idle = self.queue.is_empty() && self.dirty.is_empty();
         let is_clean = self.checkpoints.is_last && is_idle;
+        let ends = if is_clean {
+            self.reused_ends()
+        } else {
+            Vec::new()
+        };
         self.checkpoints.phase = Phase::Running { is_clean };
         Some(CheckpointJob {
             disk: self.disk.clone(),
@@ -207,6 +212,7 @@ impl Storage {
             cut,
             tails,
             segments,
+            ends,
             others,
             next: self.next_checkpoint(start),
             synced: self.journal.synced,
@@ -215,6 +221,17 @@ impl Storage {
             copied_bytes,
             is_clean,
         })
+    }
+
+    /// Where the logs end that are written over the file of a removed segment: that one's bytes are
+    /// behind it.
+    fn reused_ends(&self) -> Vec<(Arc<Segment>, u64)> {
+        let healthy = self.logs.values().filter(|log| !log.is_poisoned);
+        let active = healthy.filter_map(|log| log.active.as_ref());
+        let reused = active.filter(|active| active.segment.is_reused());
+        reused
+            .map(|active| (active.segment.clone(), active.position))
+            .collect()
     }
 
     pub(in crate::storage) fn finish_checkpoint(&mut self, end: CheckpointEnd, now: Timestamp) {
@@ -232,6 +249,9 @@ impl Storage {
                 self.space.refused(&failure);
             }
             tracing::error!(%failure, "the checkpoint was not taken");
+            if end.may_be_named {
+                self.checkpoints.named = end.next.number;
+            }
             // All that it records is flushed: the next try waits for no entry.
             self.checkpoints.kept = Some(Cut {
                 entry: 0,

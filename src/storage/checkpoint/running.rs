@@ -27,6 +27,8 @@ pub struct CheckpointJob {
     pub(super) tails: Vec<Tail>,
     /// Every segment that may hold unsynced bytes of a log in the cut.
     pub(super) segments: Vec<(Incarnation, Arc<Segment>)>,
+    /// Of the last one before a stop: where logs end whose files go on behind that.
+    pub(super) ends: Vec<(Arc<Segment>, u64)>,
     pub(super) others: Vec<LogRow>,
     pub(super) next: NextCheckpoint,
     pub(super) synced: GroupEnd,
@@ -51,6 +53,8 @@ pub struct CheckpointEnd {
     pub(super) segments: Vec<(Incarnation, Arc<Segment>)>,
     /// Why the checkpoint as a whole was not taken.
     pub(super) failure: Option<IoFailure>,
+    /// It was whole when it failed: the recovery point was being written.
+    pub(super) may_be_named: bool,
     pub(super) is_point_failed: bool,
     pub(super) is_clean: bool,
 }
@@ -67,15 +71,19 @@ impl CheckpointJob {
             }
             tails.push((tail.log, tail.offsets.clone(), written));
         }
+        self.cut_ends();
         self.pad(&mut failed);
-        for (id, segment) in &self.segments {
-            if failed.iter().any(|(log, _)| log == id) {
+        let ended = self.ends.iter();
+        let ended = ended.map(|(segment, _)| (segment.id().log, segment.clone()));
+        for (id, segment) in self.segments.iter().cloned().chain(ended) {
+            if failed.iter().any(|(log, _)| *log == id) {
                 continue;
             }
             if let Err(failure) = segment.sync(&*self.disk) {
-                failed.push((*id, failure));
+                failed.push((id, failure));
             }
         }
+        let mut may_be_named = false;
         let mut is_point_failed = false;
         let failure = match failed.first() {
             // A log that failed keeps its place in the journal, so nothing may be recycled.
@@ -83,6 +91,7 @@ impl CheckpointJob {
             None => match self.write() {
                 Err(failure) => Some(failure),
                 Ok(()) => {
+                    may_be_named = true;
                     let pointed = self.point();
                     let is_full = |failure: &IoFailure| failure.is_out_of_space();
                     is_point_failed = pointed.as_ref().is_err_and(|failure| !is_full(failure));
@@ -103,7 +112,22 @@ impl CheckpointJob {
             failed,
             segments: self.segments,
             failure,
+            may_be_named,
             is_point_failed,
+        }
+    }
+
+    /// Cuts the files that logs end in behind their ends: a start takes what it finds there after a
+    /// stop in order for something that is to be kept.
+    fn cut_ends(&self) {
+        for (segment, position) in &self.ends {
+            match segment.cut_at(&*self.disk, *position) {
+                Ok(true) => segment.set_dirty(),
+                Ok(false) => {}
+                Err(failure) => {
+                    tracing::warn!(%failure, "a segment keeps bytes behind its last batch");
+                }
+            }
         }
     }
 

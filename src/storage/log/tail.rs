@@ -170,6 +170,29 @@ impl Log {
         runs
     }
 
+    /// Lets go of the batches of segments that were taken out of the log, written or not: nobody reads
+    /// them, and their files go. Returns the bytes that are not written any more.
+    pub(in crate::storage) fn forget_expired(&mut self) -> u64 {
+        let Some(first) = self.segments.first().map(|first| first.id().base) else {
+            return 0;
+        };
+        let gone = self.tail.partition_point(|one| one.offsets.start < first);
+        let is_followed = *self.is_followed.get_mut();
+        let mut freed = 0;
+        for batch in self.tail.drain(..gone) {
+            self.before_tail = (batch.append_time, batch.epoch);
+            // What follows there begins where this ends.
+            if is_followed {
+                self.recent.push(batch.offsets.clone(), batch.bytes.clone());
+            }
+            if !batch.is_behind {
+                freed += batch.bytes.len() as u64;
+            }
+        }
+        self.unwritten_bytes -= freed;
+        freed
+    }
+
     /// Books the batches of `offsets` as lying in their segments, and lets go of the part of the
     /// tail that memory no longer has to serve. Returns the bytes let go.
     pub(in crate::storage) fn book_behind(&mut self, offsets: &Range<Offset>) -> u64 {

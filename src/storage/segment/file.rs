@@ -34,20 +34,30 @@ impl Segment {
 
     /// Cuts the file of a sealed segment behind its last batch, where it was longer before.
     pub(in crate::storage) fn cut(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
+        self.cut_at(disk, self.length()).map(|_| ())
+    }
+
+    /// As [`Segment::cut`], of a segment whose last batch ends at `length`; false where the file is no
+    /// longer than that.
+    pub(in crate::storage) fn cut_at(
+        &self,
+        disk: &dyn Disk,
+        length: u64,
+    ) -> Result<bool, IoFailure> {
         if !self.is_reused.swap(false, Ordering::AcqRel) {
-            return Ok(());
+            return Ok(false);
         }
         let path = &self.id.path;
         let file = match disk.open(path, OpenMode::ReadWrite) {
             // Retention took it meanwhile.
-            Err(error) if is_no_file(&error) => return Ok(()),
+            Err(error) if is_no_file(&error) => return Ok(false),
             opened => opened.or_while("opening", path)?,
         };
-        let length = self.length();
-        if file.len().or_while("reading the length of", path)? > length {
+        let is_longer = file.len().or_while("reading the length of", path)? > length;
+        if is_longer {
             file.set_len(length).or_while("cutting", path)?;
         }
-        Ok(())
+        Ok(is_longer)
     }
 
     pub(super) fn file_for_writing(

@@ -95,6 +95,7 @@ impl Storage {
         log.is_dirty = true;
         let expired = log.take_expired();
         if !expired.is_empty() {
+            self.forget_expired(id);
             if self.is_needed(id, &expired) {
                 self.checkpoints.want();
             }
@@ -102,6 +103,17 @@ impl Storage {
                 log: id,
                 segments: expired,
             });
+        }
+    }
+
+    /// Lets go of what the tail of a log has of segments that were taken out of it.
+    pub(in crate::storage) fn forget_expired(&mut self, id: Incarnation) {
+        if let Some(log) = self.logs.get_mut(&id) {
+            let freed = log.forget_expired();
+            if !log.is_poisoned {
+                self.unwritten_bytes -= freed;
+            }
+            self.bound_recent(id);
         }
     }
 
@@ -121,6 +133,7 @@ impl Storage {
         self.owing.remove(&id);
         self.dirty.remove(&id);
         self.spared.remove(&id);
+        self.forget_removals(id);
         self.removals.push_back(upkeep::Removal::Log(id));
         self.dropped.insert(id);
     }
