@@ -11,10 +11,10 @@ use npayload::storage::disk::{CrashingDisk, Disk, Loss, OpenMode};
 use crate::storage_harness::{CHECKPOINT_MS, Harness, Mercy, Model, ROOT, log_id};
 
 /// How a run ended: the disk it left, and what it had promised by then.
-struct Wreck {
-    disk: CrashingDisk,
-    model: Model,
-    now: i64,
+pub struct Wreck {
+    pub disk: CrashingDisk,
+    pub model: Model,
+    pub now: i64,
 }
 
 /// What a harness does to its disk between one opening and the next.
@@ -111,7 +111,7 @@ fn run_part(harness: &mut Harness, disk: &CrashingDisk, part: u64) {
 }
 
 /// Appends to one log, where a full round may stand in the way.
-fn put(harness: &mut Harness, n: u64, sizes: &[usize]) {
+pub fn put(harness: &mut Harness, n: u64, sizes: &[usize]) {
     for _ in 0..3 {
         match harness.append(&[(n, sizes)]) {
             Err(StageError::Busy) => harness.flush(),
@@ -169,7 +169,7 @@ fn names(disk: &CrashingDisk, n: u64, ending: &str) -> Vec<String> {
 }
 
 /// A log of which most segments were removed, so that it has their files to spare.
-fn with_spares() -> (CrashingDisk, Harness) {
+pub fn with_spares() -> (CrashingDisk, Harness) {
     let disk = CrashingDisk::new();
     let mut harness = Harness::open(Arc::new(disk.clone()), Model::default(), 1).unwrap();
     harness.create(1);
@@ -217,6 +217,32 @@ fn the_file_of_a_removed_segment_is_written_over_and_is_cut_once_it_is_sealed() 
 }
 
 #[test]
+fn a_stop_in_order_leaves_nothing_behind_the_end_of_a_reused_file() {
+    for is_quiet in [false, true] {
+        let (disk, mut harness) = with_spares();
+        harness.roll(1);
+        put(&mut harness, 1, &[3_100]);
+        if is_quiet {
+            // The last checkpoint has nothing of the log.
+            harness.flush();
+            harness.checkpoint();
+        }
+        harness.stop();
+        assert!(harness.storage.is_clean());
+        let (now, mut model) = (harness.now + 1, harness.kill());
+        for (opening, loss) in [(0, Loss::None), (1, Loss::All)] {
+            let now = now + opening;
+            let disk = Arc::new(disk.after(loss));
+            let mut harness = Harness::open(disk, model.clone(), now).unwrap();
+            assert!(harness.report.was_clean);
+            assert_eq!(harness.report.moved, [], "quiet: {is_quiet}, {loss:?}");
+            harness.check_recovered(Mercy::Process);
+            model = harness.kill();
+        }
+    }
+}
+
+#[test]
 fn a_run_that_overtakes_a_checkpoint_leaves_no_old_bytes_in_front_of_it() {
     let (disk, mut harness) = with_spares();
     let spares = names(&disk, 1, ".spare").len();
@@ -250,7 +276,7 @@ fn a_crash_at_any_call_leaves_no_old_bytes_of_a_reused_file_in_a_log() {
 }
 
 /// Opens what a crash left, judges it, appends, and opens it twice more.
-fn survive(wreck: &Wreck, disk: &CrashingDisk, mercy: Mercy, story: &str) {
+pub fn survive(wreck: &Wreck, disk: &CrashingDisk, mercy: Mercy, story: &str) {
     let mut now = wreck.now;
     let mut model = wreck.model.clone();
     let mut mercy = mercy;

@@ -113,6 +113,22 @@ fn a_log_is_cut_at_any_batch_and_goes_on_there() {
 }
 
 #[test]
+fn a_listing_that_a_cut_overtakes_closes_nothing() {
+    let mut whole = filled(CrashingDisk::new());
+    let (batches, ends) = (whole.batches(Offset(0)), ends(&mut whole));
+    // As a start leaves it: nobody has looked into the log's folder.
+    let mut home = whole.reopen(Loss::None);
+    let id = home.id().expect("a log");
+    let task = home.broker.storage().plan_load(id).expect("not listed");
+    assert!(cut(&mut home, Offset(ends[0])));
+    home.broker.finish_load(task.run()).expect("it is listed");
+    assert!(publish(&mut home, ends[0], &[10]), "it takes batches");
+    home.settle();
+    let grown = home.batches(Offset(0));
+    assert_eq!((grown.len(), &grown[0]), (2, &batches[0]));
+}
+
+#[test]
 fn a_crash_at_any_call_of_a_cut_leaves_the_log_whole_or_cut() {
     let mut whole = filled(CrashingDisk::new());
     let (batches, ends) = (whole.batches(Offset(0)), ends(&mut whole));

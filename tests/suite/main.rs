@@ -16,6 +16,7 @@ mod asp_market; // the tables of the market in docs/asp.md against the code, cel
 mod asp_table; // the transition table drawn in docs/asp.md against the code, cell by cell and role by role
 #[cfg(target_os = "linux")]
 mod bad_disk; // the real binary on a disk whose syncs fail, or take seconds
+mod begun_again; // starts that end before they are done, or find less than they left, and are begun again
 mod beside; // lives of a channel beside each other in one broker: one entry, either side of a crash
 mod binary; // the real binary, end to end, also across kills
 mod broker_failures; // the broker on a failing disk: who waits is told, one channel holds up no other
@@ -89,6 +90,7 @@ mod starts; // what a start takes from the last end, and what it makes its own
 mod storage_harness; // drives the storage room from one thread, and models what it must hold
 mod stored; // what lies in the files of a data directory, for the tests that look there
 mod strain; // the real binary short of file descriptors, and stopped in the middle of its work
+mod successors; // logs with the identity of one before them: nothing that was to be removed of that one is theirs
 mod tls; // TLS on both ports: who is let in, who is turned away, and what both sides are told
 mod vouching; // what vouches for a group of the journal must be true
 mod wire; // docs/wire-protocol.md against the protocol room: tables, golden frames, hostile bytes

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use npayload::storage::StorageConfig;
-use npayload::storage::disk::{CrashingDisk, Disk, FailingDisk, Fault, Loss, Operation};
+use npayload::storage::disk::{
+    CrashingDisk, Disk, FailingDisk, Fault, Loss, MemoryDisk, Operation,
+};
 
 use crate::storage_harness::{Harness, Mercy, Model, log_id, small};
 
@@ -118,5 +120,35 @@ fn batches_that_follow_each_other_in_a_segment_are_written_to_it_at_once() {
         writes < batches / 3,
         "{writes} writes for {batches} batches"
     );
+    after.check_recovered(Mercy::Process);
+}
+
+/// Whatever is read takes the place of what was read before, and that must be in its segment by then.
+#[test]
+fn logs_of_which_the_journal_has_more_than_is_held_at_once_are_whole() {
+    const BATCHES: u64 = 40;
+    let config = StorageConfig {
+        journal_file_bytes: 48 << 20,
+        max_round_bytes: 8 << 20,
+        direct_bytes: 4 << 20,
+        always_direct_bytes: 4 << 20,
+        write_behind_bytes: 64 << 20,
+        max_unwritten_bytes: 64 << 20,
+        ..small()
+    };
+    let disk = MemoryDisk::new();
+    let open = |model, now| {
+        let disk = Arc::new(disk.clone());
+        Harness::open_with(disk, config.clone(), model, now).unwrap()
+    };
+    let mut harness = open(Model::default(), 1);
+    (0..2).for_each(|n| harness.create(n));
+    for n in 0..BATCHES {
+        harness.append(&[(n % 2, &[1 << 20])]).unwrap();
+        harness.round();
+    }
+    let (now, model) = (harness.now + 1, harness.kill());
+    let mut after = open(model, now);
+    assert!(after.report.batches >= BATCHES, "{:?}", after.report);
     after.check_recovered(Mercy::Process);
 }

@@ -316,6 +316,41 @@ fn segments_that_a_crash_left_below_the_log_start_are_removed_later() {
     harness.check();
 }
 
+/// The end of a segment may be in the journal and in memory alone when the segment is trimmed: nobody
+/// writes it to a file that is gone.
+#[test]
+fn what_a_trimmed_segment_lacks_is_written_nowhere_and_fails_nobody() {
+    let (disk, mut harness) = new();
+    harness.append(&[(2, &[300])]).unwrap();
+    harness.checkpoint();
+    // Others are opened, so that the segment's file is closed.
+    for n in [0, 1, 3] {
+        if n == 3 {
+            harness.create(n);
+        }
+        harness.append(&[(n, &[300])]).unwrap();
+        harness.checkpoint();
+    }
+    harness.append(&[(2, &[40])]).unwrap();
+    harness.roll(2);
+    harness.append(&[(2, &[50])]).unwrap();
+    harness.round();
+    harness.set_log_start(2, 2);
+    harness.flush();
+    let dir = Path::new(ROOT).join(format!("channels/{}", log_id(2)));
+    let first = dir.join(format!("{:020}.log", 0));
+    assert!(!disk.exists(&first).unwrap());
+    harness.checkpoint();
+    assert!(harness.storage.log(log_id(2)).unwrap().refused().is_none());
+    assert_eq!(harness.storage.unwritten_bytes(), 0);
+    assert!(!disk.exists(&first).unwrap());
+    harness.append(&[(2, &[60])]).unwrap();
+    harness.flush();
+    let (now, model) = (harness.now + 1, harness.kill());
+    let mut harness = Harness::open(Arc::new(disk), model, now).unwrap();
+    harness.check_recovered(Mercy::Process);
+}
+
 #[test]
 fn an_entry_over_several_logs_wins_against_steady_direct_runs_and_full_rounds() {
     for (size, per_round) in [(4_000, 2), (2_000, 8)] {

@@ -442,12 +442,18 @@ impl Harness {
         };
     }
 
+    /// Cuts a checkpoint if one is due.
+    pub fn cut_checkpoint(&mut self) -> bool {
+        let now = Timestamp(self.now);
+        self.storage.cut_checkpoint(now, &NoProducers)
+    }
+
     /// One step of upkeep, as [`Self::step_round`]. False when there was nothing to do.
     pub fn step_upkeep(&mut self) -> bool {
         let now = Timestamp(self.now);
         self.upkeep = match std::mem::take(&mut self.upkeep) {
             InFlight::Nothing => {
-                self.storage.cut_checkpoint(now, &NoProducers);
+                self.cut_checkpoint();
                 match self.storage.plan_upkeep(now) {
                     Some(planned) => InFlight::Planned(planned),
                     None => return false,
@@ -532,10 +538,7 @@ impl Harness {
     /// All upkeep that is due, checkpoints included.
     pub fn upkeep(&mut self) {
         for _ in 0..600 {
-            let is_cut = self
-                .storage
-                .cut_checkpoint(Timestamp(self.now), &NoProducers);
-            if is_cut {
+            if self.cut_checkpoint() {
                 self.round(); // which the checkpoint waits for
             }
             if !self.step_upkeep() {

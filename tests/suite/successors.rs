@@ -1,0 +1,126 @@
+//! Logs that have the identity of one before them: what was to be removed of that one takes nothing of
+//! theirs.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use npayload::format::{BatchHeader, ProducerRow};
+use npayload::storage::disk::{CrashingDisk, Disk, FailingDisk, Fault, Operation};
+use npayload::storage::{FoldHeaders, Upkeep};
+use npayload::types::{Offset, Timestamp};
+
+use crate::storage_harness::{Harness, Mercy, Model, ROOT, log_id, options};
+
+fn log_dir(n: u64) -> PathBuf {
+    Path::new(ROOT).join(format!("channels/{}", log_id(n)))
+}
+
+/// Five segments of one batch each.
+fn fill(harness: &mut Harness) {
+    for _ in 0..5 {
+        harness.append(&[(2, &[3_400])]).unwrap();
+        harness.round();
+        harness.roll(2);
+    }
+}
+
+fn start() -> (CrashingDisk, FailingDisk, Harness) {
+    let disk = CrashingDisk::new();
+    let failing = FailingDisk::new(Arc::new(disk.clone()));
+    let on = Arc::new(failing.clone());
+    let mut harness = Harness::open(on, Model::default(), 1).unwrap();
+    (0..3).for_each(|n| harness.create(n));
+    fill(&mut harness);
+    harness.flush();
+    harness.checkpoint();
+    (disk, failing, harness)
+}
+
+fn is_whole(disk: &CrashingDisk, harness: Harness) {
+    let (now, model) = (harness.now + 1, harness.kill());
+    let mut harness = Harness::open(Arc::new(disk.clone()), model, now).unwrap();
+    harness.check_recovered(Mercy::Process);
+    harness.check_from(log_id(2), 0, 3000);
+    assert_eq!(harness.storage.log(log_id(2)).unwrap().end().0, 5);
+}
+
+/// What could not be removed is tried again behind the next checkpoint: the log may be deleted by
+/// then, and be there again.
+#[test]
+fn what_could_not_be_removed_of_a_deleted_log_is_not_looked_for_in_its_successor() {
+    let (disk, failing, mut harness) = start();
+    failing.plan(Fault::new(Fault::IO).on(Operation::Remove).at("channels/"));
+    harness.set_log_start(2, 4);
+    harness.flush();
+    assert_eq!(failing.struck(), 1);
+    harness.drop_log(2);
+    harness.flush();
+    assert!(!disk.exists(&log_dir(2)).unwrap());
+    harness.storage.want_traces_gone();
+    for _ in 0..20 {
+        if !harness.storage.has_traces(log_id(2)) {
+            break;
+        }
+        harness.round();
+        harness.step_upkeep();
+    }
+    assert!(!harness.storage.has_traces(log_id(2)));
+    harness.model.dropped.remove(&log_id(2));
+    harness.create(2);
+    fill(&mut harness);
+    harness.checkpoint();
+    harness.checkpoint();
+    is_whole(&disk, harness);
+}
+
+/// No producers.
+#[derive(Debug)]
+struct Nobody;
+
+impl FoldHeaders for Nobody {
+    fn header(&mut self, _: &BatchHeader) {}
+
+    fn rows(&self) -> (u64, Vec<ProducerRow>) {
+        (0, Vec::new())
+    }
+}
+
+/// The log start of a log may still move while another log is put in its place.
+#[test]
+fn what_is_to_be_removed_of_a_replaced_log_is_not_looked_for_in_the_one_in_its_place() {
+    let (disk, _, mut harness) = start();
+    let id = log_id(2);
+    let batches = harness.read(id, 0, 3000).unwrap();
+    let beside = harness
+        .storage
+        .beside(id, options(id), Offset(0), Box::new(Nobody));
+    let mut beside = beside.expect("the only one");
+    for batch in &batches {
+        let now = Timestamp(harness.now);
+        beside.append(batch, None, now).unwrap();
+    }
+    harness.storage.begin_replace(beside).unwrap();
+    let mut is_moved = false;
+    for _ in 0..100 {
+        harness.now += 60;
+        harness.round();
+        let now = Timestamp(harness.now);
+        harness.cut_checkpoint();
+        let Some(job) = harness.storage.plan_upkeep(now) else {
+            continue;
+        };
+        if matches!(job, Upkeep::Replace(_)) {
+            harness.storage.set_log_start(id, Offset(4));
+            is_moved = true;
+        }
+        harness.storage.finish_upkeep(job.run(), now);
+        if let Some((_, ended)) = harness.storage.take_replaced() {
+            ended.unwrap();
+            break;
+        }
+    }
+    assert!(is_moved);
+    harness.flush();
+    harness.checkpoint();
+    is_whole(&disk, harness);
+}
