@@ -193,7 +193,7 @@ impl Storage {
             && !log.is_writing_behind
             && !log.is_dirty
             && !self.owing.contains(&id)
-            && !self.in_flight.contains(&id)
+            && !self.in_flight.contains_key(&id)
     }
 
     /// The cut that was begun, once it may be run.

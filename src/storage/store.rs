@@ -8,7 +8,7 @@ mod entry;
 mod logs;
 mod staging;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 pub use self::config::StorageConfig;
@@ -74,8 +74,8 @@ pub struct Storage {
     pub(super) group_buffer: Vec<u8>,
     /// Logs with segments that hold unsynced direct runs.
     pub(super) owing: BTreeSet<Incarnation>,
-    /// Logs whose direct runs the round under way writes.
-    pub(super) in_flight: HashSet<Incarnation>,
+    /// Logs whose segments the round under way writes to or syncs, with the base of the first of these.
+    pub(super) in_flight: HashMap<Incarnation, Offset>,
     /// Logs whose flushed offset the next sync moves.
     pub(super) awaiting_sync: Vec<Incarnation>,
     /// When a `written` channel's interval is over.
@@ -143,7 +143,7 @@ impl Storage {
             is_round_running: false,
             group_buffer: Vec::new(),
             owing: BTreeSet::new(),
-            in_flight: HashSet::new(),
+            in_flight: HashMap::new(),
             awaiting_sync: Vec::new(),
             sync_due: None,
             sync_wanted: false,

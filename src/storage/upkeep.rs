@@ -213,11 +213,15 @@ impl Storage {
             }));
         }
         // A direct run under way would make the directory of a deleted log again, and takes along what
-        // the segment before it lacks.
+        // the segment before it lacks. Segments before that go all the same: under load a round is
+        // always under way, and one that finds the disk full waits for what they free.
         let is_free = |removal: &Removal| match removal {
-            Removal::Log(id) => !self.in_flight.contains(id),
+            Removal::Log(id) => !self.in_flight.contains_key(id),
             Removal::Segments { log, segments } => {
-                !self.in_flight.contains(log) && !self.is_needed(*log, segments)
+                let first = self.in_flight.get(log);
+                let is_before =
+                    |one: &Arc<Segment>| first.is_none_or(|first| one.id().base < *first);
+                segments.iter().all(is_before) && !self.is_needed(*log, segments)
             }
             Removal::Spares { .. } | Removal::Beside(_) => true,
         };

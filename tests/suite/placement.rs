@@ -352,6 +352,28 @@ fn what_a_trimmed_segment_lacks_is_written_nowhere_and_fails_nobody() {
 }
 
 #[test]
+fn segments_before_it_go_while_a_large_run_is_under_way() {
+    let (disk, mut harness) = new();
+    for _ in 0..2 {
+        harness.append(&[(0, &[4_000])]).unwrap();
+        harness.flush();
+        harness.roll(0);
+    }
+    harness.checkpoint();
+    let dir = Path::new(ROOT).join(format!("channels/{}", log_id(0)));
+    let first = dir.join(format!("{:020}.log", 0));
+    assert!(disk.exists(&first).unwrap());
+    harness.set_log_start(0, 1);
+    // Whoever writes large runs has one under way whenever somebody looks, or one that finds the disk full.
+    harness.append(&[(0, &[4_000])]).unwrap();
+    harness.step_round(); // planned
+    while harness.step_upkeep() {}
+    assert!(!disk.exists(&first).unwrap());
+    harness.flush();
+    harness.check();
+}
+
+#[test]
 fn an_entry_over_several_logs_wins_against_steady_direct_runs_and_full_rounds() {
     for (size, per_round) in [(4_000, 2), (2_000, 8)] {
         let (_, mut harness) = new();

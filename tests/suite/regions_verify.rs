@@ -53,6 +53,9 @@ fn asked_at_the_home_every_copy_is_compared_and_never_the_home_with_itself() {
         missing.contains("the copy in `eu-west` was not compared"),
         "{missing}"
     );
+    let told = east.run(&["region", "verify", "orders", "--json"]);
+    let told: serde_json::Value = serde_json::from_slice(&told.out).expect("JSON");
+    assert_eq!(told["equal"], json!(false), "{told}");
     west.restart();
     west.linked();
     // A copy that is another one is found although it is stopped: the home is put back to a backup.

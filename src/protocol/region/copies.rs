@@ -26,7 +26,7 @@ pub struct Verified {
     pub to: Offset,
     /// Batches compared, of all copies.
     pub batches: u64,
-    /// Whether all that was compared is the same.
+    /// Whether everything was compared, and is the same.
     pub equal: bool,
     /// The first range that differs, as offsets; `None` where all is the same.
     #[serde(default, skip_serializing_if = "Option::is_none")]

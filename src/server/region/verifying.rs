@@ -143,7 +143,7 @@ impl Log<'_> {
             }
             verified.to = verified.to.max(copy.to);
             verified.batches += copy.batches;
-            verified.equal &= copy.differs.is_none();
+            verified.equal &= copy.differs.is_none() && copy.error.is_none();
             verified.differs = verified.differs.or(copy.differs);
             copies.push(copy);
         }

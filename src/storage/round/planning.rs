@@ -1,6 +1,6 @@
 //! What goes into a round, taken under the lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::group::{GROUP_HEADER_BYTES, GROUP_ITEM_BYTES};
@@ -10,7 +10,7 @@ use crate::storage::journal::Room;
 use crate::storage::log::Log;
 use crate::storage::segment::{FIRST_BATCH, Segment};
 use crate::storage::store::{QueuedBatch, Storage};
-use crate::types::{Durability, Incarnation, Timestamp};
+use crate::types::{Durability, Incarnation, Offset, Timestamp};
 
 impl Storage {
     /// Whether a round has work at `now`.
@@ -166,7 +166,7 @@ impl Storage {
             }
         }
         self.queue_bytes = 0;
-        self.in_flight = direct.into_iter().collect();
+        self.in_flight = touched(&runs, &owed);
         self.is_round_running = true;
         Some(Round {
             direct: runs,
@@ -277,4 +277,24 @@ impl Storage {
         }
         direct
     }
+}
+
+/// The logs whose segments a round writes to or syncs, with the base of the first of these.
+fn touched(
+    runs: &[DirectRun],
+    owed: &[(Incarnation, Arc<Segment>)],
+) -> HashMap<Incarnation, Offset> {
+    let written = runs.iter().flat_map(|run| {
+        let before = run.before.iter().map(|batch| &batch.segment);
+        let batches = run.batches.iter().map(|batch| &batch.segment);
+        before.chain(batches).map(|segment| (run.log, segment))
+    });
+    let synced = owed.iter().map(|(log, segment)| (*log, segment));
+    let mut touched = HashMap::new();
+    for (log, segment) in written.chain(synced) {
+        let base = segment.id().base;
+        let first = touched.entry(log).or_insert(base);
+        *first = base.min(*first);
+    }
+    touched
 }

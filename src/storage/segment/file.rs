@@ -47,6 +47,15 @@ impl Segment {
         if !self.is_reused.swap(false, Ordering::AcqRel) {
             return Ok(false);
         }
+        let cut = self.cut_behind(disk, length);
+        if cut.is_err() {
+            // What was there before still lies behind its end.
+            self.is_reused.store(true, Ordering::Release);
+        }
+        cut
+    }
+
+    fn cut_behind(&self, disk: &dyn Disk, length: u64) -> Result<bool, IoFailure> {
         let path = &self.id.path;
         let file = match disk.open(path, OpenMode::ReadWrite) {
             // Retention took it meanwhile.
