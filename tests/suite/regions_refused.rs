@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use npayload::broker::{CheckedBatch, Outbox};
-use npayload::client::{Client, Link, RequestError};
+use npayload::client::{Client, Link, LinkCall, RequestError};
 use npayload::format::{BatchBuilder, Compression, DoorLimits, NewRecord, check_produced};
 use npayload::protocol::region::LinkOpen;
 use npayload::protocol::{
@@ -58,14 +58,8 @@ impl Sender {
         Self(linked.expect("a link").0)
     }
 
-    /// Publishes a batch of one record that may wait: whether it does.
-    async fn publish(
-        &self,
-        producer: u128,
-        epoch: u32,
-        sequence: u64,
-        text: &str,
-    ) -> Result<bool, ErrorCode> {
+    /// Sends a batch of one record that may wait.
+    fn send(&self, producer: u128, epoch: u32, sequence: u64, text: &str) -> LinkCall {
         let batch = built(producer, epoch, sequence, text).bytes;
         let request = Request::Publish(PublishRequest {
             target: PublishTarget {
@@ -79,17 +73,33 @@ impl Sender {
                 wait_ms: 0,
             }),
         });
-        match self.0.send(&request).answer().await {
-            Ok(Response::PublishAt(_, at)) => Ok(at.outbox),
-            Err(RequestError::Server(error)) => Err(error.known().expect("a known error")),
-            other => panic!("{other:?}"),
-        }
+        self.0.send(&request)
+    }
+
+    /// The same, and whether it waits.
+    async fn publish(
+        &self,
+        producer: u128,
+        epoch: u32,
+        sequence: u64,
+        text: &str,
+    ) -> Result<bool, ErrorCode> {
+        told(self.send(producer, epoch, sequence, text)).await
     }
 
     /// The same of one that has to wait.
     async fn keep(&self, producer: u128, epoch: u32, sequence: u64, text: &str) {
         let kept = self.publish(producer, epoch, sequence, text).await;
         assert_eq!(kept, Ok(true), "{text}");
+    }
+}
+
+/// Whether what was published waits.
+async fn told(mut call: LinkCall) -> Result<bool, ErrorCode> {
+    match call.answer().await {
+        Ok(Response::PublishAt(_, at)) => Ok(at.outbox),
+        Err(RequestError::Server(error)) => Err(error.known().expect("a known error")),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -124,6 +134,15 @@ fn refused(region: &Region, records: u64) -> Value {
 fn rows_aside(region: &Region) -> Vec<Value> {
     let status = region.status();
     status["aside"].as_array().cloned().unwrap_or_default()
+}
+
+/// Waits until nothing waits; nothing was set aside.
+fn nothing_aside(region: &Region) {
+    wait_for("an empty outbox", || {
+        let records = &outbox(region)["records"];
+        (records.is_null() || records == 0).then_some(())
+    });
+    assert_eq!(rows_aside(region), Vec::<Value>::new());
 }
 
 fn texts(region: &Region) -> Vec<String> {
@@ -402,10 +421,92 @@ async fn what_is_at_home_is_not_set_aside_for_a_later_epoch_of_its_producer() {
     unlinked(&west);
     line.mend();
     assert_eq!(arrived(&east, 3), numbered("kept", 3));
-    wait_for("an empty outbox", || {
-        outbox(&west)["records"].is_null().then_some(())
-    });
-    assert_eq!(rows_aside(&west), Vec::<Value>::new());
+    nothing_aside(&west);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_sent_at_once_is_not_set_aside_for_a_later_epoch_of_its_producer() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (east, line, west) = pair(dir.path());
+    let sender = Sender::to(&west).await;
+    // The home has the first, and nobody is told: what comes behind it of a later epoch waits here.
+    line.set(|condition| condition.is_silent_back = true);
+    let first = sender.send(7, 1, 0, "kept 0");
+    let second = sender.send(7, 2, 0, "kept 1");
+    let other = sender.send(8, 1, 0, "kept 2");
+    wait_for("the first", || (texts(&east).len() > 1).then_some(()));
+    line.cut();
+    unlinked(&west);
+    for call in [first, second, other] {
+        assert_eq!(told(call).await, Ok(true));
+    }
+    line.mend();
+    assert_eq!(arrived(&east, 3), numbered("kept", 3));
+    nothing_aside(&west);
+    // Where the home answers it goes there without a wait here.
+    let next = (
+        sender.send(7, 2, 1, "kept 3"),
+        sender.send(7, 3, 0, "kept 4"),
+    );
+    assert_eq!(
+        (told(next.0).await, told(next.1).await),
+        (Ok(false), Ok(false))
+    );
+    assert_eq!(arrived(&east, 5), numbered("kept", 5));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_that_begins_anew_where_it_was_not_known_is_kept_past_where_it_was_refused() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (east, line, west) = pair(dir.path());
+    let sender = Sender::to(&west).await;
+    let refused = sender.publish(7, 1, 3, "lost").await;
+    assert_eq!(refused, Err(ErrorCode::UnknownProducer));
+    line.cut();
+    unlinked(&west);
+    sender.keep(7, 1, 0, "kept 0").await;
+    // From there on it leaves nothing out.
+    let gap = sender.publish(7, 1, 2, "kept 2").await;
+    assert_eq!(gap, Err(ErrorCode::SequenceGap));
+    for n in 1..6 {
+        sender.keep(7, 1, n, &format!("kept {n}")).await;
+    }
+    line.mend();
+    assert_eq!(arrived(&east, 6), numbered("kept", 6));
+    nothing_aside(&west);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_file_of_a_producer_says_why_its_first_batch_was_refused() {
+    const COUNT: u64 = 60;
+    let dir = tempfile::tempdir().expect("a directory");
+    let (east, line, west) = pair(dir.path());
+    line.cut();
+    unlinked(&west);
+    let sender = Sender::to(&west).await;
+    let large = "x".repeat(3000);
+    for n in 0..COUNT {
+        let behind = format!("behind {n}");
+        let text = if n == 0 { &large } else { &behind };
+        sender.keep(7, 1, n, text).await;
+        sender.keep(8, 1, n, &format!("kept {n}")).await;
+    }
+    let update = ["channel", "update", "orders", "--max-record-bytes", "1000"];
+    east.run(&update).ok();
+    // More are sent than may be on their way at once, so some were answered; then the home is lost.
+    line.mend();
+    line.set(|condition| condition.delay = Duration::from_millis(400));
+    wait_for("some of them", || (texts(&east).len() > 12).then_some(()));
+    line.cut();
+    wait_for("a file", || (!rows_aside(&west).is_empty()).then_some(()));
+    line.mend();
+    let count = usize::try_from(COUNT).expect("few");
+    assert_eq!(arrived(&east, count), numbered("kept", COUNT));
+    refused(&west, COUNT);
+    let rows = rows_aside(&west);
+    assert!(rows.len() > 1, "{rows:?}");
+    let is_why = |row: &Value| row["refused"]["code"] == "RECORD_TOO_LARGE";
+    assert!(rows.iter().all(is_why), "{rows:?}");
 }
 
 /// An outbox of three batches in a region of one broker.

@@ -20,9 +20,9 @@ const BUSY: Duration = Duration::from_secs(20);
 /// Most producers whose sequences are remembered; past that those are forgotten that were heard of
 /// least recently.
 const MAX_PRODUCERS: usize = 10_000;
-/// Most producers of which it is remembered that the home has refused them; past that a batch of
-/// theirs is kept, refused, and set aside.
-const MAX_REFUSED: usize = 1_000;
+/// Most producers of which it is remembered that the home has refused them, the last half of which
+/// surely are; past that a batch of theirs is kept, refused, and set aside.
+const MAX_REFUSED: usize = 2_000;
 
 /// Where the producers of a channel stand, as far as their batches passed here: a batch is kept only
 /// where none before it was left out.
@@ -36,13 +36,6 @@ impl Default for Sequences {
 }
 
 impl Sequences {
-    /// A batch is at home.
-    pub fn went(&mut self, batch: &[u8]) {
-        if let Ok(header) = BatchHeader::peek_produced(batch) {
-            self.passed(&header);
-        }
-    }
-
     /// A batch is at home, or kept.
     fn passed(&mut self, header: &BatchHeader) {
         // Whatever sequence a client makes up.
@@ -54,6 +47,12 @@ impl Sequences {
         if known.is_none_or(|known| *known < stands) {
             self.0.set(header.producer_id(), stands);
         }
+    }
+
+    /// A batch is at home, or kept, with which its producer begins anew: whatever it had reached.
+    fn began(&mut self, header: &BatchHeader) {
+        self.0.remove(&header.producer_id());
+        self.passed(header);
     }
 
     /// A batch was refused: its producer goes on with it.
@@ -133,11 +132,43 @@ impl RefusedProducers {
     /// Why the home would not take a batch, where that is known.
     fn refusal(&mut self, header: &BatchHeader) -> Option<WireError> {
         let known = self.0.get(&header.producer_id())?;
-        let (epoch, sequence) = (header.producer_epoch(), header.base_sequence());
-        // Whom the home does not know may begin.
-        let begins = sequence == 0 && known.error.is(ErrorCode::UnknownProducer);
-        let is_behind = epoch == known.epoch && sequence >= known.sequence;
-        (is_behind && !begins).then(|| known.error.clone())
+        (known.is_before(header) && !known.may_begin(header)).then(|| known.error.clone())
+    }
+
+    /// Whether a batch that is at home, or kept, is one with which its producer begins anew. Then it
+    /// is refused no more.
+    fn begins(&mut self, header: &BatchHeader) -> bool {
+        let known = self.0.peek(&header.producer_id());
+        let begins = known.is_some_and(|known| known.may_begin(header));
+        if begins {
+            self.0.remove(&header.producer_id());
+        }
+        begins
+    }
+
+    /// What a refusal is about: of what is refused for what is missing before it, what was refused
+    /// there, where that is known.
+    pub fn cause(&self, header: &BatchHeader, error: WireError) -> WireError {
+        // Of whom the home has taken nothing it says that it doesn't know them.
+        let is_missing = error.is(ErrorCode::SequenceGap) || error.is(ErrorCode::UnknownProducer);
+        let known = self.0.peek(&header.producer_id());
+        match known.filter(|known| is_missing && known.is_before(header)) {
+            Some(known) => known.error.clone(),
+            None => error,
+        }
+    }
+}
+
+impl RefusedSince {
+    /// Whether a batch is refused since, of the same epoch.
+    fn is_before(&self, header: &BatchHeader) -> bool {
+        header.producer_epoch() == self.epoch && header.base_sequence() >= self.sequence
+    }
+
+    /// Whether its producer may begin anew with a batch: whom the home does not know may.
+    fn may_begin(&self, header: &BatchHeader) -> bool {
+        let is_first = header.producer_epoch() == self.epoch && header.base_sequence() == 0;
+        is_first && self.error.is(ErrorCode::UnknownProducer)
     }
 }
 
@@ -171,6 +202,14 @@ fn limits(config: &ChannelConfig) -> DoorLimits {
 }
 
 impl Courier {
+    /// A batch is at home, or kept: where its producer stands by that.
+    pub(super) fn went_on(&mut self, header: &BatchHeader) {
+        match self.refused_producers.begins(header) {
+            true => self.sequences.began(header),
+            false => self.sequences.passed(header),
+        }
+    }
+
     /// Keeps a publish, and answers it.
     pub(super) async fn keep(&mut self, handed: Handed) {
         let Handed { publish, by, reply } = handed;
@@ -242,7 +281,7 @@ impl Courier {
             self.end = crate::types::Offset(accepted.value.last.0 + 1);
             self.kept_at(accepted.value.append_time);
         }
-        self.sequences.passed(&header);
+        self.went_on(&header);
         // It is synced here, and from the moment it is carried only as safe as the channel makes it:
         // no more than that is promised, as nobody is told when it was carried.
         let level = accepted.value.level.min(durability);
@@ -402,10 +441,50 @@ mod tests {
         assert!(!refused.is_empty(), "that is of before");
         refused.taken(&header(3, 0));
         assert!(refused.is_empty());
-        for other in 0..3 * MAX_REFUSED as u128 {
+        let count = 3 * MAX_REFUSED as u128 + 1;
+        for other in 0..count {
             refused.refused(&of(ProducerId(1000 + other), 1, 7), &unknown);
             assert!(refused.0.len() <= MAX_REFUSED);
         }
+        // As docs/regions.md promises.
+        let mut last = (count - 1000..count).map(|other| ProducerId(1000 + other));
+        assert!(last.all(|producer| refused.0.peek(&producer).is_some()));
+    }
+
+    #[test]
+    fn a_producer_that_begins_anew_is_one_like_others() {
+        let unknown = WireError::new(ErrorCode::UnknownProducer, "m");
+        let (mut refused, mut sequences) = (RefusedProducers::default(), Sequences::default());
+        refused.refused(&header(1, 40), &unknown);
+        sequences.stopped(&header(1, 40));
+        for other in [header(1, 38), header(1, 40), header(2, 0)] {
+            assert!(!refused.begins(&other), "that is no new beginning");
+        }
+        assert!(refused.begins(&header(1, 0)));
+        sequences.began(&header(1, 0));
+        assert_eq!(sequences.gap(&header(1, 4)), Some(2));
+        assert!(refused.is_empty());
+        assert!(!refused.begins(&header(1, 0)), "a retry");
+    }
+
+    #[test]
+    fn what_is_missing_before_a_batch_is_refused_for_what_was_refused_there() {
+        let mut refused = RefusedProducers::default();
+        let cause = |refused: &RefusedProducers, header: &BatchHeader, code| {
+            let error = refused.cause(header, WireError::new(code, "m"));
+            error.known()
+        };
+        let gap = ErrorCode::SequenceGap;
+        let large = ErrorCode::RecordTooLarge;
+        assert_eq!(cause(&refused, &header(1, 42), gap), Some(gap));
+        refused.refused(&header(1, 40), &WireError::new(large, "m"));
+        let unknown = ErrorCode::UnknownProducer;
+        assert_eq!(cause(&refused, &header(1, 42), gap), Some(large));
+        assert_eq!(cause(&refused, &header(1, 42), unknown), Some(large));
+        // Another reason is its own, and so is another epoch.
+        let forbidden = ErrorCode::Forbidden;
+        assert_eq!(cause(&refused, &header(1, 42), forbidden), Some(forbidden));
+        assert_eq!(cause(&refused, &header(2, 2), gap), Some(gap));
     }
 
     #[test]

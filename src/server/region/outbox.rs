@@ -245,6 +245,7 @@ fn begin(shared: &Arc<Shared>, broker: &Broker, regions: &Arc<Regions>, outbox: 
         unrecorded: 0,
         refused: Refused::default(),
         epochs: HashMap::new(),
+        waiting: None,
         is_barred: false,
         is_unsettled: false,
         sequences: Sequences::default(),
@@ -301,9 +302,12 @@ pub(super) struct Courier {
     unrecorded: u64,
     /// What is to be set aside.
     pub(super) refused: Refused,
-    /// Epochs of the producers whose batches were sent since it was last durable what is carried. One
-    /// that is sent again behind one of a higher epoch would be refused, though it is at home.
+    /// Epochs of the producers whose batches were sent, at once or from the outbox, since it was last
+    /// durable what is carried. One that is sent again behind one of a higher epoch would be refused,
+    /// though it is at home.
     epochs: HashMap<ProducerId, u32>,
+    /// A publish that may not be sent before that is durable. Nothing is taken before it is.
+    waiting: Option<Handed>,
     /// Nothing is sent before it is durable what is carried.
     is_barred: bool,
     /// That could not be brought on the record, and is tried again with what is sent next.
@@ -325,6 +329,9 @@ impl Courier {
         let mut linked = self.regions.linked.subscribe();
         let stop = self.shared.stop.clone();
         loop {
+            if self.is_empty() && self.recorded < self.carried {
+                self.record_carried();
+            }
             if let Err(error) = self.fill().await {
                 self.pause(None, &error.to_string());
             }
@@ -345,6 +352,12 @@ impl Courier {
                     }
                 }
             }
+            // It is sent now, or kept where it can't be told what is carried.
+            let is_next = !self.is_barred || self.is_unsettled;
+            if let Some(handed) = self.waiting.take_if(|_| is_next) {
+                self.take(handed).await;
+                continue;
+            }
             self.tell();
             let not_before = self.not_before;
             // What was kept last is not synced yet.
@@ -357,7 +370,7 @@ impl Courier {
                 biased;
                 () = stop.cancelled() => return,
                 answer = answer_of(front) => self.answered(answer).await,
-                handed = self.inbox.recv() => match handed {
+                handed = self.inbox.recv(), if self.waiting.is_none() => match handed {
                     Some(handed) => self.take(handed).await,
                     None => return,
                 },
@@ -365,9 +378,11 @@ impl Courier {
                 () = until(not_before) => self.go_on(),
                 () = sleep(UNSYNCED), if is_behind => {}
                 () = sleep(IDLE), if is_idle => {
+                    // The next courier knows what is carried from the outbox alone.
+                    let is_settled = self.settle().await.is_ok();
                     let broker = self.shared.broker();
                     let outboxes = &self.regions.outboxes;
-                    if outboxes.let_go(&broker, &self.outbox, &self.inbox) {
+                    if is_settled && outboxes.let_go(&broker, &self.outbox, &self.inbox) {
                         return;
                     }
                 }
@@ -387,8 +402,7 @@ impl Courier {
     /// Whether it is time to set aside what was refused, or to make durable what is carried: all that
     /// was sent is answered, and nothing more is sent.
     fn is_due(&self) -> bool {
-        let is_kept = |sent: &Sent| matches!(sent.load, Load::Kept(_));
-        if self.is_unsettled || self.flight.iter().any(is_kept) {
+        if self.is_unsettled || !self.flight.is_empty() {
             return false;
         }
         let is_over = self.answered == self.end || self.refused.is_full();
@@ -406,6 +420,9 @@ impl Courier {
     /// carried. If not, that is seen to first.
     pub(super) fn may_follow(&mut self, header: &BatchHeader) -> bool {
         let (producer, epoch) = (header.producer_id(), header.producer_epoch());
+        if producer.is_none() {
+            return true;
+        }
         let before = self.epochs.get(&producer);
         self.is_barred = match before {
             Some(before) => *before < epoch,
@@ -428,7 +445,7 @@ impl Courier {
         }
     }
 
-    /// Takes a publish: sends it at once, or keeps it.
+    /// Takes a publish: sends it at once, or keeps it, or has it wait until it may be sent.
     async fn take(&mut self, mut handed: Handed) {
         let link = match self.is_empty() && self.not_before.is_none() {
             true => self.link(),
@@ -439,6 +456,11 @@ impl Courier {
             self.fall_back().await;
             return self.keep(handed).await;
         };
+        let header = BatchHeader::peek_produced(&handed.publish.batch);
+        if header.is_ok_and(|header| !self.may_follow(&header)) {
+            self.waiting = Some(handed);
+            return;
+        }
         let wait_ms = handed.publish.asks.map_or(0, |asks| asks.wait_ms);
         handed.publish.asks = Some(PublishAsks {
             outbox: false,
@@ -491,8 +513,8 @@ impl Courier {
                     let text = format!("the home of the channel has answered: {error}");
                     Response::Error(WireError::new(ErrorCode::Internal, text))
                 });
-                self.sequences.went(&handed.publish.batch);
                 if let Ok(header) = BatchHeader::peek_produced(&handed.publish.batch) {
+                    self.went_on(&header);
                     self.refused_producers.taken(&header);
                 }
                 let _ = handed.reply.send((response, None));
@@ -541,7 +563,8 @@ impl Courier {
                     "the home refuses what waits in the outbox: it is set aside"
                 );
                 self.refused_producers.refused(header, &error);
-                self.refused.push(header, error);
+                let cause = self.refused_producers.cause(header, error);
+                self.refused.push(header, cause);
                 self.was_answered(header.end_offset());
             }
             Fate::Stuck | Fate::Again => self.was_refused(error),
@@ -584,17 +607,22 @@ impl Courier {
             self.oldest = None;
         }
         if self.is_empty() || self.unrecorded >= RECORD_BYTES {
-            let now = clock::now();
-            let recorded = self.shared.broker().carried(&self.outbox, end, now);
-            self.shared.wake_committer();
-            match recorded {
-                Ok(()) => {
-                    self.unrecorded = 0;
-                    self.recorded = end;
-                }
-                Err(error) => {
-                    tracing::debug!(channel = %self.outbox.channel, %error, "an outbox is trimmed later");
-                }
+            self.record_carried();
+        }
+    }
+
+    /// Brings what is carried on the record; where that fails it is tried again.
+    fn record_carried(&mut self) {
+        let (below, now) = (self.carried, clock::now());
+        let recorded = self.shared.broker().carried(&self.outbox, below, now);
+        self.shared.wake_committer();
+        match recorded {
+            Ok(()) => {
+                self.unrecorded = 0;
+                self.recorded = below;
+            }
+            Err(error) => {
+                tracing::debug!(channel = %self.outbox.channel, %error, "an outbox is trimmed later");
             }
         }
     }

@@ -108,6 +108,11 @@ impl Courier {
         let wait = {
             let mut broker = self.shared.broker();
             match below > self.recorded {
+                true if asides.is_empty() => {
+                    let carried = broker.carried(&self.outbox, below, clock::now());
+                    carried.map_err(|error| answer::refused(&error))?;
+                    broker.directory_wait()
+                }
                 true => {
                     let (asides, now) = (asides.clone(), clock::now());
                     let recorded = broker.set_aside_refused(&self.outbox, asides, below, now);
