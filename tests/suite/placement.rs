@@ -364,6 +364,8 @@ fn segments_before_it_go_while_a_large_run_is_under_way() {
     let first = dir.join(format!("{:020}.log", 0));
     assert!(disk.exists(&first).unwrap());
     harness.set_log_start(0, 1);
+    harness.round();
+    assert!(disk.exists(&first).unwrap());
     // Whoever writes large runs has one under way whenever somebody looks, or one that finds the disk full.
     harness.append(&[(0, &[4_000])]).unwrap();
     harness.step_round(); // planned
