@@ -159,7 +159,7 @@ pub async fn client(bench: &Bench<'_>) -> Result<Vec<Figure>> {
         let broker = bench.broker().await?;
         let load = Load {
             connections,
-            batch_bytes: Some(256 << 10),
+            batch_bytes: Some(1 << 20),
             in_flight: 8,
             via: Via::Client,
             ..bench.load("client", Durability::Written, 100)
