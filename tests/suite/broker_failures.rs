@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use bytes::BytesMut;
 use npayload::broker::config::ConfigChange;
 use npayload::broker::{
     Accepted, AtomicPublished, Broker, BrokerConfig, BrokerError, CheckedBatch, CommitRequest,
@@ -31,22 +32,27 @@ fn name(text: &str) -> ChannelName {
     ChannelName::parse(text).unwrap()
 }
 
-/// A batch of records of these sizes as the door lets it in, and where it goes.
-pub fn checked(channel: &str, seed: u64, sizes: &[usize]) -> (Target, CheckedBatch) {
-    let bytes = batch_of_sizes(seed, sizes);
+/// A producer's batch, as the door lets it in.
+pub fn let_in(bytes: BytesMut) -> CheckedBatch {
     let limits = DoorLimits {
         max_record_bytes: 1 << 20,
         lz4: true,
         zstd: true,
     };
-    let header = check_produced(&bytes, &limits).unwrap();
+    let header = check_produced(&bytes, &limits).expect("a batch");
+    CheckedBatch { header, bytes }
+}
+
+/// A batch of records of these sizes as the door lets it in, and where it goes.
+pub fn checked(channel: &str, seed: u64, sizes: &[usize]) -> (Target, CheckedBatch) {
+    let batch = let_in(batch_of_sizes(seed, sizes));
     let target = Target {
         channel: name(channel),
         incarnation: None,
         expected: None,
         principal: 0,
     };
-    (target, CheckedBatch { header, bytes })
+    (target, batch)
 }
 
 /// That `reader` stands at an offset.

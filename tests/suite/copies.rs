@@ -9,15 +9,14 @@ use npayload::broker::{
     Broker, BrokerConfig, BrokerError, BrokerOpenError, CheckedBatch, CopiedBatch, Fetch,
     FetchStep, NewCopy, Place, Published, Refusal, Target,
 };
-use npayload::format::{
-    BatchBuilder, BatchHeader, Compression, DoorLimits, NewRecord, check_produced,
-};
+use npayload::format::{BatchBuilder, BatchHeader, Compression, NewRecord};
 use npayload::storage::disk::{CrashingDisk, Disk, Loss};
 use npayload::storage::{Outcome, StageError, StorageConfig};
 use npayload::types::{
     ChannelName, Incarnation, LogEpoch, Offset, ProducerId, RegionName, Timestamp,
 };
 
+use crate::broker_failures::let_in;
 use crate::storage_harness::{CHECKPOINT_MS, ROOT, small};
 
 /// A broker driven from one thread.
@@ -133,14 +132,7 @@ impl Driven {
             builder.push(&record).unwrap();
         }
         builder.producer(ProducerId(77), 1, sequence).fence(3);
-        let bytes = builder.build().unwrap();
-        let limits = DoorLimits {
-            max_record_bytes: 1 << 20,
-            lz4: true,
-            zstd: true,
-        };
-        let header = check_produced(&bytes, &limits).unwrap();
-        CheckedBatch { header, bytes }
+        let_in(builder.build().unwrap())
     }
 
     pub fn try_publish(&mut self, batch: &mut Option<CheckedBatch>) -> Result<Published, Refusal> {
@@ -409,14 +401,7 @@ fn restamp(bytes: &mut BytesMut, change: impl FnOnce(&mut npayload::format::Stam
 }
 
 fn produced() -> CheckedBatch {
-    let bytes = crate::storage_harness::batch(1, &[10]);
-    let limits = DoorLimits {
-        max_record_bytes: 1 << 20,
-        lz4: true,
-        zstd: true,
-    };
-    let header = check_produced(&bytes, &limits).unwrap();
-    CheckedBatch { header, bytes }
+    let_in(crate::storage_harness::batch(1, &[10]))
 }
 
 #[test]

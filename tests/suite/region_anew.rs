@@ -7,15 +7,14 @@ use npayload::broker::{
     Asked, BrokerError, CheckedBatch, CopiedBatch, NewCopy, Residence, Target, Travelling,
     lived_before,
 };
-use npayload::format::{
-    BatchBuilder, Compression, DoorLimits, NewRecord, Stamp, check_produced, stamp,
-};
+use npayload::format::{BatchBuilder, Compression, NewRecord, Stamp, stamp};
 use npayload::region::copies::AsideReason;
 use npayload::region::directory::{Named, RegionEvent, Spread, Unnamed};
 use npayload::region::homes::{Declined, HomeEvent, Taken};
 use npayload::region::interest::{Declared, InterestEvent, Since, Wish};
 use npayload::types::{ChannelName, Incarnation, LogEpoch, Offset, OrgName, RegionName, Timestamp};
 
+use crate::broker_failures::let_in;
 use crate::region_names::{Driven, channel, joined, region};
 
 /// The topic of what `us-east` says of homes, and the one that it has once it was begun anew.
@@ -106,14 +105,7 @@ fn produced() -> CheckedBatch {
         ..NewRecord::default()
     };
     builder.push(&record).expect("a record");
-    let bytes = builder.build().expect("a batch");
-    let limits = DoorLimits {
-        max_record_bytes: 1 << 20,
-        lz4: true,
-        zstd: true,
-    };
-    let header = check_produced(&bytes, &limits).expect("a batch");
-    CheckedBatch { header, bytes }
+    let_in(builder.build().expect("a batch"))
 }
 
 /// Publishes to `orders`.

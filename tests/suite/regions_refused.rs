@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use npayload::broker::{CheckedBatch, Outbox};
 use npayload::client::{Client, Link, LinkCall, RequestError};
-use npayload::format::{BatchBuilder, Compression, DoorLimits, NewRecord, check_produced};
+use npayload::format::{BatchBuilder, Compression, NewRecord};
 use npayload::protocol::region::LinkOpen;
 use npayload::protocol::{
     ErrorCode, PublishAsks, PublishRequest, PublishTarget, RegionRequest, Request, Response,
@@ -18,6 +18,7 @@ use npayload::storage::disk::{CrashingDisk, Loss};
 use npayload::types::{ChannelName, Incarnation, Offset, ProducerId, RegionName, Timestamp};
 use serde_json::{Value, json};
 
+use crate::broker_failures::let_in;
 use crate::copies::{self, Driven};
 use crate::process::wait_for;
 use crate::regions::{Region, over_line};
@@ -33,14 +34,7 @@ fn built(producer: u128, epoch: u32, sequence: u64, text: &str) -> CheckedBatch 
         ..NewRecord::default()
     };
     builder.push(&record).expect("a record");
-    let bytes = builder.build().expect("a batch");
-    let limits = DoorLimits {
-        max_record_bytes: 1 << 20,
-        lz4: true,
-        zstd: true,
-    };
-    let header = check_produced(&bytes, &limits).expect("a batch");
-    CheckedBatch { header, bytes }
+    let_in(builder.build().expect("a batch"))
 }
 
 /// Who sends batches to a region, with whatever producer and sequence.

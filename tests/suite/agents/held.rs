@@ -4,13 +4,14 @@
 use npayload::asp::chain::Digest;
 use npayload::asp::commitment::{Evidence, Reference};
 use npayload::asp::dispute::{DisputeState, Judgement, Verdict};
+use npayload::broker::Target;
 use npayload::broker::config::ConfigChange;
-use npayload::broker::{CheckedBatch, Target};
-use npayload::format::{BatchBuilder, Compression, DoorLimits, NewRecord, check_produced};
+use npayload::format::{BatchBuilder, Compression, NewRecord};
 use npayload::types::{ChannelName, DisputeId, Offset};
 
 use super::promises::{dispute, promise};
 use super::*;
+use crate::broker_failures::let_in;
 
 const DAY_MS: i64 = 24 * 3_600_000;
 
@@ -49,13 +50,7 @@ impl Floor {
                 ..NewRecord::default()
             };
             builder.push(&record).unwrap();
-            let bytes = builder.build().unwrap();
-            let limits = DoorLimits {
-                max_record_bytes: 1 << 20,
-                lz4: true,
-                zstd: true,
-            };
-            let header = check_produced(&bytes, &limits).unwrap();
+            let batch = let_in(builder.build().unwrap());
             let target = Target {
                 channel: channel(),
                 incarnation: None,
@@ -63,7 +58,6 @@ impl Floor {
                 principal: 0,
             };
             let at = self.at();
-            let batch = CheckedBatch { header, bytes };
             let taken = self.broker.publish(&target, &mut Some(batch), at).unwrap();
             self.durable(taken);
         }
