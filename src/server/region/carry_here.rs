@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::outbox::Courier;
+use super::courier::Courier;
 use crate::access::Principal;
 use crate::broker::{BrokerError, Residence, Wait, Wake};
 use crate::protocol::{ErrorCode, Request, Response, WireError};

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::outbox::{Courier, Handed, Reply};
+use super::courier::Courier;
+use super::outbox::{Handed, Reply};
 use super::recent::Recent;
 use crate::broker::config::ChannelConfig;
 use crate::broker::{BrokerError, CheckedBatch, Published, Refusal, Wake};

@@ -11,6 +11,7 @@ mod agents;
 mod aside_files;
 mod asides;
 mod carry_here;
+mod courier;
 mod digest;
 mod directory;
 mod each;

@@ -13,8 +13,8 @@ use std::ops::Range;
 use std::path::Path;
 
 use super::asides::write_keys;
+use super::courier::Courier;
 use super::moving::durable;
-use super::outbox::Courier;
 use super::stored;
 use crate::broker::{BrokerError, Outbox};
 use crate::format::BatchHeader;
