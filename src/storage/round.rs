@@ -24,7 +24,7 @@ use super::layout::Layout;
 use super::log::TailBatch;
 use super::open_files::OpenFiles;
 use super::segment::Segment;
-use super::store::{EntryId, QueuedBatch, QueuedEntry, Storage};
+use super::store::{EntryId, QueuedBatch, QueuedEntry};
 use crate::format::GroupHeader;
 use crate::types::{Incarnation, Offset};
 
@@ -101,8 +101,6 @@ pub struct Finished {
     pub wants_upkeep: bool,
 }
 
-impl Storage {}
-
 impl Round {
     fn first_entry(&self) -> u64 {
         let queued = self.entries.iter().map(|entry| entry.id.0);
@@ -113,5 +111,3 @@ impl Round {
         queued.chain(direct).min().unwrap_or(self.through + 1)
     }
 }
-
-impl Storage {}
