@@ -80,7 +80,7 @@ pub struct Log {
     pub(super) segments: Vec<Arc<Segment>>,
     /// Files that its next segments are written over.
     pub(super) spares: Arc<Spares>,
-    /// Segments that large runs have begun since segments were last removed.
+    /// Segments that large runs have begun and no removed one has left its file for.
     pub(super) begun_by_runs: usize,
     /// The directory was read, so that no older segment is unknown.
     pub(super) is_loaded: bool,

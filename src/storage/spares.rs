@@ -20,8 +20,9 @@ use super::store::Storage;
 use super::upkeep::Removal;
 use crate::types::{Incarnation, Timestamp};
 
-/// Most spare files of a log.
-const MOST_SPARES: usize = 16;
+/// Most spare files of a log. A fast writer begins some twenty segments a second, and those that it no
+/// longer needs come together, after a checkpoint.
+const MOST_SPARES: usize = 64;
 
 /// A log's spare files are removed when it has begun no segment for this long.
 const IDLE_MS: i64 = 10_000;
@@ -63,12 +64,14 @@ impl Segment {
 }
 
 impl Log {
-    /// How many of the segments that are about to be removed leave their files for later ones: as
-    /// many as large runs have begun since the last removal, so that a log which is no longer
-    /// written to keeps none.
-    fn wanted_spares(&mut self) -> usize {
-        let begun = std::mem::take(&mut self.begun_by_runs);
-        begun.min(MOST_SPARES).saturating_sub(self.spares.len())
+    /// How many of so many segments that are about to be removed leave their files for later ones: one
+    /// for each that large runs have begun, so that a log which is no longer written to keeps none.
+    fn wanted_spares(&mut self, removed: usize) -> usize {
+        let most = MOST_SPARES.saturating_sub(self.spares.len());
+        let begun = self.begun_by_runs.min(MOST_SPARES);
+        let wanted = removed.min(begun).min(most);
+        self.begun_by_runs = begun - wanted;
+        wanted
     }
 }
 
@@ -89,7 +92,7 @@ impl Storage {
         if !self.space.has_room_for(largest) || !segments.iter().all(is_fit) {
             return 0;
         }
-        let wanted = log.wanted_spares();
+        let wanted = log.wanted_spares(segments.len());
         if wanted > 0 {
             self.spared.insert(id, now);
         }
@@ -108,7 +111,9 @@ impl Storage {
         let (id, _) = self.spared.iter().find(|(id, since)| is_over(id, since))?;
         let id = *id;
         self.spared.remove(&id);
-        let paths = self.logs.get(&id)?.spares.take_all();
+        let log = self.logs.get_mut(&id)?;
+        log.begun_by_runs = 0;
+        let paths = log.spares.take_all();
         (!paths.is_empty()).then_some(Removal::Spares { log: id, paths })
     }
 

@@ -376,6 +376,62 @@ fn segments_before_it_go_while_a_large_run_is_under_way() {
 }
 
 #[test]
+fn the_last_handle_of_a_removed_segment_is_closed_before_its_end_is_booked() {
+    let (disk, mut harness) = new();
+    for _ in 0..2 {
+        harness.append(&[(0, &[100])]).unwrap();
+        harness.checkpoint();
+        harness.roll(0);
+    }
+    let dir = Path::new(ROOT).join(format!("channels/{}", log_id(0)));
+    let first = dir.join(format!("{:020}.log", 0));
+    harness.read(log_id(0), 0, 1000).unwrap();
+    let before = disk.open_files();
+    harness.set_log_start(0, 1);
+    harness.round();
+    // Planned, then run, then booked: that last under the lock that everybody waits for.
+    while disk.exists(&first).unwrap() {
+        assert!(harness.step_upkeep());
+    }
+    let after = disk.open_files();
+    assert!(after < before, "{after} of {before} files are open");
+    assert!(harness.step_upkeep());
+    assert_eq!(disk.open_files(), after);
+    harness.check();
+}
+
+#[test]
+fn removals_one_after_the_other_keep_a_file_for_each_segment_begun() {
+    let (disk, mut harness) = new();
+    for _ in 0..5 {
+        harness.append(&[(0, &[3_400])]).unwrap();
+        harness.flush();
+        harness.roll(0);
+    }
+    harness.checkpoint();
+    let dir = Path::new(ROOT).join(format!("channels/{}", log_id(0)));
+    let spares = || {
+        let entries = disk.list(&dir).unwrap();
+        let is_spare = |name: &str| {
+            Path::new(name)
+                .extension()
+                .is_some_and(|end| end == "spare")
+        };
+        entries.iter().filter(|entry| is_spare(&entry.name)).count()
+    };
+    for (log_start, kept) in [(2, 2), (4, 4)] {
+        harness.set_log_start(0, log_start);
+        harness.round();
+        harness.upkeep();
+        assert_eq!(spares(), kept, "log start {log_start}");
+    }
+    harness.append(&[(0, &[3_400])]).unwrap();
+    harness.flush();
+    assert_eq!(spares(), 3, "the next segment is one of them");
+    harness.check();
+}
+
+#[test]
 fn an_entry_over_several_logs_wins_against_steady_direct_runs_and_full_rounds() {
     for (size, per_round) in [(4_000, 2), (2_000, 8)] {
         let (_, mut harness) = new();

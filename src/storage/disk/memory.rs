@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::{Component, Path};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use super::{DirEntry, Disk, DiskFile, DiskLock, LockError, OpenMode, locked};
 #[derive(Clone, Debug, Default)]
 pub struct MemoryDisk {
     root: Arc<Mutex<Dir>>,
+    open_files: Arc<AtomicUsize>,
 }
 
 type Dir = BTreeMap<String, Node>;
@@ -37,6 +38,12 @@ impl MemoryDisk {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// How many files are open, those counted that were removed meanwhile.
+    #[must_use]
+    pub fn open_files(&self) -> usize {
+        self.open_files.load(Ordering::Acquire)
     }
 
     /// Runs `act` on the directory that holds `path`, and the name of `path` in it.
@@ -112,9 +119,11 @@ impl Disk for MemoryDisk {
 
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let file = self.file(path, mode)?;
+        self.open_files.fetch_add(1, Ordering::AcqRel);
         Ok(Arc::new(MemoryHandle {
             file,
             is_writable: mode != OpenMode::Read,
+            open_files: Arc::clone(&self.open_files),
         }))
     }
 
@@ -201,6 +210,14 @@ impl Drop for MemoryLock {
 struct MemoryHandle {
     file: Arc<MemoryFile>,
     is_writable: bool,
+    /// Of the whole disk.
+    open_files: Arc<AtomicUsize>,
+}
+
+impl Drop for MemoryHandle {
+    fn drop(&mut self) {
+        self.open_files.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl MemoryHandle {
