@@ -76,8 +76,10 @@ impl Segment {
     /// nobody reads them.
     pub(in crate::storage) fn uncache(&self, from: u64, position: u64) {
         let whole = position - position % BLOCK_BYTES;
-        if let Some(open) = self.lock().as_ref() {
-            open.file.uncache(from..whole.max(from));
+        // Not under its lock: who books a round waits for that with the broker's.
+        let file = self.lock().as_ref().map(|open| open.file.clone());
+        if let Some(file) = file {
+            file.uncache(from..whole.max(from));
         }
     }
 
