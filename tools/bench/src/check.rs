@@ -45,9 +45,10 @@ pub struct Stored {
 }
 
 /// Runs that are short enough for a check and give ratios.
-const RUNS: [Run; 6] = [
+const RUNS: [Run; 7] = [
     Run::OneClient,
     Run::ManyClients,
+    Run::Batches,
     Run::Producers,
     Run::Frames,
     Run::Client,
