@@ -11,10 +11,9 @@ use super::event::{
     Repositioned, Reset,
 };
 use crate::folding::{self, Assembly, BETWEEN_PARTS, IllegalEvent, MAX_PART_BYTES};
-use crate::types::{ChannelName, ConsumerName, Incarnation, LogEpoch, Offset, Timestamp};
-
-/// Most bytes of the metadata that a consumer may store with its position.
-pub const MAX_METADATA_BYTES: usize = 4096;
+use crate::types::{
+    ChannelName, ConsumerName, Incarnation, LogEpoch, MAX_METADATA_BYTES, Offset, Timestamp,
+};
 
 /// Most consumers of a channel of which it is known that they were forgotten: the latest ones.
 pub const MAX_FORGOTTEN: usize = 1000;

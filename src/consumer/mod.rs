@@ -13,8 +13,8 @@ mod event;
 mod tests;
 
 pub use consumers::{
-    Commit, CommitError, Consumers, DeleteError, Expected, MAX_FORGOTTEN, MAX_METADATA_BYTES,
-    Position, PositionMark, ResetError,
+    Commit, CommitError, Consumers, DeleteError, Expected, MAX_FORGOTTEN, Position, PositionMark,
+    ResetError,
 };
 pub use event::{
     ChannelDropped, Committed, ConsumerEvent, ConsumerRow, Deleted, Forgotten, RepositionReason,

@@ -3,7 +3,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::folding::{EventError, Folded, IllegalEvent, MAX_PART_BYTES};
-use crate::types::{ChannelName, ConsumerName, Incarnation, LogEpoch, Offset, Timestamp};
+use crate::types::{
+    ChannelName, ConsumerName, Incarnation, LogEpoch, MAX_METADATA_BYTES, Offset, Timestamp,
+};
 
 const CHANNEL: Incarnation = Incarnation(7);
 

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use self::commit::{CommitRequest, ExpectedPosition, MAX_METADATA_BYTES};
+pub use self::commit::{CommitRequest, ExpectedPosition};
 pub use self::fetch::{FetchBeyondRequest, FetchFrom, FetchRequest, Lacking, MAX_FETCH_TYPES};
 pub use self::publish::{
     AtomicCommit, AtomicPart, MAX_ATOMIC_PARTS, PublishAtomicRequest, PublishRequest, PublishTarget,

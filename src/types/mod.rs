@@ -18,6 +18,9 @@ pub use self::names::{
     RegionName, ToolName,
 };
 
+/// Most bytes of what a consumer may store with its position.
+pub const MAX_METADATA_BYTES: usize = 4096;
+
 /// Number of a record in its channel: 0, 1, 2, … without gaps.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,

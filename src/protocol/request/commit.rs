@@ -3,10 +3,7 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::protocol::primitive::{BodyError, NONE, Reader, put_blob, put_incarnation, put_name};
-use crate::types::{ChannelName, ConsumerName, Incarnation, LogEpoch, Offset};
-
-/// Largest metadata of a commit, in bytes.
-pub const MAX_METADATA_BYTES: usize = 4096;
+use crate::types::{ChannelName, ConsumerName, Incarnation, LogEpoch, MAX_METADATA_BYTES, Offset};
 
 /// Stands for "the consumer must have no position yet" in `expected_previous`.
 const NO_POSITION: u64 = u64::MAX - 1;

@@ -65,7 +65,7 @@ pub struct AtomicCommit {
     pub offset: Offset,
     /// The position it must have had.
     pub expected_previous: ExpectedPosition,
-    /// Anything the consumer wants to find again, at most [`MAX_METADATA_BYTES`](super::MAX_METADATA_BYTES) bytes.
+    /// Anything the consumer wants to find again, at most [`MAX_METADATA_BYTES`](crate::types::MAX_METADATA_BYTES) bytes.
     pub metadata: String,
 }
 
