@@ -23,7 +23,7 @@ pub(super) use self::file::{
 pub use self::running::{CheckpointEnd, CheckpointJob};
 use super::copy_forward::Copying;
 use super::journal::JournalPoint;
-use super::upkeep::Removal;
+use super::removing::Removal;
 use crate::format::{LogRow, ProducerRow};
 use crate::types::{Incarnation, Offset, Timestamp};
 

@@ -10,9 +10,9 @@ use std::sync::Arc;
 use super::disk::{Disk, OpenMode};
 use super::error::{Closed, IoFailure, While, is_no_file};
 use super::layout::{Layout, is_spare, segment_base};
+use super::removing::Removal;
 use super::segment::{FIRST_BATCH, Previous, Segment, SegmentId};
 use super::store::Storage;
-use super::upkeep::Removal;
 use crate::format::{BATCH_HEADER_BYTES, BatchHeader, DamageKind, DamageRow};
 use crate::types::{Incarnation, Offset, Timestamp};
 

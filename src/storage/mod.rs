@@ -29,6 +29,7 @@ mod progress;
 mod read;
 mod recent;
 mod recovery;
+mod removing;
 mod replacing;
 mod retention;
 mod round;

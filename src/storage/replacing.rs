@@ -23,9 +23,9 @@ use super::error::{Closed, CutError, IoFailure, OpenError, While};
 use super::layout::Layout;
 use super::log::{Log, LogPoint};
 use super::points::Points;
+use super::removing::Removal;
 use super::segment::{Segment, SegmentId};
 use super::store::Storage;
-use super::upkeep::Removal;
 use crate::format::{Checkpoint, LogRow};
 use crate::types::Incarnation;
 

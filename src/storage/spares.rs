@@ -15,9 +15,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::layout::SPARE_EXTENSION;
 use super::log::Log;
+use super::removing::Removal;
 use super::segment::{FIRST_BATCH, Segment};
 use super::store::Storage;
-use super::upkeep::Removal;
 use crate::types::{Incarnation, Timestamp};
 
 /// Most spare files of a log. A fast writer begins some twenty segments a second, and those that it no

@@ -87,7 +87,7 @@ pub struct Storage {
     pub(super) dirty: BTreeSet<Incarnation>,
     pub(super) checkpoints: Checkpoints,
     pub(super) space: Space,
-    pub(super) removals: VecDeque<super::upkeep::Removal>,
+    pub(super) removals: VecDeque<super::removing::Removal>,
     pub(super) besides: super::beside::Besides,
     /// Logs that were dropped and that a start would still find in the journal or the checkpoint.
     pub(super) dropped: BTreeSet<Incarnation>,

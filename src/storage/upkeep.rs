@@ -2,69 +2,26 @@
 //!
 //! None of it stands between a writer and its acknowledgement.
 
-use std::collections::VecDeque;
 use std::ops::Range;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::beside::BesidePlace;
 use super::checkpoint::{CheckpointEnd, CheckpointJob};
 use super::copy_forward::{CopyEnd, CopyJob};
 use super::cutting::{CutEnd, CutJob};
 use super::disk::{Disk, DiskFile};
-use super::error::{IoFailure, While};
-use super::layout::Layout;
+use super::error::IoFailure;
 use super::log::WriteRun;
 use super::open_files::OpenFiles;
 use super::preparing::PrepareJob;
+use super::removing::RemoveJob;
 use super::replacing::{ReplaceEnd, ReplaceJob};
 use super::scrub::RebuiltIndex;
-use super::segment::{Segment, remove_file};
-use super::spares::Spares;
+use super::segment::Segment;
 use super::store::Storage;
-use crate::format::IndexKind;
 use crate::types::{Incarnation, Offset, Timestamp};
 
 /// Most bytes that one write-behind job takes, so that upkeep stays responsive.
 const JOB_BYTES: u64 = 32 * 1024 * 1024;
-
-/// Files that no record needs any more.
-#[derive(Debug)]
-pub(super) enum Removal {
-    /// Segments below a log's start.
-    Segments {
-        log: Incarnation,
-        segments: Vec<Arc<Segment>>,
-    },
-    /// Spare files of a log.
-    Spares {
-        log: Incarnation,
-        paths: Vec<PathBuf>,
-    },
-    /// A deleted log with all it has.
-    Log(Incarnation),
-    /// What was written beside a log, or lay in its place before.
-    Beside(BesidePlace),
-}
-
-impl Removal {
-    /// The log that it takes files of, and not all of them.
-    fn part_of(&self) -> Option<Incarnation> {
-        match self {
-            Self::Segments { log, .. } | Self::Spares { log, .. } => Some(*log),
-            Self::Log(_) | Self::Beside(_) => None,
-        }
-    }
-
-    /// Whether it takes files of this log away, one by one.
-    pub fn is_of(&self, id: Incarnation) -> bool {
-        match self {
-            Self::Segments { log, .. } | Self::Spares { log, .. } => *log == id,
-            Self::Log(log) => *log == id,
-            Self::Beside(_) => false,
-        }
-    }
-}
 
 /// One piece of upkeep.
 #[derive(Debug)]
@@ -162,27 +119,6 @@ pub struct IndexJob {
     rebuilt: Vec<RebuiltIndex>,
 }
 
-/// Removes the files of one log.
-#[derive(Debug)]
-pub struct RemoveJob {
-    disk: Arc<dyn Disk>,
-    layout: Layout,
-    removal: Removal,
-    /// Where so many of the files go that a later segment may be written over.
-    spares: Option<(Arc<Spares>, usize)>,
-}
-
-impl RemoveJob {
-    /// The deleted log whose files this job removes; `None` for expired segments.
-    #[must_use]
-    pub fn removed_log(&self) -> Option<Incarnation> {
-        match self.removal {
-            Removal::Log(id) => Some(id),
-            Removal::Segments { .. } | Removal::Spares { .. } | Removal::Beside(_) => None,
-        }
-    }
-}
-
 impl Storage {
     /// The next piece of upkeep that is due at `now`.
     pub fn plan_upkeep(&mut self, now: Timestamp) -> Option<Upkeep> {
@@ -214,57 +150,7 @@ impl Storage {
                 rebuilt,
             }));
         }
-        // A direct run under way would make the directory of a deleted log again, and takes along what
-        // the segment before it lacks. Segments before that go all the same: under load a round is
-        // always under way, and one that finds the disk full waits for what they free.
-        let is_free = |removal: &Removal| match removal {
-            Removal::Log(id) => !self.in_flight.contains_key(id),
-            Removal::Segments { log, segments } => {
-                let first = self.in_flight.get(log);
-                let is_before =
-                    |one: &Arc<Segment>| first.is_none_or(|first| one.id().base < *first);
-                segments.iter().all(is_before) && !self.is_needed(*log, segments)
-            }
-            Removal::Spares { .. } | Removal::Beside(_) => true,
-        };
-        let at = self.removals.iter().position(is_free);
-        let removal = match at.and_then(|at| self.removals.remove(at)) {
-            Some(removal) => removal,
-            None => self.unneeded_spares(now)?,
-        };
-        let mut spares = None;
-        if let Removal::Segments { log, segments } = &removal {
-            let wanted = self.plan_spares(*log, segments, now);
-            let known = self.logs.get(log).filter(|_| wanted > 0);
-            spares = known.map(|log| (log.spares.clone(), wanted));
-        }
-        Some(Upkeep::Remove(RemoveJob {
-            disk: self.disk.clone(),
-            layout: self.layout.clone(),
-            removal,
-            spares,
-        }))
-    }
-
-    /// Whether a start would still look into segments that nobody may read any more.
-    ///
-    /// The directory's own log is read from the log start that the checkpoint has. Of any other, the
-    /// journal has nothing of what went straight to a segment but references, and the producers of
-    /// that are told by its headers, until a checkpoint has them.
-    pub(super) fn is_needed(&self, log: Incarnation, segments: &[Arc<Segment>]) -> bool {
-        let Some(known) = self.logs.get(&log).filter(|log| !log.is_poisoned) else {
-            return false;
-        };
-        if log == self.directory_id {
-            let kept = known
-                .segments
-                .first()
-                .map_or(known.end, |one| one.id().base);
-            let row = self.checkpoints.row(log);
-            return row.is_none_or(|row| row.log_start < kept);
-        }
-        let vouched = self.checkpoints.end_of(known.id);
-        segments.iter().any(|one| one.direct_end() > vouched)
+        self.plan_removal(now).map(Upkeep::Remove)
     }
 
     /// Whether a log has waiting work for upkeep that is not bound to a time.
@@ -341,14 +227,7 @@ impl Storage {
             UpkeepEnd::Replace(end) => self.finish_replace(*end),
             UpkeepEnd::Index => {}
             UpkeepEnd::Removed(log) => return log,
-            UpkeepEnd::NotRemoved(job, failure) => {
-                tracing::warn!(%failure, "files that are no longer needed could not be removed");
-                // What is left of a deleted log goes with its folder.
-                let is_gone = |id| !self.logs.contains_key(&id);
-                if !job.removal.part_of().is_some_and(is_gone) {
-                    self.checkpoints.retry_removal(job.removal);
-                }
-            }
+            UpkeepEnd::NotRemoved(job, failure) => self.book_not_removed(job, &failure),
         }
         None
     }
@@ -384,17 +263,6 @@ impl Storage {
             }
             Err(failure) => self.close_log(id, &failure),
         }
-    }
-
-    /// Removes nothing more of a log's files: they are gone with their folder, and others may come
-    /// to have their names.
-    pub(super) fn forget_removals(&mut self, id: Incarnation) {
-        self.removals.retain(|removal| !removal.is_of(id));
-        self.checkpoints.forget_removals(id);
-    }
-
-    pub(super) fn removals_mut(&mut self) -> &mut VecDeque<Removal> {
-        &mut self.removals
     }
 }
 
@@ -453,84 +321,4 @@ impl IndexJob {
             }
         }
     }
-}
-
-impl RemoveJob {
-    fn run(&self) -> Result<(), IoFailure> {
-        match &self.removal {
-            Removal::Segments { log, segments } => {
-                let mut kept = Vec::new();
-                let wanted = self.spares.as_ref().map_or(0, |(_, wanted)| *wanted);
-                for segment in segments {
-                    // The segment goes last: an index without a segment is found and removed by
-                    // nobody, a segment without an index is rebuilt or removed again.
-                    self.remove(&segment.id().index_path(IndexKind::Time))?;
-                    self.remove(&segment.id().index_path(IndexKind::Offset))?;
-                    if kept.len() < wanted && segment.is_free() {
-                        kept.extend(self.keep(segment)?);
-                    } else {
-                        self.remove(&segment.id().path())?;
-                        // Where keeping it ended halfway.
-                        self.remove(&segment.spare_path())?;
-                    }
-                }
-                self.sync_names(*log)?;
-                if let Some((spares, _)) = &self.spares {
-                    spares.give(kept);
-                }
-                Ok(())
-            }
-            Removal::Spares { log, paths } => {
-                paths.iter().try_for_each(|path| self.remove(path))?;
-                self.sync_names(*log)
-            }
-            Removal::Log(id) => remove_log_dir(&*self.disk, &self.layout, *id),
-            Removal::Beside(place) => place.remove(&*self.disk),
-        }
-    }
-
-    fn sync_names(&self, log: Incarnation) -> Result<(), IoFailure> {
-        let dir = self.layout.log_dir(log);
-        match self.disk.sync_dir(&dir) {
-            // The log was deleted meanwhile, or never reached the disk.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            synced => synced.or_while("syncing", &dir),
-        }
-    }
-
-    /// Makes a spare file of a removed segment; none where there is no file.
-    fn keep(&self, segment: &Segment) -> Result<Option<PathBuf>, IoFailure> {
-        let (path, spare) = (segment.id().path(), segment.spare_path());
-        match self.disk.rename(&path, &spare) {
-            Ok(()) => Ok(Some(spare)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                // An earlier try renamed it, and did not come to an end.
-                self.remove(&spare)?;
-                Ok(None)
-            }
-            Err(error) => Err(error).or_while("renaming", &path),
-        }
-    }
-
-    fn remove(&self, path: &std::path::Path) -> Result<(), IoFailure> {
-        remove_file(&*self.disk, path)
-    }
-}
-
-/// Removes a log's directory with all that is in it. Doing it twice changes nothing.
-pub(super) fn remove_log_dir(
-    disk: &dyn Disk,
-    layout: &Layout,
-    id: Incarnation,
-) -> Result<(), IoFailure> {
-    let dir = layout.log_dir(id);
-    if !disk.exists(&dir).or_while("looking for", &dir)? {
-        return Ok(());
-    }
-    for entry in disk.list(&dir).or_while("listing", &dir)? {
-        remove_file(disk, &dir.join(&entry.name))?;
-    }
-    disk.remove_dir(&dir).or_while("removing", &dir)?;
-    let parent = layout.channels_dir();
-    disk.sync_dir(&parent).or_while("syncing", &parent)
 }

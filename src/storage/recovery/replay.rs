@@ -16,9 +16,9 @@ use super::super::checkpoint::{Checkpoints, remove_other_checkpoints, write_chec
 use super::super::error::{IoFailure, OpenError, ReadError, While};
 use super::super::journal::{FIRST_GROUP, Journal, MIN_FILES, prepare_file};
 use super::super::log::{Log, LogOptions, LogPoint, ReadPlan};
+use super::super::removing::remove_log_dir;
 use super::super::segment::{Segment, Wanted};
 use super::super::store::Storage;
-use super::super::upkeep::remove_log_dir;
 use super::Unrecovered;
 use super::batches::Batches;
 use super::scan::FoundItem;

@@ -6,8 +6,8 @@ use super::Storage;
 use super::entry::QueuedEntry;
 use crate::storage::error::{CommitError, IoFailure};
 use crate::storage::log::{Log, LogOptions, LogPoint};
+use crate::storage::removing::Removal;
 use crate::storage::segment::Segment;
-use crate::storage::upkeep;
 use crate::types::{Incarnation, LogEpoch, Offset};
 
 impl Storage {
@@ -99,7 +99,7 @@ impl Storage {
             if self.is_needed(id, &expired) {
                 self.checkpoints.want();
             }
-            self.removals.push_back(upkeep::Removal::Segments {
+            self.removals.push_back(Removal::Segments {
                 log: id,
                 segments: expired,
             });
@@ -134,7 +134,7 @@ impl Storage {
         self.dirty.remove(&id);
         self.spared.remove(&id);
         self.forget_removals(id);
-        self.removals.push_back(upkeep::Removal::Log(id));
+        self.removals.push_back(Removal::Log(id));
         self.dropped.insert(id);
     }
 
