@@ -124,7 +124,7 @@ impl Broker {
         start.zip(last).is_some_and(|(start, last)| last >= start)
     }
 
-    /// Keeps a batch in the outbox of its channel, which is made with the first. One that is kept
+    /// Keeps a batch in the outbox of its channel, which is made with the first. One that waits there
     /// already is answered as it was then.
     ///
     /// - `encrypted`: whether the channel is encrypted at rest, as its outbox is then.
@@ -161,21 +161,27 @@ impl Broker {
         if let Some(channel) = self.channels.get(&outbox.log) {
             let (epoch, sequence) = (header.producer_epoch(), header.base_sequence());
             let producers = &channel.producers;
+            // Of what is carried the home tells, which may have forgotten the producer since: then that
+            // begins anew, and others of its batches have the same sequences.
+            let carried = self.carried_below(outbox).unwrap_or(Offset(0));
+            let is_waiting = |offset: Offset| offset >= carried;
             match producers.check(producer, epoch, sequence, header.record_count()) {
                 Ok(Verdict::Duplicate {
                     base_offset,
                     append_time,
-                }) => {
+                }) if is_waiting(base_offset) => {
                     let id = Some(outbox.log);
                     return Ok(self.duplicate(id, &header, base_offset, append_time));
                 }
                 // What came before it has gone to the home, or comes here again: the home knows.
-                Ok(Verdict::New)
+                Ok(Verdict::New | Verdict::Duplicate { .. })
                 | Err(
                     ProducerError::Unknown { .. }
                     | ProducerError::Gap { .. }
                     | ProducerError::TooOld { .. },
                 ) => {}
+                Err(ProducerError::Overlap { .. })
+                    if !producers.last_of(producer).is_some_and(is_waiting) => {}
                 Err(error) => return Err(BrokerError::from(error).into()),
             }
         } else {
@@ -266,6 +272,16 @@ impl Broker {
         Ok(())
     }
 
+    /// The offset below which an outbox is carried, as far as that is on the record, or staged for it.
+    fn carried_below(&self, outbox: &Outbox) -> Option<Offset> {
+        let start = self.storage.log(outbox.log).map(|log| log.log_start());
+        let pending = self.after.iter().filter_map(|(_, after)| match after {
+            After::Trim(log, offset) if *log == outbox.log => Some(*offset),
+            _ => None,
+        });
+        start.into_iter().chain(pending).max()
+    }
+
     /// Records that everything below an offset of an outbox is carried: it is trimmed away.
     ///
     /// # Errors
@@ -277,12 +293,7 @@ impl Broker {
         below: Offset,
         now: Timestamp,
     ) -> Result<(), BrokerError> {
-        let start = self.storage.log(outbox.log).map(|log| log.log_start());
-        let pending = self.after.iter().filter_map(|(_, after)| match after {
-            After::Trim(log, offset) if *log == outbox.log => Some(*offset),
-            _ => None,
-        });
-        if start.into_iter().chain(pending).max() >= Some(below) {
+        if self.carried_below(outbox) >= Some(below) {
             return Ok(());
         }
         let trimmed = DirectoryEvent::Trimmed(Trimmed {

@@ -27,13 +27,20 @@ use crate::regions_out::pair;
 
 /// A batch of one record, of a producer.
 fn built(producer: u128, epoch: u32, sequence: u64, text: &str) -> CheckedBatch {
+    built_of(producer, epoch, sequence, &[text])
+}
+
+/// A batch of these records, of a producer.
+fn built_of(producer: u128, epoch: u32, sequence: u64, texts: &[&str]) -> CheckedBatch {
     let mut builder = BatchBuilder::new(Compression::None);
     builder.producer(ProducerId(producer), epoch, sequence);
-    let record = NewRecord {
-        payload: Some(text.as_bytes()),
-        ..NewRecord::default()
-    };
-    builder.push(&record).expect("a record");
+    for text in texts {
+        let record = NewRecord {
+            payload: Some(text.as_bytes()),
+            ..NewRecord::default()
+        };
+        builder.push(&record).expect("a record");
+    }
     let_in(builder.build().expect("a batch"))
 }
 
@@ -517,6 +524,45 @@ fn kept() -> (Driven, Outbox) {
         west.settle();
     }
     (west, outbox)
+}
+
+#[test]
+fn a_batch_is_told_of_one_that_waits_and_not_of_one_that_is_carried() {
+    let (mut west, outbox) = kept();
+    let keep = |west: &mut Driven, batch: CheckedBatch| {
+        let now = Timestamp(west.now);
+        let mut batch = Some(batch);
+        let kept = west
+            .broker
+            .keep_in_outbox(&outbox, false, &mut batch, 9, now);
+        west.settle();
+        kept.map(|kept| kept.value.is_duplicate)
+            .map_err(|refusal| refusal.error.to_string())
+    };
+    assert_eq!(keep(&mut west, built(7, 1, 6, "lost")), Ok(true));
+    let now = Timestamp(west.now);
+    west.broker
+        .carried(&outbox, Offset(3), now)
+        .expect("recorded");
+    west.settle();
+    // The home did not know the producer: it has begun anew there, and the home is lost again. What it
+    // sends has numbers that others had, and may be cut in another way.
+    assert_eq!(keep(&mut west, built_of(7, 1, 5, &["a", "b"])), Ok(false));
+    assert_eq!(keep(&mut west, built(7, 1, 7, "c")), Ok(false));
+    assert_eq!(keep(&mut west, built_of(7, 1, 5, &["a", "b"])), Ok(true));
+    let place = west.broker.outbox_place(&outbox).expect("an outbox");
+    assert_eq!((place.start, place.end), (Offset(3), Offset(6)));
+    let now = Timestamp(west.now);
+    west.broker
+        .carried(&outbox, Offset(6), now)
+        .expect("recorded");
+    west.settle();
+    let mut west = west.reopen(Loss::None);
+    assert_eq!(keep(&mut west, built(7, 1, 7, "d")), Ok(false));
+    assert_eq!(west.batches_of(&outbox.name, Offset(6)).len(), 1);
+    // A former self is told by what was carried too.
+    let fenced = keep(&mut west, built(7, 0, 8, "e"));
+    assert!(fenced.is_err_and(|error| error.contains("fenced")));
 }
 
 /// Records that the first two are set aside.
