@@ -309,6 +309,36 @@ async fn what_is_refused_where_the_home_was_moved_to_is_set_aside_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_on_its_way_to_a_former_home_is_not_passed_over_where_the_home_moves_here() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_east, line, mut west) = pair(dir.path());
+    // What is on its way is waited for longer than the move takes.
+    west.kill();
+    west.more = &["--ack-wait", "60s"];
+    west.restart();
+    line.cut();
+    unlinked(&west);
+    let sender = Sender::to(&west).await;
+    let large = "x".repeat(600_000);
+    sender.keep(8, 1, 0, &large).await;
+    // It is sent, and takes long; then nothing gets through, and nobody is told.
+    line.mend();
+    line.set(|condition| condition.bytes_per_s = Some(100_000));
+    west.linked();
+    line.set(|condition| condition.is_silent_there = true);
+    move_to(&west, "orders", "eu-west", true);
+    // They wait behind the one before them; with each it is looked what may be appended here.
+    for n in 1..4 {
+        sender.keep(8, 1, n, &format!("kept {n}")).await;
+    }
+    line.cut();
+    let texts = arrived(&west, 4);
+    let expected = [large.as_str(), "kept 1", "kept 2", "kept 3"];
+    assert!(texts == expected, "in order, once");
+    nothing_aside(&west);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_can_not_be_set_aside_yet_stays_in_the_outbox_through_a_kill() {
     let dir = tempfile::tempdir().expect("a directory");
     let (east, line, mut west) = pair(dir.path());

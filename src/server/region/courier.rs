@@ -486,7 +486,14 @@ impl Courier {
             return Ok(());
         }
         if self.lives_here() {
-            return self.empty_here().await;
+            // What is on its way to where it lived before may not be passed over: that is answered, or
+            // given up, first.
+            let is_over = self.flight.is_empty();
+            return if is_over {
+                self.empty_here().await
+            } else {
+                Ok(())
+            };
         }
         let Some(link) = self.link() else {
             self.look_at_oldest().await?;
