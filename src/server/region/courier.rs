@@ -488,12 +488,10 @@ impl Courier {
         if self.lives_here() {
             // What is on its way to where it lived before may not be passed over: that is answered, or
             // given up, first.
-            let is_over = self.flight.is_empty();
-            return if is_over {
-                self.empty_here().await
-            } else {
-                Ok(())
-            };
+            if self.flight.is_empty() {
+                self.empty_here().await?;
+            }
+            return Ok(());
         }
         let Some(link) = self.link() else {
             self.look_at_oldest().await?;
