@@ -1,7 +1,7 @@
 //! Starts that end before they are done, wherever that is and however often: the next one finds all
 //! that was promised. And what is gone by then without being missed.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use npayload::format::BatchHeader;
@@ -9,7 +9,7 @@ use npayload::storage::StageError;
 use npayload::storage::disk::{CrashingDisk, Disk, FailingDisk, Fault, Loss, OpenMode, Operation};
 
 use crate::crash::{Wreck, put, survive, with_spares};
-use crate::storage_harness::{Harness, Mercy, Model, ROOT, log_id};
+use crate::storage_harness::{Harness, Mercy, Model, log_dir, log_id, segment_file};
 
 /// What a killed broker leaves of which the journal has much that no segment has: small batches of
 /// several logs in turn, rolls, an entry over two logs, runs that went past the journal, into files of
@@ -123,10 +123,6 @@ fn files(disk: &dyn Disk, n: u64, ending: &str) -> Vec<PathBuf> {
     let names = entries.map(|entry| entry.name);
     let found = names.filter(|name| name.ends_with(ending));
     found.map(|name| dir.join(name)).collect()
-}
-
-fn log_dir(n: u64) -> PathBuf {
-    Path::new(ROOT).join(format!("channels/{}", log_id(n)))
 }
 
 #[test]
@@ -243,7 +239,7 @@ fn a_segment_that_went_before_its_successor_was_written_is_not_missed() {
         harness.checkpoint();
         put(&mut harness, 1, &[40]);
         harness.round();
-        let first = log_dir(1).join(format!("{:020}.log", 0));
+        let first = segment_file(1, 0);
         assert!(disk.exists(&first).unwrap());
         harness.set_log_start(1, 2);
         harness.step_round(); // planned

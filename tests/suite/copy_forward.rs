@@ -8,7 +8,7 @@ use npayload::storage::StageError;
 use npayload::storage::disk::{CrashingDisk, Disk, FailingDisk, Fault, Loss, OpenMode, Operation};
 use npayload::types::Timestamp;
 
-use crate::storage_harness::{CHECKPOINT_MS, Harness, Mercy, Model, ROOT, log_id};
+use crate::storage_harness::{CHECKPOINT_MS, Harness, Mercy, Model, ROOT, log_dir, log_id};
 
 /// Groups of one block that fill a ring of the tests more than once.
 const TURN: u64 = 40;
@@ -123,7 +123,7 @@ fn what_the_journal_still_has_of_a_healthy_log_heals_its_segment() {
     harness.append(&[(0, &[500, 20])]).unwrap();
     harness.flush();
     harness.checkpoint();
-    let dir = Path::new(ROOT).join(format!("channels/{}", log_id(0)));
+    let dir = log_dir(0);
     let mut healed = 0;
     for entry in disk.list(&dir).unwrap() {
         if !entry.name.ends_with(".log") {

@@ -8,7 +8,7 @@ use npayload::format::BatchHeader;
 use npayload::storage::StageError;
 use npayload::storage::disk::{CrashingDisk, Disk, Loss, OpenMode};
 
-use crate::storage_harness::{CHECKPOINT_MS, Harness, Mercy, Model, ROOT, log_id};
+use crate::storage_harness::{CHECKPOINT_MS, Harness, Mercy, Model, ROOT, log_dir, log_id, names};
 
 /// How a run ended: the disk it left, and what it had promised by then.
 pub struct Wreck {
@@ -160,14 +160,6 @@ fn reuse_files(harness: &mut Harness, disk: &CrashingDisk, part: u64) {
     }
 }
 
-/// The names of a log's files that end like this.
-fn names(disk: &CrashingDisk, n: u64, ending: &str) -> Vec<String> {
-    let dir = Path::new(ROOT).join(format!("channels/{}", log_id(n)));
-    let entries = disk.list(&dir).unwrap_or_default().into_iter();
-    let names = entries.map(|entry| entry.name);
-    names.filter(|name| name.ends_with(ending)).collect()
-}
-
 /// A log of which most segments were removed, so that it has their files to spare.
 pub fn with_spares() -> (CrashingDisk, Harness) {
     let disk = CrashingDisk::new();
@@ -193,7 +185,7 @@ fn the_file_of_a_removed_segment_is_written_over_and_is_cut_once_it_is_sealed() 
     let after = names(&disk, 1, ".spare");
     assert_eq!(after.len() + 1, spare.len(), "{:?}", names(&disk, 1, ""));
     let base = names(&disk, 1, ".log").pop().unwrap();
-    let path = Path::new(ROOT).join(format!("channels/{}/{base}", log_id(1)));
+    let path = log_dir(1).join(&base);
     let len = || disk.open(&path, OpenMode::Read).unwrap().len().unwrap();
     assert!(
         len() > 4096 + 4096,
@@ -261,7 +253,7 @@ fn a_run_that_overtakes_a_checkpoint_leaves_no_old_bytes_in_front_of_it() {
         assert!(harness.step_upkeep());
     }
     let base = names(&disk, 1, ".log").pop().unwrap();
-    let path = Path::new(ROOT).join(format!("channels/{}/{base}", log_id(1)));
+    let path = log_dir(1).join(&base);
     let mut block = [0; 4096];
     let file = disk.open(&path, OpenMode::Read).unwrap();
     file.read_at(4096, &mut block).unwrap();

@@ -12,7 +12,7 @@ use npayload::storage::disk::{
 use npayload::storage::{CommitError, Outcome, StageError, StorageConfig};
 use npayload::types::{Durability, Timestamp};
 
-use crate::storage_harness::{Harness, Mercy, Model, ROOT, log_id, small};
+use crate::storage_harness::{Harness, Mercy, Model, ROOT, log_dir, log_id, segment_file, small};
 use crate::stored::read_file;
 
 fn start(disk: &CrashingDisk) -> Harness {
@@ -32,10 +32,6 @@ fn reopen(disk: &CrashingDisk, harness: Harness, mercy: Mercy) -> Harness {
     let mut harness = Harness::open(Arc::new(disk.clone()), harness.kill(), now).unwrap();
     harness.check_recovered(mercy);
     harness
-}
-
-fn log_dir(n: u64) -> PathBuf {
-    Path::new(ROOT).join(format!("channels/{}", log_id(n)))
 }
 
 fn write(disk: &CrashingDisk, path: &Path, at: u64, bytes: &[u8]) {
@@ -67,7 +63,7 @@ fn bytes_beyond_the_end_of_a_log_are_taken_away_before_others_follow() {
     harness.append(&[(2, &[300])]).unwrap();
     harness.checkpoint();
     // Written behind by a broker whose journal group for it was lost.
-    let path = log_dir(2).join(format!("{:020}.log", 0));
+    let path = segment_file(2, 0);
     let end = read_file(&disk, &path).len() as u64;
     write(&disk, &path, end, &[7; 500]);
     write(&disk, &path, end + 4096, &[7; 500]);
@@ -98,7 +94,7 @@ fn a_segment_beyond_the_end_of_its_log_is_moved_aside_with_the_reason() {
     harness.append(&[(2, &[300])]).unwrap();
     harness.checkpoint();
     let stale = log_dir(2).join(format!("{:020}", 1));
-    let first = read_file(&disk, &log_dir(2).join(format!("{:020}.log", 0)));
+    let first = read_file(&disk, &segment_file(2, 0));
     let (log, index) = (stale.with_extension("log"), stale.with_extension("index"));
     write(&disk, &log, 0, &first);
     write(&disk, &index, 0, &[1; 80]);
@@ -337,7 +333,7 @@ fn what_a_start_cut_off_stays_cut_when_the_power_goes() {
     harness.append(&[(2, &[300])]).unwrap();
     harness.checkpoint();
     // A write of a broker whose journal group for it was lost: it has reached the device.
-    let path = log_dir(2).join(format!("{:020}.log", 0));
+    let path = segment_file(2, 0);
     let end = read_file(&disk, &path).len() as u64;
     write(&disk, &path, end + 4096, &[7; 500]);
     disk.open(&path, OpenMode::ReadWrite)
@@ -436,7 +432,7 @@ fn an_index_that_leaves_out_a_run_is_not_believed() {
         harness.checkpoint(); // the next batch begins a block, and so a run
     }
     harness.stop();
-    let path = log_dir(2).join(format!("{:020}.log", 0));
+    let path = segment_file(2, 0);
     for ending in ["index", "timeindex"] {
         let path = path.with_extension(ending);
         let mut bytes = read_file(&disk, &path);

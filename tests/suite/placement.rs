@@ -11,7 +11,8 @@ use npayload::storage::{CommitError, LogOptions, Outcome, Upkeep};
 use npayload::types::{Durability, Offset, Timestamp};
 
 use crate::storage_harness::{
-    CHECKPOINT_MS, Harness, Mercy, Model, ROOT, batch, log_id, options, small,
+    CHECKPOINT_MS, Harness, Mercy, Model, ROOT, batch, log_dir, log_id, names, options,
+    segment_file, small,
 };
 
 const BLOCK: u64 = 4096;
@@ -33,9 +34,7 @@ fn new() -> (MemoryDisk, Harness) {
 
 /// First offset and position of every batch in the first segment of a log.
 fn places(disk: &dyn Disk, n: u64) -> Vec<(u64, u64)> {
-    let name = format!("channels/{}/{:020}.log", log_id(n), 0);
-    let path = Path::new(ROOT).join(name);
-    let file = disk.open(&path, OpenMode::Read).unwrap();
+    let file = disk.open(&segment_file(n, 0), OpenMode::Read).unwrap();
     let mut bytes = vec![0; usize::try_from(file.len().unwrap()).unwrap()];
     file.read_at(0, &mut bytes).unwrap();
     let mut places = Vec::new();
@@ -140,7 +139,7 @@ fn the_files_of_a_deleted_log_stay_until_its_direct_run_is_over() {
         removed = removed.or(harness.storage.finish_upkeep(upkeep.run(), now));
     }
     assert_eq!(removed, Some(log_id(1)));
-    let dir = Path::new(ROOT).join(format!("channels/{}", log_id(1)));
+    let dir = log_dir(1);
     assert!(
         !disk.exists(&dir).unwrap(),
         "the direct run made the directory again"
@@ -297,7 +296,7 @@ fn segments_that_a_crash_left_below_the_log_start_are_removed_later() {
     harness.set_log_start(0, 9);
     harness.round();
     // Killed before the removal, after the disk has lost one of the names in the middle.
-    let dir = Path::new(ROOT).join(format!("channels/{}", log_id(0)));
+    let dir = log_dir(0);
     let names = || -> Vec<String> {
         let logs = disk.list(&dir).unwrap().into_iter().map(|entry| entry.name);
         logs.filter(|name| name.ends_with(".log")).collect()
@@ -337,8 +336,7 @@ fn what_a_trimmed_segment_lacks_is_written_nowhere_and_fails_nobody() {
     harness.round();
     harness.set_log_start(2, 2);
     harness.flush();
-    let dir = Path::new(ROOT).join(format!("channels/{}", log_id(2)));
-    let first = dir.join(format!("{:020}.log", 0));
+    let first = segment_file(2, 0);
     assert!(!disk.exists(&first).unwrap());
     harness.checkpoint();
     assert!(harness.storage.log(log_id(2)).unwrap().refused().is_none());
@@ -360,8 +358,7 @@ fn segments_before_it_go_while_a_large_run_is_under_way() {
         harness.roll(0);
     }
     harness.checkpoint();
-    let dir = Path::new(ROOT).join(format!("channels/{}", log_id(0)));
-    let first = dir.join(format!("{:020}.log", 0));
+    let first = segment_file(0, 0);
     assert!(disk.exists(&first).unwrap());
     harness.set_log_start(0, 1);
     harness.round();
@@ -383,8 +380,7 @@ fn the_last_handle_of_a_removed_segment_is_closed_before_its_end_is_booked() {
         harness.checkpoint();
         harness.roll(0);
     }
-    let dir = Path::new(ROOT).join(format!("channels/{}", log_id(0)));
-    let first = dir.join(format!("{:020}.log", 0));
+    let first = segment_file(0, 0);
     harness.read(log_id(0), 0, 1000).unwrap();
     let before = disk.open_files();
     harness.set_log_start(0, 1);
@@ -409,16 +405,7 @@ fn removals_one_after_the_other_keep_a_file_for_each_segment_begun() {
         harness.roll(0);
     }
     harness.checkpoint();
-    let dir = Path::new(ROOT).join(format!("channels/{}", log_id(0)));
-    let spares = || {
-        let entries = disk.list(&dir).unwrap();
-        let is_spare = |name: &str| {
-            Path::new(name)
-                .extension()
-                .is_some_and(|end| end == "spare")
-        };
-        entries.iter().filter(|entry| is_spare(&entry.name)).count()
-    };
+    let spares = || names(&disk, 0, ".spare").len();
     for (log_start, kept) in [(2, 2), (4, 4)] {
         harness.set_log_start(0, log_start);
         harness.round();

@@ -119,9 +119,7 @@ fn reading_a_channel_that_lives_elsewhere_brings_it_and_leaving_it_ends_that() {
     let dir = tempfile::tempdir().expect("a directory");
     let east = Region::start(dir.path(), "us-east", &[]);
     let mut west = Region::start(dir.path(), "eu-west", &[&east]);
-    west.kill();
-    west.more = &["--interest-idle", "1s"];
-    west.restart();
+    west.restart_with(&["--interest-idle", "1s"]);
     west.linked();
     east.publish("ml.models", &["one", "two"]);
     east.publish("ml.others", &["one"]);

@@ -313,14 +313,10 @@ fn commit(region: &Region, channel: &str, consumer: &str, offset: u64) {
 fn f6_40_a_consumer_goes_on_in_another_region_at_its_offset_and_never_ahead_of_the_data() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut east = Region::start(dir.path(), "us-east", &[]);
-    east.kill();
-    east.more = &["--peer-bandwidth", "300000"];
-    east.restart();
+    east.restart_with(&["--peer-bandwidth", "300000"]);
     let line = Line::to(east.broker().address());
     let mut west = wants_all(dir.path(), "eu-west", &[("us-east", &line)]);
-    west.kill();
-    west.more = &["--peer-pack", "false"];
-    west.restart();
+    west.restart_with(&["--peer-pack", "false"]);
     let mut end = publish(&east, "orders", 20);
     commit(&east, "orders", "billing", 7);
     let stands = |region: &Region, consumer: &str, offset: Option<u64>| {
@@ -381,13 +377,9 @@ fn f6_40_a_consumer_goes_on_in_another_region_at_its_offset_and_never_ahead_of_t
 fn a_backlog_on_a_limited_link_holds_up_no_live_channel() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut east = Region::start(dir.path(), "us-east", &[]);
-    east.kill();
-    east.more = &["--peer-bandwidth", "1000000"];
-    east.restart();
+    east.restart_with(&["--peer-bandwidth", "1000000"]);
     let mut west = Region::start(dir.path(), "eu-west", &[&east]);
-    west.kill();
-    west.more = &["--peer-pack", "false"];
-    west.restart();
+    west.restart_with(&["--peer-pack", "false"]);
     west.run(&["interest", "add", ">", "--from", "start"]).ok();
     let mut live = publish(&east, "live", 1);
     west.has("live", live);
@@ -417,9 +409,7 @@ fn batches_that_came_uncompressed_are_packed_for_the_way_and_are_the_same_there(
     let line = Line::to(east.broker().address());
     let west = wants_all(dir.path(), "eu-west", &[("us-east", &line)]);
     let mut plain = Region::start(dir.path(), "ap-south", &[&east]);
-    plain.kill();
-    plain.more = &["--peer-pack", "false"];
-    plain.restart();
+    plain.restart_with(&["--peer-pack", "false"]);
     plain.run(&["interest", "add", ">", "--from", "start"]).ok();
     let end = publish(&east, "orders", 500);
     for region in [&west, &plain] {

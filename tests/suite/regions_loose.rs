@@ -222,9 +222,7 @@ fn what_was_set_aside_of_an_encrypted_log_is_opened_by_the_region_that_has_its_k
     let args: Vec<&'static str> = args.into_iter().map(|arg| &*arg.leak()).collect();
     let mut all = regions(dir.path(), 2);
     for region in &mut all {
-        region.kill();
-        region.more = args.clone().leak();
-        region.restart();
+        region.restart_with(args.clone().leak());
     }
     let [east, west] = two(&mut all);
     east.linked();
@@ -279,9 +277,7 @@ fn what_a_forced_move_may_have_lost_is_what_anybody_has_heard_of_and_listed_unti
         panic!("three")
     };
     // The home sends slowly, so that others hear of more than they get.
-    south.kill();
-    south.more = &["--peer-pack", "false"];
-    south.restart();
+    south.restart_with(&["--peer-pack", "false"]);
     south.linked();
     publish(east, "orders", "kept");
     west.has("orders", 1);
@@ -293,9 +289,7 @@ fn what_a_forced_move_may_have_lost_is_what_anybody_has_heard_of_and_listed_unti
     });
     west.kill();
     south.kill();
-    east.kill();
-    east.more = &["--peer-bandwidth", "65536"];
-    east.restart();
+    east.restart_with(&["--peer-bandwidth", "65536"]);
     let line = "x".repeat(60_000);
     let lines = vec![line.as_str(); 40];
     east.publish("orders", &lines);

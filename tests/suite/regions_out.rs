@@ -249,9 +249,7 @@ async fn a_forwarded_request_is_judged_by_the_key_where_that_is_known_and_else_v
     let admin = dir.path().join("admin");
     let admin = admin.to_str().expect("a path").to_owned();
     let mut east = Region::start(dir.path(), "us-east", &[]);
-    east.kill();
-    east.more = vec!["--require-keys", "--admin-key-file", admin.clone().leak()].leak();
-    east.restart();
+    east.restart_with(vec!["--require-keys", "--admin-key-file", admin.clone().leak()].leak());
     east.more = &["--require-keys"];
     let (own, own_id, _) = key(&east, dir.path(), &admin, "link", "replicate");
     let (_, known, _) = key(
@@ -530,9 +528,7 @@ async fn a_producer_goes_on_through_cuts_and_kills_of_either_side_each_record_on
 async fn what_may_not_wait_is_refused_and_a_full_outbox_leaves_nothing_out() {
     let dir = tempfile::tempdir().expect("a directory");
     let (east, line, mut west) = pair(dir.path());
-    west.kill();
-    west.more = &["--outbox-bytes", "3000"];
-    west.restart();
+    west.restart_with(&["--outbox-bytes", "3000"]);
     west.linked();
     line.cut();
     unlinked(&west);
@@ -748,9 +744,7 @@ fn a_key_speaks_for_no_other_agent_through_another_region_either() {
     let session = survey(&east);
     let admin = dir.path().join("admin");
     let admin = admin.to_str().expect("a path").to_owned();
-    west.kill();
-    west.more = vec!["--require-keys", "--admin-key-file", admin.clone().leak()].leak();
-    west.restart();
+    west.restart_with(vec!["--require-keys", "--admin-key-file", admin.clone().leak()].leak());
     let args = |key: &str| ["--api-key-file", key].map(str::to_owned);
     let linked = || {
         let [option, file] = args(&admin);

@@ -464,13 +464,9 @@ async fn many_channels_of_many_types_are_followed_whatever_a_frame_holds() {
 fn what_is_written_beside_a_copy_goes_with_the_copy_also_while_no_link_is_open() {
     let dir = tempfile::tempdir().expect("a directory");
     let mut east = Region::start(dir.path(), "us-east", &[]);
-    east.kill();
-    east.more = &["--peer-bandwidth", "300000", "--peer-pack", "false"];
-    east.restart();
+    east.restart_with(&["--peer-bandwidth", "300000", "--peer-pack", "false"]);
     let mut west = Region::start(dir.path(), "eu-west", &[&east]);
-    west.kill();
-    west.more = &["--peer-pack", "false"];
-    west.restart();
+    west.restart_with(&["--peer-pack", "false"]);
     west.linked();
     let text = "y".repeat(4000);
     east.publish("orders", &vec![text.as_str(); 1000]);

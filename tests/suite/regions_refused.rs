@@ -257,9 +257,7 @@ async fn what_is_set_aside_of_an_encrypted_outbox_stays_encrypted_with_its_keys_
     let more: &[&str] = vec!["--master-key-file", key.leak()].leak();
     let (mut east, line, mut west) = over_line(dir.path());
     for region in [&mut east, &mut west] {
-        region.kill();
-        region.more = more;
-        region.restart();
+        region.restart_with(more);
     }
     west.linked();
     east.run(&["channel", "create", "orders", "--encryption", "on"])
@@ -313,9 +311,7 @@ async fn what_is_on_its_way_to_a_former_home_is_not_passed_over_where_the_home_m
     let dir = tempfile::tempdir().expect("a directory");
     let (_east, line, mut west) = pair(dir.path());
     // What is on its way is waited for longer than the move takes.
-    west.kill();
-    west.more = &["--ack-wait", "60s"];
-    west.restart();
+    west.restart_with(&["--ack-wait", "60s"]);
     line.cut();
     unlinked(&west);
     let sender = Sender::to(&west).await;

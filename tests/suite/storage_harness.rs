@@ -1,7 +1,7 @@
 //! Drives the storage room from one thread, and a model of what it must hold.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -42,6 +42,23 @@ pub fn small() -> StorageConfig {
 /// The `n`-th log of a test; every third is acknowledged before it is synced.
 pub fn log_id(n: u64) -> Incarnation {
     Incarnation(0x1000 + u128::from(n))
+}
+
+/// The folder of the `n`-th log.
+pub fn log_dir(n: u64) -> PathBuf {
+    Path::new(ROOT).join(format!("channels/{}", log_id(n)))
+}
+
+/// The file of a log's segment that begins at this offset.
+pub fn segment_file(n: u64, base: u64) -> PathBuf {
+    log_dir(n).join(format!("{base:020}.log"))
+}
+
+/// The names of a log's files that end like this.
+pub fn names(disk: &dyn Disk, n: u64, ending: &str) -> Vec<String> {
+    let entries = disk.list(&log_dir(n)).unwrap_or_default().into_iter();
+    let names = entries.map(|entry| entry.name);
+    names.filter(|name| name.ends_with(ending)).collect()
 }
 
 pub fn options(id: Incarnation) -> LogOptions {

@@ -1,7 +1,6 @@
 //! Logs that have the identity of one before them: what was to be removed of that one takes nothing of
 //! theirs.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use npayload::format::{BatchHeader, ProducerRow};
@@ -9,11 +8,7 @@ use npayload::storage::disk::{CrashingDisk, Disk, FailingDisk, Fault, Operation}
 use npayload::storage::{FoldHeaders, Upkeep};
 use npayload::types::{Offset, Timestamp};
 
-use crate::storage_harness::{Harness, Mercy, Model, ROOT, log_id, options};
-
-fn log_dir(n: u64) -> PathBuf {
-    Path::new(ROOT).join(format!("channels/{}", log_id(n)))
-}
+use crate::storage_harness::{Harness, Mercy, Model, log_dir, log_id, options};
 
 /// Five segments of one batch each.
 fn fill(harness: &mut Harness) {

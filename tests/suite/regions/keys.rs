@@ -12,9 +12,7 @@ impl Region {
     pub fn require_keys(&mut self, dir: &Path) -> String {
         let admin = dir.join("admin");
         let admin = admin.to_str().expect("a path").to_owned();
-        self.kill();
-        self.more = vec!["--require-keys", "--admin-key-file", admin.clone().leak()].leak();
-        self.restart();
+        self.restart_with(vec!["--require-keys", "--admin-key-file", admin.clone().leak()].leak());
         wait_for("the link", || {
             let status = self.with_key(&admin, &["region", "status", "--json"]);
             (status.json()["links"][0]["state"] == "open").then_some(())

@@ -55,6 +55,13 @@ impl Region {
         region
     }
 
+    /// Kills it and starts it again with these options beside its own.
+    pub fn restart_with(&mut self, more: &'static [&'static str]) {
+        self.kill();
+        self.more = more;
+        self.restart();
+    }
+
     pub fn restart(&mut self) {
         let mut args = vec!["--region", self.name, "--listen", &self.listen];
         for peer in &self.peers {
