@@ -171,6 +171,11 @@ impl Checkpoints {
         self.rows.get(&id).map_or(Offset(0), |row| row.end_offset)
     }
 
+    /// Whether the next one is the last before a stop.
+    pub fn is_last(&self) -> bool {
+        self.is_last
+    }
+
     pub fn is_wanted(&self) -> bool {
         self.is_wanted && self.retry_at.is_none()
     }

@@ -83,6 +83,10 @@ pub struct Storage {
     /// A sync was asked for whatever the queue holds.
     pub(super) sync_wanted: bool,
     pub(super) unwritten_bytes: u64,
+    /// Bytes of large runs since the last checkpoint was cut.
+    pub(super) run_bytes: u64,
+    /// Upkeep that has to begin while no round is under way, planned where one ended.
+    pub(super) between_rounds: Option<super::upkeep::Upkeep>,
     pub(super) behind_queue: VecDeque<Incarnation>,
     pub(super) dirty: BTreeSet<Incarnation>,
     pub(super) checkpoints: Checkpoints,
@@ -148,6 +152,8 @@ impl Storage {
             sync_due: None,
             sync_wanted: false,
             unwritten_bytes: 0,
+            run_bytes: 0,
+            between_rounds: None,
             behind_queue: VecDeque::new(),
             dirty: BTreeSet::new(),
             checkpoints: from.checkpoints,

@@ -122,6 +122,9 @@ pub struct IndexJob {
 impl Storage {
     /// The next piece of upkeep that is due at `now`.
     pub fn plan_upkeep(&mut self, now: Timestamp) -> Option<Upkeep> {
+        if let Some(job) = self.between_rounds.take() {
+            return Some(job);
+        }
         if let Some(job) = self.plan_prepare(now) {
             return Some(Upkeep::Prepare(job));
         }
@@ -156,11 +159,30 @@ impl Storage {
     /// Whether a log has waiting work for upkeep that is not bound to a time.
     #[must_use]
     pub fn has_upkeep(&self) -> bool {
-        !self.behind_queue.is_empty()
+        self.between_rounds.is_some()
+            || !self.behind_queue.is_empty()
             || !self.removals.is_empty()
             || self.checkpoints.is_wanted()
             || self.may_cut()
             || self.may_replace()
+    }
+
+    /// Plans, where a round has just ended, the upkeep that has to begin while none is under way.
+    /// Returns whether there is some.
+    ///
+    /// Under load the next round is planned before anybody else has the lock: whoever looks for such a
+    /// moment later finds none.
+    pub(super) fn plan_between_rounds(&mut self) -> bool {
+        // The last checkpoint waits until nothing comes any more, and marks the directory clean.
+        if self.checkpoints.is_last() {
+            return false;
+        }
+        let copy = self.plan_copy().map(Upkeep::Copy);
+        let planned = copy.or_else(|| Some(Upkeep::Checkpoint(Box::new(self.plan_checkpoint()?))));
+        if planned.is_some() {
+            self.between_rounds = planned;
+        }
+        self.between_rounds.is_some()
     }
 
     fn plan_write_behind(&mut self) -> Option<WriteBehindJob> {

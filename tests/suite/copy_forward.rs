@@ -114,6 +114,34 @@ fn a_failed_log_holds_up_no_other_for_many_turns_of_the_ring() {
     }
 }
 
+#[test]
+fn rounds_that_follow_at_once_keep_no_copies_waiting() {
+    let disk = CrashingDisk::new();
+    let (_, mut harness) = with_failed_log(&disk, Operation::Write);
+    harness.now += 1_000;
+    let before = harness.storage.checkpoint_number();
+    append(&mut harness, &[(0, &[3_400])]);
+    harness.step_round(); // planned
+    let mut cut_at = None;
+    for n in 0.. {
+        append(&mut harness, &[(0, &[3_400])]);
+        harness.step_round(); // run
+        harness.step_round(); // booked, and under the same lock
+        harness.step_round(); // the next one planned
+        if cut_at.is_none() && harness.cut_checkpoint() {
+            cut_at = Some(n);
+        }
+        while harness.step_upkeep() {}
+        if harness.storage.checkpoint_number() > before {
+            break;
+        }
+        assert!(cut_at.is_none_or(|at| n < at + 5), "starved");
+    }
+    harness.round();
+    harness.check();
+    reopen(&disk, &harness, Loss::All, Mercy::Power);
+}
+
 /// A checkpoint that frees nothing leaves in the journal what it vouches for: where a segment says
 /// something else, the journal is right.
 #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use npayload::format::BatchHeader;
 use npayload::storage::disk::{Disk, FailingDisk, Fault, MemoryDisk, OpenMode, Operation};
-use npayload::storage::{CommitError, LogOptions, Outcome, Upkeep};
+use npayload::storage::{CommitError, LogOptions, Outcome, StorageConfig, Upkeep};
 use npayload::types::{Durability, Offset, Timestamp};
 
 use crate::storage_harness::{
@@ -416,6 +416,59 @@ fn removals_one_after_the_other_keep_a_file_for_each_segment_begun() {
     harness.flush();
     assert_eq!(spares(), 3, "the next segment is one of them");
     harness.check();
+}
+
+#[test]
+fn rounds_that_follow_at_once_keep_no_checkpoint_waiting() {
+    let (_, mut harness) = new();
+    let put = |harness: &mut Harness| harness.append(&[(0, &[3_400])]).unwrap();
+    harness.checkpoint();
+    let before = harness.storage.checkpoint_number();
+    put(&mut harness);
+    harness.step_round(); // planned
+    harness.now += CHECKPOINT_MS;
+    assert!(harness.cut_checkpoint());
+    for n in 0.. {
+        assert!(n < 4, "starved");
+        put(&mut harness);
+        harness.step_round(); // run
+        harness.step_round(); // booked, and under the same lock
+        harness.step_round(); // the next one planned
+        assert!(!harness.storage.has_round(Timestamp(harness.now)));
+        while harness.step_upkeep() {}
+        if harness.storage.checkpoint_number() > before {
+            break;
+        }
+    }
+    harness.round();
+    harness.check();
+}
+
+#[test]
+fn a_checkpoint_comes_after_so_many_bytes_of_large_runs() {
+    let disk = MemoryDisk::new();
+    let config = StorageConfig {
+        checkpoint_bytes: 12_000,
+        ..small()
+    };
+    let open = || Harness::open_with(Arc::new(disk.clone()), config, Model::default(), 1).unwrap();
+    let mut harness = start(&disk, open);
+    let put = |harness: &mut Harness| {
+        harness.append(&[(0, &[3_400])]).unwrap();
+        harness.round();
+    };
+    // What else may be due is done.
+    harness.checkpoint();
+    for _ in 0..2 {
+        for n in 1..=4 {
+            assert!(!harness.cut_checkpoint(), "before {n}");
+            put(&mut harness);
+        }
+        assert!(harness.cut_checkpoint());
+        harness.round();
+        while harness.step_upkeep() {}
+        harness.check();
+    }
 }
 
 #[test]

@@ -63,7 +63,8 @@ impl Storage {
         let is_idle = since(self.checkpoints.last_seen.1) >= IDLE_MS;
         let is_old = since(self.checkpoints.last_taken) >= self.config.checkpoint_interval_ms;
         let is_healthy = |id| self.logs.get(id).is_some_and(|log| !log.is_poisoned);
-        let is_due = (is_idle || is_old) && self.dirty.iter().any(is_healthy);
+        let is_much = self.run_bytes >= self.config.checkpoint_bytes;
+        let is_due = (is_idle || is_old || is_much) && self.dirty.iter().any(is_healthy);
         // Cut while there is still room in the ring for what is staged and not yet written.
         let is_low = self.journal.has_less_free_than(FREE_PERCENT)
             && self.checkpoints.start != self.journal.point();
@@ -89,6 +90,7 @@ impl Storage {
 
     /// The positions of every dirty log, behind all that was staged.
     fn cut(&mut self, producers: &dyn ProducerRows) -> Cut {
+        self.run_bytes = 0;
         let mut rows = Vec::with_capacity(self.dirty.len());
         for id in std::mem::take(&mut self.dirty) {
             let Some(log) = self.logs.get_mut(&id) else {

@@ -145,6 +145,7 @@ impl Storage {
                 finished.wants_upkeep = true;
             }
         }
+        finished.wants_upkeep |= self.plan_between_rounds();
         finished
     }
 

@@ -142,6 +142,7 @@ impl Storage {
                 }
             }
             for batch in runs.iter().flat_map(|run| &run.batches) {
+                self.run_bytes += batch.bytes.len() as u64;
                 batch.segment.set_direct(batch.offsets.end);
                 if batch.position == FIRST_BATCH
                     && let Some(log) = self.logs.get_mut(&batch.log)

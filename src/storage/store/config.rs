@@ -32,6 +32,9 @@ pub struct StorageConfig {
     /// A checkpoint is taken after this long without one, and after a second without writes,
     /// where there is something to record.
     pub checkpoint_interval_ms: i64,
+    /// One is taken after so many bytes of large runs, too: they fill no journal, and a start after a
+    /// kill looks at the header of each of their batches.
+    pub checkpoint_bytes: u64,
     /// Whether a directory that holds no data is refused, where a new one would be made.
     pub must_exist: bool,
 }
@@ -54,6 +57,7 @@ impl Default for StorageConfig {
             scrub_bytes_per_s: 8 * MIB,
             scrub_interval_ms: 24 * 60 * 60 * 1000,
             checkpoint_interval_ms: 30_000,
+            checkpoint_bytes: 1024 * MIB,
             must_exist: false,
         }
     }
