@@ -4,6 +4,8 @@ mod choosing;
 mod file;
 mod id;
 mod reading;
+#[cfg(test)]
+mod tests;
 mod writing;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -45,7 +47,9 @@ pub struct Segment {
     failed: OnceLock<IoFailure>,
     /// Its file exists with its header.
     is_created: AtomicBool,
-    /// Its directory entry is durable.
+    /// Its entry in the folder of its log is durable.
+    is_in_log: AtomicBool,
+    /// That, and the log's in the folder of all logs.
     is_entered: AtomicBool,
     /// Bytes beyond its length may be left from before the last start: never promised, cut off
     /// when the file is first opened.
@@ -97,6 +101,7 @@ impl Segment {
             syncing: Mutex::new(()),
             failed: OnceLock::new(),
             is_created: AtomicBool::new(false),
+            is_in_log: AtomicBool::new(false),
             is_entered: AtomicBool::new(false),
             may_be_long: AtomicBool::new(false),
             direct_end: AtomicU64::new(0),
@@ -114,6 +119,7 @@ impl Segment {
             length: AtomicU64::new(length),
             is_created: AtomicBool::new(true),
             // A cut may have put the file in its place right before the crash.
+            is_in_log: AtomicBool::new(false),
             is_entered: AtomicBool::new(false),
             ..Self::create(id, previous, Timestamp(0), LogEpoch(0))
         }

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use npayload::format::BatchHeader;
-use npayload::storage::disk::{Disk, FailingDisk, Fault, MemoryDisk, OpenMode, Operation};
+use npayload::storage::disk::{
+    CrashingDisk, Disk, FailingDisk, Fault, Loss, MemoryDisk, OpenMode, Operation,
+};
 use npayload::storage::{CommitError, LogOptions, Outcome, StorageConfig, Upkeep};
 use npayload::types::{Durability, Offset, Timestamp};
 
@@ -416,6 +418,32 @@ fn removals_one_after_the_other_keep_a_file_for_each_segment_begun() {
     harness.flush();
     assert_eq!(spares(), 3, "the next segment is one of them");
     harness.check();
+}
+
+#[test]
+fn a_checkpoint_of_new_logs_syncs_the_folder_of_all_logs_once() {
+    let syncs = |logs: u64| {
+        let crashing = CrashingDisk::new();
+        let disk = FailingDisk::new(Arc::new(crashing.clone()));
+        let opened = Harness::open(Arc::new(disk.clone()), Model::default(), 1);
+        let mut harness = opened.unwrap();
+        (0..logs).for_each(|n| harness.create(n));
+        harness.flush();
+        harness.checkpoint();
+        for n in 0..logs {
+            harness.append(&[(n, &[100])]).unwrap();
+        }
+        harness.round();
+        let before = disk.count(Operation::SyncDir);
+        harness.checkpoint();
+        harness.check();
+        let after = crashing.after(Loss::All);
+        let lasts = |n| after.exists(&segment_file(n, 0)).unwrap();
+        assert!((0..logs).all(lasts), "the checkpoint vouches for them");
+        disk.count(Operation::SyncDir) - before
+    };
+    // Those of the logs' own folders.
+    assert_eq!(syncs(9) - syncs(3), 6);
 }
 
 #[test]

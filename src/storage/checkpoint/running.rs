@@ -1,13 +1,14 @@
 //! The taking of a checkpoint, without any lock.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Cut;
 use super::file::{NextCheckpoint, clear_other_checkpoints, write_checkpoint};
 use crate::format::LogRow;
 use crate::storage::disk::Disk;
-use crate::storage::error::IoFailure;
+use crate::storage::error::{IoFailure, While};
 use crate::storage::journal::GroupEnd;
 use crate::storage::layout::Layout;
 use crate::storage::open_files::OpenFiles;
@@ -73,16 +74,7 @@ impl CheckpointJob {
         }
         self.cut_ends();
         self.pad(&mut failed);
-        let ended = self.ends.iter();
-        let ended = ended.map(|(segment, _)| (segment.id().log, segment.clone()));
-        for (id, segment) in self.segments.iter().cloned().chain(ended) {
-            if failed.iter().any(|(log, _)| *log == id) {
-                continue;
-            }
-            if let Err(failure) = segment.sync(&*self.disk) {
-                failed.push((id, failure));
-            }
-        }
+        self.sync(&mut failed);
         let mut may_be_named = false;
         let mut is_point_failed = false;
         let failure = match failed.first() {
@@ -144,6 +136,45 @@ impl CheckpointJob {
                 failed.push((*id, failure));
             }
         }
+    }
+
+    /// Syncs the segments, of several logs at once where the disk can, and then the folder of all logs
+    /// once, where one of them is new in it.
+    fn sync(&self, failed: &mut Vec<(Incarnation, IoFailure)>) {
+        let ended = self.ends.iter();
+        let ended = ended.map(|(segment, _)| (segment.id().log, segment.clone()));
+        let mut logs: BTreeMap<Incarnation, Vec<Arc<Segment>>> = BTreeMap::new();
+        for (id, segment) in self.segments.iter().cloned().chain(ended) {
+            if !failed.iter().any(|(log, _)| *log == id) {
+                logs.entry(id).or_default().push(segment);
+            }
+        }
+        let logs: Vec<_> = logs.into_iter().collect();
+        let met = Mutex::new(Vec::new());
+        self.disk.side_by_side(logs.len(), &|n| {
+            let (id, segments) = &logs[n];
+            let mut synced = segments.iter().map(|one| one.sync_in_log(&*self.disk));
+            if let Some(failure) = synced.find_map(Result::err) {
+                let mut met = met.lock().unwrap_or_else(PoisonError::into_inner);
+                met.push((*id, failure));
+            }
+        });
+        let mut met = met.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let owing: Vec<_> = logs
+            .iter()
+            .flat_map(|(id, segments)| segments.iter().map(move |one| (*id, one)))
+            .filter(|(_, one)| one.owes_entry())
+            .collect();
+        if !owing.is_empty() {
+            let dir = self.layout.channels_dir();
+            let synced = self.disk.sync_dir(&dir).or_while("syncing", &dir);
+            for (id, segment) in owing {
+                if let Err(failure) = segment.book_entry(synced.clone()) {
+                    met.push((id, failure));
+                }
+            }
+        }
+        failed.append(&mut met);
     }
 
     fn write(&self) -> Result<(), IoFailure> {

@@ -87,6 +87,12 @@ pub trait Disk: Send + Sync + Debug {
     /// [`LockError::Held`] when another holder has it, in this process or another.
     fn lock(&self, path: &Path, contents: &[u8]) -> Result<Box<dyn DiskLock>, LockError>;
 
+    /// Does a number of tasks that each wait for a file of their own: one after the other, or several
+    /// at once where the medium gets on faster so. All are done when it returns.
+    fn side_by_side(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        (0..tasks).for_each(task);
+    }
+
     /// Bytes that this process may still write on the file system that holds `path`.
     fn available(&self, path: &Path) -> io::Result<u64>;
 }

@@ -6,7 +6,8 @@ use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread;
 
 use bytes::Bytes;
 
@@ -15,6 +16,10 @@ use crate::storage::mmap;
 
 /// Slices that one `pwritev` takes at most: `IOV_MAX` of Linux and macOS.
 const MAX_SLICES: usize = 1024;
+
+/// How many files are waited for at once. More of them leave the journal, which writes meanwhile, too
+/// little of the disk.
+const AT_ONCE: usize = 4;
 
 /// The file system of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -107,6 +112,34 @@ impl Disk for RealDisk {
         file.write_all_at(contents, 0)?;
         file.set_len(contents.len() as u64)?;
         Ok(Box::new(RealLock { file }))
+    }
+
+    fn side_by_side(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        let next = AtomicUsize::new(0);
+        let work = || {
+            loop {
+                let n = next.fetch_add(1, Ordering::Relaxed);
+                if n >= tasks {
+                    return;
+                }
+                task(n);
+            }
+        };
+        // A thread costs more than the few syncs that it would save.
+        let others = (tasks / AT_ONCE).min(AT_ONCE - 1);
+        thread::scope(|scope| {
+            for _ in 0..others {
+                // Where no thread is to be had, this one does it all.
+                let begun = thread::Builder::new()
+                    .name("syncer".into())
+                    .spawn_scoped(scope, work);
+                if let Err(error) = begun {
+                    tracing::debug!(%error, "files are synced by fewer threads");
+                    break;
+                }
+            }
+            work();
+        });
     }
 
     fn available(&self, path: &Path) -> io::Result<u64> {

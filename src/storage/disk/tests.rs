@@ -4,6 +4,7 @@ mod failing;
 use std::io::{ErrorKind, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::real::write_all;
 use super::*;
@@ -85,6 +86,20 @@ fn blocks_written_past_memory_and_through_it_lie_side_by_side() {
             assert!(found == wanted, "{disk:?}, pass {pass}");
         }
         file.sync_data().unwrap();
+    }
+}
+
+#[test]
+fn tasks_side_by_side_are_each_done_once_before_it_returns() {
+    for (disk, _, _temp) in every_disk() {
+        for tasks in [0, 1, 7, 1_000] {
+            let done: Vec<_> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+            disk.side_by_side(tasks, &|n| {
+                done[n].fetch_add(1, Ordering::Relaxed);
+            });
+            let mut counts = done.iter().map(|one| one.load(Ordering::Relaxed));
+            assert!(counts.all(|count| count == 1), "{disk:?}");
+        }
     }
 }
 

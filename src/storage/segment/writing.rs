@@ -178,9 +178,27 @@ impl Segment {
         self.sync_as(disk, Entry::OfItsLogToo)
     }
 
-    /// As [`Segment::sync`], where the caller syncs the folder of all logs.
+    /// As [`Segment::sync`], where the caller syncs the folder of all logs: with the first sync of a log
+    /// it does not last before that is done ([`Segment::owes_entry`]).
     pub(in crate::storage) fn sync_in_log(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
         self.sync_as(disk, Entry::OfItself)
+    }
+
+    /// Whether it was synced, and lasts only once the folder of all logs is, too.
+    pub(in crate::storage) fn owes_entry(&self) -> bool {
+        self.is_in_log.load(Ordering::Acquire) && !self.is_entered.load(Ordering::Acquire)
+    }
+
+    /// Books how the sync of the folder of all logs ended that came behind [`Segment::sync_in_log`].
+    pub(in crate::storage) fn book_entry(
+        &self,
+        synced: Result<(), IoFailure>,
+    ) -> Result<(), IoFailure> {
+        match synced {
+            Ok(()) => self.is_entered.store(true, Ordering::Release),
+            Err(failure) => return Err(self.keep_failure(failure)),
+        }
+        Ok(())
     }
 
     fn sync_as(&self, disk: &dyn Disk, entry: Entry) -> Result<(), IoFailure> {
@@ -188,19 +206,17 @@ impl Segment {
         if let Some(failure) = self.failed.get() {
             return Err(failure.clone());
         }
-        if !self.is_dirty() {
+        // Cleared first: a write that comes after this line is covered by the next sync.
+        let was_dirty = self.is_dirty.swap(false, Ordering::AcqRel);
+        // Without bytes to sync it may still owe its log's entry: whoever asks for that does not wait
+        // for the one who synced the bytes.
+        if !was_dirty && !self.owes_entry() {
             return Ok(());
         }
-        // Cleared first: a write that comes after this line is covered by the next sync.
-        self.is_dirty.store(false, Ordering::Release);
-        let file = self.lock().as_ref().map(|open| open.file.clone());
-        let file = match file {
-            Some(file) => Ok(file),
-            None => disk
-                .open(&self.id.path, OpenMode::ReadWrite)
-                .or_while("opening", &self.id.path),
+        let synced = match was_dirty {
+            true => self.sync_file(disk),
+            false => Ok(()),
         };
-        let synced = file.and_then(|file| file.sync_data().or_while("syncing", &self.id.path));
         let synced = synced.and_then(|()| self.sync_entry(disk, entry));
         synced.map_err(|failure| {
             self.set_dirty();
@@ -208,17 +224,28 @@ impl Segment {
         })
     }
 
+    fn sync_file(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
+        let file = self.lock().as_ref().map(|open| open.file.clone());
+        let file = match file {
+            Some(file) => file,
+            None => disk
+                .open(&self.id.path, OpenMode::ReadWrite)
+                .or_while("opening", &self.id.path)?,
+        };
+        file.sync_data().or_while("syncing", &self.id.path)
+    }
+
     fn sync_entry(&self, disk: &dyn Disk, entry: Entry) -> Result<(), IoFailure> {
-        if self.is_entered.load(Ordering::Acquire) {
-            return Ok(());
-        }
         let dir = self
             .id
             .path
             .parent()
             .expect("a segment lies in its log's directory");
-        disk.sync_dir(dir).or_while("syncing", dir)?;
-        if matches!(entry, Entry::OfItself) {
+        if !self.is_in_log.load(Ordering::Acquire) {
+            disk.sync_dir(dir).or_while("syncing", dir)?;
+            self.is_in_log.store(true, Ordering::Release);
+        }
+        if matches!(entry, Entry::OfItself) || !self.owes_entry() {
             return Ok(());
         }
         let parent = dir
