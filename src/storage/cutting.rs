@@ -244,7 +244,7 @@ impl Storage {
     /// No index of this log is saved that was made before.
     pub(super) fn forget_indexes(&mut self, id: Incarnation) {
         self.unsaved_indexes
-            .retain(|(_, segment)| segment.id().log != id);
+            .retain(|(log, _), _| *log != id);
         self.rebuilt_indexes.retain(|index| index.log() != id);
     }
 

@@ -100,8 +100,8 @@ pub struct Storage {
     pub(super) scrub: Scrub,
     /// Index files to be written anew.
     pub(super) rebuilt_indexes: Vec<RebuiltIndex>,
-    /// Segments whose indexes are to be saved, each up to a position.
-    pub(super) unsaved_indexes: Vec<(u64, Arc<super::segment::Segment>)>,
+    /// Segments whose indexes are to be saved, by log and base offset, each up to a position.
+    pub(super) unsaved_indexes: BTreeMap<(Incarnation, Offset), (u64, Arc<super::segment::Segment>)>,
     /// What logs keep in memory for those who follow their ends, oldest first.
     pub(super) recent: RecentOrder,
     /// Journal files that were not prepared.
@@ -164,7 +164,7 @@ impl Storage {
             spared: BTreeMap::new(),
             scrub,
             rebuilt_indexes: Vec::new(),
-            unsaved_indexes: Vec::new(),
+            unsaved_indexes: BTreeMap::new(),
             recent: RecentOrder::default(),
             preparing: super::preparing::Preparing::default(),
             report: from.report,

@@ -23,6 +23,10 @@ use crate::types::{Incarnation, Offset, Timestamp};
 /// Most bytes that one write-behind job takes, so that upkeep stays responsive.
 const JOB_BYTES: u64 = 32 * 1024 * 1024;
 
+/// Most indexes that one job saves: a checkpoint of many logs leaves one of each, and the next one would
+/// wait until two files are made for all of them.
+const JOB_INDEXES: usize = 64;
+
 /// One piece of upkeep.
 #[derive(Debug)]
 pub enum Upkeep {
@@ -144,7 +148,8 @@ impl Storage {
             return Some(Upkeep::WriteBehind(job));
         }
         if !self.unsaved_indexes.is_empty() || !self.rebuilt_indexes.is_empty() {
-            let segments = std::mem::take(&mut self.unsaved_indexes);
+            let next = || self.unsaved_indexes.pop_first().map(|(_, one)| one);
+            let segments = std::iter::from_fn(next).take(JOB_INDEXES).collect();
             let rebuilt = std::mem::take(&mut self.rebuilt_indexes);
             let disk = self.disk.clone();
             return Some(Upkeep::Index(IndexJob {

@@ -447,6 +447,39 @@ fn a_checkpoint_of_new_logs_syncs_the_folder_of_all_logs_once() {
 }
 
 #[test]
+fn indexes_of_many_logs_are_saved_in_jobs_of_some_so_that_a_checkpoint_comes_in_between() {
+    const LOGS: u64 = 150;
+    let disk = MemoryDisk::new();
+    let config = StorageConfig {
+        journal_file_bytes: 1 << 20,
+        max_round_bytes: 1 << 18,
+        ..small()
+    };
+    let opened = Harness::open_with(Arc::new(disk.clone()), config, Model::default(), 1);
+    let mut harness = opened.unwrap();
+    (0..LOGS).for_each(|n| harness.create(n));
+    harness.flush();
+    for n in 0..LOGS {
+        harness.append(&[(n, &[10])]).unwrap();
+    }
+    harness.round();
+    harness.now += CHECKPOINT_MS;
+    assert!(harness.cut_checkpoint());
+    harness.round();
+    let saved = || (0..LOGS).filter(|n| !names(&disk, *n, ".index").is_empty());
+    let now = Timestamp(harness.now);
+    let mut jobs = 0;
+    while let Some(job) = harness.storage.plan_upkeep(now) {
+        let before = saved().count();
+        jobs += usize::from(matches!(job, Upkeep::Index(_)));
+        harness.storage.finish_upkeep(job.run(), now);
+        assert!(saved().count() - before <= 64, "{jobs} jobs");
+    }
+    assert_eq!(saved().count() as u64, LOGS);
+    harness.check();
+}
+
+#[test]
 fn rounds_that_follow_at_once_keep_no_checkpoint_waiting() {
     let (_, mut harness) = new();
     let put = |harness: &mut Harness| harness.append(&[(0, &[3_400])]).unwrap();

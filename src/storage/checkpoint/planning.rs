@@ -313,7 +313,7 @@ impl Storage {
         };
         let wanted = segments
             .into_iter()
-            .map(|(id, segment)| (limit(id, &segment), segment));
+            .map(|(id, segment)| ((id, segment.id().base), (limit(id, &segment), segment)));
         self.unsaved_indexes.extend(wanted);
     }
 
