@@ -163,6 +163,13 @@ impl Broker {
         None
     }
 
+    /// Whether the retention of all channels was looked at: the next [`Broker::tick`] begins with the
+    /// first of them.
+    #[must_use]
+    pub fn has_looked_at_all(&self) -> bool {
+        self.retention_cursor.is_none()
+    }
+
     /// Trims one channel to its retention: on the record first, the files follow.
     fn retain(&mut self, id: Incarnation, now: Timestamp) -> Option<LoadTask> {
         let config = &self.directory.by_incarnation(id)?.config;

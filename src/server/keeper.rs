@@ -1,7 +1,7 @@
 //! The keeper: one thread for all that no acknowledgement waits for.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::shared::Shared;
 use super::{ballast, clock};
@@ -14,6 +14,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How often retention and the disk's free space are looked at; the latter also when much was
 /// staged meanwhile.
 const TICK: Duration = Duration::from_secs(1);
+
+/// Most turns of retention in a tick: what is left of the channels comes with the next one.
+const TURNS: usize = 64;
 
 /// Does upkeep until the server ends.
 pub(super) fn run(shared: &Arc<Shared>, disk: &Arc<dyn Disk>) {
@@ -35,21 +38,32 @@ pub(super) fn run(shared: &Arc<Shared>, disk: &Arc<dyn Disk>) {
             shared.wake_committer();
         }
         snapshots(shared);
-        loop {
-            let job = shared.broker().plan_upkeep(clock::now());
-            // A checkpoint may have been cut, which waits for a round.
-            shared.wake_committer();
-            let Some(job) = job else { break };
-            let end = job.run();
-            let failed = shared.broker().finish_upkeep(end, clock::now());
-            failed.iter().for_each(|waiter| waiter.wake());
-            shared.wake_committer();
-        }
+        let is_done = upkeep(shared, now + TICK);
         if shared.is_ending() && shared.broker().stop_state() != Stop::Waiting {
             snapshots(shared);
             return;
         }
-        wait(shared);
+        if is_done {
+            wait(shared);
+        }
+    }
+}
+
+/// Does the upkeep that is due, until something else is: under load it never ends. Whether nothing of it
+/// is left.
+fn upkeep(shared: &Shared, until: Instant) -> bool {
+    loop {
+        let job = shared.broker().plan_upkeep(clock::now());
+        // A checkpoint may have been cut, which waits for a round.
+        shared.wake_committer();
+        let Some(job) = job else { return true };
+        let end = job.run();
+        let failed = shared.broker().finish_upkeep(end, clock::now());
+        failed.iter().for_each(|waiter| waiter.wake());
+        shared.wake_committer();
+        if clock::instant() >= until || shared.broker().storage().wants_look() {
+            return false;
+        }
     }
 }
 
@@ -113,10 +127,17 @@ fn make_ballast(shared: &Shared, disk: &Arc<dyn Disk>, available: Option<u64>) -
 }
 
 fn tick(shared: &Arc<Shared>) {
-    // Each job lists one channel's directory; a channel is listed once.
-    for _ in 0..64 {
-        let task = shared.broker().tick(clock::now());
-        let Some(task) = task else { break };
+    // Each turn looks at some channels, so that nobody waits long for the lock.
+    for _ in 0..TURNS {
+        let mut broker = shared.broker();
+        let task = broker.tick(clock::now());
+        let is_over = task.is_none() && broker.has_looked_at_all();
+        drop(broker);
+        if is_over {
+            break;
+        }
+        // It lists one channel's directory; a channel is listed once.
+        let Some(task) = task else { continue };
         let loaded = task.run();
         // A channel that could not be listed is told of once, and tried again at its next turn.
         let _ = shared.broker().finish_load(loaded);

@@ -248,6 +248,13 @@ impl Storage {
         self.rebuilt_indexes.retain(|index| index.log() != id);
     }
 
+    /// No index of this segment is saved that was made before.
+    pub(super) fn forget_index(&mut self, id: Incarnation, base: Offset) {
+        self.unsaved_indexes.remove(&(id, base));
+        self.rebuilt_indexes
+            .retain(|index| (index.log(), index.base()) != (id, base));
+    }
+
     /// The log takes batches again.
     pub(super) fn reopen(&mut self, id: Incarnation) {
         if let Some(log) = self.logs.get_mut(&id) {

@@ -97,6 +97,9 @@ impl Storage {
         };
         let mut spares = None;
         if let Removal::Segments { log, segments } = &removal {
+            for segment in segments {
+                self.forget_index(*log, segment.id().base);
+            }
             let wanted = self.plan_spares(*log, segments, now);
             let known = self.logs.get(log).filter(|_| wanted > 0);
             spares = known.map(|log| (log.spares.clone(), wanted));

@@ -85,6 +85,8 @@ pub struct Storage {
     pub(super) unwritten_bytes: u64,
     /// Bytes of large runs since the last checkpoint was cut.
     pub(super) run_bytes: u64,
+    /// Pieces of upkeep that took turns, and who had nothing to do.
+    pub(super) upkeep_turns: u64,
     /// Upkeep that has to begin while no round is under way, planned where one ended.
     pub(super) between_rounds: Option<super::upkeep::Upkeep>,
     pub(super) behind_queue: VecDeque<Incarnation>,
@@ -153,6 +155,7 @@ impl Storage {
             sync_wanted: false,
             unwritten_bytes: 0,
             run_bytes: 0,
+            upkeep_turns: 0,
             between_rounds: None,
             behind_queue: VecDeque::new(),
             dirty: BTreeSet::new(),

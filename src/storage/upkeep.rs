@@ -144,21 +144,32 @@ impl Storage {
         if let Some(job) = self.plan_replace() {
             return Some(Upkeep::Replace(Box::new(job)));
         }
-        if let Some(job) = self.plan_write_behind() {
-            return Some(Upkeep::WriteBehind(job));
-        }
-        if !self.unsaved_indexes.is_empty() || !self.rebuilt_indexes.is_empty() {
-            let next = || self.unsaved_indexes.pop_first().map(|(_, one)| one);
-            let segments = std::iter::from_fn(next).take(JOB_INDEXES).collect();
-            let rebuilt = std::mem::take(&mut self.rebuilt_indexes);
-            let disk = self.disk.clone();
-            return Some(Upkeep::Index(IndexJob {
-                disk,
-                segments,
-                rebuilt,
-            }));
-        }
-        self.plan_removal(now).map(Upkeep::Remove)
+        self.plan_in_turn(now)
+    }
+
+    /// What is written behind, indexes and removals take turns: under load there is always something to
+    /// write, and the disk would fill with what retention has dropped.
+    fn plan_in_turn(&mut self, now: Timestamp) -> Option<Upkeep> {
+        (0..3).find_map(|_| {
+            self.upkeep_turns += 1;
+            match self.upkeep_turns % 3 {
+                1 => self.plan_write_behind().map(Upkeep::WriteBehind),
+                2 => self.plan_index().map(Upkeep::Index),
+                _ => self.plan_removal(now).map(Upkeep::Remove),
+            }
+        })
+    }
+
+    fn plan_index(&mut self) -> Option<IndexJob> {
+        let next = || self.unsaved_indexes.pop_first().map(|(_, one)| one);
+        let segments: Vec<_> = std::iter::from_fn(next).take(JOB_INDEXES).collect();
+        let rebuilt = std::mem::take(&mut self.rebuilt_indexes);
+        let has_work = !segments.is_empty() || !rebuilt.is_empty();
+        has_work.then(|| IndexJob {
+            disk: self.disk.clone(),
+            segments,
+            rebuilt,
+        })
     }
 
     /// Whether a log has waiting work for upkeep that is not bound to a time.

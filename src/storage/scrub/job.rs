@@ -11,7 +11,7 @@ use crate::storage::error::IoFailure;
 use crate::storage::index;
 use crate::storage::load::{LoadTask, Loaded};
 use crate::storage::segment::Segment;
-use crate::types::Incarnation;
+use crate::types::{Incarnation, Offset};
 
 /// An index that its batches gave, to be written to its files.
 #[derive(Debug)]
@@ -24,6 +24,11 @@ impl RebuiltIndex {
     /// The log that it is of.
     pub fn log(&self) -> Incarnation {
         self.segment.id().log
+    }
+
+    /// Offset of the first record of its segment.
+    pub fn base(&self) -> Offset {
+        self.segment.id().base
     }
 
     /// Writes both files. The segment forgets what it knew of the old ones.
