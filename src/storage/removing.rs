@@ -53,11 +53,20 @@ impl Removal {
     }
 }
 
-/// Removes the files of one log.
+/// Most logs that one job removes segments of: what retention drops of many at once goes as fast as it
+/// comes, also where a checkpoint follows the other.
+const JOB_REMOVALS: usize = 64;
+
+/// Removes the files of one log, or the expired segments of some.
 #[derive(Debug)]
 pub struct RemoveJob {
     disk: Arc<dyn Disk>,
     layout: Layout,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
     removal: Removal,
     /// Where so many of the files go that a later segment may be written over.
     spares: Option<(Arc<Spares>, usize)>,
@@ -67,16 +76,36 @@ impl RemoveJob {
     /// The deleted log whose files this job removes; `None` for expired segments.
     #[must_use]
     pub fn removed_log(&self) -> Option<Incarnation> {
-        match self.removal {
+        self.parts.iter().find_map(|part| match part.removal {
             Removal::Log(id) => Some(id),
             Removal::Segments { .. } | Removal::Spares { .. } | Removal::Beside(_) => None,
-        }
+        })
     }
 }
 
 impl Storage {
-    /// The next removal that nothing stands against at `now`.
+    /// The next removals that nothing stands against at `now`.
     pub(super) fn plan_removal(&mut self, now: Timestamp) -> Option<RemoveJob> {
+        let is_of_segments = |removal: &Removal| matches!(removal, Removal::Segments { .. });
+        let first = self.next_removal(|_| true);
+        let first = first.or_else(|| self.unneeded_spares(now))?;
+        // The end of any other is booked by itself.
+        let most = if is_of_segments(&first) { JOB_REMOVALS } else { 1 };
+        let mut parts = vec![self.removal_part(first, now)];
+        while parts.len() < most
+            && let Some(next) = self.next_removal(is_of_segments)
+        {
+            parts.push(self.removal_part(next, now));
+        }
+        Some(RemoveJob {
+            disk: self.disk.clone(),
+            layout: self.layout.clone(),
+            parts,
+        })
+    }
+
+    /// Takes the first removal of a kind that nothing stands against.
+    fn next_removal(&mut self, is_wanted: impl Fn(&Removal) -> bool) -> Option<Removal> {
         // A direct run under way would make the directory of a deleted log again, and takes along what
         // the segment before it lacks. Segments before that go all the same: under load a round is
         // always under way, and one that finds the disk full waits for what they free.
@@ -90,11 +119,12 @@ impl Storage {
             }
             Removal::Spares { .. } | Removal::Beside(_) => true,
         };
-        let at = self.removals.iter().position(is_free);
-        let removal = match at.and_then(|at| self.removals.remove(at)) {
-            Some(removal) => removal,
-            None => self.unneeded_spares(now)?,
-        };
+        let mut removals = self.removals.iter();
+        let at = removals.position(|one| is_wanted(one) && is_free(one))?;
+        self.removals.remove(at)
+    }
+
+    fn removal_part(&mut self, removal: Removal, now: Timestamp) -> Part {
         let mut spares = None;
         if let Removal::Segments { log, segments } = &removal {
             for segment in segments {
@@ -104,12 +134,7 @@ impl Storage {
             let known = self.logs.get(log).filter(|_| wanted > 0);
             spares = known.map(|log| (log.spares.clone(), wanted));
         }
-        Some(RemoveJob {
-            disk: self.disk.clone(),
-            layout: self.layout.clone(),
-            removal,
-            spares,
-        })
+        Part { removal, spares }
     }
 
     /// Whether a start would still look into segments that nobody may read any more.
@@ -136,10 +161,12 @@ impl Storage {
     /// Has what could not be removed tried again.
     pub(super) fn book_not_removed(&mut self, job: RemoveJob, failure: &IoFailure) {
         tracing::warn!(%failure, "files that are no longer needed could not be removed");
-        // What is left of a deleted log goes with its folder.
-        let is_gone = |id| !self.logs.contains_key(&id);
-        if !job.removal.part_of().is_some_and(is_gone) {
-            self.checkpoints.retry_removal(job.removal);
+        for part in job.parts {
+            // What is left of a deleted log goes with its folder.
+            let is_gone = |id| !self.logs.contains_key(&id);
+            if !part.removal.part_of().is_some_and(is_gone) {
+                self.checkpoints.retry_removal(part.removal);
+            }
         }
     }
 
@@ -156,11 +183,31 @@ impl Storage {
 }
 
 impl RemoveJob {
-    pub(super) fn run(&self) -> Result<(), IoFailure> {
-        match &self.removal {
+    /// Removes what there is to remove. Gives what could not be, with the first failure.
+    ///
+    /// Handles are closed here, and not where the end is booked under a lock: with the last handle of a
+    /// removed file the file system gives its blocks back, which takes a tenth of a second for some.
+    pub(super) fn run(mut self) -> Result<(), (Self, IoFailure)> {
+        let mut parts = std::mem::take(&mut self.parts);
+        let mut first = None;
+        parts.retain(|part| match self.remove_part(part) {
+            Ok(()) => false,
+            Err(failure) => {
+                first.get_or_insert(failure);
+                true
+            }
+        });
+        match first {
+            None => Ok(()),
+            Some(failure) => Err((Self { parts, ..self }, failure)),
+        }
+    }
+
+    fn remove_part(&self, part: &Part) -> Result<(), IoFailure> {
+        match &part.removal {
             Removal::Segments { log, segments } => {
                 let mut kept = Vec::new();
-                let wanted = self.spares.as_ref().map_or(0, |(_, wanted)| *wanted);
+                let wanted = part.spares.as_ref().map_or(0, |(_, wanted)| *wanted);
                 for segment in segments {
                     // The segment goes last: an index without a segment is found and removed by
                     // nobody, a segment without an index is rebuilt or removed again.
@@ -175,7 +222,7 @@ impl RemoveJob {
                     }
                 }
                 self.sync_names(*log)?;
-                if let Some((spares, _)) = &self.spares {
+                if let Some((spares, _)) = &part.spares {
                     spares.give(kept);
                 }
                 Ok(())

@@ -319,12 +319,13 @@ impl Upkeep {
                 job.run();
                 UpkeepEnd::Index
             }
-            // Gone here, and not where its end is booked under a lock: with the last handle of a removed
-            // file the file system gives its blocks back, which takes a tenth of a second for some.
-            Self::Remove(job) => match job.run() {
-                Ok(()) => UpkeepEnd::Removed(job.removed_log()),
-                Err(failure) => UpkeepEnd::NotRemoved(job, failure),
-            },
+            Self::Remove(job) => {
+                let log = job.removed_log();
+                match job.run() {
+                    Ok(()) => UpkeepEnd::Removed(log),
+                    Err((left, failure)) => UpkeepEnd::NotRemoved(left, failure),
+                }
+            }
         }
     }
 }

@@ -480,6 +480,68 @@ fn indexes_of_many_logs_are_saved_in_jobs_of_some_so_that_a_checkpoint_comes_in_
 }
 
 #[test]
+fn what_retention_drops_goes_although_there_is_always_something_to_write() {
+    let (disk, mut harness) = new();
+    for _ in 0..3 {
+        harness.append(&[(0, &[100])]).unwrap();
+        harness.round();
+        harness.roll(0);
+    }
+    // A checkpoint, and none of the indexes that it leaves is saved yet.
+    harness.now += CHECKPOINT_MS;
+    assert!(harness.cut_checkpoint());
+    harness.round();
+    let before = harness.storage.checkpoint_number();
+    while harness.storage.checkpoint_number() == before {
+        assert!(harness.step_upkeep());
+    }
+    harness.set_log_start(0, 2);
+    harness.round();
+    let left = || names(&disk, 0, ".log").len();
+    let (all, mut steps) = (left(), 0);
+    while left() == all {
+        assert!(steps < 24, "starved");
+        harness.append(&[(1, &[2_500])]).unwrap();
+        harness.round();
+        assert!(harness.step_upkeep());
+        steps += 1;
+    }
+    harness.flush();
+    harness.upkeep();
+    for ending in [".index", ".timeindex"] {
+        let indexes = names(&disk, 0, ending).len();
+        assert!(indexes <= left(), "{ending} of a removed segment");
+    }
+    harness.check();
+}
+
+#[test]
+fn segments_of_many_logs_go_in_one_job() {
+    let (disk, mut harness) = new();
+    for _ in 0..3 {
+        for n in 0..3 {
+            harness.append(&[(n, &[100])]).unwrap();
+            harness.round();
+            harness.roll(n);
+        }
+        harness.checkpoint();
+    }
+    for n in 0..3 {
+        harness.set_log_start(n, 2);
+    }
+    harness.round();
+    let left = || (0..3).map(|n| names(&disk, n, ".log").len()).sum::<usize>();
+    let (all, now) = (left(), Timestamp(harness.now));
+    let mut jobs = 0;
+    while let Some(job) = harness.storage.plan_upkeep(now) {
+        jobs += u32::from(matches!(job, Upkeep::Remove(_)));
+        harness.storage.finish_upkeep(job.run(), now);
+    }
+    assert_eq!((left(), jobs), (all - 6, 1));
+    harness.check();
+}
+
+#[test]
 fn rounds_that_follow_at_once_keep_no_checkpoint_waiting() {
     let (_, mut harness) = new();
     let put = |harness: &mut Harness| harness.append(&[(0, &[3_400])]).unwrap();
