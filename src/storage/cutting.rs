@@ -243,8 +243,7 @@ impl Storage {
 
     /// No index of this log is saved that was made before.
     pub(super) fn forget_indexes(&mut self, id: Incarnation) {
-        self.unsaved_indexes
-            .retain(|(log, _), _| *log != id);
+        self.unsaved_indexes.retain(|(log, _), _| *log != id);
         self.rebuilt_indexes.retain(|index| index.log() != id);
     }
 

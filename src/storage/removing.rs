@@ -90,7 +90,11 @@ impl Storage {
         let first = self.next_removal(|_| true);
         let first = first.or_else(|| self.unneeded_spares(now))?;
         // The end of any other is booked by itself.
-        let most = if is_of_segments(&first) { JOB_REMOVALS } else { 1 };
+        let most = if is_of_segments(&first) {
+            JOB_REMOVALS
+        } else {
+            1
+        };
         let mut parts = vec![self.removal_part(first, now)];
         while parts.len() < most
             && let Some(next) = self.next_removal(is_of_segments)

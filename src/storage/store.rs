@@ -103,7 +103,8 @@ pub struct Storage {
     /// Index files to be written anew.
     pub(super) rebuilt_indexes: Vec<RebuiltIndex>,
     /// Segments whose indexes are to be saved, by log and base offset, each up to a position.
-    pub(super) unsaved_indexes: BTreeMap<(Incarnation, Offset), (u64, Arc<super::segment::Segment>)>,
+    pub(super) unsaved_indexes:
+        BTreeMap<(Incarnation, Offset), (u64, Arc<super::segment::Segment>)>,
     /// What logs keep in memory for those who follow their ends, oldest first.
     pub(super) recent: RecentOrder,
     /// Journal files that were not prepared.

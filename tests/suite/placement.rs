@@ -487,14 +487,7 @@ fn what_retention_drops_goes_although_there_is_always_something_to_write() {
         harness.round();
         harness.roll(0);
     }
-    // A checkpoint, and none of the indexes that it leaves is saved yet.
-    harness.now += CHECKPOINT_MS;
-    assert!(harness.cut_checkpoint());
-    harness.round();
-    let before = harness.storage.checkpoint_number();
-    while harness.storage.checkpoint_number() == before {
-        assert!(harness.step_upkeep());
-    }
+    harness.checkpoint();
     harness.set_log_start(0, 2);
     harness.round();
     let left = || names(&disk, 0, ".log").len();
@@ -506,11 +499,50 @@ fn what_retention_drops_goes_although_there_is_always_something_to_write() {
         assert!(harness.step_upkeep());
         steps += 1;
     }
-    harness.flush();
-    harness.upkeep();
+    harness.check();
+}
+
+#[test]
+fn no_index_is_saved_of_a_segment_that_was_removed() {
+    let disk = MemoryDisk::new();
+    let config = StorageConfig {
+        max_open_segments: 64,
+        ..small()
+    };
+    let open = || Harness::open_with(Arc::new(disk.clone()), config, Model::default(), 1).unwrap();
+    let mut harness = start(&disk, open);
+    harness.append(&[(0, &[100])]).unwrap();
+    harness.checkpoint();
+    let end = harness.storage.log(log_id(0)).unwrap().end().0;
+    for _ in 0..2 {
+        harness.append(&[(0, &[100])]).unwrap();
+        harness.round();
+        harness.roll(0);
+    }
+    harness.now += CHECKPOINT_MS;
+    assert!(harness.cut_checkpoint());
+    harness.round();
+    assert!(harness.step_upkeep(), "a checkpoint is planned");
+    harness.set_log_start(0, end + 1);
+    harness.round();
+    let now = Timestamp(harness.now);
+    let before = harness.storage.checkpoint_number();
+    while harness.storage.checkpoint_number() == before {
+        assert!(harness.step_upkeep());
+    }
+    let mut jobs = Vec::new();
+    while let Some(job) = harness.storage.plan_upkeep(now) {
+        jobs.push(format!("{job:?}").split('(').next().unwrap().to_owned());
+        harness.storage.finish_upkeep(job.run(), now);
+    }
+    let place = |kind: &str| jobs.iter().position(|job| job == kind).unwrap();
+    assert!(place("Remove") < place("Index"), "{jobs:?}");
+    let left = names(&disk, 0, ".log");
     for ending in [".index", ".timeindex"] {
-        let indexes = names(&disk, 0, ending).len();
-        assert!(indexes <= left(), "{ending} of a removed segment");
+        for name in names(&disk, 0, ending) {
+            let segment = name.replace(ending, ".log");
+            assert!(left.contains(&segment), "{name} of a removed segment");
+        }
     }
     harness.check();
 }
