@@ -2,6 +2,7 @@
 //! every restart is judged by.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use bytes::Bytes;
 use npayload::broker::config::ChannelConfig;
@@ -48,6 +49,8 @@ pub struct LogModel {
     pub largest_segment: u64,
     /// A failed sync has lost what was acknowledged as `written` alone, and the broker has said so.
     pub is_damaged: bool,
+    /// The offsets of what it has lost so.
+    pub lost: Vec<Range<u64>>,
     /// Taken back when a segment failed.
     pub taken_back: Vec<BatchModel>,
 }
@@ -206,6 +209,15 @@ impl History {
             // The table still knows what was taken back with a failed segment.
             let all = log.batches.iter().chain(&log.taken_back).filter(of);
             verdicts.push(judge(&fold(all).0, batch));
+        }
+        if log.is_damaged {
+            // Nobody knows whose the batches were that were lost.
+            let is_lost = |one: &&BatchModel| {
+                let mut lost = log.lost.iter();
+                lost.any(|lost| one.first < lost.end && lost.start < one.end)
+            };
+            let left = log.batches.iter().filter(of).filter(|one| !is_lost(one));
+            verdicts.push(judge(&fold(left).0, batch));
         }
         verdicts
     }
@@ -545,6 +557,7 @@ pub fn new_log(name: ChannelName, config: ChannelConfig) -> LogModel {
         shown: 0,
         may_start: 0,
         is_damaged: false,
+        lost: Vec::new(),
         taken_back: Vec::new(),
     }
 }

@@ -77,12 +77,15 @@ impl History {
             lost.any(|path| path.to_string_lossy().contains(&id))
         };
         match (log, damage.log, damage.offsets) {
-            (Some(log), Some(id), Some((first, _)))
+            // An earlier start has said so; the place stays as it is.
+            (Some(log), _, Some((first, end))) if log.lost.contains(&(first.0..end.0)) => {}
+            (Some(log), Some(id), Some((first, end)))
                 if has_lost(id) && first.0 >= log.promised.max(flushed(ending, id)) =>
             {
                 self.trace
                     .count("event: unsynced bytes lost with a failed sync");
                 log.is_damaged = true;
+                log.lost.push(first.0..end.0);
             }
             _ => anomaly!("lost-write", "damage after a crash: {damage:?}"),
         }
