@@ -81,6 +81,16 @@ pub enum Denied {
         /// On what, as its owner names it.
         on: String,
     },
+    /// It is another organisation's, which has granted something else on it.
+    #[error("what `{owner}` has granted does not allow {operation} on {on}")]
+    Grant {
+        /// Whose it is.
+        owner: String,
+        /// What was asked for.
+        operation: Operation,
+        /// On what, as its owner names it.
+        on: String,
+    },
     /// It is another organisation's, and whether it exists is not told.
     #[error("it belongs to nobody known")]
     Hidden,
@@ -178,17 +188,21 @@ impl Access {
                 org,
                 name,
             } => {
-                let granted = self.grants(principal.org).any(|grant| {
-                    grant.owner == org
-                        && grant.guest == principal.org
-                        && grant.operation == operation
-                        && grant.channels.matches(name)
-                        && grant.is_active(now)
-                });
                 let sides = (org, principal.org);
-                let granted = granted || self.is_granted_abroad(sides, operation, name, now);
-                let owner = self.org(org).filter(|_| granted).ok_or(Denied::Hidden)?;
+                let granted = self.is_granted(sides, operation, name, now);
+                // Who may do something on these names is told what they may not, whether there is
+                // a channel or not.
+                let mut others = [Operation::Consume, Operation::Publish].into_iter();
+                let shown = granted || others.any(|other| self.is_granted(sides, other, name, now));
+                let owner = self.org(org).filter(|_| shown).ok_or(Denied::Hidden)?;
                 let full = format!("{}/{name}", owner.name);
+                if !granted {
+                    return Err(Denied::Grant {
+                        owner: owner.name.to_string(),
+                        operation,
+                        on: format!("channel `{full}`"),
+                    });
+                }
                 self.need(principal, operation, Some(&full), &full)
             }
             Ask::Org { operation, org } => {
@@ -221,6 +235,24 @@ impl Access {
                 })
             }
         }
+    }
+
+    /// Whether one organisation lets another do something on channels of this name.
+    fn is_granted(
+        &self,
+        (owner, guest): (OrgId, OrgId),
+        operation: Operation,
+        name: &str,
+        now: Timestamp,
+    ) -> bool {
+        let granted = self.grants(guest).any(|grant| {
+            grant.owner == owner
+                && grant.guest == guest
+                && grant.operation == operation
+                && grant.channels.matches(name)
+                && grant.is_active(now)
+        });
+        granted || self.is_granted_abroad((owner, guest), operation, name, now)
     }
 
     /// Whether the agents of one organisation may be seen and invited by another, by a grant of

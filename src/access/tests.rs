@@ -213,12 +213,21 @@ fn an_organisation_is_a_wall_that_only_an_accepted_grant_opens() {
 
     // Neither another channel, nor another direction, nor after its time, nor the other way round.
     let now = Timestamp(7);
-    let others = [
-        channel(Operation::Consume, acme, "private"),
-        channel(Operation::Publish, acme, "shared.prices"),
-    ];
-    for other in &others {
-        assert_eq!(fixture.access.authorize(&guest, other, now), hidden);
+    let private = channel(Operation::Consume, acme, "private");
+    assert_eq!(fixture.access.authorize(&guest, &private, now), hidden);
+    // What is granted is named where something else is asked for, and only while it lasts.
+    for operation in [Operation::Publish, Operation::ChannelAdmin] {
+        let other = channel(operation, acme, "shared.prices");
+        assert_eq!(
+            fixture.access.authorize(&guest, &other, now),
+            Err(Denied::Grant {
+                owner: "acme".to_owned(),
+                operation,
+                on: "channel `acme/shared.prices`".to_owned(),
+            })
+        );
+        let ended = fixture.access.authorize(&guest, &other, Timestamp(HOUR));
+        assert_eq!(ended, hidden);
     }
     assert_eq!(
         fixture.access.authorize(&guest, &ask, Timestamp(HOUR)),

@@ -271,8 +271,15 @@ fn hint_for_tls(failure: &TlsFailure) -> Option<&'static str> {
 /// What to try after a refusal.
 fn hint_for(error: Option<&WireError>, channel: Option<&str>) -> Option<String> {
     let error = error?;
+    let channel = channel.or_else(|| error.detail("channel"));
     let channel = channel.unwrap_or("NAME");
     let hint = match error.known()? {
+        // Nobody makes channels of others, and theirs are not told from absent ones.
+        ErrorCode::ChannelNotFound if channel.contains('/') => {
+            "see `npayload channel list` for those there are, and `npayload grant list` for what \
+             other organisations let yours do"
+                .to_owned()
+        }
         ErrorCode::ChannelNotFound => format!(
             "create it with `npayload channel create {channel}`, or see `npayload channel list`"
         ),
@@ -325,6 +332,7 @@ fn hint_for(error: Option<&WireError>, channel: Option<&str>) -> Option<String> 
         ErrorCode::Unauthenticated | ErrorCode::KeyRevoked | ErrorCode::KeyExpired => {
             "show a key that works with NPAYLOAD_API_KEY or --api-key-file".to_owned()
         }
+        ErrorCode::Forbidden if error.detail("owner").is_some() => hint_for_guest(error),
         ErrorCode::Forbidden | ErrorCode::Escalation => {
             "use a key with that scope; who administers keys can make one".to_owned()
         }
@@ -424,6 +432,18 @@ fn hint_for(error: Option<&WireError>, channel: Option<&str>) -> Option<String> 
     Some(hint)
 }
 
+/// What to try on another organisation's channel, of which it has granted something else.
+fn hint_for_guest(error: &WireError) -> String {
+    let owner = error.detail("owner").unwrap_or("its owner");
+    match error.detail("operation") {
+        Some(operation @ ("publish" | "consume")) => format!(
+            "{owner} has to grant {operation} as well, with `npayload grant create {operation}`; \
+             see `npayload grant list` for what it has granted"
+        ),
+        _ => format!("only keys of {owner} can do that"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -467,6 +487,31 @@ mod tests {
             Failure::publish("publishing to x", &timeout, "x").to_string(),
             "publishing to x: not acknowledged within 3s; the record may have been appended; \
              see how the broker is, or set a longer --timeout-s"
+        );
+    }
+
+    #[test]
+    fn a_channel_of_others_is_not_proposed_to_be_made_and_the_channel_that_lacks_is_named() {
+        let told = |wire: WireError, channel: Option<&str>| {
+            let error = RequestError::Server(Box::new(wire));
+            Failure::request("publishing", &error, channel).to_string()
+        };
+        let absent = || WireError::new(ErrorCode::ChannelNotFound, "there is none");
+        let own = told(absent().with("channel", "raw"), None);
+        assert!(own.contains("`npayload channel create raw`"), "{own}");
+        let other = told(absent(), Some("acme/orders"));
+        assert!(!other.contains("channel create"), "{other}");
+        let refused = |operation: &str| {
+            let wire = WireError::new(ErrorCode::Forbidden, "it may not");
+            let wire = wire.with("operation", operation).with("owner", "acme");
+            told(wire, Some("acme/orders"))
+        };
+        let publish = refused("publish");
+        assert!(publish.contains("acme has to grant publish"), "{publish}");
+        let delete = refused("channelAdmin");
+        assert!(
+            delete.ends_with("; only keys of acme can do that"),
+            "{delete}"
         );
     }
 

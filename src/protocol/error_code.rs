@@ -89,7 +89,7 @@ errors! {
     700 Unauthenticated "UNAUTHENTICATED" false "The broker wants an API key that it knows.";
     701 KeyRevoked "KEY_REVOKED" false "The API key was revoked; the broker closes its connections.";
     702 KeyExpired "KEY_EXPIRED" false "The API key has expired; the broker closes its connections.";
-    703 Forbidden "FORBIDDEN" false "The scopes of the API key do not allow it.";
+    703 Forbidden "FORBIDDEN" false "The scopes of the API key do not allow it, or a grant is for another operation.";
     704 OrgNotFound "ORG_NOT_FOUND" false "There is no organisation of this name, or it is none of yours.";
     705 OrgExists "ORG_EXISTS" false "There is already an organisation of this name.";
     706 KeyNotFound "KEY_NOT_FOUND" false "There is no API key of this identity, or it is none of yours.";

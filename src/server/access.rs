@@ -187,6 +187,14 @@ pub(super) fn denied(denied: &Denied) -> WireError {
         Denied::Scope { operation, on } => WireError::new(ErrorCode::Forbidden, text)
             .with("operation", operation.name())
             .with("on", on.as_str()),
+        Denied::Grant {
+            owner,
+            operation,
+            on,
+        } => WireError::new(ErrorCode::Forbidden, text)
+            .with("operation", operation.name())
+            .with("on", on.as_str())
+            .with("owner", owner.as_str()),
         Denied::Operator { operation } => {
             WireError::new(ErrorCode::Forbidden, text).with("operation", operation.name())
         }

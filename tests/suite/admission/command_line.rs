@@ -121,6 +121,18 @@ fn a_company_sets_itself_up_from_the_command_line() {
         "{accepted}"
     );
     assert_eq!(text(admin(&["consume", "acme/orders.eu"])), "one\ntwo\n");
+    // What it does not allow says who could, and proposes no channel of another organisation.
+    let file = dir.path().join("lines.txt").display().to_string();
+    let refused = admin(&["publish", "acme/orders.eu", "--file", &file]).fails(1);
+    assert!(
+        refused.contains("FORBIDDEN") && refused.contains("acme has to grant publish"),
+        "{refused}"
+    );
+    let hidden = admin(&["publish", "acme/payments", "--file", &file]).fails(1);
+    assert!(
+        hidden.contains("grant list") && !hidden.contains("channel create"),
+        "{hidden}"
+    );
     let listed = admin(&["grant", "list", "--json"]).json_lines();
     assert_eq!(listed[0]["state"], "active");
 

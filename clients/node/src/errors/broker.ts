@@ -471,7 +471,7 @@ export class KeyExpiredError extends NPayloadError {
 }
 
 /**
- * The scopes of the API key do not allow it. Code `FORBIDDEN` (703).
+ * The scopes of the API key do not allow it, or a grant is for another operation. Code `FORBIDDEN` (703).
  * @example `error instanceof ForbiddenError`
  */
 export class ForbiddenError extends NPayloadError {
