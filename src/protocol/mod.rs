@@ -24,6 +24,7 @@ mod directory;
 pub mod error_code;
 mod forward;
 pub mod frame;
+mod json_body;
 mod json_kinds;
 mod link_find;
 pub mod logs;

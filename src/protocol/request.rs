@@ -275,7 +275,7 @@ fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
             ConsumerName::parse(&consumer)?;
         }
     }
-    serde_json::from_slice(body).map_err(|error| BodyError::Json(error.to_string()))
+    super::json_body::read(body)
 }
 
 pub(in crate::protocol) fn put_json(body: &impl Serialize, dst: &mut BytesMut) {

@@ -491,5 +491,5 @@ impl FetchResponse {
 }
 
 fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
-    serde_json::from_slice(body).map_err(|error| BodyError::Json(error.to_string()))
+    super::json_body::read(body)
 }

@@ -213,8 +213,7 @@ fn default_page() -> u32 {
 
 /// Reads a body. Where it cannot be read because of the name of an agent, the error says so.
 fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, BodyError> {
-    serde_json::from_slice(body)
-        .map_err(|error| bad_agent(body).unwrap_or_else(|| BodyError::Json(error.to_string())))
+    super::json_body::read(body).map_err(|error| bad_agent(body).unwrap_or(error))
 }
 
 /// What is wrong with an agent that a request names.
