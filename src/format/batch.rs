@@ -371,7 +371,8 @@ pub fn check_produced(bytes: &[u8], limits: &DoorLimits) -> Result<BatchHeader, 
     }
     let max_record_bytes = limits.max_record_bytes as usize;
     let most = u64::from(header.record_count.get()) * u64::from(limits.max_record_bytes);
-    if header.uncompressed_len() as u64 > most {
+    // Before anything is decompressed; of others the record itself is told below.
+    if compression != Compression::None && header.uncompressed_len() as u64 > most {
         return Err(DecodeError::length(
             "uncompressed_len of a batch",
             header.uncompressed_len() as u64,

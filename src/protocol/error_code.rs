@@ -327,7 +327,24 @@ impl WireError {
             } => ErrorCode::CompressionNotAllowed,
             _ => ErrorCode::InvalidBatch,
         };
-        let wire = Self::new(code, error.to_string());
+        let text = match error {
+            DecodeError::Length {
+                what: "length of a record",
+                found,
+                limit,
+                ..
+            } if code == ErrorCode::RecordTooLarge => {
+                format!("a record of {found} bytes, where the channel's largest is {limit}")
+            }
+            DecodeError::Length { found, limit, .. } if code == ErrorCode::RecordTooLarge => {
+                format!(
+                    "a record is larger than the channel's largest: all of the batch are {found} \
+                     bytes, where they could be {limit}"
+                )
+            }
+            _ => error.to_string(),
+        };
+        let wire = Self::new(code, text);
         match error {
             DecodeError::Length { found, limit, .. } => {
                 wire.with("found", *found).with("limit", *limit)

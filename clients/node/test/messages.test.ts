@@ -63,6 +63,9 @@ describe("publishing", () => {
       expect(outcome.status).toBe(n % 7 === 3 ? "rejected" : "fulfilled");
       if (outcome.status === "rejected") expect(outcome.reason).toBeInstanceOf(RecordTooLargeError);
     }
+    const { reason } = outcomes[3] as PromiseRejectedResult;
+    expect(reason.message).toMatch(`too large for the channel ${channelId}: a record of 2026 bytes, where the channel's largest is 1000`);
+    expect(reason.details).toMatchObject({ channel: channelId, found: 2026, limit: 1000 });
     const { messages } = await live.np.streams.consume<string>({ streamId: channelId });
     expect(messages.map(({ payload }) => payload)).toEqual(payloads.filter((payload) => payload.length < 1000));
   });

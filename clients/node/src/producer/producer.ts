@@ -352,9 +352,11 @@ export class ChannelProducer<O extends OffsetType> {
   }
 
   /** Rejects the batch that was refused; of a batch with a record that is too large, only that record. */
-  private rejectFront(front: SealedBatch, error: Error): void {
-    if (error instanceof RecordTooLargeError && front.outcome instanceof RecordOutcomes) {
-      const limit = Number(error.details.limit);
+  private rejectFront(front: SealedBatch, refusal: Error): void {
+    const isTooLarge = refusal instanceof RecordTooLargeError;
+    const error = isTooLarge ? tooLarge(this.channel.name, refusal) : refusal;
+    if (isTooLarge && front.outcome instanceof RecordOutcomes) {
+      const limit = Number(refusal.details.limit);
       const kept = withoutLarge(front.bytes, limit);
       if (kept.indexes.length > 0 && kept.indexes.length < front.records) {
         front.outcome.keepOnly(kept.indexes, error);
@@ -452,4 +454,10 @@ export class ChannelProducer<O extends OffsetType> {
       outcome?.reject(error);
     }
   }
+}
+
+/** The refusal with the channel that it is of. */
+function tooLarge(channel: string, { code, number, message, retryable, requestId, details }: RecordTooLargeError): RecordTooLargeError {
+  const text = `a record is too large for the channel ${channel}: ${message}; allow larger ones with np.channels.update({ channelId, maxRecordBytes })`;
+  return new RecordTooLargeError({ code, number, message: text, retryable, requestId, details: { ...details, channel } });
 }
