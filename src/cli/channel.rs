@@ -5,11 +5,13 @@ use std::str::FromStr;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
+use super::differing::differences;
 use super::failure::Failure;
 use super::output::{self, Columns};
 use super::serve::region_name;
 use super::{Context, any_channel, own_channel};
 use crate::client::{Client, DeleteEverywhereError, DeletedEverywhere, RequestError};
+use crate::protocol::ErrorCode;
 use crate::protocol::control::{
     ChannelConfig, ChannelCreate, ChannelInfo, ChannelList, CompressionName, ConfigChange,
     Encryption,
@@ -163,7 +165,8 @@ impl<T: FromStr<Err: std::fmt::Display>> FromStr for OrNone<T> {
         }
         match text.parse() {
             Ok(number) => Ok(Self(Some(number))),
-            Err(error) => Err(format!("{error}; give a number, or `none`")),
+            Err(error) if text.bytes().all(|byte| byte.is_ascii_digit()) => Err(error.to_string()),
+            Err(_) => Err("give a whole number from 0 on, or `none`".to_owned()),
         }
     }
 }
@@ -282,9 +285,26 @@ struct Created<'a> {
 
 async fn create(request: ChannelCreate, context: &Context) -> Result<(), Failure> {
     let client = context.client().await?;
-    let name = &request.name.clone();
+    let (name, asked) = (&request.name.clone(), request.config.clone());
     let answer = client.create_channel_with(request).await;
-    let answer = answer.map_err(|error| failure("creating", name, &error))?;
+    let answer = match answer {
+        Err(error) if error.is(ErrorCode::ChannelExists) => {
+            let told = failure("creating", name, &error);
+            let Ok(found) = client.channel_info(name).await else {
+                return Err(told);
+            };
+            let differences = differences(&asked, &found.config);
+            if differences.is_empty() {
+                return Err(told);
+            }
+            let differences = differences.join(", and ");
+            return Err(told.hint(format!(
+                "there, {differences}; change it with `npayload channel update {name}`, or take \
+                 it as it is with --if-not-exists"
+            )));
+        }
+        answer => answer.map_err(|error| failure("creating", name, &error))?,
+    };
     if context.json {
         return output::print_json(&Created {
             channel: &answer.channel,
@@ -294,7 +314,12 @@ async fn create(request: ChannelCreate, context: &Context) -> Result<(), Failure
     output::print(&if answer.created {
         format!("created channel {name}")
     } else {
-        format!("channel {name} exists already and is left as it is")
+        let differences = differences(&asked, &answer.channel.config);
+        let mut line = format!("channel {name} exists already and is left as it is");
+        if !differences.is_empty() {
+            line = format!("{line}: {}", differences.join(", and "));
+        }
+        line
     })
 }
 

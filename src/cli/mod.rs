@@ -16,6 +16,7 @@ mod completions;
 mod consent;
 mod consume;
 mod consumer;
+mod differing;
 mod dispute;
 mod elsewhere;
 mod escrow;
