@@ -362,6 +362,18 @@ impl BrokerOpenError {
             _ => false,
         }
     }
+
+    /// Whether the operating system refused a file or a directory.
+    #[must_use]
+    pub fn is_from_system(&self) -> bool {
+        matches!(self, Self::Storage(error) if matches!(**error, OpenError::Io(_)))
+    }
+
+    /// Whether a new data directory was to lie where there is not one byte free.
+    #[must_use]
+    pub fn is_without_room(&self) -> bool {
+        matches!(self, Self::Storage(error) if matches!(**error, OpenError::TooSmall { free: 0, .. }))
+    }
 }
 
 impl From<OpenError> for BrokerOpenError {

@@ -9,6 +9,7 @@ mod agent;
 mod atomic;
 mod audit;
 mod broker;
+mod called;
 mod cert;
 mod channel;
 mod commitment;

@@ -2,14 +2,14 @@
 
 use std::io::{ErrorKind, IsTerminal};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use super::failure::Failure;
-use super::{block_on, output, serve_config};
+use super::{block_on, called, output, serve_config};
 use crate::server::{self, PeerOptions, Running, StartError};
 use crate::tls::{ClientCertificates, TlsVersion};
 use crate::types::RegionName;
@@ -180,7 +180,7 @@ pub fn run(args: ServeArgs, json: bool) -> Result<(), Failure> {
         let ready = |running: &Running| printed = print_ready(running, &data_dir, json);
         let is_clean = server::run(options, ready)
             .await
-            .map_err(|error| not_started(&error))?;
+            .map_err(|error| not_started(&error, &data_dir))?;
         printed?;
         if is_clean {
             return Ok(());
@@ -191,12 +191,43 @@ pub fn run(args: ServeArgs, json: bool) -> Result<(), Failure> {
     block_on(served)
 }
 
-fn not_started(error: &StartError) -> Failure {
+fn not_started(error: &StartError, data_dir: &str) -> Failure {
     let failure = Failure::new("starting the broker", error);
-    match hint_for(error) {
+    let hint = match error {
+        StartError::Open(why) if why.is_from_system() => hint_for_directory(Path::new(data_dir)),
+        StartError::Open(why) if why.is_without_room() => Some(
+            "or choose a --data-dir elsewhere: where this one would lie may be no disk at all"
+                .to_owned(),
+        ),
+        _ => hint_for(error).map(str::to_owned),
+    };
+    match hint {
         Some(hint) => failure.hint(hint),
         None => failure,
     }
+}
+
+/// What to try where a data directory could not be made; none where there is one.
+fn hint_for_directory(data_dir: &Path) -> Option<String> {
+    if data_dir.is_dir() {
+        return None;
+    }
+    if data_dir.symlink_metadata().is_ok() {
+        return Some("it is no directory: --data-dir names one, or one to be made".to_owned());
+    }
+    let parent = data_dir.parent().unwrap_or(Path::new(""));
+    let parent = match parent.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => parent,
+    };
+    let shown = parent.display();
+    Some(match parent.is_dir() {
+        true => format!(
+            "{shown} takes no new directory from this user: choose another --data-dir, or make \
+             this one for the broker first"
+        ),
+        false => format!("there is no directory {shown}: make it first, with `mkdir -p {shown}`"),
+    })
 }
 
 fn hint_for(error: &StartError) -> Option<&'static str> {
@@ -249,9 +280,10 @@ fn print_ready(running: &Running, data_dir: &str, json: bool) -> Result<(), Fail
                 format!(" --url npayload+tls://{host}:{port} --ca CA.pem")
             }
         };
+        let npayload = called::program();
         eprintln!("try, in another terminal:");
-        eprintln!("  echo 'hello' | npayload publish demo{url}");
-        eprintln!("  npayload consume demo --from start --follow{url}");
+        eprintln!("  echo 'hello' | {npayload} publish demo{url}");
+        eprintln!("  {npayload} consume demo --from start --follow{url}");
     }
     Ok(())
 }
@@ -271,5 +303,27 @@ fn log_to_stderr(json: bool) {
     };
     if installed.is_err() {
         tracing::debug!("logs were set up already");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_data_directory_that_can_t_be_made_is_told_with_what_to_do() {
+        let dir = tempfile::tempdir().unwrap();
+        let hint = |name: &str| hint_for_directory(&dir.path().join(name));
+        std::fs::write(dir.path().join("file"), "").unwrap();
+        std::fs::create_dir(dir.path().join("data")).unwrap();
+        assert!(hint("file").unwrap().contains("no directory"));
+        let parent = dir.path().join("none").display().to_string();
+        assert!(
+            hint("none/data")
+                .unwrap()
+                .ends_with(&format!("`mkdir -p {parent}`"))
+        );
+        assert!(hint("new").unwrap().contains("choose another --data-dir"));
+        assert_eq!(hint("data"), None, "that is not what is wrong");
     }
 }
