@@ -129,6 +129,9 @@ impl FromStr for Expect {
     }
 }
 
+/// A vector, in words.
+const VECTOR: &str = "eu-west=17,us-east=40";
+
 /// What a consumer has read up to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CommitArg {
@@ -145,8 +148,14 @@ impl FromStr for CommitArg {
         if text.contains('=') {
             return merged::vector(text).map(Self::Each);
         }
-        let offset = text.parse().map(Self::One);
-        offset.map_err(|error: std::num::ParseIntError| error.to_string())
+        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        match text.parse() {
+            Ok(offset) if is_number => Ok(Self::One(offset)),
+            _ => Err(format!(
+                "an offset is a whole number from 0 on, such as 42; those of the logs of regions \
+                 are {VECTOR}"
+            )),
+        }
     }
 }
 

@@ -55,10 +55,11 @@ mod typed;
 #[cfg(test)]
 mod tests;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 pub use failure::Failure;
 pub use serve::ServeArgs;
@@ -204,7 +205,49 @@ pub(crate) struct Context {
     json: bool,
 }
 
+/// Lets every argument be a negative number: so it is judged as the value that it is, and not as an
+/// option that nobody knows.
+fn takes_negative_numbers(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|arg| {
+            let takes_value = arg.get_action().takes_values();
+            arg.allow_negative_numbers(takes_value)
+        })
+        .mut_subcommands(takes_negative_numbers)
+}
+
+/// The error with what a number looks like, where one was given that is none.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let why = std::error::Error::source(&error).map(ToString::to_string);
+    if why.is_some_and(|why| why == "invalid digit found in string") {
+        let tip = "it takes a whole number, from 0 on and without a sign".into();
+        let tips = clap::error::ContextValue::StyledStrs(vec![tip]);
+        error.insert(clap::error::ContextKind::Suggested, tips);
+    }
+    error
+}
+
 impl Cli {
+    /// The command line of this process. Where it is wrong, says so and ends the process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        Self::of(std::env::args_os()).unwrap_or_else(|error| error.exit())
+    }
+
+    /// The command line that these arguments are, the first of which names the program.
+    fn of(
+        args: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+    ) -> Result<Self, clap::Error> {
+        let mut command = takes_negative_numbers(Self::command());
+        let matches = command.try_get_matches_from_mut(args);
+        matches
+            .and_then(|matches| {
+                let read = Self::from_arg_matches(&matches);
+                read.map_err(|error| error.format(&mut command))
+            })
+            .map_err(with_tip)
+    }
+
     /// Carries the command out.
     ///
     /// # Errors

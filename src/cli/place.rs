@@ -59,7 +59,10 @@ impl FromStr for Moment {
             return Ok(Self::In(ms));
         }
         let time = time_ms(text).map_err(|why| {
-            format!("{why}; give a time such as 2027-01-31T08:00:00Z, or an age such as 90d")
+            format!(
+                "{why}; give a time such as 2027-01-31T08:00:00Z, or how far it is from now, such \
+                 as 90d"
+            )
         })?;
         Ok(Self::At(time))
     }
@@ -233,7 +236,9 @@ mod tests {
         assert_eq!(after("90d"), Ok(Timestamp(10_000 + 90 * 86_400_000)));
         assert_eq!(after("1970-01-01T00:00:20Z"), Ok(Timestamp(20_000)));
         for bad in ["", "tomorrow", "-1d", "2027-01-31", "5"] {
-            assert!(after(bad).unwrap_err().contains("90d"), "{bad}");
+            let why = after(bad).unwrap_err();
+            // A deadline lies ahead, where nothing has an age.
+            assert!(why.contains("90d") && !why.contains("age"), "{bad}: {why}");
         }
     }
 

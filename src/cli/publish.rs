@@ -35,8 +35,12 @@ const DEFAULT_MAX_RECORD_BYTES: u32 = 1 << 20;
 #[command(after_help = "Examples:
   npayload publish chat.log --file lines.txt
   tail -f app.log | npayload publish app.log --type log.line --acks
+  echo '{\"n\":1}' | npayload publish raw
   echo '{\"channel\":\"clean\",\"payload\":{\"n\":1}}
-  {\"consumer\":\"cleaner\",\"channel\":\"raw\",\"commit\":42}' | npayload publish --atomic")]
+  {\"consumer\":\"cleaner\",\"channel\":\"raw\",\"commit\":1}' | npayload publish --atomic
+
+Publishing makes a channel that does not exist, unless the broker is told not to; a commit wants one
+that does. A line of --atomic without any payload is stored as a tombstone.")]
 pub struct PublishArgs {
     /// The channel
     #[arg(

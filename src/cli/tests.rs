@@ -6,7 +6,7 @@ use clap::{CommandFactory, Parser};
 use super::Cli;
 
 fn parse(line: &str) -> Result<Cli, ErrorKind> {
-    Cli::try_parse_from(line.split_whitespace()).map_err(|error| error.kind())
+    Cli::of(line.split_whitespace()).map_err(|error| error.kind())
 }
 
 #[test]
@@ -416,4 +416,33 @@ fn an_address_that_is_none_is_answered_with_what_one_is() {
         let text = error.to_string();
         assert!(text.contains("an address is IP:PORT, such as"), "{text}");
     }
+}
+
+#[test]
+fn a_negative_number_is_told_as_the_value_that_it_is() {
+    for line in [
+        "npayload consume a --max -1",
+        "npayload channel create a --retention-days -1",
+        "npayload publish a --batch-records -1",
+        "npayload publish a --fence -1",
+        "npayload consumer commit a b -1",
+        "npayload agent search --max -1",
+    ] {
+        let error = Cli::of(line.split_whitespace()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ValueValidation, "{line}");
+        let text = error.to_string();
+        assert!(!text.contains("-- -1"), "{text}");
+        let says = ["whole number", "is not in"];
+        assert!(says.iter().any(|say| text.contains(say)), "{text}");
+    }
+}
+
+#[test]
+fn what_is_no_offset_is_told_what_one_is() {
+    let error = Cli::try_parse_from("npayload consumer commit a b abc".split_whitespace());
+    let text = error.unwrap_err().to_string();
+    assert!(
+        text.contains("whole number from 0 on, such as 42"),
+        "{text}"
+    );
 }
