@@ -297,7 +297,17 @@ pub async fn run(command: AgentCommand, context: &Context) -> Result<(), Failure
                 done,
                 row,
                 context,
-            )
+            )?;
+            if public_key.is_some() && !context.json {
+                let file =
+                    generate.map_or_else(|| "FILE".to_owned(), |file| file.display().to_string());
+                // The line on stdout stays the one of every change.
+                eprintln!(
+                    "from now on it has to sign all that it says, with --signing-key-file {file}; \
+                     `npayload agent key {agent} --revoke` ends that"
+                );
+            }
+            Ok(())
         }
     }
 }

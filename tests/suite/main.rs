@@ -93,4 +93,5 @@ mod strain; // the real binary short of file descriptors, and stopped in the mid
 mod successors; // logs with the identity of one before them: nothing that was to be removed of that one is theirs
 mod tls; // TLS on both ports: who is let in, who is turned away, and what both sides are told
 mod vouching; // what vouches for a group of the journal must be true
+mod walk_through; // pages that a reader pastes from: what they say runs
 mod wire; // docs/wire-protocol.md against the protocol room: tables, golden frames, hostile bytes
