@@ -25,4 +25,11 @@ describe("docs/agents.md", () => {
     const file = await folder.write(fileOf(section), section.code);
     expect((await folder.run(file, live.url)).split("\n")).toEqual(section.prints);
   });
+
+  test("resumes on a broker that has the sessions of an earlier run", async () => {
+    const section = sections.find(({ title }) => title === "Resuming after a restart");
+    if (section === undefined) throw new Error("there is no such section");
+    const file = await folder.write("resuming-again.ts", section.code);
+    for (let run = 0; run < 2; run += 1) expect((await folder.run(file, live.url)).split("\n")).toEqual(section.prints);
+  });
 });
