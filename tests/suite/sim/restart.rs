@@ -74,7 +74,8 @@ impl History {
         let has_lost = |id: Incarnation| {
             let id = id.to_string();
             let mut lost = ending.lost_syncs.iter();
-            lost.any(|path| path.to_string_lossy().contains(&id))
+            // Its own files, or the folder that has its name.
+            lost.any(|path| path.to_string_lossy().contains(&id) || path.ends_with("channels"))
         };
         match (log, damage.log, damage.offsets) {
             // An earlier start has said so; the place stays as it is.
