@@ -37,7 +37,7 @@ struct Plan {
     struck: Vec<(Operation, PathBuf, i32)>,
     /// A sync failed: what it covered may be in the page cache alone.
     has_lost_pages: bool,
-    /// Files of which a sync failed, in this life or a former one.
+    /// Files and folders of which a sync failed, in this life or a former one.
     lost_syncs: Vec<PathBuf>,
     crash_is_planned: bool,
 }
@@ -198,6 +198,8 @@ impl SimDisk {
         plan.struck.push((operation, path.to_owned(), errno));
         if operation == Operation::Sync {
             plan.has_lost_pages = true;
+        }
+        if matches!(operation, Operation::Sync | Operation::SyncDir) {
             plan.lost_syncs.push(path.to_owned());
         }
         let what = if errno == Fault::NO_SPACE {

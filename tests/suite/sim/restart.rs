@@ -20,7 +20,7 @@ pub struct Ending {
     pub is_clean: bool,
     /// A call failed while it was opened again.
     pub is_struck: bool,
-    /// Files of which a sync ever failed.
+    /// Files and folders of which a sync ever failed.
     pub lost_syncs: Vec<PathBuf>,
     /// What each log said was flushed.
     pub flushed: BTreeMap<Incarnation, u64>,
