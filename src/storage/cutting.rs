@@ -24,6 +24,7 @@ use super::layout::{Layout, SPARE_EXTENSION};
 use super::load::LoadJob;
 use super::log::{ActivePoint, Log, LogPoint};
 use super::points::Points;
+use super::removing::Removal;
 use super::segment::{FIRST_BATCH, Segment, remove_file};
 use super::store::Storage;
 use super::walk::{Step, Walker};
@@ -291,7 +292,12 @@ impl Storage {
             tracing::error!(log = %id, %error, "the end of a log was not cut off");
             return self.end_cut(Err(error));
         };
-        let Some(old) = self.logs.remove(&id) else {
+        // Some are of files that are gone: the last handle of one is not closed under a lock.
+        let mut handles: Vec<_> = end.shortened.into_iter().map(|(one, _)| one).collect();
+        let old = self.logs.remove(&id);
+        handles.extend(old.iter().flat_map(|old| old.segments.iter().cloned()));
+        self.removals.push_back(Removal::Handles(handles));
+        let Some(old) = old else {
             return self.end_cut(Err(CutError::Closed(id)));
         };
         let mut log = Log::new(&self.layout, id, old.options, &done.point);
@@ -301,6 +307,12 @@ impl Storage {
         let active = std::mem::take(&mut log.segments);
         log.segments = done.before.into_iter().chain(active).collect();
         log.is_loaded = true;
+        // The log start may have moved while the cut ran.
+        let segments = log.take_expired();
+        if !segments.is_empty() {
+            let expired = Removal::Segments { log: id, segments };
+            self.removals.push_back(expired);
+        }
         log.check();
         tracing::warn!(log = %id, from = %done.point.end, to = %old.end, "the end of a log was cut off");
         self.logs.insert(id, log);

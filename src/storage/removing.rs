@@ -32,6 +32,14 @@ pub(super) enum Removal {
     Log(Incarnation),
     /// What was written beside a log, or lay in its place before.
     Beside(BesidePlace),
+    /// Handles of segments whose files are gone, or other ones by now.
+    Handles(
+        #[expect(
+            dead_code,
+            reason = "they are closed where it is dropped, without a lock"
+        )]
+        Vec<Arc<Segment>>,
+    ),
 }
 
 impl Removal {
@@ -39,7 +47,7 @@ impl Removal {
     fn part_of(&self) -> Option<Incarnation> {
         match self {
             Self::Segments { log, .. } | Self::Spares { log, .. } => Some(*log),
-            Self::Log(_) | Self::Beside(_) => None,
+            Self::Log(_) | Self::Beside(_) | Self::Handles(_) => None,
         }
     }
 
@@ -48,7 +56,7 @@ impl Removal {
         match self {
             Self::Segments { log, .. } | Self::Spares { log, .. } => *log == id,
             Self::Log(log) => *log == id,
-            Self::Beside(_) => false,
+            Self::Beside(_) | Self::Handles(_) => false,
         }
     }
 }
@@ -78,7 +86,10 @@ impl RemoveJob {
     pub fn removed_log(&self) -> Option<Incarnation> {
         self.parts.iter().find_map(|part| match part.removal {
             Removal::Log(id) => Some(id),
-            Removal::Segments { .. } | Removal::Spares { .. } | Removal::Beside(_) => None,
+            Removal::Segments { .. }
+            | Removal::Spares { .. }
+            | Removal::Beside(_)
+            | Removal::Handles(_) => None,
         })
     }
 }
@@ -121,7 +132,7 @@ impl Storage {
                     |one: &Arc<Segment>| first.is_none_or(|first| one.id().base < *first);
                 segments.iter().all(is_before) && !self.is_needed(*log, segments)
             }
-            Removal::Spares { .. } | Removal::Beside(_) => true,
+            Removal::Spares { .. } | Removal::Beside(_) | Removal::Handles(_) => true,
         };
         let mut removals = self.removals.iter();
         let at = removals.position(|one| is_wanted(one) && is_free(one))?;
@@ -237,6 +248,8 @@ impl RemoveJob {
             }
             Removal::Log(id) => remove_log_dir(&*self.disk, &self.layout, *id),
             Removal::Beside(place) => place.remove(&*self.disk),
+            // Dropped by `run`, which is all that is to be done.
+            Removal::Handles(_) => Ok(()),
         }
     }
 

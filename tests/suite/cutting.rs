@@ -1,9 +1,97 @@
 //! Cutting off the end of a log, and a crash at every call to the disk while that goes on.
 
-use npayload::storage::disk::{CrashingDisk, Loss};
-use npayload::types::Offset;
+use std::sync::Arc;
+
+use npayload::storage::disk::{CrashingDisk, Disk, Loss, MemoryDisk};
+use npayload::storage::{Upkeep, UpkeepEnd};
+use npayload::types::{Offset, Timestamp};
 
 use crate::copies::{Driven, SIZES};
+use crate::storage_harness::{Harness, Model, log_id, segment_file};
+use crate::successors::Nobody;
+
+/// A log of four segments of two batches, one record each, of which all is read, and a cut of it
+/// that has run and is not booked. Something may happen before it runs.
+fn ran(before: impl FnOnce(&mut Harness)) -> (MemoryDisk, Harness, UpkeepEnd) {
+    let disk = MemoryDisk::new();
+    let opened = Harness::open(Arc::new(disk.clone()), Model::default(), 1);
+    let mut harness = opened.expect("it opens");
+    harness.create(0);
+    harness.flush();
+    for _ in 0..4 {
+        for _ in 0..2 {
+            harness.append(&[(0, &[100])]).expect("it is taken");
+            harness.flush();
+        }
+        harness.checkpoint();
+        harness.roll(0);
+    }
+    harness.read(log_id(0), 0, 1000).expect("it is read");
+    let begun = harness
+        .storage
+        .begin_cut(log_id(0), Offset(5), Box::new(Nobody));
+    begun.expect("it begins");
+    let mut before = Some(before);
+    for _ in 0..100 {
+        harness.now += 60;
+        harness.round();
+        harness.cut_checkpoint();
+        let now = Timestamp(harness.now);
+        let Some(job) = harness.storage.plan_upkeep(now) else {
+            continue;
+        };
+        let is_cut = matches!(job, Upkeep::Cut(_));
+        if is_cut && let Some(before) = before.take() {
+            before(&mut harness);
+        }
+        let end = job.run();
+        if is_cut {
+            return (disk, harness, end);
+        }
+        harness.storage.finish_upkeep(end, now);
+    }
+    panic!("the cut never runs");
+}
+
+#[test]
+fn the_last_handle_of_a_cut_segment_is_closed_without_the_lock() {
+    let (disk, mut harness, end) = ran(|_| {});
+    let now = Timestamp(harness.now);
+    let before = disk.open_files();
+    harness.storage.finish_upkeep(end, now);
+    assert_eq!(disk.open_files(), before, "booked under a lock");
+    let (_, ended) = harness.storage.take_cut().expect("it ends");
+    ended.expect("it is cut");
+    assert!(!disk.exists(&segment_file(0, 6)).expect("it is told"));
+    assert!(harness.storage.has_upkeep(), "at once");
+    let mut closed = 0;
+    while let Some(job) = harness.storage.plan_upkeep(now) {
+        let planned = disk.open_files();
+        let end = job.run();
+        closed += planned.saturating_sub(disk.open_files());
+        let ran = disk.open_files();
+        harness.storage.finish_upkeep(end, now);
+        assert_eq!(disk.open_files(), ran, "booked under a lock");
+    }
+    assert!(closed > 0, "none of {before} files is closed");
+}
+
+#[test]
+fn segments_that_retention_takes_while_a_cut_runs_stay_out_of_the_log() {
+    let (disk, mut harness, end) = ran(|harness| {
+        harness.storage.set_log_start(log_id(0), Offset(3));
+    });
+    let now = Timestamp(harness.now);
+    harness.storage.finish_upkeep(end, now);
+    let (_, ended) = harness.storage.take_cut().expect("it ends");
+    ended.expect("it is cut");
+    harness.upkeep();
+    assert!(!disk.exists(&segment_file(0, 0)).expect("it is told"));
+    // Whoever asks for the earliest time looks into the first segment that the log has.
+    let job = harness.storage.plan_time(log_id(0), Timestamp(0));
+    let found = job.expect("its segments are known").run();
+    assert_eq!(found.expect("it is read"), Offset(3));
+}
 
 /// A log over several segments, of two starts.
 fn filled(disk: CrashingDisk) -> Driven {

@@ -70,7 +70,7 @@ fn what_could_not_be_removed_of_a_deleted_log_is_not_looked_for_in_its_successor
 
 /// No producers.
 #[derive(Debug)]
-struct Nobody;
+pub struct Nobody;
 
 impl FoldHeaders for Nobody {
     fn header(&mut self, _: &BatchHeader) {}
