@@ -194,10 +194,8 @@ impl Segment {
         &self,
         synced: Result<(), IoFailure>,
     ) -> Result<(), IoFailure> {
-        match synced {
-            Ok(()) => self.is_entered.store(true, Ordering::Release),
-            Err(failure) => return Err(self.keep_failure(failure)),
-        }
+        synced.map_err(|failure| self.keep_failure(failure))?;
+        self.is_entered.store(true, Ordering::Release);
         Ok(())
     }
 
