@@ -3,7 +3,7 @@
 use super::others::is_at_home;
 use super::scope::{Operation, Scope};
 use super::secret::KeyHash;
-use super::state::{Access, KeyEnded};
+use super::state::{Access, Grant, KeyEnded};
 use crate::types::{KeyId, OrgId, PrincipalId, Timestamp};
 
 /// Who acts.
@@ -245,29 +245,24 @@ impl Access {
         name: &str,
         now: Timestamp,
     ) -> bool {
-        let granted = self.grants(guest).any(|grant| {
-            grant.owner == owner
-                && grant.guest == guest
-                && grant.operation == operation
-                && grant.channels.matches(name)
-                && grant.is_active(now)
-        });
-        granted || self.is_granted_abroad((owner, guest), operation, name, now)
+        let mut grants = self.grants_between(owner, guest);
+        grants.any(|grant| {
+            grant.operation == operation && grant.channels.matches(name) && grant.is_active(now)
+        })
+    }
+
+    /// What one organisation lets another do, by the word of this region and of the others.
+    fn grants_between(&self, owner: OrgId, guest: OrgId) -> impl Iterator<Item = &Grant> {
+        let own = self.grants(guest);
+        let own = own.filter(move |grant| grant.owner == owner && grant.guest == guest);
+        own.chain(self.grants_abroad(owner, guest))
     }
 
     /// Whether the agents of one organisation may be seen and invited by another, by a grant of
     /// [`Operation::Asp`] that has their name.
     #[must_use]
     pub fn shows_agent(&self, owner: OrgId, name: &str, guest: OrgId, now: Timestamp) -> bool {
-        owner == guest
-            || self.grants(guest).any(|grant| {
-                grant.owner == owner
-                    && grant.guest == guest
-                    && grant.operation == Operation::Asp
-                    && grant.channels.matches(name)
-                    && grant.is_active(now)
-            })
-            || self.is_granted_abroad((owner, guest), Operation::Asp, name, now)
+        owner == guest || self.is_granted((owner, guest), Operation::Asp, name, now)
     }
 
     /// Until when the agents of one organisation were shown to another, where grants that had their
@@ -283,9 +278,7 @@ impl Access {
         if self.shows_agent(owner, name, guest, now) {
             return None;
         }
-        let own = self.grants(guest);
-        let own = own.filter(|grant| grant.owner == owner && grant.guest == guest);
-        let ended = own.chain(self.grants_abroad(owner, guest)).filter(|grant| {
+        let ended = self.grants_between(owner, guest).filter(|grant| {
             grant.operation == Operation::Asp
                 && grant.channels.matches(name)
                 && grant.accepted_at.is_some()

@@ -235,21 +235,6 @@ impl Access {
         strangers.collect()
     }
 
-    /// Whether a grant of another region lets one organisation do something with a channel of
-    /// another: both are known by their names.
-    pub(super) fn is_granted_abroad(
-        &self,
-        (owner, guest): (OrgId, OrgId),
-        operation: Operation,
-        name: &str,
-        now: Timestamp,
-    ) -> bool {
-        let mut grants = self.grants_abroad(owner, guest);
-        grants.any(|grant| {
-            grant.operation == operation && grant.channels.matches(name) && grant.is_active(now)
-        })
-    }
-
     /// What other regions say that one organisation lets another do: both are known by their names.
     pub(super) fn grants_abroad(&self, owner: OrgId, guest: OrgId) -> impl Iterator<Item = &Grant> {
         let names = self.org(owner).zip(self.org(guest));
