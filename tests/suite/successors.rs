@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use npayload::format::{BatchHeader, ProducerRow};
-use npayload::storage::disk::{CrashingDisk, Disk, FailingDisk, Fault, Operation};
-use npayload::storage::{FoldHeaders, Upkeep};
+use npayload::storage::disk::{CrashingDisk, Disk, FailingDisk, Fault, MemoryDisk, Operation};
+use npayload::storage::{FoldHeaders, StorageConfig, Upkeep};
 use npayload::types::{Offset, Timestamp};
 
-use crate::storage_harness::{Harness, Mercy, Model, log_dir, log_id, options};
+use crate::storage_harness::{
+    CHECKPOINT_MS, Harness, Mercy, Model, log_dir, log_id, names, options, small,
+};
 
 /// Five segments of one batch each.
 fn fill(harness: &mut Harness) {
@@ -118,4 +120,84 @@ fn what_is_to_be_removed_of_a_replaced_log_is_not_looked_for_in_the_one_in_its_p
     harness.flush();
     harness.checkpoint();
     is_whole(&disk, harness);
+}
+
+/// Indexes are saved some at a time, and the log may be deleted, removed and there again before it is
+/// its turn: a sealed segment is cut to its batches then.
+#[test]
+fn no_index_of_a_deleted_log_is_saved_over_its_successor() {
+    // More than one job saves, and the log is the last of them.
+    const LAST: u64 = 67;
+    for is_running in [false, true] {
+        let disk = MemoryDisk::new();
+        let config = StorageConfig {
+            journal_file_bytes: 1 << 20,
+            max_round_bytes: 1 << 18,
+            max_open_segments: 256,
+            ..small()
+        };
+        let opened = Harness::open_with(Arc::new(disk.clone()), config, Model::default(), 1);
+        let mut harness = opened.unwrap();
+        let put = |harness: &mut Harness| {
+            harness.append(&[(LAST, &[3_400])]).unwrap();
+            harness.round();
+        };
+        (0..=LAST).for_each(|n| harness.create(n));
+        harness.flush();
+        for _ in 0..2 {
+            put(&mut harness);
+            harness.roll(LAST);
+        }
+        harness.checkpoint();
+        harness.set_log_start(LAST, 1);
+        harness.flush();
+        assert_eq!(names(&disk, LAST, ".spare").len(), 1);
+        // The segment at offset 2 is made of it.
+        for _ in 0..2 {
+            put(&mut harness);
+            harness.roll(LAST);
+        }
+        assert!(names(&disk, LAST, ".spare").is_empty());
+        for n in 0..LAST {
+            harness.append(&[(n, &[10])]).unwrap();
+        }
+        harness.round();
+        harness.now += CHECKPOINT_MS;
+        assert!(harness.cut_checkpoint());
+        harness.round();
+        let now = Timestamp(harness.now);
+        let job = harness.storage.plan_upkeep(now).expect("a checkpoint");
+        assert!(matches!(job, Upkeep::Checkpoint(_)));
+        if is_running {
+            harness.drop_log(LAST);
+            harness.round();
+        }
+        harness.storage.finish_upkeep(job.run(), now);
+        if !is_running {
+            harness.drop_log(LAST);
+            harness.round();
+        }
+        while disk.exists(&log_dir(LAST)).unwrap() {
+            let job = harness.storage.plan_upkeep(now).expect("it is removed");
+            harness.storage.finish_upkeep(job.run(), now);
+        }
+        harness.storage.want_traces_gone();
+        while harness.storage.has_traces(log_id(LAST)) {
+            harness.cut_checkpoint();
+            harness.round();
+            let job = harness.storage.plan_upkeep(now).expect("a checkpoint");
+            assert!(matches!(job, Upkeep::Checkpoint(_)), "{job:?}");
+            harness.storage.finish_upkeep(job.run(), now);
+        }
+        harness.model.dropped.remove(&log_id(LAST));
+        harness.create(LAST);
+        for _ in 0..2 {
+            put(&mut harness);
+            put(&mut harness);
+            harness.roll(LAST);
+        }
+        harness.upkeep();
+        harness.check_from(log_id(LAST), 0, 10_000);
+        harness.check();
+    }
 }

@@ -311,8 +311,10 @@ impl Storage {
             Some((base, position)) if segment.id().base == *base => *position,
             _ => u64::MAX,
         };
+        // A log that was deleted meanwhile may be there again before an index is saved.
         let wanted = segments
             .into_iter()
+            .filter(|(id, _)| self.logs.contains_key(id))
             .map(|(id, segment)| ((id, segment.id().base), (limit(id, &segment), segment)));
         self.unsaved_indexes.extend(wanted);
     }

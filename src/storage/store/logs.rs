@@ -134,6 +134,7 @@ impl Storage {
         self.dirty.remove(&id);
         self.spared.remove(&id);
         self.forget_removals(id);
+        self.forget_indexes(id);
         self.removals.push_back(Removal::Log(id));
         self.dropped.insert(id);
     }
