@@ -142,6 +142,46 @@ fn rounds_that_follow_at_once_keep_no_copies_waiting() {
     reopen(&disk, &harness, Loss::All, Mercy::Power);
 }
 
+/// Checkpoints are planned where rounds end, also while what is to be copied is still read: the log may
+/// be deleted meanwhile, so that nothing is copied, and another one fail with the checkpoint.
+#[test]
+fn a_log_that_is_deleted_while_it_is_copied_keeps_no_later_copying_waiting() {
+    let disk = CrashingDisk::new();
+    let (failing, mut harness) = with_failed_log(&disk, Operation::Write);
+    harness.now += 1_000;
+    while !harness.cut_checkpoint() {
+        append(&mut harness, &[(0, &[900])]);
+        harness.round();
+    }
+    harness.round();
+    assert!(harness.step_upkeep(), "it is planned");
+    assert!(harness.step_upkeep(), "and read");
+    harness.drop_log(1);
+    harness.round();
+    append(&mut harness, &[(2, &[10])]);
+    harness.round();
+    fail(&failing, Operation::Sync, 0);
+    for _ in 0..4 {
+        assert!(
+            harness.step_upkeep(),
+            "copies are booked, a checkpoint is tried"
+        );
+    }
+    assert!(is_refused(&harness, 0));
+    let before = harness.storage.checkpoint_number();
+    for _ in 0..4 * TURN {
+        append(&mut harness, &[(2, &[900])]);
+        harness.round();
+        harness.step_upkeep();
+    }
+    assert!(harness.storage.checkpoint_number() > before);
+    harness.check();
+    let model = harness.model.clone();
+    let after = Arc::new(disk.after(Loss::All));
+    let mut after = Harness::open(after, model, harness.now + 1).unwrap();
+    after.check_recovered(Mercy::Power);
+}
+
 /// A checkpoint that frees nothing leaves in the journal what it vouches for: where a segment says
 /// something else, the journal is right.
 #[test]

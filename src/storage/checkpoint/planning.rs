@@ -161,6 +161,10 @@ impl Storage {
         let Phase::Cut(mut cut) = std::mem::replace(&mut self.checkpoints.phase, running) else {
             return None;
         };
+        if poisoned.is_empty() {
+            // Of logs that were deleted. A job may still read for it, whose end is booked nowhere.
+            cut.copying = None;
+        }
         cut.rows
             .retain(|(id, _)| self.logs.contains_key(id) && !poisoned.contains(id));
         let (start, copied_bytes) = match copied {
