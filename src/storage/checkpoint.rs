@@ -77,6 +77,7 @@ pub(super) struct Cut {
     /// It has to free journal files: what failed logs have in them is copied forward.
     pub copies_forward: bool,
     pub copying: Option<Copying>,
+    /// By log, in order.
     rows: Vec<(Incarnation, LogRow)>,
     /// Logs that were dropped before it.
     dropped: Vec<Incarnation>,
@@ -147,6 +148,12 @@ impl Checkpoints {
             Phase::Cut(cut) => Some(cut),
             _ => None,
         }
+    }
+
+    /// Whether a log is in the checkpoint that was cut and is not running yet.
+    pub fn is_cut_of(&self, id: Incarnation) -> bool {
+        let has = |cut: &Cut| cut.rows.binary_search_by_key(&id, |(log, _)| *log).is_ok();
+        matches!(&self.phase, Phase::Cut(cut) if has(cut))
     }
 
     /// Gives up copying until the next start: a part of the journal can't be read.

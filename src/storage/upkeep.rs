@@ -208,6 +208,10 @@ impl Storage {
             let Some(id) = self.behind_queue.pop_front() else {
                 break;
             };
+            // The checkpoint that waits writes it, and can't be planned while somebody else does.
+            if self.checkpoints.is_cut_of(id) && self.journal_failed.is_none() {
+                continue;
+            }
             let Some(tail) = self.take_tail(id, Offset(u64::MAX)) else {
                 continue;
             };

@@ -600,6 +600,47 @@ fn rounds_that_follow_at_once_keep_no_checkpoint_waiting() {
 }
 
 #[test]
+fn what_is_always_written_behind_keeps_no_checkpoint_waiting() {
+    let (disk, mut harness) = new();
+    let put = |harness: &mut Harness| harness.append(&[(0, &[2_500])]).unwrap();
+    // Nothing else is left to do: the ring has all of its files.
+    for _ in 0..60 {
+        put(&mut harness);
+        harness.round();
+        harness.upkeep();
+    }
+    let files = disk.list(&Path::new(ROOT).join("journal")).unwrap().len();
+    assert_eq!(files, 4);
+    harness.checkpoint();
+    harness.upkeep();
+    let before = harness.storage.checkpoint_number();
+    put(&mut harness);
+    harness.round();
+    assert!(harness.step_upkeep(), "it is to be written behind");
+    put(&mut harness);
+    harness.step_round(); // planned
+    harness.now += CHECKPOINT_MS;
+    assert!(harness.cut_checkpoint());
+    for n in 0.. {
+        assert!(n < 8, "starved");
+        put(&mut harness);
+        harness.step_round(); // run
+        harness.step_round(); // booked, and under the same lock
+        harness.step_round(); // the next one planned
+        // What the keeper did meanwhile ends, and what it does next goes on while others work.
+        while harness.is_upkeep_under_way() {
+            harness.step_upkeep();
+        }
+        harness.step_upkeep();
+        if harness.storage.checkpoint_number() > before {
+            break;
+        }
+    }
+    harness.round();
+    harness.check();
+}
+
+#[test]
 fn a_checkpoint_comes_after_so_many_bytes_of_large_runs() {
     let disk = MemoryDisk::new();
     let config = StorageConfig {

@@ -485,6 +485,11 @@ impl Harness {
         true
     }
 
+    /// Whether a piece of upkeep is planned and not booked.
+    pub fn is_upkeep_under_way(&self) -> bool {
+        !matches!(self.upkeep, InFlight::Nothing)
+    }
+
     fn book(&mut self) {
         let waiting = std::mem::take(&mut self.model.waiting);
         for one in waiting {
