@@ -84,6 +84,17 @@ pub struct CutEnd {
     is_point_failed: bool,
     /// A segment that is told to be shorter than it is, and its length.
     shortened: Option<(Arc<Segment>, u64)>,
+    /// What was being made of it.
+    copy: Option<PathBuf>,
+    /// What a crash has left of the log, where this was the first to list it.
+    left: Left,
+}
+
+/// Files of a log that are nobody's any more.
+#[derive(Debug, Default)]
+struct Left {
+    expired: Vec<Arc<Segment>>,
+    spares: Vec<PathBuf>,
 }
 
 #[derive(Debug)]
@@ -287,6 +298,10 @@ impl Storage {
             if let Some((segment, length)) = &end.shortened {
                 segment.set_length(*length);
             }
+            if let Some(copy) = end.copy.filter(|_| self.logs.contains_key(&id)) {
+                let paths = vec![copy];
+                self.removals.push_back(Removal::Spares { log: id, paths });
+            }
             self.reopen(id);
             let error = end.error.unwrap_or(CutError::Closed(id));
             tracing::error!(log = %id, %error, "the end of a log was not cut off");
@@ -309,6 +324,11 @@ impl Storage {
         log.is_loaded = true;
         // The log start may have moved while the cut ran.
         let segments = log.take_expired();
+        let segments: Vec<_> = end.left.expired.into_iter().chain(segments).collect();
+        let paths = end.left.spares;
+        if !paths.is_empty() {
+            self.removals.push_back(Removal::Spares { log: id, paths });
+        }
         if !segments.is_empty() {
             let expired = Removal::Segments { log: id, segments };
             self.removals.push_back(expired);
@@ -334,6 +354,8 @@ impl CutJob {
             error: None,
             is_point_failed: false,
             shortened: None,
+            copy: None,
+            left: Left::default(),
         };
         if let Err(error) = self.cut(&mut end) {
             end.error = Some(error);
@@ -350,6 +372,7 @@ impl CutJob {
             let mut segments = older.segments;
             segments.append(&mut self.segments);
             self.segments = segments;
+            (end.left.expired, end.left.spares) = (older.expired, older.spares);
         }
         let place = self.find()?;
         let segment = self.segments[place.segment].clone();
@@ -366,7 +389,7 @@ impl CutJob {
             producers,
         };
         let new = match place.position < segment.length() {
-            true => Some(self.copy(&segment, place.position)?),
+            true => Some(self.copy(&segment, place.position, end)?),
             false => None,
         };
         end.shortened = Some((segment.clone(), segment.length()));
@@ -434,9 +457,10 @@ impl CutJob {
     }
 
     /// Writes what stays of a segment to a file of its own, and makes it durable.
-    fn copy(&self, segment: &Segment, length: u64) -> Result<PathBuf, IoFailure> {
+    fn copy(&self, segment: &Segment, length: u64, end: &mut CutEnd) -> Result<PathBuf, IoFailure> {
         let path = segment.id().path();
         let new = path.with_extension(SPARE_EXTENSION);
+        end.copy = Some(new.clone());
         let from = self.disk.open(&path, OpenMode::Read);
         let from = from.or_while("opening", &path)?;
         let to = self.disk.open(&new, OpenMode::Create);

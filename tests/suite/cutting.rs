@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
-use npayload::storage::disk::{CrashingDisk, Disk, Loss, MemoryDisk};
+use npayload::storage::disk::{
+    CrashingDisk, Disk, FailingDisk, Fault, Loss, MemoryDisk, OpenMode, Operation,
+};
 use npayload::storage::{Upkeep, UpkeepEnd};
 use npayload::types::{Offset, Timestamp};
 
 use crate::copies::{Driven, SIZES};
-use crate::storage_harness::{Harness, Model, log_id, segment_file};
+use crate::storage_harness::{Harness, Model, log_dir, log_id, names, segment_file};
 use crate::successors::Nobody;
 
-/// A log of four segments of two batches, one record each, of which all is read, and a cut of it
-/// that has run and is not booked. Something may happen before it runs.
-fn ran(before: impl FnOnce(&mut Harness)) -> (MemoryDisk, Harness, UpkeepEnd) {
-    let disk = MemoryDisk::new();
-    let opened = Harness::open(Arc::new(disk.clone()), Model::default(), 1);
-    let mut harness = opened.expect("it opens");
+/// A log of four segments of two batches, one record each, of which all is read.
+fn four_segments(disk: Arc<dyn Disk>) -> Harness {
+    let mut harness = Harness::open(disk, Model::default(), 1).expect("it opens");
     harness.create(0);
     harness.flush();
     for _ in 0..4 {
@@ -27,6 +26,19 @@ fn ran(before: impl FnOnce(&mut Harness)) -> (MemoryDisk, Harness, UpkeepEnd) {
         harness.roll(0);
     }
     harness.read(log_id(0), 0, 1000).expect("it is read");
+    harness
+}
+
+/// Such a log, and a cut of it that has run and is not booked. Something may happen before it runs.
+fn ran(before: impl FnOnce(&mut Harness)) -> (MemoryDisk, Harness, UpkeepEnd) {
+    let disk = MemoryDisk::new();
+    let mut harness = four_segments(Arc::new(disk.clone()));
+    let end = cut_of(&mut harness, before);
+    (disk, harness, end)
+}
+
+/// A cut of the log that has run and is not booked.
+fn cut_of(harness: &mut Harness, before: impl FnOnce(&mut Harness)) -> UpkeepEnd {
     let begun = harness
         .storage
         .begin_cut(log_id(0), Offset(5), Box::new(Nobody));
@@ -42,11 +54,11 @@ fn ran(before: impl FnOnce(&mut Harness)) -> (MemoryDisk, Harness, UpkeepEnd) {
         };
         let is_cut = matches!(job, Upkeep::Cut(_));
         if is_cut && let Some(before) = before.take() {
-            before(&mut harness);
+            before(harness);
         }
         let end = job.run();
         if is_cut {
-            return (disk, harness, end);
+            return end;
         }
         harness.storage.finish_upkeep(end, now);
     }
@@ -91,6 +103,52 @@ fn segments_that_retention_takes_while_a_cut_runs_stay_out_of_the_log() {
     let job = harness.storage.plan_time(log_id(0), Timestamp(0));
     let found = job.expect("its segments are known").run();
     assert_eq!(found.expect("it is read"), Offset(3));
+}
+
+#[test]
+fn what_a_crash_left_of_a_log_goes_also_where_a_cut_is_the_first_to_list_it() {
+    let disk = MemoryDisk::new();
+    let mut harness = four_segments(Arc::new(disk.clone()));
+    // Killed before the removal.
+    harness.set_log_start(0, 3);
+    harness.round();
+    let (now, model) = (harness.now + 1, harness.kill());
+    let opened = Harness::open(Arc::new(disk.clone()), model, now);
+    let mut harness = opened.expect("it opens");
+    assert!(harness.storage.plan_load(log_id(0)).is_some(), "not listed");
+    assert!(disk.exists(&segment_file(0, 0)).expect("it is told"));
+    let spare = log_dir(0).join(format!("{:020}.spare", 1));
+    disk.open(&spare, OpenMode::Create).expect("it is made");
+    let end = cut_of(&mut harness, |_| {});
+    harness.storage.finish_upkeep(end, Timestamp(harness.now));
+    let (_, ended) = harness.storage.take_cut().expect("it ends");
+    ended.expect("it is cut");
+    harness.upkeep();
+    assert!(!disk.exists(&segment_file(0, 0)).expect("it is told"));
+    assert_eq!(names(&disk, 0, ".spare"), Vec::<String>::new());
+    assert!(disk.exists(&segment_file(0, 2)).expect("it is told"));
+}
+
+#[test]
+fn a_cut_that_fails_leaves_no_copy_behind() {
+    for (operation, at) in [
+        (Operation::Write, "checkpoint"),
+        (Operation::Write, ".spare"),
+    ] {
+        let disk = FailingDisk::new(Arc::new(MemoryDisk::new()));
+        let mut harness = four_segments(Arc::new(disk.clone()));
+        let end = cut_of(&mut harness, |_| {
+            disk.plan(Fault::new(Fault::NO_SPACE).on(operation).at(at));
+        });
+        assert_eq!(disk.struck(), 1, "{at}");
+        assert_eq!(names(&disk, 0, ".spare").len(), 1);
+        harness.storage.finish_upkeep(end, Timestamp(harness.now));
+        let (_, ended) = harness.storage.take_cut().expect("it ends");
+        assert!(ended.is_err());
+        harness.upkeep();
+        assert_eq!(names(&disk, 0, ".spare"), Vec::<String>::new(), "{at}");
+        harness.check();
+    }
 }
 
 /// A log over several segments, of two starts.
