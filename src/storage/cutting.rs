@@ -23,6 +23,7 @@ use super::index;
 use super::layout::{Layout, SPARE_EXTENSION};
 use super::load::LoadJob;
 use super::log::{ActivePoint, Log, LogPoint};
+use super::open_files::OpenFiles;
 use super::points::Points;
 use super::removing::Removal;
 use super::segment::{FIRST_BATCH, Segment, remove_file};
@@ -61,6 +62,7 @@ pub(super) struct Cutting {
 pub struct CutJob {
     disk: Arc<dyn Disk>,
     layout: Layout,
+    open_files: Arc<OpenFiles>,
     points: Arc<Points>,
     id: Incarnation,
     at: Offset,
@@ -240,6 +242,7 @@ impl Storage {
         Some(CutJob {
             disk: self.disk.clone(),
             layout: self.layout.clone(),
+            open_files: self.open_files.clone(),
             points: self.points.clone(),
             id,
             at,
@@ -373,6 +376,11 @@ impl CutJob {
             segments.append(&mut self.segments);
             self.segments = segments;
             (end.left.expired, end.left.spares) = (older.expired, older.spares);
+        }
+        // Who has yet to open one would cut its file to the length that it is told to have below, or
+        // what is written to a file of its name afterwards.
+        for segment in &self.segments {
+            segment.settle(&*self.disk, &self.open_files)?;
         }
         let place = self.find()?;
         let segment = self.segments[place.segment].clone();

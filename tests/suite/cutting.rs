@@ -5,11 +5,11 @@ use std::sync::Arc;
 use npayload::storage::disk::{
     CrashingDisk, Disk, FailingDisk, Fault, Loss, MemoryDisk, OpenMode, Operation,
 };
-use npayload::storage::{Upkeep, UpkeepEnd};
+use npayload::storage::{Read, Upkeep, UpkeepEnd};
 use npayload::types::{Offset, Timestamp};
 
 use crate::copies::{Driven, SIZES};
-use crate::storage_harness::{Harness, Model, log_dir, log_id, names, segment_file};
+use crate::storage_harness::{Harness, Mercy, Model, log_dir, log_id, names, segment_file};
 use crate::successors::Nobody;
 
 /// A log of four segments of two batches, one record each, of which all is read.
@@ -33,15 +33,15 @@ fn four_segments(disk: Arc<dyn Disk>) -> Harness {
 fn ran(before: impl FnOnce(&mut Harness)) -> (MemoryDisk, Harness, UpkeepEnd) {
     let disk = MemoryDisk::new();
     let mut harness = four_segments(Arc::new(disk.clone()));
-    let end = cut_of(&mut harness, before);
+    let end = cut_of(&mut harness, 5, before);
     (disk, harness, end)
 }
 
 /// A cut of the log that has run and is not booked.
-fn cut_of(harness: &mut Harness, before: impl FnOnce(&mut Harness)) -> UpkeepEnd {
+fn cut_of(harness: &mut Harness, at: u64, before: impl FnOnce(&mut Harness)) -> UpkeepEnd {
     let begun = harness
         .storage
-        .begin_cut(log_id(0), Offset(5), Box::new(Nobody));
+        .begin_cut(log_id(0), Offset(at), Box::new(Nobody));
     begun.expect("it begins");
     let mut before = Some(before);
     for _ in 0..100 {
@@ -119,7 +119,7 @@ fn what_a_crash_left_of_a_log_goes_also_where_a_cut_is_the_first_to_list_it() {
     assert!(disk.exists(&segment_file(0, 0)).expect("it is told"));
     let spare = log_dir(0).join(format!("{:020}.spare", 1));
     disk.open(&spare, OpenMode::Create).expect("it is made");
-    let end = cut_of(&mut harness, |_| {});
+    let end = cut_of(&mut harness, 5, |_| {});
     harness.storage.finish_upkeep(end, Timestamp(harness.now));
     let (_, ended) = harness.storage.take_cut().expect("it ends");
     ended.expect("it is cut");
@@ -137,7 +137,7 @@ fn a_cut_that_fails_leaves_no_copy_behind() {
     ] {
         let disk = FailingDisk::new(Arc::new(MemoryDisk::new()));
         let mut harness = four_segments(Arc::new(disk.clone()));
-        let end = cut_of(&mut harness, |_| {
+        let end = cut_of(&mut harness, 5, |_| {
             disk.plan(Fault::new(Fault::NO_SPACE).on(operation).at(at));
         });
         assert_eq!(disk.struck(), 1, "{at}");
@@ -148,6 +148,50 @@ fn a_cut_that_fails_leaves_no_copy_behind() {
         harness.upkeep();
         assert_eq!(names(&disk, 0, ".spare"), Vec::<String>::new(), "{at}");
         harness.check();
+    }
+}
+
+/// The file that a start goes on in may be longer than its log, and is cut to it when it is first
+/// opened: not to what a cut has told readers, nor to what an older one knew of it.
+#[test]
+fn who_reads_a_log_first_while_it_is_cut_takes_nothing_of_it_away() {
+    for fails in [true, false] {
+        let disk = FailingDisk::new(Arc::new(MemoryDisk::new()));
+        let harness = four_segments(Arc::new(disk.clone()));
+        let (now, model) = (harness.now + 1, harness.kill());
+        let opened = Harness::open(Arc::new(disk.clone()), model, now);
+        let mut harness = opened.expect("it opens");
+        let id = log_id(0);
+        let read = harness.storage.plan_read(id, Offset(6), 1000);
+        let Ok(Read::Segment(read)) = read else {
+            panic!("{read:?}");
+        };
+        let end = cut_of(&mut harness, 7, |_| {
+            if fails {
+                let fault = Fault::new(Fault::NO_SPACE).on(Operation::Write);
+                disk.plan(fault.at("checkpoint"));
+            }
+        });
+        if fails {
+            drop(read.run());
+        }
+        let now = Timestamp(harness.now);
+        harness.storage.finish_upkeep(end, now);
+        let (_, ended) = harness.storage.take_cut().expect("it ends");
+        assert_eq!(ended.is_err(), fails);
+        if !fails {
+            let log = harness.model.logs.get_mut(&id).expect("it is known");
+            log.batches.retain(|batch| batch.end <= 7);
+            (log.synced, log.written) = (7, 7);
+            harness.append(&[(0, &[100])]).expect("it is taken");
+            harness.flush();
+            harness.checkpoint();
+            drop(read.run());
+        }
+        harness.check();
+        let (now, model) = (harness.now + 1, harness.kill());
+        let opened = Harness::open(Arc::new(disk.clone()), model, now);
+        opened.expect("it opens").check_recovered(Mercy::Power);
     }
 }
 

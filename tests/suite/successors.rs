@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use npayload::format::{BatchHeader, ProducerRow};
 use npayload::storage::disk::{CrashingDisk, Disk, FailingDisk, Fault, MemoryDisk, Operation};
-use npayload::storage::{FoldHeaders, StorageConfig, Upkeep};
+use npayload::storage::{FoldHeaders, Read, StorageConfig, Upkeep};
 use npayload::types::{Offset, Timestamp};
 
 use crate::storage_harness::{
@@ -33,6 +33,23 @@ fn start() -> (CrashingDisk, FailingDisk, Harness) {
     (disk, failing, harness)
 }
 
+/// Deletes the log, and waits until a start would find nothing of it.
+fn forget(disk: &CrashingDisk, harness: &mut Harness) {
+    harness.drop_log(2);
+    harness.flush();
+    assert!(!disk.exists(&log_dir(2)).unwrap());
+    harness.storage.want_traces_gone();
+    for _ in 0..20 {
+        if !harness.storage.has_traces(log_id(2)) {
+            break;
+        }
+        harness.round();
+        harness.step_upkeep();
+    }
+    assert!(!harness.storage.has_traces(log_id(2)));
+    harness.model.dropped.remove(&log_id(2));
+}
+
 fn is_whole(disk: &CrashingDisk, harness: Harness) {
     let (now, model) = (harness.now + 1, harness.kill());
     let mut harness = Harness::open(Arc::new(disk.clone()), model, now).unwrap();
@@ -50,19 +67,7 @@ fn what_could_not_be_removed_of_a_deleted_log_is_not_looked_for_in_its_successor
     harness.set_log_start(2, 4);
     harness.flush();
     assert_eq!(failing.struck(), 1);
-    harness.drop_log(2);
-    harness.flush();
-    assert!(!disk.exists(&log_dir(2)).unwrap());
-    harness.storage.want_traces_gone();
-    for _ in 0..20 {
-        if !harness.storage.has_traces(log_id(2)) {
-            break;
-        }
-        harness.round();
-        harness.step_upkeep();
-    }
-    assert!(!harness.storage.has_traces(log_id(2)));
-    harness.model.dropped.remove(&log_id(2));
+    forget(&disk, &mut harness);
     harness.create(2);
     fill(&mut harness);
     harness.checkpoint();
@@ -200,4 +205,32 @@ fn no_index_of_a_deleted_log_is_saved_over_its_successor() {
         harness.check_from(log_id(LAST), 0, 10_000);
         harness.check();
     }
+}
+
+/// The file that a start goes on in may be longer than its log, and is cut to it when it is first
+/// opened: by then it may be another's.
+#[test]
+fn who_comes_late_to_read_a_deleted_log_takes_nothing_of_its_successor_away() {
+    let (disk, _, harness) = start();
+    let (now, model) = (harness.now + 1, harness.kill());
+    let mut harness = Harness::open(Arc::new(disk.clone()), model, now).unwrap();
+    let read = harness.storage.plan_read(log_id(2), Offset(4), 1000);
+    let Ok(Read::Segment(read)) = read else {
+        panic!("{read:?}");
+    };
+    forget(&disk, &mut harness);
+    harness.create(2);
+    for n in 0..6 {
+        harness.append(&[(2, &[3_400])]).unwrap();
+        harness.round();
+        // The segment at offset 4 has more than the one before it had.
+        if n < 4 {
+            harness.roll(2);
+        }
+    }
+    harness.flush();
+    harness.checkpoint();
+    drop(read.run());
+    harness.check_from(log_id(2), 0, 3000);
+    harness.check();
 }

@@ -122,6 +122,28 @@ impl Segment {
         Ok(self.created(guard, open_files, file))
     }
 
+    /// Cuts the file to the segment where a start left it longer, as whoever opens it first does: from
+    /// then on nobody does.
+    pub(in crate::storage) fn settle(
+        self: &Arc<Self>,
+        disk: &dyn Disk,
+        open_files: &OpenFiles,
+    ) -> Result<(), IoFailure> {
+        if !self.may_be_long.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match self.opened(disk, open_files) {
+            Err(failure) if is_no_file(&failure.source) => self.give_up(),
+            opened => drop(opened?),
+        }
+        Ok(())
+    }
+
+    /// Leaves its file as long as it is: it is another's from now on.
+    pub(in crate::storage) fn give_up(&self) {
+        self.may_be_long.store(false, Ordering::Release);
+    }
+
     /// Opens a file that is only written to: no index is loaded. Nobody reads from such a segment.
     pub(in crate::storage) fn open_to_write(
         self: &Arc<Self>,

@@ -119,7 +119,11 @@ impl Storage {
 
     /// Closes a log for good and gives its files to upkeep for removal.
     pub fn drop_log(&mut self, id: Incarnation) {
-        if let Some(log) = self.logs.remove(&id).filter(|log| !log.is_poisoned) {
+        let log = self.logs.remove(&id);
+        // Who reads one of them later may find the file of a log that is there again.
+        let segments = log.iter().flat_map(|log| &log.segments);
+        segments.for_each(|segment| segment.give_up());
+        if let Some(log) = log.filter(|log| !log.is_poisoned) {
             self.unwritten_bytes -= log.unwritten_bytes;
         }
         // What is still queued for it alone is not worth a place in the journal.
