@@ -640,6 +640,43 @@ fn what_is_always_written_behind_keeps_no_checkpoint_waiting() {
     harness.check();
 }
 
+/// All that a checkpoint waits for may be a sync of what is written already: who comes in between and
+/// finds the ring full must not keep it waiting.
+#[test]
+fn a_full_ring_keeps_no_checkpoint_waiting_for_its_sync() {
+    let put = |harness: &mut Harness| {
+        harness.append(&[(2, &[2_500])]).unwrap();
+        harness.round();
+    };
+    let filled = |rounds: usize| {
+        let (disk, mut harness) = new();
+        for _ in 0..60 {
+            put(&mut harness);
+            harness.upkeep();
+        }
+        let files = disk.list(&Path::new(ROOT).join("journal")).unwrap().len();
+        assert_eq!(files, 4);
+        harness.flush();
+        harness.checkpoint();
+        (0..rounds).for_each(|_| put(&mut harness));
+        harness
+    };
+    let is_waiting = |harness: &Harness| harness.storage.has_round(Timestamp(harness.now));
+    let full = (1..40).find(|rounds| is_waiting(&filled(*rounds)));
+    let mut harness = filled(full.expect("the ring is full") - 1);
+    let log = harness.storage.log(log_id(2)).unwrap();
+    assert!(log.flushed() < log.end());
+    assert!(harness.cut_checkpoint());
+    harness.append(&[(2, &[2_500])]).unwrap();
+    for _ in 0..20 {
+        harness.round();
+        harness.now += 1_000;
+        harness.upkeep();
+    }
+    assert!(!is_waiting(&harness), "writers wait for ever");
+    harness.check();
+}
+
 #[test]
 fn a_checkpoint_comes_after_so_many_bytes_of_large_runs() {
     let disk = MemoryDisk::new();

@@ -43,9 +43,11 @@ impl Storage {
             || matches!(self.checkpoints.phase, Phase::Running { is_clean: true })
     }
 
-    /// Whether a checkpoint was cut that waits for entries still queued.
+    /// Whether a checkpoint was cut that waits for a round: for entries still queued, or the sync of
+    /// what is written, which the next round has whatever it is for.
     pub(in crate::storage) fn is_checkpoint_waiting(&self) -> bool {
-        matches!(&self.checkpoints.phase, Phase::Cut(cut) if !self.is_decided(cut.entry))
+        let is_due = |entry| self.is_decided(entry) && self.is_flushed(entry);
+        matches!(&self.checkpoints.phase, Phase::Cut(cut) if !is_due(cut.entry))
     }
 
     /// Cuts a checkpoint if one is due at `now`; its job comes from upkeep once all is flushed.
@@ -120,13 +122,17 @@ impl Storage {
         self.written_through >= entry || !is_open
     }
 
+    /// Whether an entry that is decided is synced, or none is written that is not.
+    fn is_flushed(&self, entry: u64) -> bool {
+        self.synced_through >= entry || self.awaiting_sync.is_empty()
+    }
+
     /// Whether a checkpoint was cut and all that it records is flushed.
     pub(in crate::storage) fn is_cut_ready(&self) -> bool {
         let Phase::Cut(cut) = &self.checkpoints.phase else {
             return false;
         };
-        let is_flushed = self.synced_through >= cut.entry || self.awaiting_sync.is_empty();
-        is_flushed
+        self.is_flushed(cut.entry)
             && self.is_decided(cut.entry)
             && !self.is_round_running
             && self.journal_failed.is_none()
