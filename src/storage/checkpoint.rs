@@ -183,8 +183,9 @@ impl Checkpoints {
         self.is_last
     }
 
-    pub fn is_wanted(&self) -> bool {
-        self.is_wanted && self.retry_at.is_none()
+    /// Whether one is wanted, and none is under way.
+    pub fn may_be_cut(&self) -> bool {
+        self.is_wanted && self.retry_at.is_none() && matches!(self.phase, Phase::Idle)
     }
 
     /// Number of the last one that was taken.

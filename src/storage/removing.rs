@@ -121,10 +121,21 @@ impl Storage {
 
     /// Takes the first removal of a kind that nothing stands against.
     fn next_removal(&mut self, is_wanted: impl Fn(&Removal) -> bool) -> Option<Removal> {
+        let mut removals = self.removals.iter();
+        let at = removals.position(|one| is_wanted(one) && self.is_free(one))?;
+        self.removals.remove(at)
+    }
+
+    /// Whether there is a removal that nothing stands against.
+    pub(super) fn may_remove(&self) -> bool {
+        self.removals.iter().any(|one| self.is_free(one))
+    }
+
+    fn is_free(&self, removal: &Removal) -> bool {
         // A direct run under way would make the directory of a deleted log again, and takes along what
         // the segment before it lacks. Segments before that go all the same: under load a round is
         // always under way, and one that finds the disk full waits for what they free.
-        let is_free = |removal: &Removal| match removal {
+        match removal {
             Removal::Log(id) => !self.in_flight.contains_key(id),
             Removal::Segments { log, segments } => {
                 let first = self.in_flight.get(log);
@@ -133,10 +144,7 @@ impl Storage {
                 segments.iter().all(is_before) && !self.is_needed(*log, segments)
             }
             Removal::Spares { .. } | Removal::Beside(_) | Removal::Handles(_) => true,
-        };
-        let mut removals = self.removals.iter();
-        let at = removals.position(|one| is_wanted(one) && is_free(one))?;
-        self.removals.remove(at)
+        }
     }
 
     fn removal_part(&mut self, removal: Removal, now: Timestamp) -> Part {

@@ -172,13 +172,14 @@ impl Storage {
         })
     }
 
-    /// Whether a log has waiting work for upkeep that is not bound to a time.
+    /// Whether there is work for upkeep that is not bound to a time and may begin: who calls the keeper
+    /// for anything else is called by it in turn, for ever.
     #[must_use]
     pub fn has_upkeep(&self) -> bool {
         self.between_rounds.is_some()
             || !self.behind_queue.is_empty()
-            || !self.removals.is_empty()
-            || self.checkpoints.is_wanted()
+            || self.may_remove()
+            || self.checkpoints.may_be_cut() && self.journal_failed.is_none()
             || self.may_cut()
             || self.may_replace()
     }

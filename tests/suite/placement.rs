@@ -640,6 +640,34 @@ fn what_is_always_written_behind_keeps_no_checkpoint_waiting() {
     harness.check();
 }
 
+/// The committer calls the keeper where there is work for it, and the keeper the committer whenever it
+/// has looked.
+#[test]
+fn nobody_calls_for_upkeep_that_can_not_begin() {
+    let disk = FailingDisk::new(Arc::new(MemoryDisk::new()));
+    let open = || Harness::open(Arc::new(disk.clone()), Model::default(), 1).unwrap();
+    let mut harness = start(&disk, open);
+    harness.checkpoint();
+    for _ in 0..2 {
+        harness.append(&[(1, &[3_400])]).unwrap();
+        harness.round();
+        harness.roll(1);
+    }
+    harness.set_log_start(1, 1);
+    harness.round();
+    assert!(harness.storage.has_upkeep(), "a checkpoint and a removal");
+    disk.plan(Fault::new(Fault::IO).on(Operation::Write).at(".journal"));
+    harness.append(&[(0, &[10])]).unwrap();
+    harness.round();
+    assert!(harness.is_broken());
+    while harness.step_upkeep() {}
+    assert!(
+        disk.exists(&segment_file(1, 0)).unwrap(),
+        "a start needs it"
+    );
+    assert!(!harness.storage.has_upkeep(), "nothing of it may begin");
+}
+
 /// All that a checkpoint waits for may be a sync of what is written already: who comes in between and
 /// finds the ring full must not keep it waiting.
 #[test]
