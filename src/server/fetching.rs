@@ -57,21 +57,29 @@ pub(super) async fn run(shared: &Shared, fetch: &mut Fetch) -> Result<Fetched, B
     }
 }
 
-/// What memory holds, where that is enough and there is room for it; `None` leaves it to
-/// [`find`].
+/// What memory holds, the page cache too, where that is enough and there is room for it; `None`
+/// leaves it to [`find`].
 pub(super) fn at_once(
     shared: &Shared,
     room: &ConnectionRoom,
     request: &FetchRequest,
     fetch: &mut Fetch,
 ) -> Result<Option<Answer>, BrokerError> {
-    let step = shared.broker().fetch_step(fetch)?;
-    Ok(match step {
-        FetchStep::Done(fetched) if is_enough(request, &fetched) => room
-            .try_hold(fetched.slices.bytes)
-            .map(|held| (fetched, held)),
-        _ => None,
-    })
+    loop {
+        let step = shared.broker().fetch_step(fetch)?;
+        let end = match step {
+            FetchStep::Done(fetched) if is_enough(request, &fetched) => {
+                let held = room.try_hold(fetched.slices.bytes);
+                return Ok(held.map(|held| (fetched, held)));
+            }
+            FetchStep::Done(_) => return Ok(None),
+            FetchStep::Run(job) => job.run_warm(),
+        };
+        let Some(end) = end else {
+            return Ok(None);
+        };
+        shared.broker().feed_fetch(fetch, end)?;
+    }
 }
 
 /// What a fetch has found, with the room it takes until it is written.

@@ -45,6 +45,12 @@ impl ReadJob {
         self.read(false)
     }
 
+    /// As [`ReadJob::run`], where nobody would wait for the disk; else `None`.
+    #[must_use]
+    pub fn run_warm(&self) -> Option<Slices> {
+        self.segment.read_warm(self.from, self.wanted(false))
+    }
+
     /// As [`ReadJob::run`], into memory, so that the bytes may be looked at.
     ///
     /// # Errors
@@ -67,15 +73,18 @@ impl ReadJob {
         error
     }
 
-    fn read(&self, is_copied: bool) -> Result<Slices, ReadError> {
-        let wanted = Wanted {
+    fn wanted(&self, is_copied: bool) -> Wanted {
+        Wanted {
             max_bytes: self.max_bytes,
             until: self.until,
             is_copied,
-        };
-        let mut read = self
-            .segment
-            .read(&*self.disk, &self.open_files, self.from, wanted);
+        }
+    }
+
+    fn read(&self, is_copied: bool) -> Result<Slices, ReadError> {
+        let (disk, files) = (&*self.disk, &self.open_files);
+        let wanted = self.wanted(is_copied);
+        let mut read = self.segment.read(disk, files, self.from, wanted);
         if let Err(ReadError::Damaged { next, .. }) = &mut read {
             *next = next.or(self.after);
         }
@@ -191,6 +200,12 @@ impl BatchJob {
         self.0
             .segment
             .batch_at(&*self.0.disk, &self.0.open_files, self.0.from)
+    }
+
+    /// The same where nobody would wait for the disk; else the outer `None`.
+    #[must_use]
+    pub fn run_warm(&self) -> Option<Option<(LogEpoch, Timestamp)>> {
+        self.0.segment.batch_at_warm(self.0.from)
     }
 }
 

@@ -13,7 +13,7 @@ use crate::types::{Offset, Timestamp};
 pub const BLOCK_BYTES: u64 = crate::format::BLOCK_BYTES as u64;
 
 /// How much is read at once: headers of small batches share a read.
-const WINDOW_BYTES: usize = 64 * 1024;
+pub const WINDOW_BYTES: usize = 64 * 1024;
 
 /// Where a batch lies, from its header.
 #[derive(Debug, Clone)]

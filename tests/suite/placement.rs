@@ -9,7 +9,7 @@ use npayload::format::BatchHeader;
 use npayload::storage::disk::{
     CrashingDisk, Disk, FailingDisk, Fault, Loss, MemoryDisk, OpenMode, Operation,
 };
-use npayload::storage::{CommitError, LogOptions, Outcome, StorageConfig, Upkeep};
+use npayload::storage::{CommitError, LogOptions, Outcome, Read, ReadJob, StorageConfig, Upkeep};
 use npayload::types::{Durability, Offset, Timestamp};
 
 use crate::storage_harness::{
@@ -240,6 +240,48 @@ fn few_segments_are_open_at_once_and_all_can_be_read() {
         opened > 20,
         "more than three segments stayed open: {opened} were opened again"
     );
+}
+
+/// The job that reads a log from its start.
+fn reading(harness: &Harness, n: u64) -> ReadJob {
+    match harness.storage.plan_read(log_id(n), Offset(0), 1 << 20) {
+        Ok(Read::Segment(job)) => job,
+        read => panic!("not of a segment: {read:?}"),
+    }
+}
+
+#[test]
+fn what_memory_has_of_an_open_segment_is_read_without_the_disk() {
+    let (memory, mut harness) = new();
+    harness.append(&[(0, &[1_500])]).unwrap();
+    harness.flush();
+    harness.checkpoint();
+    let job = reading(&harness, 0);
+    let found = job.run().unwrap();
+    let warm = job.run_warm().expect("it is open and in memory");
+    assert_eq!(warm.parts, found.parts);
+    // Others are opened, so that it is closed.
+    for n in 1..5 {
+        harness.roll(0);
+        harness.append(&[(0, &[1_500 + n])]).unwrap();
+        harness.flush();
+    }
+    harness.checkpoint();
+    harness.check();
+    let read = reading(&harness, 0).run_warm();
+    assert!(read.is_none(), "its file is to be opened first: {read:?}");
+    harness.stop();
+    drop(harness);
+    // A disk that can't tell what is in memory.
+    let disk = FailingDisk::new(Arc::new(memory));
+    let mut harness = Harness::open(Arc::new(disk), Model::default(), 1).unwrap();
+    harness
+        .storage
+        .plan_load(log_id(0))
+        .map(|task| harness.storage.finish_load(task.run()));
+    let job = reading(&harness, 0);
+    job.run().unwrap();
+    assert!(job.run_warm().is_none(), "it may lie on the disk alone");
 }
 
 #[test]

@@ -605,7 +605,15 @@ impl Harness {
         loop {
             let slices = match self.storage.plan_read(id, at, max)? {
                 Read::Ready(slices) => slices,
-                Read::Segment(job) => job.run()?,
+                Read::Segment(job) => {
+                    let slices = job.run()?;
+                    // What needs no disk finds the same, or leaves it to who may wait.
+                    if let Some(warm) = job.run_warm() {
+                        assert_eq!(warm.parts.concat(), slices.parts.concat());
+                        assert_eq!((warm.bytes, warm.next), (slices.bytes, slices.next));
+                    }
+                    slices
+                }
                 Read::Load(task) => {
                     let loaded = task.run();
                     self.storage.finish_load(loaded)?;

@@ -264,6 +264,10 @@ impl DiskFile for MemoryHandle {
     fn map(&self, range: Range<u64>) -> io::Result<Bytes> {
         copy_of(&locked(&self.file.bytes), range)
     }
+
+    fn is_warm(&self, range: Range<u64>) -> bool {
+        range.end <= locked(&self.file.bytes).len() as u64
+    }
 }
 
 /// What a disk in memory says is available: without a bound, but safe to add to.

@@ -151,6 +151,13 @@ pub trait DiskFile: Send + Sync + Debug {
     /// `InvalidInput` when the range does not lie inside the file.
     fn map(&self, range: Range<u64>) -> io::Result<Bytes>;
 
+    /// Whether the bytes `range` are in memory, so that who reads them waits for nothing. They are
+    /// looked at here and there, and may be let go of right after. False where this can't be told.
+    fn is_warm(&self, range: Range<u64>) -> bool {
+        let _ = range;
+        false
+    }
+
     /// Waits until the bytes `range` are in memory, where the disk is slower than that: who takes
     /// a mapped slice of them to a socket then waits for the socket alone. What can't be read is
     /// left to those who use it.

@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
 use bytes::Bytes;
+#[cfg(target_os = "linux")]
+use rustix::io::ReadWriteFlags;
 
 use super::{DirEntry, Disk, DiskFile, DiskLock, LockError, OpenMode};
 use crate::storage::mmap;
@@ -177,15 +179,22 @@ struct RealFile {
 
 /// `RWF_DONTCACHE`, since Linux 6.14.
 #[cfg(target_os = "linux")]
-const DONT_CACHE: rustix::io::ReadWriteFlags = rustix::io::ReadWriteFlags::from_bits_retain(0x80);
+const DONT_CACHE: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x80);
 
 /// Most bytes of one call that is not cached: the system begins to bring them to the medium when a
 /// call ends, so the medium is at work on one piece while the next is copied.
 #[cfg(target_os = "linux")]
 const UNCACHED_BYTES: usize = 512 * 1024;
 
-/// One byte of each stretch is read to wait for all of it: what Linux reads ahead by default.
+/// One byte of each stretch stands for all of it: what Linux reads ahead by default.
 const WARM_BYTES: u64 = 128 * 1024;
+
+/// The positions that stand for the bytes `range`: the first of each stretch, and the last of all.
+fn looked_at(range: Range<u64>) -> impl Iterator<Item = u64> {
+    let last = range.end.checked_sub(1).filter(|last| range.contains(last));
+    let step = usize::try_from(WARM_BYTES).expect("it is small");
+    range.step_by(step).chain(last)
+}
 
 impl DiskFile for RealFile {
     fn write_at(&self, position: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
@@ -265,7 +274,21 @@ impl DiskFile for RealFile {
         let _ = range;
     }
 
+    #[cfg(target_os = "linux")]
+    fn is_warm(&self, range: Range<u64>) -> bool {
+        looked_at(range).all(|position| {
+            let mut byte = [0];
+            let parts = &mut [io::IoSliceMut::new(&mut byte)];
+            // A file system that can't tell answers with an error, too.
+            rustix::io::preadv2(&self.file, parts, position, ReadWriteFlags::NOWAIT) == Ok(1)
+        })
+    }
+
     fn warm(&self, range: Range<u64>) {
+        // Asking for what is there costs a look at each page.
+        if self.is_warm(range.clone()) {
+            return;
+        }
         #[cfg(target_os = "linux")]
         {
             let len = std::num::NonZeroU64::new(range.end.saturating_sub(range.start));
@@ -273,16 +296,8 @@ impl DiskFile for RealFile {
             // Only a hint: the reads below wait for what it began.
             let _ = rustix::fs::fadvise(&self.file, range.start, len, advice);
         }
-        let mut at = range.start;
-        while at < range.end {
-            let _ = self.file.read_at(&mut [0], at);
-            let next = at + WARM_BYTES;
-            // The last byte too.
-            at = if next >= range.end && at + 1 < range.end {
-                range.end - 1
-            } else {
-                next
-            };
+        for position in looked_at(range) {
+            let _ = self.file.read_at(&mut [0], position);
         }
     }
 }

@@ -90,6 +90,28 @@ fn blocks_written_past_memory_and_through_it_lie_side_by_side() {
 }
 
 #[test]
+fn what_a_file_does_not_have_is_not_in_memory() {
+    const BYTES: u64 = 300 * 1024;
+    let bytes = vec![7; usize::try_from(BYTES).unwrap()];
+    for (disk, dir, _temp) in every_disk() {
+        let file = disk.open(&dir.join("a"), OpenMode::Create).unwrap();
+        zero_fill(&*file, BYTES).unwrap();
+        read_exact_at(&*file, 0, &mut bytes.clone()).unwrap();
+        assert!(!file.is_warm(0..BYTES + 1), "{disk:?}");
+        assert!(!file.is_warm(BYTES..2 * BYTES), "{disk:?}");
+        // Nobody waits for what comes from there.
+        file.warm(0..BYTES);
+        file.warm(0..2 * BYTES);
+    }
+    let temp = tempfile::tempdir().unwrap();
+    let file = RealDisk.open(&temp.path().join("a"), OpenMode::Create);
+    let file = file.unwrap();
+    write(&*file, 0, &bytes);
+    #[cfg(target_os = "linux")]
+    assert!(file.is_warm(0..BYTES), "it was written right now");
+}
+
+#[test]
 fn tasks_side_by_side_are_each_done_once_before_it_returns() {
     for (disk, _, _temp) in every_disk() {
         for tasks in [0, 1, 7, 1_000] {

@@ -37,6 +37,13 @@ pub(super) struct Chosen {
     pub(super) next: Offset,
 }
 
+impl Chosen {
+    /// The byte after the last of them.
+    pub(super) fn end(&self) -> u64 {
+        self.ranges.last().map_or(0, |range| range.1)
+    }
+}
+
 /// Chooses the batches to read: from the one that holds `from`, as far as they are wanted.
 pub(super) fn choose(
     open: &Open,

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::choosing::{Chosen, Wanted, choose, damaged};
-use super::{FIRST_BATCH, Segment};
+use super::{FIRST_BATCH, Open, Segment};
 use crate::storage::disk::{Disk, DiskFile, read_exact_at};
 use crate::storage::error::{IoFailure, ReadError, While, is_no_file};
 use crate::storage::index::Index;
 use crate::storage::open_files::OpenFiles;
-use crate::storage::walk::{Step, Walker};
+use crate::storage::walk::{Step, WINDOW_BYTES, Walker};
 use crate::types::{LogEpoch, Offset, Timestamp};
 
 /// Stored bytes of whole batches, in order.
@@ -69,7 +69,45 @@ impl Segment {
             let path = &self.id.path;
             return Ok(copied(&*open.file, chosen).or_while("reading", path)?);
         }
-        let needed = chosen.ranges.last().map_or(0, |range| range.1);
+        let ranges = chosen.ranges.clone();
+        let slices = self.sliced(open, chosen)?;
+        let file = open.file.clone();
+        drop(guard);
+        for (from, to) in ranges {
+            file.warm(from..to);
+        }
+        Ok(slices)
+    }
+
+    /// As [`Segment::read`], where nobody would wait for the disk: the segment is open, nobody else is
+    /// about it, and what would be read is in memory. `None` where it is not so, or nothing good is found.
+    pub(in crate::storage) fn read_warm(&self, from: Offset, wanted: Wanted) -> Option<Slices> {
+        let mut guard = self.open.try_lock().ok()?;
+        let open = guard.as_mut()?;
+        self.is_warm(open, from, wanted.max_bytes).then_some(())?;
+        let chosen = choose(open, &self.id, from, wanted, self.length()).ok()?;
+        // To map it anew may take a while.
+        (chosen.end() <= open.map.len() as u64).then_some(())?;
+        self.sliced(open, chosen).ok()
+    }
+
+    /// Whether the batch that holds `offset` is in memory, and what follows it in about so many bytes.
+    fn is_warm(&self, open: &Open, offset: Offset, bytes: u64) -> bool {
+        let index = &open.index;
+        index.runs().get(index.run_of(offset)).is_some_and(|run| {
+            let start = u64::from(run.position);
+            // Who looks for the last of them reads on as far.
+            let len = bytes
+                .max(run.length.into())
+                .saturating_add(WINDOW_BYTES as u64);
+            let end = start.saturating_add(len).min(self.length());
+            open.file.is_warm(start..end)
+        })
+    }
+
+    /// What was chosen, as slices of the map.
+    fn sliced(&self, open: &mut Open, chosen: Chosen) -> Result<Slices, IoFailure> {
+        let needed = chosen.end();
         if (open.map.len() as u64) < needed {
             // A damaged end may be missing from the file.
             let path = &self.id.path;
@@ -84,7 +122,7 @@ impl Segment {
                 // process has only so many maps; both are still read.
                 Err(error) => {
                     tracing::debug!(%error, segment = %path.display(), "read without a map");
-                    return Ok(copied(&*open.file, chosen).or_while("reading", path)?);
+                    return copied(&*open.file, chosen).or_while("reading", path);
                 }
             }
         }
@@ -95,11 +133,6 @@ impl Segment {
             .iter()
             .map(|(from, to)| map.slice(at(*from)..at(*to)))
             .collect();
-        let file = open.file.clone();
-        drop(guard);
-        for (from, to) in chosen.ranges {
-            file.warm(from..to);
-        }
         Ok(Slices {
             parts,
             bytes: chosen.bytes,
@@ -142,6 +175,25 @@ impl Segment {
     ) -> Result<Option<(LogEpoch, Timestamp)>, IoFailure> {
         let mut guard = self.opened(disk, open_files)?;
         let open = guard.as_mut().expect("opened above");
+        self.batch_in(open, offset)
+    }
+
+    /// The same where nobody would wait for the disk, as in [`Segment::read_warm`].
+    pub(in crate::storage) fn batch_at_warm(
+        &self,
+        offset: Offset,
+    ) -> Option<Option<(LogEpoch, Timestamp)>> {
+        let guard = self.open.try_lock().ok()?;
+        let open = guard.as_ref()?;
+        self.is_warm(open, offset, 0).then_some(())?;
+        self.batch_in(open, offset).ok()
+    }
+
+    fn batch_in(
+        &self,
+        open: &Open,
+        offset: Offset,
+    ) -> Result<Option<(LogEpoch, Timestamp)>, IoFailure> {
         let Some(run) = open.index.runs().get(open.index.run_of(offset)) else {
             return Ok(None);
         };
