@@ -192,3 +192,80 @@ fn high_watermark(shared: &Shared, log: Incarnation) -> Offset {
         .log(log)
         .map_or(Offset(u64::MAX), |log| log.high_watermark())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::broker::Broker;
+    use crate::format::{BatchBuilder, Compression, NewRecord};
+    use crate::protocol::{FetchFrom, PublishRequest, PublishTarget, Request, Response};
+    use crate::server::desk::Desk;
+    use crate::server::metrics::Metrics;
+    use crate::server::options::ServeOptions;
+    use crate::storage::disk::{Disk, MemoryDisk};
+    use crate::types::{ChannelName, LogEpoch};
+
+    const ROOT: &str = "/data";
+
+    fn random() -> Box<dyn FnMut() -> u64 + Send> {
+        let mut last = 0;
+        Box::new(move || {
+            last += 1;
+            last
+        })
+    }
+
+    /// A broker that has one batch in a segment, and nothing of it in its own memory.
+    fn with_one_batch(disk: &Arc<dyn Disk>, channel: &ChannelName) -> Shared {
+        let (root, options) = (Path::new(ROOT), ServeOptions::default);
+        let desk = Desk::open(disk.clone(), root, options(), random()).unwrap();
+        let mut batch = BatchBuilder::new(Compression::None);
+        batch.push(&NewRecord::default()).unwrap();
+        let publish = PublishRequest {
+            target: PublishTarget {
+                channel: channel.clone(),
+                incarnation: None,
+                expected_offset: None,
+            },
+            batch: batch.build().unwrap(),
+            asks: None,
+        };
+        let answer = desk.ask(Request::Publish(publish));
+        assert!(matches!(answer, Response::Publish(_)), "{answer:?}");
+        assert!(desk.stop());
+        let now = clock::now();
+        let config = options().broker;
+        let broker = Broker::open(disk.clone(), root, config, "a test", now, random());
+        Shared::new(broker.unwrap(), options(), Metrics::new(), now)
+    }
+
+    #[test]
+    fn what_the_page_cache_has_is_fetched_at_once_and_the_rest_by_who_may_wait() {
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        disk.create_dir(Path::new(ROOT)).unwrap();
+        let channel = ChannelName::parse("events").unwrap();
+        let shared = with_one_batch(&disk, &channel);
+        let room = shared.answer_room.of_connection(1 << 20);
+        let request = FetchRequest {
+            channel,
+            incarnation: None,
+            from: FetchFrom::Start,
+            last_epoch: LogEpoch(0),
+            max_bytes: 1 << 20,
+            min_bytes: 1,
+            max_wait_ms: 0,
+        };
+        let mut fetch = fetch_of(&request);
+        let found = at_once(&shared, &room, &request, &mut fetch).unwrap();
+        assert!(found.is_none(), "the segment is not open yet: {found:?}");
+        let read = run_here(&shared, &mut fetch).unwrap();
+        assert_eq!(read.slices.next, Offset(1));
+        let mut again = fetch_of(&request);
+        let found = at_once(&shared, &room, &request, &mut again).unwrap();
+        let (fetched, _held) = found.expect("all of it is in memory");
+        assert_eq!(fetched.slices.parts, read.slices.parts);
+        assert_eq!(fetched.head, read.head);
+    }
+}
