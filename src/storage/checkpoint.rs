@@ -83,6 +83,13 @@ pub(super) struct Cut {
     dropped: Vec<Incarnation>,
 }
 
+impl Cut {
+    fn row_of(&self, id: Incarnation) -> Option<&LogRow> {
+        let found = self.rows.binary_search_by_key(&id, |(log, _)| *log);
+        Some(&self.rows[found.ok()?].1)
+    }
+}
+
 /// What a broker knows of its producers, for the rows of a checkpoint.
 pub trait ProducerRows {
     /// The highest fence of a log, and its producers.
@@ -152,8 +159,7 @@ impl Checkpoints {
 
     /// Whether a log is in the checkpoint that was cut and is not running yet.
     pub fn is_cut_of(&self, id: Incarnation) -> bool {
-        let has = |cut: &Cut| cut.rows.binary_search_by_key(&id, |(log, _)| *log).is_ok();
-        matches!(&self.phase, Phase::Cut(cut) if has(cut))
+        matches!(&self.phase, Phase::Cut(cut) if cut.row_of(id).is_some())
     }
 
     /// Gives up copying until the next start: a part of the journal can't be read.

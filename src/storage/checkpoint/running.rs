@@ -126,9 +126,9 @@ impl CheckpointJob {
     /// Writes the padding behind what the checkpoint vouches for, where it is not zero by itself.
     fn pad(&self, failed: &mut Vec<(Incarnation, IoFailure)>) {
         for (id, segment) in self.segments.iter().filter(|(_, one)| one.is_reused()) {
-            let row = self.cut.rows.iter().find(|(log, _)| log == id);
-            let row = row.filter(|(_, row)| row.segment_base == segment.id().base);
-            let Some((_, row)) = row.filter(|_| !failed.iter().any(|(log, _)| log == id)) else {
+            let row = self.cut.row_of(*id);
+            let row = row.filter(|row| row.segment_base == segment.id().base);
+            let Some(row) = row.filter(|_| !failed.iter().any(|(log, _)| log == id)) else {
                 continue;
             };
             let padded = segment.pad(&*self.disk, &self.open_files, row.position);
