@@ -1,14 +1,15 @@
 //! Logs whose segments failed: the journal keeps what it alone has of them, and holds up nobody.
 
 use std::io::IoSlice;
-use std::path::Path;
 use std::sync::Arc;
 
 use npayload::storage::StageError;
 use npayload::storage::disk::{CrashingDisk, Disk, FailingDisk, Fault, Loss, OpenMode, Operation};
 use npayload::types::Timestamp;
 
-use crate::storage_harness::{CHECKPOINT_MS, Harness, Mercy, Model, ROOT, log_dir, log_id};
+use crate::storage_harness::{
+    CHECKPOINT_MS, Harness, Mercy, Model, journal_files, log_dir, log_id,
+};
 
 /// Groups of one block that fill a ring of the tests more than once.
 const TURN: u64 = 40;
@@ -102,7 +103,7 @@ fn a_failed_log_holds_up_no_other_for_many_turns_of_the_ring() {
             "what can't be written takes the room of others"
         );
         harness.check();
-        let files = disk.list(&Path::new(ROOT).join("journal")).unwrap().len();
+        let files = journal_files(&disk);
         assert!(files <= 6, "the ring has grown to {files} files");
         for (loss, mercy) in [
             (Loss::None, Mercy::Process),
@@ -125,9 +126,7 @@ fn rounds_that_follow_at_once_keep_no_copies_waiting() {
     let mut cut_at = None;
     for n in 0.. {
         append(&mut harness, &[(0, &[3_400])]);
-        harness.step_round(); // run
-        harness.step_round(); // booked, and under the same lock
-        harness.step_round(); // the next one planned
+        harness.next_round();
         if cut_at.is_none() && harness.cut_checkpoint() {
             cut_at = Some(n);
         }

@@ -13,8 +13,8 @@ use npayload::storage::{CommitError, LogOptions, Outcome, Read, ReadJob, Storage
 use npayload::types::{Durability, Offset, Timestamp};
 
 use crate::storage_harness::{
-    CHECKPOINT_MS, Harness, Mercy, Model, ROOT, batch, log_dir, log_id, names, options,
-    segment_file, small,
+    CHECKPOINT_MS, Harness, Mercy, Model, ROOT, batch, journal_files, log_dir, log_id, names,
+    options, segment_file, small,
 };
 
 const BLOCK: u64 = 4096;
@@ -615,6 +615,18 @@ fn segments_of_many_logs_go_in_one_job() {
     harness.check();
 }
 
+/// With a ring that has all of its files, after so much was written to a log.
+fn with_whole_ring(n: u64) -> Harness {
+    let (disk, mut harness) = new();
+    for _ in 0..60 {
+        harness.append(&[(n, &[2_500])]).unwrap();
+        harness.round();
+        harness.upkeep();
+    }
+    assert_eq!(journal_files(&disk), 4);
+    harness
+}
+
 #[test]
 fn rounds_that_follow_at_once_keep_no_checkpoint_waiting() {
     let (_, mut harness) = new();
@@ -628,9 +640,7 @@ fn rounds_that_follow_at_once_keep_no_checkpoint_waiting() {
     for n in 0.. {
         assert!(n < 4, "starved");
         put(&mut harness);
-        harness.step_round(); // run
-        harness.step_round(); // booked, and under the same lock
-        harness.step_round(); // the next one planned
+        harness.next_round();
         assert!(!harness.storage.has_round(Timestamp(harness.now)));
         while harness.step_upkeep() {}
         if harness.storage.checkpoint_number() > before {
@@ -643,16 +653,9 @@ fn rounds_that_follow_at_once_keep_no_checkpoint_waiting() {
 
 #[test]
 fn what_is_always_written_behind_keeps_no_checkpoint_waiting() {
-    let (disk, mut harness) = new();
+    // Nothing else is left to do.
+    let mut harness = with_whole_ring(0);
     let put = |harness: &mut Harness| harness.append(&[(0, &[2_500])]).unwrap();
-    // Nothing else is left to do: the ring has all of its files.
-    for _ in 0..60 {
-        put(&mut harness);
-        harness.round();
-        harness.upkeep();
-    }
-    let files = disk.list(&Path::new(ROOT).join("journal")).unwrap().len();
-    assert_eq!(files, 4);
     harness.checkpoint();
     harness.upkeep();
     let before = harness.storage.checkpoint_number();
@@ -666,9 +669,7 @@ fn what_is_always_written_behind_keeps_no_checkpoint_waiting() {
     for n in 0.. {
         assert!(n < 8, "starved");
         put(&mut harness);
-        harness.step_round(); // run
-        harness.step_round(); // booked, and under the same lock
-        harness.step_round(); // the next one planned
+        harness.next_round();
         // What the keeper did meanwhile ends, and what it does next goes on while others work.
         while harness.is_upkeep_under_way() {
             harness.step_upkeep();
@@ -719,13 +720,7 @@ fn a_full_ring_keeps_no_checkpoint_waiting_for_its_sync() {
         harness.round();
     };
     let filled = |rounds: usize| {
-        let (disk, mut harness) = new();
-        for _ in 0..60 {
-            put(&mut harness);
-            harness.upkeep();
-        }
-        let files = disk.list(&Path::new(ROOT).join("journal")).unwrap().len();
-        assert_eq!(files, 4);
+        let mut harness = with_whole_ring(2);
         harness.flush();
         harness.checkpoint();
         (0..rounds).for_each(|_| put(&mut harness));

@@ -61,6 +61,11 @@ pub fn names(disk: &dyn Disk, n: u64, ending: &str) -> Vec<String> {
     names.filter(|name| name.ends_with(ending)).collect()
 }
 
+/// How many files the journal's ring has.
+pub fn journal_files(disk: &dyn Disk) -> usize {
+    disk.list(&Path::new(ROOT).join("journal")).unwrap().len()
+}
+
 pub fn options(id: Incarnation) -> LogOptions {
     LogOptions {
         // One block, or several, so that batches on a fresh block follow in the same segment.
@@ -457,6 +462,13 @@ impl Harness {
                 InFlight::Nothing
             }
         };
+    }
+
+    /// Runs the round that is planned, and plans the next one under the lock that books it.
+    pub fn next_round(&mut self) {
+        for _ in 0..3 {
+            self.step_round();
+        }
     }
 
     /// Cuts a checkpoint if one is due.
