@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::Cut;
 use super::file::{NextCheckpoint, clear_other_checkpoints, write_checkpoint};
 use crate::format::LogRow;
-use crate::storage::disk::Disk;
+use crate::storage::disk::{Disk, Tasks};
 use crate::storage::error::{IoFailure, While};
 use crate::storage::journal::GroupEnd;
 use crate::storage::layout::Layout;
@@ -16,6 +16,10 @@ use crate::storage::points::Points;
 use crate::storage::segment::Segment;
 use crate::storage::upkeep::Tail;
 use crate::types::{Incarnation, Offset};
+
+/// How many logs are synced at once. More of them leave the journal, which is written meanwhile, too
+/// little of the disk.
+const AT_ONCE: usize = 4;
 
 /// One checkpoint, ready to run.
 #[derive(Debug)]
@@ -151,7 +155,11 @@ impl CheckpointJob {
         }
         let logs: Vec<_> = logs.into_iter().collect();
         let met = Mutex::new(Vec::new());
-        self.disk.side_by_side(logs.len(), &|n| {
+        let tasks = Tasks {
+            count: logs.len(),
+            at_once: AT_ONCE,
+        };
+        self.disk.side_by_side(tasks, &|n| {
             let (id, segments) = &logs[n];
             let mut synced = segments.iter().map(|one| one.sync_in_log(&*self.disk));
             if let Some(failure) = synced.find_map(Result::err) {

@@ -87,10 +87,10 @@ pub trait Disk: Send + Sync + Debug {
     /// [`LockError::Held`] when another holder has it, in this process or another.
     fn lock(&self, path: &Path, contents: &[u8]) -> Result<Box<dyn DiskLock>, LockError>;
 
-    /// Does a number of tasks that each wait for a file of their own: one after the other, or several
-    /// at once where the medium gets on faster so. All are done when it returns.
-    fn side_by_side(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        (0..tasks).for_each(task);
+    /// Does tasks that each wait for a file of their own: one after the other, or several at once where
+    /// the medium gets on faster so. All are done when it returns.
+    fn side_by_side(&self, tasks: Tasks, task: &(dyn Fn(usize) + Sync)) {
+        (0..tasks.count).for_each(task);
     }
 
     /// Bytes that this process may still write on the file system that holds `path`.
@@ -191,6 +191,15 @@ pub enum OpenMode {
     Create,
     /// Must not exist; reading and writing.
     CreateNew,
+}
+
+/// How many tasks [`Disk::side_by_side`] is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tasks {
+    /// All of them; each is called with its number, from 0 on.
+    pub count: usize,
+    /// Most of them at once, at least 1.
+    pub at_once: usize,
 }
 
 /// Why a lock could not be taken.

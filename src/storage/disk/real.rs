@@ -13,15 +13,11 @@ use bytes::Bytes;
 #[cfg(target_os = "linux")]
 use rustix::io::ReadWriteFlags;
 
-use super::{DirEntry, Disk, DiskFile, DiskLock, LockError, OpenMode};
+use super::{DirEntry, Disk, DiskFile, DiskLock, LockError, OpenMode, Tasks};
 use crate::storage::mmap;
 
 /// Slices that one `pwritev` takes at most: `IOV_MAX` of Linux and macOS.
 const MAX_SLICES: usize = 1024;
-
-/// How many files are waited for at once. More of them leave the journal, which writes meanwhile, too
-/// little of the disk.
-const AT_ONCE: usize = 4;
 
 /// The file system of the operating system.
 #[derive(Clone, Copy, Debug, Default)]
@@ -116,19 +112,19 @@ impl Disk for RealDisk {
         Ok(Box::new(RealLock { file }))
     }
 
-    fn side_by_side(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+    fn side_by_side(&self, tasks: Tasks, task: &(dyn Fn(usize) + Sync)) {
         let next = AtomicUsize::new(0);
         let work = || {
             loop {
                 let n = next.fetch_add(1, Ordering::Relaxed);
-                if n >= tasks {
+                if n >= tasks.count {
                     return;
                 }
                 task(n);
             }
         };
         // A thread costs more than the few syncs that it would save.
-        let others = (tasks / AT_ONCE).min(AT_ONCE - 1);
+        let others = (tasks.count / tasks.at_once).min(tasks.at_once - 1);
         thread::scope(|scope| {
             for _ in 0..others {
                 // Where no thread is to be had, this one does it all.

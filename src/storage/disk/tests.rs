@@ -114,9 +114,9 @@ fn what_a_file_does_not_have_is_not_in_memory() {
 #[test]
 fn tasks_side_by_side_are_each_done_once_before_it_returns() {
     for (disk, _, _temp) in every_disk() {
-        for tasks in [0, 1, 7, 1_000] {
-            let done: Vec<_> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
-            disk.side_by_side(tasks, &|n| {
+        for (count, at_once) in [(0, 4), (1, 4), (7, 1), (7, 4), (1_000, 8)] {
+            let done: Vec<_> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+            disk.side_by_side(Tasks { count, at_once }, &|n| {
                 done[n].fetch_add(1, Ordering::Relaxed);
             });
             let mut counts = done.iter().map(|one| one.load(Ordering::Relaxed));

@@ -1,68 +1,52 @@
 //! The syncs that a replay owes. A start after a kill has a segment to sync in each log that was
 //! written to. A disk takes several syncs in little more time than one, and none of them needs a
-//! processor, so they are made by threads of their own while further logs are replayed.
+//! processor, so they are made side by side while further logs are replayed.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use super::super::disk::Disk;
+use super::super::disk::{Disk, Tasks};
 use super::super::error::{IoFailure, While};
 use super::super::segment::Segment;
 use super::Unrecovered;
 
-/// Syncs under way at once.
+/// Syncs under way at once: nobody else writes yet.
 const AT_ONCE: usize = 8;
 
-/// Segments that may wait for their sync; each holds an open file.
-const MOST: usize = 256;
-
-/// Up to this many are synced one by one at the end, where threads would cost more than they bring.
-const ONE_BY_ONE: usize = 32;
+/// So many segments are synced together while others are replayed. Each holds an open file, and as many
+/// again may wait.
+const TOGETHER: usize = 64;
 
 /// The segments that were replayed into and are not synced yet.
 #[derive(Debug, Default)]
 pub(super) struct Owed {
     waiting: Vec<Arc<Segment>>,
-    threads: Option<Threads>,
-}
-
-/// Threads that sync what they are sent, and how many segments they were.
-#[derive(Debug)]
-struct Threads {
-    sender: Option<SyncSender<(usize, Arc<Segment>)>>,
-    sent: usize,
-    threads: Vec<JoinHandle<Result<(), (usize, IoFailure)>>>,
-    has_failed: Arc<AtomicBool>,
+    under_way: Option<JoinHandle<Result<(), IoFailure>>>,
 }
 
 impl Unrecovered {
-    /// Takes on the sync of a segment that was replayed into. Waits where [`MOST`] wait already.
+    /// Takes on the sync of a segment that was replayed into. Waits for those under way where
+    /// [`TOGETHER`] wait.
     pub(super) fn owe(&mut self, segment: Arc<Segment>) -> Result<(), IoFailure> {
         self.owed.waiting.push(segment);
-        if self.owed.waiting.len() <= ONE_BY_ONE && self.owed.threads.is_none() {
+        if self.owed.waiting.len() < TOGETHER {
             return Ok(());
         }
-        let threads = &mut self.owed.threads;
-        let threads = threads.get_or_insert_with(|| Threads::start(&self.disk));
-        self.owed
-            .waiting
-            .drain(..)
-            .for_each(|one| threads.sync(one));
-        if threads.has_failed.load(Ordering::Relaxed) {
-            return self.sync_owed();
-        }
+        let waiting = std::mem::take(&mut self.owed.waiting);
+        self.owed.wait()?;
+        let disk = self.disk.clone();
+        self.owed.under_way = Some(thread::spawn(move || sync_all(&*disk, &waiting)));
         Ok(())
     }
 
     /// Syncs every segment that is owed one, and its name. The replayed bytes are durable then.
     pub(super) fn sync_owed(&mut self) -> Result<(), IoFailure> {
-        let owed = std::mem::take(&mut self.owed);
-        if owed.waiting.is_empty() && owed.threads.is_none() {
+        let waiting = std::mem::take(&mut self.owed.waiting);
+        if waiting.is_empty() && self.owed.under_way.is_none() {
             return Ok(());
         }
-        owed.finish(&*self.disk)?;
+        self.owed.wait()?;
+        sync_all(&*self.disk, &waiting)?;
         // Once for all of them: their folders lie in it.
         let dir = self.layout.channels_dir();
         self.disk.sync_dir(&dir).or_while("syncing", &dir)
@@ -70,87 +54,48 @@ impl Unrecovered {
 }
 
 impl Owed {
-    /// The failure of the first in their order, if there was one; none is begun after a failure.
-    fn finish(mut self, disk: &dyn Disk) -> Result<(), IoFailure> {
-        match self.threads.take() {
-            Some(threads) => threads.finish(),
-            None => self.waiting.iter().try_for_each(|one| sync(disk, one)),
-        }
-    }
-}
-
-impl Threads {
-    fn start(disk: &Arc<dyn Disk>) -> Self {
-        let (sender, receiver) = sync_channel(MOST - AT_ONCE);
-        let receiver = Arc::new(Mutex::new(receiver));
-        let has_failed = Arc::new(AtomicBool::new(false));
-        let threads = (0..AT_ONCE).map(|_| {
-            let (disk, receiver, has_failed) = (disk.clone(), receiver.clone(), has_failed.clone());
-            thread::spawn(move || sync_all(&*disk, &receiver, &has_failed))
-        });
-        Self {
-            threads: threads.collect(),
-            sender: Some(sender),
-            sent: 0,
-            has_failed,
-        }
-    }
-
-    fn sync(&mut self, segment: Arc<Segment>) {
-        let sender = self.sender.as_ref().expect("taken at the end");
-        // Nobody receives once all of them have panicked, which the end passes on.
-        let _ = sender.send((self.sent, segment));
-        self.sent += 1;
-    }
-
-    fn finish(mut self) -> Result<(), IoFailure> {
-        self.sender = None;
-        let ends = self.threads.drain(..).map(|thread| match thread.join() {
-            Ok(end) => end,
-            Err(panic) => std::panic::resume_unwind(panic),
-        });
-        let failures = ends.filter_map(Result::err);
-        match failures.min_by_key(|(at, _)| *at) {
-            Some((_, failure)) => Err(failure),
+    /// Waits for the syncs under way.
+    fn wait(&mut self) -> Result<(), IoFailure> {
+        match self.under_way.take().map(JoinHandle::join) {
             None => Ok(()),
+            Some(Ok(end)) => end,
+            Some(Err(panic)) => std::panic::resume_unwind(panic),
         }
     }
 }
 
 /// A start that fails elsewhere lets go of its directory once nothing is written there any more.
-impl Drop for Threads {
+impl Drop for Owed {
     fn drop(&mut self) {
-        self.has_failed.store(true, Ordering::Relaxed);
-        self.sender = None;
-        for thread in self.threads.drain(..) {
+        if let Some(thread) = self.under_way.take() {
             let _ = thread.join();
         }
     }
 }
 
-/// Syncs what is received until nothing more can be. After a failure it is only received, so that
-/// nobody waits.
-fn sync_all(
-    disk: &dyn Disk,
-    receiver: &Mutex<Receiver<(usize, Arc<Segment>)>>,
-    has_failed: &AtomicBool,
-) -> Result<(), (usize, IoFailure)> {
-    let mut end = Ok(());
-    loop {
-        let received = {
-            let receiver = receiver.lock().unwrap_or_else(PoisonError::into_inner);
-            receiver.recv()
-        };
-        let Ok((at, segment)) = received else {
-            return end;
-        };
-        if has_failed.load(Ordering::Relaxed) {
-            continue;
+/// Syncs all of them. The failure of the first in their order, if there was one; none is begun after a
+/// failure.
+fn sync_all(disk: &dyn Disk, segments: &[Arc<Segment>]) -> Result<(), IoFailure> {
+    let met: Mutex<Option<(usize, IoFailure)>> = Mutex::new(None);
+    let failed = || met.lock().unwrap_or_else(PoisonError::into_inner);
+    let tasks = Tasks {
+        count: segments.len(),
+        at_once: AT_ONCE,
+    };
+    disk.side_by_side(tasks, &|n| {
+        if failed().is_some() {
+            return;
         }
-        if let Err(failure) = sync(disk, &segment) {
-            has_failed.store(true, Ordering::Relaxed);
-            end = Err((at, failure));
+        if let Err(failure) = sync(disk, &segments[n]) {
+            let mut met = failed();
+            if met.as_ref().is_none_or(|(first, _)| n < *first) {
+                *met = Some((n, failure));
+            }
         }
+    });
+    match met.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        Some((_, failure)) => Err(failure),
+        None => Ok(()),
     }
 }
 
