@@ -75,5 +75,5 @@ pub use topic::TopicError;
 pub use travelled::Travelling;
 pub use travelling::Placed;
 pub use unsealing::UnsealJob;
-pub use upkeep::Stop;
+pub use upkeep::{Looked, Stop};
 pub use widening::Wider;

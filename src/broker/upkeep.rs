@@ -24,6 +24,17 @@ pub enum Stop {
     Failed,
 }
 
+/// How far a look at the retention of all channels has come; see [`Broker::tick`].
+#[derive(Debug)]
+pub enum Looked {
+    /// A channel's segments must be listed first; feed the end to [`Broker::finish_load`].
+    Unlisted(LoadTask),
+    /// Some channels were looked at. Others may be left: the next look goes on behind them.
+    Part,
+    /// None is left, or the broker stops: the next look begins with the first channel.
+    All,
+}
+
 impl Broker {
     /// The next piece of upkeep that is due.
     pub fn plan_upkeep(&mut self, now: Timestamp) -> Option<Upkeep> {
@@ -125,13 +136,11 @@ impl Broker {
         self.storage.book_free_bytes(available);
     }
 
-    /// Looks at the retention of the next few channels, and folds topics that have grown. Returns
-    /// a job when a channel's segments must be listed first; feed its end to
-    /// [`Broker::finish_load`].
-    pub fn tick(&mut self, now: Timestamp) -> Option<LoadTask> {
+    /// Looks at the retention of the next few channels, and folds topics that have grown.
+    pub fn tick(&mut self, now: Timestamp) -> Looked {
         const CHANNELS_PER_TICK: usize = 64;
         if self.is_stopping {
-            return None;
+            return Looked::All;
         }
         self.rewrap(now);
         self.trim_what_waits(now);
@@ -145,6 +154,7 @@ impl Broker {
         let next: Vec<Incarnation> = live.take(CHANNELS_PER_TICK).collect();
         if next.is_empty() {
             self.retention_cursor = None;
+            return Looked::All;
         }
         for id in next {
             if let Some(task) = self.retain(id, now) {
@@ -152,7 +162,7 @@ impl Broker {
                     // It must not hold up those behind it for ever: its next turn is the next try.
                     self.retention_cursor = Some(id);
                 }
-                return Some(task);
+                return Looked::Unlisted(task);
             }
             if let Some(channel) = self.channels.get_mut(&id) {
                 channel.producers.expire(now);
@@ -160,14 +170,7 @@ impl Broker {
             self.drop_spent(id, now);
             self.retention_cursor = Some(id);
         }
-        None
-    }
-
-    /// Whether the retention of all channels was looked at: the next [`Broker::tick`] begins with the
-    /// first of them.
-    #[must_use]
-    pub fn has_looked_at_all(&self) -> bool {
-        self.retention_cursor.is_none()
+        Looked::Part
     }
 
     /// Trims one channel to its retention: on the record first, the files follow.

@@ -14,7 +14,7 @@ use super::options::ServeOptions;
 use super::shared::Shared;
 use super::{answer, fetching};
 use crate::access::Secret;
-use crate::broker::{Broker, BrokerOpenError, Stop, Wait};
+use crate::broker::{Broker, BrokerOpenError, Looked, Stop, Wait};
 use crate::protocol::{ErrorCode, FetchResponse, Request, Response, WireError};
 use crate::storage::disk::Disk;
 use crate::storage::{Outcome, RoundEnd};
@@ -202,11 +202,16 @@ impl Desk {
     /// Applies retention to all channels, and does the upkeep that follows.
     pub fn retain(&self) {
         for _ in 0..TRIES {
-            let task = self.shared.broker().tick(clock::now());
-            let Some(task) = task else { break };
-            let loaded = task.run();
-            // A channel that could not be listed is tried again at its next turn.
-            let _ = self.shared.broker().finish_load(loaded);
+            let looked = self.shared.broker().tick(clock::now());
+            match looked {
+                Looked::Unlisted(task) => {
+                    let loaded = task.run();
+                    // A channel that could not be listed is tried again at its next turn.
+                    let _ = self.shared.broker().finish_load(loaded);
+                }
+                Looked::Part => {}
+                Looked::All => break,
+            }
         }
         self.rounds();
         self.keep();
@@ -224,5 +229,89 @@ impl Desk {
             self.keep();
         }
         self.shared.broker().stop_state() == Stop::Clean
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::broker::config::ChannelConfig;
+    use crate::format::{BatchBuilder, Compression, NewRecord};
+    use crate::protocol::{PublishRequest, PublishTarget};
+    use crate::storage::disk::MemoryDisk;
+    use crate::types::{ChannelName, Offset};
+
+    const ROOT: &str = "/data";
+
+    /// A desk whose channels keep no more than their last segment, which has room for a few records.
+    pub fn with_short_retention() -> (Arc<dyn Disk>, Desk) {
+        let mut options = ServeOptions {
+            data_dir: ROOT.into(),
+            ..ServeOptions::default()
+        };
+        options.broker.defaults = ChannelConfig {
+            segment_bytes: 16 * 1024,
+            retention_bytes: Some(1),
+            ..ChannelConfig::default()
+        };
+        let storage = &mut options.broker.storage;
+        storage.journal_file_bytes = 1 << 20;
+        storage.max_round_bytes = 1 << 18;
+        storage.write_behind_bytes = 512;
+        storage.min_free_bytes = 0;
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        disk.create_dir(Path::new(ROOT)).unwrap();
+        let mut last = 0;
+        let random = move || {
+            last += 1;
+            last
+        };
+        let desk = Desk::open(disk.clone(), Path::new(ROOT), options, Box::new(random));
+        (disk, desk.unwrap())
+    }
+
+    /// Publishes a record, of which a segment takes five.
+    pub fn publish(desk: &Desk, channel: &ChannelName) {
+        let mut batch = BatchBuilder::new(Compression::None);
+        let record = NewRecord {
+            payload: Some(&[7; 3_000]),
+            ..NewRecord::default()
+        };
+        batch.push(&record).unwrap();
+        let publish = PublishRequest {
+            target: PublishTarget {
+                channel: channel.clone(),
+                incarnation: None,
+                expected_offset: None,
+            },
+            batch: batch.build().unwrap(),
+            asks: None,
+        };
+        let answer = desk.ask(Request::Publish(publish));
+        assert!(matches!(answer, Response::Publish(_)), "{answer:?}");
+    }
+
+    pub fn log_start(desk: &Desk, channel: &ChannelName) -> Offset {
+        let info = desk.shared.broker().channel_info(channel);
+        info.unwrap().value.log_start
+    }
+
+    #[test]
+    fn whoever_asks_for_retention_has_it_in_all_channels_each_time() {
+        let (_, desk) = with_short_retention();
+        // More than one look takes.
+        let names = (0..70).map(|n| ChannelName::parse(&format!("events-{n}")).unwrap());
+        let names: Vec<_> = names.collect();
+        let mut before = vec![Offset(0); names.len()];
+        for _ in 0..3 {
+            for name in &names {
+                (0..8).for_each(|_| publish(&desk, name));
+            }
+            desk.retain();
+            let starts: Vec<_> = names.iter().map(|name| log_start(&desk, name)).collect();
+            let mut both = before.iter().zip(&starts);
+            assert!(both.all(|(before, now)| before < now), "{starts:?}");
+            before = starts;
+        }
     }
 }

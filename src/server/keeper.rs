@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::shared::Shared;
 use super::{ballast, clock};
-use crate::broker::Stop;
+use crate::broker::{Looked, Stop};
 use crate::storage::disk::Disk;
 
 /// How often the keeper looks for work that nobody told it of.
@@ -129,18 +129,17 @@ fn make_ballast(shared: &Shared, disk: &Arc<dyn Disk>, available: Option<u64>) -
 fn tick(shared: &Arc<Shared>) {
     // Each turn looks at some channels, so that nobody waits long for the lock.
     for _ in 0..TURNS {
-        let mut broker = shared.broker();
-        let task = broker.tick(clock::now());
-        let is_over = task.is_none() && broker.has_looked_at_all();
-        drop(broker);
-        if is_over {
-            break;
+        let looked = shared.broker().tick(clock::now());
+        match looked {
+            Looked::Unlisted(task) => {
+                // It lists one channel's directory; a channel is listed once.
+                let loaded = task.run();
+                // A channel that could not be listed is told of once, and tried again at its next turn.
+                let _ = shared.broker().finish_load(loaded);
+            }
+            Looked::Part => {}
+            Looked::All => break,
         }
-        // It lists one channel's directory; a channel is listed once.
-        let Some(task) = task else { continue };
-        let loaded = task.run();
-        // A channel that could not be listed is told of once, and tried again at its next turn.
-        let _ = shared.broker().finish_load(loaded);
     }
     shared.wake_committer();
     shared.observe();

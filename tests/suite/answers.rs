@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use npayload::broker::config::{ChannelConfig, ConfigChange};
 use npayload::broker::{
     Accepted, Broker, BrokerConfig, BrokerError, CheckedBatch, CommitRequest, Fetch, FetchStep,
-    Fetched, Place, Published, Refusal, Target, Wait, Wake,
+    Fetched, Looked, Place, Published, Refusal, Target, Wait, Wake,
 };
 use npayload::format::{
     BatchBuilder, Compression, DoorLimits, GroupHeader, NewRecord, check_produced,
@@ -472,7 +472,7 @@ fn retention_touches_no_file_before_the_log_start_is_on_the_record() {
     let before = desk.read_all("a");
     assert_eq!(before, (0, 240));
     let at = desk.at();
-    while let Some(task) = desk.broker.tick(at) {
+    while let Looked::Unlisted(task) = desk.broker.tick(at) {
         desk.broker.finish_load(task.run()).unwrap();
     }
     assert!(!desk.upkeep(), "files went before the record");

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use npayload::broker::config::ChannelConfig;
-use npayload::broker::{BrokerError, NewCopy, Residence, Wider};
+use npayload::broker::{BrokerError, Looked, NewCopy, Residence, Wider};
 use npayload::format::BatchHeader;
 use npayload::region::copies::AsideReason;
 use npayload::storage::StageError;
@@ -144,7 +144,7 @@ fn retention_ends_a_former_life_whole() {
         .expect("a retention");
     copy.now += DAY_MS * i64::try_from(days + 1).unwrap();
     for _ in 0..8 {
-        if let Some(task) = copy.broker.tick(Timestamp(copy.now)) {
+        if let Looked::Unlisted(task) = copy.broker.tick(Timestamp(copy.now)) {
             copy.broker.finish_load(task.run()).unwrap();
         }
         copy.settle();

@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use npayload::broker::config::ConfigChange;
 use npayload::broker::{
     Accepted, AtomicPublished, Broker, BrokerConfig, BrokerError, CheckedBatch, CommitRequest,
-    Published, Refusal, Target, Wake,
+    Looked, Published, Refusal, Target, Wake,
 };
 use npayload::consumer::Expected;
 use npayload::format::{DoorLimits, check_produced};
@@ -129,7 +129,7 @@ impl Driven {
     /// What the keeper does once a second.
     fn tick(&mut self) {
         for _ in 0..64 {
-            let Some(task) = self.broker.tick(Timestamp(self.now)) else {
+            let Looked::Unlisted(task) = self.broker.tick(Timestamp(self.now)) else {
                 break;
             };
             let _ = self.broker.finish_load(task.run());

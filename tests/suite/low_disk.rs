@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use npayload::broker::config::ConfigChange;
-use npayload::broker::{Broker, BrokerConfig, BrokerError, Refusal};
+use npayload::broker::{Broker, BrokerConfig, BrokerError, Looked, Refusal};
 use npayload::storage::disk::{
     Disk, FailingDisk, Fault, MemoryDisk, OpenMode, Operation, RealDisk,
 };
@@ -81,7 +81,7 @@ impl Driven {
 
     fn tick(&mut self) {
         for _ in 0..10 {
-            let Some(task) = self.broker.tick(Timestamp(self.now)) else {
+            let Looked::Unlisted(task) = self.broker.tick(Timestamp(self.now)) else {
                 break;
             };
             self.broker.finish_load(task.run()).unwrap();

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use bytes::BytesMut;
 use npayload::broker::config::{ChannelConfig, ConfigChange};
 use npayload::broker::{
-    Asked, Broker, BrokerConfig, BrokerError, CopiedBatch, Fetch, FetchStep, NewCopy, Place, Seat,
-    Travelling,
+    Asked, Broker, BrokerConfig, BrokerError, CopiedBatch, Fetch, FetchStep, Looked, NewCopy,
+    Place, Seat, Travelling,
 };
 use npayload::format::BatchHeader;
 use npayload::region::directory::{
@@ -95,7 +95,7 @@ impl Driven {
             let now = Timestamp(self.now);
             self.round();
             // Topics are folded and trimmed by the keeper's tick, and by nothing else.
-            while let Some(task) = self.broker.tick(now) {
+            while let Looked::Unlisted(task) = self.broker.tick(now) {
                 self.broker.finish_load(task.run()).expect("listed");
             }
             self.round();

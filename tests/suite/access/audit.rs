@@ -5,7 +5,7 @@ use npayload::access::{
     AuditAct, AuditHash, AuditHead, AuditOutcome, AuditRecord, ChainFault, REFUSALS_AT_ONCE, verify,
 };
 use npayload::broker::config::ConfigChange;
-use npayload::broker::{CheckedBatch, Fetch, FetchStep, Place, Target};
+use npayload::broker::{CheckedBatch, Fetch, FetchStep, Looked, Place, Target};
 use npayload::format::{BatchBuilder, Compression, DoorLimits, NewRecord, check_produced, records};
 use npayload::storage::disk::Loss;
 use npayload::types::{LogEpoch, Offset};
@@ -422,7 +422,7 @@ fn old_records_go_only_when_the_operator_says_so_and_the_chain_holds() {
         desk.settle();
         for _ in 0..3 {
             let at = desk.at();
-            if let Some(task) = desk.broker.tick(at) {
+            if let Looked::Unlisted(task) = desk.broker.tick(at) {
                 desk.broker.finish_load(task.run()).unwrap();
             }
         }

@@ -4,8 +4,8 @@
 use npayload::asp::chain::Digest;
 use npayload::asp::commitment::{Evidence, Reference};
 use npayload::asp::dispute::{DisputeState, Judgement, Verdict};
-use npayload::broker::Target;
 use npayload::broker::config::ConfigChange;
+use npayload::broker::{Looked, Target};
 use npayload::format::{BatchBuilder, Compression, NewRecord};
 use npayload::types::{ChannelName, DisputeId, Offset};
 
@@ -67,7 +67,7 @@ impl Floor {
     fn retained(&mut self) -> Offset {
         // The keeper goes round all channels, and begins anew.
         for _ in 0..3 {
-            while let Some(task) = self.broker.tick(self.at()) {
+            while let Looked::Unlisted(task) = self.broker.tick(self.at()) {
                 self.broker.finish_load(task.run()).unwrap();
             }
             self.rounds();

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use npayload::broker::{
-    Broker, BrokerConfig, BrokerError, BrokerOpenError, Fetch, FetchFrom, FetchStep, Wait,
+    Broker, BrokerConfig, BrokerError, BrokerOpenError, Fetch, FetchFrom, FetchStep, Looked, Wait,
 };
 use npayload::format::BatchHeader;
 use npayload::storage::Outcome;
@@ -463,7 +463,7 @@ impl Region {
             broker.book_free_bytes(Some(available));
         }
         if matches!(self.keeper, Keeper::Idle)
-            && let Some(task) = broker.tick(now)
+            && let Looked::Unlisted(task) = broker.tick(now)
         {
             self.keeper = Keeper::Load(task);
         }

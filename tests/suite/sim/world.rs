@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use npayload::broker::config::{ChannelConfig, Encryption};
 use npayload::broker::producers::ProducerLimits;
-use npayload::broker::{Broker, BrokerConfig, Fetch, FetchFrom, FetchStep, Stop};
+use npayload::broker::{Broker, BrokerConfig, Fetch, FetchFrom, FetchStep, Looked, Stop};
 use npayload::keys::MasterKeys;
 use npayload::storage::disk::Disk;
 use npayload::storage::{
@@ -465,7 +465,7 @@ impl World {
         }
         self.history.allow_retention(broker, self.now);
         let before = self.history.directory.end() + self.history.consumers.end();
-        if let Some(task) = broker.tick(Timestamp(self.now)) {
+        if let Looked::Unlisted(task) = broker.tick(Timestamp(self.now)) {
             self.keeper = Keeper::Load(task);
         }
         self.history.observe(broker, Vec::new(), Vec::new());

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use npayload::broker::config::{ChannelConfig, ConfigChange, Encryption};
-use npayload::broker::{Broker, BrokerConfig, CheckedBatch, Stop, Target};
+use npayload::broker::{Broker, BrokerConfig, CheckedBatch, Looked, Stop, Target};
 use npayload::format::{BatchBuilder, Compression, NewRecord, check_produced};
 use npayload::keys::MasterKeys;
 use npayload::storage::StorageConfig;
@@ -149,7 +149,7 @@ impl Driver {
                 }
             }
             18 => {
-                if let Some(task) = self.broker.tick(self.now) {
+                if let Looked::Unlisted(task) = self.broker.tick(self.now) {
                     let loaded = task.run();
                     self.broker.finish_load(loaded).unwrap();
                 }
