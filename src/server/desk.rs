@@ -54,6 +54,11 @@ impl Desk {
         Ok(Self { shared })
     }
 
+    #[cfg(test)]
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Carries out a request of somebody who needs no key, and whatever its answer waits for. A
     /// fetch does not wait.
     #[must_use]

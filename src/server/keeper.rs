@@ -20,25 +20,9 @@ const TURNS: usize = 64;
 
 /// Does upkeep until the server ends.
 pub(super) fn run(shared: &Arc<Shared>, disk: &Arc<dyn Disk>) {
-    let mut last_tick = None;
-    let mut is_space_known = true;
-    let mut has_ballast = false;
+    let mut keeper = Keeper::new(shared, disk);
     loop {
-        let now = clock::instant();
-        let is_due = last_tick.is_none_or(|last| now.duration_since(last) >= TICK);
-        if is_due || shared.broker().storage().wants_look() {
-            let available = look(shared, disk, &mut is_space_known);
-            has_ballast = has_ballast || make_ballast(shared, disk, available);
-        }
-        if is_due {
-            last_tick = Some(now);
-            tick(shared);
-        }
-        while shared.broker().settle_asp(clock::now()) {
-            shared.wake_committer();
-        }
-        snapshots(shared);
-        let is_done = upkeep(shared, now + TICK);
+        let is_done = keeper.turn(&clock::instant);
         if shared.is_ending() && shared.broker().stop_state() != Stop::Waiting {
             snapshots(shared);
             return;
@@ -49,9 +33,51 @@ pub(super) fn run(shared: &Arc<Shared>, disk: &Arc<dyn Disk>) {
     }
 }
 
+/// What the keeper remembers from one of its turns to the next.
+struct Keeper<'a> {
+    shared: &'a Arc<Shared>,
+    disk: &'a Arc<dyn Disk>,
+    last_tick: Option<Instant>,
+    is_space_known: bool,
+    has_ballast: bool,
+}
+
+impl<'a> Keeper<'a> {
+    fn new(shared: &'a Arc<Shared>, disk: &'a Arc<dyn Disk>) -> Self {
+        Self {
+            shared,
+            disk,
+            last_tick: None,
+            is_space_known: true,
+            has_ballast: false,
+        }
+    }
+
+    /// Looks at what is due by time, and does upkeep until that is due again. Whether no upkeep is left.
+    fn turn(&mut self, clock: &dyn Fn() -> Instant) -> bool {
+        let (shared, disk) = (self.shared, self.disk);
+        let now = clock();
+        let last = self.last_tick;
+        let is_due = last.is_none_or(|last| now.duration_since(last) >= TICK);
+        if is_due || shared.broker().storage().wants_look() {
+            let available = look(shared, disk, &mut self.is_space_known);
+            self.has_ballast = self.has_ballast || make_ballast(shared, disk, available);
+        }
+        if is_due {
+            self.last_tick = Some(now);
+            tick(shared);
+        }
+        while shared.broker().settle_asp(clock::now()) {
+            shared.wake_committer();
+        }
+        snapshots(shared);
+        upkeep(shared, now + TICK, clock)
+    }
+}
+
 /// Does the upkeep that is due, until something else is: under load it never ends. Whether nothing of it
 /// is left.
-fn upkeep(shared: &Shared, until: Instant) -> bool {
+fn upkeep(shared: &Shared, until: Instant, clock: &dyn Fn() -> Instant) -> bool {
     loop {
         let job = shared.broker().plan_upkeep(clock::now());
         // A checkpoint may have been cut, which waits for a round.
@@ -61,7 +87,7 @@ fn upkeep(shared: &Shared, until: Instant) -> bool {
         let failed = shared.broker().finish_upkeep(end, clock::now());
         failed.iter().for_each(|waiter| waiter.wake());
         shared.wake_committer();
-        if clock::instant() >= until || shared.broker().storage().wants_look() {
+        if clock() >= until || shared.broker().storage().wants_look() {
             return false;
         }
     }
@@ -143,4 +169,32 @@ fn tick(shared: &Arc<Shared>) {
     }
     shared.wake_committer();
     shared.observe();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::server::desk::tests::{log_start, publish, with_short_retention};
+    use crate::types::{ChannelName, Offset};
+
+    #[test]
+    fn retention_is_looked_at_although_there_is_always_something_to_write() {
+        let (disk, desk) = with_short_retention();
+        let channel = ChannelName::parse("events").unwrap();
+        publish(&desk, &channel);
+        let (start, looks) = (clock::instant(), Cell::new(0));
+        // Whoever looks at the clock finds that it is time, and that others have published meanwhile.
+        let clock = || {
+            looks.set(looks.get() + 1);
+            assert!(looks.get() < 100, "starved");
+            publish(&desk, &channel);
+            start + TICK * looks.get()
+        };
+        let mut keeper = Keeper::new(desk.shared(), &disk);
+        while log_start(&desk, &channel) == Offset(0) {
+            assert!(!keeper.turn(&clock), "there was something to write");
+        }
+    }
 }
