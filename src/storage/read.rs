@@ -78,6 +78,7 @@ impl ReadJob {
             max_bytes: self.max_bytes,
             until: self.until,
             is_copied,
+            is_now: false,
         }
     }
 

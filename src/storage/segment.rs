@@ -6,6 +6,8 @@ mod id;
 mod reading;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod warm_tests;
 mod writing;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -63,6 +63,8 @@ pub struct Walker<'a> {
     window_start: u64,
     /// Bytes of the file, once somebody had to know.
     file_len: Option<u64>,
+    /// What is not in memory is not waited for.
+    is_now: bool,
 }
 
 impl<'a> Walker<'a> {
@@ -85,7 +87,13 @@ impl<'a> Walker<'a> {
             window: Vec::new(),
             window_start: 0,
             file_len: None,
+            is_now: false,
         }
+    }
+
+    /// The same for who may not wait: it fails where that would be for the medium, and at damage.
+    pub fn now(self, is_now: bool) -> Self {
+        Self { is_now, ..self }
     }
 
     /// The next batch or damaged stretch; `None` at the limit.
@@ -129,6 +137,7 @@ impl<'a> Walker<'a> {
             return Ok(Step::Batch(found));
         };
         let (start, end) = (found.range.start.into(), found.range.end.into());
+        self.may_search()?;
         if next <= found.offsets.start || self.is_intact(start, end)? {
             return Ok(Step::Batch(found));
         }
@@ -157,15 +166,25 @@ impl<'a> Walker<'a> {
         Ok(None)
     }
 
+    /// To find out how far damage goes takes a while for a large batch, also in memory.
+    fn may_search(&self) -> Result<(), IoFailure> {
+        match self.is_now {
+            true => {
+                Err(std::io::ErrorKind::WouldBlock.into()).or_while("searching", &self.id.path())
+            }
+            false => Ok(()),
+        }
+    }
+
     fn is_intact(&mut self, from: u64, to: u64) -> Result<bool, IoFailure> {
         let mut bytes = vec![0; usize::try_from(to - from).expect("a batch fits memory")];
-        let read = self.file.read_at(from, &mut bytes);
-        let read = read.or_while("reading", &self.id.path())?;
+        let read = self.read(from, &mut bytes)?;
         Ok(check_stored(&bytes[..read]).is_ok())
     }
 
     /// The damaged stretch from here to the next batch of this log with a higher offset.
     fn gap(&mut self, what: Arc<str>) -> Result<Step, IoFailure> {
+        self.may_search()?;
         let start = self.position;
         let mut at = start + 8;
         let mut resumed = None;
@@ -276,6 +295,14 @@ impl<'a> Walker<'a> {
         Ok(bytes.iter().all(|b| *b == 0))
     }
 
+    fn read(&self, position: u64, bytes: &mut [u8]) -> Result<usize, IoFailure> {
+        let read = match self.is_now {
+            true => self.file.read_now(position, bytes),
+            false => self.file.read_at(position, bytes),
+        };
+        read.or_while("reading", &self.id.path())
+    }
+
     /// Up to `needed` bytes from `position`, fewer at the end of the file.
     fn bytes(&mut self, position: u64, needed: usize) -> Result<&[u8], IoFailure> {
         let has = |start: u64, window: &[u8]| {
@@ -283,13 +310,10 @@ impl<'a> Walker<'a> {
         };
         if !has(self.window_start, &self.window) {
             let left = usize::try_from(self.limit.saturating_sub(position)).unwrap_or(usize::MAX);
-            self.window = vec![0; WINDOW_BYTES.min(left).max(needed)];
-            let read = self
-                .file
-                .read_at(position, &mut self.window)
-                .or_while("reading", &self.id.path())?;
-            self.window.truncate(read);
-            self.window_start = position;
+            let mut window = vec![0; WINDOW_BYTES.min(left).max(needed)];
+            let read = self.read(position, &mut window)?;
+            window.truncate(read);
+            (self.window, self.window_start) = (window, position);
         }
         let from = usize::try_from(position - self.window_start).expect("inside the window");
         let to = (from + needed).min(self.window.len());

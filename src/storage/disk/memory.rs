@@ -268,6 +268,10 @@ impl DiskFile for MemoryHandle {
     fn is_warm(&self, range: Range<u64>) -> bool {
         range.end <= locked(&self.file.bytes).len() as u64
     }
+
+    fn read_now(&self, position: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.read_at(position, buf)
+    }
 }
 
 /// What a disk in memory says is available: without a bound, but safe to add to.

@@ -158,6 +158,15 @@ pub trait DiskFile: Send + Sync + Debug {
         false
     }
 
+    /// As [`DiskFile::read_at`], where nobody waits for the medium.
+    ///
+    /// # Errors
+    /// `WouldBlock` where somebody would, or this can't be told.
+    fn read_now(&self, position: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let _ = (position, buf);
+        Err(io::ErrorKind::WouldBlock.into())
+    }
+
     /// Waits until the bytes `range` are in memory, where the disk is slower than that: who takes
     /// a mapped slice of them to a socket then waits for the socket alone. What can't be read is
     /// left to those who use it.

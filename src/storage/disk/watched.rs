@@ -21,6 +21,16 @@ pub(in crate::storage) trait Watch: Debug + Send + Sync {
     fn before_read(&self, _bytes: Range<u64>) -> io::Result<()> {
         Ok(())
     }
+
+    /// Whether these bytes are said to be in memory.
+    fn is_warm(&self, _bytes: Range<u64>) -> bool {
+        false
+    }
+
+    /// Whether who reads these bytes would wait for nothing.
+    fn is_at_hand(&self, _bytes: Range<u64>) -> bool {
+        false
+    }
 }
 
 /// A file that hands all calls on.
@@ -56,5 +66,17 @@ impl<W: Watch> DiskFile for Watched<W> {
 
     fn map(&self, range: Range<u64>) -> io::Result<Bytes> {
         self.inner.map(range)
+    }
+
+    fn is_warm(&self, range: Range<u64>) -> bool {
+        self.watch.is_warm(range)
+    }
+
+    fn read_now(&self, position: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let is_at_hand = self.watch.is_at_hand(position..position + buf.len() as u64);
+        match is_at_hand {
+            true => self.inner.read_at(position, buf),
+            false => Err(io::ErrorKind::WouldBlock.into()),
+        }
     }
 }

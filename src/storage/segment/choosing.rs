@@ -18,6 +18,8 @@ pub(in crate::storage) struct Wanted {
     pub until: Option<Offset>,
     /// The bytes are looked at: a map is for sockets only.
     pub is_copied: bool,
+    /// Nobody may wait for the medium.
+    pub is_now: bool,
 }
 
 impl Wanted {
@@ -27,6 +29,7 @@ impl Wanted {
             max_bytes,
             until: None,
             is_copied: false,
+            is_now: false,
         }
     }
 }
@@ -50,7 +53,10 @@ pub(super) fn choose(
     id: &SegmentId,
     from: Offset,
     Wanted {
-        max_bytes, until, ..
+        max_bytes,
+        until,
+        is_now,
+        ..
     }: Wanted,
     length: u64,
 ) -> Result<Chosen, ReadError> {
@@ -88,13 +94,12 @@ pub(super) fn choose(
                 .iter()
                 .any(|gap| gap.first >= run.first && gap.first < end)
             {
-                chosen.next = run_end_by_walking(open, id, run)?;
+                chosen.next = run_end_by_walking(open, id, run, is_now)?;
                 break;
             }
             continue;
         }
-        let limit = u64::from(run.position) + u64::from(run.length);
-        let mut walker = Walker::new(&*open.file, id, run.position.into(), limit, run.first);
+        let mut walker = walker_of(open, id, run, is_now);
         while let Some(step) = walker.step()? {
             let batch = match step {
                 Step::Batch(batch) => batch,
@@ -135,9 +140,18 @@ pub(super) fn choose(
     Ok(chosen)
 }
 
-fn run_end_by_walking(open: &Open, id: &SegmentId, run: &Run) -> Result<Offset, IoFailure> {
+fn walker_of<'a>(open: &'a Open, id: &'a SegmentId, run: &Run, is_now: bool) -> Walker<'a> {
     let limit = u64::from(run.position) + u64::from(run.length);
-    let mut walker = Walker::new(&*open.file, id, run.position.into(), limit, run.first);
+    Walker::new(&*open.file, id, run.position.into(), limit, run.first).now(is_now)
+}
+
+fn run_end_by_walking(
+    open: &Open,
+    id: &SegmentId,
+    run: &Run,
+    is_now: bool,
+) -> Result<Offset, IoFailure> {
+    let mut walker = walker_of(open, id, run, is_now);
     let mut end = run.first;
     while let Some(Step::Batch(batch)) = walker.step()? {
         end = batch.offsets.end;

@@ -24,6 +24,10 @@ pub struct Slices {
     pub next: Offset,
 }
 
+/// Most bytes that are looked at in memory behind those that as many bytes of batches take without
+/// padding between them.
+const MOST_REST: u64 = 16 * 1024 * 1024;
+
 /// A map of a segment's file, which tells the segment how long it lives.
 struct Map {
     bytes: Bytes,
@@ -84,25 +88,34 @@ impl Segment {
     pub(in crate::storage) fn read_warm(&self, from: Offset, wanted: Wanted) -> Option<Slices> {
         let mut guard = self.open.try_lock().ok()?;
         let open = guard.as_mut()?;
-        self.is_warm(open, from, wanted.max_bytes).then_some(())?;
+        let seen = self.warm_to(open, from, wanted.max_bytes)?;
+        let wanted = Wanted {
+            is_now: true,
+            ..wanted
+        };
         let chosen = choose(open, &self.id, from, wanted, self.length()).ok()?;
+        let end = chosen.end();
         // To map it anew may take a while.
-        (chosen.end() <= open.map.len() as u64).then_some(())?;
+        (end <= open.map.len() as u64).then_some(())?;
+        // Small batches, each on a block of its own, lie over many times the bytes that they have.
+        let is_seen = end <= seen || end - seen <= MOST_REST && open.file.is_warm(seen..end);
+        is_seen.then_some(())?;
         self.sliced(open, chosen).ok()
     }
 
-    /// Whether the batch that holds `offset` is in memory, and what follows it in about so many bytes.
-    fn is_warm(&self, open: &Open, offset: Offset, bytes: u64) -> bool {
+    /// Up to which byte the file is in memory: the batch that holds `offset`, and what follows it in
+    /// about so many bytes. `None` where not all of that is.
+    fn warm_to(&self, open: &Open, offset: Offset, bytes: u64) -> Option<u64> {
         let index = &open.index;
-        index.runs().get(index.run_of(offset)).is_some_and(|run| {
-            let start = u64::from(run.position);
-            // Who looks for the last of them reads on as far.
-            let len = bytes
-                .max(run.length.into())
-                .saturating_add(WINDOW_BYTES as u64);
-            let end = start.saturating_add(len).min(self.length());
-            open.file.is_warm(start..end)
-        })
+        let run = index.runs().get(index.run_of(offset))?;
+        let start = u64::from(run.position);
+        // Who looks for the last of them reads on as far.
+        let len = bytes
+            .max(run.length.into())
+            .saturating_add(WINDOW_BYTES as u64);
+        let end = start.saturating_add(len).min(self.length());
+        // A cut may have taken them away.
+        (start < end && open.file.is_warm(start..end)).then_some(end)
     }
 
     /// What was chosen, as slices of the map.
@@ -175,7 +188,7 @@ impl Segment {
     ) -> Result<Option<(LogEpoch, Timestamp)>, IoFailure> {
         let mut guard = self.opened(disk, open_files)?;
         let open = guard.as_mut().expect("opened above");
-        self.batch_in(open, offset)
+        self.batch_in(open, offset, false)
     }
 
     /// The same where nobody would wait for the disk, as in [`Segment::read_warm`].
@@ -185,20 +198,22 @@ impl Segment {
     ) -> Option<Option<(LogEpoch, Timestamp)>> {
         let guard = self.open.try_lock().ok()?;
         let open = guard.as_ref()?;
-        self.is_warm(open, offset, 0).then_some(())?;
-        self.batch_in(open, offset).ok()
+        self.warm_to(open, offset, 0)?;
+        self.batch_in(open, offset, true).ok()
     }
 
     fn batch_in(
         &self,
         open: &Open,
         offset: Offset,
+        is_now: bool,
     ) -> Result<Option<(LogEpoch, Timestamp)>, IoFailure> {
         let Some(run) = open.index.runs().get(open.index.run_of(offset)) else {
             return Ok(None);
         };
-        let limit = self.length();
-        let mut walker = Walker::new(&*open.file, &self.id, run.position.into(), limit, run.first);
+        let (start, limit) = (run.position.into(), self.length());
+        let walker = Walker::new(&*open.file, &self.id, start, limit, run.first);
+        let mut walker = walker.now(is_now);
         while let Some(step) = walker.step()? {
             if let Step::Batch(batch) = step
                 && offset < batch.offsets.end
