@@ -218,7 +218,8 @@ impl Segment {
             if let Step::Batch(batch) = step
                 && offset < batch.offsets.end
             {
-                if batch.header.is_gap() {
+                // Where it begins behind the record, that one's batch is damaged.
+                if batch.header.is_gap() || offset < batch.offsets.start {
                     return Ok(None);
                 }
                 return Ok(Some((batch.header.log_epoch(), batch.append_time)));

@@ -146,3 +146,18 @@ fn damage_is_looked_into_by_who_may_wait() {
         Some(Some((LogEpoch(1), Timestamp(1))))
     );
 }
+
+#[test]
+fn a_record_whose_batch_is_damaged_is_not_given_the_epoch_of_the_batch_behind_it() {
+    let places = [(FIRST_BATCH, 1), (2 * BLOCK, 1), (3 * BLOCK, 2)];
+    let cached = Cached::below(u64::MAX, u64::MAX);
+    let segment = opened(&places, cached, |file| {
+        file.write_at(2 * BLOCK, &[IoSlice::new(&[0xFF; 60])])
+            .unwrap();
+    });
+    let (disk, files) = (MemoryDisk::new(), OpenFiles::new(4));
+    let epoch_of = |offset| segment.batch_at(&disk, &files, Offset(offset)).unwrap();
+    assert_eq!(epoch_of(0), Some((LogEpoch(1), Timestamp(1))));
+    assert_eq!(epoch_of(1), None);
+    assert_eq!(epoch_of(2), Some((LogEpoch(2), Timestamp(1))));
+}
