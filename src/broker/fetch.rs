@@ -10,7 +10,7 @@ use super::error::BrokerError;
 use super::unsealing::{Sealed, UnsealJob};
 use crate::storage::IoFailure;
 use crate::storage::{
-    BatchAt, BatchJob, LoadTask, Loaded, Read, ReadError, ReadJob, Slices, TimeJob,
+    BatchAt, BatchJob, History, LoadTask, Loaded, Log, Read, ReadError, ReadJob, Slices, TimeJob,
 };
 use crate::types::{ChannelName, Incarnation, LogEpoch, Offset, Timestamp};
 
@@ -32,6 +32,10 @@ pub struct Fetch {
     is_head: bool,
     /// The log start at the last step: what lay there may be removed while a job runs.
     log_start: Offset,
+    /// The high watermark then: what lay below it may be cut off.
+    high_watermark: Offset,
+    /// What the offsets stood for.
+    history: Option<History>,
 }
 
 /// What a fetch says beside its batches.
@@ -145,6 +149,8 @@ impl Fetch {
             slices: None,
             is_head: false,
             log_start: Offset(0),
+            high_watermark: Offset(0),
+            history: None,
         }
     }
 
@@ -167,6 +173,26 @@ impl Fetch {
     pub fn offset(&self) -> Option<Offset> {
         self.offset
     }
+
+    /// Takes where the log stands at a step. What was found of it before counts for nothing where its end
+    /// was cut off since, or another log is in its place: also what a reader has seen is looked up again.
+    fn stands(&mut self, log: &Log) {
+        let history = Some(log.history());
+        if self.history.as_ref() != history {
+            if self.history.is_some() {
+                self.is_epoch_checked = self.last_epoch.0 == 0;
+                self.slices = None;
+                if matches!(self.from, Place::Start | Place::Time(_)) {
+                    self.offset = None;
+                }
+            }
+            self.history = history.cloned();
+        }
+        if log.high_watermark() < self.high_watermark {
+            self.slices = None;
+        }
+        (self.log_start, self.high_watermark) = (log.log_start(), log.high_watermark());
+    }
 }
 
 impl Broker {
@@ -182,7 +208,7 @@ impl Broker {
         let Some(log) = self.storage.log(id) else {
             return Err(super::positions::no_such(&fetch.channel));
         };
-        fetch.log_start = log.log_start();
+        fetch.stands(log);
         if fetch.offset.is_none() {
             fetch.offset = match fetch.from {
                 Place::Offset(offset) => Some(offset),
@@ -279,8 +305,8 @@ impl Broker {
         }
     }
 
-    /// Takes the end of a fetch's job. One whose files retention or a deletion took meanwhile has
-    /// not failed: the next step sees the log as it is now.
+    /// Takes the end of a fetch's job. One whose files retention, a deletion or a cut took meanwhile
+    /// has not failed: the next step sees the log as it is now.
     ///
     /// # Errors
     /// [`BrokerError`] that ends the fetch.
@@ -300,7 +326,11 @@ impl Broker {
         let id = fetch.incarnation.unwrap_or_default();
         let is_live = self.directory.log_start(id).is_some();
         let log = self.storage.log(id).filter(|_| is_live);
-        log.is_none_or(|log| log.log_start() > fetch.log_start)
+        log.is_none_or(|log| {
+            log.log_start() > fetch.log_start
+                || log.high_watermark() < fetch.high_watermark
+                || fetch.history.as_ref() != Some(log.history())
+        })
     }
 
     fn take_end(&mut self, fetch: &mut Fetch, end: JobEnd) -> Result<(), BrokerError> {

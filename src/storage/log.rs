@@ -41,10 +41,22 @@ pub struct LogOptions {
     pub sync_interval_ms: i64,
 }
 
+/// What the offsets of a log stand for: something else once its end was cut off, or another log was put
+/// in its place.
+#[derive(Debug, Clone, Default)]
+pub struct History(Arc<()>);
+
+impl PartialEq for History {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 /// One log.
 #[derive(Debug)]
 pub struct Log {
     pub(super) id: Incarnation,
+    history: History,
     pub(super) options: LogOptions,
     pub(super) log_start: Offset,
     /// Everything below survives a killed process.
@@ -144,6 +156,7 @@ impl Log {
         });
         Self {
             id,
+            history: History::default(),
             options,
             log_start: point.log_start,
             written: point.end,
@@ -221,6 +234,11 @@ impl Log {
             }
             _ => self.damage.push(row),
         }
+    }
+
+    /// The same for as long as what was read of it stays true.
+    pub fn history(&self) -> &History {
+        &self.history
     }
 
     /// Lowest offset still readable.

@@ -50,7 +50,7 @@ pub use error::{
 };
 pub use layout::Layout;
 pub use load::{LoadTask, Loaded};
-pub use log::{Log, LogOptions, LogPoint};
+pub use log::{History, Log, LogOptions, LogPoint};
 pub use progress::Progress;
 pub use read::{BatchAt, BatchJob, Read, ReadJob, TimeJob};
 pub use recovery::{Damage, FoldProducers, LiveLog, RecoveryReport, Replayed, Unrecovered, open};

@@ -32,7 +32,7 @@ pub struct ReadJob {
     from: Offset,
     max_bytes: u64,
     after: Option<Offset>,
-    /// Known damage begins here: nothing from here on is read.
+    /// Known damage begins here, or what is being cut off: nothing from here on is read.
     until: Option<Offset>,
 }
 

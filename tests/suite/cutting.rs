@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use npayload::broker::{BrokerError, Fetch, FetchJob, FetchStep, Fetched, JobEnd, Place};
+use npayload::format::BatchHeader;
 use npayload::storage::disk::{
     CrashingDisk, Disk, FailingDisk, Fault, Loss, MemoryDisk, OpenMode, Operation,
 };
-use npayload::storage::{Read, Upkeep, UpkeepEnd};
-use npayload::types::{Offset, Timestamp};
+use npayload::storage::{Read, ReadError, Upkeep, UpkeepEnd};
+use npayload::types::{LogEpoch, Offset, Timestamp};
 
-use crate::copies::{Driven, SIZES};
+use crate::copies::{Driven, SIZES, name};
 use crate::storage_harness::{Harness, Mercy, Model, log_dir, log_id, names, segment_file};
 use crate::successors::Nobody;
 
@@ -195,6 +197,17 @@ fn who_reads_a_log_first_while_it_is_cut_takes_nothing_of_it_away() {
     }
 }
 
+#[test]
+fn who_reads_a_log_while_it_is_cut_gets_nothing_of_what_goes() {
+    ran(|harness| {
+        let read = harness.storage.plan_read(log_id(0), Offset(4), 1000);
+        let Ok(Read::Segment(read)) = read else {
+            panic!("{read:?}");
+        };
+        assert_eq!(read.run().expect("it is read").next, Offset(5));
+    });
+}
+
 /// A log over several segments, of two starts.
 fn filled(disk: CrashingDisk) -> Driven {
     let mut home = Driven::open_as(disk, 1, Some("us-east")).expect("it opens");
@@ -257,7 +270,7 @@ fn ends(home: &mut Driven) -> Vec<u64> {
     let mut end = 0;
     let batches = home.batches(Offset(0));
     let ends = batches.iter().map(|batch| {
-        let header = npayload::format::BatchHeader::peek(batch).expect("a batch");
+        let header = BatchHeader::peek(batch).expect("a batch");
         end = header.end_offset().0;
         end
     });
@@ -392,4 +405,149 @@ fn a_cut_anywhere_else_is_refused_and_changes_nothing() {
     home.settle();
     let mut home = home.reopen(Loss::All);
     assert_eq!(home.batches(Offset(0)).len(), batches.len() + 1);
+}
+
+/// What a fetch finds now.
+fn found(home: &mut Driven, fetch: &mut Fetch) -> Result<Fetched, BrokerError> {
+    loop {
+        match home.broker.fetch_step(fetch)? {
+            FetchStep::Done(fetched) => return Ok(fetched),
+            FetchStep::Run(job) => home.broker.feed_fetch(fetch, job.run())?,
+        }
+    }
+}
+
+/// Cuts the log; something comes between the run of the cut and its end.
+fn cut_with(home: &mut Driven, at: Offset, between: impl FnOnce(&mut Driven)) {
+    let id = home.id().expect("a log");
+    home.broker.begin_cut(id, at).expect("it begins");
+    let mut between = Some(between);
+    for _ in 0..100 {
+        home.now += 2_000;
+        let now = Timestamp(home.now);
+        while let Some(round) = home.broker.plan_round(now) {
+            home.broker.finish_round(round.run());
+        }
+        if let Some(job) = home.broker.plan_upkeep(now) {
+            let is_cut = matches!(job, Upkeep::Cut(_));
+            let end = job.run();
+            if is_cut && let Some(between) = between.take() {
+                between(home);
+            }
+            home.broker.finish_upkeep(end, now);
+        }
+        if let Some(ended) = home.broker.take_cut(id) {
+            return ended.expect("it is cut");
+        }
+    }
+    panic!("the cut at {at} does not end");
+}
+
+/// When the job of a fetch runs, and its end is booked, where a cut comes in between.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Job {
+    RunsBefore,
+    EndsBeforeTheCutDoes,
+    RunsBehind,
+}
+
+/// A fetch from an offset, and its job that reads batches.
+fn begun(home: &mut Driven, from: Offset) -> (Fetch, FetchJob) {
+    let mut fetch = Fetch::new(name(), None, Place::Offset(from), LogEpoch(0), 1 << 20);
+    loop {
+        match home.broker.fetch_step(&mut fetch).expect("readable") {
+            FetchStep::Run(job @ FetchJob::Load(_)) => {
+                let listed = home.broker.feed_fetch(&mut fetch, job.run());
+                listed.expect("it is listed");
+            }
+            FetchStep::Run(job) => return (fetch, job),
+            FetchStep::Done(fetched) => panic!("{fetched:?}"),
+        }
+    }
+}
+
+fn told(home: &mut Driven, fetch: &mut Fetch, end: JobEnd) -> Result<Vec<u8>, BrokerError> {
+    home.broker.feed_fetch(fetch, end)?;
+    found(home, fetch).map(|fetched| fetched.slices.parts.concat())
+}
+
+#[test]
+fn a_fetch_that_a_cut_overtakes_is_told_of_the_log_as_it_is() {
+    let ends = ends(&mut filled(CrashingDisk::new()));
+    let (at, from) = (ends[13], Offset(ends[16]));
+    let cases = [true, false].map(|is_open| {
+        [
+            (Job::RunsBefore, is_open, false),
+            (Job::RunsBefore, is_open, true),
+            (Job::EndsBeforeTheCutDoes, is_open, false),
+            (Job::RunsBehind, is_open, false),
+            (Job::RunsBehind, is_open, true),
+        ]
+    });
+    for case in cases.concat() {
+        let (when, is_open, has_grown) = case;
+        let mut home = filled(CrashingDisk::new());
+        if !is_open {
+            home = home.reopen(Loss::None);
+        }
+        let (mut fetch, job) = begun(&mut home, from);
+        let early = (when == Job::RunsBefore).then(|| job.run());
+        let mut answer = None;
+        cut_with(&mut home, Offset(at), |home| {
+            if when == Job::EndsBeforeTheCutDoes {
+                answer = Some(told(home, &mut fetch, job.run()));
+            }
+        });
+        if has_grown {
+            // Other batches than those before.
+            for sequence in at..ends[ends.len() - 1] + 5 {
+                publish(&mut home, sequence, &[500]);
+            }
+            home.settle();
+        }
+        let answer = answer.unwrap_or_else(|| {
+            let end = early.unwrap_or_else(|| job.run());
+            told(&mut home, &mut fetch, end)
+        });
+        match (answer, has_grown) {
+            (Ok(found), true) => {
+                let all = home.batches(from).concat();
+                assert!(!found.is_empty() && all.starts_with(&found), "{case:?}");
+            }
+            (Err(BrokerError::Read(ReadError::OutOfRange { .. })), false) => {}
+            (answer, _) => panic!("{case:?}: {answer:?}"),
+        }
+    }
+}
+
+/// It has seen what was cut off.
+#[test]
+fn who_waits_at_the_end_of_a_log_that_is_cut_and_grows_beyond_is_told_so() {
+    let mut home = Driven::open_as(CrashingDisk::new(), 1, Some("us-east")).expect("it opens");
+    let fill = |home: &mut Driven, mut sequence: u64| {
+        for sizes in SIZES {
+            publish(home, sequence, sizes);
+            sequence += sizes.len() as u64;
+        }
+        home.settle();
+    };
+    fill(&mut home, 0);
+    let ends = ends(&mut home);
+    let last = home.batches(Offset(0)).pop().expect("it has batches");
+    let seen = BatchHeader::peek(&last).expect("a batch").log_epoch();
+    // Of another start: what follows has another epoch.
+    let mut home = home.reopen(Loss::None);
+    let end = Offset(ends[ends.len() - 1]);
+    let mut fetch = Fetch::new(name(), None, Place::Offset(end), seen, 1 << 20);
+    let at_end = found(&mut home, &mut fetch).expect("nothing was cut yet");
+    assert_eq!(at_end.slices.next, end);
+    assert!(cut(&mut home, Offset(ends[5])));
+    fill(&mut home, ends[5]);
+    let grown = home.batches(end);
+    assert!(!grown.is_empty(), "it has grown beyond {end}");
+    let told = found(&mut home, &mut fetch).map(|fetched| fetched.slices.next);
+    assert!(
+        matches!(told, Err(BrokerError::Read(ReadError::Diverged { .. }))),
+        "{told:?}"
+    );
 }

@@ -27,7 +27,7 @@ pub(in crate::storage) enum ReadPlan {
         segment: Arc<Segment>,
         /// Where the next one begins.
         after: Option<Offset>,
-        /// The first batch at or behind this offset is known to be damaged.
+        /// The first batch at or behind this offset is known to be damaged, or is being cut off.
         until: Option<Offset>,
     },
 }
@@ -70,10 +70,12 @@ impl Log {
         match at.checked_sub(1) {
             Some(at) => {
                 self.unread_bytes.store(0, Ordering::Relaxed);
+                let damage = self.next_damage(&segments[at], from)?;
                 Ok(ReadPlan::Segment {
                     segment: segments[at].clone(),
                     after: segments.get(at + 1).map(|next| next.id().base),
-                    until: self.next_damage(&segments[at], from)?,
+                    // What is being cut off still lies in its segment.
+                    until: damage.into_iter().chain(self.cut_at).min(),
                 })
             }
             None if !self.is_loaded => Ok(ReadPlan::Load),
