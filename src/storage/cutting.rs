@@ -21,7 +21,7 @@ use super::disk::{Disk, OpenMode};
 use super::error::{Closed, CutError, IoFailure, While};
 use super::index;
 use super::layout::{Layout, SPARE_EXTENSION};
-use super::load::LoadJob;
+use super::load::{BadHeader, LoadJob};
 use super::log::{ActivePoint, Log, LogPoint};
 use super::open_files::OpenFiles;
 use super::points::Points;
@@ -92,11 +92,13 @@ pub struct CutEnd {
     left: Left,
 }
 
-/// Files of a log that are nobody's any more.
+/// Files of a log that are nobody's any more, and what is wrong with those that stay.
 #[derive(Debug, Default)]
 struct Left {
     expired: Vec<Arc<Segment>>,
     spares: Vec<PathBuf>,
+    /// Damage that nobody has marked yet.
+    bad_headers: Vec<BadHeader>,
 }
 
 #[derive(Debug)]
@@ -325,6 +327,12 @@ impl Storage {
         let active = std::mem::take(&mut log.segments);
         log.segments = done.before.into_iter().chain(active).collect();
         log.is_loaded = true;
+        // Some may have been marked while the cut ran, which its checkpoint does not have.
+        log.damage = left_damage(&old.damage, done.point.end);
+        if log.damage != done.point.damage {
+            log.is_dirty = true;
+            self.dirty.insert(id);
+        }
         // The log start may have moved while the cut ran.
         let segments = log.take_expired();
         let segments: Vec<_> = end.left.expired.into_iter().chain(segments).collect();
@@ -339,12 +347,22 @@ impl Storage {
         log.check();
         tracing::warn!(log = %id, from = %done.point.end, to = %old.end, "the end of a log was cut off");
         self.logs.insert(id, log);
+        let stays = |bad: &BadHeader| bad.segment.base < done.point.end;
+        for bad in end.left.bad_headers.into_iter().filter(stays) {
+            self.mark_damage(&bad.segment, bad.row(), &bad.what);
+        }
         // What is left of the files the next start takes away; until then nothing is written to them.
         if let Some(CutError::Io(failure)) = end.error {
             self.close_log(id, &failure);
         }
         self.end_cut(Ok((done.point.fence, done.point.producers)));
     }
+}
+
+/// Damage in front of the new end.
+fn left_damage(damage: &[DamageRow], at: Offset) -> Vec<DamageRow> {
+    let rows = damage.iter().filter(|row| row.first_offset < at);
+    rows.cloned().collect()
 }
 
 impl CutJob {
@@ -376,6 +394,7 @@ impl CutJob {
             segments.append(&mut self.segments);
             self.segments = segments;
             (end.left.expired, end.left.spares) = (older.expired, older.spares);
+            end.left.bad_headers = older.bad_headers;
         }
         // Who has yet to open one would cut its file to the length that it is told to have below, or
         // what is written to a file of its name afterwards.
@@ -392,7 +411,7 @@ impl CutJob {
             last_time: place.last_time,
             last_epoch: place.last_epoch,
             refused: false,
-            damage: self.left_damage(),
+            damage: left_damage(&self.damage, self.at),
             fence,
             producers,
         };
@@ -409,12 +428,6 @@ impl CutJob {
             before: self.segments[..place.segment].to_vec(),
         });
         Ok(self.remove_rest(&place, &segment, new)?)
-    }
-
-    /// Damage in front of the new end.
-    fn left_damage(&self) -> Vec<DamageRow> {
-        let rows = self.damage.iter().filter(|row| row.first_offset < self.at);
-        rows.cloned().collect()
     }
 
     /// Walks through what stays of the log, and gives where it ends.

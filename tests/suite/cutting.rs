@@ -1,5 +1,6 @@
 //! Cutting off the end of a log, and a crash at every call to the disk while that goes on.
 
+use std::io::IoSlice;
 use std::sync::Arc;
 
 use npayload::broker::{BrokerError, Fetch, FetchJob, FetchStep, Fetched, JobEnd, Place};
@@ -11,6 +12,7 @@ use npayload::storage::{Read, ReadError, Upkeep, UpkeepEnd};
 use npayload::types::{LogEpoch, Offset, Timestamp};
 
 use crate::copies::{Driven, SIZES, name};
+use crate::scrub::pass;
 use crate::storage_harness::{Harness, Mercy, Model, log_dir, log_id, names, segment_file};
 use crate::successors::Nobody;
 
@@ -195,6 +197,65 @@ fn who_reads_a_log_first_while_it_is_cut_takes_nothing_of_it_away() {
         let opened = Harness::open(Arc::new(disk.clone()), model, now);
         opened.expect("it opens").check_recovered(Mercy::Power);
     }
+}
+
+#[test]
+fn damage_that_is_found_while_a_cut_runs_stays_marked() {
+    for is_read in [false, true] {
+        let disk = MemoryDisk::new();
+        let harness = four_segments(Arc::new(disk.clone()));
+        let (now, model) = (harness.now + 1, harness.kill());
+        let file = disk.open(&segment_file(0, 2), OpenMode::ReadWrite);
+        file.and_then(|file| file.write_at(0, &[IoSlice::new(&[0xFF; 64])]))
+            .expect("its header is damaged");
+        let opened = Harness::open(Arc::new(disk.clone()), model, now);
+        let mut harness = opened.expect("it opens");
+        // Who looks for its segments, where that is not the cut alone.
+        let end = cut_of(&mut harness, 5, |harness| {
+            let task = harness.storage.plan_load(log_id(0)).expect("not listed");
+            if is_read {
+                let listed = harness.storage.finish_load(task.run());
+                listed.expect("it is listed");
+            }
+        });
+        harness.storage.finish_upkeep(end, Timestamp(harness.now));
+        let (_, ended) = harness.storage.take_cut().expect("it ends");
+        ended.expect("it is cut");
+        let marked = |harness: &Harness| {
+            let log = harness.storage.log(log_id(0)).expect("a log");
+            let rows = log.damage().iter().map(|row| row.segment_base.0);
+            rows.collect::<Vec<_>>()
+        };
+        assert_eq!(marked(&harness), [2], "{is_read}");
+        harness.checkpoint();
+        let (now, model) = (harness.now + 1, harness.kill());
+        let opened = Harness::open(Arc::new(disk), model, now);
+        assert_eq!(marked(&opened.expect("it opens")), [2], "{is_read}");
+    }
+}
+
+#[test]
+fn damage_that_is_trimmed_while_a_cut_runs_is_none_after_it() {
+    let damage = |harness: &Harness| {
+        let log = harness.storage.log(log_id(0)).expect("a log");
+        log.damage().len()
+    };
+    let disk = MemoryDisk::new();
+    let mut harness = four_segments(Arc::new(disk.clone()));
+    let file = disk.open(&segment_file(0, 0), OpenMode::ReadWrite);
+    file.and_then(|file| file.write_at(4096 + 200, &[IoSlice::new(&[0xFF; 8])]))
+        .expect("its first batch is damaged");
+    pass(&mut harness);
+    assert_eq!(damage(&harness), 1);
+    let end = cut_of(&mut harness, 5, |harness| {
+        harness.storage.set_log_start(log_id(0), Offset(3));
+        assert_eq!(damage(harness), 0);
+    });
+    let now = Timestamp(harness.now);
+    harness.storage.finish_upkeep(end, now);
+    let (_, ended) = harness.storage.take_cut().expect("it ends");
+    ended.expect("it is cut");
+    assert_eq!(damage(&harness), 0);
 }
 
 #[test]

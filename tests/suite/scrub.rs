@@ -64,7 +64,7 @@ fn piece(harness: &mut Harness) -> bool {
 }
 
 /// A pass from its beginning to its end.
-fn pass(harness: &mut Harness) -> ScrubStatus {
+pub fn pass(harness: &mut Harness) -> ScrubStatus {
     harness.storage.want_scrub();
     let mut has_begun = false;
     for _ in 0..100_000 {
