@@ -30,6 +30,8 @@ pub struct Fetch {
     slices: Option<Slices>,
     /// Only its head is wanted: batches stay as they are stored.
     is_head: bool,
+    /// What is found goes to a socket as it is, and nobody looks at it.
+    is_for_socket: bool,
     /// The log start at the last step: what lay there may be removed while a job runs.
     log_start: Offset,
     /// The high watermark then: what lay below it may be cut off.
@@ -80,8 +82,10 @@ pub enum FetchJob {
     Time(TimeJob),
     /// Find the epoch of a record.
     Epoch(BatchJob),
-    /// Read batches.
+    /// Read batches for a socket.
     Read(ReadJob),
+    /// Read batches into memory.
+    Copy(ReadJob),
     /// Read batches, if they are not in memory, and decrypt them.
     Unseal(UnsealJob),
 }
@@ -110,6 +114,7 @@ impl FetchJob {
             Self::Time(job) => JobEnd::Time(job.run()),
             Self::Epoch(job) => JobEnd::Epoch(job.run()),
             Self::Read(job) => JobEnd::Read(job.run()),
+            Self::Copy(job) => JobEnd::Read(job.run_copied()),
             Self::Unseal(job) => JobEnd::Unsealed(job.run()),
         }
     }
@@ -120,7 +125,7 @@ impl FetchJob {
         match self {
             Self::Epoch(job) => job.run_warm().map(|found| JobEnd::Epoch(Ok(found))),
             Self::Read(job) => job.run_warm().map(|slices| JobEnd::Read(Ok(slices))),
-            Self::Load(_) | Self::Time(_) | Self::Unseal(_) => None,
+            Self::Load(_) | Self::Time(_) | Self::Copy(_) | Self::Unseal(_) => None,
         }
     }
 }
@@ -148,6 +153,7 @@ impl Fetch {
             is_epoch_checked: last_epoch.0 == 0,
             slices: None,
             is_head: false,
+            is_for_socket: false,
             log_start: Offset(0),
             high_watermark: Offset(0),
             history: None,
@@ -159,6 +165,16 @@ impl Fetch {
     pub fn for_head(self) -> Self {
         Self {
             is_head: true,
+            ..self
+        }
+    }
+
+    /// The same for who hands what is found to a socket: it may be mapped. Where the medium has lost a
+    /// part of a file, who looks at a map of it dies, and a socket only fails.
+    #[must_use]
+    pub fn for_socket(self) -> Self {
+        Self {
+            is_for_socket: true,
             ..self
         }
     }
@@ -261,7 +277,13 @@ impl Broker {
                 let keyring = self.keyrings.get(&id).filter(|_| !fetch.is_head);
                 let sealed = match (read, keyring) {
                     (Read::Load(task), _) => return Ok(FetchStep::Run(FetchJob::Load(task))),
-                    (Read::Segment(job), None) => return Ok(FetchStep::Run(FetchJob::Read(job))),
+                    (Read::Segment(job), None) => {
+                        let job = match fetch.is_for_socket {
+                            true => FetchJob::Read(job),
+                            false => FetchJob::Copy(job),
+                        };
+                        return Ok(FetchStep::Run(job));
+                    }
                     (Read::Ready(slices), None) => return Ok(done(slices)),
                     (Read::Ready(slices), _) if slices.parts.is_empty() => return Ok(done(slices)),
                     (Read::Ready(slices), Some(keyring)) => (Sealed::Tail(slices), keyring),

@@ -204,7 +204,7 @@ mod tests {
     use crate::server::desk::Desk;
     use crate::server::metrics::Metrics;
     use crate::server::options::ServeOptions;
-    use crate::storage::disk::{Disk, MemoryDisk};
+    use crate::storage::disk::{Disk, FailingDisk, MemoryDisk, Operation};
     use crate::types::{ChannelName, LogEpoch};
 
     const ROOT: &str = "/data";
@@ -241,14 +241,8 @@ mod tests {
         Shared::new(broker.unwrap(), options(), Metrics::new(), now)
     }
 
-    #[test]
-    fn what_the_page_cache_has_is_fetched_at_once_and_the_rest_by_who_may_wait() {
-        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
-        disk.create_dir(Path::new(ROOT)).unwrap();
-        let channel = ChannelName::parse("events").unwrap();
-        let shared = with_one_batch(&disk, &channel);
-        let room = shared.answer_room.of_connection(1 << 20);
-        let request = FetchRequest {
+    fn all_of(channel: ChannelName) -> FetchRequest {
+        FetchRequest {
             channel,
             incarnation: None,
             from: FetchFrom::Start,
@@ -256,13 +250,40 @@ mod tests {
             max_bytes: 1 << 20,
             min_bytes: 1,
             max_wait_ms: 0,
-        };
-        let mut fetch = fetch_of(&request);
+        }
+    }
+
+    /// Who looks at a map dies where the medium has lost what is mapped.
+    #[test]
+    fn what_is_looked_at_is_not_mapped() {
+        let disk = FailingDisk::new(Arc::new(MemoryDisk::new()));
+        disk.create_dir(Path::new(ROOT)).unwrap();
+        let channel = ChannelName::parse("events").unwrap();
+        let of: Arc<dyn Disk> = Arc::new(disk.clone());
+        let shared = with_one_batch(&of, &channel);
+        let request = all_of(channel);
+        let read = run_here(&shared, &mut fetch_of(&request)).unwrap();
+        assert_eq!(read.slices.next, Offset(1));
+        assert_eq!(disk.count(Operation::Map), 0, "its own topics among them");
+        let mapped = run_here(&shared, &mut fetch_of(&request).for_socket()).unwrap();
+        assert_eq!(mapped.slices.parts, read.slices.parts);
+        assert_eq!(disk.count(Operation::Map), 1);
+    }
+
+    #[test]
+    fn what_the_page_cache_has_is_fetched_at_once_and_the_rest_by_who_may_wait() {
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
+        disk.create_dir(Path::new(ROOT)).unwrap();
+        let channel = ChannelName::parse("events").unwrap();
+        let shared = with_one_batch(&disk, &channel);
+        let room = shared.answer_room.of_connection(1 << 20);
+        let request = all_of(channel);
+        let mut fetch = fetch_of(&request).for_socket();
         let found = at_once(&shared, &room, &request, &mut fetch).unwrap();
         assert!(found.is_none(), "the segment is not open yet: {found:?}");
         let read = run_here(&shared, &mut fetch).unwrap();
         assert_eq!(read.slices.next, Offset(1));
-        let mut again = fetch_of(&request);
+        let mut again = fetch_of(&request).for_socket();
         let found = at_once(&shared, &room, &request, &mut again).unwrap();
         let (fetched, _held) = found.expect("all of it is in memory");
         assert_eq!(fetched.slices.parts, read.slices.parts);

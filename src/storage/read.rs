@@ -92,13 +92,13 @@ impl ReadJob {
         read
     }
 
-    /// As [`ReadJob::run`], with what a client checks for itself: the checksums of all records,
+    /// As [`ReadJob::run_copied`], with what a client checks for itself: the checksums of all records,
     /// and that each batch is one of this log and follows the one before.
     ///
     /// # Errors
     /// As for [`ReadJob::run`].
     pub fn run_checked(&self) -> Result<Slices, ReadError> {
-        let slices = self.run()?;
+        let slices = self.run_copied()?;
         let log = self.segment.id().log;
         let mut next = self.from;
         for part in &slices.parts {

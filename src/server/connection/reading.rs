@@ -104,7 +104,7 @@ impl Connection {
 
     fn fetch(&mut self, correlation: u64, request: FetchRequest) {
         region::note_fetch(&self.shared, &request.channel);
-        let mut fetch = fetching::fetch_of(&request);
+        let mut fetch = fetching::fetch_of(&request).for_socket();
         match fetching::at_once(&self.shared, &self.answer_room, &request, &mut fetch) {
             Ok(Some((fetched, held))) => self.fetched(correlation, fetched, held),
             Err(error) => self.answer(correlation, &Response::Error(answer::refused(&error))),

@@ -100,7 +100,10 @@ impl Unrecovered {
             let slices = match log.plan_read(from, 1 << 20).map_err(unreadable)? {
                 ReadPlan::Memory(slices) => slices,
                 ReadPlan::Segment { segment, .. } => {
-                    let wanted = Wanted::bytes(1 << 20);
+                    let wanted = Wanted {
+                        is_copied: true,
+                        ..Wanted::bytes(1 << 20)
+                    };
                     let slices = segment.read(&*self.disk, &self.open_files, from, wanted);
                     of = Some(segment);
                     slices.map_err(unreadable)?

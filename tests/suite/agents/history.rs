@@ -256,7 +256,7 @@ pub(super) fn records_of(floor: &Floor, topic: &str) -> Vec<Row> {
         let mut fetch = Fetch::new(name.clone(), None, place, epoch, 1 << 20);
         let fetched = match floor.broker.fetch_step(&mut fetch).unwrap() {
             FetchStep::Done(fetched) => fetched.slices,
-            FetchStep::Run(npayload::broker::FetchJob::Read(job)) => job.run().unwrap(),
+            FetchStep::Run(npayload::broker::FetchJob::Copy(job)) => job.run_copied().unwrap(),
             FetchStep::Run(other) => panic!("{other:?}"),
         };
         if fetched.parts.is_empty() {

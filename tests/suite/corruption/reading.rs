@@ -87,7 +87,7 @@ pub fn read(driver: &mut Driver, name: &str, known: &KnownChannel) -> Reading {
 fn fetch(driver: &mut Driver, name: &str, at: u64) -> Result<Vec<bytes::Bytes>, BrokerError> {
     let channel = ChannelName::parse(name).unwrap();
     let from = FetchFrom::Offset(Offset(at));
-    let mut fetch = Fetch::new(channel, None, from, LogEpoch(0), 3_000);
+    let mut fetch = Fetch::new(channel, None, from, LogEpoch(0), 3_000).for_socket();
     loop {
         match driver.broker.fetch_step(&mut fetch)? {
             FetchStep::Done(fetched) => return Ok(fetched.slices.parts),

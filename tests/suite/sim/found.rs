@@ -125,7 +125,7 @@ impl Small {
 
     /// A fetch up to the job that reads a segment.
     fn begin(&mut self, from: FetchFrom) -> (Fetch, FetchJob) {
-        let mut fetch = Fetch::new(name(), None, from, LogEpoch(0), 4096);
+        let mut fetch = Fetch::new(name(), None, from, LogEpoch(0), 4096).for_socket();
         loop {
             match self.broker.fetch_step(&mut fetch).unwrap() {
                 FetchStep::Run(job @ (FetchJob::Read(_) | FetchJob::Time(_))) => {

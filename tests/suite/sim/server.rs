@@ -120,7 +120,8 @@ impl Session {
                 ask.from,
                 ask.last_epoch,
                 ask.max_bytes,
-            );
+            )
+            .for_socket();
             self.tasks.push(Task {
                 correlation,
                 ask,

@@ -547,7 +547,8 @@ impl World {
         'channels: for (name, id) in self.history.names.clone() {
             let mut from = FetchFrom::Start;
             loop {
-                let mut fetch = Fetch::new(name.clone(), None, from, LogEpoch(0), 4096);
+                let mut fetch =
+                    Fetch::new(name.clone(), None, from, LogEpoch(0), 4096).for_socket();
                 let fetched = loop {
                     match broker.fetch_step(&mut fetch) {
                         Ok(FetchStep::Done(fetched)) => break fetched,
