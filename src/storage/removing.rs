@@ -296,13 +296,13 @@ pub(super) fn remove_log_dir(
     id: Incarnation,
 ) -> Result<(), IoFailure> {
     let dir = layout.log_dir(id);
-    if !disk.exists(&dir).or_while("looking for", &dir)? {
-        return Ok(());
+    if disk.exists(&dir).or_while("looking for", &dir)? {
+        for entry in disk.list(&dir).or_while("listing", &dir)? {
+            remove_file(disk, &dir.join(&entry.name))?;
+        }
+        disk.remove_dir(&dir).or_while("removing", &dir)?;
     }
-    for entry in disk.list(&dir).or_while("listing", &dir)? {
-        remove_file(disk, &dir.join(&entry.name))?;
-    }
-    disk.remove_dir(&dir).or_while("removing", &dir)?;
+    // Also where it is gone: an earlier try may have come so far.
     let parent = layout.channels_dir();
     disk.sync_dir(&parent).or_while("syncing", &parent)
 }

@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use npayload::format::{BatchHeader, ProducerRow};
-use npayload::storage::disk::{CrashingDisk, Disk, FailingDisk, Fault, MemoryDisk, Operation};
+use npayload::storage::disk::{
+    CrashingDisk, Disk, FailingDisk, Fault, Loss, MemoryDisk, Operation,
+};
 use npayload::storage::{FoldHeaders, Read, StorageConfig, Upkeep};
 use npayload::types::{Offset, Timestamp};
 
@@ -73,6 +75,24 @@ fn what_could_not_be_removed_of_a_deleted_log_is_not_looked_for_in_its_successor
     harness.checkpoint();
     harness.checkpoint();
     is_whole(&disk, harness);
+}
+
+#[test]
+fn a_deleted_log_is_removed_once_its_name_is_gone_for_good() {
+    let (disk, failing, mut harness) = start();
+    let fault = Fault::new(Fault::IO).on(Operation::SyncDir);
+    failing.plan(fault.at("channels"));
+    harness.drop_log(2);
+    harness.flush();
+    assert_eq!(failing.struck(), 1);
+    assert!(!disk.exists(&log_dir(2)).unwrap());
+    let is_left = || disk.after(Loss::All).exists(&log_dir(2)).unwrap();
+    assert!(is_left(), "its removal was not synced");
+    // It is tried again behind the next checkpoint.
+    harness.append(&[(0, &[100])]).unwrap();
+    harness.flush();
+    harness.checkpoint();
+    assert!(!is_left());
 }
 
 /// No producers.
