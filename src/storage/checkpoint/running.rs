@@ -171,13 +171,13 @@ impl CheckpointJob {
         let owing: Vec<_> = logs
             .iter()
             .flat_map(|(id, segments)| segments.iter().map(move |one| (*id, one)))
-            .filter(|(_, one)| one.owes_entry())
+            .filter_map(|(id, one)| Some((id, one.owing()?)))
             .collect();
         if !owing.is_empty() {
             let dir = self.layout.channels_dir();
             let synced = self.disk.sync_dir(&dir).or_while("syncing", &dir);
             for (id, segment) in owing {
-                if let Err(failure) = segment.book_entry(synced.clone()) {
+                if let Err(failure) = segment.book(synced.clone()) {
                     met.push((id, failure));
                 }
             }

@@ -1,6 +1,9 @@
 //! What a sync makes durable, and for whom.
 
 use std::path::Path;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use super::*;
 use crate::storage::disk::{CrashingDisk, Loss};
@@ -44,9 +47,32 @@ fn the_sync_of_the_folder_of_all_logs_is_owed_once() {
     let segment = new(&disk);
     segment.sync_in_log(&disk).unwrap();
     disk.sync_dir(Path::new("/data/channels")).unwrap();
-    segment.book_entry(Ok(())).unwrap();
+    segment.owing().unwrap().book(Ok(())).unwrap();
     assert!(is_there(&disk, &segment));
     let calls = disk.calls();
     segment.sync(&disk).unwrap();
     assert_eq!(disk.calls(), calls);
+}
+
+/// The operating system tells of a failed sync once: who syncs the folder of all logs behind that is told
+/// that all is well.
+#[test]
+fn what_a_failed_sync_of_the_folder_of_all_logs_was_for_is_not_taken_for_durable_by_a_later_one() {
+    let disk = CrashingDisk::new();
+    let segment = new(&disk);
+    segment.sync_in_log(&disk).unwrap();
+    let owing = segment.owing().unwrap();
+    let (sender, receiver) = mpsc::channel();
+    let syncing = thread::spawn({
+        let (disk, segment) = (disk.clone(), segment.clone());
+        move || sender.send(segment.sync(&disk)).unwrap()
+    });
+    // The other comes in between, if it may.
+    let between = receiver.recv_timeout(Duration::from_millis(200));
+    assert!(between.is_err(), "{between:?}");
+    let path = Path::new("/data/channels");
+    let failure = IoFailure::new("syncing", path, std::io::Error::from_raw_os_error(5));
+    owing.book(Err(failure)).unwrap_err();
+    syncing.join().unwrap();
+    receiver.recv().unwrap().unwrap_err();
 }
