@@ -219,14 +219,20 @@ impl Checkpoints {
         }
     }
 
-    /// Removals that failed and wait for the next one.
+    /// Removals that wait for the next one.
     pub fn waiting_removals(&self) -> impl Iterator<Item = &Removal> {
         self.retry.iter()
     }
 
-    /// Keeps a removal that failed for the time after the next checkpoint.
+    /// Keeps a removal, which failed or may not begin yet, for the time after the next checkpoint.
     pub fn retry_removal(&mut self, removal: Removal) {
         self.retry.push(removal);
+    }
+
+    /// Takes out those that take files of this log away.
+    pub fn take_removals(&mut self, id: Incarnation) -> Vec<Removal> {
+        let is_its = |removal: &mut Removal| removal.is_of(id);
+        self.retry.extract_if(.., is_its).collect()
     }
 
     /// Tries nothing again that takes files of this log away.

@@ -98,7 +98,8 @@ impl Storage {
     /// The next removals that nothing stands against at `now`.
     pub(super) fn plan_removal(&mut self, now: Timestamp) -> Option<RemoveJob> {
         let is_of_segments = |removal: &Removal| matches!(removal, Removal::Segments { .. });
-        let first = self.next_removal(|_| true);
+        let mut at = 0;
+        let first = self.next_removal(&mut at, |_| true);
         let first = first.or_else(|| self.unneeded_spares(now))?;
         // The end of any other is booked by itself.
         let most = if is_of_segments(&first) {
@@ -108,7 +109,7 @@ impl Storage {
         };
         let mut parts = vec![self.removal_part(first, now)];
         while parts.len() < most
-            && let Some(next) = self.next_removal(is_of_segments)
+            && let Some(next) = self.next_removal(&mut at, is_of_segments)
         {
             parts.push(self.removal_part(next, now));
         }
@@ -119,11 +120,33 @@ impl Storage {
         })
     }
 
-    /// Takes the first removal of a kind that nothing stands against.
-    fn next_removal(&mut self, is_wanted: impl Fn(&Removal) -> bool) -> Option<Removal> {
-        let mut removals = self.removals.iter();
-        let at = removals.position(|one| is_wanted(one) && self.is_free(one))?;
-        self.removals.remove(at)
+    /// Takes the first removal of a kind, from a place on, that nothing stands against. What a start would
+    /// still look into waits for the next checkpoint, and is not looked at until then.
+    fn next_removal(
+        &mut self,
+        at: &mut usize,
+        is_wanted: impl Fn(&Removal) -> bool,
+    ) -> Option<Removal> {
+        while let Some(one) = self.removals.get(*at) {
+            if self.waits_for_checkpoint(one) {
+                let one = self.removals.remove(*at)?;
+                self.checkpoints.retry_removal(one);
+            } else if is_wanted(one) && self.is_free(one) {
+                return self.removals.remove(*at);
+            } else {
+                *at += 1;
+            }
+        }
+        None
+    }
+
+    fn waits_for_checkpoint(&self, removal: &Removal) -> bool {
+        match removal {
+            Removal::Segments { log, segments } => self.is_needed(*log, segments),
+            Removal::Log(_) | Removal::Spares { .. } | Removal::Beside(_) | Removal::Handles(_) => {
+                false
+            }
+        }
     }
 
     /// Whether there is a removal that nothing stands against.
@@ -141,7 +164,7 @@ impl Storage {
                 let first = self.in_flight.get(log);
                 let is_before =
                     |one: &Arc<Segment>| first.is_none_or(|first| one.id().base < *first);
-                segments.iter().all(is_before) && !self.is_needed(*log, segments)
+                segments.iter().all(is_before) && !self.waits_for_checkpoint(removal)
             }
             Removal::Spares { .. } | Removal::Beside(_) | Removal::Handles(_) => true,
         }

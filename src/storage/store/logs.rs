@@ -161,6 +161,9 @@ impl Storage {
         if let Some(log) = self.logs.get_mut(&id).filter(|log| !log.is_poisoned) {
             self.unwritten_bytes -= log.unwritten_bytes;
             log.poison(failure);
+            // A start looks into nothing of it that nobody may read.
+            let waiting = self.checkpoints.take_removals(id);
+            self.removals.extend(waiting);
         }
     }
 }
