@@ -514,8 +514,8 @@ enum Job {
 
 /// A fetch from an offset, and its job that reads batches.
 fn begun(home: &mut Driven, from: Offset) -> (Fetch, FetchJob) {
-    let mut fetch = Fetch::new(name(), None, Place::Offset(from), LogEpoch(0), 1 << 20);
-    fetch = fetch.for_socket();
+    let fetch = Fetch::new(name(), None, Place::Offset(from), LogEpoch(0), 1 << 20);
+    let mut fetch = fetch.for_socket();
     loop {
         match home.broker.fetch_step(&mut fetch).expect("readable") {
             FetchStep::Run(job @ FetchJob::Load(_)) => {
