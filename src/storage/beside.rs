@@ -268,7 +268,7 @@ impl BesideLog {
             return Ok(());
         };
         let batch = (active.position, stored.freeze());
-        (active.segment).write(&*self.disk, &self.open_files, &[batch])?;
+        (active.segment).write(&*self.disk, &self.open_files, &[batch], true)?;
         active.position += len;
         active.unsynced += len;
         active.segment.set_length(active.position);

@@ -98,10 +98,14 @@ fn at(position: u64, len: usize) -> (u64, Bytes) {
 #[test]
 fn a_sync_that_comes_between_a_write_and_its_mark_is_followed_by_another() {
     let (disk, open_files, segment) = new();
-    segment.write(&disk, &open_files, &[at(0, 100)]).unwrap();
+    segment
+        .write(&disk, &open_files, &[at(0, 100)], true)
+        .unwrap();
     segment.sync(&disk).unwrap();
     *disk.by.lock().unwrap() = Some(Arc::downgrade(&segment));
-    segment.write(&disk, &open_files, &[at(100, 100)]).unwrap();
+    segment
+        .write(&disk, &open_files, &[at(100, 100)], true)
+        .unwrap();
     assert!(disk.by.lock().unwrap().is_none(), "it was synced meanwhile");
     let syncs = disk.inner.count(Operation::Sync);
     segment.sync(&disk).unwrap();

@@ -98,7 +98,10 @@ pub(super) struct Tail {
 impl Tail {
     pub fn write(&self, disk: &dyn Disk, open_files: &OpenFiles) -> Result<(), IoFailure> {
         for run in &self.runs {
-            run.segment.write(disk, open_files, &run.batches)?;
+            // What nobody reads is begun to be brought to the medium at once, and let go of: in pieces that
+            // the journal does not wait for, where the sync of it all would keep the disk from it.
+            run.segment
+                .write(disk, open_files, &run.batches, self.is_kept)?;
             if self.is_sync_due {
                 // A segment keeps that its sync has failed: the next checkpoint meets it again.
                 let synced = run.segment.sync(disk);

@@ -20,7 +20,7 @@ fn new(disk: &CrashingDisk) -> Arc<Segment> {
     let segment = Arc::new(Segment::create(id, None, Timestamp(1), LogEpoch(1)));
     let batches = [(FIRST_BATCH, Bytes::from_static(b"a batch"))];
     let open_files = OpenFiles::new(4);
-    segment.write(disk, &open_files, &batches).unwrap();
+    segment.write(disk, &open_files, &batches, true).unwrap();
     segment
 }
 

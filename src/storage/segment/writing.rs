@@ -52,28 +52,26 @@ impl Owing<'_> {
     }
 }
 
-impl Written {
-    /// From a tail: the block that it ends in is written again.
-    const BEHIND: Self = Self {
-        is_run: false,
-        is_kept: true,
-    };
-}
-
 impl Segment {
-    /// Writes whole batches at their positions; the first write creates the file with its header.
+    /// Writes whole batches at their positions; the first write creates the file with its header. The
+    /// block that they end in is written again.
+    ///
+    /// - `is_kept`: whether somebody is likely to read them soon from the operating system's memory.
     pub(in crate::storage) fn write(
         self: &Arc<Self>,
         disk: &dyn Disk,
         open_files: &OpenFiles,
         batches: &[(u64, Bytes)],
+        is_kept: bool,
     ) -> Result<(), IoFailure> {
-        self.write_or_fail(disk, open_files, batches, Written::BEHIND)
+        let behind = Written {
+            is_run: false,
+            is_kept,
+        };
+        self.write_or_fail(disk, open_files, batches, behind)
     }
 
     /// As [`Segment::write`], where whatever follows begins on a block of its own.
-    ///
-    /// - `is_kept`: whether somebody is likely to read it soon.
     pub(in crate::storage) fn write_run(
         self: &Arc<Self>,
         disk: &dyn Disk,

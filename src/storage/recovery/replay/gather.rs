@@ -47,6 +47,6 @@ impl LogReplay {
             .map(|(position, range)| (position, all.batches.bytes(range)))
             .collect();
         segment.open_to_write(&*all.disk, &all.open_files)?;
-        segment.write(&*all.disk, &all.open_files, &batches)
+        segment.write(&*all.disk, &all.open_files, &batches, true)
     }
 }
