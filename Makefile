@@ -73,7 +73,7 @@ compare: bench-programs ## the same work with npayload and its peers in turn, si
 
 .PHONY: bench-programs
 bench-programs:
-	cargo build --release -q -p npayload -p npayload-bench
+	cargo build --profile bench -q -p npayload -p npayload-bench
 
 soak: soak-sim soak-crash soak-kill soak-power soak-flips soak-regions soak-fuzz faults ## long runs: simulation, crash tests, kills, power cuts, bit flips, regions, fuzzing (SECONDS=600 for each target), deliberate faults
 

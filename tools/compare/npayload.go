@@ -20,7 +20,7 @@ func (Npayload) Client() string { return "its Rust client" }
 func (n Npayload) Version() (string, error) {
 	out, err := exec.Command(n.program, "--version").Output()
 	if err != nil {
-		return "", fmt.Errorf("%s: %w: build it with `cargo build --release -p npayload -p npayload-bench`", n.program, err)
+		return "", fmt.Errorf("%s: %w: build it with `cargo build --profile bench -p npayload -p npayload-bench`", n.program, err)
 	}
 	return strings.TrimPrefix(strings.TrimSpace(string(out)), "npayload "), nil
 }

@@ -9,7 +9,7 @@ pub enum Run {
     Batches,
     /// 1 MiB batches over many GiB.
     Long,
-    /// 64 KiB batches of 16 producers.
+    /// The same in 64 KiB batches of 16 producers.
     Producers,
     /// Records of 1 KiB, alone, of 64 clients: what of them reaches the disk.
     Records,
@@ -139,7 +139,7 @@ impl Run {
                 goal("disk-bytes-batches", "the same: bytes written to disk for each byte of batches acknowledged", "", SYNCED, None, AtMost(1.1)),
             ] },
             Self::Producers => const { &[
-                goal("producers", "publish, 16 producers, 64 KiB batches, one channel", "MB/s", SYNCED, DISK_OR_LOOPBACK, RatioAtLeast(0.5)),
+                goal("producers", "publish, 16 producers, 64 KiB batches, one channel, retention of 1 GiB reached before", "MB/s", SYNCED, DISK_OR_LOOPBACK, RatioAtLeast(0.5)),
             ] },
             Self::Records => const { &[
                 goal("disk-bytes-records", "publish, records of 1 KiB alone, 64 clients: bytes written to disk for each byte of batches acknowledged", "", SYNCED, None, AtMost(2.3)),

@@ -24,21 +24,39 @@ pub fn large(bench: &Bench<'_>, channel: &str) -> Load {
     }
 }
 
-/// Large batches into a channel that has reached its retention: what segments are made of has been
-/// written before.
+/// Bytes that a channel keeps which has reached its retention.
+const KEPT_BYTES: u64 = 1 << 30;
+
+/// Large batches into a channel that has reached its retention.
 pub async fn batches(bench: &Bench<'_>) -> Result<Vec<Figure>> {
+    at_retention(bench, large(bench, "batches")).await
+}
+
+/// The same from 16 producers.
+pub async fn producers(bench: &Bench<'_>) -> Result<Vec<Figure>> {
+    let load = Load {
+        connections: 16,
+        batch_bytes: Some(64 << 10),
+        in_flight: 4,
+        ..bench.load("producers", Durability::Synced, 1024)
+    };
+    at_retention(bench, load).await
+}
+
+/// Once a channel has reached its retention, what segments are made of has been written before.
+async fn at_retention(bench: &Bench<'_>, load: Load) -> Result<Vec<Figure>> {
     let limit = bench.bytes_bound().await?;
-    let kept: u64 = bench.size(1 << 30, 256 << 20);
+    let kept: u64 = bench.size(KEPT_BYTES, 256 << 20);
     let broker = bench.broker().await?;
     let load = Load {
         retention_bytes: Some(kept),
-        ..large(bench, "batches")
+        ..load
     };
     let before = Load {
         records: Some(kept / 1024 * 2),
         ..load.clone()
     };
-    publish::publish(&broker, &before).await?;
+    let grown = publish::publish(&broker, &before).await?;
     let measured = bench
         .over_checkpoints(|seconds| {
             let load = Load {
@@ -50,8 +68,11 @@ pub async fn batches(bench: &Bench<'_>) -> Result<Vec<Figure>> {
         })
         .await?;
     broker.stop().await?;
+    let note = format!("{:.0} MB/s while it filled", grown.megabytes_per_second);
     Ok(vec![
-        Figure::beside(measured.megabytes_per_second, limit).over(&measured),
+        Figure::beside(measured.megabytes_per_second, limit)
+            .over(&measured)
+            .noted(note),
     ])
 }
 
@@ -85,32 +106,6 @@ pub async fn long(bench: &Bench<'_>) -> Result<Vec<Figure>> {
         whole,
         Figure::beside(rate(3)?, rate(0)?),
         Figure::alone(float(on_disk) / encoded(&load, batches)?),
-    ])
-}
-
-/// 16 producers into one channel.
-pub async fn producers(bench: &Bench<'_>) -> Result<Vec<Figure>> {
-    let limit = bench.bytes_bound().await?;
-    let broker = bench.broker().await?;
-    let load = Load {
-        connections: 16,
-        batch_bytes: Some(64 << 10),
-        in_flight: 4,
-        ..bench.load("producers", Durability::Synced, 1024)
-    };
-    let measured = bench
-        .over_checkpoints(|seconds| {
-            let load = Load {
-                duration_s: seconds,
-                ..load.clone()
-            };
-            let broker = &broker;
-            async move { published(broker, &load).await }
-        })
-        .await?;
-    broker.stop().await?;
-    Ok(vec![
-        Figure::beside(measured.megabytes_per_second, limit).over(&measured),
     ])
 }
 
