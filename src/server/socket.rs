@@ -54,6 +54,11 @@ impl Socket {
         }
     }
 
+    /// Whether what is written goes to the peer as it is, and nobody looks at it here.
+    pub fn is_plain(&self) -> bool {
+        matches!(self, Self::Plain(_))
+    }
+
     /// What the handshake has verified of the client, if it has shown a certificate.
     pub fn peer_certificate(&self) -> Option<PeerCertificate> {
         let Self::Tls(stream) = self else {

@@ -104,7 +104,11 @@ impl Connection {
 
     fn fetch(&mut self, correlation: u64, request: FetchRequest) {
         region::note_fetch(&self.shared, &request.channel);
-        let mut fetch = fetching::fetch_of(&request).for_socket();
+        let mut fetch = fetching::fetch_of(&request);
+        // To encrypt is to look at what is read.
+        if self.socket.is_plain() {
+            fetch = fetch.for_socket();
+        }
         match fetching::at_once(&self.shared, &self.answer_room, &request, &mut fetch) {
             Ok(Some((fetched, held))) => self.fetched(correlation, fetched, held),
             Err(error) => self.answer(correlation, &Response::Error(answer::refused(&error))),

@@ -7,7 +7,7 @@ use super::pki::{self, Pki};
 use crate::process::{Broker, Ran, binary, wait_for};
 
 /// A broker with the certificate of `pki`, and more arguments.
-fn serve(pki: &Pki, more: &[&str]) -> Broker {
+pub fn serve(pki: &Pki, more: &[&str]) -> Broker {
     let (cert, key) = (pki.arg("server.pem"), pki.arg("server-key.pem"));
     let mut args = vec![
         "--tls-cert",

@@ -4,6 +4,7 @@
 mod client_certificates;
 mod command_line;
 mod log;
+mod maps;
 pub mod pki;
 mod refusals;
 mod reload;
