@@ -68,8 +68,8 @@ bench-check: bench-programs ## hold instructions of the codecs and ratios to the
 bench-store: bench-programs ## measure what bench-check holds figures against, and store it: on a quiet machine (QUICK=1: instructions alone)
 	./target/release/npayload-bench --dir $(BENCH_DIR) check --store $(if $(QUICK),--instructions)
 
-compare: bench-programs ## the same work with npayload and its peers in turn, side by side (PEERS=kafka,jetstream,redis, QUICK=1 to try it)
-	cd tools/compare && ./install && go vet . && go test . && go build -o npayload-compare . && ./npayload-compare -dir $(abspath $(BENCH_DIR)) -peers $(PEERS) -json compare.json $(if $(QUICK),-quick -rounds 1 -seconds 1)
+compare: bench-programs ## the same work with npayload and its peers in turn, side by side (PEERS=kafka,jetstream,redis,s2, QUICK=1 to try it)
+	cd tools/compare && ./install $(if $(findstring s2,$(PEERS)),s2) && go vet . && go test . && go build -o npayload-compare . && ./npayload-compare -dir $(abspath $(BENCH_DIR)) -peers $(PEERS) -json compare.json $(if $(QUICK),-quick -rounds 1 -seconds 1)
 
 .PHONY: bench-programs
 bench-programs:

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -27,7 +28,7 @@ type options struct {
 
 func main() {
 	var o options
-	flag.StringVar(&o.peers, "peers", "kafka,jetstream,redis", "peers, by name")
+	flag.StringVar(&o.peers, "peers", "kafka,jetstream,redis", "peers, by name; s2 is one too")
 	flag.StringVar(&o.classes, "classes", "synced,written", "what an acknowledgement promises")
 	flag.StringVar(&o.workloads, "workloads", "", "workloads, by name; all of them without it (-workloads list lists them)")
 	flag.StringVar(&o.dir, "dir", ".", "directory that all data is made in and removed from")
@@ -76,8 +77,11 @@ func run(ctx context.Context, o options) error {
 	}
 	report.Brokers = append(report.Brokers, fmt.Sprintf("npayload %s, driven by %s", version, ours.Client()))
 	var peers []Peer
-	for _, peer := range []Peer{Kafka{o.installed}, JetStream{o.installed}, Redis{}} {
-		name := map[string]string{"Apache Kafka": "kafka", "NATS JetStream": "jetstream", "Redis Streams": "redis"}[peer.Name()]
+	classes := strings.Split(o.classes, ",")
+	for _, peer := range []Peer{Kafka{o.installed}, JetStream{o.installed}, Redis{}, S2{o.installed}} {
+		name := map[string]string{
+			"Apache Kafka": "kafka", "NATS JetStream": "jetstream", "Redis Streams": "redis", "s2-lite": "s2",
+		}[peer.Name()]
 		if !slices.Contains(strings.Split(o.peers, ","), name) {
 			continue
 		}
@@ -88,7 +92,12 @@ func run(ctx context.Context, o options) error {
 		}
 		peers = append(peers, peer)
 		report.Brokers = append(report.Brokers, fmt.Sprintf("%s %s, driven by %s; synced: %s; written: %s",
-			peer.Name(), version, peer.Client(), peer.Config(Synced), peer.Config(Written)))
+			peer.Name(), version, peer.Client(), cmp.Or(peer.Config(Synced), "none"), cmp.Or(peer.Config(Written), "none")))
+		for _, class := range classes {
+			if peer.Config(Class(class)) == "" {
+				report.Absent = append(report.Absent, fmt.Sprintf("%s in the class %s: that is not what it acknowledges", peer.Name(), class))
+			}
+		}
 	}
 	report.Absent = append(report.Absent, absent...)
 	limitSeconds := 1.0
@@ -98,18 +107,21 @@ func run(ctx context.Context, o options) error {
 	if report.Limits, err = ours.Limits(ctx, o.dir, limitSeconds); err != nil {
 		return err
 	}
-	classes := strings.Split(o.classes, ",")
 	for n, class := range classes {
 		one := pairs{options: o, ours: ours, class: Class(class), size: size, report: &report}
-		measured := slices.Clone(chosen)
-		if n+1 < len(classes) {
-			// A read promises nothing, and to fill a peer that syncs each record takes an hour.
-			measured = slices.DeleteFunc(measured, Workload.isReplay)
-		}
 		report.Kills = append(report.Kills, one.kill(ctx, ours))
 		for _, peer := range peers {
 			if ctx.Err() != nil {
 				break
+			}
+			keeps := func(class string) bool { return peer.Config(Class(class)) != "" }
+			if !keeps(class) {
+				continue
+			}
+			measured := slices.Clone(chosen)
+			if slices.ContainsFunc(classes[n+1:], keeps) {
+				// A read promises nothing, and to fill a peer that syncs each record takes an hour.
+				measured = slices.DeleteFunc(measured, Workload.isReplay)
 			}
 			report.Kills = append(report.Kills, one.kill(ctx, peer))
 			one.compare(ctx, peer, measured)
@@ -137,7 +149,6 @@ func (report *Report) write(path string) error {
 
 // Peers that no registry gave by name.
 var absent = []string{
-	"s2-lite: its server is on crates.io (tools/compare/install s2), its promise on a local disk is weaker than in a bucket, and no driver for it is written",
 	"klite: the Go module proxy has no version of it",
 	"Apache Iggy: registries have its clients alone, no server",
 }

@@ -29,7 +29,8 @@ type Peer interface {
 	Version() (string, error)
 	// Client that drives it.
 	Client() string
-	// Config is what makes it keep the class's promise, in the peer's own words.
+	// Config is what makes it keep the class's promise, in the peer's own words; nothing where it can
+	// only promise something else.
 	Config(class Class) string
 	// Start on data under dir, listening on loopback alone.
 	Start(ctx context.Context, dir string, class Class) (Broker, error)
