@@ -245,7 +245,7 @@ func (s *s2Sender) Send(_ context.Context, payload []byte) error {
 // What its own clients wait for more records of a batch, and what they have unacknowledged.
 const (
 	s2Linger      = 5 * time.Millisecond
-	s2UnackedMost = 10 << 20
+	s2UnackedMost = 5 << 20
 )
 
 // s2Flooder makes batches and hands their acknowledgements, which come in order, to a goroutine of its own.
