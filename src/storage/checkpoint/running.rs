@@ -149,8 +149,13 @@ impl CheckpointJob {
         let ended = ended.map(|(segment, _)| (segment.id().log, segment.clone()));
         let mut logs: BTreeMap<Incarnation, Vec<Arc<Segment>>> = BTreeMap::new();
         for (id, segment) in self.segments.iter().cloned().chain(ended) {
-            if !failed.iter().any(|(log, _)| *log == id) {
-                logs.entry(id).or_default().push(segment);
+            if failed.iter().any(|(log, _)| *log == id) {
+                continue;
+            }
+            let of_log = logs.entry(id).or_default();
+            // What a log ends in may be dirty as well, and it is held below: nobody can do that twice.
+            if !of_log.iter().any(|one| Arc::ptr_eq(one, &segment)) {
+                of_log.push(segment);
             }
         }
         let logs: Vec<_> = logs.into_iter().collect();
