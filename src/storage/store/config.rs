@@ -48,7 +48,7 @@ impl Default for StorageConfig {
             max_round_bytes: 16 * MIB,
             direct_bytes: 256 * 1024,
             always_direct_bytes: 8 * MIB,
-            write_behind_bytes: 64 * 1024,
+            write_behind_bytes: 128 * 1024,
             max_unwritten_bytes: 256 * MIB,
             own_segment_bytes: 16 * MIB,
             max_open_segments: 512,
