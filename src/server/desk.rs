@@ -266,23 +266,32 @@ pub(super) mod tests {
         storage.min_free_bytes = 0;
         let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
         disk.create_dir(Path::new(ROOT)).unwrap();
+        let desk = Desk::open(disk.clone(), Path::new(ROOT), options, random());
+        (disk, desk.unwrap())
+    }
+
+    /// Numbers that come in order.
+    pub fn random() -> Box<dyn FnMut() -> u64 + Send> {
         let mut last = 0;
-        let random = move || {
+        Box::new(move || {
             last += 1;
             last
-        };
-        let desk = Desk::open(disk.clone(), Path::new(ROOT), options, Box::new(random));
-        (disk, desk.unwrap())
+        })
     }
 
     /// Publishes a record, of which a segment takes five.
     pub fn publish(desk: &Desk, channel: &ChannelName) {
-        let mut batch = BatchBuilder::new(Compression::None);
         let record = NewRecord {
             payload: Some(&[7; 3_000]),
             ..NewRecord::default()
         };
-        batch.push(&record).unwrap();
+        publish_record(desk, channel, &record);
+    }
+
+    /// Publishes a record, which has to be taken.
+    pub fn publish_record(desk: &Desk, channel: &ChannelName, record: &NewRecord<'_>) {
+        let mut batch = BatchBuilder::new(Compression::None);
+        batch.push(record).unwrap();
         let publish = PublishRequest {
             target: PublishTarget {
                 channel: channel.clone(),

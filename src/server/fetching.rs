@@ -199,9 +199,10 @@ mod tests {
 
     use super::*;
     use crate::broker::Broker;
-    use crate::format::{BatchBuilder, Compression, NewRecord};
-    use crate::protocol::{FetchFrom, PublishRequest, PublishTarget, Request, Response};
+    use crate::format::NewRecord;
+    use crate::protocol::FetchFrom;
     use crate::server::desk::Desk;
+    use crate::server::desk::tests::{publish_record, random};
     use crate::server::metrics::Metrics;
     use crate::server::options::ServeOptions;
     use crate::storage::disk::{Disk, FailingDisk, MemoryDisk, Operation};
@@ -209,31 +210,11 @@ mod tests {
 
     const ROOT: &str = "/data";
 
-    fn random() -> Box<dyn FnMut() -> u64 + Send> {
-        let mut last = 0;
-        Box::new(move || {
-            last += 1;
-            last
-        })
-    }
-
     /// A broker that has one batch in a segment, and nothing of it in its own memory.
     fn with_one_batch(disk: &Arc<dyn Disk>, channel: &ChannelName) -> Shared {
         let (root, options) = (Path::new(ROOT), ServeOptions::default);
         let desk = Desk::open(disk.clone(), root, options(), random()).unwrap();
-        let mut batch = BatchBuilder::new(Compression::None);
-        batch.push(&NewRecord::default()).unwrap();
-        let publish = PublishRequest {
-            target: PublishTarget {
-                channel: channel.clone(),
-                incarnation: None,
-                expected_offset: None,
-            },
-            batch: batch.build().unwrap(),
-            asks: None,
-        };
-        let answer = desk.ask(Request::Publish(publish));
-        assert!(matches!(answer, Response::Publish(_)), "{answer:?}");
+        publish_record(&desk, channel, &NewRecord::default());
         assert!(desk.stop());
         let now = clock::now();
         let config = options().broker;
