@@ -69,13 +69,14 @@ impl Segment {
             chosen = choose(open, &self.id, from, wanted, self.length());
         }
         let chosen = chosen?;
+        let file = open.file.clone();
         if wanted.is_copied {
-            let path = &self.id.path;
-            return Ok(copied(&*open.file, chosen).or_while("reading", path)?);
+            // Not under its lock: who books a round waits for that with the broker's.
+            drop(guard);
+            return Ok(copied(&*file, chosen).or_while("reading", &self.id.path)?);
         }
         let ranges = chosen.ranges.clone();
         let slices = self.sliced(open, chosen)?;
-        let file = open.file.clone();
         drop(guard);
         for (from, to) in ranges {
             file.warm(from..to);

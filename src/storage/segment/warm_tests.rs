@@ -1,8 +1,10 @@
-//! What a read that may not wait takes from memory, and what it leaves to who may.
+//! What a read that may not wait takes from memory, what it leaves to who may, and whom that one keeps
+//! waiting.
 
 use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Weak;
 use std::sync::atomic::AtomicU64;
 
 use super::*;
@@ -54,7 +56,7 @@ impl Watch for Cached {
 /// indexed and mapped. The file may be changed before.
 fn opened(
     places: &[(u64, u64)],
-    watch: Cached,
+    watch: impl Watch + 'static,
     change: impl FnOnce(&dyn DiskFile),
 ) -> Arc<Segment> {
     let file = MemoryDisk::new().open(Path::new("a"), OpenMode::Create);
@@ -160,4 +162,39 @@ fn a_record_whose_batch_is_damaged_is_not_given_the_epoch_of_the_batch_behind_it
     assert_eq!(epoch_of(0), Some((LogEpoch(1), Timestamp(1))));
     assert_eq!(epoch_of(1), None);
     assert_eq!(epoch_of(2), Some((LogEpoch(2), Timestamp(1))));
+}
+
+/// For each read, whether the segment was held meanwhile.
+#[derive(Debug, Clone, Default)]
+struct Held {
+    segment: Arc<OnceLock<Weak<Segment>>>,
+    reads: Arc<Mutex<Vec<bool>>>,
+}
+
+impl Watch for Held {
+    fn before_read(&self, _: Range<u64>) -> io::Result<()> {
+        let segment = self.segment.get().and_then(Weak::upgrade);
+        let is_held = segment.is_some_and(|segment| segment.open.try_lock().is_err());
+        self.reads.lock().unwrap().push(is_held);
+        Ok(())
+    }
+}
+
+/// Who books a round waits for the segment with the broker's lock, and everybody for that.
+#[test]
+fn nobody_waits_for_a_segment_while_its_batches_are_read_into_memory() {
+    let watch = Held::default();
+    let segment = opened(&sparse(3), watch.clone(), |_| {});
+    watch.segment.set(Arc::downgrade(&segment)).unwrap();
+    let wanted = Wanted {
+        is_copied: true,
+        ..Wanted::bytes(1 << 20)
+    };
+    let (disk, files) = (MemoryDisk::new(), OpenFiles::new(4));
+    let found = segment.read(&disk, &files, Offset(0), wanted).unwrap();
+    assert_eq!((found.next, found.parts.len()), (Offset(3), 3));
+    let reads = watch.reads.lock().unwrap();
+    // Behind those of headers.
+    let of_batches = &reads[reads.len() - found.parts.len()..];
+    assert_eq!(of_batches, [false; 3]);
 }
