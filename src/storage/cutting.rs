@@ -84,8 +84,6 @@ pub struct CutEnd {
     /// What went wrong; before the checkpoint, or behind it.
     error: Option<CutError>,
     is_point_failed: bool,
-    /// A segment that is told to be shorter than it is, and its length.
-    shortened: Option<(Arc<Segment>, u64)>,
     /// What was being made of it.
     copy: Option<PathBuf>,
     /// What a crash has left of the log, where this was the first to list it.
@@ -300,9 +298,6 @@ impl Storage {
             self.fail_journal(self.written_through + 1, failure.clone());
         }
         let Some(done) = end.done else {
-            if let Some((segment, length)) = &end.shortened {
-                segment.set_length(*length);
-            }
             if let Some(copy) = end.copy.filter(|_| self.logs.contains_key(&id)) {
                 let paths = vec![copy];
                 self.removals.push_back(Removal::Spares { log: id, paths });
@@ -313,9 +308,9 @@ impl Storage {
             return self.end_cut(Err(error));
         };
         // Some are of files that are gone: the last handle of one is not closed under a lock.
-        let mut handles: Vec<_> = end.shortened.into_iter().map(|(one, _)| one).collect();
         let old = self.logs.remove(&id);
-        handles.extend(old.iter().flat_map(|old| old.segments.iter().cloned()));
+        let handles = old.iter().flat_map(|old| old.segments.iter().cloned());
+        let handles = handles.collect();
         self.removals.push_back(Removal::Handles(handles));
         let Some(old) = old else {
             return self.end_cut(Err(CutError::Closed(id)));
@@ -374,7 +369,6 @@ impl CutJob {
             done: None,
             error: None,
             is_point_failed: false,
-            shortened: None,
             copy: None,
             left: Left::default(),
         };
@@ -396,8 +390,8 @@ impl CutJob {
             (end.left.expired, end.left.spares) = (older.expired, older.spares);
             end.left.bad_headers = older.bad_headers;
         }
-        // Who has yet to open one would cut its file to the length that it is told to have below, or
-        // what is written to a file of its name afterwards.
+        // Who has yet to open one would cut its file to the length that it is told to have once it is cut,
+        // or what is written to a file of its name afterwards.
         for segment in &self.segments {
             segment.settle(&*self.disk, &self.open_files)?;
         }
@@ -419,9 +413,9 @@ impl CutJob {
             true => Some(self.copy(&segment, place.position, end)?),
             false => None,
         };
-        end.shortened = Some((segment.clone(), segment.length()));
-        segment.set_length(place.position);
         self.record(&point, end)?;
+        // Not before: whoever opens it indexes what it is told to have, and may have to read all of it.
+        segment.set_length(place.position);
         end.done = Some(Done {
             number: self.next.number,
             point,

@@ -43,9 +43,18 @@ fn ran(before: impl FnOnce(&mut Harness)) -> (MemoryDisk, Harness, UpkeepEnd) {
 
 /// A cut of the log that has run and is not booked.
 fn cut_of(harness: &mut Harness, at: u64, before: impl FnOnce(&mut Harness)) -> UpkeepEnd {
+    cut_of_log(0, harness, at, before)
+}
+
+fn cut_of_log(
+    n: u64,
+    harness: &mut Harness,
+    at: u64,
+    before: impl FnOnce(&mut Harness),
+) -> UpkeepEnd {
     let begun = harness
         .storage
-        .begin_cut(log_id(0), Offset(at), Box::new(Nobody));
+        .begin_cut(log_id(n), Offset(at), Box::new(Nobody));
     begun.expect("it begins");
     let mut before = Some(before);
     for _ in 0..100 {
@@ -155,6 +164,30 @@ fn a_cut_that_fails_leaves_no_copy_behind() {
     }
 }
 
+/// Whoever opens a segment indexes what it is told to have.
+#[test]
+fn who_reads_while_a_cut_fails_hides_nothing_from_who_reads_later() {
+    let disk = FailingDisk::new(Arc::new(MemoryDisk::new()));
+    // The files of three segments are open, and not that of the first.
+    let mut harness = four_segments(Arc::new(disk.clone()));
+    let end = cut_of(&mut harness, 1, |_| {
+        let fault = Fault::new(Fault::NO_SPACE).on(Operation::Write);
+        disk.plan(fault.at("checkpoint"));
+    });
+    assert_eq!(disk.struck(), 1);
+    let opened = disk.count(Operation::Open);
+    let read = harness.storage.plan_read(log_id(0), Offset(0), 1000);
+    let Ok(Read::Segment(read)) = read else {
+        panic!("{read:?}");
+    };
+    assert_eq!(read.run().expect("it is read").next, Offset(1));
+    assert!(disk.count(Operation::Open) > opened, "it was open");
+    harness.storage.finish_upkeep(end, Timestamp(harness.now));
+    let (_, ended) = harness.storage.take_cut().expect("it ends");
+    assert!(ended.is_err());
+    harness.check();
+}
+
 /// The file that a start goes on in may be longer than its log, and is cut to it when it is first
 /// opened: not to what a cut has told readers, nor to what an older one knew of it.
 #[test]
@@ -197,6 +230,42 @@ fn who_reads_a_log_first_while_it_is_cut_takes_nothing_of_it_away() {
         let opened = Harness::open(Arc::new(disk.clone()), model, now);
         opened.expect("it opens").check_recovered(Mercy::Power);
     }
+}
+
+/// What is written behind the new end goes to the file that such a reader has yet to open.
+#[test]
+fn who_comes_late_to_read_a_log_that_was_cut_takes_nothing_of_it_away() {
+    // A segment of it has room for several blocks.
+    const N: u64 = 1;
+    let disk = MemoryDisk::new();
+    let opened = Harness::open(Arc::new(disk.clone()), Model::default(), 1);
+    let mut harness = opened.expect("it opens");
+    harness.create(N);
+    for _ in 0..2 {
+        harness.append(&[(N, &[100])]).expect("it is taken");
+        harness.flush();
+    }
+    harness.checkpoint();
+    let (now, model) = (harness.now + 1, harness.kill());
+    let opened = Harness::open(Arc::new(disk.clone()), model, now);
+    let mut harness = opened.expect("it opens");
+    let read = harness.storage.plan_read(log_id(N), Offset(0), 1000);
+    let Ok(Read::Segment(read)) = read else {
+        panic!("{read:?}");
+    };
+    let end = cut_of_log(N, &mut harness, 1, |_| {});
+    harness.storage.finish_upkeep(end, Timestamp(harness.now));
+    let (_, ended) = harness.storage.take_cut().expect("it ends");
+    ended.expect("it is cut");
+    let log = harness.model.logs.get_mut(&log_id(N)).expect("it is known");
+    log.batches.retain(|batch| batch.end <= 1);
+    (log.synced, log.written) = (1, 1);
+    harness.append(&[(N, &[100])]).expect("it is taken");
+    harness.flush();
+    harness.checkpoint();
+    assert_eq!(names(&disk, N, ".log").len(), 1, "it is in the same file");
+    drop(read.run());
+    harness.check();
 }
 
 #[test]
