@@ -1,19 +1,26 @@
 //! Where each file of a data directory lies. Specified by storage-format.md, "Files".
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::names::Folder;
 use crate::types::{Incarnation, Offset};
 
 /// Paths inside one data directory.
 #[derive(Debug, Clone)]
 pub struct Layout {
     root: PathBuf,
+    /// What is known of the directory of all logs: all copies share it.
+    channels: Arc<Folder>,
 }
 
 impl Layout {
     /// The paths of the data directory `root`.
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        Self {
+            root: root.into(),
+            channels: Arc::default(),
+        }
     }
 
     /// The data directory itself.
@@ -87,6 +94,11 @@ impl Layout {
     #[must_use]
     pub fn channels_dir(&self) -> PathBuf {
         self.root.join("channels")
+    }
+
+    /// The names in it, of which some may not last yet.
+    pub(super) fn channels(&self) -> &Arc<Folder> {
+        &self.channels
     }
 
     /// The directory of one log.

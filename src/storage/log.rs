@@ -24,6 +24,7 @@ pub(super) use self::tail::{TailBatch, WriteRun};
 use super::error::{Closed, IoFailure};
 use super::layout::Layout;
 use super::load::LoadJob;
+use super::names::{Folder, Name};
 use super::recent::Recent;
 use super::segment::{FIRST_BATCH, Segment, SegmentId};
 use super::spares::Spares;
@@ -56,6 +57,10 @@ impl PartialEq for History {
 #[derive(Debug)]
 pub struct Log {
     pub(super) id: Incarnation,
+    /// The names of its segments.
+    pub(super) folder: Arc<Folder>,
+    /// Its own, in the folder of all logs.
+    name: Arc<Name>,
     history: History,
     pub(super) options: LogOptions,
     pub(super) log_start: Offset,
@@ -145,9 +150,11 @@ impl Log {
         options: LogOptions,
         point: &LogPoint,
     ) -> Self {
+        let (folder, name) = (Arc::<Folder>::default(), layout.channels().name());
         let active = point.active.map(|active| {
             let id = SegmentId::new(layout, id, active.base);
             let segment = Segment::reopened(id, active.previous, active.position);
+            let segment = segment.in_log(&folder, name.clone());
             Active {
                 segment: Arc::new(segment),
                 position: active.position,
@@ -156,6 +163,8 @@ impl Log {
         });
         Self {
             id,
+            folder,
+            name,
             history: History::default(),
             options,
             log_start: point.log_start,

@@ -22,6 +22,7 @@ mod layout;
 mod load;
 mod log;
 mod mmap;
+mod names;
 mod open_files;
 mod points;
 mod preparing;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use super::beside::BesidePlace;
 use super::disk::Disk;
-use super::error::{IoFailure, While};
+use super::error::{IoFailure, While, is_no_file};
 use super::layout::Layout;
+use super::names::Folder;
 use super::segment::{Segment, remove_file};
 use super::spares::Spares;
 use super::store::Storage;
@@ -76,6 +77,8 @@ pub struct RemoveJob {
 #[derive(Debug)]
 struct Part {
     removal: Removal,
+    /// Of the log that it takes files of.
+    folder: Arc<Folder>,
     /// Where so many of the files go that a later segment may be written over.
     spares: Option<(Arc<Spares>, usize)>,
 }
@@ -180,7 +183,13 @@ impl Storage {
             let known = self.logs.get(log).filter(|_| wanted > 0);
             spares = known.map(|log| (log.spares.clone(), wanted));
         }
-        Part { removal, spares }
+        let log = removal.part_of().and_then(|log| self.logs.get(&log));
+        let folder = log.map(|log| log.folder.clone()).unwrap_or_default();
+        Part {
+            removal,
+            folder,
+            spares,
+        }
     }
 
     /// Whether a start would still look into segments that nobody may read any more.
@@ -267,7 +276,7 @@ impl RemoveJob {
                         self.remove(&segment.spare_path())?;
                     }
                 }
-                self.sync_names(*log)?;
+                self.sync_names(*log, &part.folder)?;
                 if let Some((spares, _)) = &part.spares {
                     spares.give(kept);
                 }
@@ -275,7 +284,7 @@ impl RemoveJob {
             }
             Removal::Spares { log, paths } => {
                 paths.iter().try_for_each(|path| self.remove(path))?;
-                self.sync_names(*log)
+                self.sync_names(*log, &part.folder)
             }
             Removal::Log(id) => remove_log_dir(&*self.disk, &self.layout, *id),
             Removal::Beside(place) => place.remove(&*self.disk),
@@ -284,12 +293,11 @@ impl RemoveJob {
         }
     }
 
-    fn sync_names(&self, log: Incarnation) -> Result<(), IoFailure> {
-        let dir = self.layout.log_dir(log);
-        match self.disk.sync_dir(&dir) {
+    fn sync_names(&self, log: Incarnation, folder: &Folder) -> Result<(), IoFailure> {
+        match folder.sync(&*self.disk, &self.layout.log_dir(log)) {
             // The log was deleted meanwhile, or never reached the disk.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-            synced => synced.or_while("syncing", &dir),
+            Err(failure) if is_no_file(&failure.source) => Ok(()),
+            synced => synced,
         }
     }
 
@@ -326,6 +334,5 @@ pub(super) fn remove_log_dir(
         disk.remove_dir(&dir).or_while("removing", &dir)?;
     }
     // Also where it is gone: an earlier try may have come so far.
-    let parent = layout.channels_dir();
-    disk.sync_dir(&parent).or_while("syncing", &parent)
+    layout.channels().sync(disk, &layout.channels_dir())
 }

@@ -310,10 +310,10 @@ fn swap(
         }
         disk.sync_dir(&place.root)
             .or_while("syncing", &place.root)?;
-        disk.sync_dir(&channels).or_while("syncing", &channels)?;
+        layout.channels().sync(disk, &channels)?;
         disk.rename(&new, &here).or_while("renaming", &new)?;
     }
-    disk.sync_dir(&channels).or_while("syncing", &channels)?;
+    layout.channels().sync(disk, &channels)?;
     disk.sync_dir(&from).or_while("syncing", &from)
 }
 

@@ -23,6 +23,7 @@ use super::beside::BesidePlace;
 use super::disk::{Disk, DiskFile, OpenMode};
 use super::error::{IoFailure, While};
 use super::index::{self, Index};
+use super::names::{Folder, Name};
 use super::open_files::OpenFiles;
 use super::spares::Spares;
 use crate::types::{LogEpoch, Offset, Timestamp};
@@ -49,9 +50,11 @@ pub struct Segment {
     failed: OnceLock<IoFailure>,
     /// Its file exists with its header.
     is_created: AtomicBool,
-    /// Its entry in the folder of its log is durable.
-    is_in_log: AtomicBool,
-    /// That, and the log's in the folder of all logs.
+    /// In the folder of its log.
+    name: Arc<Name>,
+    /// The log's, in the folder of all logs.
+    log_name: Arc<Name>,
+    /// Both last.
     is_entered: AtomicBool,
     /// Bytes beyond its length may be left from before the last start: never promised, cut off
     /// when the file is first opened.
@@ -103,7 +106,8 @@ impl Segment {
             syncing: Mutex::new(()),
             failed: OnceLock::new(),
             is_created: AtomicBool::new(false),
-            is_in_log: AtomicBool::new(false),
+            name: Arc::default(),
+            log_name: Arc::default(),
             is_entered: AtomicBool::new(false),
             may_be_long: AtomicBool::new(false),
             direct_end: AtomicU64::new(0),
@@ -120,9 +124,7 @@ impl Segment {
         Self {
             length: AtomicU64::new(length),
             is_created: AtomicBool::new(true),
-            // A cut may have put the file in its place right before the crash.
-            is_in_log: AtomicBool::new(false),
-            is_entered: AtomicBool::new(false),
+            // Its name may not last: a cut may have put the file in its place right before the crash.
             ..Self::create(id, previous, Timestamp(0), LogEpoch(0))
         }
     }
@@ -138,6 +140,15 @@ impl Segment {
     pub(super) fn with_spares(self, spares: Arc<Spares>) -> Self {
         Self {
             spares: Some(spares),
+            ..self
+        }
+    }
+
+    /// The segment, in the folder of its log, which has this name.
+    pub(super) fn in_log(self, folder: &Arc<Folder>, log_name: Arc<Name>) -> Self {
+        Self {
+            name: folder.name(),
+            log_name,
             ..self
         }
     }

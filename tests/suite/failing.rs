@@ -4,11 +4,11 @@
 
 use std::sync::Arc;
 
-use npayload::storage::disk::{CrashingDisk, FailingDisk, Fault, Loss, Operation};
+use npayload::storage::disk::{CrashingDisk, Disk, FailingDisk, Fault, Loss, Operation};
 use npayload::storage::{CommitError, EntryId, Outcome, StageError, StorageConfig};
 use npayload::types::{Durability, Timestamp};
 
-use crate::storage_harness::{Harness, Mercy, Model, log_id, small};
+use crate::storage_harness::{Harness, Mercy, Model, log_dir, log_id, small};
 
 /// Three logs with a few records each, on a disk that works so far.
 fn start() -> (CrashingDisk, FailingDisk, Harness) {
@@ -151,6 +151,39 @@ fn a_failed_sync_of_a_segment_is_never_tried_again() {
         harness.checkpoint();
     }
     assert_eq!(failing.struck(), 1, "the sync was tried again");
+}
+
+/// The system tells of a failed sync once, and whoever syncs the folder next is told that all is well.
+#[test]
+fn a_failed_sync_of_the_folder_of_all_logs_closes_those_that_are_new_in_it_and_no_other() {
+    let (disk, failing, mut harness) = start();
+    harness.checkpoint();
+    harness.create(3);
+    harness.create(4);
+    // It is written behind, and no checkpoint follows.
+    harness.append(&[(3, &[2_500])]).unwrap();
+    harness.flush();
+    assert!(disk.exists(&log_dir(3)).unwrap());
+    assert!(!disk.after(Loss::All).exists(&log_dir(3)).unwrap());
+    let fault = Fault::new(Fault::IO).on(Operation::SyncDir);
+    failing.plan(fault.at("channels"));
+    harness.drop_log(2);
+    harness.flush();
+    assert_eq!(failing.struck(), 1, "its removal");
+    harness.append(&[(4, &[100])]).unwrap();
+    harness.checkpoint();
+    let refused = harness.append(&[(3, &[5])]).unwrap_err();
+    assert!(
+        matches!(refused, StageError::Refused { log, .. } if log == log_id(3)),
+        "{refused}"
+    );
+    for _ in 0..6 {
+        harness.append(&[(0, &[300]), (4, &[200])]).unwrap();
+        harness.flush();
+        harness.checkpoint();
+        harness.check();
+    }
+    reopen(&disk, harness, Loss::All, Mercy::Power);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::Cut;
 use super::file::{NextCheckpoint, clear_other_checkpoints, write_checkpoint};
 use crate::format::LogRow;
 use crate::storage::disk::{Disk, Tasks};
-use crate::storage::error::{IoFailure, While};
+use crate::storage::error::IoFailure;
 use crate::storage::journal::GroupEnd;
 use crate::storage::layout::Layout;
 use crate::storage::open_files::OpenFiles;
@@ -153,7 +153,7 @@ impl CheckpointJob {
                 continue;
             }
             let of_log = logs.entry(id).or_default();
-            // What a log ends in may be dirty as well, and it is held below: nobody can do that twice.
+            // What a log ends in may be dirty as well.
             if !of_log.iter().any(|one| Arc::ptr_eq(one, &segment)) {
                 of_log.push(segment);
             }
@@ -176,13 +176,13 @@ impl CheckpointJob {
         let owing: Vec<_> = logs
             .iter()
             .flat_map(|(id, segments)| segments.iter().map(move |one| (*id, one)))
-            .filter_map(|(id, one)| Some((id, one.owing()?)))
+            .filter(|(_, one)| one.owes_entry())
             .collect();
         if !owing.is_empty() {
             let dir = self.layout.channels_dir();
-            let synced = self.disk.sync_dir(&dir).or_while("syncing", &dir);
+            let synced = self.layout.channels().sync(&*self.disk, &dir);
             for (id, segment) in owing {
-                if let Err(failure) = segment.book(synced.clone()) {
+                if let Err(failure) = segment.book_entry(synced.clone()) {
                     met.push((id, failure));
                 }
             }

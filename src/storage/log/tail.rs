@@ -85,10 +85,10 @@ impl Log {
             last_time: self.last_time,
         });
         let id = SegmentId::new(layout, self.id, self.end);
+        let segment = Segment::create(id, previous, now, epoch);
+        let segment = segment.with_spares(self.spares.clone());
         Place {
-            segment: Arc::new(
-                Segment::create(id, previous, now, epoch).with_spares(self.spares.clone()),
-            ),
+            segment: Arc::new(segment.in_log(&self.folder, self.name.clone())),
             position: FIRST_BATCH,
         }
     }

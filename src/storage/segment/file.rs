@@ -75,6 +75,10 @@ impl Segment {
         open_files: &OpenFiles,
     ) -> Result<Arc<dyn DiskFile>, IoFailure> {
         let path = &self.id.path;
+        if !self.is_created.load(Ordering::Acquire) {
+            self.log_name.made();
+            self.name.made();
+        }
         let guard = self.lock();
         if let Some(open) = guard.as_ref() {
             return Ok(open.file.clone());

@@ -2,7 +2,7 @@
 
 use std::io::IoSlice;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
 
@@ -34,22 +34,6 @@ enum Entry {
     OfItself,
     /// That, and the log's in the folder of all logs.
     OfItsLogToo,
-}
-
-/// A segment that was synced and lasts only once the folder of all logs is, too: nobody else syncs it for
-/// as long as this lives.
-pub(in crate::storage) struct Owing<'a> {
-    segment: &'a Segment,
-    _alone: MutexGuard<'a, ()>,
-}
-
-impl Owing<'_> {
-    /// Books how the sync of that folder ended.
-    pub fn book(self, synced: Result<(), IoFailure>) -> Result<(), IoFailure> {
-        synced.map_err(|failure| self.segment.keep_failure(failure))?;
-        self.segment.is_entered.store(true, Ordering::Release);
-        Ok(())
-    }
 }
 
 impl Segment {
@@ -193,25 +177,25 @@ impl Segment {
     }
 
     /// As [`Segment::sync`], where the caller syncs the folder of all logs: with the first sync of a log
-    /// it does not last before that is done ([`Segment::owing`]).
+    /// it does not last before that is done ([`Segment::owes_entry`]).
     pub(in crate::storage) fn sync_in_log(&self, disk: &dyn Disk) -> Result<(), IoFailure> {
         self.sync_as(disk, Entry::OfItself)
     }
 
     /// Whether it was synced, and lasts only once the folder of all logs is, too.
-    pub(super) fn owes_entry(&self) -> bool {
-        self.is_in_log.load(Ordering::Acquire) && !self.is_entered.load(Ordering::Acquire)
+    pub(in crate::storage) fn owes_entry(&self) -> bool {
+        self.name.is_durable() && !self.is_entered.load(Ordering::Acquire)
     }
 
-    /// Whoever syncs the folder of all logs for a segment that owes that has it from before that on
-    /// until it is booked: the operating system tells of a sync that has failed once, and another's of
-    /// the same folder, which succeeds behind it, has made nothing durable.
-    pub(in crate::storage) fn owing(&self) -> Option<Owing<'_>> {
-        let alone = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
-        self.owes_entry().then_some(Owing {
-            segment: self,
-            _alone: alone,
-        })
+    /// Books how the sync of the folder of all logs ended that came behind [`Segment::sync_in_log`].
+    pub(in crate::storage) fn book_entry(
+        &self,
+        synced: Result<(), IoFailure>,
+    ) -> Result<(), IoFailure> {
+        let booked = synced.and_then(|()| self.log_name.book());
+        booked.map_err(|failure| self.keep_failure(failure))?;
+        self.is_entered.store(true, Ordering::Release);
+        Ok(())
     }
 
     fn sync_as(&self, disk: &dyn Disk, entry: Entry) -> Result<(), IoFailure> {
@@ -254,9 +238,8 @@ impl Segment {
             .path
             .parent()
             .expect("a segment lies in its log's directory");
-        if !self.is_in_log.load(Ordering::Acquire) {
-            disk.sync_dir(dir).or_while("syncing", dir)?;
-            self.is_in_log.store(true, Ordering::Release);
+        if !self.name.is_durable() {
+            self.name.sync(disk, dir)?;
         }
         if matches!(entry, Entry::OfItself) || !self.owes_entry() {
             return Ok(());
@@ -264,7 +247,7 @@ impl Segment {
         let parent = dir
             .parent()
             .expect("a log's directory lies in the directory of all logs");
-        disk.sync_dir(parent).or_while("syncing", parent)?;
+        self.log_name.sync(disk, parent)?;
         self.is_entered.store(true, Ordering::Release);
         Ok(())
     }
