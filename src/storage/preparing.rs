@@ -10,6 +10,7 @@ use super::disk::{Disk, DiskFile};
 use super::error::{IoFailure, Shortage};
 use super::journal::prepare_file;
 use super::layout::Layout;
+use super::segment::remove_file;
 use super::store::Storage;
 use crate::types::{Incarnation, Timestamp};
 
@@ -115,12 +116,19 @@ impl PrepareJob {
     /// Does the work.
     pub(super) fn run(&self) -> Result<Arc<dyn DiskFile>, IoFailure> {
         let (disk, layout) = (&*self.disk, &self.layout);
-        prepare_file(
+        let made = prepare_file(
             disk,
             layout,
             self.directory_id,
             self.number,
             self.file_bytes,
-        )
+        );
+        if let Err(failure) = &made
+            && failure.path == layout.journal_dir()
+        {
+            // What a failed sync was for is made durable by no later one: the next try makes the name anew.
+            remove_file(disk, &layout.journal_file(self.number))?;
+        }
+        made
     }
 }

@@ -2,13 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "the helpers of tests")]
 
+use std::path::Path;
 use std::sync::Arc;
 
 use npayload::storage::disk::{CrashingDisk, Disk, FailingDisk, Fault, Loss, Operation};
 use npayload::storage::{CommitError, EntryId, Outcome, StageError, StorageConfig};
 use npayload::types::{Durability, Timestamp};
 
-use crate::storage_harness::{Harness, Mercy, Model, log_dir, log_id, small};
+use crate::storage_harness::{Harness, Mercy, Model, ROOT, log_dir, log_id, small};
 
 /// Three logs with a few records each, on a disk that works so far.
 fn start() -> (CrashingDisk, FailingDisk, Harness) {
@@ -183,6 +184,56 @@ fn a_failed_sync_of_the_folder_of_all_logs_closes_those_that_are_new_in_it_and_n
         harness.checkpoint();
         harness.check();
     }
+    reopen(&disk, harness, Loss::All, Mercy::Power);
+}
+
+fn all_in(disk: &CrashingDisk, folder: &str) -> Vec<String> {
+    let entries = disk.list(&Path::new(ROOT).join(folder)).unwrap();
+    entries.into_iter().map(|one| one.name).collect()
+}
+
+/// What a failed sync of their folder was for is made durable by no later one.
+#[test]
+fn the_names_of_a_checkpoint_whose_sync_failed_are_made_anew() {
+    let (disk, failing, mut harness) = start();
+    harness.checkpoint();
+    let number = harness.storage.checkpoint_number();
+    let before = all_in(&disk, "checkpoints");
+    let fault = Fault::new(Fault::IO).on(Operation::SyncDir);
+    failing.plan(fault.at("checkpoints"));
+    harness.append(&[(0, &[100])]).unwrap();
+    harness.checkpoint();
+    assert_eq!(failing.struck(), 1);
+    assert_eq!(harness.storage.checkpoint_number(), number);
+    assert_eq!(all_in(&disk, "checkpoints"), before);
+    harness.checkpoint();
+    assert!(harness.storage.checkpoint_number() > number);
+    harness.check();
+    reopen(&disk, harness, Loss::All, Mercy::Power);
+}
+
+#[test]
+fn the_name_of_a_journal_file_whose_sync_failed_is_made_anew() {
+    let (disk, failing, mut harness) = start();
+    let before = all_in(&disk, "journal");
+    let fault = Fault::new(Fault::IO).on(Operation::SyncDir);
+    failing.plan(fault.at("journal"));
+    let put = |harness: &mut Harness| {
+        harness.append(&[(0, &[2_500])]).unwrap();
+        harness.flush();
+    };
+    for n in 0.. {
+        assert!(n < 40, "the ring does not grow");
+        put(&mut harness);
+        if failing.struck() > 0 {
+            break;
+        }
+    }
+    assert_eq!(all_in(&disk, "journal"), before);
+    harness.now += 10_000;
+    put(&mut harness);
+    assert!(all_in(&disk, "journal").len() > before.len());
+    harness.check();
     reopen(&disk, harness, Loss::All, Mercy::Power);
 }
 

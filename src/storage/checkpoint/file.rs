@@ -7,6 +7,7 @@ use crate::storage::disk::{Disk, OpenMode};
 use crate::storage::error::{IoFailure, While};
 use crate::storage::journal::JournalPoint;
 use crate::storage::layout::Layout;
+use crate::storage::segment::remove_file;
 use crate::storage::store::Storage;
 use crate::types::Incarnation;
 
@@ -67,21 +68,31 @@ pub(in crate::storage) fn write_checkpoint(
     checkpoint: &Checkpoint,
 ) -> Result<(), IoFailure> {
     let bytes = checkpoint.encode();
-    for path in [
+    let paths = [
         layout.checkpoint(checkpoint.number),
         layout.checkpoint_copy(checkpoint.number),
-    ] {
+    ];
+    for path in &paths {
         let file = disk
-            .open(&path, OpenMode::Create)
-            .or_while("creating", &path)?;
+            .open(path, OpenMode::Create)
+            .or_while("creating", path)?;
         // A file of this number may be left from a checkpoint that was never named.
-        file.set_len(0).or_while("cutting", &path)?;
+        file.set_len(0).or_while("cutting", path)?;
         file.write_at(0, &[IoSlice::new(&bytes)])
-            .or_while("writing", &path)?;
-        file.sync_data().or_while("syncing", &path)?;
+            .or_while("writing", path)?;
+        file.sync_data().or_while("syncing", path)?;
     }
     let dir = layout.checkpoint_dir();
-    disk.sync_dir(&dir).or_while("syncing", &dir)
+    let synced = disk.sync_dir(&dir).or_while("syncing", &dir);
+    if synced.is_err() {
+        // What it was for is made durable by no later sync: the next try makes the names anew.
+        for path in &paths {
+            if let Err(failure) = remove_file(disk, path) {
+                tracing::warn!(%failure, "a checkpoint that was not taken was not removed");
+            }
+        }
+    }
+    synced
 }
 
 /// Removes every checkpoint but `keep`.
