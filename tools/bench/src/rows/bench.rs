@@ -10,13 +10,14 @@ use crate::broker::{Broker, Speaks};
 use crate::limits::Limit;
 use crate::load::Load;
 use crate::measured::Measured;
+use crate::publish::published;
 use crate::settle::settle;
 
 /// Checkpoints that a run of writes lasts for: fewer would leave out what they cost.
 const CHECKPOINTS: f64 = 5.0;
 
 /// A run of writes gets at most so many times its seconds to see them.
-const MOST_TIMES: f64 = 8.0;
+const MOST_TIMES: f64 = 16.0;
 
 /// One figure of one round.
 #[derive(Debug, Clone)]
@@ -117,16 +118,34 @@ impl Bench<'_> {
         }
     }
 
-    /// Has `measure` run for longer and longer, until the broker has taken five checkpoints
-    /// meanwhile: a run that saw none shows what costs least. Quick runs are taken as they come.
-    pub async fn over_checkpoints<F: Future<Output = Result<Measured>>>(
+    /// Publishes a load over checkpoints.
+    pub async fn published(&self, broker: &Broker, load: &Load) -> Result<Measured> {
+        let [measured] = self
+            .over_checkpoints(
+                load,
+                |load| async move { Ok([published(broker, &load).await?]) },
+            )
+            .await?;
+        Ok(measured)
+    }
+
+    /// Has `measure` run a load for longer and longer, until the broker has taken five checkpoints
+    /// meanwhile, as the first of what it gives tells: a run that saw none shows what costs least.
+    /// Quick runs are taken as they come.
+    pub async fn over_checkpoints<const N: usize, F: Future<Output = Result<[Measured; N]>>>(
         &self,
-        measure: impl Fn(f64) -> F,
-    ) -> Result<Measured> {
+        load: &Load,
+        measure: impl Fn(Load) -> F,
+    ) -> Result<[Measured; N]> {
         let mut seconds = self.seconds;
         loop {
-            let measured = measure(seconds).await?;
-            let checkpoints = measured.broker.as_ref().and_then(|spent| spent.checkpoints);
+            let measured = measure(Load {
+                duration_s: seconds,
+                ..load.clone()
+            })
+            .await?;
+            let broker = measured.first().and_then(|first| first.broker.as_ref());
+            let checkpoints = broker.and_then(|spent| spent.checkpoints);
             let Some(checkpoints) = checkpoints else {
                 bail!("the broker does not tell its checkpoints: it is older than this program");
             };

@@ -66,7 +66,7 @@ impl Run {
     /// Bytes that it leaves on the disk while it runs.
     fn room(self, is_quick: bool) -> u64 {
         match (self, is_quick) {
-            (Self::Long, false) => 21 << 30,
+            (Self::Long | Self::Client, false) => 21 << 30,
             (Self::Start | Self::Memory, false) => 12 << 30,
             (_, false) => 8 << 30,
             (_, true) => 2 << 30,

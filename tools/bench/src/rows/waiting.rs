@@ -4,10 +4,9 @@ use anyhow::Result;
 use npayload::types::Durability;
 
 use super::bench::{Bench, Figure};
-use crate::broker::Broker;
 use crate::limits::Limit;
 use crate::load::Load;
-use crate::measured::{Measured, float};
+use crate::measured::float;
 use crate::publish::published;
 use crate::reading;
 
@@ -25,18 +24,6 @@ fn load(bench: &Bench<'_>, clients: usize, channels: usize) -> Load {
             1024,
         )
     }
-}
-
-async fn run(bench: &Bench<'_>, broker: &Broker, load: &Load) -> Result<Measured> {
-    bench
-        .over_checkpoints(|seconds| {
-            let load = Load {
-                duration_s: seconds,
-                ..load.clone()
-            };
-            async move { published(broker, &load).await }
-        })
-        .await
 }
 
 /// One client.
@@ -61,7 +48,7 @@ pub async fn many(bench: &Bench<'_>) -> Result<Vec<Figure>> {
     let sync = bench.limit(Limit::Sync(4 << 10)).await?;
     let broker = bench.broker().await?;
     let alone = published(&broker, &load(bench, 1, 1)).await?;
-    let many = run(bench, &broker, &load(bench, CLIENTS, 1)).await?;
+    let many = bench.published(&broker, &load(bench, CLIENTS, 1)).await?;
     broker.stop().await?;
     let rate = many.operations_per_second;
     let broker = bench.broker().await?;
@@ -70,7 +57,12 @@ pub async fn many(bench: &Bench<'_>) -> Result<Vec<Figure>> {
         in_flight: 64,
         ..load(bench, CLIENTS, 1)
     };
-    let [arrived, acked] = reading::tail(&broker, &tail).await?;
+    let [arrived, acked] = bench
+        .over_checkpoints(&tail, |load| {
+            let broker = &broker;
+            async move { reading::tail(broker, &load).await }
+        })
+        .await?;
     broker.stop().await?;
     let note = format!(
         "at {:.0}/s; acknowledged after {} µs at p99; {} missed; generator late by {} µs at p99",
@@ -90,13 +82,15 @@ pub async fn many(bench: &Bench<'_>) -> Result<Vec<Figure>> {
 /// The same load over one channel and over many.
 pub async fn channels(bench: &Bench<'_>) -> Result<Vec<Figure>> {
     let broker = bench.broker().await?;
-    let one = run(bench, &broker, &load(bench, CLIENTS, 1)).await?;
+    let one = bench.published(&broker, &load(bench, CLIENTS, 1)).await?;
     broker.stop().await?;
     let mut figures = Vec::new();
     for channels in [1_000, 10_000] {
         let channels = bench.size(channels, channels / 20);
         let broker = bench.broker().await?;
-        let many = run(bench, &broker, &load(bench, CLIENTS, channels)).await?;
+        let many = bench
+            .published(&broker, &load(bench, CLIENTS, channels))
+            .await?;
         broker.stop().await?;
         figures.push(
             Figure::beside(many.operations_per_second, one.operations_per_second)

@@ -10,7 +10,7 @@ use crate::limits::Limit;
 use crate::load::{Load, Via};
 use crate::measured::{Measured, float};
 use crate::process::written_bytes;
-use crate::publish::{self, published};
+use crate::publish;
 
 /// A batch of the large kind.
 const BATCH_BYTES: usize = 1 << 20;
@@ -57,16 +57,7 @@ async fn at_retention(bench: &Bench<'_>, load: Load) -> Result<Vec<Figure>> {
         ..load.clone()
     };
     let grown = publish::publish(&broker, &before).await?;
-    let measured = bench
-        .over_checkpoints(|seconds| {
-            let load = Load {
-                duration_s: seconds,
-                ..load.clone()
-            };
-            let broker = &broker;
-            async move { published(broker, &load).await }
-        })
-        .await?;
+    let measured = bench.published(&broker, &load).await?;
     broker.stop().await?;
     let note = format!("{:.0} MB/s while it filled", grown.megabytes_per_second);
     Ok(vec![
@@ -139,7 +130,7 @@ pub async fn frames(bench: &Bench<'_>) -> Result<Vec<Figure>> {
         in_flight: 4096,
         ..bench.load("frames", Durability::Written, 100)
     };
-    let measured = published(&broker, &load).await?;
+    let measured = bench.published(&broker, &load).await?;
     broker.stop().await?;
     Ok(vec![
         Figure::beside(measured.records_per_second, limit.operations_per_second).over(&measured),
@@ -159,7 +150,7 @@ pub async fn client(bench: &Bench<'_>) -> Result<Vec<Figure>> {
             via: Via::Client,
             ..bench.load("client", Durability::Written, 100)
         };
-        let measured = published(&broker, &load).await?;
+        let measured = bench.published(&broker, &load).await?;
         broker.stop().await?;
         let each = encoded(&load, 1)? / f64::from(load.records_in_batch());
         let limit = limit.megabytes_per_second * 1e6 / each;
