@@ -101,8 +101,14 @@ func (b *npayloadBroker) load(command, topic string, load Load) []string {
 }
 
 func (b *npayloadBroker) Flood(ctx context.Context, topic string, load Load) (Counted, error) {
-	return b.run(ctx, append(b.load("publish", topic, load),
-		"--via", "client", "--batch-bytes", "524288", "--in-flight", "8")...)
+	// More under way raises no rate, only what a record waits for.
+	batchBytes, inFlight := 512<<10, 8
+	if load.Clients > 1 {
+		batchBytes, inFlight = 128<<10, 4
+	}
+	return b.run(ctx, append(b.load("publish", topic, load), "--via", "client",
+		"--batch-bytes", strconv.Itoa(batchBytes), "--in-flight", strconv.Itoa(inFlight),
+		"--unacked-bytes", strconv.Itoa(batchBytes*inFlight))...)
 }
 
 func (b *npayloadBroker) OneByOne(ctx context.Context, topic string, load Load) (Counted, error) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -150,6 +151,9 @@ func (r Report) markdown(out io.Writer) {
 		fmt.Fprintf(out, "| %s | %s | %d | %s |\n", kill.Name, kill.Class, kill.Acked, lost)
 	}
 	for _, class := range []Class{Synced, Written} {
+		if !slices.ContainsFunc(r.Rows, func(row Row) bool { return row.Class == class }) {
+			continue
+		}
 		fmt.Fprintf(out, "\n**%s**: medians (least–greatest) of all rounds; ratios are of each round's pair.\n\n", class)
 		fmt.Fprint(out, "| Workload | peer | npayload | the peer | npayload ÷ peer | p99 µs | the peer's | p99 ratio | |\n| --- | --- | --: | --: | --: | --: | --: | --: | --- |\n")
 		for _, row := range r.Rows {

@@ -38,7 +38,7 @@ func workloads() []Workload {
 		for _, bytes := range []int{100, 1024, 16384} {
 			all = append(all, Workload{
 				Name:    fmt.Sprintf("publish-%d-%d", bytes, clients),
-				What:    fmt.Sprintf("publish, %d B records, %d producers, batched by the client", bytes, clients),
+				What:    fmt.Sprintf("publish, %d B records, %s, batched by the client", bytes, count(clients, "producer")),
 				Clients: clients, RecordBytes: bytes, Run: flood,
 			})
 		}
@@ -46,7 +46,7 @@ func workloads() []Workload {
 	for _, clients := range []int{1, 64} {
 		all = append(all, Workload{
 			Name:    fmt.Sprintf("one-by-one-%d", clients),
-			What:    fmt.Sprintf("publish, 1 KiB records, one at a time, %d clients", clients),
+			What:    fmt.Sprintf("publish, 1 KiB records, one at a time, %s", count(clients, "client")),
 			Clients: clients, RecordBytes: 1024, Run: oneByOne,
 		})
 	}
@@ -64,6 +64,13 @@ func workloads() []Workload {
 			Clients: 1, RecordBytes: 1024, Run: replayCached,
 		},
 	)
+}
+
+func count(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
 }
 
 func flood(ctx context.Context, broker Broker, load Load, _ float64, _ Sizes) (Counted, error) {

@@ -43,6 +43,10 @@ pub struct Load {
     /// Batches of one connection that wait for their acknowledgement at once
     #[arg(long, default_value_t = 32)]
     pub in_flight: usize,
+    /// Bytes of records that a Rust client has unacknowledged at once, what waits to be sent among
+    /// them; as many as are its default without it
+    #[arg(long)]
+    pub unacked_bytes: Option<usize>,
     /// Durability of the channels that are created
     #[arg(long, default_value = "synced")]
     pub durability: Durability,
@@ -77,6 +81,7 @@ impl Load {
             batch_records: 1,
             batch_bytes: None,
             in_flight: 1,
+            unacked_bytes: None,
             durability,
             retention_bytes: None,
             rate: None,

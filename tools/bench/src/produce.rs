@@ -60,6 +60,9 @@ async fn one(target: Target, load: Load, n: usize, window: Window) -> Result<Cou
     if let Some(bytes) = load.batch_bytes {
         builder = builder.batch_bytes(bytes);
     }
+    if let Some(bytes) = load.unacked_bytes {
+        builder = builder.max_unacked_bytes(bytes);
+    }
     let producer = builder.build();
     let payload = vec![b'x'; load.record_bytes];
     let record = NewRecord {

@@ -80,6 +80,7 @@ impl Table<'_> {
             batch_records: records,
             batch_bytes: None,
             in_flight: (IN_FLIGHT_BYTES / batch).clamp(4, 64),
+            unacked_bytes: None,
             durability,
             retention_bytes: None,
             rate: None,
