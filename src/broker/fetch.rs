@@ -193,16 +193,19 @@ impl Fetch {
     /// Takes where the log stands at a step. What was found of it before counts for nothing where its end
     /// was cut off since, or another log is in its place: also what a reader has seen is looked up again.
     fn stands(&mut self, log: &Log) {
-        let history = Some(log.history());
-        if self.history.as_ref() != history {
-            if self.history.is_some() {
-                self.is_epoch_checked = self.last_epoch.0 == 0;
-                self.slices = None;
-                if matches!(self.from, Place::Start | Place::Time(_)) {
-                    self.offset = None;
+        let history = log.history();
+        let last = self.history.replace(history.clone());
+        if last.is_some_and(|last| last != *history) {
+            self.is_epoch_checked = self.last_epoch.0 == 0;
+            self.slices = None;
+            self.offset = match self.from {
+                Place::Start | Place::Time(_) => None,
+                Place::Offset(_) => self.offset,
+                // What came behind the cut came after the end was asked for.
+                Place::End | Place::Back(_) => {
+                    self.offset.map(|offset| offset.min(history.began_at()))
                 }
-            }
-            self.history = history.cloned();
+            };
         }
         if log.high_watermark() < self.high_watermark {
             self.slices = None;

@@ -44,8 +44,15 @@ pub struct LogOptions {
 
 /// What the offsets of a log stand for: something else once its end was cut off, or another log was put
 /// in its place.
-#[derive(Debug, Clone, Default)]
-pub struct History(Arc<()>);
+#[derive(Debug, Clone)]
+pub struct History(Arc<Offset>);
+
+impl History {
+    /// Where the log ended when this began.
+    pub fn began_at(&self) -> Offset {
+        *self.0
+    }
+}
 
 impl PartialEq for History {
     fn eq(&self, other: &Self) -> bool {
@@ -165,7 +172,7 @@ impl Log {
             id,
             folder,
             name,
-            history: History::default(),
+            history: History(Arc::new(point.end)),
             options,
             log_start: point.log_start,
             written: point.end,

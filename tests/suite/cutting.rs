@@ -682,3 +682,26 @@ fn who_waits_at_the_end_of_a_log_that_is_cut_and_grows_beyond_is_told_so() {
         "{told:?}"
     );
 }
+
+/// All that comes behind the cut came after it had asked for the end.
+#[test]
+fn who_waits_for_what_comes_at_the_end_is_given_all_that_comes_behind_a_cut() {
+    for place in [Place::End, Place::Back(0)] {
+        let mut home = filled(CrashingDisk::new());
+        let ends = ends(&mut home);
+        let (at, end) = (ends[5], ends[ends.len() - 1]);
+        let mut fetch = Fetch::new(name(), None, place, LogEpoch(0), 1 << 20);
+        let at_end = found(&mut home, &mut fetch).expect("nothing was cut yet");
+        assert_eq!(at_end.slices.next, Offset(end));
+        assert!(cut(&mut home, Offset(at)));
+        for sequence in at..end + 5 {
+            publish(&mut home, sequence, &[500]);
+        }
+        home.settle();
+        let given = found(&mut home, &mut fetch).expect("it is readable");
+        assert_eq!(given.head.from, Offset(at), "{place:?}");
+        let all = home.batches(Offset(at)).concat();
+        let given = given.slices.parts.concat();
+        assert!(!given.is_empty() && all.starts_with(&given), "{place:?}");
+    }
+}
